@@ -1,0 +1,1 @@
+"""Async SDK for the PortSIP PBX REST API."""

@@ -1,0 +1,1 @@
+"""The core: HTTP, tokens, retries, pages. It knows no extension and no group."""

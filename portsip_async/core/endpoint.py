@@ -1,0 +1,133 @@
+"""What an operation of an HTTP API is, as data: method, path, places, reply type, safety.
+
+Another generation of the API differs in these rows, not in the core that sends them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, get_args, overload
+
+T = TypeVar("T")
+
+Safety = Literal["safe", "idempotent", "unsafe"]
+TokenPlace = Literal["query", "body", "header", "bearer", "none"]
+ParameterPlace = Literal["query", "json", "multipart"]
+
+
+@dataclass(frozen=True, slots=True)
+class PageScheme:
+    """How an operation numbers its pages.
+
+    Attributes:
+        key: the field of an item that tells it from others.
+        number: the parameter that takes the page's number, counted from 1.
+        size: the parameter that takes how many items a page may hold.
+    """
+
+    key: str
+    number: str = "pagination"
+    size: str = "pagesize"
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False)
+class Endpoint(Generic[T]):
+    """One operation of the API.
+
+    Attributes:
+        name: ``resource.coroutine``; shown in errors and logs.
+        method: the HTTP method, in capitals.
+        path: the path below the client's base URL, with a leading slash.
+        reply: the type of the reply's body; None where no body is due.
+        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time.
+        token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),
+            "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
+        parameters: how the arguments are sent: "query", "json" or "multipart".
+        pages: how a list numbers its pages; None for what is no list.
+    """
+
+    name: str
+    method: str
+    path: str
+    reply: type[T] | None
+    safety: Safety
+    token: TokenPlace
+    parameters: ParameterPlace
+    pages: PageScheme | None
+
+    @overload
+    def __init__(
+        self: "Endpoint[None]",
+        name: str,
+        method: str,
+        path: str,
+        *,
+        reply: None = None,
+        safety: Safety | None = None,
+        token: TokenPlace | None = None,
+        parameters: ParameterPlace | None = None,
+        pages: PageScheme | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        *,
+        reply: type[T],
+        safety: Safety | None = None,
+        token: TokenPlace | None = None,
+        parameters: ParameterPlace | None = None,
+        pages: PageScheme | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        *,
+        reply: type[Any] | None = None,
+        safety: Safety | None = None,
+        token: TokenPlace | None = None,
+        parameters: ParameterPlace | None = None,
+        pages: PageScheme | None = None,
+    ) -> None:
+        """Describe an operation.
+
+        What is None follows the method: GET is safe, with token and parameters in the query;
+        any other is unsafe, with both in a JSON body.
+
+        Raises:
+            ValueError: an unknown place or safety, an empty name, or a path without its slash.
+        """
+        method = method.upper()
+        reads = method == "GET"
+        values: dict[str, Any] = {
+            "name": name,
+            "method": method,
+            "path": path,
+            "reply": reply,
+            "safety": safety or ("safe" if reads else "unsafe"),
+            "token": token or ("query" if reads else "body"),
+            "parameters": parameters or ("query" if reads else "json"),
+            "pages": pages,
+        }
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
+        if not name:
+            raise ValueError("an endpoint needs a name")
+        if not method.isalpha() or not method.isascii():
+            raise ValueError(f"{name}: {method!r} is no HTTP method")
+        if not path.startswith("/") or any(mark in path for mark in "?#\r\n"):
+            raise ValueError(f"{name}: a path starts with a slash and holds no query: {path!r}")
+        for field, allowed in _ALLOWED.items():
+            if values[field] not in allowed:
+                raise ValueError(f"{name}: {field} is one of {', '.join(allowed)}")
+        if self.token == "body" and self.parameters != "json":
+            raise ValueError(f"{name}: a token in the body needs parameters in JSON")
+
+
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "safety": get_args(Safety),
+    "token": get_args(TokenPlace),
+    "parameters": get_args(ParameterPlace),
+}
