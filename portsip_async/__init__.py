@@ -1,1 +1,133 @@
-"""Async SDK for the PortSIP PBX REST API."""
+"""Async SDK for the PortSIP PBX REST API.
+
+`PortSIPClient` is where to begin; everything that it takes, answers or raises is named here.
+"""
+
+from aiohttp import Fingerprint
+
+from ._version import __version__
+from .client import PortSIPClient
+from .core.endpoint import Endpoint, PageScheme
+from .core.pages import Drift, Page, Paginator
+from .core.retry import RetryBudget, RetryPolicy
+from .core.session import Attempt, Timeout
+from .core.tokens import (
+    Credentials,
+    EmailCredentials,
+    PasswordCredentials,
+    StaticToken,
+    Token,
+)
+from .endpoints import ENDPOINTS
+from .errors import (
+    APIError,
+    AuthenticationError,
+    BadRequest,
+    ClientClosed,
+    ConfigurationError,
+    Conflict,
+    ConnectError,
+    NotFound,
+    PermissionDenied,
+    PortSIPError,
+    RateLimited,
+    ReplyError,
+    RequestTimeout,
+    ServerError,
+    StatusMissing,
+    TransportError,
+)
+from .models import (
+    AvailableRule,
+    AwayRule,
+    CreatedGroup,
+    Extension,
+    ExtensionPage,
+    ExtensionStatus,
+    ExtensionSummary,
+    ForwardAction,
+    ForwardRules,
+    Gender,
+    GreetingFile,
+    GreetingPage,
+    Group,
+    GroupPage,
+    GroupSummary,
+    NewExtension,
+    OfficeHours,
+    OfficeHoursMode,
+    Options,
+    Presence,
+    Profile,
+    ReadOutDatetime,
+    SortBy,
+    VoiceMail,
+)
+
+__all__ = [
+    # the client and its settings
+    "PortSIPClient",
+    "Timeout",
+    "RetryPolicy",
+    "RetryBudget",
+    "PasswordCredentials",
+    "EmailCredentials",
+    "StaticToken",
+    "Credentials",
+    "Fingerprint",
+    "Attempt",
+    # the API as data
+    "ENDPOINTS",
+    "Endpoint",
+    "PageScheme",
+    # pages
+    "Paginator",
+    "Page",
+    "ExtensionPage",
+    "GroupPage",
+    "GreetingPage",
+    "Drift",
+    # structures
+    "Token",
+    "ExtensionSummary",
+    "ExtensionStatus",
+    "Extension",
+    "NewExtension",
+    "Profile",
+    "VoiceMail",
+    "Options",
+    "ForwardRules",
+    "AvailableRule",
+    "AwayRule",
+    "OfficeHours",
+    "GroupSummary",
+    "Group",
+    "CreatedGroup",
+    "GreetingFile",
+    # open enums
+    "SortBy",
+    "Presence",
+    "Gender",
+    "ForwardAction",
+    "ReadOutDatetime",
+    "OfficeHoursMode",
+    # errors
+    "PortSIPError",
+    "ConfigurationError",
+    "ClientClosed",
+    "TransportError",
+    "ConnectError",
+    "RequestTimeout",
+    "ReplyError",
+    "StatusMissing",
+    "APIError",
+    "BadRequest",
+    "AuthenticationError",
+    "PermissionDenied",
+    "NotFound",
+    "Conflict",
+    "RateLimited",
+    "ServerError",
+    # about
+    "__version__",
+]

@@ -62,7 +62,7 @@ EXTENSIONS_STATUS = Endpoint(
 EXTENSIONS_CALL = Endpoint("extensions.call", "GET", "/extensions/call", safety="unsafe")
 EXTENSIONS_UPDATE = Endpoint("extensions.update", "POST", "/extensions/update", safety="idempotent")
 EXTENSIONS_REMOVE = Endpoint(
-    "extensions.remove", "POST", "/extensions/destroy", safety="idempotent"
+    "extensions.remove", "POST", "/extensions/destroy", safety="idempotent", removes=True
 )
 
 GROUPS_LIST = Endpoint(
@@ -71,7 +71,9 @@ GROUPS_LIST = Endpoint(
 GROUPS_SHOW = Endpoint("groups.show", "GET", "/extensions/group/show", reply=Group)
 GROUPS_CREATE = Endpoint("groups.create", "POST", "/extensions/group/create", reply=CreatedGroup)
 GROUPS_UPDATE = Endpoint("groups.update", "POST", "/extensions/group/update", safety="idempotent")
-GROUPS_REMOVE = Endpoint("groups.remove", "POST", "/extensions/group/destroy", safety="idempotent")
+GROUPS_REMOVE = Endpoint(
+    "groups.remove", "POST", "/extensions/group/destroy", safety="idempotent", removes=True
+)
 
 GREETINGS_LIST = Endpoint(
     "greetings.list",
@@ -92,7 +94,11 @@ GREETINGS_SETUP = Endpoint(
     "greetings.setup", "POST", "/extensions/greeting_file/update", safety="idempotent"
 )
 GREETINGS_REMOVE = Endpoint(
-    "greetings.remove", "POST", "/extensions/greeting_file/destroy", safety="idempotent"
+    "greetings.remove",
+    "POST",
+    "/extensions/greeting_file/destroy",
+    safety="idempotent",
+    removes=True,
 )
 
 ENDPOINTS: Mapping[str, Endpoint[Any]] = {
@@ -146,8 +152,16 @@ class EndpointTable:
             name: _override(name, override) for name, override in (overrides or {}).items()
         }
 
+        self._untyped: dict[str, Endpoint[dict[str, Any]]] = {}
+
     def __getitem__(self, row: Endpoint[T]) -> Endpoint[T]:
         return self._changed.get(row.name, row)
+
+    def untyped(self, row: Endpoint[Any]) -> Endpoint[dict[str, Any]]:
+        """Answer the client's version of a row, its reply read as a plain object."""
+        if row.name not in self._untyped:
+            self._untyped[row.name] = self[row].replace(reply=dict[str, Any])
+        return self._untyped[row.name]
 
 
 def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
@@ -162,15 +176,12 @@ def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
     moved = method.upper() != row.method
     token = row.token if not moved or row.token == "none" else None
     try:
-        return Endpoint(
-            name,
-            method,
-            override.get("path", row.path),
-            reply=row.reply,
+        return row.replace(
+            method=method,
+            path=override.get("path", row.path),
             safety=override.get("safety", row.safety),
             token=override.get("token", token),
             parameters=override.get("parameters", None if moved else row.parameters),
-            pages=row.pages,
         )
     except ValueError as error:
         raise ConfigurationError(f"endpoints: {error}") from None

@@ -159,7 +159,13 @@ class BadRequest(APIError):
 
 
 class AuthenticationError(APIError):
-    """The credentials or the token were refused: status 401, err_code 401.1, 401.2 or 403.4."""
+    """The credentials or the token were refused: status 401, err_code 401.1, 401.2 or 403.4.
+
+    Attributes:
+        token_rejected: True where the PBX refused the access token, not the credentials.
+    """
+
+    token_rejected: bool = False
 
 
 class PermissionDenied(APIError):

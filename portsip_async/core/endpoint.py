@@ -42,6 +42,8 @@ class Endpoint(Generic[T]):
             "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
         parameters: how the arguments are sent: "query", "json" or "multipart".
         pages: how a list numbers its pages; None for what is no list.
+        removes: whether it removes something, so that "not found" after an attempt that may have
+            acted means that it is done.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Endpoint(Generic[T]):
     token: TokenPlace
     parameters: ParameterPlace
     pages: PageScheme | None
+    removes: bool
 
     @overload
     def __init__(
@@ -65,6 +68,7 @@ class Endpoint(Generic[T]):
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
         pages: PageScheme | None = None,
+        removes: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -78,6 +82,7 @@ class Endpoint(Generic[T]):
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
         pages: PageScheme | None = None,
+        removes: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -90,6 +95,7 @@ class Endpoint(Generic[T]):
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
         pages: PageScheme | None = None,
+        removes: bool = False,
     ) -> None:
         """Describe an operation.
 
@@ -110,6 +116,7 @@ class Endpoint(Generic[T]):
             "token": token or ("query" if reads else "body"),
             "parameters": parameters or ("query" if reads else "json"),
             "pages": pages,
+            "removes": removes,
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)
@@ -124,6 +131,12 @@ class Endpoint(Generic[T]):
                 raise ValueError(f"{name}: {field} is one of {', '.join(allowed)}")
         if self.token == "body" and self.parameters != "json":
             raise ValueError(f"{name}: a token in the body needs parameters in JSON")
+
+    def replace(self, **changes: Any) -> "Endpoint[Any]":
+        """Copy the endpoint with some of its attributes changed."""
+        values = {field: getattr(self, field) for field in self.__slots__} | changes
+        named = values.pop("name"), values.pop("method"), values.pop("path")
+        return Endpoint(*named, **values)
 
 
 _ALLOWED: dict[str, tuple[str, ...]] = {

@@ -1,12 +1,38 @@
-"""Walks over page-numbered lists, over an injected fetch."""
+"""Walks over page-numbered lists, over an injected fetch.
 
-from typing import Generic, TypeVar
+Rules. A walk asks for ``page``, ``page + 1``, ... and reads from every page anew where the list
+ends. No server is believed blindly: `_Course` ends a walk at the ``page_count`` that the latest
+page told; at an empty page; at a page that repeats the first one or one of the two before it; at
+``max_pages``; and where a page tells no count, at one with nothing new or one shorter than the
+longest seen. A server that goes round in circles wider than that is found by a checkpoint, as in
+Brent's cycle detection. What is kept is a handful of key sets, however long the walk.
+
+Strategy. `_Course` is pure: pages in, new items and the end out. `_Walk` does the waiting: it
+holds the tasks of the pages ahead, in order, and ends them. `Paginator` hands out generators over
+walks: one layer for each item, everything else once a page. The first page is fetched alone; then,
+while a page is waited for, up to ``prefetch`` pages after it are in flight, and while its items are
+read, as many are in flight or ready. Without prefetch there is no task but the consumer's.
+"""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from types import AsyncGeneratorType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from msgspec import field
 
+from ..errors import PortSIPError
 from ..record import Record
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Page[Any]")
+Y = TypeVar("Y")
 
 
 class Page(Record, Generic[T], frozen=True, kw_only=True):
@@ -28,3 +54,426 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
     count: int | None = None
     sort_by: str | None = None
     _err_code: int | float | str | None = field(default=None, name="err_code")
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How a list changed underneath the latest walk, as far as its pages show it.
+
+    Attributes:
+        dropped: how many items were not yielded because their key had been on one of the two pages
+            before; where the page count had promised a page and an earlier one came again in its
+            place, which ends the walk, its items too.
+        page_count_changed: True where two pages told different page counts.
+    """
+
+    dropped: int = 0
+    page_count_changed: bool = False
+
+
+class Paginator(Generic[T]):
+    """An asynchronous iterable of a list's items, fetched page by page.
+
+    Each ``async for`` starts a walk of its own, which ends by itself within a few loop ticks of
+    ``break``, an exception or cancellation; no task and no connection stays behind. ``await`` it
+    for its first page alone.
+
+    A page that fails for good raises, when the walk reaches it, with ``error.page``, from which
+    ``page=`` resumes. After the client was closed a walk raises ClientClosed at its next page.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int], Coroutine[Any, Any, Page[T]]],
+        *,
+        key: str,
+        page: int = 1,
+        prefetch: int = 1,
+        max_pages: int | None = None,
+        pagesize: int | None = None,
+        start: Callable[[Coroutine[Any, Any, Page[T]]], asyncio.Task[Page[T]]],
+        check: Callable[[], None],
+    ) -> None:
+        """Describe a walk; nothing is sent before it is iterated or awaited.
+
+        Args:
+            fetch: answers the page of a number, or raises what it failed with for good.
+            key: the attribute of an item that tells it from others.
+            page: the number of the first page to fetch, counted from 1.
+            prefetch: how many further pages are kept in flight or ready; 0: none, and no task.
+            max_pages: after how many pages a walk ends; None: unlimited.
+            pagesize: how many items a page was asked to hold; None: not known.
+            start: makes a task that its owner ends when it is closed.
+            check: raises once the owner is closed.
+
+        Raises:
+            TypeError: a number that is no integer.
+            ValueError: ``page``, ``max_pages`` or ``pagesize`` below 1, or ``prefetch`` below 0.
+        """
+        _require("page", page, 1)
+        _require("prefetch", prefetch, 0)
+        if max_pages is not None:
+            _require("max_pages", max_pages, 1)
+        if pagesize is not None:
+            _require("page_size", pagesize, 1)
+        self._fetch = fetch
+        self._key = key
+        self._page = page
+        self._prefetch = prefetch
+        self._max_pages = max_pages
+        self._pagesize = pagesize
+        self._start = start
+        self._check = check
+        self._latest: _Course[T] | None = None
+        # Weak, since a generator that its consumer drops must end by itself.
+        self._walks: WeakKeyDictionary[AsyncGeneratorType[Any, None], _Walk[T]] = (
+            WeakKeyDictionary()
+        )
+
+    @property
+    def drift(self) -> Drift:
+        """How the list changed underneath the walk that was started last."""
+        return self._latest.drift if self._latest is not None else Drift()
+
+    def __aiter__(self) -> AsyncGenerator[T, None]:
+        return self._open(_items)[1]
+
+    def __await__(self) -> Generator[Any, Any, Page[T]]:
+        return self._first().__await__()
+
+    def pages(self) -> AsyncGenerator[Page[T], None]:
+        """Walk the pages, each as the PBX gave it.
+
+        The walk ends as one over items does. What that would drop is still on the pages here,
+        though counted in ``drift``. The first page is always yielded, an empty one too; a later
+        one that ends the walk and brings nothing new is not.
+        """
+        return self._open(_pages)[1]
+
+    async def collect(self, limit: int | None = None) -> list[T]:
+        """Walk the list into a list.
+
+        Args:
+            limit: how many items are enough; 0 sends nothing; None: all of them.
+
+        Raises:
+            TypeError: a limit that is no integer.
+            ValueError: a limit below 0.
+            PortSIPError: ``aclose()`` ended the walk, so that its items are not the whole list.
+        """
+        if limit is not None:
+            _require("limit", limit, 0)
+        found: list[T] = []
+        if limit == 0:
+            return found
+        walk, pages = self._open(_pages)
+        async with aclosing(pages):
+            async for _ in pages:
+                found += walk.fresh
+                if limit is not None and len(found) >= limit:
+                    return found[:limit]
+        if not walk.course.over:
+            raise PortSIPError("the paginator was closed before the walk's end")
+        return found
+
+    async def aclose(self) -> None:
+        """End every open walk, with its tasks, before returning.
+
+        A loop of another task ends as if it had met a ``break``, at once even where it waits for a
+        page; ``collect()`` raises PortSIPError there. New walks can be started afterwards.
+        """
+        walks = list(self._walks.items())
+        for _, walk in walks:
+            walk.interrupt()
+        for generator, walk in walks:
+            if generator.ag_running:
+                await walk.ended.wait()
+            else:
+                await generator.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _first(self) -> Page[T]:
+        try:
+            self._check()
+            return await self._fetch(self._page)
+        except PortSIPError as error:
+            error.page = self._page
+            raise
+
+    def _open(
+        self, shape: "Callable[[_Walk[T]], AsyncGenerator[Y, None]]"
+    ) -> "tuple[_Walk[T], AsyncGenerator[Y, None]]":
+        self._latest = _Course(self._key, self._page, self._max_pages, self._pagesize)
+        walk = _Walk(self._latest, self._fetch, self._prefetch, self._start, self._check)
+        generator = cast("AsyncGeneratorType[Y, None]", shape(walk))
+        self._walks[generator] = walk
+        return walk, generator
+
+
+class TypedPaginator(Paginator[T], Generic[T, P]):
+    """A Paginator whose pages have a type of their own, with fields beyond those of Page."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            fetch: Callable[[int], Coroutine[Any, Any, P]],
+            *,
+            key: str,
+            page: int = 1,
+            prefetch: int = 1,
+            max_pages: int | None = None,
+            pagesize: int | None = None,
+            start: Callable[[Coroutine[Any, Any, P]], asyncio.Task[P]],
+            check: Callable[[], None],
+        ) -> None: ...
+        def __await__(self) -> Generator[Any, Any, P]: ...
+        def pages(self) -> AsyncGenerator[P, None]: ...  # noqa: D102 - Paginator describes it
+
+
+def _require(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is an integer, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} is at least {least}, not {value}")
+
+
+async def _items(walk: "_Walk[T]") -> AsyncGenerator[T, None]:
+    try:
+        while await walk.advance():
+            for item in walk.fresh:
+                yield item
+    finally:
+        await walk.close()
+
+
+async def _pages(walk: "_Walk[T]") -> AsyncGenerator[Page[T], None]:
+    try:
+        while await walk.advance():
+            yield cast("Page[T]", walk.page)
+    finally:
+        await walk.close()
+
+
+class _Walk(Generic[T]):
+    """One walk: the page it stands on, and the tasks of those ahead.
+
+    Attributes:
+        page: the page that `advance` came to; None between pages.
+        fresh: the items of that page which are to be yielded.
+        course: what the pages so far tell.
+        ended: set when `close` is through.
+    """
+
+    def __init__(
+        self,
+        course: "_Course[T]",
+        fetch: Callable[[int], Coroutine[Any, Any, Page[T]]],
+        prefetch: int,
+        start: Callable[[Coroutine[Any, Any, Page[T]]], asyncio.Task[Page[T]]],
+        check: Callable[[], None],
+    ) -> None:
+        self.page: Page[T] | None = None
+        self.fresh: tuple[T, ...] = ()
+        self.course = course
+        self.ended = asyncio.Event()
+        self._fetch = fetch
+        self._prefetch = prefetch
+        self._start = start
+        self._check = check
+        self._asked = course.number - 1
+        self._ahead: deque[asyncio.Task[Page[T]]] = deque()
+        self._waiting: asyncio.Timeout | None = None
+        self._interrupted = False
+
+    async def advance(self) -> bool:
+        """Go to the next page; False where the walk is over."""
+        # The old page must not live on beside the one that is waited for.
+        self.page, self.fresh = None, ()
+        course = self.course
+        if course.over or self._interrupted:
+            self._check()
+            return False
+        try:
+            page = await self._arrival(course.number)
+            if page is None:
+                return False
+            self._check()
+        except PortSIPError as error:
+            error.page = course.number
+            raise
+        first = course.taken == 0
+        self.fresh = course.take(page)
+        if course.over and not self.fresh and not first:
+            self._check()
+            return False
+        self._fill(course.number - 1 + self._prefetch)
+        self.page = page
+        return True
+
+    def interrupt(self) -> None:
+        """Ask the walk to end, even while a consumer in another task waits for a page."""
+        self._interrupted = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+            self._waiting = None
+
+    async def close(self) -> None:
+        """End the tasks of the pages ahead and wait until they are gone."""
+        self.page, self.fresh = None, ()
+        pending = [task for task in self._ahead if not task.done()]
+        self._ahead.clear()
+        try:
+            for task in pending:
+                task.cancel()
+            if pending:
+                await asyncio.wait(pending)
+        finally:
+            self.ended.set()
+
+    async def _arrival(self, number: int) -> Page[T] | None:
+        """Wait for a page; None where the walk was interrupted meanwhile."""
+        self._check()
+        page: Page[T] | None = None
+        try:
+            # A timeout that only `interrupt` sets: it cancels the wait and leaves a cancellation
+            # that comes from elsewhere alone.
+            async with asyncio.timeout(None) as self._waiting:
+                if not self._ahead:
+                    self._asked = number
+                    self._fill(number + self._prefetch)
+                    page = await self._fetch(number)
+                elif not self._ahead[0].done():
+                    self._fill(number + self._prefetch)
+                    # Not `await task`: the task's cancellation by its owner is not the consumer's.
+                    await asyncio.wait((self._ahead[0],))
+        except TimeoutError:
+            if not self._interrupted:
+                raise
+        finally:
+            self._waiting = None
+        if self._interrupted:
+            return None
+        return page if page is not None else self._collected()
+
+    def _collected(self) -> Page[T]:
+        task = self._ahead.popleft()
+        if task.cancelled():
+            self._check()
+        try:
+            return task.result()
+        finally:
+            del task  # its error's traceback holds this frame
+
+    def _fill(self, last: int) -> None:
+        last = min(last, self.course.reach)
+        while self._asked < last:
+            self._asked += 1
+            task = self._start(self._fetch(self._asked))
+            task.add_done_callback(_hear)
+            self._ahead.append(task)
+
+
+def _hear(task: "asyncio.Task[Any]") -> None:
+    """Take note of an error, since that of a page never reached is nobody's loss."""
+    if not task.cancelled():
+        task.exception()
+
+
+class _Course(Generic[T]):
+    """What the pages so far tell: where the list ends, and which items are new.
+
+    Attributes:
+        number: the number of the page to take next.
+        taken: how many pages were taken.
+        over: True where no further page is to be asked for.
+        reach: the number of the last page that is worth asking for by now.
+        drift: how the list changed underneath.
+    """
+
+    def __init__(self, key: str, page: int, max_pages: int | None, pagesize: int | None) -> None:
+        self.number = self.reach = page
+        self.taken = 0
+        self.over = False
+        self.drift = Drift()
+        self._key: Callable[[T], Any] = attrgetter(key)
+        self._max_pages = max_pages
+        self._pagesize = pagesize or 0
+        self._page_count: int | None = None
+        self._longest = 0
+        self._first = self._before = self._last = self._mark = frozenset[Any]()
+        self._rounds = 0
+
+    def take(self, page: Page[T]) -> tuple[T, ...]:
+        """Take the next page; answer which of its items to yield."""
+        items = page.items
+        keys = frozenset(map(self._key, items))
+        self._count(page.page_count)
+        if not keys or self._repeats(keys):
+            if page.page_count is not None:
+                # Without a count a repeated page is how the list's end shows; with one, the page
+                # that was promised here is missing, and that must not pass for consistency.
+                self._drop(len(items))
+            self.over = True
+            return ()
+        if not (keys.isdisjoint(self._last) and keys.isdisjoint(self._before)):
+            known = self._last | self._before
+            items = tuple(item for item in items if self._key(item) not in known)
+            self._drop(len(page.items) - len(items))
+        self._remember(keys)
+        self._foresee(page, new=bool(items))
+        return items
+
+    def _repeats(self, keys: frozenset[Any]) -> bool:
+        if keys == self._last or keys == self._before or keys == self._first:
+            return True
+        # In a circle of pages the checkpoint comes round again and again; once may be an item
+        # that moved, in a list of very short pages.
+        self._rounds += keys == self._mark
+        return self._rounds > 1
+
+    def _remember(self, keys: frozenset[Any]) -> None:
+        self.taken += 1
+        self.number += 1
+        if self.taken == 1:
+            self._first = keys
+        self._before, self._last = self._last, keys
+        if self.taken & (self.taken - 1) == 0:  # a power of two: in time beyond any circle's length
+            self._mark, self._rounds = keys, 0
+
+    def _foresee(self, page: Page[T], *, new: bool) -> None:
+        """Tell whether the walk is over, and else how far ahead pages may be asked for."""
+        length = len(page.items)
+        if page.page_count is not None:
+            self.reach = page.page_count
+        elif not new or length < self._longest:
+            self.reach = 0
+        elif self.taken == 1 and length < self._pagesize:
+            self.reach = self.number  # likely the only page, or a server with a smaller maximum
+        else:
+            self.reach = sys.maxsize
+        self._longest = max(self._longest, length)
+        if self._max_pages is not None:
+            self.reach = min(self.reach, self.number - self.taken + self._max_pages - 1)
+        self.over = self.reach < self.number
+
+    def _count(self, page_count: int | None) -> None:
+        if page_count is None:
+            return
+        if self._page_count not in (None, page_count):
+            self.drift = replace(self.drift, page_count_changed=True)
+        self._page_count = page_count
+
+    def _drop(self, items: int) -> None:
+        if items:
+            self.drift = replace(self.drift, dropped=self.drift.dropped + items)

@@ -1,0 +1,349 @@
+"""PortSIPClient: opens the core, hangs the resources on it."""
+
+import ipaddress
+import os
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from .core.endpoint import Endpoint
+from .core.retry import RetryPolicy
+from .core.session import SSL, Attempt, CallOptions, Session, Timeout
+from .core.tokens import (
+    Credentials,
+    EmailCredentials,
+    Obtained,
+    PasswordCredentials,
+    StaticToken,
+    TokenCache,
+)
+from .endpoints import (
+    ACCOUNT_REFRESH,
+    ACCOUNT_VERIFY,
+    ACCOUNT_VERIFY_EMAIL,
+    EndpointOverride,
+    EndpointTable,
+)
+from .errors import ConfigurationError
+from .redact import scrub_url
+from .resources import Account, Extensions, Greetings, Groups
+from .resources.base import Caller, KeyedLocks
+
+T = TypeVar("T")
+
+AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
+
+_DEFAULT_TIMEOUT: Final = Timeout()
+_DEFAULT_RETRY: Final = RetryPolicy()
+_TRUE: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+class PortSIPClient:
+    """A PortSIP PBX, as its REST API shows it.
+
+    Use it as ``async with``, or call `close` at the end. One client serves any number of tasks of
+    one event loop.
+
+    Attributes:
+        account: logging in and renewing.
+        extensions: extensions, their status, calls.
+        groups: extension groups.
+        greetings: voicemail greetings.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        credentials: AnyCredentials | None = None,
+        token: str | None = None,
+        timeout: Timeout | float = _DEFAULT_TIMEOUT,
+        retry: RetryPolicy = _DEFAULT_RETRY,
+        max_connections: int = 64,
+        requests_per_second: float | None = None,
+        max_reply_bytes: int = 16 * 1024 * 1024,
+        session: aiohttp.ClientSession | None = None,
+        ssl: SSL = None,
+        proxy: str | None = None,
+        allow_http: bool = False,
+        endpoints: Mapping[str, EndpointOverride] | None = None,
+        user_agent: str | None = None,
+        on_attempt: Callable[[Attempt], object] | None = None,
+    ) -> None:
+        """Store the settings; nothing is sent or opened before the first call.
+
+        Args:
+            base_url: such as ``https://pbx.example.com:8900``, with or without ``/api``.
+            username: with `password`, what to log in with.
+            password: see username.
+            credentials: in their place: PasswordCredentials, EmailCredentials, StaticToken, or any
+                object with ``async def fetch_token(self) -> Token``.
+            token: in their place: a token got elsewhere, renewed by refreshing only.
+            timeout: what bounds one attempt; a number is its `total` in seconds.
+            retry: how failed attempts are repeated, and the deadline of a call.
+            max_connections: calls in flight at once; further ones wait their turn.
+            requests_per_second: attempts, spaced evenly; None: unlimited.
+            max_reply_bytes: the longest reply that is read, after decompression.
+            session: your own aiohttp session; it is never closed, and its headers, cookies,
+                tracing and connection limit are left alone. Middlewares of its own are not run.
+            ssl: an SSLContext, the path of a CA file, an aiohttp.Fingerprint, or False to accept
+                any certificate, which warns; None checks certificates as usual.
+            proxy: the URL of an HTTP proxy; None uses none, whatever the environment says.
+            allow_http: allow plain http to a host that is not loopback.
+            endpoints: overrides of the API's rows by name, such as
+                ``{"extensions.status": {"method": "GET"}}``.
+            user_agent: the User-Agent header; None sends the SDK's own.
+            on_attempt: called with an `Attempt` after each attempt; what it raises is logged.
+
+        Raises:
+            ConfigurationError: a URL that can't be used, not exactly one way to log in, or an
+                override of an unknown row.
+            ValueError, TypeError: an option out of bounds.
+        """
+        url = _api_url(base_url, allow_http=allow_http)
+        means = _means(username, password, credentials, token)
+        if max_connections < 1 or max_reply_bytes < 1:
+            raise ValueError("max_connections and max_reply_bytes are at least 1")
+        if requests_per_second is not None and not 0 < requests_per_second < float("inf"):
+            raise ValueError("requests_per_second is more than 0, or None")
+        if ssl is False:
+            warnings.warn(
+                "ssl=False accepts any certificate, so anyone on the way can read the password",
+                stacklevel=2,
+            )
+        self._options = CallOptions(_timeout(timeout), retry)
+        self._table = EndpointTable(endpoints)
+        self._locks = KeyedLocks()
+        self._session = Session(
+            url,
+            options=self._options,
+            max_connections=max_connections,
+            requests_per_second=requests_per_second,
+            max_reply_bytes=max_reply_bytes,
+            session=session,
+            ssl=ssl,
+            proxy=proxy,
+            user_agent=user_agent,
+            on_attempt=on_attempt,
+        )
+        self._session.tokens = _token_cache(means, self._session, self._table)
+        self._owner = True
+        self._hang()
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Make a client from the environment; any argument of the client overrides it.
+
+        Read are PORTSIP_URL, PORTSIP_USERNAME, PORTSIP_PASSWORD, PORTSIP_EMAIL (with the same
+        password), PORTSIP_TOKEN, PORTSIP_ALLOW_HTTP (1 or 0) and PORTSIP_CA_FILE. Credentials that
+        are passed as arguments take the place of all those of the environment.
+
+        Raises:
+            ConfigurationError: there is no URL, not exactly one way to log in, or a flag that is
+                neither yes nor no.
+        """
+        env = {
+            name: os.environ.get(f"PORTSIP_{name}") or None
+            for name in ("URL", "USERNAME", "PASSWORD", "EMAIL", "TOKEN", "CA_FILE")
+        }
+        arguments: dict[str, Any] = {"base_url": env["URL"], "allow_http": _flag("ALLOW_HTTP")}
+        if env["CA_FILE"]:
+            arguments["ssl"] = env["CA_FILE"]
+        if not overrides.keys() & {"username", "password", "credentials", "token"}:
+            arguments["token"] = env["TOKEN"]
+            if env["EMAIL"]:
+                if env["USERNAME"] or not env["PASSWORD"]:
+                    raise ConfigurationError(
+                        "PORTSIP_EMAIL goes with PORTSIP_PASSWORD and without PORTSIP_USERNAME"
+                    )
+                arguments["credentials"] = EmailCredentials(env["EMAIL"], env["PASSWORD"])
+            else:
+                arguments |= {"username": env["USERNAME"], "password": env["PASSWORD"]}
+        arguments |= overrides
+        base_url = arguments.pop("base_url")
+        if not base_url:
+            raise ConfigurationError("PORTSIP_URL is not set")
+        return cls(base_url, **arguments)
+
+    def with_options(
+        self, *, timeout: Timeout | float | None = None, retry: RetryPolicy | None = None
+    ) -> Self:
+        """Make a view of this client with other options; connections and token are shared.
+
+        Closing a view does nothing: the client that it was made from owns what both use.
+
+        Args:
+            timeout: in place of the client's; None keeps it.
+            retry: in place of the client's, but for its budget; None keeps it.
+        """
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._options = CallOptions(
+            self._options.timeout if timeout is None else _timeout(timeout),
+            self._options.retry if retry is None else retry,
+        )
+        view._owner = False
+        view._hang()
+        return view
+
+    def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:
+        """Send any endpoint, one of your own too, as the SDK sends its own.
+
+        Args:
+            endpoint: what to send; a row of the API by its name takes the client's override.
+            parameters: the arguments under the API's names; None is left out.
+
+        Returns:
+            To be awaited: what the reply holds.
+
+        Raises:
+            PortSIPError: as any call.
+        """
+        return self._session.call(self._table[endpoint], parameters, self._options)
+
+    async def close(self) -> None:
+        """End every call and task of the client, and its connections; safe to call again.
+
+        Calls still in flight, and walks still open, raise ClientClosed, as do later ones.
+        """
+        if self._owner:
+            await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        self._session.check()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._session.closed else ""
+        return f"<PortSIPClient {self._session.base_url}{state}>"
+
+    def _hang(self) -> None:
+        caller = Caller(self._session, self._table, self._options, self._locks)
+        self.account = Account(caller)
+        self.extensions = Extensions(caller)
+        self.groups = Groups(caller)
+        self.greetings = Greetings(caller)
+
+
+def _timeout(timeout: Timeout | float) -> Timeout:
+    if isinstance(timeout, Timeout):
+        return timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is a Timeout or seconds, not {type(timeout).__name__}")
+    return Timeout(total=timeout)
+
+
+def _flag(name: str) -> bool:
+    value = os.environ.get(f"PORTSIP_{name}", "").strip().lower()
+    if value not in _TRUE | _FALSE:
+        raise ConfigurationError(f"PORTSIP_{name} is 1 or 0")
+    return value in _TRUE
+
+
+def _api_url(base_url: str, *, allow_http: bool) -> str:
+    """Check a base URL, and bring it to the form ``https://host:port/api``."""
+    if not isinstance(base_url, str):
+        raise TypeError(f"base_url is a str, not {type(base_url).__name__}")
+    try:
+        parts = urlsplit(base_url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    shown = scrub_url(base_url)
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigurationError(f"no URL of a PBX, as in https://pbx.example.com:8900: {shown!r}")
+    if "@" in parts.netloc:
+        raise ConfigurationError("a user name or password has no place in the URL")
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"a base URL has no query and no fragment: {shown!r}")
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        raise ConfigurationError(
+            f"plain http shows the password to anyone on the way to {host}: "
+            "use https, or say allow_http=True"
+        )
+    path = parts.path.rstrip("/").removesuffix("/api")
+    return f"{parts.scheme}://{parts.netloc}{path}/api"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _means(
+    username: str | None,
+    password: str | None,
+    credentials: AnyCredentials | None,
+    token: str | None,
+) -> AnyCredentials:
+    """Find the one way to log in that was given."""
+    given: list[AnyCredentials] = []
+    if username is not None or password is not None:
+        if not username or not password:
+            raise ConfigurationError("username and password go together, and neither is empty")
+        given.append(PasswordCredentials(username, password))
+    if credentials is not None:
+        given.append(credentials)
+    if token is not None:
+        given.append(StaticToken(token))
+    if len(given) != 1:
+        raise ConfigurationError(
+            "give exactly one of username= and password=, credentials=, or token="
+        )
+    means = given[0]
+    if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
+        raise ConfigurationError("credentials= has no fetch_token")
+    if isinstance(means, StaticToken) and not (
+        means.access_token and means.access_token.isprintable()
+    ):
+        raise ConfigurationError("a token is a printable text")
+    return means
+
+
+def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) -> TokenCache:
+    """Tie a token cache to the core, over the rows that log in and refresh."""
+
+    async def refresh(access_token: str) -> Obtained:
+        return Obtained(*await session.renew(table[ACCOUNT_REFRESH], {}, access_token))
+
+    login: Callable[[], Awaitable[Obtained]] | None
+    if isinstance(means, StaticToken):
+        login = None
+    elif isinstance(means, Credentials):
+
+        async def login() -> Obtained:
+            asked_at = session.clock()
+            return Obtained(await means.fetch_token(), asked_at)
+    else:
+        by_email = isinstance(means, EmailCredentials)
+        row = table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
+
+        async def login() -> Obtained:
+            return Obtained(*await session.renew(row, means))
+
+    return TokenCache(
+        login=login,
+        refresh=refresh,
+        initial=means.access_token if isinstance(means, StaticToken) else None,
+        clock=session.clock,
+        start=session.start,
+    )

@@ -1,0 +1,80 @@
+"""Interrupting a call from outside: by a timer, or because its client was closed.
+
+What `asyncio.timeout` does, for many calls at a fraction of its cost: calls that run under the
+same number of seconds share one timer of the loop, since the first to begin is the first to end.
+(`asyncio.timeout` arms and cancels a timer of the loop a call, 6 µs of about 100.)
+"""
+
+import asyncio
+from typing import Any, Final
+
+EXPIRED: Final = "expired"
+CLOSED: Final = "closed"
+
+
+class Scope:
+    """A call under way, and who interrupted it."""
+
+    __slots__ = ("_cancelling", "_cause", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self._cancelling = task.cancelling()
+        self._cause: str | None = None
+
+    def interrupt(self, cause: str) -> None:
+        """Cancel what the call awaits; the first cause stands."""
+        if self._cause is None:
+            self._cause = cause
+            self.task.cancel()
+
+    def took(self, cause: str) -> bool:
+        """Tell, on a CancelledError, whether it came by this cause and by nobody else.
+
+        If so the cancellation is used up: the caller turns it into an error of its own. If the
+        task was cancelled by somebody else as well, the CancelledError is theirs.
+        """
+        if self._cause is not cause:
+            return False
+        self._cause = None
+        return self.task.uncancel() <= self._cancelling
+
+
+class Timer:
+    """Interrupts each scope that stays longer than so many seconds."""
+
+    __slots__ = ("_ends", "_handle", "_loop", "seconds")
+
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        self.seconds = seconds
+        self._loop = loop
+        self._ends: dict[Scope, float] = {}
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self, scope: Scope) -> None:
+        """Begin to count for a scope."""
+        end = self._loop.time() + self.seconds
+        self._ends[scope] = end
+        if self._handle is None:
+            self._handle = self._loop.call_at(end, self._ring)
+
+    def stop(self, scope: Scope) -> None:
+        """Let a scope go."""
+        self._ends.pop(scope, None)
+
+    def cancel(self) -> None:
+        """Take the timer out of the loop."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _ring(self) -> None:
+        self._handle = None
+        now = self._loop.time()
+        while self._ends:
+            scope, end = next(iter(self._ends.items()))
+            if end > now:
+                self._handle = self._loop.call_at(end, self._ring)
+                return
+            del self._ends[scope]
+            scope.interrupt(EXPIRED)

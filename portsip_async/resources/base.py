@@ -1,0 +1,145 @@
+"""What all resources stand on: the core, the client's rows, and the checking of arguments."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
+
+from msgspec import structs
+
+from ..core.endpoint import Endpoint
+from ..core.pages import Page, Paginator
+from ..core.session import CallOptions, Session
+from ..core.upload import Source
+from ..core.wire import Parameters
+from ..endpoints import EndpointTable
+
+T = TypeVar("T")
+W = TypeVar("W", bound=Paginator[Any])
+
+
+class KeyedLocks:
+    """A lock for each key, kept only while somebody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[object, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def holding(self, *key: str) -> AsyncIterator[None]:
+        """Wait until nobody else holds the key."""
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks.pop(key)
+            if users > 1:
+                self._locks[key] = lock, users - 1
+
+
+class Caller:
+    """How the resources of one client, or of one view of it, reach the core."""
+
+    def __init__(
+        self, session: Session, table: EndpointTable, options: CallOptions, locks: KeyedLocks
+    ) -> None:
+        self.session = session
+        self.table = table
+        self.options = options
+        self.locks = locks
+
+    def __call__(
+        self,
+        row: Endpoint[T],
+        parameters: Parameters,
+        *,
+        source: Source | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Send the client's version of a row.
+
+        Args:
+            row: the row of the API's own table.
+            parameters: the arguments, under the API's names.
+            source: what an upload streams from.
+        """
+        return self.session.call(self.table[row], parameters, self.options, source=source)
+
+    def document(
+        self, row: Endpoint[Any], parameters: Parameters
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Send the client's version of a row, and answer the reply with its unknown fields."""
+        return self.session.call(self.table.untyped(row), parameters, self.options)
+
+    def walk(
+        self,
+        make: Callable[..., W],
+        row: Endpoint[Any],
+        parameters: Mapping[str, object],
+        *,
+        page: int,
+        page_size: int,
+        prefetch: int,
+        max_pages: int | None,
+    ) -> W:
+        """Make a paginator over a list."""
+        endpoint = self.table[row]
+        scheme = endpoint.pages
+        assert scheme is not None  # noqa: S101 - every list of the table has a scheme
+        session, options = self.session, self.options
+
+        async def fetch(number: int) -> Page[Any]:
+            asked = {scheme.number: number, scheme.size: page_size, **parameters}
+            fetched = await session.call(endpoint, asked, options)
+            if fetched.pagination is None:
+                return cast(Page[Any], structs.replace(fetched, pagination=number))
+            return cast(Page[Any], fetched)
+
+        return make(
+            fetch,
+            key=scheme.key,
+            page=page,
+            prefetch=prefetch,
+            max_pages=max_pages,
+            pagesize=page_size,
+            start=session.start,
+            check=session.check,
+        )
+
+
+def text(name: str, value: object) -> str:
+    """Check an argument that must be a text with something in it.
+
+    Raises:
+        TypeError: no text.
+        ValueError: an empty one.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a str, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} is empty")
+    return value
+
+
+def texts(name: str, values: Iterable[str]) -> list[str]:
+    """Check an argument that must be a collection of texts; one text is none.
+
+    Raises:
+        TypeError: no collection, a str or bytes in its place, or an item that is no text.
+        ValueError: an empty item.
+    """
+    if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is a collection of str, not {type(values).__name__}")
+    return [text(f"each of {name}", value) for value in values]
+
+
+def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge changes into what was read, key by key and as deep as both are mappings."""
+    result = dict(old)
+    for key, value in changes.items():
+        before = result.get(key)
+        if isinstance(value, Mapping):
+            result[key] = merged(before if isinstance(before, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result
