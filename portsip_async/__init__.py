@@ -10,7 +10,7 @@ from .client import PortSIPClient
 from .core.endpoint import Endpoint, PageScheme
 from .core.pages import Drift, Page, Paginator
 from .core.retry import RetryBudget, RetryPolicy
-from .core.session import Attempt, Timeout
+from .core.session import Attempt
 from .core.tokens import (
     Credentials,
     EmailCredentials,
@@ -18,6 +18,7 @@ from .core.tokens import (
     StaticToken,
     Token,
 )
+from .core.transport import Timeout
 from .endpoints import ENDPOINTS
 from .errors import (
     APIError,

@@ -12,7 +12,7 @@ import aiohttp
 
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
-from .core.session import SSL, Attempt, CallOptions, Session, Timeout
+from .core.session import Attempt, CallOptions, Session
 from .core.tokens import (
     Credentials,
     EmailCredentials,
@@ -21,6 +21,7 @@ from .core.tokens import (
     StaticToken,
     TokenCache,
 )
+from .core.transport import SSL, Timeout, Transport
 from .endpoints import (
     ACCOUNT_REFRESH,
     ACCOUNT_VERIFY,
@@ -124,13 +125,15 @@ class PortSIPClient:
         self._session = Session(
             url,
             options=self._options,
+            transport=Transport(
+                session=session,
+                ssl=ssl,
+                proxy=proxy,
+                user_agent=user_agent,
+                max_reply_bytes=max_reply_bytes,
+            ),
             max_connections=max_connections,
             requests_per_second=requests_per_second,
-            max_reply_bytes=max_reply_bytes,
-            session=session,
-            ssl=ssl,
-            proxy=proxy,
-            user_agent=user_agent,
             on_attempt=on_attempt,
         )
         self._session.tokens = _token_cache(means, self._session, self._table)

@@ -4,102 +4,45 @@ The hot path is `Session._run` and `Session._attempt`: a call that succeeds at o
 tenacity, no task and no timer of its own. Everything that costs (repeats, a rejected token, a wait
 for a token) lies on the path of a failure.
 
-This is the one file that knows aiohttp. aiohttp repeats a GET by itself where the peer hangs up,
-and several of its exceptions hold the URL, thus the token: every one of them is translated here,
-scrubbed, and raised outside the `except` that caught it, so that it does not hang on as context.
+Errors are raised outside the `except` that caught what they tell of, so that nothing foreign, which
+may hold a secret, hangs on as their context.
 """
 
 import asyncio
 import logging
 import math
-import os
 import random
-import ssl as tls
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from mimetypes import guess_type
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
-import aiohttp
-from aiohttp import payload
-from aiohttp.abc import AbstractStreamWriter
 from aiolimiter import AsyncLimiter
-from yarl import URL
 
-from .._version import __version__
 from ..errors import (
     APIError,
     AuthenticationError,
     ClientClosed,
-    ConfigurationError,
-    ConnectError,
     NotFound,
     PortSIPError,
-    ReplyError,
     RequestTimeout,
-    TransportError,
 )
 from ..record import Record
-from ..redact import scrub_text
 from .endpoint import Endpoint
 from .retry import Balance, Fault, RetryPolicy, may_have_acted, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .tokens import Held, Token, TokenCache
+from .transport import FOREIGN, HttpTimeouts, Route, Timeout, Transport, translate
 from .upload import Source
-from .wire import (
-    Draft,
-    Judge,
-    Parameters,
-    QueryValue,
-    Reply,
-    Request,
-    fault_of,
-    scrub_error,
-    secrets_of,
-)
+from .wire import Draft, Judge, Parameters, fault_of, scrub_error, secrets_of
 
 T = TypeVar("T")
 X = TypeVar("X")
 
 logger = logging.getLogger("portsip_async")
 
-SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
-
-# A connection that is not made in this part of `total` is told as such, before `total` strikes.
-_CONNECT_PART: Final = 0.95
-# aiohttp rounds times above this up to whole seconds; ours are meant as given.
-_NEVER_ROUND: Final = math.inf
 # Seconds that may have passed since a call was admitted for it to share a timer.
 _SLACK: Final = 0.001
-_METHODS_REPEATED_BY_AIOHTTP: Final = frozenset(
-    {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
-)
 _PLANS_KEPT: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Timeout:
-    """How long an attempt may take, in seconds; None: unlimited.
-
-    Attributes:
-        total: the whole attempt, from the sending to the last byte; does not bound an upload.
-        connect: the making of a connection.
-        read: the silence between bytes of the reply.
-
-    Raises:
-        ValueError: a time of 0 or less, or an endless one.
-    """
-
-    total: float | None = 15.0
-    connect: float | None = 5.0
-    read: float | None = 15.0
-
-    def __post_init__(self) -> None:
-        for seconds in (self.total, self.connect, self.read):
-            if seconds is not None and not 0 < seconds < float("inf"):
-                raise ValueError("Timeout: seconds, more than 0, or None")
 
 
 class Attempt(Record, frozen=True):
@@ -120,71 +63,29 @@ class Attempt(Record, frozen=True):
     seconds: float
 
 
-class ForeignError(Exception):
-    """Stands in for another library's exception: its type's name and its text, without secrets."""
-
-
-class _HungUp(aiohttp.ClientError):
-    """Carries what aiohttp would take for a reason to repeat a request past it."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-class _TooLarge(aiohttp.ClientError):
-    """A reply goes beyond the client's limit, and was not read to its end."""
-
-
 class CallOptions:
     """The timeout and the retry policy of a client or of a view of it, ready for use."""
 
-    __slots__ = ("http", "patience", "retry", "timeout", "timer", "upload")
+    __slots__ = ("http", "patience", "retry", "timeout", "timer")
 
     def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
         self.timeout = timeout
         self.retry = retry
-        total, connect, read = timeout.total, timeout.connect, timeout.read
-        self.upload = _client_timeout(connect, read)
-        if total is not None:
-            connect = min(connect or total, total * _CONNECT_PART)
-            # Silence that outlasts the whole attempt needs no timer of its own.
-            read = None if read is None or read >= total else read
-        self.http = _client_timeout(connect, read)
+        self.http = HttpTimeouts(timeout)
+        total = timeout.total
         limits = [limit for limit in (total, retry.deadline) if limit is not None]
         self.patience = min(limits) if limits else None
         self.timer: Timer | None = None
 
 
-def _client_timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=None, connect=connect, sock_read=read, ceil_threshold=_NEVER_ROUND
-    )
-
-
 class _Plan:
     """What all calls of one endpoint share."""
 
-    __slots__ = ("judge", "middlewares", "url")
+    __slots__ = ("judge", "route")
 
     def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
-        self.url = URL(f"{base_url}{endpoint.path}")
+        self.route = Route(base_url, endpoint)
         self.judge: Judge[Any] = Judge(endpoint)
-        repeated = endpoint.method in _METHODS_REPEATED_BY_AIOHTTP
-        self.middlewares = (_once,) if repeated else ()
-
-
-async def _once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending again when the peer hangs up: one attempt, one arrival."""
-    try:
-        return await handler(request)
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        if isinstance(error, aiohttp.ClientConnectorError):
-            raise
-        hung_up = _HungUp(error)
-    raise hung_up
 
 
 class _Call:
@@ -275,56 +176,40 @@ class Session:
         base_url: str,
         *,
         options: CallOptions,
+        transport: Transport,
         max_connections: int = 64,
         requests_per_second: float | None = None,
-        max_reply_bytes: int = 16 * 1024 * 1024,
-        session: aiohttp.ClientSession | None = None,
-        ssl: SSL = None,
-        proxy: str | None = None,
-        user_agent: str | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """Store the settings; the first call opens connections, in its loop.
+        """Store the settings.
 
         Args:
-            base_url: up to and with ``/api``, without a trailing slash.
+            base_url: what the paths of endpoints are appended to.
             options: the client's timeout and retry policy.
+            transport: sends requests.
             max_connections: calls in flight at once.
             requests_per_second: attempts, spaced evenly; None: unlimited.
-            max_reply_bytes: the longest reply that is read, after decompression.
-            session: the application's own; None: one of ours, closed with the client.
-            ssl: as the client takes it; None: certificates are checked.
-            proxy: the URL of an HTTP proxy; None: none.
-            user_agent: None: ours, or the application's session's own.
             on_attempt: called after each attempt.
             clock: monotonic, in seconds.
             now: the time of day, in seconds since the epoch.
             sleep: pauses before a repeat.
             chance: a random number from 0 to 1.
         """
+        self.base_url = base_url
         self.options = options
         self.tokens: TokenCache
         self.closed = False
-        self.base_url = base_url
+        self.clock = clock
+        self._transport = transport
         self._gate = asyncio.Semaphore(max_connections)
         self._rate = (
             None if requests_per_second is None else AsyncLimiter(1, 1 / requests_per_second)
         )
-        self._max_reply_bytes = max_reply_bytes
-        self._ssl = ssl
-        self._user_agent = user_agent
-        self._owned = session is None
-        self._http = session
-        self._extra: dict[str, Any] = {} if proxy is None else {"proxy": proxy}
-        self._headers: dict[str, str] = {}
-        if session is not None and user_agent is not None:
-            self._headers["User-Agent"] = user_agent
         self._on_attempt = on_attempt
-        self.clock = clock
         self._now = now
         self._sleep = sleep
         self._chance = chance
@@ -332,7 +217,6 @@ class Session:
         self._plans: dict[Endpoint[Any], _Plan] = {}
         self._scopes: set[Scope] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"<Session of {self.base_url}, {len(self._scopes)} calls in flight>"
@@ -364,8 +248,7 @@ class Session:
             await asyncio.wait(others)
         if self.options.timer is not None:
             self.options.timer.cancel()
-        if self._owned and self._http is not None:
-            await self._http.close()
+        await self._transport.close()
 
     def call(
         self,
@@ -517,10 +400,10 @@ class Session:
                 held = await self._within(call, self.tokens.wait())
             call.held = held
             token = held.token.access_token
-        http = self._open()
-        timer = self._timer(call)
+        self._transport.open()
         if call.source is not None:
             await call.source.open()
+        timer = self._timer(call)
         request = call.draft.request(token)
         call.number += 1
         call.started = self.clock()
@@ -531,22 +414,21 @@ class Session:
         if timer is not None:
             timer.start(call.scope)
         try:
-            response = await self._send(http, call, request)
-            status = response.status
-            reply = await self._read(response)
+            reply = await self._transport.exchange(
+                call.plan.route, request, call.options.http, call.draft.fields, call.source
+            )
+            status = reply.status
+            value = call.plan.judge.read(reply, self._now)
         except asyncio.CancelledError:
             if not call.scope.took(EXPIRED):
                 raise
             call.failed(Fault.LOST)
             failure = RequestTimeout("no whole reply in time")
-        except (aiohttp.ClientError, OSError) as error:
-            failure = self._translate(call, error)
-        else:
-            try:
-                value = call.plan.judge.read(reply, self._now)
-            except PortSIPError as error:
-                call.failed(fault_of(error))
-                failure = error
+        except PortSIPError as error:
+            call.failed(fault_of(error))
+            failure = error
+        except FOREIGN as error:
+            failure = self._translated(call, error)
         finally:
             if timer is not None:
                 timer.stop(call.scope)
@@ -557,85 +439,32 @@ class Session:
         call.flying = False
         if isinstance(failure, APIError):
             failure = scrub_error(failure, call.secrets())
-        self._tell(call, status, failure)
+        if self._on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
+            self._tell(call, status, failure)
         if failure is not None:
             raise failure
         return value
 
-    def _send(
-        self, http: aiohttp.ClientSession, call: _Call, request: Request
-    ) -> Awaitable[aiohttp.ClientResponse]:
-        source = call.source
-        headers = request.headers
-        if self._headers:
-            headers = {**(headers or {}), **self._headers}
-        return http.request(
-            call.endpoint.method,
-            call.plan.url,
-            params=request.query,
-            data=request.body if source is None else _form(call.draft.fields, source),
-            headers=headers,
-            timeout=call.options.http if source is None else call.options.upload,
-            middlewares=call.plan.middlewares,
-            allow_redirects=False,
-            auto_decompress=True,
-            raise_for_status=False,
-            **self._extra,
-        )
-
-    async def _read(self, response: aiohttp.ClientResponse) -> Reply:
-        """Read a reply to its end, or to the limit."""
-        limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get("Content-Length", "")
-        try:
-            if length.isdigit() and "Content-Encoding" not in headers:
-                if int(length) > limit:
-                    raise _TooLarge
-                body = await response.read()
-            else:
-                # Only reading tells how long a compressed or chunked reply is.
-                chunks: list[bytes] = []
-                async for chunk in response.content.iter_any():
-                    chunks.append(chunk)
-                    limit -= len(chunk)
-                    if limit < 0:
-                        raise _TooLarge
-                body = b"".join(chunks)
-        except BaseException:
-            response.close()
-            raise
-        return Reply(response.status, headers.get("Retry-After"), body)
-
-    def _translate(self, call: _Call, error: Exception) -> Exception:
+    def _translated(self, call: _Call, error: Exception) -> Exception:
         """Tell a foreign error as ours, or as the one that the caller's upload raised."""
-        source = call.source
-        if source is not None and source.error is not None:
-            return source.error
-        if isinstance(error, _TooLarge):
-            call.failed(Fault.UNREADABLE)
-            return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
-        failure, fault = _ours(error, call.secrets())
+        if call.source is not None and call.source.error is not None:
+            return call.source.error
+        failure, fault = translate(error, call.secrets())
         call.failed(fault)
         return failure
 
     def _tell(self, call: _Call, status: int | None, failure: Exception | None) -> None:
         """Log an attempt that ended, and pass it to the caller's hook."""
-        telling = logger.isEnabledFor(logging.DEBUG)
-        if not telling and self._on_attempt is None:
-            return
         name, number = call.endpoint.name, call.number
         seconds = self.clock() - call.started
-        if telling:
-            outcome = "-" if failure is None else type(failure).__name__
-            milliseconds = seconds * 1000
-            logger.debug(
-                "%s attempt=%d status=%s error=%s ms=%.1f",
-                name,
-                number,
-                status or "-",
-                outcome,
-                milliseconds,
-            )
+        logger.debug(
+            "%s attempt=%d status=%s error=%s ms=%.1f",
+            name,
+            number,
+            "-" if status is None else status,
+            "-" if failure is None else type(failure).__name__,
+            seconds * 1000,
+        )
         if self._on_attempt is not None:
             error = failure if isinstance(failure, PortSIPError) else None
             if error is not None:
@@ -666,15 +495,15 @@ class Session:
         options = call.options
         if call.source is not None or options.patience is None:
             return None
-        assert self._loop is not None  # noqa: S101 - _open came before
+        loop = asyncio.get_running_loop()
         remaining = self._remaining(call)
         if remaining > options.patience - _SLACK:
             if options.timer is None:
-                options.timer = Timer(options.patience, self._loop)
+                options.timer = Timer(options.patience, loop)
             return options.timer
         if remaining <= 0:
             raise RequestTimeout("the deadline passed before the request could be sent")
-        return Timer(remaining, self._loop)
+        return Timer(min(remaining, options.patience), loop)
 
     def _plan(self, endpoint: Endpoint[Any]) -> _Plan:
         plan = self._plans.get(endpoint)
@@ -684,132 +513,8 @@ class Session:
             plan = self._plans[endpoint] = _Plan(self.base_url, endpoint)
         return plan
 
-    def _open(self) -> aiohttp.ClientSession:
-        """Take up the running loop, and make a session of our own where none was given."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise ConfigurationError("the client belongs to the event loop of its first call")
-            self._loop = loop
-            ssl = _checked(self._ssl)
-            if ssl is not True:
-                self._extra["ssl"] = ssl
-        if self._http is None:
-            self._http = aiohttp.ClientSession(
-                # Calls wait for their place at our own gate, renewals at none.
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": self._user_agent or f"portsip_async/{__version__}"},
-            )
-        elif self._http.closed:
-            raise ClientClosed("the session that the client was given is closed")
-        return self._http
-
-
-def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
-    """Turn what the client was given into how aiohttp checks a certificate."""
-    if ssl is None:
-        return True
-    if not isinstance(ssl, str | os.PathLike):
-        return ssl
-    try:
-        return tls.create_default_context(cafile=ssl)
-    except OSError as error:
-        reason = error.strerror or "no certificates in it"
-    raise ConfigurationError(f"ssl: {os.fspath(ssl)}: {reason}")
-
 
 def _told_not_replayable(error: PortSIPError) -> PortSIPError:
     """Say that the upload ends here because its source can't be read again."""
     error.args = (f"{error.args[0]}; not sent again: the upload's bytes can be read only once",)
     return error
-
-
-class _Body(payload.Payload):
-    """A source as a part of a form; unlike aiohttp's own, it leaves the caller's file open."""
-
-    def __init__(self, source: Source, content_type: str) -> None:
-        super().__init__(source, content_type=content_type)
-        self._source = source
-        self._size = source.size
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        async for chunk in self._source.chunks():
-            await writer.write(chunk)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("an upload is streamed")
-
-
-def _form(fields: Mapping[str, QueryValue], source: Source) -> aiohttp.MultipartWriter:
-    """Build a form with the fields, and the source as its part ``file``.
-
-    File names go out as UTF-8. What would end a quoted name is percent-encoded, as browsers do.
-    """
-    form = aiohttp.MultipartWriter("form-data")
-    for name, value in fields.items():
-        part = payload.StringPayload(str(value))
-        part.headers["Content-Disposition"] = f'form-data; name="{name}"'
-        form.append_payload(part)
-    filename = str(fields["filename"])
-    body = _Body(source, guess_type(filename)[0] or "application/octet-stream")
-    quoted = filename.translate(_QUOTED)
-    body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
-    form.append_payload(body)
-    return form
-
-
-_QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Translation:
-    """How a foreign error is told: the first row that fits counts."""
-
-    foreign: tuple[type[Exception], ...]
-    ours: type[PortSIPError]
-    fault: Fault
-    text: str
-
-
-_TRANSLATIONS = (
-    _Translation(
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
-        ConnectError,
-        Fault.DISTRUSTED,
-        "the PBX's certificate was refused; see the client's ssl= argument",
-    ),
-    _Translation(
-        (
-            aiohttp.ClientConnectorError,
-            aiohttp.ClientHttpProxyError,
-            aiohttp.ConnectionTimeoutError,
-        ),
-        ConnectError,
-        Fault.UNSENT,
-        "no connection was made",
-    ),
-    _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
-    _Translation(
-        (aiohttp.ClientResponseError,), ReplyError, Fault.UNREADABLE, "the reply is no valid HTTP"
-    ),
-    _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
-)
-
-
-def _ours(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault]:
-    """Translate a foreign error, with a stand-in that holds no secret as its cause."""
-    if isinstance(error, _HungUp):
-        error = error.error
-    row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
-    text = scrub_text(str(error), secrets)
-    failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
-    if isinstance(failure, ConnectError):
-        failure.refused_certificate = row.fault is Fault.DISTRUSTED
-    failure.__cause__ = _stand_in(type(error).__name__)(text)
-    return failure, row.fault
-
-
-@lru_cache(maxsize=64)
-def _stand_in(name: str) -> type[ForeignError]:
-    return type(name, (ForeignError,), {"__module__": ForeignError.__module__})

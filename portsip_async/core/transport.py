@@ -1,0 +1,352 @@
+"""The wire itself, over aiohttp: send a request, read its reply, translate what went wrong.
+
+This is the one file that knows aiohttp. aiohttp repeats a GET by itself where the peer hangs up,
+and several of its exceptions hold the URL, thus the token. Each of them is translated here, with a
+scrubbed stand-in as its cause.
+"""
+
+import asyncio
+import math
+import os
+import ssl as tls
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from mimetypes import guess_type
+from typing import Any, Final, TypeAlias
+
+import aiohttp
+from aiohttp import payload
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from .._version import __version__
+from ..errors import (
+    ClientClosed,
+    ConfigurationError,
+    ConnectError,
+    PortSIPError,
+    ReplyError,
+    RequestTimeout,
+    TransportError,
+)
+from ..redact import scrub_text
+from .endpoint import Endpoint
+from .retry import Fault
+from .upload import Source
+from .wire import QueryValue, Reply, Request
+
+SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
+
+# What sending and reading raise, to be translated.
+FOREIGN: Final = (aiohttp.ClientError, OSError)
+
+# A connection that is not made in this part of `total` is told as such, before `total` strikes.
+_CONNECT_PART: Final = 0.95
+_METHODS_REPEATED_BY_AIOHTTP: Final = frozenset(
+    {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """How long an attempt may take, in seconds; None: unlimited.
+
+    Attributes:
+        total: the whole attempt, from the sending to the last byte; does not bound an upload.
+        connect: the making of a connection.
+        read: the silence between bytes of the reply.
+
+    Raises:
+        ValueError: a time of 0 or less, or an endless one.
+    """
+
+    total: float | None = 15.0
+    connect: float | None = 5.0
+    read: float | None = 15.0
+
+    def __post_init__(self) -> None:
+        for seconds in (self.total, self.connect, self.read):
+            if seconds is not None and not 0 < seconds < float("inf"):
+                raise ValueError("Timeout: seconds, more than 0, or None")
+
+
+class HttpTimeouts:
+    """A Timeout as aiohttp takes it, but for `total`, which is not aiohttp's affair.
+
+    aiohttp rounds times above 5 s up to whole seconds unless it is told not to.
+    """
+
+    __slots__ = ("exchange", "upload")
+
+    def __init__(self, timeout: Timeout) -> None:
+        total, connect, read = timeout.total, timeout.connect, timeout.read
+        self.upload = _client_timeout(connect, read)
+        if total is not None:
+            connect = min(connect or total, total * _CONNECT_PART)
+            # Silence that outlasts the whole attempt needs no timer of its own.
+            read = None if read is None or read >= total else read
+        self.exchange = _client_timeout(connect, read)
+
+
+def _client_timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=None, connect=connect, sock_read=read, ceil_threshold=math.inf
+    )
+
+
+class ForeignError(Exception):
+    """Stands in for another library's exception: its type's name and its text, without secrets."""
+
+
+class _HungUp(aiohttp.ClientError):
+    """Carries what aiohttp would take for a reason to repeat a request past it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Route:
+    """Where the requests of one endpoint go."""
+
+    __slots__ = ("method", "middlewares", "url")
+
+    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
+        self.method = endpoint.method
+        self.url = URL(f"{base_url}{endpoint.path}")
+        repeated = endpoint.method in _METHODS_REPEATED_BY_AIOHTTP
+        self.middlewares = (_once,) if repeated else ()
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending again when the peer hangs up: one attempt, one arrival."""
+    try:
+        return await handler(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise
+        hung_up = _HungUp(error)
+    raise hung_up
+
+
+class Transport:
+    """Connections of our own, or the application's session."""
+
+    def __init__(
+        self,
+        *,
+        session: aiohttp.ClientSession | None,
+        ssl: SSL,
+        proxy: str | None,
+        user_agent: str | None,
+        max_reply_bytes: int,
+    ) -> None:
+        """Store the settings; the first request opens connections, in its loop."""
+        self._max_reply_bytes = max_reply_bytes
+        self._ssl = ssl
+        self._user_agent = user_agent
+        self._owned = session is None
+        self._http = session
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._extra: dict[str, Any] = {} if proxy is None else {"proxy": proxy}
+        self._headers: dict[str, str] = {}
+        if session is not None and user_agent is not None:
+            self._headers["User-Agent"] = user_agent
+
+    def open(self) -> aiohttp.ClientSession:
+        """Answer the session to send with; take up the running loop at the first call.
+
+        Raises:
+            ConfigurationError: another event loop than the first call's, or an unusable CA file.
+            ClientClosed: the application closed its session.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise ConfigurationError("the client belongs to the event loop of its first call")
+            ssl = _checked(self._ssl)
+            if ssl is not True:
+                self._extra["ssl"] = ssl
+            self._loop = loop
+        if self._http is None:
+            self._http = aiohttp.ClientSession(
+                # Calls wait for their place at a gate of the client's, renewals at none.
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": self._user_agent or f"portsip_async/{__version__}"},
+            )
+        elif self._http.closed:
+            raise ClientClosed("the session that the client was given is closed")
+        return self._http
+
+    async def close(self) -> None:
+        """Close the connections, if they are our own."""
+        if self._owned and self._http is not None:
+            await self._http.close()
+
+    async def exchange(
+        self,
+        route: Route,
+        request: Request,
+        timeouts: HttpTimeouts,
+        fields: Mapping[str, QueryValue],
+        source: Source | None,
+    ) -> Reply:
+        """Send a request, and read its reply to the end or to the limit.
+
+        Args:
+            route: the method and the URL.
+            request: what varies.
+            timeouts: how long connecting and silence may last.
+            fields: the fields of a form, where there is a source.
+            source: what an upload streams from.
+
+        Raises:
+            aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
+            ReplyError: the reply goes beyond the limit.
+        """
+        headers = request.headers
+        if self._headers:
+            headers = {**(headers or {}), **self._headers}
+        response = await self.open().request(
+            route.method,
+            route.url,
+            params=request.query,
+            data=request.body if source is None else _form(fields, source),
+            headers=headers,
+            timeout=timeouts.exchange if source is None else timeouts.upload,
+            middlewares=route.middlewares,
+            allow_redirects=False,
+            auto_decompress=True,
+            raise_for_status=False,
+            **self._extra,
+        )
+        limit, headers = self._max_reply_bytes, response.headers
+        length = headers.get("Content-Length", "")
+        try:
+            if length.isdigit() and "Content-Encoding" not in headers:
+                if int(length) > limit:
+                    raise self._too_large()
+                body = await response.read()
+            else:
+                # Only reading tells how long a compressed or chunked reply is.
+                chunks: list[bytes] = []
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    limit -= len(chunk)
+                    if limit < 0:
+                        raise self._too_large()
+                body = b"".join(chunks)
+        except BaseException:
+            response.close()
+            raise
+        return Reply(response.status, headers.get("Retry-After"), body)
+
+    def _too_large(self) -> ReplyError:
+        return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
+
+
+def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
+    """Turn what the client was given into how aiohttp checks a certificate."""
+    if ssl is None:
+        return True
+    if not isinstance(ssl, str | os.PathLike):
+        return ssl
+    try:
+        return tls.create_default_context(cafile=ssl)
+    except OSError as error:
+        reason = error.strerror or "no certificates in it"
+    raise ConfigurationError(f"ssl: {os.fspath(ssl)}: {reason}")
+
+
+class _Body(payload.Payload):
+    """A source as a part of a form; unlike aiohttp's own, it leaves the caller's file open."""
+
+    def __init__(self, source: Source, content_type: str) -> None:
+        super().__init__(source, content_type=content_type)
+        self._source = source
+        self._size = source.size
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        async for chunk in self._source.chunks():
+            await writer.write(chunk)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("an upload is streamed")
+
+
+def _form(fields: Mapping[str, QueryValue], source: Source) -> aiohttp.MultipartWriter:
+    """Build a form with the fields, and the source as its part ``file``.
+
+    File names go out as UTF-8. What would end a quoted name is percent-encoded, as browsers do.
+    """
+    form = aiohttp.MultipartWriter("form-data")
+    for name, value in fields.items():
+        part = payload.StringPayload(str(value))
+        part.headers["Content-Disposition"] = f'form-data; name="{name}"'
+        form.append_payload(part)
+    filename = str(fields["filename"])
+    body = _Body(source, guess_type(filename)[0] or "application/octet-stream")
+    quoted = filename.translate(_QUOTED)
+    body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
+    form.append_payload(body)
+    return form
+
+
+_QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Translation:
+    """How a foreign error is told: the first row that fits counts."""
+
+    foreign: tuple[type[Exception], ...]
+    ours: type[PortSIPError]
+    fault: Fault
+    text: str
+
+
+_TRANSLATIONS = (
+    _Translation(
+        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
+        ConnectError,
+        Fault.DISTRUSTED,
+        "the PBX's certificate was refused; see the client's ssl= argument",
+    ),
+    _Translation(
+        (
+            aiohttp.ClientConnectorError,
+            aiohttp.ClientHttpProxyError,
+            aiohttp.ConnectionTimeoutError,
+        ),
+        ConnectError,
+        Fault.UNSENT,
+        "no connection was made",
+    ),
+    _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
+    _Translation(
+        (aiohttp.ClientResponseError,), ReplyError, Fault.UNREADABLE, "the reply is no valid HTTP"
+    ),
+    _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
+)
+
+
+def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault]:
+    """Translate a foreign error, with a stand-in that holds no secret as its cause."""
+    if isinstance(error, _HungUp):
+        error = error.error
+    row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
+    text = scrub_text(str(error), secrets)
+    failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
+    if isinstance(failure, ConnectError):
+        failure.refused_certificate = row.fault is Fault.DISTRUSTED
+    failure.__cause__ = _stand_in(type(error).__name__)(text)
+    return failure, row.fault
+
+
+@lru_cache(maxsize=64)
+def _stand_in(name: str) -> type[ForeignError]:
+    return type(name, (ForeignError,), {"__module__": ForeignError.__module__})

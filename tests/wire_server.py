@@ -1,0 +1,122 @@
+"""A server below HTTP: each arrival is answered by the next step of a script.
+
+For what only a broken wire does; behaviour is tested on the simulator. Logins are answered by
+themselves, so that a script holds only what its test is about.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Self
+
+TOKEN = "196ACE20C6F34027895F7F95402BB164"
+
+
+class Arrival(NamedTuple):
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+
+Step = Callable[[Arrival, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | bytes
+
+
+def reply(
+    body: bytes | str | dict[str, Any] = b"",
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    content_length: bool = True,
+) -> bytes:
+    """Write an HTTP reply; with `Connection: close` unless the headers say otherwise."""
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    if isinstance(body, str):
+        body = body.encode()
+    lines = {"Content-Type": "application/json", "Connection": "close"} | (headers or {})
+    if content_length and "Transfer-Encoding" not in lines:
+        lines.setdefault("Content-Length", str(len(body)))
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status} Some reason\r\n{head}\r\n".encode() + body
+
+
+class WireServer:
+    """Answers arrivals by `script`, its last step again and again."""
+
+    def __init__(self) -> None:
+        self.script: list[Step] = [reply({"extension_number": "101"})]
+        self.arrivals: list[Arrival] = []
+        self.logins = 0
+        self.connections = 0
+        self.url = ""
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
+
+    def paths(self) -> list[str]:
+        """The paths of the arrivals, logins left out."""
+        return [arrival.path for arrival in self.arrivals]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            self._serving.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        request, *lines = head.strip().split("\r\n")
+        method, target, _ = request.split(" ", 2)
+        path, _, query = target.partition("?")
+        headers = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
+        }
+        login = path.startswith("/api/account/")
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        if login:
+            self.logins += 1
+            writer.write(
+                reply({"access_token": TOKEN, "expires": 600}, headers={"Connection": "keep-alive"})
+            )
+            await writer.drain()
+            return True
+        arrival = Arrival(method, path, query, headers, body)
+        self.arrivals.append(arrival)
+        step = self.script[min(len(self.arrivals), len(self.script)) - 1]
+        if isinstance(step, bytes):
+            writer.write(step)
+            await writer.drain()
+            return b"Connection: close" not in step
+        await step(arrival, reader, writer)
+        return False
