@@ -32,7 +32,7 @@ from .endpoints import (
 from .errors import ConfigurationError
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
-from .resources.base import Caller, KeyedLocks
+from .resources.base import Caller, KeyedLocks, given
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ class PortSIPClient:
         Raises:
             PortSIPError: as any call.
         """
-        return self._session.call(self._table[endpoint], parameters, self._options)
+        return self._session.call(self._table[endpoint], given(parameters), self._options)
 
     async def close(self) -> None:
         """End every call and task of the client, and its connections; safe to call again.

@@ -148,6 +148,8 @@ class EndpointTable:
         Raises:
             ConfigurationError: an unknown row or field, or a value that no endpoint can have.
         """
+        if not isinstance(overrides or {}, Mapping):
+            raise ConfigurationError("endpoints: a mapping of rows by name is due")
         self._changed = {
             name: _override(name, override) for name, override in (overrides or {}).items()
         }
@@ -168,12 +170,14 @@ def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
     row = ENDPOINTS.get(name)
     if row is None:
         raise ConfigurationError(f"endpoints: there is no row {name!r}")
+    if not isinstance(override, Mapping):
+        raise ConfigurationError(f"endpoints: {name} takes a mapping of fields")
     unknown = set(override) - set(get_type_hints(EndpointOverride))
     if unknown:
-        raise ConfigurationError(f"endpoints: {name} has no {', '.join(sorted(unknown))}")
+        raise ConfigurationError(f"endpoints: {name} has no {', '.join(sorted(map(str, unknown)))}")
     method = override.get("method", row.method)
     # A new method moves token and parameters to its own places, unless they are overridden too.
-    moved = method.upper() != row.method
+    moved = str(method).upper() != row.method
     token = row.token if not moved or row.token == "none" else None
     try:
         return row.replace(
@@ -183,5 +187,5 @@ def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
             token=override.get("token", token),
             parameters=override.get("parameters", None if moved else row.parameters),
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(f"endpoints: {error}") from None

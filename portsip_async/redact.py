@@ -7,9 +7,10 @@ like a secret by its name is replaced whether or not its value is known.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from json import dumps
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 HIDDEN = "***"
 
@@ -17,13 +18,27 @@ HIDDEN = "***"
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "authorization", "cookie")
 _SECRET_NAMES = frozenset({"auth", "pin", "voicemail_pin"})
 
-_QUERY = re.compile(r"(\bhttps?://[^\s'\"<>?#]*|(?<![\w/])/[\w./%-]+)\?[^\s'\"<>]*", re.IGNORECASE)
-_USER_INFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@'\"]+@", re.IGNORECASE)
+# Each pattern starts at the edge of a word and takes words whole, so that a long text without a
+# secret costs time in proportion to its length.
+_USER_INFO = re.compile(r"(?<![\w.+-])([a-z][a-z0-9+.-]*+://)[^\s/?'\"]*@", re.IGNORECASE)
+_QUERY = re.compile(
+    r"(?<![\w/.%-])(https?://[^\s'\"<>?#]*+|/[\w./%-]++)\?[^\s'\"<>]*", re.IGNORECASE
+)
+_HEADER = re.compile(
+    r"\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n'\"]+", re.IGNORECASE
+)
+# A text may be cut short within its quotes, and quotes may be escaped once over.
 _NAMED = re.compile(
-    r"""(?P<name>[\w-]*(?:password|passwd|token|secret|authorization|cookie)[\w-]*|\bauth|\b(?:\w+_)?pin)
-        (?P<between>\\?["']?\s*[:=]\s*)
-        (?P<value>\\?"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:Bearer\s+|Basic\s+)?[^\s,;&}\])'"]+)""",
-    re.IGNORECASE | re.VERBOSE,
+    r"""(?<![\w-])
+        (?=[\w-]*(?:password|passwd|token|secret|authorization|cookie)
+          |(?:(?:[\w-]*-)?auth|(?:[\w-]*[_-])?pin)(?![\w-]))
+        (?P<name>[\w-]++)
+        (?P<between>(?:\\?["'])?\s*[:=]\s*)
+        (?P<value>b?\\"(?:[^"\\]|\\[^"])*+(?:\\"|$)
+                 |b?"(?:[^"\\]|\\.)*+(?:"|\\?$)
+                 |b?'(?:[^'\\]|\\.)*+(?:'|\\?$)
+                 |(?:Bearer\s+|Basic\s+)?[^\s,;&}\])'"]+)""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 
 
@@ -41,7 +56,9 @@ def scrub(value: Any) -> Any:
     """Copy nested mappings and sequences with the value of every secret name hidden."""
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if isinstance(key, str) and is_secret(key) and item else scrub(item)
+            key: HIDDEN
+            if isinstance(key, str) and is_secret(key) and item is not None
+            else scrub(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -51,22 +68,20 @@ def scrub(value: Any) -> Any:
 
 def secrets_in(value: Any) -> list[str]:
     """List the values that stand under a secret name anywhere in nested mappings and sequences."""
-    found: list[str] = []
     if isinstance(value, Mapping):
-        for key, item in value.items():
-            if isinstance(key, str) and is_secret(key) and isinstance(item, str | int | float):
-                found.append(str(item))
-            else:
-                found += secrets_in(item)
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
-        for item in value:
-            found += secrets_in(item)
-    return found
+        return [
+            secret
+            for key, item in value.items()
+            for secret in (
+                _leaves(item) if isinstance(key, str) and is_secret(key) else secrets_in(item)
+            )
+        ]
+    return [secret for item in _items(value) for secret in secrets_in(item)]
 
 
 def scrub_url(url: str) -> str:
     """Cut the query, the fragment and any user information out of a URL."""
-    return _USER_INFO.sub(r"\1", url.split("#", 1)[0].split("?", 1)[0])
+    return _USER_INFO.sub(r"\1", url).split("#", 1)[0].split("?", 1)[0]
 
 
 def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
@@ -76,21 +91,38 @@ def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
         text: any text, for instance that of a foreign exception.
         secrets: values to hide wherever they stand, also percent-encoded or escaped for JSON.
     """
-    forms = {
-        form
-        for secret in secrets
-        if secret
-        for form in (
-            secret,
-            quote(secret, safe=""),
-            quote_plus(secret),
-            dumps(secret)[1:-1],
-            dumps(secret, ensure_ascii=False)[1:-1],
-            repr(secret)[1:-1],
-        )
-    }
+    forms = {form for secret in secrets if secret for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, HIDDEN)
     text = _USER_INFO.sub(r"\1", text)
     text = _QUERY.sub(r"\1?" + HIDDEN, text)
-    return _NAMED.sub(lambda found: f"{found['name']}{found['between']}{HIDDEN}", text)
+    text = _HEADER.sub(r"\1\2" + HIDDEN, text)
+    return _NAMED.sub(r"\g<name>\g<between>" + HIDDEN, text)
+
+
+def _forms(secret: str) -> set[str]:
+    quoted = {
+        quote(secret, safe=safe, errors="surrogatepass") for safe in ("", "/", "/?:@!$'()*,;+")
+    }
+    quoted |= {form.replace("%20", "+") for form in quoted}
+    quoted |= {re.sub("%..", lambda code: code[0].lower(), form) for form in quoted}
+    return quoted | {
+        secret,
+        escape(secret),
+        dumps(secret)[1:-1],
+        dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        repr(secret.encode(errors="surrogatepass"))[2:-1],
+    }
+
+
+def _leaves(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return [str(value)]
+    return [leaf for item in _items(value) for leaf in _leaves(item)]
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()

@@ -1,4 +1,4 @@
-"""What all tests share: a simulator, clients, a scripted wire, and the check that nothing is left."""
+"""What all tests share: a simulator, clients, a scripted wire, and a check of what is left."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -88,5 +88,6 @@ class Mocked(aioresponses.aioresponses):
 @pytest.fixture
 def mocked() -> Iterator[Mocked]:
     """Aioresponses, for literal transcripts."""
-    with Mocked() as mock:
+    mock = Mocked()
+    with mock:
         yield mock

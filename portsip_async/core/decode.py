@@ -419,11 +419,9 @@ class _Open:
 
     def __init__(self, kind: type[Enum]) -> None:
         self._kind = kind
-        self._read: _Reader = _as_is
-        if issubclass(kind, str):
-            self._read = _text
-        elif issubclass(kind, int):
-            self._read = _whole_number
+        # msgspec knows enums of text and of whole numbers, and no others.
+        numbered = all(isinstance(member.value, int) for member in kind)
+        self._read: _Reader = _whole_number if numbered else _text
 
     def __call__(self, value: Any) -> Any:
         plain = self._read(value)

@@ -103,8 +103,12 @@ class Endpoint(Generic[T]):
         any other is unsafe, with both in a JSON body.
 
         Raises:
+            TypeError: a name, method or path that is no string.
             ValueError: an unknown place or safety, an empty name, or a path without its slash.
         """
+        for told, given in (("name", name), ("method", method), ("path", path)):
+            if not isinstance(given, str):
+                raise TypeError(f"an endpoint's {told} is a string, not {type(given).__name__}")
         method = method.upper()
         reads = method == "GET"
         values: dict[str, Any] = {

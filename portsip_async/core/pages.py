@@ -62,8 +62,8 @@ class Drift:
 
     Attributes:
         dropped: how many items were not yielded because their key had been on one of the two pages
-            before; where the page count had promised a page and an earlier one came again in its
-            place, which ends the walk, its items too.
+            before. The items of a page that ends the walk by repeating another are among them only
+            where a page count had promised a new one; else that is how the end shows.
         page_count_changed: True where two pages told different page counts.
     """
 
@@ -315,7 +315,6 @@ class _Walk(Generic[T]):
         first = course.taken == 0
         self.fresh = course.take(page)
         if course.over and not self.fresh and not first:
-            self._check()
             return False
         self._fill(course.number - 1 + self._prefetch)
         self.page = page
@@ -351,7 +350,6 @@ class _Walk(Generic[T]):
             async with asyncio.timeout(None) as self._waiting:
                 if not self._ahead:
                     self._asked = number
-                    self._fill(number + self._prefetch)
                     page = await self._fetch(number)
                 elif not self._ahead[0].done():
                     self._fill(number + self._prefetch)
@@ -421,8 +419,7 @@ class _Course(Generic[T]):
         self._count(page.page_count)
         if not keys or self._repeats(keys):
             if page.page_count is not None:
-                # Without a count a repeated page is how the list's end shows; with one, the page
-                # that was promised here is missing, and that must not pass for consistency.
+                # The page that the count promised is missing: that must not pass for consistency.
                 self._drop(len(items))
             self.over = True
             return ()

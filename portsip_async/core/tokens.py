@@ -24,6 +24,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from msgspec import structs
+
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -300,7 +302,7 @@ class TokenCache:
                 # A token that was rejected is not made good by being prolonged.
                 if token != last.token.access_token or last is self._held:
                     return Obtained(
-                        Token(token, obtained.token.expires, obtained.token.role),
+                        structs.replace(obtained.token, access_token=token),
                         obtained.sent_at,
                     )
         if self._login is not None:

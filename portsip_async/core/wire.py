@@ -59,7 +59,7 @@ class Draft:
     __slots__ = ("_body", "_query", "_token", "fields")
 
     def __init__(self, endpoint: Endpoint[Any], parameters: Parameters) -> None:
-        """Encode the parameters where the endpoint wants them; None is left out.
+        """Encode the parameters where the endpoint wants them; a query has no place for None.
 
         Raises:
             TypeError: a value that can't be encoded.
@@ -82,8 +82,6 @@ class Draft:
         self.fields = _texts(parameters)
 
     def _into_json(self, parameters: Parameters) -> None:
-        if isinstance(parameters, Mapping):
-            parameters = {name: value for name, value in parameters.items() if value is not None}
         self._body = msgspec.json.encode(parameters)
         if not self._body.startswith(b"{"):
             raise TypeError("parameters in JSON are named")

@@ -60,10 +60,18 @@ class Caller:
 
         Args:
             row: the row of the API's own table.
-            parameters: the arguments, under the API's names.
+            parameters: the arguments, under the API's names; None is left out.
             source: what an upload streams from.
         """
+        if isinstance(parameters, Mapping):
+            parameters = given(parameters)
         return self.session.call(self.table[row], parameters, self.options, source=source)
+
+    def write_back(
+        self, row: Endpoint[T], document: Mapping[str, object]
+    ) -> Coroutine[Any, Any, T]:
+        """Send the client's version of a row with a document as it is, None as null."""
+        return self.session.call(self.table[row], document, self.options)
 
     def document(
         self, row: Endpoint[Any], parameters: Parameters
@@ -86,10 +94,10 @@ class Caller:
         endpoint = self.table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
-        session, options = self.session, self.options
+        session, options, named = self.session, self.options, given(parameters)
 
         async def fetch(number: int) -> Page[Any]:
-            asked = {scheme.number: number, scheme.size: page_size, **parameters}
+            asked = {scheme.number: number, scheme.size: page_size, **named}
             fetched = await session.call(endpoint, asked, options)
             if fetched.pagination is None:
                 return cast(Page[Any], structs.replace(fetched, pagination=number))
@@ -105,6 +113,11 @@ class Caller:
             start=session.start,
             check=session.check,
         )
+
+
+def given(parameters: Mapping[str, object]) -> dict[str, object]:
+    """Leave out what is None."""
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def text(name: str, value: object) -> str:

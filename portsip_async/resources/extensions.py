@@ -245,7 +245,7 @@ class Extensions:
             # In the PBX's own spelling, so that "0100" is not taken for "100".
             key = read.get("extension_number") or number
             sections = {name: whole[name] for name in SECTIONS if name in whole}
-            await self._caller(EXTENSIONS_UPDATE, {"extension_number": key, **sections})
+            await self._caller.write_back(EXTENSIONS_UPDATE, {"extension_number": key, **sections})
         return _extension({**whole, "extension_number": key})
 
     async def remove(self, extension_number: str) -> None:

@@ -214,7 +214,7 @@ class Groups:
         async with self._caller.locks.holding("groups", group_id):
             read = await self._caller.document(GROUPS_SHOW, {"group_id": group_id})
             whole = {**change(read), "group_id": read.get("group_id") or group_id}
-            await self._caller(GROUPS_UPDATE, whole)
+            await self._caller.write_back(GROUPS_UPDATE, whole)
         return _group(whole)
 
 

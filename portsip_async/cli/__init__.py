@@ -1,0 +1,21 @@
+"""The command line, ``portsip-async``; it needs the extra ``cli``."""
+
+import sys
+
+__all__ = ["main"]
+
+_EXTRA = ("typer", "rich", "click")
+
+
+def main() -> None:
+    """Run the command line and exit with its code: 0, or as told by ``portsip-async --help``."""
+    try:
+        from .app import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _EXTRA:
+            raise
+        sys.stderr.write(
+            "portsip-async: the command line is an extra: pip install 'portsip_async[cli]'\n"
+        )
+        sys.exit(2)
+    run()

@@ -1,0 +1,178 @@
+"""``portsip-async simulate``, in a process of its own and in this one."""
+
+import asyncio
+import os
+import runpy
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from typer.testing import CliRunner
+
+from portsip_async import cli
+from portsip_async.cli.app import app
+from portsip_async.simulator import PBXSimulator
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-W", "error", "-m", "portsip_async", "simulate"]
+
+
+def exports(told: str) -> dict[str, str]:
+    lines = [line.removeprefix("export ") for line in told.splitlines() if "export" in line]
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+async def test_process(number: signal.Signals, code: int) -> None:
+    """It prints how to reach it, serves, and ends at once by either signal."""
+    options = ("--extensions", "7", "--token-lifetime", "2", "--quirk", "text_html")
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *options,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    told = (await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C"), 20)).decode()
+    environment = exports(told)
+    assert environment["PORTSIP_URL"] in told.splitlines()[0]
+    login = {
+        "username": environment["PORTSIP_USERNAME"],
+        "password": environment["PORTSIP_PASSWORD"],
+    }
+    async with aiohttp.ClientSession() as session:
+        url = f"{environment['PORTSIP_URL']}/api/account/credentials/verify"
+        async with session.post(url, json=login) as reply:
+            assert reply.content_type == "text/html"
+            assert b'"expires":2,' in await reply.read()
+        process.send_signal(number)
+        rest, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == code
+    assert b"Stopped after 1 requests." in rest
+    assert errors == b""
+
+
+def test_port_in_use() -> None:
+    """A port that is taken is one line on stderr, and exit code 1."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = CliRunner().invoke(app, ["simulate", "--port", str(taken.getsockname()[1])])
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert "can't listen on 127.0.0.1 port" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--quirk", "no_such"],
+        ["--html", "1.5"],
+        ["--token-lifetime", "0"],
+        ["--latency", "inf"],
+        ["--extensions", "many"],
+    ],
+)
+def test_wrong_usage(options: list[str]) -> None:
+    """A wrong option is exit code 2 and nothing on stdout."""
+    done = CliRunner().invoke(app, ["simulate", *options])
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert "Invalid value" in done.stderr
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every option reaches the simulator; SIGINT ends with 130."""
+    made: list[PBXSimulator] = []
+    start = PBXSimulator.start
+
+    def press_both() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+
+    async def start_and_stop(self: PBXSimulator) -> None:
+        made.append(self)
+        await start(self)
+        asyncio.get_running_loop().call_soon(press_both)
+
+    monkeypatch.setattr(PBXSimulator, "start", start_and_stop)
+    numbers = {
+        "--extensions": "5",
+        "--groups": "2",
+        "--seed": "3",
+        "--page-limit": "2",
+        "--max-in-flight": "9",
+        "--latency": "0.5",
+        "--host": "0.0.0.0",
+        **dict.fromkeys(("--rate-limited", "--server-error", "--html", "--dropped"), "0.25"),
+        **dict.fromkeys(("--truncated", "--revoked"), "0.125"),
+    }
+    arguments = [part for option in numbers.items() for part in option]
+    done = CliRunner().invoke(app, ["simulate", *arguments])
+    assert done.exit_code == 130
+    assert exports(done.stdout)["PORTSIP_ALLOW_HTTP"] == "1"
+    (sim,) = made
+    assert (len(sim.extension_numbers), len(sim.group_ids), sim.max_in_flight) == (5, 2, 9)
+    assert (sim.faults.latency, sim.faults.html, sim.faults.revoked) == (0.5, 0.25, 0.125)
+
+
+def test_without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a loop has no signal handlers, Ctrl-C is a KeyboardInterrupt and ends with 130."""
+
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError
+
+    async def interrupt(self: PBXSimulator) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "add_signal_handler", refuse)
+    monkeypatch.setattr(PBXSimulator, "start", interrupt)
+    assert CliRunner().invoke(app, ["simulate"]).exit_code == 130
+
+
+class TestMain:
+    def test_runs(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The console script shows its commands and exit codes."""
+        monkeypatch.setattr(sys, "argv", ["portsip-async", "--help"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        told = capsys.readouterr().out
+        assert "simulate" in told
+        assert "130 interrupted" in told
+
+    @pytest.mark.parametrize(("missing", "code"), [("typer", 2), ("shlex", None)])
+    def test_extra_missing(
+        self,
+        missing: str,
+        code: int | None,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Without the extra one line says how to get it; another missing module is a failure."""
+        for module in ("app", "simulate"):
+            monkeypatch.delitem(sys.modules, f"portsip_async.cli.{module}")
+        monkeypatch.setitem(sys.modules, missing, None)
+        expected: type[BaseException] = SystemExit if code else ModuleNotFoundError
+        with pytest.raises(expected) as ended:
+            cli.main()
+        assert getattr(ended.value, "code", None) == code
+        assert capsys.readouterr().err.count("pip install 'portsip_async[cli]'") == bool(code)
+
+    def test_module(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """``python -m portsip_async`` is the same command."""
+        monkeypatch.setattr(sys, "argv", ["__main__.py", "simulate", "--help"])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "portsip_async" / "__main__.py"), run_name="__main__")
+        assert ended.value.code == 0
+        assert "portsip-async simulate" in capsys.readouterr().out

@@ -1,0 +1,353 @@
+"""The client's settings: what is refused, what is read from the environment, what a view shares."""
+
+import ssl
+import warnings
+from typing import Any
+
+import aiohttp
+import pytest
+
+from portsip_async import (
+    AuthenticationError,
+    ConfigurationError,
+    EmailCredentials,
+    Endpoint,
+    NotFound,
+    PasswordCredentials,
+    PortSIPClient,
+    RetryPolicy,
+    StaticToken,
+    Timeout,
+    Token,
+)
+from portsip_async.simulator import PBXSimulator
+
+from .conftest import ClientMaker, Mocked
+from .wire_server import WireServer, reply
+
+LOGIN: dict[str, Any] = {"username": "admin", "password": "secret-1"}
+URL = "https://pbx.example.com:8900"
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://pbx.example.com:8900", "https://pbx.example.com:8900/api"),
+        ("https://pbx.example.com:8900/", "https://pbx.example.com:8900/api"),
+        ("https://pbx.example.com:8900/api", "https://pbx.example.com:8900/api"),
+        ("https://pbx.example.com:8900/api/", "https://pbx.example.com:8900/api"),
+        (" https://pbx.example.com/pbx/api/ ", "https://pbx.example.com/pbx/api"),
+        ("http://localhost:8899", "http://localhost:8899/api"),
+        ("http://127.9.0.1:8899", "http://127.9.0.1:8899/api"),
+        ("http://[::1]:8899", "http://[::1]:8899/api"),
+    ],
+)
+def test_client_base_url_forms(url: str, base: str) -> None:
+    """A base URL comes with or without a slash and ``/api``; loopback may be plain http."""
+    assert base in repr(PortSIPClient(url, **LOGIN))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://pbx.example.com:8899",
+        "http://10.0.0.5",
+        "http://localhost.example.com",
+        "https://admin:secret-1@pbx.example.com",
+        "https://admin@pbx.example.com",
+        "https://pbx.example.com/?access_token=secret-1",
+        "https://pbx.example.com/#x",
+        "ftp://pbx.example.com",
+        "pbx.example.com:8900",
+        "https://",
+        "https://pbx.example.com:port",
+        "",
+    ],
+)
+def test_client_base_url_refused(url: str) -> None:
+    """A URL that can't be used, or would show a secret, is refused without repeating the secret."""
+    with pytest.raises(ConfigurationError) as caught:
+        PortSIPClient(url, **LOGIN)
+    assert "secret-1" not in str(caught.value)
+
+
+def test_client_plain_http_allowed_on_request() -> None:
+    assert PortSIPClient("http://pbx.example.com", **LOGIN, allow_http=True)
+
+
+@pytest.mark.parametrize(
+    "means",
+    [
+        {},
+        {"username": "admin"},
+        {"password": "secret-1"},
+        {"username": "", "password": ""},
+        {"username": "admin", "password": "secret-1", "token": "T"},
+        {"credentials": StaticToken("T"), "token": "T"},
+        {"credentials": "admin"},
+        {"credentials": object()},
+        {"token": ""},
+        {"token": "two\r\nlines"},
+    ],
+)
+def test_client_needs_exactly_one_way_to_log_in(means: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        PortSIPClient(URL, **means)
+    assert "secret-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"timeout": 0}, ValueError),
+        ({"timeout": -1.0}, ValueError),
+        ({"timeout": "15"}, TypeError),
+        ({"timeout": True}, TypeError),
+        ({"max_connections": 0}, ValueError),
+        ({"max_reply_bytes": 0}, ValueError),
+        ({"requests_per_second": 0}, ValueError),
+        ({"requests_per_second": -1}, ValueError),
+        ({"endpoints": {"extensions.nope": {"path": "/x"}}}, ConfigurationError),
+        ({"endpoints": {"extensions.show": {"reply": "x"}}}, ConfigurationError),
+        ({"endpoints": {"extensions.show": {"path": "x"}}}, ConfigurationError),
+    ],
+)
+def test_client_refuses_options_out_of_bounds(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        PortSIPClient(URL, **LOGIN, **options)
+
+
+@pytest.mark.parametrize("values", [{"total": 0}, {"connect": -1}, {"read": float("inf")}])
+def test_timeout_bounds(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="seconds"):
+        Timeout(**values)
+
+
+def test_client_without_certificate_checks_warns_once() -> None:
+    with pytest.warns(UserWarning, match="ssl=False") as caught:
+        client = PortSIPClient(URL, **LOGIN, ssl=False)
+    client.with_options(timeout=1)
+    assert len(caught) == 1
+
+
+async def test_client_ca_file_missing_is_told(tmp_path: Any) -> None:
+    """A CA file that is not there is a ConfigurationError at the first call."""
+    for path in (tmp_path / "none.pem", __file__):
+        async with PortSIPClient(URL, **LOGIN, ssl=str(path)) as pbx:
+            with pytest.raises(ConfigurationError, match="ssl"):
+                await pbx.extensions.show("101")
+
+
+def test_client_repr_shows_no_secret() -> None:
+    client = PortSIPClient(URL, username="admin", password="secret-1")
+    assert repr(client) == "<PortSIPClient https://pbx.example.com:8900/api>"
+    for shown in (
+        PasswordCredentials("admin", "secret-1"),
+        EmailCredentials("a@b.example", "secret-1"),
+        StaticToken("secret-1"),
+        Token("secret-1"),
+    ):
+        assert "secret-1" not in repr(shown)
+        assert "secret-1" not in str(shown)
+
+
+class TestFromEnv:
+    @pytest.fixture(autouse=True)
+    def clean(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("URL", "USERNAME", "PASSWORD", "EMAIL", "TOKEN", "ALLOW_HTTP", "CA_FILE"):
+            monkeypatch.delenv(f"PORTSIP_{name}", raising=False)
+
+    @staticmethod
+    def put(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"PORTSIP_{name}", value)
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"USERNAME": "admin", "PASSWORD": "secret-1"},
+            {"EMAIL": "a@b.example", "PASSWORD": "secret-1"},
+            {"TOKEN": "T"},
+            {"TOKEN": "T", "ALLOW_HTTP": "0"},
+        ],
+    )
+    def test_ways_to_log_in(self, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+        self.put(monkeypatch, URL=URL, **values)
+        assert PortSIPClient.from_env()
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {},
+            {"URL": URL},
+            {"USERNAME": "admin", "PASSWORD": "secret-1"},
+            {"URL": URL, "USERNAME": "admin"},
+            {"URL": URL, "EMAIL": "a@b.example"},
+            {"URL": URL, "EMAIL": "a@b", "USERNAME": "admin", "PASSWORD": "secret-1"},
+            {"URL": URL, "TOKEN": "T", "USERNAME": "admin", "PASSWORD": "secret-1"},
+            {"URL": URL, "TOKEN": "T", "ALLOW_HTTP": "perhaps"},
+            {"URL": "http://pbx.example.com", "TOKEN": "T"},
+        ],
+    )
+    def test_what_does_not_do(
+        self, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]
+    ) -> None:
+        self.put(monkeypatch, **values)
+        with pytest.raises(ConfigurationError):
+            PortSIPClient.from_env()
+
+    def test_plain_http_by_flag(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.put(monkeypatch, URL="http://pbx.example.com", TOKEN="T", ALLOW_HTTP="yes")
+        assert PortSIPClient.from_env()
+
+    def test_arguments_override(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Credentials given as arguments take the place of all those of the environment."""
+        self.put(monkeypatch, URL="https://elsewhere.example", EMAIL="a@b", PASSWORD="x")
+        client = PortSIPClient.from_env(base_url=URL, token="T", timeout=3)
+        assert URL in repr(client)
+
+    async def test_ca_file_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.put(monkeypatch, URL=URL, TOKEN="T", CA_FILE="/nowhere/ca.pem")
+        async with PortSIPClient.from_env() as pbx:
+            with pytest.raises(ConfigurationError, match=r"/nowhere/ca\.pem"):
+                await pbx.extensions.show("101")
+
+
+async def test_client_logs_in_by_email(sim: PBXSimulator, make_client: ClientMaker) -> None:
+    pbx = make_client(credentials=EmailCredentials(sim.email, sim.password))
+    assert (await pbx.extensions.show("101")).extension_number == "101"
+    assert sim.served["account.verify_email"] == 1
+
+
+async def test_client_with_own_credentials_object(
+    sim: PBXSimulator, make_client: ClientMaker, pbx: PortSIPClient
+) -> None:
+    class Vault:
+        async def fetch_token(self) -> Token:
+            return await pbx.account.verify(sim.username, sim.password)
+
+    assert await make_client(credentials=Vault()).extensions.show("101")
+    assert sim.served["account.verify"] == 1
+
+
+async def test_view_has_options_of_its_own(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    """A view shares token and connections; its policy is its own, and closing it does nothing."""
+    await pbx.extensions.show("101")
+    async with pbx.with_options(retry=RetryPolicy(attempts=1)) as view:
+        sim.fail("extensions.show", status=500, times=1)
+        with pytest.raises(Exception, match="500") as caught:
+            await view.extensions.show("101")
+        assert caught.value.attempts == 1  # type: ignore[attr-defined]  # a ServerError
+    sim.fail("extensions.show", status=500, times=1)
+    assert await pbx.extensions.show("101")
+    assert sim.served["account.verify"] == 1
+
+
+PING = Endpoint("system.ping", "GET", "/system/ping", reply=dict[str, int])
+
+
+class TestRequest:
+    @pytest.mark.parametrize(
+        ("place", "header", "value"),
+        [
+            ("header", "access_token", "196ACE20C6F34027895F7F95402BB164"),
+            ("bearer", "authorization", "Bearer 196ACE20C6F34027895F7F95402BB164"),
+        ],
+    )
+    async def test_token_in_a_header(
+        self, wire: WireServer, make_client: ClientMaker, place: Any, header: str, value: str
+    ) -> None:
+        """A row with the token in a header works, though no row of this API uses it."""
+        wire.script = [reply({"pong": 1})]
+        endpoint = Endpoint("system.ping", "GET", "/ping", reply=dict[str, int], token=place)
+        assert await make_client(wire.url).request(endpoint, verbose=True, none=None) == {"pong": 1}
+        arrival = wire.arrivals[0]
+        assert arrival.headers[header] == value
+        assert (arrival.path, arrival.query) == ("/api/ping", "verbose=true")
+
+    async def test_own_endpoint_gets_errors_and_repeats(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply(status=500), reply({"err_code": 404.2, "msg": "no"}, 404)]
+        with pytest.raises(NotFound) as caught:
+            await make_client(wire.url).request(PING)
+        assert (caught.value.operation, caught.value.attempts) == ("system.ping", 2)
+
+    async def test_without_reply_answers_none(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply()]
+        endpoint = Endpoint("system.poke", "POST", "/poke", safety="idempotent")
+        answer: None = await make_client(wire.url).request(endpoint, level=3)  # type: ignore[func-returns-value]  # shown to be None
+        assert answer is None
+        assert wire.arrivals[0].body == (
+            b'{"access_token":"196ACE20C6F34027895F7F95402BB164","level":3}'
+        )
+
+    async def test_row_of_the_table_takes_the_override(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """Moving a row to GET moves its token and its numbers, a key each, to the query."""
+        wire.script = [reply({"extension_status": []})]
+        pbx = make_client(
+            wire.url, endpoints={"extensions.status": {"path": "/x", "method": "GET"}}
+        )
+        assert await pbx.extensions.status(["101", "102"]) == []
+        arrival = wire.arrivals[0]
+        assert (arrival.method, arrival.path) == ("GET", "/api/x")
+        assert arrival.query == (
+            "access_token=196ACE20C6F34027895F7F95402BB164&extensions=101&extensions=102"
+        )
+
+
+async def test_account_verify_refusals(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    """Refused credentials are an AuthenticationError, and no affair of the client's own token."""
+    for refused in (
+        pbx.account.verify("admin", "wrong"),
+        pbx.account.verify_email("nobody@pbx.example", "wrong"),
+    ):
+        with pytest.raises(AuthenticationError):
+            await refused
+    assert await pbx.extensions.show("101")
+    token = await pbx.account.refresh()
+    assert token.expires == pytest.approx(30)
+    assert sim.served["account.refresh"] == 1
+
+
+async def test_account_verify_other_failures_are_themselves(
+    mocked: Mocked, make_client: ClientMaker
+) -> None:
+    url = f"{URL}/api/account/credentials/verify"
+    mocked.post(url, status=404, payload={"err_code": 404.2, "msg": "moved"})
+    mocked.post(url, status=302)
+    pbx = make_client(URL)
+    with pytest.raises(AuthenticationError, match="moved"):
+        await pbx.account.verify("a", "b")
+    with pytest.raises(Exception, match="redirects are not followed") as caught:
+        await pbx.account.verify("a", "b")
+    assert not isinstance(caught.value, AuthenticationError)
+
+
+async def test_application_session_keeps_its_ways(
+    wire: WireServer, make_client: ClientMaker
+) -> None:
+    """Its headers are sent, ours are not added, and it stays open."""
+    async with aiohttp.ClientSession(headers={"X-App": "1", "User-Agent": "app"}) as session:
+        pbx = make_client(wire.url, session=session)
+        await pbx.extensions.show("101")
+        agent = make_client(wire.url, session=session, user_agent="named/1")
+        await agent.extensions.show("101")
+        await pbx.close()
+        assert not session.closed
+    first, second = wire.arrivals
+    assert (first.headers["x-app"], first.headers["user-agent"]) == ("1", "app")
+    assert (second.headers["x-app"], second.headers["user-agent"]) == ("1", "named/1")
+
+
+async def test_ssl_context_is_taken() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        async with PortSIPClient(URL, **LOGIN, ssl=ssl.create_default_context()) as pbx:
+            assert URL in repr(pbx)

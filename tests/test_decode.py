@@ -1,0 +1,641 @@
+"""Tolerant decoding: what is mended, what is refused and where, and that nothing else is raised."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, IntEnum
+from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portsip_async.core.decode import Decoder, Unreadable, parse, repair
+from portsip_async.core.pages import Page
+from portsip_async.core.tokens import Renewal, Token
+from portsip_async.endpoints import ENDPOINTS
+from portsip_async.models import (
+    Extension,
+    ExtensionPage,
+    ExtensionStatus,
+    ExtensionStatuses,
+    ExtensionSummary,
+    GreetingFile,
+    GreetingPage,
+    Group,
+    OpenEnum,
+    VoiceMail,
+)
+
+from .samples import load
+
+KINDS: list[Any] = sorted(
+    {row.reply for row in ENDPOINTS.values() if row.reply is not None},
+    key=lambda kind: str(kind.__name__),
+)
+
+
+class Level(IntEnum):
+    LOW = 1
+
+
+class Mark(Enum):
+    FIVE = "5"
+    NONE = "none"
+
+
+class Colour(OpenEnum):
+    RED = "RED"
+
+
+class Plain(msgspec.Struct):
+    """A field of each sort, none required."""
+
+    text: str | None = None
+    whole: int | None = None
+    number: float | None = None
+    flag: bool | None = None
+    colour: Colour | None = None
+    level: Level | None = None
+    either: int | float | str | None = None
+    texts: tuple[str, ...] | None = None
+    anything: Any = None
+    count: int = 7
+
+
+class Due(msgspec.Struct):
+    """A required field of each sort; what can be null is null where it is absent."""
+
+    key: str
+    rows: list["Due"]
+    maybe: int | None
+
+
+class Renamed(msgspec.Struct, rename="camel"):
+    reply_aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {"extNumber": ("number", "no")}
+
+    ext_number: str
+    first_name: str | None = None
+
+
+class Tree(msgspec.Struct):
+    name: str
+    children: tuple["Tree", ...] = ()
+    parent: "Tree | None" = None
+
+
+class Tagged(msgspec.Struct, tag=True):
+    a: int
+
+
+class Listed(msgspec.Struct, array_like=True):
+    a: int
+
+
+class Picky(msgspec.Struct):
+    a: int
+
+    def __post_init__(self) -> None:
+        if self.a < 0:
+            raise ValueError(f"a is {self.a}")
+
+
+class Closed(msgspec.Struct, forbid_unknown_fields=True):
+    a: int
+
+
+class Unset(msgspec.Struct):
+    a: int | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+T = TypeVar("T")
+N = TypeVar("N", bound=int)
+
+
+class Box(msgspec.Struct, Generic[T]):
+    held: T
+
+
+class Numbered(msgspec.Struct, Generic[N]):
+    held: N
+
+
+Number = NewType("Number", str)
+
+
+def decode(kind: Any, value: Any) -> Any:
+    """Decode what a server would send."""
+    return Decoder(kind).decode(json.dumps(value).encode())
+
+
+def refused(kind: Any, body: bytes) -> Unreadable:
+    with pytest.raises(Unreadable) as caught:
+        Decoder(kind).decode(body)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    return caught.value
+
+
+class TestScalars:
+    @pytest.mark.parametrize(
+        ("field", "given", "expected"),
+        [
+            ("text", 101, "101"),
+            ("text", 101.0, "101"),
+            ("text", 1.5, "1.5"),
+            ("text", 1e300, "1e+300"),
+            ("text", -3, "-3"),
+            ("text", True, "true"),
+            ("text", False, "false"),
+            ("text", "null", "null"),
+            ("text", "", ""),
+            ("text", " x ", " x "),
+            ("text", {}, None),
+            ("text", [], None),
+            ("whole", "3", 3),
+            ("whole", " 3 ", 3),
+            ("whole", "+3", 3),
+            ("whole", "-3", -3),
+            ("whole", "3.0", 3),
+            ("whole", " 3.0", 3),
+            ("whole", "1e3", 1000),
+            ("whole", 3.0, 3),
+            ("whole", True, 1),
+            ("whole", False, 0),
+            ("whole", "", None),
+            ("whole", " ", None),
+            ("whole", "three", None),
+            ("whole", "3.5", None),
+            ("whole", 3.5, None),
+            ("whole", "1_000", None),
+            ("whole", "٣", None),
+            ("whole", "0x10", None),
+            ("whole", "nan", None),
+            ("whole", "1e999", None),
+            ("whole", "9" * 5000, None),
+            ("whole", 10**30, 10**30),
+            ("whole", [1], None),
+            ("number", "3", 3.0),
+            ("number", " 3.5 ", 3.5),
+            ("number", ".5", 0.5),
+            ("number", 3, 3.0),
+            ("number", True, 1.0),
+            ("number", "", None),
+            ("number", "nan", None),
+            ("number", "Infinity", None),
+            ("number", "-inf", None),
+            ("number", "1e999", None),
+            ("number", 10**400, None),
+            ("number", [], None),
+            ("flag", "true", True),
+            ("flag", "FALSE", False),
+            ("flag", " Yes ", True),
+            ("flag", "no", False),
+            ("flag", "On", True),
+            ("flag", "off", False),
+            ("flag", "1", True),
+            ("flag", "0", False),
+            ("flag", 1, True),
+            ("flag", 0, False),
+            ("flag", 1.0, True),
+            ("flag", "", None),
+            ("flag", "maybe", None),
+            ("flag", 2, None),
+            ("flag", [], None),
+            ("colour", "RED", Colour.RED),
+            ("colour", "BLUE", Colour("BLUE")),
+            ("colour", 5, Colour("5")),
+            ("colour", "", Colour("")),
+            ("colour", {}, None),
+            ("level", 1, Level.LOW),
+            ("level", "1", Level.LOW),
+            ("level", 2, None),
+            ("either", 403.4, 403.4),
+            ("either", "403.4", "403.4"),
+            ("either", "4", "4"),
+            ("either", 4, 4),
+            ("either", True, 1),
+            ("either", [], None),
+            ("texts", [1, "2", 3.0], ("1", "2", "3")),
+            ("texts", [], ()),
+            ("texts", "1", None),
+            ("texts", {"a": 1}, None),
+            ("texts", [None], None),
+            ("anything", {"a": [1]}, {"a": [1]}),
+        ],
+    )
+    def test_optional_field_is_mended_or_left_out(
+        self, field: str, given: Any, expected: Any
+    ) -> None:
+        """What can't be mended reads as what stands in for it; its neighbours stay as they are."""
+        found = decode(Plain, {field: given, "count": "8"})
+        value = getattr(found, field)
+        assert value == expected
+        assert type(value) is type(expected)
+        assert found.count == 8
+
+    @pytest.mark.parametrize("name", Plain.__struct_fields__)
+    def test_null_is_the_default(self, name: str) -> None:
+        """Null where no null is due takes the default, as absence does."""
+        found = decode(Plain, {name: None})
+        assert getattr(found, name) == getattr(Plain(), name)
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "expected"),
+        [
+            (str, 5, "5"),
+            (int, " 5 ", 5),
+            (float, "5.5", 5.5),
+            (bool, "on", True),
+            (type(None), None, None),
+            (Any, {"a": 1}, {"a": 1}),
+            (object, [1], [1]),
+            (Mark, 5, Mark.FIVE),
+            (Mark, "none", Mark.NONE),
+            (Number, 5, "5"),
+            (Literal["a", "b"], "a", "a"),
+            (int | bool, "yes", True),
+            (str | None, 5, "5"),
+            (Annotated[int, msgspec.Meta(ge=1)], " 5 ", 5),
+            (dict, {"a": 1}, {"a": 1}),
+            (dict[str, int], {"a": " 1 "}, {"a": 1}),
+            (dict[int, int], {"1": " 1 "}, {1: 1}),
+            (Mapping[str, bool], {"a": "no"}, {"a": False}),
+            (list, [1], [1]),
+            (list[int], ["1", 2.0], [1, 2]),
+            (list[int], [" 1 "], [1]),
+            (list[int], None, []),
+            (set[str], [1, 1], {"1"}),
+            (frozenset[str], [1], frozenset({"1"})),
+            (Sequence[str], [1], ["1"]),
+            (tuple[str, ...], [1], ("1",)),
+            (tuple[int, int], ["1", 2], (1, 2)),
+            (list[dict[str, str]], {"a": 1}, [{"a": "1"}]),
+            (list[Picky], {"a": " 1 "}, [Picky(1)]),
+            (datetime, "2024-01-02T03:04:05Z", datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)),
+            (Point, {"x": "1"}, Point(1)),
+            (list[Point], {"x": 1}, None),
+            (list[Point], [{"x": "1"}], [Point(1)]),
+            (Box[int], {"held": " 1 "}, Box(1)),
+            (Box, {"held": 1}, Box(1)),
+            (Numbered, [{"held": " 1 "}], Numbered(1)),
+            (Tagged, {"type": "Tagged", "a": "1"}, Tagged(1)),
+            (Listed, ["1"], Listed(1)),
+            (Closed, {"a": 1, "b": 2}, Closed(1)),
+            (Unset, {"a": " 1 "}, Unset(1)),
+            (Unset, {"a": "x"}, Unset()),
+        ],
+    )
+    def test_kinds_that_callers_declare(self, kind: Any, given: Any, expected: Any) -> None:
+        """A caller's own endpoint may answer any type that msgspec knows."""
+        if expected is None and given is not None:
+            refused(kind, json.dumps(given).encode())
+            return
+        found = decode(kind, given)
+        assert found == expected
+        assert type(found) is type(expected)
+
+    @pytest.mark.parametrize(
+        ("kind", "body", "told"),
+        [
+            (str, b"null", "expected text at $"),
+            (int, b"null", "expected a whole number at $"),
+            (float, b'"nan"', "expected a number at $"),
+            (bool, b'""', "expected true or false at $"),
+            (type(None), b"1", "expected null at $"),
+            (Mark, b'"x"', "expected one of the known values at $"),
+            (int | bool, b'"x"', "expected a value of another type at $"),
+            (Annotated[int, msgspec.Meta(ge=1)], b"0", "at $"),
+            (dict, b"[]", "expected an object at $"),
+            (dict[str, int], b'{"secret": "x"}', "expected a whole number at $[...]"),
+            (list[int], b"5", "expected a list at $"),
+            (list[int], b'[1, "x"]', "expected a whole number at $[1]"),
+            (set, b"[[1]]", "expected a list at $"),
+            (Point, b'{"x": "a"}', "expected a value of type Point at $.x"),
+            (list[Point], b'[{"x": 1}, {}]', "expected a value of type Point at $[1]"),
+            (Picky, b'{"a": -12345}', "expected a value of type Picky at $"),
+            (Literal["a"], b'"b"', "at $"),
+        ],
+    )
+    def test_refusal_says_what_and_where(self, kind: Any, body: bytes, told: str) -> None:
+        """What can't be mended and can't be left out is refused by its place."""
+        error = refused(kind, body)
+        assert told in str(error)
+        assert "12345" not in str(error)
+        assert "secret" not in str(error)
+
+
+class TestObjects:
+    def test_unknown_fields_are_ignored(self) -> None:
+        """Fields may come that no model knows, in any place."""
+        found = decode(ExtensionStatus, {"extension_number": 101, "x": {"y": [1]}})
+        assert found == ExtensionStatus("101")
+
+    def test_list_of_one_stands_for_an_object(self) -> None:
+        """Where an object is due, a list of one object is that object."""
+        found = decode(Extension, [{"extension_number": "1", "voice_mail": [{"voicemail_pin": 1}]}])
+        assert found == Extension(extension_number="1", voice_mail=VoiceMail(voicemail_pin="1"))
+
+    @pytest.mark.parametrize("given", [[], [1], [{}, {}], [[{}]], "x", 1, None])
+    def test_what_is_no_object_is_refused(self, given: Any) -> None:
+        """Nothing else stands for an object."""
+        error = refused(Extension, json.dumps(given).encode())
+        assert str(error) == "expected an object at $"
+
+    @pytest.mark.parametrize("given", [[], "x", 1, False, [[]]])
+    def test_section_that_is_no_object_is_left_out(self, given: Any) -> None:
+        """A section of an extension that can't be read leaves the others readable."""
+        found = decode(
+            Extension,
+            {"extension_number": "1", "profile": given, "options": {"enable_extension": "on"}},
+        )
+        assert found.profile is None
+        assert found.options.enable_extension is True
+
+    def test_encoded_names_and_aliases_hold(self) -> None:
+        """A renamed field is looked for by the name that the API gives it, then by its others."""
+        assert decode(Renamed, {"extNumber": 1, "firstName": 2}) == Renamed("1", "2")
+        assert decode(Renamed, {"number": 1, "no": 2}) == Renamed("1")
+        assert decode(Renamed, {"extNumber": None, "number": None, "no": 2}) == Renamed("2")
+        assert decode(Renamed, {"extNumber": 3, "no": 2}) == Renamed("3")
+        error = refused(Renamed, b'{"ext_number": "1"}')
+        assert error.where == "$.extNumber"
+
+    def test_required_field_that_may_be_null_is_null(self) -> None:
+        """A field without a default whose type takes null is null where it can't be read."""
+        absent: dict[str, Any] = {}
+        for maybe in (absent, {"maybe": None}, {"maybe": ""}, {"maybe": []}):
+            assert decode(Due, {"key": 1, "rows": [], **maybe}) == Due("1", [], None)
+        assert decode(Due, {"key": 1, "rows": [], "maybe": " 5 "}) == Due("1", [], 5)
+
+    def test_struct_that_holds_itself_is_read(self) -> None:
+        """A tree is read to its leaves, and an error names the whole way."""
+        found = decode(
+            Tree, {"name": 1, "children": [{"name": 2, "children": {"name": 3}}], "parent": "x"}
+        )
+        assert found == Tree("1", (Tree("2", (Tree("3"),)),))
+        error = refused(Tree, b'{"name": "1", "children": [{"name": "2", "children": [{}]}]}')
+        assert error.where == "$.children[0].children[0].name"
+
+    def test_later_of_two_equal_fields_wins(self) -> None:
+        """Typed and mended agree on a field that comes twice."""
+        assert Decoder(Plain).decode(b'{"text": "a", "text": "b"}').text == "b"
+        assert Decoder(Plain).decode(b'{"text": 1, "text": 2}').text == "2"
+
+    def test_empty_key_is_a_key(self) -> None:
+        """Text without a letter is text still."""
+        found = decode(ExtensionStatuses, {"extension_status": {"extension_number": ""}})
+        assert found.extension_status == (ExtensionStatus(""),)
+
+
+class TestLists:
+    def test_object_stands_for_a_list_of_one(self) -> None:
+        """One bare object where a list of objects is due."""
+        found = decode(ExtensionPage, {"extensions": {"extension_number": 1}})
+        assert found.items == (ExtensionSummary("1"),)
+
+    def test_null_is_an_empty_list(self) -> None:
+        """Null where a list is due, but not its absence."""
+        assert decode(ExtensionPage, {"extensions": None}).items == ()
+        assert decode(GreetingPage, {"greetings": None}).items == ()
+        error = refused(ExtensionPage, b"{}")
+        assert (error.expected, error.where) == ("a list", "$.extensions")
+
+    @pytest.mark.parametrize("given", ["", "x", 1, False])
+    def test_list_that_is_no_list_is_refused(self, given: Any) -> None:
+        """Not even where a default would stand in: it would pass for an empty list."""
+        for kind, name in ((ExtensionPage, "extensions"), (Group, "members")):
+            error = refused(kind, json.dumps({name: given}).encode())
+            assert (error.expected, error.where) == ("a list", f"$.{name}")
+        error = refused(Group, b'{"members": [{"x": 1}]}')
+        assert error.where == "$.members[0]"
+
+    @pytest.mark.parametrize(
+        ("row", "where"),
+        [
+            ({}, ".extension_number"),
+            ({"first_name": "x"}, ".extension_number"),
+            ({"extension_number": None}, ".extension_number"),
+            ({"extension_number": []}, ".extension_number"),
+            ({"extension_number": {"x": 1}}, ".extension_number"),
+            (5, ""),
+            ("101", ""),
+            (None, ""),
+            ([], ""),
+        ],
+    )
+    def test_row_without_its_key_is_refused(self, row: Any, where: str) -> None:
+        """No row is dropped and none invented; the error names index and field."""
+        rows = [{"extension_number": 1}, {"extension_number": "2"}, row]
+        error = refused(ExtensionPage, json.dumps({"extensions": rows}).encode())
+        assert error.where == f"$.extensions[2]{where}"
+        assert str(error) == f"expected {error.expected} at {error.where}"
+
+    def test_generic_page_is_read_by_its_items(self) -> None:
+        """A page of the caller's own is a page like any other."""
+        found = decode(Page[GreetingFile], {"items": {"filename": 1}, "page_count": " 2 "})
+        assert found == Page(items=(GreetingFile("1"),), page_count=2)
+
+
+class TestTokens:
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [(600, 600.0), ("600", 600.0), (" 1.5 ", 1.5), (None, 30.0), ("", 30.0), ("nan", 30.0)],
+    )
+    def test_lifetime_is_a_finite_number(self, given: Any, expected: float) -> None:
+        """Not even as text does a token live for ever, or for no number of seconds."""
+        found = decode(Token, {"access_token": "a", "expires": given})
+        assert found == Token("a", expected)
+        assert decode(Renewal, {"expires": given}) == Renewal(None, expected)
+
+    def test_null_as_text_stays_text(self) -> None:
+        """What the server says for text is what it said."""
+        assert decode(Token, {"access_token": "null"}).access_token == "null"
+        assert decode(Token, {"access_token": "a", "role": "null", "expires": "9"}).role == "null"
+
+
+class TestBytes:
+    TEXT = '{"extension_number": 101, "profile": {"first_name": "Jürgen"}}'
+
+    @pytest.mark.parametrize(
+        "encoding",
+        ["utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-32"],
+    )
+    def test_encodings(self, encoding: str) -> None:
+        """UTF-8, with or without a mark; what isn't UTF-8 is Latin-1; UTF-16 and 32 by mark."""
+        found = Decoder(Extension).decode(self.TEXT.encode(encoding))
+        assert found.extension_number == "101"
+        assert found.profile is not None
+        assert found.profile.first_name == "Jürgen"
+
+    def test_mark_alone_is_mended(self) -> None:
+        """What is as documented but for its mark reads as documented."""
+        assert Decoder(ExtensionPage).decode(
+            b"\xef\xbb\xbf" + load("extensions.list").reply
+        ) == Decoder(ExtensionPage).decode(load("extensions.list").reply)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b" ",
+            b"\xef\xbb\xbf",
+            b"\xff\xfe",
+            b"\xff\xfe{",
+            b"\x00",
+            b"<html>",
+            b"{",
+            b'{"extension_number": "1"',
+            b'{"extension_number": "1"} x',
+            b"{'extension_number': '1'}",
+            b'{"extension_number": "1\n"}',
+            b"[" * 100_000,
+            b'{"extension_number": "1", "x": ' + b"[" * 100_000,
+            b'{"extension_number": "1", "x": ' + b'{"a":' * 100_000,
+        ],
+    )
+    def test_what_is_no_json_is_refused(self, body: bytes) -> None:
+        """Broken, cut or bottomless: the error quotes nothing."""
+        error = refused(Extension, body)
+        assert str(error) == "expected JSON at $"
+
+    @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "9" * 5000, "-" + "9" * 5000])
+    def test_number_beyond_all_is_none(self, number: str) -> None:
+        """It costs its own field, not its neighbours."""
+        body = f'{{"extension_number": "1", "x": {number}, "belong_groups": {number}}}'
+        assert Decoder(Extension).decode(body.encode()) == Extension(extension_number="1")
+        error = refused(Extension, f'{{"extension_number": {number}}}'.encode())
+        assert str(error) == "expected text at $.extension_number"
+        assert parse(number.encode()) is None
+
+    def test_half_a_surrogate_pair_is_replaced(self) -> None:
+        """Text that is read can be sent back and logged."""
+        body = b'{"\\ud800": "\\ud83d\\ude00\\uD800x", "l": ["\\udfff"], "n": 1}'
+        value = parse(body)
+        assert value == {"\ufffd": "\U0001f600\ufffdx", "l": ["\ufffd"], "n": 1}
+        assert msgspec.json.decode(msgspec.json.encode(value)) == value
+        assert Decoder(Plain).decode(b'{"text": "\\udc00"}').text == "\ufffd"
+
+    def test_deep_json_that_python_reads_is_no_trouble(self) -> None:
+        """Neither to the mending of text nor to that of values."""
+        for depth in (100, 300, 400, 500, 600, 700, 800, 900):
+            deep = b"[" * depth + b'"\\ud800"' + b"]" * depth
+            for kind in (Any, Extension, list[list[int]]):
+                with suppress(Unreadable):
+                    Decoder(kind).decode(b'{"extension_number": 1, "x": ' + deep + b"}")
+
+    def test_deep_value_is_refused(self) -> None:
+        """A tree deeper than Python's stack."""
+        value: dict[str, Any] = {"name": 1}
+        for _ in range(2000):
+            value = {"name": 1, "children": [value]}
+        with pytest.raises(Unreadable, match="nests less deeply") as caught:
+            repair(value, Tree)
+        assert caught.value.__context__ is None
+
+    def test_parse_keeps_what_it_reads(self) -> None:
+        """Numbers and text as JSON has them, whatever a model would make of them."""
+        assert parse(b'{"a": [1, 1.5, "x", true, null], "b": 12345678901234567890}') == {
+            "a": [1, 1.5, "x", True, None],
+            "b": 12345678901234567890,
+        }
+
+
+class TestTypedFirst:
+    def test_documented_reply_needs_no_mending(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A reply as documented, also with numbers as text, goes through msgspec alone."""
+        monkeypatch.setattr("portsip_async.core.decode.parse", None)
+        body = load("extensions.list").reply
+        assert len(Decoder(ExtensionPage).decode(body).items) == 1
+        assert Decoder(ExtensionPage).decode(body.replace(b": 100", b': "100"')).page_count == 100
+
+    def test_readers_are_built_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second reply to be mended finds them ready."""
+        decoder = Decoder(ExtensionPage)
+        body = b'{"extensions": {"extension_number": 1}}'
+        first = decoder.decode(body)
+        monkeypatch.setattr("portsip_async.core.decode._Readers", None)
+        assert decoder.decode(body) == first
+
+    def test_typed_and_mended_agree(self) -> None:
+        """A repair of what needs none gives what msgspec gives."""
+        for name, row in ENDPOINTS.items():
+            sample = load(name)
+            if row.reply is not None and name != "extensions.search":
+                typed = Decoder(row.reply).decode(sample.reply)
+                assert repair(sample.parsed, row.reply) == typed
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=8)
+    | st.sampled_from(["nan", "", "1", "true", "OFFLINE", 10**400, 1e308]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                sorted({name for kind in KINDS for name in kind.__struct_encode_fields__})
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+class TestAnything:
+    """Whatever a server sends: a value of the type, or Unreadable."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @settings(deadline=None, max_examples=100, derandomize=True)
+    @given(value=VALUES)
+    def test_any_json(self, kind: Any, value: Any) -> None:
+        """Arbitrary JSON in place of any reply of the table."""
+        self.check(kind, json.dumps(value).encode())
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @settings(deadline=None, max_examples=100, derandomize=True)
+    @given(body=st.binary(max_size=200))
+    def test_any_bytes(self, kind: Any, body: bytes) -> None:
+        """Arbitrary bytes in place of any reply of the table."""
+        self.check(kind, body)
+
+    @pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if row.reply])
+    @settings(deadline=None, max_examples=100, derandomize=True)
+    @given(data=st.data())
+    def test_any_damage_to_a_sample(self, name: str, data: st.DataObject) -> None:
+        """The page's own replies with some bytes cut out and others put in."""
+        body = load(name).reply
+        start = data.draw(st.integers(0, len(body)))
+        end = data.draw(st.integers(start, min(start + 20, len(body))))
+        put = data.draw(st.binary(max_size=5) | st.sampled_from([b"null", b'"', b"{}", b"1e999"]))
+        self.check(ENDPOINTS[name].reply, body[:start] + put + body[end:])
+
+    def check(self, kind: Any, body: bytes) -> None:
+        refusal: Unreadable | None = None
+        try:
+            found = Decoder(kind).decode(body)
+        except Unreadable as error:
+            refusal = error
+        if refusal is not None:
+            assert refusal.where.startswith("$")
+            assert refusal.__context__ is None
+            return
+        assert isinstance(found, kind)
+        # What was read can be written, and is then as documented.
+        again = msgspec.json.Decoder(kind).decode(msgspec.json.encode(found))
+        assert again == found

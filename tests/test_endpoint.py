@@ -1,0 +1,305 @@
+"""Rows of the API: their defaults, their overrides, and the table itself."""
+
+from typing import Any
+
+import pytest
+
+from portsip_async.core.endpoint import Endpoint, PageScheme
+from portsip_async.core.tokens import Renewal, Token
+from portsip_async.endpoints import (
+    ENDPOINTS,
+    EXTENSIONS_CALL,
+    EXTENSIONS_LIST,
+    EXTENSIONS_STATUS,
+    GREETINGS_UPLOAD,
+    EndpointTable,
+)
+from portsip_async.errors import ConfigurationError
+from portsip_async.models import (
+    CreatedGroup,
+    Extension,
+    ExtensionPage,
+    ExtensionStatuses,
+    GreetingPage,
+    Group,
+    GroupPage,
+)
+
+from .samples import SAMPLES, TOKEN, load
+
+# name: method, path, reply, safety, token, parameters, key of a list's items.
+ROWS: dict[str, tuple[str, str, type[Any] | None, str, str, str, str | None]] = {
+    "account.verify": (
+        *("POST", "/account/credentials/verify", Token),
+        *("safe", "none", "json", None),
+    ),
+    "account.verify_email": (
+        *("POST", "/account/email/verify", Token),
+        *("safe", "none", "json", None),
+    ),
+    "account.refresh": (
+        *("POST", "/account/token/refresh", Renewal),
+        *("safe", "body", "json", None),
+    ),
+    "extensions.list": (
+        *("GET", "/extensions/list", ExtensionPage),
+        *("safe", "query", "query", "extension_number"),
+    ),
+    "extensions.search": (
+        *("GET", "/extensions/search", ExtensionPage),
+        *("safe", "query", "query", "extension_number"),
+    ),
+    "extensions.create": (
+        *("POST", "/extensions/create", None),
+        *("unsafe", "body", "json", None),
+    ),
+    "extensions.show": (
+        *("GET", "/extensions/show", Extension),
+        *("safe", "query", "query", None),
+    ),
+    "extensions.status": (
+        *("POST", "/extensions/status", ExtensionStatuses),
+        *("safe", "body", "json", None),
+    ),
+    "extensions.call": (
+        *("GET", "/extensions/call", None),
+        *("unsafe", "query", "query", None),
+    ),
+    "extensions.update": (
+        *("POST", "/extensions/update", None),
+        *("idempotent", "body", "json", None),
+    ),
+    "extensions.remove": (
+        *("POST", "/extensions/destroy", None),
+        *("idempotent", "body", "json", None),
+    ),
+    "groups.list": (
+        *("GET", "/extensions/group/list", GroupPage),
+        *("safe", "query", "query", "group_id"),
+    ),
+    "groups.show": (
+        *("GET", "/extensions/group/show", Group),
+        *("safe", "query", "query", None),
+    ),
+    "groups.create": (
+        *("POST", "/extensions/group/create", CreatedGroup),
+        *("unsafe", "body", "json", None),
+    ),
+    "groups.update": (
+        *("POST", "/extensions/group/update", None),
+        *("idempotent", "body", "json", None),
+    ),
+    "groups.remove": (
+        *("POST", "/extensions/group/destroy", None),
+        *("idempotent", "body", "json", None),
+    ),
+    "greetings.list": (
+        *("GET", "/extensions/greeting_file/list", GreetingPage),
+        *("safe", "query", "query", "filename"),
+    ),
+    "greetings.add": (
+        *("POST", "/extensions/greeting_file/create", None),
+        *("unsafe", "body", "json", None),
+    ),
+    "greetings.upload": (
+        *("POST", "/extensions/greeting_file/create", None),
+        *("unsafe", "query", "multipart", None),
+    ),
+    "greetings.setup": (
+        *("POST", "/extensions/greeting_file/update", None),
+        *("idempotent", "body", "json", None),
+    ),
+    "greetings.remove": (
+        *("POST", "/extensions/greeting_file/destroy", None),
+        *("idempotent", "body", "json", None),
+    ),
+}
+
+
+class TestTable:
+    def test_table_holds_every_operation_and_no_other(self) -> None:
+        """The 18 operations of the page and the three account calls."""
+        assert list(ENDPOINTS) == list(ENDPOINTS.keys()) == [row.name for row in ENDPOINTS.values()]
+        assert set(ENDPOINTS) == set(ROWS) == set(SAMPLES)
+        assert len(ENDPOINTS) == 21
+
+    @pytest.mark.parametrize("name", ROWS)
+    def test_row_is_as_written_down(self, name: str) -> None:
+        """A row says what the reference says."""
+        row = ENDPOINTS[name]
+        key = row.pages.key if row.pages else None
+        assert (
+            row.method,
+            row.path,
+            row.reply,
+            row.safety,
+            row.token,
+            row.parameters,
+            key,
+        ) == ROWS[name]
+
+    @pytest.mark.parametrize("name", SAMPLES)
+    def test_row_agrees_with_the_page(self, name: str) -> None:
+        """Method, path and the token's place are those of the vendor's sample request."""
+        row, sample = ENDPOINTS[name], load(name)
+        assert (row.method, row.path) == (sample.method, sample.path)
+        places = {"query": sample.query, "body": sample.body}
+        held = {name for name, place in places.items() if place and "access_token" in place}
+        assert held == ({row.token} if row.token != "none" else set())
+        for place in held:
+            assert (places[place] or {})["access_token"] == TOKEN
+        assert (sample.parts is not None) == (row.parameters == "multipart")
+        assert (sample.body is not None) == (row.parameters == "json")
+        assert bool(sample.reply) == (row.reply is not None)
+
+    def test_lists_number_their_pages_alike(self) -> None:
+        """A list's request carries what its page scheme names."""
+        lists = [row for row in ENDPOINTS.values() if row.pages]
+        assert len(lists) == 4
+        for row in lists:
+            assert row.pages is not None
+            assert {row.pages.number, row.pages.size} <= set(load(row.name).query or {})
+
+
+class TestEndpoint:
+    @pytest.mark.parametrize(
+        ("method", "expected"),
+        [
+            ("GET", ("GET", "safe", "query", "query")),
+            ("get", ("GET", "safe", "query", "query")),
+            ("POST", ("POST", "unsafe", "body", "json")),
+            ("PUT", ("PUT", "unsafe", "body", "json")),
+            ("delete", ("DELETE", "unsafe", "body", "json")),
+        ],
+    )
+    def test_defaults_follow_the_method(
+        self, method: str, expected: tuple[str, str, str, str]
+    ) -> None:
+        """What isn't given is what the method suggests."""
+        row = Endpoint("things.do", method, "/things")
+        assert (row.method, row.safety, row.token, row.parameters) == expected
+        assert row.reply is None
+        assert row.pages is None
+
+    def test_token_in_a_header_goes_with_any_parameters(self) -> None:
+        """Later generations of the API carry the token in a header."""
+        for token in ("header", "bearer"):
+            row = Endpoint("things.do", "POST", "/things", token=token, parameters="multipart")
+            assert row.token == token
+
+    def test_endpoint_is_immutable(self) -> None:
+        """A row can be shared by any number of clients."""
+        with pytest.raises(AttributeError):
+            EXTENSIONS_CALL.safety = "safe"  # type: ignore[misc]  # what must not work
+
+    def test_repr_names_the_row(self) -> None:
+        """A repr shows the whole row."""
+        assert "extensions.call" in repr(EXTENSIONS_CALL)
+        assert repr(PageScheme(key="id")) == (
+            "PageScheme(key='id', number='pagination', size='pagesize')"
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ({"name": ""}, "name"),
+            ({"method": ""}, "method"),
+            ({"method": "GE T"}, "method"),
+            ({"method": "GET\r\nX"}, "method"),
+            ({"method": "GÉT"}, "method"),
+            ({"path": "things"}, "slash"),
+            ({"path": ""}, "slash"),
+            ({"path": "/things?x=1"}, "query"),
+            ({"path": "/things#x"}, "query"),
+            ({"path": "/things\r\nX: 1"}, "query"),
+            ({"safety": "harmless"}, "safety"),
+            ({"token": "cookie"}, "token"),
+            ({"parameters": "xml"}, "parameters"),
+            ({"token": "body", "parameters": "multipart"}, "JSON"),
+            ({"method": "GET", "token": "body"}, "JSON"),
+        ],
+    )
+    def test_bad_value_is_refused(self, arguments: dict[str, Any], told: str) -> None:
+        """A row that can't be sent raises ValueError where it is declared."""
+        given = {"name": "things.do", "method": "POST", "path": "/things", **arguments}
+        name, method, path = (given.pop(each) for each in ("name", "method", "path"))
+        with pytest.raises(ValueError, match=told):
+            Endpoint(name, method, path, **given)
+
+
+class TestOverrides:
+    def test_row_without_override_is_itself(self) -> None:
+        """Only what is overridden changes, and only in this table."""
+        table = EndpointTable({"extensions.status": {"path": "/x"}})
+        assert table[EXTENSIONS_LIST] is EXTENSIONS_LIST
+        assert table[EXTENSIONS_STATUS].path == "/x"
+        assert EndpointTable()[EXTENSIONS_STATUS].path == "/extensions/status"
+
+    def test_endpoint_of_the_caller_is_itself(self) -> None:
+        """A row that the caller declares is sent as it is."""
+        row = Endpoint("mine.do", "GET", "/mine")
+        assert EndpointTable({"extensions.status": {"path": "/x"}})[row] is row
+
+    def test_path_alone_keeps_the_rest(self) -> None:
+        """An overridden path moves nothing."""
+        row = EndpointTable({"greetings.upload": {"path": "/x"}})[GREETINGS_UPLOAD]
+        assert (row.path, row.method, row.token) == ("/x", "POST", "query")
+        assert (row.parameters, row.safety) == ("multipart", "unsafe")
+
+    def test_method_alone_moves_token_and_parameters(self) -> None:
+        """A status that is asked by GET has its token and its numbers in the query."""
+        row = EndpointTable({"extensions.status": {"method": "get"}})[EXTENSIONS_STATUS]
+        assert (row.method, row.token, row.parameters) == ("GET", "query", "query")
+        assert row.path == "/extensions/status"
+        assert row.safety == "safe"
+        assert row.reply is ExtensionStatuses
+
+    def test_method_never_changes_safety(self) -> None:
+        """A call that is sent by POST, or a removal by GET, acts as before."""
+        overrides: Any = {
+            "extensions.call": {"method": "POST"},
+            "extensions.remove": {"method": "GET"},
+        }
+        table = EndpointTable(overrides)
+        call = table[EXTENSIONS_CALL]
+        assert (call.token, call.parameters, call.safety) == ("body", "json", "unsafe")
+        remove = table[ENDPOINTS["extensions.remove"]]
+        assert (remove.token, remove.parameters, remove.safety) == ("query", "query", "idempotent")
+
+    def test_method_moves_no_further_than_told(self) -> None:
+        """A place that is overridden beside the method holds."""
+        row = EndpointTable({"extensions.status": {"method": "GET", "token": "header"}})[
+            EXTENSIONS_STATUS
+        ]
+        assert (row.token, row.parameters) == ("header", "query")
+
+    def test_login_by_another_method_stays_without_a_token(self) -> None:
+        """There is no token before the login."""
+        row = EndpointTable({"account.verify": {"method": "GET"}})[ENDPOINTS["account.verify"]]
+        assert (row.token, row.parameters) == ("none", "query")
+
+    def test_list_keeps_its_page_scheme(self) -> None:
+        """An overridden list is still walked."""
+        row = EndpointTable({"extensions.list": {"method": "POST"}})[EXTENSIONS_LIST]
+        assert row.pages is EXTENSIONS_LIST.pages
+
+    @pytest.mark.parametrize(
+        ("overrides", "told"),
+        [
+            ({"extensions.stat": {"path": "/x"}}, "extensions.stat"),
+            ({"extensions.status": {"verb": "GET", "paht": "/x"}}, "paht, verb"),
+            ({"extensions.status": {"path": "x"}}, "slash"),
+            ({"extensions.status": {"token": "cookie"}}, "token"),
+            ({"extensions.status": {"parameters": "query"}}, "JSON"),
+            ({"extensions.status": {"method": ""}}, "method"),
+            ({"extensions.status": {"method": 5}}, "method"),
+            ({"extensions.status": {"path": None}}, "path"),
+            ({"extensions.status": "/x"}, "extensions.status"),
+            ("extensions.status", "endpoints"),
+        ],
+    )
+    def test_bad_override_is_refused(self, overrides: Any, told: str) -> None:
+        """An unknown row, an unknown field or an impossible value raises ConfigurationError."""
+        with pytest.raises(ConfigurationError, match=told) as caught:
+            EndpointTable(overrides)
+        assert caught.value.__cause__ is None

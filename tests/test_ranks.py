@@ -1,0 +1,137 @@
+"""The house: who may import whom, and what the core must not know."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from portsip_async import ENDPOINTS
+
+ROOT = Path(__file__).parent.parent / "portsip_async"
+
+# A module imports only from lower ranks.
+RANKS = {
+    "_version": 0,
+    "redact": 0,
+    "errors": 1,
+    "record": 1,
+    "core.endpoint": 2,
+    "core.scopes": 2,
+    "core.upload": 2,
+    "core.decode": 3,
+    "core.retry": 3,
+    "core.wire": 4,
+    "core.tokens": 4,
+    "core.transport": 5,
+    "core.session": 6,
+    "core.pages": 6,
+    "models": 7,
+    "endpoints": 8,
+    "resources.base": 9,
+    "resources.account": 10,
+    "resources.extensions": 10,
+    "resources.greetings": 10,
+    "resources.groups": 10,
+    "resources": 11,
+    "client": 12,
+    "": 13,
+    "core": 0,
+}
+SIDE = "simulator"
+TOP = ("cli", "pytest_plugin", "__main__")
+SIMULATOR_MAY_USE = {"errors", "redact", "record", "models", "endpoints", "core.endpoint"}
+TOP_MAY_USE = {"", "_version", *TOP}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports_of(module: str) -> Iterator[str]:
+    """List the modules of this package that a module imports, at its top or anywhere in it."""
+    path = MODULES[module]
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    package = [part for part in package if part]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            yield from (
+                name.removeprefix("portsip_async").removeprefix(".")
+                for name in names
+                if name.split(".")[0] == "portsip_async"
+            )
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+            elif node.module and node.module.split(".")[0] == "portsip_async":
+                base = []
+            else:
+                continue
+            tail = (node.module or "").removeprefix("portsip_async").removeprefix(".")
+            target = ".".join([*base, *filter(None, tail.split("."))])
+            for alias in node.names:
+                deeper = f"{target}.{alias.name}".removeprefix(".")
+                yield deeper if deeper in MODULES else target
+
+
+def side_of(module: str) -> str:
+    head = module.split(".")[0]
+    return head if head in (SIDE, *TOP) else "main"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if side_of(name) == "main"])
+def test_module_imports_lower_ranks_only(module: str) -> None:
+    """Dependencies point one way; every module of the main house has a rank."""
+    for imported in imports_of(module):
+        assert side_of(imported) == "main"
+        assert RANKS[imported] < RANKS[module], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if side_of(name) == SIDE])
+def test_simulator_reads_requests_by_itself(module: str) -> None:
+    """The simulator shares the API's data with the client, and none of its workings."""
+    for imported in imports_of(module):
+        assert side_of(imported) == SIDE or imported in SIMULATOR_MAY_USE, imported
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if side_of(name) in TOP])
+def test_top_uses_the_public_interface_only(module: str) -> None:
+    for imported in imports_of(module):
+        allowed = side_of(imported) in TOP or imported in {*TOP_MAY_USE, SIDE}
+        assert allowed, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("core.")])
+def test_core_knows_no_operation(module: str) -> None:
+    """No text in the core's code names an operation, a resource's path or the API's table."""
+    tree = ast.parse(MODULES[module].read_text())
+    docstrings = {
+        ast.get_docstring(node, clean=False)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    } - docstrings
+    for row in ENDPOINTS.values():
+        assert row.name not in texts
+        assert row.path not in texts
+
+
+def test_import_loads_no_simulator_and_no_command_line() -> None:
+    """`import portsip_async` stays cheap."""
+    seen = {"": True}
+    queue = [""]
+    while queue:
+        for imported in imports_of(queue.pop()):
+            if imported not in seen:
+                seen[imported] = True
+                queue.append(imported)
+    assert not [module for module in seen if side_of(module) != "main"]

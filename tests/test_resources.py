@@ -1,0 +1,354 @@
+"""The operations, against the simulator: what they change, keep, refuse before sending."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from portsip_async import (
+    AvailableRule,
+    Conflict,
+    ForwardAction,
+    ForwardRules,
+    GreetingPage,
+    NewExtension,
+    NotFound,
+    OfficeHours,
+    Options,
+    PortSIPClient,
+    Profile,
+    ReplyError,
+    VoiceMail,
+)
+from portsip_async.simulator import PBXSimulator
+
+from .conftest import ClientMaker
+from .wire_server import WireServer, reply
+
+NEW = NewExtension(
+    extension_number="7001",
+    password="Passw0rd-1",
+    web_access_password="Passw0rd-2",
+    profile=Profile(first_name="Ann", last_name="Lee", email="ann@pbx.example"),
+    voice_mail=VoiceMail(voicemail_pin="445566", enable_voicemail=True),
+    options=Options(enable_extension=True),
+    forward_rules=ForwardRules(
+        available=AvailableRule(
+            no_answer_timeval=30, no_answer_action=ForwardAction.CONNECT_TO_VOICE
+        )
+    ),
+    office_hours=OfficeHours(monday_from="08:00"),
+)
+
+
+class TestExtensions:
+    async def test_whole_life(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        await pbx.extensions.create(NEW)
+        shown = await pbx.extensions.show("7001")
+        assert shown.password == "Passw0rd-1"
+        assert shown.profile is not None
+        assert shown.profile.first_name == "Ann"
+        assert [found.extension_number async for found in pbx.extensions.search("7001")] == ["7001"]
+        statuses = await pbx.extensions.status(["7001", "101"])
+        assert {status.extension_number for status in statuses} == {"7001", "101"}
+        await pbx.extensions.call("7001", "101", auth="Passw0rd-1", domain="d", src="s")
+        assert [call.to for call in sim.calls] == ["101"]
+        await pbx.extensions.remove("7001")
+        with pytest.raises(NotFound):
+            await pbx.extensions.show("7001")
+        assert sim.acted["extensions.create"] == sim.acted["extensions.remove"] == 1
+
+    async def test_create_twice_is_a_conflict(self, pbx: PortSIPClient) -> None:
+        await pbx.extensions.create(NEW)
+        with pytest.raises(Conflict) as caught:
+            await pbx.extensions.create(NEW)
+        assert not caught.value.may_have_acted
+
+    async def test_list_yields_each_once(self, pbx: PortSIPClient) -> None:
+        numbers = [each.extension_number async for each in pbx.extensions.list(page_size=70)]
+        assert len(numbers) == len(set(numbers)) == 300
+
+    async def test_list_sends_what_it_is_given(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply({"extensions": []})]
+        page = await make_client(wire.url).extensions.list(page=3, page_size=7, sort_by="OPTIONAL")
+        assert page.pagination == 3  # from the request, where the reply lacks it
+        assert wire.arrivals[0].query.split("&")[1:] == [
+            "pagination=3",
+            "pagesize=7",
+            "sort_by=OPTIONAL",
+        ]
+
+    async def test_status_of_nothing_sends_nothing(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        assert await pbx.extensions.status([]) == []
+        assert sim.served.total() == 0
+
+    async def test_update_replaces_all_sections(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """Structs and mappings are both sections; None is left out of what is sent."""
+        await pbx.extensions.update(
+            "101",
+            profile=Profile(first_name="Bo", last_name=None),
+            options={"enable_extension": False},
+            forward_rules=ForwardRules(),
+            office_hours={},
+            voice_mail=VoiceMail(voicemail_pin="998877"),
+        )
+        kept = sim.extension("101")
+        assert kept["profile"]["first_name"] == "Bo"
+        assert kept["options"]["enable_extension"] is False
+        assert kept["voice_mail"]["voicemail_pin"] == "998877"
+
+    async def test_patch_changes_only_what_is_named(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        await pbx.extensions.create(NEW)
+        merged = await pbx.extensions.patch(
+            "7001",
+            profile={"last_name": "Moss"},
+            forward_rules={"available": {"no_answer_timeval": 5}},
+            voice_mail=VoiceMail(enable_voicemail=False),
+        )
+        assert merged.profile is not None
+        assert (merged.profile.first_name, merged.profile.last_name) == ("Ann", "Moss")
+        kept = sim.extension("7001")
+        assert kept["profile"]["email"] == "ann@pbx.example"
+        assert kept["forward_rules"]["available"]["no_answer_timeval"] == 5
+        assert kept["forward_rules"]["available"]["no_answer_action"] == "CONNECT_TO_VOICE"
+        assert kept["voice_mail"]["voicemail_pin"] == "445566"
+        assert kept["voice_mail"]["enable_voicemail"] is False
+        assert kept["password"] == "Passw0rd-1"
+
+    async def test_patch_keeps_fields_unknown_to_us(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """The sections go back as they were read; what is no section does not."""
+        wire.script = [
+            reply(
+                {
+                    "extension_number": "101",
+                    "password": "p",
+                    "profile": {"first_name": "Ann", "pronouns": ["she"], "age": "7"},
+                    "voice_mail": None,
+                    "belong_groups": [],
+                    "later": {"x": 1},
+                }
+            ),
+            reply(),
+        ]
+        merged = await make_client(wire.url).extensions.patch("101", profile={"first_name": None})
+        assert merged.extension_number == "101"
+        assert wire.arrivals[1].body == (
+            b'{"access_token":"196ACE20C6F34027895F7F95402BB164","extension_number":"101",'
+            b'"profile":{"first_name":null,"pronouns":["she"],"age":"7"},"voice_mail":null}'
+        )
+
+    async def test_patch_of_a_section_that_was_missing(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply({"profile": None}), reply()]
+        merged = await make_client(wire.url).extensions.patch(
+            "101", profile={"first_name": "Ann"}, options={"new": {"deep": None}}
+        )
+        assert merged.profile == Profile(first_name="Ann")
+        assert b'"options":{"new":{"deep":null}}' in wire.arrivals[1].body
+
+    async def test_patches_of_one_number_wait_for_each_other(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """Twenty patches of twenty fields at once, through a view too, and none is lost."""
+        sim.fail("extensions.show", latency=0.005, times=30)
+        fields = list(Profile.__struct_fields__)
+        view = pbx.with_options(timeout=5)
+        await asyncio.gather(
+            *(
+                (pbx if index % 2 else view).extensions.patch("101", profile={field: f"v{index}"})
+                for index, field in enumerate(fields)
+            )
+        )
+        kept = sim.extension("101")["profile"]
+        assert [kept[field] for field in fields] == [f"v{index}" for index in range(len(fields))]
+
+    async def test_patch_of_an_unknown_number(self, pbx: PortSIPClient) -> None:
+        with pytest.raises(NotFound):
+            await pbx.extensions.patch("9999", profile={"first_name": "x"})
+
+    async def test_patch_of_a_reply_that_is_no_object(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply("[1]")]
+        with pytest.raises(ReplyError) as caught:
+            await make_client(wire.url).extensions.patch("101", profile={})
+        assert caught.value.operation == "extensions.show"
+        assert len(wire.arrivals) == 1
+
+
+SETTINGS: dict[str, Any] = {
+    "enable_intercom": True,
+    "enable_external_call": False,
+    "enable_management_console_access": False,
+}
+
+
+class TestGroups:
+    async def test_whole_life(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        created = await pbx.groups.create("Sales", **SETTINGS, members=("101", "102"))
+        group = await pbx.groups.show(created.group_id)
+        assert (group.group_name, group.members) == ("Sales", ("101", "102"))
+        assert group.enable_intercom is True
+        await pbx.groups.update(created.group_id, group_name="Sales 2", **SETTINGS, members=["103"])
+        assert sim.group(created.group_id)["members"] == ["103"]
+        listed = [each async for each in pbx.groups.list()]
+        assert created.group_id in {each.group_id for each in listed}
+        await pbx.groups.remove(created.group_id)
+        with pytest.raises(NotFound):
+            await pbx.groups.show(created.group_id)
+
+    async def test_members_come_and_go(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """Adding what is there and removing what is not change nothing."""
+        group_id = (await pbx.groups.create("S", **SETTINGS, members=["101"])).group_id
+        added = await pbx.groups.add_members(group_id, ["102", "101", "103"])
+        assert added.members == ("101", "102", "103")
+        removed = await pbx.groups.remove_members(group_id, {"102", "199"})
+        assert removed.members == ("101", "103")
+        assert sim.group(group_id)["members"] == ["101", "103"]
+
+    async def test_members_added_at_once_all_stay(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        group_id = (await pbx.groups.create("S", **SETTINGS)).group_id
+        numbers = [str(number) for number in range(100, 120)]
+        await asyncio.gather(*(pbx.groups.add_members(group_id, [each]) for each in numbers))
+        assert sorted(sim.group(group_id)["members"]) == numbers
+
+    async def test_patch(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        group_id = (await pbx.groups.create("S", **SETTINGS, members=["101"])).group_id
+        merged = await pbx.groups.patch(
+            group_id, group_description="calls out", enable_external_call=True
+        )
+        assert (merged.group_id, merged.members) == (group_id, ("101",))
+        kept = sim.group(group_id)
+        assert kept["group_description"] == "calls out"
+        assert kept["enable_external_call"] is True
+
+    async def test_patch_sends_back_what_it_does_not_know(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply({"group_name": "S", "members": [101], "colour": "red"}), reply()]
+        merged = await make_client(wire.url).groups.patch("12", group_description=None)
+        assert (merged.group_id, merged.members) == ("12", ("101",))
+        assert wire.arrivals[1].body.endswith(
+            b'"group_name":"S","members":[101],"colour":"red",'
+            b'"group_description":null,"group_id":"12"}'
+        )
+
+    async def test_show_fills_in_the_id(self, make_client: ClientMaker) -> None:
+        async with PBXSimulator(quirks=["group_show_without_id"]) as quirky:
+            pbx = make_client(quirky.url, username=quirky.username, password=quirky.password)
+            group_id = quirky.group_ids[0]
+            assert (await pbx.groups.show(group_id)).group_id == group_id
+
+    async def test_patch_of_what_a_group_lacks(self, pbx: PortSIPClient) -> None:
+        with pytest.raises(TypeError, match="colour"):
+            await pbx.groups.patch("12", colour="red")
+
+
+class TestGreetings:
+    async def test_whole_life(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        await pbx.greetings.upload("101", b"RIFF" * 100, filename="a.wav")
+        await pbx.greetings.add("101", filename="b.wav", url="https://files.example/b.wav")
+        await pbx.greetings.setup("101", "a.wav")
+        page = await pbx.greetings.list("101")
+        assert isinstance(page, GreetingPage)
+        assert page.default_file == "a.wav"
+        enabled = {file.filename: file.enabled async for file in pbx.greetings.list("101")}
+        assert enabled == {"a.wav": True, "b.wav": False}
+        assert sim.greetings("101")["a.wav"].size == 400
+        await pbx.greetings.remove("101", "a.wav")
+        with pytest.raises(NotFound):
+            await pbx.greetings.remove("101", "a.wav")
+
+    @pytest.mark.parametrize("quirks", [["greetings_as_greetings"], []])
+    async def test_list_under_either_name(
+        self, make_client: ClientMaker, quirks: list[str]
+    ) -> None:
+        async with PBXSimulator(quirks=quirks) as quirky:
+            pbx = make_client(quirky.url, username=quirky.username, password=quirky.password)
+            await pbx.greetings.upload("101", b"RIFF", filename="a.wav")
+            assert [file.filename async for file in pbx.greetings.list("101")] == ["a.wav"]
+
+
+async def bytes_once() -> AsyncIterator[bytes]:
+    yield b"x"
+
+
+# The client as Any, since a type checker would refuse what these calls pass.
+Operation = Callable[[Any], Any]
+
+WRONG: list[tuple[type[Exception], Operation]] = [
+    (ValueError, lambda pbx: pbx.extensions.show("")),
+    (TypeError, lambda pbx: pbx.extensions.show(101)),
+    (TypeError, lambda pbx: pbx.extensions.show(None)),
+    (ValueError, lambda pbx: pbx.extensions.remove("")),
+    (ValueError, lambda pbx: pbx.extensions.patch("", profile={})),
+    (TypeError, lambda pbx: pbx.extensions.patch("101", profile="Ann")),
+    (TypeError, lambda pbx: pbx.extensions.create({"extension_number": "1"})),
+    (
+        ValueError,
+        lambda pbx: pbx.extensions.create(
+            NewExtension(extension_number="", password="a", web_access_password="b")
+        ),
+    ),
+    (TypeError, lambda pbx: pbx.extensions.status("101")),
+    (TypeError, lambda pbx: pbx.extensions.status(b"101")),
+    (TypeError, lambda pbx: pbx.extensions.status(101)),
+    (TypeError, lambda pbx: pbx.extensions.status([101])),
+    (ValueError, lambda pbx: pbx.extensions.status(["101", ""])),
+    (ValueError, lambda pbx: pbx.extensions.call("101", "", auth="a", domain="d", src="s")),
+    (ValueError, lambda pbx: pbx.extensions.show("\udc80")),
+    (ValueError, lambda pbx: pbx.extensions.remove("\udc80")),
+    (ValueError, lambda pbx: pbx.groups.show("")),
+    (TypeError, lambda pbx: pbx.groups.add_members("12", "101")),
+    (TypeError, lambda pbx: pbx.groups.patch("12", members="101")),
+    (ValueError, lambda pbx: pbx.greetings.setup("101", "")),
+    (ValueError, lambda pbx: pbx.greetings.upload("101", b"x")),
+    (ValueError, lambda pbx: pbx.greetings.upload("101", bytes_once())),
+    (TypeError, lambda pbx: pbx.greetings.upload("101", 5, filename="a.wav")),
+    (ValueError, lambda pbx: pbx.account.verify("", "x")),
+]
+
+
+@pytest.mark.parametrize(("error", "operation"), WRONG)
+async def test_wrong_arguments_are_refused_before_anything_is_sent(
+    pbx: PortSIPClient, sim: PBXSimulator, error: type[Exception], operation: Operation
+) -> None:
+    call: Coroutine[Any, Any, Any] = operation(pbx)
+    with pytest.raises(error):
+        await call
+    assert sim.served.total() == 0
+
+
+WRONG_LISTS: list[tuple[type[Exception], Operation]] = [
+    (ValueError, lambda pbx: pbx.extensions.list(page=0)),
+    (ValueError, lambda pbx: pbx.extensions.list(page_size=0)),
+    (ValueError, lambda pbx: pbx.extensions.list(prefetch=-1)),
+    (ValueError, lambda pbx: pbx.extensions.list(max_pages=0)),
+    (TypeError, lambda pbx: pbx.extensions.list(page="1")),
+    (TypeError, lambda pbx: pbx.extensions.list(page_size=True)),
+    (ValueError, lambda pbx: pbx.extensions.search("")),
+    (ValueError, lambda pbx: pbx.greetings.list("")),
+    (ValueError, lambda pbx: pbx.groups.list(page_size=-5)),
+]
+
+
+@pytest.mark.parametrize(("error", "operation"), WRONG_LISTS)
+async def test_wrong_walks_are_refused_at_the_call(
+    pbx: PortSIPClient, error: type[Exception], operation: Operation
+) -> None:
+    with pytest.raises(error):
+        operation(pbx)

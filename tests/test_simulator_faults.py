@@ -1,0 +1,287 @@
+"""Faults by rate and by script, as they look on the wire."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from portsip_async.simulator import Faults, PBXSimulator
+from portsip_async.simulator.faults import RATES, draw, scripted
+
+from .test_simulator import Probe
+
+SHOW = "/extensions/show"
+
+
+async def raw(sim: PBXSimulator, request: bytes) -> bytes:
+    """Send bytes, and read what comes until the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+    writer.write(request)
+    received = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    await writer.wait_closed()
+    return received
+
+
+def get_show(token: str) -> bytes:
+    return (
+        f"GET /api/extensions/show?access_token={token}&extension_number=100 HTTP/1.1\r\n"
+        "Host: pbx\r\n\r\n"
+    ).encode()
+
+
+@pytest.fixture
+async def probe() -> AsyncIterator[Probe]:
+    async with PBXSimulator(extensions=100) as sim, aiohttp.ClientSession() as session:
+        probe = Probe(sim, session)
+        await probe.login()
+        yield probe
+
+
+class TestScripts:
+    @pytest.mark.parametrize(
+        ("script", "status", "body"),
+        [
+            ({}, 503, {"err_code": 503, "msg": "Simulated failure"}),
+            ({"status": 500, "msg": "no"}, 500, {"err_code": 500, "msg": "no"}),
+            ({"status": 409}, 409, {"err_code": 403.3, "msg": "Simulated failure"}),
+            ({"status": 418}, 418, {"err_code": 418, "msg": "Simulated failure"}),
+            ({"err_code": 404.3}, 404, {"err_code": 404.3, "msg": "Simulated failure"}),
+            ({"err_code": "401.2"}, 401, {"err_code": "401.2", "msg": "Simulated failure"}),
+            ({"err_code": 7}, 400, {"err_code": 7, "msg": "Simulated failure"}),
+            ({"err_code": "5", "status": 200, "msg": ""}, 200, {"err_code": "5", "msg": ""}),
+            ({"status": 204}, 204, None),
+            ({"body": "<html>", "content_type": "text/html"}, 200, b"<html>"),
+            ({"body": b"\x00", "status": 502}, 502, b"\x00"),
+        ],
+    )  # fmt: skip
+    async def test_reply(
+        self, probe: Probe, script: dict[str, Any], status: int, body: Any
+    ) -> None:
+        """A script answers in the operation's place, as often as it says."""
+        probe.sim.fail("extensions.show", times=2, **script)
+        for _ in range(2):
+            reply = await probe.get(SHOW, extension_number="100")
+            assert (reply.status, reply.body) == (status, body)
+            kind = script.get("content_type", "application/json")
+            assert reply.headers.get("Content-Type", kind) == kind
+        assert (await probe.get(SHOW, extension_number="100")).body["extension_number"] == "100"
+        assert probe.sim.acted["extensions.show"] == 1
+        assert probe.sim.served["extensions.show"] == 3
+        assert probe.sim.injected == {"scripted": 2}
+
+    async def test_order(self, probe: Probe) -> None:
+        """Scripts of one row take their turn, and other rows are left alone."""
+        probe.sim.fail("extensions.show", status=429, retry_after=1, times=2)
+        probe.sim.fail("extensions.show", status=503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT")
+        assert (await probe.get("/extensions/list", pagination=1)).status == 200
+        replies = [await probe.get(SHOW, extension_number="100") for _ in range(4)]
+        assert [reply.status for reply in replies] == [429, 429, 503, 200]
+        assert [reply.headers.get("Retry-After") for reply in replies] == [
+            "1",
+            "1",
+            "Wed, 21 Oct 2026 07:28:00 GMT",
+            None,
+        ]
+
+    async def test_until_cleared(self, probe: Probe) -> None:
+        """Without an end, a script holds until it is cleared."""
+        for clear in ("extensions.show", None):
+            probe.sim.fail("extensions.show", times=None)
+            for _ in range(3):
+                assert (await probe.get(SHOW, extension_number="100")).status == 503
+            probe.sim.clear(clear)
+            assert (await probe.get(SHOW, extension_number="100")).status == 200
+
+    async def test_act(self, probe: Probe) -> None:
+        """A request can be carried out although its reply says, or shows, otherwise."""
+        probe.sim.fail("extensions.remove", act=True, status=500)
+        reply = await probe.post("/extensions/destroy", extension_number="100")
+        assert reply.status == 500
+        probe.sim.fail("extensions.remove", act=True, drop=True)
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await probe.post("/extensions/destroy", extension_number="101")
+        probe.sim.fail("extensions.remove", drop=True)
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await probe.post("/extensions/destroy", extension_number="102")
+        assert probe.sim.extension_numbers[:2] == ["102", "103"]
+        assert probe.sim.acted["extensions.remove"] == 2
+
+    async def test_truncate(self, probe: Probe) -> None:
+        """The reply promises more than it holds: of the true one, of an error, of an empty one."""
+        whole = await raw(
+            probe.sim, get_show(probe.token).replace(b"Host:", b"Connection: close\r\nHost:")
+        )
+        length = len(whole.partition(b"\r\n\r\n")[2])
+        probe.sim.fail("extensions.show", truncate=True)
+        head, _, body = (await raw(probe.sim, get_show(probe.token))).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert f"Content-Length: {length}".encode() in head
+        assert len(body) == length // 2
+        probe.sim.fail("extensions.show", truncate=True, status=500)
+        head, _, body = (await raw(probe.sim, get_show(probe.token))).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 ")
+        assert body.startswith(b'{"err_code":500')
+        assert not body.endswith(b"}")
+        probe.sim.fail("extensions.remove", truncate=True)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await probe.post("/extensions/destroy", extension_number="100")
+        assert "100" not in probe.sim.extension_numbers
+
+    async def test_latency(self, probe: Probe) -> None:
+        """Latency alone only makes the reply late."""
+        probe.sim.fail("extensions.show", latency=0.05)
+        started = time.monotonic()
+        reply = await probe.get(SHOW, extension_number="100")
+        assert time.monotonic() - started >= 0.05
+        assert reply.body["extension_number"] == "100"
+
+    def test_refused(self) -> None:
+        """A script for no row, or of what HTTP lacks, is refused."""
+        sim = PBXSimulator()
+        scripts: list[dict[str, Any]] = [
+            {"status": 99},
+            {"status": 600},
+            {"latency": -1},
+            {"times": 0},
+        ]
+        for script in scripts:
+            with pytest.raises(ValueError, match="is "):
+                sim.fail("extensions.show", **script)
+        with pytest.raises(ValueError, match="no row"):
+            sim.fail("extensions.fly")
+        with pytest.raises(ValueError, match="no row"):
+            sim.clear("extensions.fly")
+
+
+class TestRates:
+    @pytest.mark.parametrize("kind", RATES)
+    async def test_alone(self, probe: Probe, kind: str) -> None:
+        """Each kind looks as documented, and is counted."""
+        probe.sim.faults = Faults(**{kind: 1.0})
+        reply = (await raw(probe.sim, get_show(probe.token) * 1)) if kind in CUT else b""
+        if kind not in CUT:
+            answer = await probe.get(SHOW, extension_number="100")
+            assert answer.status in STATUSES[kind]
+            if kind == "html":
+                assert isinstance(answer.body, bytes)
+                assert answer.headers["Content-Type"] == "text/html"
+        else:
+            assert (kind == "dropped") == (not reply)
+        assert probe.sim.injected == {kind: 1}
+        probe.sim.faults = Faults()
+        answer = await probe.get(SHOW, extension_number="100")
+        assert answer.status == (401 if kind == "revoked" else 200)
+
+    async def test_revoked_login(self, probe: Probe) -> None:
+        """A login has no token that could die."""
+        probe.sim.faults = Faults(revoked=1.0)
+        await probe.login()
+        assert probe.sim.injected.total() == 0
+        numbers: dict[str, Any] = {"access_token": 5, "extensions": ["100"]}
+        reply = await probe.send("POST", "/extensions/status", json=numbers)
+        assert reply.status == 401
+        reply = await probe.send("GET", SHOW, params={"extension_number": "100"})
+        assert reply.status == 401
+
+    async def test_latency(self, probe: Probe) -> None:
+        """Every reply is late, those of logins too."""
+        probe.sim.faults = Faults(latency=0.05)
+        started = time.monotonic()
+        await probe.login()
+        assert time.monotonic() - started >= 0.05
+
+    def test_draw(self) -> None:
+        """Faults come at about their rates, and the same ones for a seed."""
+        faults = Faults(rate_limited=0.1, dropped=0.2)
+        seen = Counter(self.kinds(faults, seed=1))
+        assert 900 < seen["rate_limited"] < 1100
+        assert 1600 < seen["dropped"] < 2000
+        assert self.kinds(faults, seed=1) == self.kinds(faults, seed=1)
+        assert self.kinds(faults, seed=1) != self.kinds(faults, seed=2)
+
+    def kinds(self, faults: Faults, seed: int) -> list[str]:
+        chance = random.Random(seed).random
+        drawn = [draw(faults, chance) for _ in range(10_000)]
+        return [fault.kind if fault else "" for fault in drawn]
+
+    def test_variants(self) -> None:
+        """Chance decides on Retry-After, on 500 or 503, and on acting before a cut."""
+        for kind, attribute, values in (
+            ("rate_limited", "retry_after", {1, None}),
+            ("server_error", "status", {500, 503}),
+            ("dropped", "act", {True, False}),
+        ):
+            chance = random.Random(0).random
+            drawn = [draw(Faults(**{kind: 1.0}), chance) for _ in range(50)]
+            assert {getattr(fault, attribute) for fault in drawn} == values
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"latency": -0.1}, {"latency": float("nan")}, *({kind: 1.1} for kind in RATES)],
+    )
+    def test_refused(self, options: dict[str, float]) -> None:
+        """A rate is from 0 to 1, a latency is not negative."""
+        with pytest.raises(ValueError, match="from 0"):
+            Faults(**options)
+
+    def test_scripted_leaves_rates_alone(self) -> None:
+        """What a script leaves open is filled in once, when it is made."""
+        fault = scripted(drop=True)
+        assert (fault.status, fault.acts) == (None, False)
+
+
+CUT = ("dropped", "truncated")
+STATUSES = {
+    "rate_limited": (429,),
+    "server_error": (500, 503),
+    "html": (502,),
+    "revoked": (401,),
+}
+
+
+async def test_max_in_flight(probe: Probe) -> None:
+    """Above the limit requests are answered 429 at once, and the rest are not disturbed."""
+    sim = probe.sim
+    sim.max_in_flight = 5
+    sim.faults = Faults(latency=0.05)
+    replies = await asyncio.gather(*(probe.get(SHOW, extension_number="100") for _ in range(8)))
+    assert sorted(reply.status for reply in replies) == [200] * 5 + [429] * 3
+    assert sim.injected == {"overload": 3}
+    assert 6 <= sim.peak_in_flight <= 8
+    assert sim.in_flight == 0
+
+
+async def test_client_gone(probe: Probe) -> None:
+    """A client that goes away while it sends leaves nothing behind."""
+    _, writer = await asyncio.open_connection("127.0.0.1", probe.sim.port)
+    writer.write(
+        b"POST /api/extensions/create HTTP/1.1\r\nHost: pbx\r\nContent-Length: 99\r\n\r\n{"
+    )
+    await writer.drain()
+    async with asyncio.timeout(5):
+        while not probe.sim.in_flight:  # noqa: ASYNC110  # the simulator has no event for it
+            await asyncio.sleep(0.001)
+        writer.close()
+        await writer.wait_closed()
+        while probe.sim.in_flight:  # noqa: ASYNC110  # likewise
+            await asyncio.sleep(0.001)
+    assert probe.sim.acted["extensions.create"] == 0
+
+
+async def test_body_too_large(probe: Probe) -> None:
+    """A body beyond 64 MiB is refused by its length."""
+    size = 65 * 1024 * 1024
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(65):
+            yield b" " * 1024 * 1024
+
+    headers = {"Content-Length": str(size)}
+    reply = await probe.send("POST", "/extensions/create", data=chunks(), headers=headers)
+    assert (reply.status, reply.body["err_code"]) == (413, 413)
