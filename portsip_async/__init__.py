@@ -46,6 +46,7 @@ from .models import (
     ExtensionPage,
     ExtensionStatus,
     ExtensionSummary,
+    ExtensionUpdate,
     ForwardAction,
     ForwardRules,
     Gender,
@@ -64,6 +65,15 @@ from .models import (
     SortBy,
     VoiceMail,
 )
+from .polling import (
+    PollStats,
+    StatusChange,
+    StatusPoll,
+    StatusResult,
+    StatusWatch,
+    WatchStats,
+)
+from .resources.bulk_writes import BulkResult, BulkRun
 
 __all__ = [
     # the client and its settings
@@ -88,12 +98,22 @@ __all__ = [
     "GroupPage",
     "GreetingPage",
     "Drift",
+    # many at once, and for weeks
+    "StatusPoll",
+    "StatusResult",
+    "PollStats",
+    "StatusWatch",
+    "StatusChange",
+    "WatchStats",
+    "BulkRun",
+    "BulkResult",
     # structures
     "Token",
     "ExtensionSummary",
     "ExtensionStatus",
     "Extension",
     "NewExtension",
+    "ExtensionUpdate",
     "Profile",
     "VoiceMail",
     "Options",

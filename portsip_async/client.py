@@ -328,23 +328,16 @@ def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) 
     async def refresh(access_token: str) -> Obtained:
         return Obtained(*await session.renew(table[ACCOUNT_REFRESH], {}, access_token))
 
-    login: Callable[[], Awaitable[Obtained]] | None
-    if isinstance(means, StaticToken):
-        login = None
-    elif isinstance(means, Credentials):
-
-        async def login() -> Obtained:
+    async def log_in() -> Obtained:
+        if isinstance(means, Credentials):
             asked_at = session.clock()
             return Obtained(await means.fetch_token(), asked_at)
-    else:
         by_email = isinstance(means, EmailCredentials)
         row = table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
-
-        async def login() -> Obtained:
-            return Obtained(*await session.renew(row, means))
+        return Obtained(*await session.renew(row, means))
 
     return TokenCache(
-        login=login,
+        login=None if isinstance(means, StaticToken) else log_in,
         refresh=refresh,
         initial=means.access_token if isinstance(means, StaticToken) else None,
         clock=session.clock,

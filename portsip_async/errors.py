@@ -11,6 +11,9 @@ def _restore(kind: type["PortSIPError"], args: tuple[Any, ...], state: dict[str,
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
+    if "__notes__" in state:
+        # A note on one waiter's copy is not another's.
+        error.__notes__ = list(state["__notes__"])
     return error
 
 

@@ -181,6 +181,17 @@ class NewExtension(Record, frozen=True, kw_only=True, gc=False):
     office_hours: OfficeHours | None = None
 
 
+class ExtensionUpdate(Record, frozen=True, kw_only=True, gc=False):
+    """New settings for an extension, all sections at once; the repr hides its pin."""
+
+    extension_number: str
+    profile: Profile
+    options: Options
+    forward_rules: ForwardRules
+    office_hours: OfficeHours
+    voice_mail: VoiceMail
+
+
 class Extension(Record, frozen=True, kw_only=True, gc=False):
     """An extension with its settings; the repr hides its passwords and its pin."""
 

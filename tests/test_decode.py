@@ -64,6 +64,7 @@ class Plain(msgspec.Struct):
     texts: tuple[str, ...] | None = None
     anything: Any = None
     count: int = 7
+    limited: Annotated[int, msgspec.Meta(ge=1)] = 1
 
 
 class Due(msgspec.Struct):
@@ -231,6 +232,8 @@ class TestScalars:
             ("texts", {"a": 1}, None),
             ("texts", [None], None),
             ("anything", {"a": [1]}, {"a": [1]}),
+            ("limited", " 5 ", 5),
+            ("limited", "0", 1),
         ],
     )
     def test_optional_field_is_mended_or_left_out(
@@ -324,6 +327,8 @@ class TestScalars:
             (list[Point], b'[{"x": 1}, {}]', "expected a value of type Point at $[1]"),
             (Picky, b'{"a": -12345}', "expected a value of type Picky at $"),
             (Literal["a"], b'"b"', "at $"),
+            (Listed, b'["x"]', "expected a value of type Listed at $[0]"),
+            (list[Number], b"[5, []]", "expected text at $[1]"),
         ],
     )
     def test_refusal_says_what_and_where(self, kind: Any, body: bytes, told: str) -> None:
@@ -372,8 +377,8 @@ class TestObjects:
 
     def test_required_field_that_may_be_null_is_null(self) -> None:
         """A field without a default whose type takes null is null where it can't be read."""
-        absent: dict[str, Any] = {}
-        for maybe in (absent, {"maybe": None}, {"maybe": ""}, {"maybe": []}):
+        unreadable: list[dict[str, Any]] = [{}, {"maybe": None}, {"maybe": ""}, {"maybe": []}]
+        for maybe in unreadable:
             assert decode(Due, {"key": 1, "rows": [], **maybe}) == Due("1", [], None)
         assert decode(Due, {"key": 1, "rows": [], "maybe": " 5 "}) == Due("1", [], 5)
 
@@ -626,6 +631,7 @@ class TestAnything:
         self.check(ENDPOINTS[name].reply, body[:start] + put + body[end:])
 
     def check(self, kind: Any, body: bytes) -> None:
+        found: Any = None
         refusal: Unreadable | None = None
         try:
             found = Decoder(kind).decode(body)

@@ -278,6 +278,14 @@ class TestOverrides:
         row = EndpointTable({"account.verify": {"method": "GET"}})[ENDPOINTS["account.verify"]]
         assert (row.token, row.parameters) == ("none", "query")
 
+    def test_untyped_row_is_the_clients_own(self) -> None:
+        """What is read to be written back goes to the overridden path, as a plain object."""
+        table = EndpointTable({"extensions.show": {"path": "/x"}})
+        row = table.untyped(ENDPOINTS["extensions.show"])
+        assert (row.path, row.method, row.reply) == ("/x", "GET", dict[str, Any])
+        assert table.untyped(ENDPOINTS["extensions.show"]) is row
+        assert table[ENDPOINTS["extensions.show"]].reply is Extension
+
     def test_list_keeps_its_page_scheme(self) -> None:
         """An overridden list is still walked."""
         row = EndpointTable({"extensions.list": {"method": "POST"}})[EXTENSIONS_LIST]

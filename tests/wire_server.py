@@ -6,6 +6,9 @@ themselves, so that a script holds only what its test is about.
 
 import asyncio
 import json
+import socket
+import ssl as tls
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Self
 
@@ -44,10 +47,28 @@ def reply(
     return f"HTTP/1.1 {status} Some reason\r\n{head}\r\n".encode() + body
 
 
-class WireServer:
-    """Answers arrivals by `script`, its last step again and again."""
+async def hang_up(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close the connection without a reply."""
+    writer.close()
 
-    def __init__(self) -> None:
+
+async def reset(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reset the connection without a reply."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def silence(_: Arrival, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:
+    """Say nothing, for ever."""
+    await asyncio.Event().wait()
+
+
+class WireServer:
+    """Answers arrivals by `script`, its last step again and again; with `ssl`, over TLS."""
+
+    def __init__(self, ssl: tls.SSLContext | None = None) -> None:
+        self._ssl = ssl
         self.script: list[Step] = [reply({"extension_number": "101"})]
         self.arrivals: list[Arrival] = []
         self.logins = 0
@@ -62,9 +83,9 @@ class WireServer:
         return [arrival.path for arrival in self.arrivals]
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._ssl)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{'https' if self._ssl else 'http'}://127.0.0.1:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -103,7 +124,7 @@ class WireServer:
             for name, _, value in (line.partition(":") for line in lines)
         }
         login = path.startswith("/api/account/")
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        body = await _body(reader, headers)
         if login:
             self.logins += 1
             writer.write(
@@ -120,3 +141,14 @@ class WireServer:
             return b"Connection: close" not in step
         await step(arrival, reader, writer)
         return False
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", "0")))
+    chunks = []
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        chunks.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return b"".join(chunks)

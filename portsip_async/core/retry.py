@@ -74,12 +74,12 @@ class RetryBudget:
 
     Attributes:
         ratio: repeats that each call earns; 1 lets an outage double the load at most.
-        burst: the most unspent repeats that are kept, so that a quiet week does not pay for a
-            storm; at least a call's own repeats.
+        burst: the most unspent repeats that are kept of calls that have ended, so that a quiet week
+            does not pay for a storm; at least a call's own repeats.
     """
 
     ratio: float = 1.0
-    burst: int = 100
+    burst: int = 10
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 100 or self.burst < 0:
@@ -129,16 +129,25 @@ class Balance:
     """The repeats that a client's calls have left to share.
 
     It starts with one call's own repeats, so that a single call on a quiet client may use them all.
+    What calls under way have earned comes on top of the burst: where all their connections break at
+    once, as when the PBX restarts, each of them can be repeated.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._ratio = policy.budget.ratio
         self._most = float(max(policy.budget.burst, policy.attempts - 1))
+        self._calling = 0
         self._left = float(policy.attempts - 1)
 
     def earn(self) -> None:
-        """Book a call."""
-        self._left = min(self._most, self._left + self._ratio)
+        """Book a call that begins."""
+        self._calling += 1
+        self._left = min(self._most + self._calling * self._ratio, self._left + self._ratio)
+
+    def settle(self) -> None:
+        """Book the end of a call."""
+        self._calling -= 1
+        self._left = min(self._most + self._calling * self._ratio, self._left)
 
     def spend(self) -> bool:
         """Take one repeat out, if there is one."""

@@ -23,10 +23,12 @@ class Scope:
         self._cause: str | None = None
 
     def interrupt(self, cause: str) -> None:
-        """Cancel what the call awaits; the first cause stands."""
+        """Cancel what the call awaits, once; that the client is closed outranks the time."""
         if self._cause is None:
-            self._cause = cause
             self.task.cancel()
+        elif self._cause is CLOSED:
+            return
+        self._cause = cause
 
     def took(self, cause: str) -> bool:
         """Tell, on a CancelledError, whether it came by this cause and by nobody else.
@@ -38,6 +40,12 @@ class Scope:
             return False
         self._cause = None
         return self.task.uncancel() <= self._cancelling
+
+    def settle(self, cause: str) -> None:
+        """Take back an interruption by this cause that something in between swallowed."""
+        if self._cause is cause:
+            self._cause = None
+            self.task.uncancel()
 
 
 class Timer:
@@ -60,7 +68,8 @@ class Timer:
 
     def stop(self, scope: Scope) -> None:
         """Let a scope go."""
-        self._ends.pop(scope, None)
+        if self._ends.pop(scope, None) is None:
+            scope.settle(EXPIRED)
 
     def cancel(self) -> None:
         """Take the timer out of the loop."""

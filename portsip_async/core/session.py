@@ -14,7 +14,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from aiolimiter import AsyncLimiter
 
@@ -43,6 +43,9 @@ logger = logging.getLogger("portsip_async")
 # Seconds that may have passed since a call was admitted for it to share a timer.
 _SLACK: Final = 0.001
 _PLANS_KEPT: Final = 256
+# aiolimiter serves the smaller amount first: an admitted call, whose deadline runs, goes before
+# those that wait to be admitted.
+_ADMITTED: Final = 1 - 1e-6
 
 
 class Attempt(Record, frozen=True):
@@ -78,6 +81,18 @@ class CallOptions:
         self.timer: Timer | None = None
 
 
+class Gate(Protocol):
+    """What an attempt passes through, beside the client's own limits."""
+
+    async def enter(self) -> object:
+        """Wait for admission; answers a ticket."""
+        ...
+
+    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
+        """Take notice that an attempt ended, and how; `repeated` unless it was a call's first."""
+        ...
+
+
 class _Plan:
     """What all calls of one endpoint share."""
 
@@ -98,6 +113,7 @@ class _Call:
         "endpoint",
         "fault",
         "flying",
+        "gate",
         "held",
         "number",
         "options",
@@ -118,6 +134,7 @@ class _Call:
         plan: _Plan,
         *,
         source: Source | None = None,
+        gate: Gate | None = None,
         token: str | None = None,
         renews: bool = False,
     ) -> None:
@@ -126,6 +143,7 @@ class _Call:
         self.options = options
         self.plan = plan
         self.source = source
+        self.gate = gate
         # Set where the call does not use the client's own token.
         self.token = "" if endpoint.token == "none" else token
         self.renews = renews
@@ -169,6 +187,7 @@ class Session:
         closed: whether `close` was called.
         base_url: what the paths of endpoints are appended to.
         clock: monotonic, in seconds.
+        sleep: pauses for so many seconds.
     """
 
     def __init__(
@@ -209,9 +228,10 @@ class Session:
         self._rate = (
             None if requests_per_second is None else AsyncLimiter(1, 1 / requests_per_second)
         )
+        self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
         self._now = now
-        self._sleep = sleep
+        self.sleep = sleep
         self._chance = chance
         self._balance = Balance(options.retry)
         self._plans: dict[Endpoint[Any], _Plan] = {}
@@ -240,15 +260,17 @@ class Session:
         calling = [scope for scope in self._scopes if scope.task is not current]
         for scope in calling:
             scope.interrupt(CLOSED)
-        await asyncio.sleep(0)  # a task that has not begun yet runs into `check` now
-        others = self._tasks - {current}
-        for task in others - {scope.task for scope in calling}:
-            task.cancel()
-        if others:
-            await asyncio.wait(others)
-        if self.options.timer is not None:
-            self.options.timer.cancel()
-        await self._transport.close()
+        try:
+            await asyncio.sleep(0)  # a task that has not begun yet runs into `check` now
+            others = self._tasks - {current}
+            for task in others - {scope.task for scope in calling}:
+                task.cancel()
+            if others:
+                await asyncio.wait(others)
+        finally:
+            if self.options.timer is not None:
+                self.options.timer.cancel()
+            await self._transport.close()
 
     def call(
         self,
@@ -257,6 +279,7 @@ class Session:
         options: CallOptions | None = None,
         *,
         source: Source | None = None,
+        gate: Gate | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Send one operation, with its place, token, limits and repeats, and answer its reply.
 
@@ -265,7 +288,9 @@ class Session:
             TypeError, ValueError: at the call; parameters that can't be sent.
         """
         plan = self._plan(endpoint)
-        return self._run(_Call(endpoint, parameters, options or self.options, plan, source=source))
+        return self._run(
+            _Call(endpoint, parameters, options or self.options, plan, source=source, gate=gate)
+        )
 
     async def renew(
         self, endpoint: Endpoint[T], parameters: Parameters, token: str | None = None
@@ -293,11 +318,13 @@ class Session:
                 raise
         finally:
             self._scopes.discard(scope)
+            scope.settle(CLOSED)
         raise ClientClosed("the client was closed during the call")
 
     async def _run(self, call: _Call) -> Any:
         """Take a call from its admission to its end."""
         self.check()
+        self._transport.open()  # another event loop is refused here, before anything waits in it
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
         scope = call.scope = Scope(task)
@@ -308,9 +335,15 @@ class Session:
                 return await self._admitted(call)
             async with self._gate:
                 if self._rate is not None:
-                    await self._rate.acquire()
+                    # Who waits for the token takes no slot yet, lest all go at once after it.
+                    self._set_deadline(call)
+                    await self._token(call)
+                    await self._slot(self._rate)
                 self._balance.earn()
-                return await self._admitted(call)
+                try:
+                    return await self._admitted(call)
+                finally:
+                    self._balance.settle()
         except asyncio.CancelledError:
             if not scope.took(CLOSED):
                 raise
@@ -321,6 +354,7 @@ class Session:
             failure = error
         finally:
             self._scopes.discard(scope)
+            scope.settle(CLOSED)
         # The failure of a renewal keeps the name and the count of its own.
         if failure.operation is None:
             failure.operation = call.endpoint.name
@@ -331,11 +365,10 @@ class Session:
     async def _admitted(self, call: _Call) -> Any:
         """Try once; only where that fails, plan what comes after."""
         retry = call.options.retry
-        if retry.deadline is not None and call.source is None:
-            call.deadline = self.clock() + retry.deadline
+        self._set_deadline(call)
         failure: PortSIPError | None
         try:
-            return await self._attempt(call)
+            return await self._passing(call)
         except PortSIPError as error:
             failure = error
 
@@ -353,8 +386,8 @@ class Session:
             policy=retry,
             repeatable=lambda: call.repeatable,
             spend=spend,
-            remaining=lambda: self._remaining(call),
-            sleep=self._sleep,
+            remaining=lambda: 0.0 if self._slotless(call) else self._remaining(call),
+            sleep=self.sleep,
             chance=self._chance,
         )
 
@@ -367,7 +400,7 @@ class Session:
         """
         if error is None:
             try:
-                return await self._attempt(call)
+                return await self._passing(call)
             except PortSIPError as failed:
                 error = failed
         held = call.held
@@ -376,7 +409,7 @@ class Session:
             if call.source is not None and not call.source.replayable:
                 raise _told_not_replayable(error)
             try:
-                return await self._attempt(call)
+                return await self._passing(call)
             except PortSIPError as failed:
                 error = failed
         if call.endpoint.removes and call.acted and isinstance(error, NotFound):
@@ -386,20 +419,30 @@ class Session:
             raise _told_not_replayable(error)
         raise error
 
+    def _passing(self, call: _Call) -> Coroutine[Any, Any, Any]:
+        """Attempt, through the call's gate if it has one."""
+        return self._attempt(call) if call.gate is None else self._gated(call, call.gate)
+
+    async def _gated(self, call: _Call, gate: Gate) -> Any:
+        ticket = await self._within(call, gate.enter())
+        error: PortSIPError | None = None
+        try:
+            return await self._attempt(call)
+        except PortSIPError as failed:
+            error = failed
+            raise
+        finally:
+            gate.leave(ticket, error, repeated=call.number > 1)
+
     async def _attempt(self, call: _Call) -> Any:
         """Send once, and judge what comes back."""
         self.check()
         call.fault = None
-        if call.number and self._rate is not None and not call.renews:
-            await self._within(call, self._rate.acquire())
-        # The token comes last, after every wait.
-        token = call.token
-        if token is None:
-            held = self.tokens.current()
-            if held is None:
-                held = await self._within(call, self.tokens.wait())
-            call.held = held
-            token = held.token.access_token
+        held = self.tokens.current() if call.token is None else None
+        if call.number or (call.token is None and held is None):
+            held = await self._made_ready(call)
+        call.held = held
+        token = held.token.access_token if held is not None else call.token or ""
         self._transport.open()
         if call.source is not None:
             await call.source.open()
@@ -475,6 +518,37 @@ class Session:
             except Exception:
                 logger.exception("on_attempt raised")
 
+    async def _made_ready(self, call: _Call) -> Held | None:
+        """Wait for the token and, before a repeat, for a slot; answer the token after both."""
+        held = await self._token(call)
+        if self._rate is None or call.renews or not call.number:
+            return held
+        if self._slotless(call):
+            raise RequestTimeout("the rate has no slot before the deadline")
+        await self._within(call, self._slot(self._rate, _ADMITTED))
+        return await self._token(call)
+
+    async def _token(self, call: _Call) -> Held | None:
+        if call.token is not None:
+            return None
+        return self.tokens.current() or await self._within(call, self.tokens.wait())
+
+    async def _slot(self, rate: AsyncLimiter, amount: float = 1) -> None:
+        """Wait for the next slot of the rate."""
+        await rate.acquire(amount)
+        self._next_slot = self.clock() + rate.time_period
+
+    def _slotless(self, call: _Call) -> bool:
+        """Tell whether the rate has no further slot before the call's deadline."""
+        if self._rate is None or call.renews or call.deadline is None:
+            return False
+        return self._next_slot >= call.deadline
+
+    def _set_deadline(self, call: _Call) -> None:
+        deadline = call.options.retry.deadline
+        if deadline is not None and call.source is None:
+            call.deadline = self.clock() + deadline
+
     def _remaining(self, call: _Call) -> float:
         return math.inf if call.deadline is None else call.deadline - self.clock()
 
@@ -482,8 +556,9 @@ class Session:
         """Wait no longer than the call's deadline."""
         if call.deadline is None:
             return await waiting
+        bound = asyncio.timeout(max(0.0, self._remaining(call)))
         try:
-            async with asyncio.timeout(max(0.0, self._remaining(call))) as bound:
+            async with bound:
                 return await waiting
         except TimeoutError as error:
             if not bound.expired() or isinstance(error, PortSIPError):

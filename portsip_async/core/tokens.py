@@ -229,7 +229,7 @@ class TokenCache:
 
     def reject(self, held: Held) -> None:
         """Never serve this token again; a later one that is held already stays."""
-        if self._held is held:
+        if self._held is not None and self._held.generation == held.generation:
             self._held = None
 
     def _first(self) -> Held | None:
@@ -263,6 +263,13 @@ class TokenCache:
             token = _whole(obtained.token)
         except PortSIPError as error:
             return self._failed(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled the renewal: this comes from within the application's fetch_token.
+            self._pause()
+            return PortSIPError("fetching a token was cancelled from within")
         except Exception as error:
             self._pause()
             return error
@@ -302,7 +309,12 @@ class TokenCache:
                 # A token that was rejected is not made good by being prolonged.
                 if token != last.token.access_token or last is self._held:
                     return Obtained(
-                        structs.replace(obtained.token, access_token=token),
+                        structs.replace(
+                            obtained.token,
+                            access_token=token,
+                            role=obtained.token.role or last.token.role,
+                            api_version=obtained.token.api_version or last.token.api_version,
+                        ),
                         obtained.sent_at,
                     )
         if self._login is not None:
@@ -313,7 +325,9 @@ class TokenCache:
 
     def _hold(self, token: Token, sent_at: float) -> Held:
         life = token.expires if 0 < token.expires < math.inf else LIFETIME
-        self._generation += 1
+        # A token that was prolonged is the same one: who had it rejected before must find it.
+        if self._held is None or self._held.token.access_token != token.access_token:
+            self._generation += 1
         held = Held(
             token,
             self._generation,
@@ -324,8 +338,16 @@ class TokenCache:
         return held
 
 
-def _whole(token: Token | Renewal) -> Token:
-    """Take what was obtained for a token, if it holds one that can be sent."""
+def _whole(token: object) -> Token:
+    """Take what was obtained for a token, if it holds one that can be sent.
+
+    Raises:
+        TypeError: a fetch_token of the application's answered no Token.
+        ReplyError: the token can't be sent.
+    """
+    expires: object = getattr(token, "expires", None)
+    if not isinstance(token, Token | Renewal) or not isinstance(expires, int | float):
+        raise TypeError("fetch_token answers a Token, whose expires are seconds")
     if not token.access_token or not token.access_token.isprintable():
         raise ReplyError(expected="a printable text", where="$.access_token")
     if isinstance(token, Token):

@@ -69,7 +69,13 @@ class Draft:
         self._query: dict[str, QueryValue] = {}
         self._body: bytes | None = None
         self.fields: dict[str, QueryValue] = {}
-        _PLACE_PARAMETERS[endpoint.parameters](self, parameters)
+        try:
+            _PLACE_PARAMETERS[endpoint.parameters](self, parameters)
+        except UnicodeEncodeError:  # its repr shows the whole text, which may be a secret
+            pass
+        else:
+            return
+        raise ValueError(f"{endpoint.name}: a text holds half of a surrogate pair")
 
     def request(self, token: str) -> Request:
         """Finish the request with a token."""
@@ -167,8 +173,8 @@ class Judge(Generic[T]):
     def __init__(self, endpoint: Endpoint[T]) -> None:
         self._endpoint = endpoint
         self._decode = None if endpoint.reply is None else Decoder(endpoint.reply).decode
-        names = getattr(endpoint.reply, "__struct_encode_fields__", ())
-        fields = getattr(endpoint.reply, "__struct_fields__", ())
+        names: tuple[str, ...] = getattr(endpoint.reply, "__struct_encode_fields__", ())
+        fields: tuple[str, ...] = getattr(endpoint.reply, "__struct_fields__", ())
         self._error_field = dict(zip(names, fields, strict=True)).get("err_code")
 
     def read(self, reply: Reply, now: Callable[[], float]) -> T:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ..core.endpoint import Endpoint
 from ..core.pages import Page, Paginator
-from ..core.session import CallOptions, Session
+from ..core.session import CallOptions, Gate, Session
 from ..core.upload import Source
 from ..core.wire import Parameters
 from ..endpoints import EndpointTable
@@ -55,6 +55,7 @@ class Caller:
         parameters: Parameters,
         *,
         source: Source | None = None,
+        gate: Gate | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Send the client's version of a row.
 
@@ -62,16 +63,19 @@ class Caller:
             row: the row of the API's own table.
             parameters: the arguments, under the API's names; None is left out.
             source: what an upload streams from.
+            gate: what each attempt passes through.
         """
         if isinstance(parameters, Mapping):
             parameters = given(parameters)
-        return self.session.call(self.table[row], parameters, self.options, source=source)
+        return self.session.call(
+            self.table[row], parameters, self.options, source=source, gate=gate
+        )
 
     def write_back(
-        self, row: Endpoint[T], document: Mapping[str, object]
+        self, row: Endpoint[T], document: Mapping[str, object], *, gate: Gate | None = None
     ) -> Coroutine[Any, Any, T]:
         """Send the client's version of a row with a document as it is, None as null."""
-        return self.session.call(self.table[row], document, self.options)
+        return self.session.call(self.table[row], document, self.options, gate=gate)
 
     def document(
         self, row: Endpoint[Any], parameters: Parameters

@@ -1,12 +1,14 @@
 """Extensions: listing, provisioning, status, calls."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from ..core.bulk import integer, seconds
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
+from ..core.session import Gate
 from ..endpoints import (
     EXTENSIONS_CALL,
     EXTENSIONS_CREATE,
@@ -17,11 +19,12 @@ from ..endpoints import (
     EXTENSIONS_STATUS,
     EXTENSIONS_UPDATE,
 )
-from ..errors import ReplyError
+from ..errors import Conflict, NotFound, ReplyError
 from ..models import (
     Extension,
     ExtensionStatus,
     ExtensionSummary,
+    ExtensionUpdate,
     ForwardRules,
     NewExtension,
     OfficeHours,
@@ -30,10 +33,16 @@ from ..models import (
     SortByValue,
     VoiceMail,
 )
+from ..polling import Listing, Owner, StatusPoll, StatusWatch
 from .base import Caller, merged, text, texts
+from .bulk_writes import BulkRun, Write
+
+V = TypeVar("V")
+X = TypeVar("X")
 
 # `list` is a method of the class below.
 Statuses: TypeAlias = list[ExtensionStatus]
+Numbers: TypeAlias = list[str]
 
 SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
@@ -116,12 +125,7 @@ class Extensions:
             BadRequest: the PBX refused a value.
             TypeError, ValueError: no NewExtension, or its number or a password is empty.
         """
-        if not isinstance(extension, NewExtension):
-            raise TypeError(f"create takes a NewExtension, not {type(extension).__name__}")
-        text("extension_number", extension.extension_number)
-        text("password", extension.password)
-        text("web_access_password", extension.web_access_password)
-        await self._caller(EXTENSIONS_CREATE, extension)
+        await self._caller(EXTENSIONS_CREATE, _creatable(extension))
 
     async def show(self, extension_number: str) -> Extension:
         """Read an extension's settings (``GET /extensions/show``).
@@ -228,25 +232,14 @@ class Extensions:
         Raises:
             NotFound: there is no such extension.
         """
-        number = text("extension_number", extension_number)
-        given = {
+        changes = {
             "profile": profile,
             "options": options,
             "forward_rules": forward_rules,
             "office_hours": office_hours,
             "voice_mail": voice_mail,
         }
-        changes = {
-            name: _section(name, section) for name, section in given.items() if section is not None
-        }
-        async with self._caller.locks.holding("extensions", number):
-            read = await self._caller.document(EXTENSIONS_SHOW, {"extension_number": number})
-            whole = merged(read, changes)
-            # In the PBX's own spelling, so that "0100" is not taken for "100".
-            key = read.get("extension_number") or number
-            sections = {name: whole[name] for name in SECTIONS if name in whole}
-            await self._caller.write_back(EXTENSIONS_UPDATE, {"extension_number": key, **sections})
-        return _extension({**whole, "extension_number": key})
+        return await self._patch(text("extension_number", extension_number), changes)
 
     async def remove(self, extension_number: str) -> None:
         """Remove an extension (``POST /extensions/destroy``).
@@ -256,6 +249,292 @@ class Extensions:
         """
         number = text("extension_number", extension_number)
         await self._caller(EXTENSIONS_REMOVE, {"extension_number": number})
+
+    def poll_status(
+        self,
+        numbers: Iterable[str] | AsyncIterable[str],
+        *,
+        batch_size: int = 100,
+        concurrency: int = 16,
+        ordered: bool = False,
+    ) -> StatusPoll:
+        """Read the status of any number of extensions, in batches side by side.
+
+        Each number given, each occurrence, gets exactly one `StatusResult`, with a status or an
+        error of its own. A batch that the PBX refuses is split until the offending numbers stand
+        alone. Where the PBX pushes back, fewer requests are in flight. A consumer that pauses
+        stops the requests.
+
+        Args:
+            numbers: extension numbers; any iterable or async iterable, endless ones too.
+            batch_size: numbers a request.
+            concurrency: requests in flight at most.
+            ordered: keep the order of the numbers.
+
+        Raises:
+            TypeError, ValueError: at the call, for a count out of bounds or a str of numbers.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+        integer("batch_size", batch_size, 1)
+        integer("concurrency", concurrency, 1)
+        return StatusPoll(
+            self._owner(),
+            _collection("numbers", numbers),
+            batch_size=batch_size,
+            concurrency=concurrency,
+            ordered=ordered,
+        )
+
+    def watch_status(
+        self,
+        numbers: Iterable[str] | None = None,
+        *,
+        interval: float = 5.0,
+        batch_size: int = 100,
+        concurrency: int = 16,
+        known: Mapping[str, ExtensionStatus] | None = None,
+        rediscover: float = 60.0,
+    ) -> StatusWatch:
+        """Follow the status of extensions: each once, then every change, for as long as you loop.
+
+        Polling keeps its rhythm whatever the consumer does; one that falls behind gets each
+        extension's latest. Failures are counted in ``stats`` and logged, and don't end the watch.
+
+        Args:
+            numbers: extension numbers; None: all that the PBX lists, found anew now and then.
+            interval: seconds from one cycle's start to the next.
+            batch_size: numbers a request.
+            concurrency: requests in flight at most.
+            known: what is known already, such as the ``snapshot`` of an earlier watch; only what
+                differs from it is told.
+            rediscover: seconds between two listings, where `numbers` is None.
+
+        Raises:
+            TypeError, ValueError: at the call, for a number, count or time out of bounds.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+        integer("batch_size", batch_size, 1)
+        integer("concurrency", concurrency, 1)
+        return StatusWatch(
+            self._owner(),
+            None if numbers is None else texts("numbers", numbers),
+            discover=self._discover,
+            interval=seconds("interval", interval, above=0),
+            batch_size=batch_size,
+            concurrency=concurrency,
+            known=known,
+            rediscover=seconds("rediscover", rediscover, above=0),
+        )
+
+    def create_many(
+        self,
+        extensions: Iterable[NewExtension] | AsyncIterable[NewExtension],
+        *,
+        concurrency: int = 8,
+        if_exists: Literal["error", "skip"] = "error",
+        grace: float = 5.0,
+    ) -> BulkRun[None]:
+        """Create many extensions; a `BulkResult` each, as they finish.
+
+        Where a reply was lost, the extension is read back, so that ``error`` is None only if it
+        was created, and ``in_doubt`` lists what could not be found out.
+
+        Args:
+            extensions: read lazily, as places become free.
+            concurrency: writes in flight at most.
+            if_exists: "skip" passes over numbers that are taken, with ``skipped`` True.
+            grace: seconds that writes in flight may take to finish once the loop was left.
+
+        Raises:
+            TypeError, ValueError: at the call, for a count or a time out of bounds.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+        if if_exists not in ("error", "skip"):
+            raise ValueError('if_exists is "error" or "skip"')
+
+        async def create(extension: NewExtension, gate: Gate) -> None:
+            await self._caller(EXTENSIONS_CREATE, _creatable(extension), gate=gate)
+
+        async def was_created(extension: NewExtension) -> bool:
+            try:
+                found = await self.show(extension.extension_number)
+            except NotFound:
+                return False
+            # Someone else's extension of that number has another password, where it is told.
+            told = found.password if found.password and found.password.strip("*") else None
+            return told in (None, extension.password)
+
+        write = Write(
+            lambda extension: _creatable(extension).extension_number,
+            create,
+            was_carried_out=was_created,
+            passes_over=lambda error: if_exists == "skip" and isinstance(error, Conflict),
+        )
+        return self._many(extensions, write, concurrency, grace)
+
+    def update_many(
+        self,
+        updates: Iterable[ExtensionUpdate] | AsyncIterable[ExtensionUpdate],
+        *,
+        concurrency: int = 8,
+        grace: float = 5.0,
+    ) -> BulkRun[None]:
+        """Replace the settings of many extensions; a `BulkResult` each, as they finish.
+
+        Args:
+            updates: read lazily, as places become free.
+            concurrency: writes in flight at most.
+            grace: seconds that writes in flight may take to finish once the loop was left.
+
+        Raises:
+            TypeError, ValueError: at the call, for a count or a time out of bounds.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+
+        def key(update: ExtensionUpdate) -> str:
+            _instance("update_many", update, ExtensionUpdate)
+            return text("extension_number", update.extension_number)
+
+        async def carry_out(update: ExtensionUpdate, gate: Gate) -> None:
+            await self._caller(EXTENSIONS_UPDATE, update, gate=gate)
+
+        return self._many(updates, Write(key, carry_out), concurrency, grace)
+
+    def patch_many(
+        self,
+        patches: Iterable[tuple[str, Mapping[str, Any]]]
+        | AsyncIterable[tuple[str, Mapping[str, Any]]],
+        *,
+        concurrency: int = 8,
+        grace: float = 5.0,
+    ) -> BulkRun[Extension]:
+        """Patch many extensions; a `BulkResult` each, with the merged Extension, as they finish.
+
+        Args:
+            patches: a number and the sections to change of each, such as
+                ``("101", {"profile": {"first_name": "Ann"}})``; read lazily.
+            concurrency: patches in flight at most.
+            grace: seconds that writes in flight may take to finish once the loop was left.
+
+        Raises:
+            TypeError, ValueError: at the call, for a count or a time out of bounds.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+
+        def key(patch: tuple[str, Mapping[str, Any]]) -> str:
+            number, changes = patch
+            if not set(changes) <= set(SECTIONS):
+                raise TypeError(f"a patch changes some of {', '.join(SECTIONS)}")
+            return text("extension_number", number)
+
+        async def carry_out(patch: tuple[str, Mapping[str, Any]], gate: Gate) -> Extension:
+            return await self._patch(patch[0], patch[1], gate)
+
+        return self._many(patches, Write(key, carry_out), concurrency, grace)
+
+    def remove_many(
+        self,
+        extension_numbers: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = 8,
+        grace: float = 5.0,
+    ) -> BulkRun[None]:
+        """Remove many extensions; a `BulkResult` each, as they finish.
+
+        Args:
+            extension_numbers: read lazily, as places become free.
+            concurrency: writes in flight at most.
+            grace: seconds that writes in flight may take to finish once the loop was left.
+
+        Raises:
+            TypeError, ValueError: at the call, for a count or a time out of bounds.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+
+        async def carry_out(number: str, gate: Gate) -> None:
+            await self._caller(EXTENSIONS_REMOVE, {"extension_number": number}, gate=gate)
+
+        async def was_removed(number: str) -> bool:
+            try:
+                await self.show(number)
+            except NotFound:
+                return True
+            return False
+
+        write = Write(
+            lambda number: text("extension_number", number), carry_out, was_carried_out=was_removed
+        )
+        return self._many(extension_numbers, write, concurrency, grace)
+
+    async def _patch(
+        self, number: str, sections: Mapping[str, object], gate: Gate | None = None
+    ) -> Extension:
+        changes = {
+            name: _section(name, section)
+            for name, section in sections.items()
+            if section is not None
+        }
+        async with self._caller.locks.holding("extensions", number):
+            read = await self._caller.document(EXTENSIONS_SHOW, {"extension_number": number})
+            whole = merged(read, changes)
+            # In the PBX's own spelling, so that "0100" is not taken for "100".
+            key = read.get("extension_number") or number
+            settings = {name: whole[name] for name in SECTIONS if name in whole}
+            await self._caller.write_back(
+                EXTENSIONS_UPDATE, {"extension_number": key, **settings}, gate=gate
+            )
+        return _extension({**whole, "extension_number": key})
+
+    def _many(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        write: Write[Any, V],
+        concurrency: int,
+        grace: float,
+    ) -> BulkRun[V]:
+        return BulkRun(
+            _collection("items", items),
+            write,
+            session=self._caller.session,
+            concurrency=integer("concurrency", concurrency, 1),
+            grace=seconds("grace", grace),
+        )
+
+    def _owner(self) -> Owner:
+        session = self._caller.session
+
+        async def ask(numbers: Numbers, gate: Gate) -> tuple[ExtensionStatus, ...]:
+            reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers}, gate=gate)
+            return reply.extension_status
+
+        return Owner(ask, session.start, session.check, session.clock, session.sleep)
+
+    async def _discover(self) -> Listing:
+        walk = self.list(prefetch=2)
+        numbers = [extension.extension_number for extension in await walk.collect()]
+        drift = walk.drift
+        return Listing(numbers, steady=not drift.dropped and not drift.page_count_changed)
+
+
+def _collection(name: str, items: Iterable[X] | AsyncIterable[X]) -> Iterable[X] | AsyncIterable[X]:
+    if isinstance(items, str | bytes | bytearray) or not isinstance(
+        items, Iterable | AsyncIterable
+    ):
+        raise TypeError(f"{name} is a collection, not {type(items).__name__}")
+    return items
+
+
+def _instance(taker: str, item: object, kind: type[object]) -> None:
+    if not isinstance(item, kind):
+        raise TypeError(f"{taker} takes {kind.__name__}, not {type(item).__name__}")
+
+
+def _creatable(extension: NewExtension) -> NewExtension:
+    _instance("create", extension, NewExtension)
+    text("extension_number", extension.extension_number)
+    text("password", extension.password)
+    text("web_access_password", extension.web_access_password)
+    return extension
 
 
 def _section(name: str, section: object) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""Many writes in one go: bounded, with a result for each item, and no outcome guessed.
+
+Where the reply to a create or a remove was lost for good, the extension is read back and tells
+whether the write was carried out. What an update lost is simply repeated, since it comes to the
+same. What is known of no item is listed in `in_doubt`.
+"""
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+)
+from typing import Any, Generic, TypeVar
+
+from ..core.bulk import Crew, Feed, Run, Stream
+from ..core.session import Gate, Session
+from ..errors import AuthenticationError, ClientClosed, ConfigurationError, PortSIPError
+from ..record import Record
+
+X = TypeVar("X")
+V = TypeVar("V")
+
+_FATAL = (AuthenticationError, ConfigurationError, ClientClosed)
+
+WriteError = PortSIPError | ValueError | TypeError
+
+
+class BulkResult(Record, Generic[V], frozen=True):
+    """What became of one item of a bulk run.
+
+    Attributes:
+        index: the item's place in the source, counted from 0.
+        key: the extension number, as given.
+        value: what the write answers; the merged Extension of a patch, else None.
+        error: why it was not carried out, or why that is not known; None where it was.
+        settled: whether a lost reply was made good by reading back what the PBX holds.
+        skipped: whether it existed already, and that was asked to be passed over.
+    """
+
+    index: int
+    key: str
+    value: V | None = None
+    error: WriteError | None = None
+    settled: bool = False
+    skipped: bool = False
+
+
+class Sent:
+    """A gate that lets everything through and notes that something went."""
+
+    def __init__(self) -> None:
+        self.sent = False
+
+    async def enter(self) -> None:
+        """Note that an attempt begins."""
+        self.sent = True
+
+    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
+        """Take no notice: what an error means is the caller's to say."""
+
+
+class Write(Generic[X, V]):
+    """How one item is written.
+
+    Attributes:
+        key: finds the item's key; raises TypeError or ValueError where it has none.
+        carry_out: writes it.
+        was_carried_out: reads back whether it was, where the reply was lost; None where repeating
+            does instead.
+        passes_over: whether an error means that there was nothing to do.
+    """
+
+    def __init__(
+        self,
+        key: Callable[[X], str],
+        carry_out: Callable[[X, Gate], Awaitable[V]],
+        *,
+        was_carried_out: Callable[[X], Awaitable[bool]] | None = None,
+        passes_over: Callable[[PortSIPError], bool] = lambda _: False,
+    ) -> None:
+        self.key = key
+        self.carry_out = carry_out
+        self.was_carried_out = was_carried_out
+        self.passes_over = passes_over
+
+
+class BulkRun(Stream[BulkResult[V]], Generic[V]):
+    """Results of many writes, as they finish.
+
+    Leaving the loop stops new items and lets writes in flight finish for up to `grace` seconds.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[X] | AsyncIterable[X],
+        write: Write[X, V],
+        *,
+        session: Session,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        super().__init__()
+        self._items: Any = items
+        self._write: Write[Any, V] = write
+        self._session = session
+        self._concurrency = concurrency
+        self._grace = grace
+        self._in_doubt: list[str] = []
+
+    @property
+    def in_doubt(self) -> list[str]:
+        """The keys of the latest loop whose outcome stayed unknown."""
+        return list(self._in_doubt)
+
+    def _begin(self) -> tuple[AsyncGenerator[BulkResult[V], None], Run]:
+        in_doubt: list[str] = []
+        self._in_doubt = in_doubt
+        session = self._session
+        index = -1
+
+        async def job(chunk: list[Any], place: int) -> BulkResult[V]:
+            return await _written(self._write, place, chunk[0], in_doubt)
+
+        def numbered(chunk: list[Any]) -> Any:
+            nonlocal index
+            index += 1
+            return job(chunk, index)
+
+        crew: Crew[Any, BulkResult[V]] = Crew(
+            Feed(self._items, 1, session.start),
+            numbered,
+            start=session.start,
+            check=session.check,
+            limit=lambda: self._concurrency,
+            grace=self._grace,
+        )
+        return crew.outcomes(), crew
+
+
+async def _written(write: Write[X, V], index: int, item: X, in_doubt: list[str]) -> BulkResult[V]:
+    wrong: WriteError | None = None
+    key = ""
+    sent = Sent()
+    try:
+        key = write.key(item)
+        return BulkResult(index, key, await write.carry_out(item, sent))
+    except _FATAL as error:
+        if error.may_have_acted:
+            in_doubt.append(key)
+        raise
+    except asyncio.CancelledError:
+        if sent.sent:
+            in_doubt.append(key)
+        raise
+    except (PortSIPError, ValueError, TypeError) as error:
+        wrong = error
+    if not isinstance(wrong, PortSIPError):
+        return BulkResult(index, key or _shown(item), error=wrong)
+    if write.passes_over(wrong):
+        return BulkResult(index, key, skipped=True)
+    if not wrong.may_have_acted:
+        return BulkResult(index, key, error=wrong)
+    return await _settled(write, index, item, key, wrong, in_doubt)
+
+
+async def _settled(
+    write: Write[X, V], index: int, item: X, key: str, lost: PortSIPError, in_doubt: list[str]
+) -> BulkResult[V]:
+    """Read back what the PBX holds after a reply was lost."""
+    if write.was_carried_out is not None:
+        try:
+            done = await write.was_carried_out(item)
+        except PortSIPError:
+            pass
+        except asyncio.CancelledError:
+            in_doubt.append(key)
+            raise
+        else:
+            return BulkResult(index, key, error=None if done else lost, settled=True)
+    in_doubt.append(key)
+    return BulkResult(index, key, error=lost)
+
+
+def _shown(item: object) -> str:
+    """Name an item that has no key."""
+    return item if isinstance(item, str) else type(item).__name__

@@ -1,0 +1,277 @@
+"""The hiding of secrets: names, mappings, URLs and texts."""
+
+import json
+from time import perf_counter
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portsip_async.redact import HIDDEN, is_secret, scrub, scrub_text, scrub_url, secrets_in
+
+SECRET = "S3cr3t"
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "password",
+            "Password",
+            "web_access_password",
+            "access_token",
+            "refresh_token",
+            "accessToken",
+            "token",
+            "auth",
+            "AUTH",
+            "voicemail_pin",
+            "pin",
+            "other_pin",
+            "Authorization",
+            "Proxy-Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "X-Auth-Token",
+            "client_secret",
+            "passwd",
+        ],
+    )
+    def test_secret_names(self, name: str) -> None:
+        """The API's names, HTTP's, and what looks like either."""
+        assert is_secret(name)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "extension_number",
+            "enable_vm_pin_auth",
+            "author",
+            "authentication",
+            "pinned",
+            "opinion",
+            "spin",
+            "username",
+            "email",
+            "status",
+            "domain",
+            "",
+        ],
+    )
+    def test_other_names(self, name: str) -> None:
+        """What only looks alike is shown."""
+        assert not is_secret(name)
+
+
+class TestMappings:
+    def test_scrub_hides_at_any_depth(self) -> None:
+        """Whatever stands under a secret name, also a structure, in a copy."""
+        given = {
+            "extension_number": "101",
+            "password": SECRET,
+            "voice_mail": {"voicemail_pin": 1234, "enable_vm_pin_auth": True},
+            "rows": [{"token": [SECRET]}, ("x", {"auth": {"a": SECRET}})],
+            "access_token": None,
+            "pin": 0,
+            5: "five",
+        }
+        assert scrub(given) == {
+            "extension_number": "101",
+            "password": HIDDEN,
+            "voice_mail": {"voicemail_pin": HIDDEN, "enable_vm_pin_auth": True},
+            "rows": [{"token": HIDDEN}, ["x", {"auth": HIDDEN}]],
+            "access_token": None,
+            "pin": HIDDEN,
+            5: "five",
+        }
+        assert given["password"] == SECRET
+
+    @pytest.mark.parametrize(
+        ("given", "found"),
+        [
+            ({}, []),
+            ({"extension_number": "101"}, []),
+            ({"password": "a", "x": {"pin": 5}, "y": [{"auth": "b"}]}, ["a", "5", "b"]),
+            ({"password": {"old": "a", "new": ["b", {"c": 1.5}]}}, ["a", "b", "1.5"]),
+            ([{"token": "a"}, ({"token": "b"},)], ["a", "b"]),
+            ({"token": None, "pin": True, 5: "x"}, []),
+            ("password", []),
+            (b"password", []),
+            (None, []),
+        ],
+    )
+    def test_secrets_in(self, given: Any, found: list[str]) -> None:
+        """The values to hide in texts; True and null would hide too much."""
+        assert secrets_in(given) == found
+
+
+class TestURLs:
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("https://pbx.example.com:8900/api/", "https://pbx.example.com:8900/api/"),
+            ("https://pbx/api/extensions/call?auth=x&to=1", "https://pbx/api/extensions/call"),
+            ("https://pbx/api#frag", "https://pbx/api"),
+            ("https://admin:pw@pbx/api", "https://pbx/api"),
+            ("https://admin@pbx", "https://pbx"),
+            ("https://admin:p@w@pbx/api", "https://pbx/api"),
+            ("https://admin:p#w@pbx/api", "https://pbx/api"),
+            ("https://pbx/api?mail=a@b", "https://pbx/api"),
+            ("https://pbx/a@b", "https://pbx/a@b"),
+            ("/extensions/call?auth=x", "/extensions/call"),
+            ("", ""),
+        ],
+    )
+    def test_scrub_url(self, url: str, shown: str) -> None:
+        """Host and path stay; query, fragment and user information go."""
+        assert scrub_url(url) == shown
+
+
+class TestTexts:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "password=S3cr3t",
+            "password: S3cr3t.",
+            "access_token=S3cr3t&pagination=1",
+            '{"access_token": "S3cr3t", "x": 1}',
+            '{"access_token":"a\\"S3cr3t"}',
+            '{\\"access_token\\": \\"S3cr3t\\"}',
+            '{"access_token": "S3cr3t',
+            '{"access_token": "S3cr3t\\',
+            "{'voicemail_pin': 'S3cr3t'}",
+            "{b'password': b'S3cr3t'}",
+            "web_access_password = S3cr3t",
+            "Authorization: Bearer S3cr3t",
+            "Authorization: Digest username=x, response=S3cr3t",
+            "Cookie: a=1; session=S3cr3t\r\nHost: x",
+            "Set-Cookie: S3cr3t",
+            "access_token: S3cr3t",
+            "X-Auth-Token: S3cr3t",
+            "x-auth: S3cr3t",
+            "auth=S3cr3t",
+            "pin: S3cr3t",
+            "GET /api/extensions/list?x=S3cr3t HTTP/1.1",
+            "https://pbx/api/extensions/list?x=S3cr3t",
+            "url='https://pbx/api?x=S3cr3t'",
+            "https://admin:S3cr3t@pbx/api",
+            "https://admin:S3cr3t@x@pbx/api",
+            "http://S3cr3t@pbx",
+            "https://pbx/apiextensions/call?auth=S3cr3t&to=1",
+        ],
+    )
+    def test_unknown_secret_is_hidden_by_its_place(self, text: str) -> None:
+        """What stands behind a secret name, in a query or before a host is not shown."""
+        assert "S3cr3t" not in scrub_text(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "Extension 101 does not exist",
+            "wrong password for admin",
+            "the access token is invalid",
+            "author=Ann",
+            "enable_vm_pin_auth=true",
+            "https://pbx.example.com:8900/api/extensions/list",
+            "mail to ann@example.com",
+            "Cannot connect to host pbx:8900 ssl:default [Connect call failed ('::1', 8900)]",
+        ],
+    )
+    def test_harmless_text_stays(self, text: str) -> None:
+        """Errors stay readable."""
+        assert scrub_text(text, [SECRET]) == text
+
+    def test_neighbours_of_a_secret_stay(self) -> None:
+        """Only the value goes."""
+        assert (
+            scrub_text('{"a": 1, "password": "x", "b": 2}') == '{"a": 1, "password": ***, "b": 2}'
+        )
+        assert scrub_text("token=x&b=2") == "token=***&b=2"
+        assert scrub_text("Cookie: a; b\nHost: x") == "Cookie: ***\nHost: x"
+        assert scrub_text("GET /a?b=c HTTP") == "GET /a?*** HTTP"
+
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "S3cr3t",
+            "pass word",
+            "p&w=d+/?",
+            'quo"te',
+            "back\\slash",
+            "pässwörd",
+            "a%b",
+            "<p>",
+            "\ud800",
+        ],
+    )
+    def test_known_secret_is_hidden_in_any_form(self, secret: str) -> None:
+        """As it is, percent-encoded, in a form, in JSON, in a repr, in HTML."""
+        bare = "plain {} end"
+        forms = [
+            secret,
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            repr(secret)[1:-1],
+            secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+        ]
+        if secret.isprintable():
+            forms += [
+                quote(secret),
+                quote(secret, safe=""),
+                quote(secret, safe="").lower() if secret.islower() else quote_plus(secret),
+                quote_plus(secret),
+                urlencode({"": secret})[1:],
+                repr(secret.encode())[2:-1],
+            ]
+        for form in forms:
+            assert scrub_text(bare.format(form), [secret]) == bare.format(HIDDEN)
+
+    def test_longer_secret_is_hidden_first(self) -> None:
+        """One secret that begins another leaves no rest of it."""
+        assert scrub_text("abcdef abc", ["abc", "abcdef"]) == "*** ***"
+
+    def test_no_secret_hides_nothing(self) -> None:
+        """An empty secret stands everywhere and is none."""
+        assert scrub_text("abc", ["", ""]) == "abc"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a" * 50_000,
+            "a-" * 25_000,
+            "a." * 25_000,
+            "a:" * 25_000,
+            "/a" * 25_000,
+            "http://" * 8_000,
+            "https://a:" * 5_000,
+            "://" * 16_000,
+            "token" * 10_000,
+            "pin_" * 12_500,
+            "pin " * 12_500,
+            '"password' * 5_000,
+            'password="' + "\\" * 50_000,
+            'password=\\"' + "\\" * 50_000,
+            "cookie" + " " * 50_000,
+            "password" + " " * 50_000,
+        ],
+    )
+    def test_long_text_costs_no_more_than_its_length(self, text: str) -> None:
+        """A server can't hold up the loop with a text made for it."""
+        begun = perf_counter()
+        scrub_text(text, [SECRET])
+        assert perf_counter() - begun < 2
+
+    @settings(deadline=None, max_examples=200, derandomize=True)
+    @given(
+        text=st.text(st.characters(exclude_categories=()), max_size=60),
+        secrets=st.lists(st.text(st.characters(exclude_categories=()), max_size=8), max_size=3),
+    )
+    def test_any_text(self, text: str, secrets: list[str]) -> None:
+        """Nothing makes it fail, and no given secret of some length is left."""
+        shown = scrub_text(text, secrets)
+        for secret in secrets:
+            if "*" not in secret and secret:
+                assert secret not in shown
