@@ -1,8 +1,8 @@
 """The status of many extensions: read once (`StatusPoll`), or followed for weeks (`StatusWatch`).
 
 A batch that the PBX refuses is split by halves until the offending numbers stand alone. Where none
-of the first eight numbers asked alone succeeds, and no part of the batch did either, the refusal
-is the batch's own, and all its numbers share it.
+of the first eight numbers asked alone succeeds, nor any part of the batch, nor the largest part
+that is left, the refusal is the batch's own, and all its numbers share it.
 
 A watch polls on a fixed rhythm in a task of its own and notes what changed; its consumer is handed,
 for each extension, the difference between what it received last and what holds now. So a consumer
@@ -45,7 +45,8 @@ logger = logging.getLogger("portsip_async")
 
 # What makes going on pointless.
 FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)
-_REFUSED: Final = (BadRequest, NotFound)
+# No such address, no such file: of a NotFound, what is not about an extension.
+_ELSEWHERE: Final = frozenset({"404.2", "404.3"})
 _ALONE: Final = 8  # numbers asked alone in vain, after which the refusal is the batch's
 _REFUSED_CYCLES_MOST: Final = 64  # cycles between two questions for a refused number, at most
 
@@ -222,41 +223,55 @@ class _Split:
     async def ask(self, numbers: list[str]) -> None:
         parts, answered = [numbers], False
         while parts:
-            part = parts.pop()
+            # The largest part that is left tells whether the batch itself is refused.
+            doubted = len(self.refused) >= _ALONE and not answered
+            part = parts.pop(0 if doubted else -1)
             try:
                 await self._batches.ask(part, self.found)
                 answered = True
             except FATAL:
                 raise
-            except _REFUSED as error:
-                if len(part) > 1:
+            except PortSIPError as error:
+                refused = _is_refusal(error)
+                if refused and doubted:
+                    self._share([number for left in (part, *parts) for number in left], error)
+                    self.refused.clear()
+                    return
+                if refused and len(part) > 1:
                     middle = (len(part) + 1) // 2
                     parts += [part[middle:], part[:middle]]
                     self._batches.splits += 1
                     continue
                 self._share(part, error)
-                self.refused += part
-                if len(self.refused) >= _ALONE and not answered:
-                    self._share([number for rest in parts for number in rest], error)
-                    if parts:
-                        self.refused.clear()
-                    return
-            except PortSIPError as error:
-                self._share(part, error)
+                if refused:
+                    self.refused += part
 
     def _share(self, numbers: list[str], error: PortSIPError) -> None:
         for number in numbers:
             self.found[number] = StatusResult(number, None, error)
 
 
+def _is_refusal(error: PortSIPError) -> bool:
+    """Tell whether the PBX refused a batch for one of its numbers."""
+    if isinstance(error, NotFound):
+        return str(error.err_code) not in _ELSEWHERE
+    return isinstance(error, BadRequest)
+
+
 def _is_number(number: object) -> TypeGuard[str]:
-    return isinstance(number, str) and bool(number)
+    if not isinstance(number, str) or not number:
+        return False
+    return number.isascii() or number.encode("utf-8", "ignore").decode() == number
 
 
 def _wrong(number: object) -> StatusResult:
     error: StatusError
     if isinstance(number, str):
-        error = ValueError("an extension number is empty")
+        error = ValueError(
+            "an extension number holds half of a surrogate pair"
+            if number
+            else "an extension number is empty"
+        )
     else:
         error = TypeError(f"an extension number is a str, not {type(number).__name__}")
     return StatusResult(number, None, error)  # type: ignore[arg-type]  # the item as it was given
@@ -424,8 +439,7 @@ class _Watch(Run):
                 if rounds.done():
                     if rounds.cancelled():
                         self._owner.check()
-                        return
-                    await rounds
+                    rounds.result()
                 self._wake.clear()
                 await self._wake.wait()
         finally:
@@ -465,15 +479,18 @@ class _Watch(Run):
             await self._owner.sleep(max(0.0, start + beat * self._interval - now))
 
     async def _cycle(self, beat: int) -> None:
-        await self._find_numbers()
+        listed = await self._find_numbers()
         asked = self._numbers if self._numbers is not None else list(self._latest)
         ordinary = [number for number in asked if number not in self._refused]
         due = [number for number in asked if self._refused.get(number, (beat + 1, 0))[0] <= beat]
         seen = missing = 0
-        for numbers in (ordinary, due):
-            found, lacking = await self._poll(numbers, beat)
+        # The refused ones in batches so small that none is blamed on the batch.
+        for numbers, size in ((ordinary, self._batch_size), (due, min(self._batch_size, _ALONE))):
+            found, lacking = await self._poll(numbers, size, beat)
             seen, missing = seen + found, missing + lacking
-        if seen or not asked:
+        if listed and not ordinary and not due and asked:
+            return  # all are refused and wait: that is neither a success nor a failure
+        if seen or (listed and not asked):
             self.stats = replace(
                 self.stats,
                 missing=missing,
@@ -487,11 +504,11 @@ class _Watch(Run):
                 consecutive_failures=self.stats.consecutive_failures + 1,
             )
 
-    async def _poll(self, numbers: list[str], beat: int) -> tuple[int, int]:
+    async def _poll(self, numbers: list[str], size: int, beat: int) -> tuple[int, int]:
         """Read some numbers' status; answers how many came, and how many were left out."""
         found = missing = 0
         crew = Crew(
-            Feed(numbers, self._batch_size, self._owner.start),
+            Feed(numbers, size, self._owner.start),
             self._batches.read,
             start=self._owner.start,
             check=self._owner.check,
@@ -507,6 +524,7 @@ class _Watch(Run):
                         self._note(result.extension_number, result.status)
                     elif isinstance(result.error, StatusMissing):
                         missing += 1
+                        self._refused.pop(result.extension_number, None)
                     elif isinstance(result.error, PortSIPError):
                         failed[id(result.error)] = result.error
                 for number in reading.refused:
@@ -521,9 +539,8 @@ class _Watch(Run):
         self._refused.pop(number, None)
         if self._latest.get(number) != status:
             self._latest[number] = status
-            if number not in self._pending:
-                self._pending[number] = self._owner.now()
-                self._wake.set()
+            self._pending[number] = self._owner.now()
+            self._wake.set()
 
     def _put_off(self, number: str, beat: int) -> None:
         """Ask for a refused number again after a pause that doubles, in a batch of its own."""
@@ -537,12 +554,16 @@ class _Watch(Run):
         if isinstance(error, APIError) and error.retry_after is not None:
             self._postponed_to = max(self._postponed_to, self._owner.clock() + error.retry_after)
 
-    async def _find_numbers(self) -> None:
-        """Where none were given, list the extensions again once the last list is old enough."""
+    async def _find_numbers(self) -> bool:
+        """Where none were given, list the extensions again once the last list is old enough.
+
+        Returns:
+            Whether it is known which extensions there are, as far as is due.
+        """
         if self._numbers is not None and self._discovered_at == -math.inf:
-            return
+            return True
         if self._owner.clock() < self._discovered_at + self._rediscover:
-            return
+            return True
         asked_at = self._owner.clock()
         try:
             listing = await self._discover()
@@ -550,7 +571,7 @@ class _Watch(Run):
             raise
         except PortSIPError as error:
             self._failed(error)
-            return
+            return False
         self._discovered_at = asked_at
         present = dict.fromkeys(listing.numbers)
         if not listing.steady:
@@ -559,6 +580,8 @@ class _Watch(Run):
         self._numbers = list(present)
         for gone in self._latest.keys() - present.keys():
             del self._latest[gone]
-            self._refused.pop(gone, None)
-            self._pending.setdefault(gone, self._owner.now())
+            self._pending[gone] = self._owner.now()
             self._wake.set()
+        for gone in self._refused.keys() - present.keys():
+            del self._refused[gone]
+        return True

@@ -253,6 +253,17 @@ class TestGroups:
             group_id = quirky.group_ids[0]
             assert (await pbx.groups.show(group_id)).group_id == group_id
 
+    async def test_what_is_no_group_is_not_written_back(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """An empty object is no group: nobody is taken out of the real one for it."""
+        wire.script = [reply({})]
+        pbx = make_client(wire.url)
+        for operation in (pbx.groups.show("12"), pbx.groups.add_members("12", ["101"])):
+            with pytest.raises(ReplyError, match="id or name"):
+                await operation
+        assert {arrival.method for arrival in wire.arrivals} == {"GET"}
+
     async def test_patch_of_what_a_group_lacks(self, pbx: PortSIPClient) -> None:
         with pytest.raises(TypeError, match="colour"):
             await pbx.groups.patch("12", colour="red")

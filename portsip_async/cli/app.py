@@ -6,6 +6,7 @@ not installed; 130 interrupted.
 
 import typer
 
+from .demo import demo
 from .simulate import simulate
 
 # Tracebacks with local variables would show passwords and tokens.
@@ -27,6 +28,7 @@ def _root() -> None:
 
 
 # One line a command.
+app.command()(demo)
 app.command()(simulate)
 
 

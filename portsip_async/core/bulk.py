@@ -108,7 +108,6 @@ class Feed(Generic[X]):
     Attributes:
         error: what the source raised; it has ended then.
         ended: whether nothing more will come.
-        reading: the task that waits for an async source, where one does.
     """
 
     def __init__(self, source: Iterable[X] | AsyncIterable[X], size: int, start: StartTask) -> None:
@@ -117,9 +116,9 @@ class Feed(Generic[X]):
         Raises:
             TypeError: no iterable, or a text or bytes in the place of one.
         """
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.ended = False
-        self.reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._size = size
         self._start = start
         self._kept: list[X] = []
@@ -137,13 +136,12 @@ class Feed(Generic[X]):
             partial: take what an async source gave so far, however little.
         """
         if self._items is not None:
-            return self._next(self._items)
-        whole = len(self._kept) >= self._size or self.ended or partial
-        chunk: list[X] = []
-        if whole:
-            chunk, self._kept = self._kept, []
-        if not self.ended and self.reading is None:
-            self.reading = self._start(self._read())
+            return [] if self.ended else self._next(self._items)
+        self._read_on()
+        if not (len(self._kept) >= self._size or self.ended or partial):
+            return []
+        chunk, self._kept = self._kept, []
+        self._read_on()
         return chunk
 
     @property
@@ -151,10 +149,15 @@ class Feed(Generic[X]):
         """Whether an async source gave less than a chunk so far."""
         return bool(self._kept)
 
+    @property
+    def reading(self) -> asyncio.Task[None] | None:
+        """The task that waits for an async source, where one does."""
+        return None if self._reading is None or self._reading.done() else self._reading
+
     async def close(self) -> None:
         """Stop reading."""
         self.ended = True
-        reading, self.reading = self.reading, None
+        reading = self.reading
         if reading is not None:
             reading.cancel()
             await asyncio.wait((reading,))
@@ -171,22 +174,31 @@ class Feed(Generic[X]):
         self.ended = True
         return chunk
 
+    def _read_on(self) -> None:
+        # A loop, since an eager task may be through at once.
+        while not self.ended and len(self._kept) < self._size and self.reading is None:
+            self._reading = self._start(self._read())
+
     async def _read(self) -> None:
         """Read up to a chunk; return at the first item too, from which on the crew lingers."""
         assert self._later is not None  # noqa: S101 - only an async source is waited for
+        task = asyncio.current_task()
         try:
-            while len(self._kept) < self._size:
+            while len(self._kept) < self._size and not self.ended:
                 item = await anext(self._later)
                 self._kept.append(item)  # the list may have been taken meanwhile
                 if len(self._kept) == 1 < self._size:
                     return
         except StopAsyncIteration:
             self.ended = True
+        except asyncio.CancelledError as error:
+            if task is None or task.cancelling():
+                raise
+            self.error = error  # the source's own, of something that it waited for
+            self.ended = True
         except Exception as error:
             self.error = error
             self.ended = True
-        finally:
-            self.reading = None
 
 
 class Crew(Generic[X, R]):
@@ -223,12 +235,16 @@ class Crew(Generic[X, R]):
         self._grace = grace
         self._running: dict[asyncio.Task[R], None] = {}
         self._queue: deque[asyncio.Task[R]] = deque()  # of an ordered run
-        self._stopped = asyncio.Event()
+        self._done: deque[asyncio.Task[R]] = deque()  # whose outcome is told next
+        self._stopped = False
+        self._nudge: asyncio.Future[None] | None = None
         self.ended = asyncio.Event()
 
     def stop(self) -> None:
         """Ask the run to end, even while its consumer waits in another task."""
-        self._stopped.set()
+        self._stopped = True
+        if self._nudge is not None and not self._nudge.done():
+            self._nudge.set_result(None)
 
     async def outcomes(self) -> AsyncGenerator[R, None]:
         """Run all jobs; answer each as it ends, or in order.
@@ -237,25 +253,25 @@ class Crew(Generic[X, R]):
             Exception: what a job raised, at once; what the source raised, after all outcomes.
         """
         try:
-            while not self._stopped.is_set():
+            while not self._stopped:
                 self._check()
                 lingering = self._fill()
-                ready = self._ready()
-                if not ready:
+                self._collect()
+                if not self._done:
                     if not self._running and self._feed.ended:
                         break
                     await self._wait(LINGER if lingering else None)
-                    ready = self._ready()
-                    if ready:
-                        self._fill()
-                    elif lingering:
-                        self._fill(partial=True)
-                for task in ready:
+                    if self._stopped:
+                        break
+                    self._collect()
+                    if self._done or lingering:
+                        self._fill(partial=not self._done)
+                while self._done and not self._stopped:
+                    task = self._done.popleft()
                     if task.cancelled():
                         self._check()
-                        continue
                     yield task.result()
-            if self._feed.error is not None and not self._stopped.is_set():
+            if self._feed.error is not None and not self._stopped:
                 raise self._feed.error
         finally:
             await self._end()
@@ -278,27 +294,23 @@ class Crew(Generic[X, R]):
             return True
         return self._ordered and len(self._queue) >= 2 * limit
 
-    def _ready(self) -> list[asyncio.Task[R]]:
-        """Take out the tasks whose outcome can be told."""
+    def _collect(self) -> None:
+        """Set apart the tasks whose outcome can be told."""
         done = [task for task in self._running if task.done()]
         for task in done:
             del self._running[task]
         if not self._ordered:
-            return done
-        ready: list[asyncio.Task[R]] = []
+            self._done += done
         while self._queue and self._queue[0].done():
-            ready.append(self._queue.popleft())
-        return ready
+            self._done.append(self._queue.popleft())
 
     async def _wait(self, seconds: float | None) -> None:
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        waited: set[asyncio.Future[Any]] = {*self._running, stopped}
+        # A bare future, no task, so that none is left behind.
+        self._nudge = asyncio.get_running_loop().create_future()
+        waited: set[asyncio.Future[Any]] = {*self._running, self._nudge}
         if self._feed.reading is not None and not self._full():
             waited.add(self._feed.reading)
-        try:
-            await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
+        await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _end(self) -> None:
         try:
@@ -308,7 +320,7 @@ class Crew(Generic[X, R]):
         finally:
             for task in self._running:
                 task.cancel()
-            left = [*self._running, *self._queue]
+            left = [*self._running, *self._queue, *self._done]
             if left:
                 # Their errors are nobody's any more, and must not be reported as forgotten.
                 await asyncio.gather(*left, return_exceptions=True)

@@ -14,6 +14,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 from aiolimiter import AsyncLimiter
@@ -74,10 +75,9 @@ class CallOptions:
     def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
         self.timeout = timeout
         self.retry = retry
-        self.http = HttpTimeouts(timeout)
-        total = timeout.total
-        limits = [limit for limit in (total, retry.deadline) if limit is not None]
+        limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
         self.patience = min(limits) if limits else None
+        self.http = HttpTimeouts(replace(timeout, total=self.patience))
         self.timer: Timer | None = None
 
 
@@ -403,8 +403,14 @@ class Session:
                 return await self._passing(call)
             except PortSIPError as failed:
                 error = failed
-        held = call.held
-        if isinstance(error, AuthenticationError) and error.token_rejected and held is not None:
+        # A token that was there already when another was rejected may have died with it, as when
+        # the PBX forgets them all; so only the rejection of one fetched since then is final.
+        for _ in range(2):
+            held = call.held
+            rejected = isinstance(error, AuthenticationError) and error.token_rejected
+            if not rejected or held is None:
+                break
+            newest = self.tokens.generation
             self.tokens.reject(held)
             if call.source is not None and not call.source.replayable:
                 raise _told_not_replayable(error)
@@ -412,6 +418,8 @@ class Session:
                 return await self._passing(call)
             except PortSIPError as failed:
                 error = failed
+            if call.held is not None and call.held.generation > newest:
+                break
         if call.endpoint.removes and call.acted and isinstance(error, NotFound):
             return None
         repeatable = call.fault is not None and may_repeat(call.fault, call.endpoint.safety)

@@ -153,7 +153,11 @@ def refusal(error: PortSIPError) -> AuthenticationError | None:
 
 
 class TokenCache:
-    """The one place that holds the client's token."""
+    """The one place that holds the client's token.
+
+    Attributes:
+        generation: that of the newest token that was held; 0 before the first.
+    """
 
     def __init__(
         self,
@@ -180,7 +184,7 @@ class TokenCache:
         self._start = start
         self._held: Held | None = None
         self._last: Held | None = None  # what a refresh starts from; rejected or spent, perhaps
-        self._generation = 0
+        self.generation = 0
         self._renewal: asyncio.Task[Held | Exception] | None = None
         self._failures = 0
         self._quiet_until = -math.inf
@@ -327,10 +331,10 @@ class TokenCache:
         life = token.expires if 0 < token.expires < math.inf else LIFETIME
         # A token that was prolonged is the same one: who had it rejected before must find it.
         if self._held is None or self._held.token.access_token != token.access_token:
-            self._generation += 1
+            self.generation += 1
         held = Held(
             token,
-            self._generation,
+            self.generation,
             stale_at=sent_at + life * STALE_AFTER,
             spent_at=sent_at + life - min(MARGIN, life * MARGIN_MOST),
         )

@@ -16,7 +16,7 @@ from mimetypes import guess_type
 from typing import Any, Final, TypeAlias
 
 import aiohttp
-from aiohttp import payload
+from aiohttp import hdrs, payload
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
@@ -43,6 +43,8 @@ FOREIGN: Final = (aiohttp.ClientError, OSError)
 
 # A connection that is not made in this part of `total` is told as such, before `total` strikes.
 _CONNECT_PART: Final = 0.95
+# Bytes of an upload that go out under one timer: little enough for a slow line.
+_PIECE: Final = 16 * 1024
 _METHODS_REPEATED_BY_AIOHTTP: Final = frozenset(
     {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 )
@@ -215,7 +217,11 @@ class Transport:
             route.method,
             route.url,
             params=request.query,
-            data=request.body if source is None else _form(fields, source),
+            data=(
+                request.body
+                if source is None
+                else _form(fields, source, timeouts.upload.sock_read)
+            ),
             headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
             middlewares=route.middlewares,
@@ -225,9 +231,9 @@ class Transport:
             **self._extra,
         )
         limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get("Content-Length", "")
+        length = headers.get(hdrs.CONTENT_LENGTH, "")
         try:
-            if length.isdigit() and "Content-Encoding" not in headers:
+            if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
                 if int(length) > limit:
                     raise self._too_large()
                 body = await response.read()
@@ -243,7 +249,7 @@ class Transport:
         except BaseException:
             response.close()
             raise
-        return Reply(response.status, headers.get("Retry-After"), body)
+        return Reply(response.status, headers.get(hdrs.RETRY_AFTER), body)
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
@@ -263,22 +269,31 @@ def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
 
 
 class _Body(payload.Payload):
-    """A source as a part of a form; unlike aiohttp's own, it leaves the caller's file open."""
+    """A source as a part of a form; unlike aiohttp's own, it leaves the caller's file open.
 
-    def __init__(self, source: Source, content_type: str) -> None:
+    aiohttp's `sock_read` begins to count when all is sent. A PBX that stops taking bytes on the way
+    would hold an upload for ever, so the same seconds bound the sending of each piece.
+    """
+
+    def __init__(self, source: Source, content_type: str, silence: float | None) -> None:
         super().__init__(source, content_type=content_type)
         self._source = source
         self._size = source.size
+        self._silence = silence
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         async for chunk in self._source.chunks():
-            await writer.write(chunk)
+            for start in range(0, len(chunk), _PIECE):
+                async with asyncio.timeout(self._silence):
+                    await writer.write(chunk[start : start + _PIECE])
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("an upload is streamed")
 
 
-def _form(fields: Mapping[str, QueryValue], source: Source) -> aiohttp.MultipartWriter:
+def _form(
+    fields: Mapping[str, QueryValue], source: Source, silence: float | None
+) -> aiohttp.MultipartWriter:
     """Build a form with the fields, and the source as its part ``file``.
 
     File names go out as UTF-8. What would end a quoted name is percent-encoded, as browsers do.
@@ -289,7 +304,7 @@ def _form(fields: Mapping[str, QueryValue], source: Source) -> aiohttp.Multipart
         part.headers["Content-Disposition"] = f'form-data; name="{name}"'
         form.append_payload(part)
     filename = str(fields["filename"])
-    body = _Body(source, guess_type(filename)[0] or "application/octet-stream")
+    body = _Body(source, guess_type(filename)[0] or "application/octet-stream", silence)
     quoted = filename.translate(_QUOTED)
     body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
     form.append_payload(body)

@@ -100,8 +100,7 @@ class _File(Source):
         if self._reading is not None:
             # A thread of an attempt that was given up may still be reading.
             await asyncio.wait((self._reading,))
-        if self._seekable:
-            self.size = await asyncio.to_thread(self._rewind)
+        await asyncio.to_thread(self.measure)
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
@@ -117,12 +116,18 @@ class _File(Source):
         """Close the file, once no thread reads it any more."""
         if self._reading is not None:
             await asyncio.wait((self._reading,))
+        self.close_now()
+
+    def close_now(self) -> None:
+        """Close the file that no thread has read yet."""
         self._file.close()
 
-    def _rewind(self) -> int:
-        size = self._file.seek(0, os.SEEK_END) - self._start
-        self._file.seek(self._start)
-        return max(0, size)
+    def measure(self) -> None:
+        """Set `size`, and go back to where the file stood; blocks."""
+        if self._seekable:
+            size = self._file.seek(0, os.SEEK_END) - self._start
+            self._file.seek(self._start)
+            self.size = max(0, size)
 
 
 class _Path(Source):
@@ -134,9 +139,13 @@ class _Path(Source):
         self.name = self._path.name
 
     async def open(self) -> None:
-        file = await asyncio.to_thread(self._path.open, "rb")
-        self._opened = _File(file)
-        await self._opened.open()
+        opening = asyncio.get_running_loop().run_in_executor(None, self._open)
+        try:
+            # A cancellation can't take back what the thread does.
+            self._opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            raise
         self.size = self._opened.size
 
     async def close(self) -> None:
@@ -144,9 +153,19 @@ class _Path(Source):
         if opened is not None:
             await opened.release()
 
+    def _open(self) -> _File:
+        opened = _File(self._path.open("rb"))
+        opened.measure()
+        return opened
+
     def _read(self) -> AsyncIterator[bytes]:
         assert self._opened is not None  # noqa: S101 - chunks come after open
         return self._opened._read()
+
+
+def _close_unused(opening: asyncio.Future[_File]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close_now()
 
 
 class _Stream(Source):

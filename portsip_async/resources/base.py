@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from ..core.endpoint import Endpoint
 from ..core.pages import Page, Paginator
@@ -65,7 +65,7 @@ class Caller:
             source: what an upload streams from.
             gate: what each attempt passes through.
         """
-        if isinstance(parameters, Mapping):
+        if not isinstance(parameters, Struct):
             parameters = given(parameters)
         return self.session.call(
             self.table[row], parameters, self.options, source=source, gate=gate
@@ -119,8 +119,10 @@ class Caller:
         )
 
 
-def given(parameters: Mapping[str, object]) -> dict[str, object]:
+def given(parameters: Mapping[str, object]) -> Mapping[str, object]:
     """Leave out what is None."""
+    if isinstance(parameters, dict) and None not in parameters.values():
+        return parameters
     return {name: value for name, value in parameters.items() if value is not None}
 
 

@@ -393,6 +393,8 @@ class Extensions:
 
         def key(update: ExtensionUpdate) -> str:
             _instance("update_many", update, ExtensionUpdate)
+            for name in SECTIONS:
+                _section(name, getattr(update, name))
             return text("extension_number", update.extension_number)
 
         async def carry_out(update: ExtensionUpdate, gate: Gate) -> None:
@@ -423,6 +425,8 @@ class Extensions:
 
         def key(patch: tuple[str, Mapping[str, Any]]) -> str:
             number, changes = patch
+            if not isinstance(changes, Mapping):
+                raise TypeError(f"a patch is a mapping, not {type(changes).__name__}")
             if not set(changes) <= set(SECTIONS):
                 raise TypeError(f"a patch changes some of {', '.join(SECTIONS)}")
             return text("extension_number", number)

@@ -66,6 +66,7 @@ class Groups:
             NotFound: there is no such group.
         """
         group = await self._caller(GROUPS_SHOW, {"group_id": text("group_id", group_id)})
+        _check(group.group_id or group.group_name)
         return group if group.group_id else structs.replace(group, group_id=group_id)
 
     async def create(
@@ -213,9 +214,20 @@ class Groups:
         text("group_id", group_id)
         async with self._caller.locks.holding("groups", group_id):
             read = await self._caller.document(GROUPS_SHOW, {"group_id": group_id})
+            _check(read.get("group_id") or read.get("group_name"))
             whole = {**change(read), "group_id": read.get("group_id") or group_id}
             await self._caller.write_back(GROUPS_UPDATE, whole)
         return _group(whole)
+
+
+def _check(named: object) -> None:
+    """Tell a group from an object that is none: its id may lack, but then it has a name.
+
+    Raises:
+        ReplyError: it has neither; taking it for a group would empty the real one when written.
+    """
+    if not named:
+        raise ReplyError(expected="a group's id or name", operation=GROUPS_SHOW.name)
 
 
 def _members(read: Mapping[str, Any]) -> tuple[str, ...]:
