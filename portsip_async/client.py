@@ -93,14 +93,14 @@ class PortSIPClient:
             requests_per_second: attempts, spaced evenly; None: unlimited.
             max_reply_bytes: the longest reply that is read, after decompression.
             session: your own aiohttp session; it is never closed, and its headers, cookies,
-                tracing and connection limit are left alone. Middlewares of its own are not run.
+                tracing and connection limit are left alone. For GETs its own middlewares are not run.
             ssl: an SSLContext, the path of a CA file, an aiohttp.Fingerprint, or False to accept
                 any certificate, which warns; None checks certificates as usual.
             proxy: the URL of an HTTP proxy; None uses none, whatever the environment says.
             allow_http: allow plain http to a host that is not loopback.
             endpoints: overrides of the API's rows by name, such as
                 ``{"extensions.status": {"method": "GET"}}``.
-            user_agent: the User-Agent header; None sends the SDK's own.
+            user_agent: the User-Agent header; None sends aiohttp's own, or your session's.
             on_attempt: called with an `Attempt` after each attempt; what it raises is logged.
 
         Raises:

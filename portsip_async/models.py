@@ -14,6 +14,8 @@ from msgspec import field
 from .core.pages import Page
 from .record import Record
 
+_VALUES_KEPT = 128
+
 
 class OpenEnum(StrEnum):
     """A StrEnum that keeps a value it doesn't know."""
@@ -24,6 +26,9 @@ class OpenEnum(StrEnum):
             return None
         kept = str.__new__(cls, value)
         kept._name_ = kept._value_ = value
+        # Found there, it costs a fifth of coming here. A PBX has few values, a hostile one many.
+        if len(cls._value2member_map_) < _VALUES_KEPT:
+            cls._value2member_map_[value] = kept
         return kept
 
 

@@ -261,7 +261,11 @@ def _is_refusal(error: PortSIPError) -> bool:
 def _is_number(number: object) -> TypeGuard[str]:
     if not isinstance(number, str) or not number:
         return False
-    return number.isascii() or number.encode("utf-8", "ignore").decode() == number
+    try:
+        number.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _wrong(number: object) -> StatusResult:
@@ -404,6 +408,7 @@ class _Watch(Run):
         self.delivered: dict[str, ExtensionStatus] = dict(known)
         self.stats = WatchStats()
         self.ended = asyncio.Event()
+        self.ended.set()
         self._owner = owner
         self._numbers = None if numbers is None else list(dict.fromkeys(numbers))
         self._discover = discover
@@ -418,7 +423,6 @@ class _Watch(Run):
         self._postponed_to = -math.inf
         self._wake = asyncio.Event()
         self._stopped = False
-        self._failure: BaseException | None = None
 
     def stop(self) -> None:
         self._stopped = True
@@ -427,6 +431,7 @@ class _Watch(Run):
     async def changes(self) -> AsyncGenerator[StatusChange, None]:
         """Go round in a task of its own, and answer what changed since it was answered last."""
         self._owner.check()
+        self.ended.clear()
         rounds = self._owner.start(self._go_round())
         rounds.add_done_callback(lambda _: self._wake.set())
         try:

@@ -18,6 +18,7 @@ RANKS = {
     "record": 1,
     "core.endpoint": 2,
     "core.scopes": 2,
+    "core.limits": 2,
     "core.upload": 2,
     "core.decode": 3,
     "core.retry": 3,

@@ -67,8 +67,9 @@ async def silence(_: Arrival, __: asyncio.StreamReader, ___: asyncio.StreamWrite
 class WireServer:
     """Answers arrivals by `script`, its last step again and again; with `ssl`, over TLS."""
 
-    def __init__(self, ssl: tls.SSLContext | None = None) -> None:
+    def __init__(self, ssl: tls.SSLContext | None = None, port: int = 0) -> None:
         self._ssl = ssl
+        self.port = port
         self.script: list[Step] = [reply({"extension_number": "101"})]
         self.arrivals: list[Arrival] = []
         self.logins = 0
@@ -82,10 +83,17 @@ class WireServer:
         """The paths of the arrivals, logins left out."""
         return [arrival.path for arrival in self.arrivals]
 
+    @property
+    def open(self) -> int:
+        """How many connections there are now."""
+        return len(self._writers)
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._ssl)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if self._ssl else 'http'}://127.0.0.1:{port}"
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._ssl
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -25,7 +25,7 @@ from collections.abc import (
 )
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
 
@@ -202,7 +202,12 @@ class Feed(Generic[X]):
 
 
 class Crew(Generic[X, R]):
-    """Runs a job for each chunk of a feed, and answers what they bring."""
+    """Runs a job for each chunk of a feed, and answers what they bring.
+
+    Attributes:
+        left: whether the run is over or was left, so that a job in grace begins nothing new.
+        ended: set before it begins, and once all its tasks are through.
+    """
 
     def __init__(
         self,
@@ -238,7 +243,9 @@ class Crew(Generic[X, R]):
         self._done: deque[asyncio.Task[R]] = deque()  # whose outcome is told next
         self._stopped = False
         self._nudge: asyncio.Future[None] | None = None
+        self.left = False
         self.ended = asyncio.Event()
+        self.ended.set()
 
     def stop(self) -> None:
         """Ask the run to end, even while its consumer waits in another task."""
@@ -252,6 +259,7 @@ class Crew(Generic[X, R]):
         Raises:
             Exception: what a job raised, at once; what the source raised, after all outcomes.
         """
+        self.ended.clear()
         try:
             while not self._stopped:
                 self._check()
@@ -313,6 +321,7 @@ class Crew(Generic[X, R]):
         await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _end(self) -> None:
+        self.left = True
         try:
             await self._feed.close()
             if self._running and self._grace:
@@ -334,12 +343,18 @@ class Stream(ABC, Generic[R]):
     """
 
     def __init__(self) -> None:
-        # Weak, since a generator that its consumer drops must end by itself.
-        self._runs: WeakKeyDictionary[AsyncGeneratorType[R, None], Run] = WeakKeyDictionary()
+        # Weak, since a generator that its consumer drops must end by itself. Its run is held until
+        # it has ended: Python clears the reference first, as after a `break`.
+        self._runs: dict[Run, ref[AsyncGeneratorType[R, None]]] = {}
 
     def __aiter__(self) -> AsyncGenerator[R, None]:
         generator, run = self._begin()
-        self._runs[cast("AsyncGeneratorType[R, None]", generator)] = run
+        self._runs = {
+            run: kept
+            for run, kept in self._runs.items()
+            if kept() is not None or not run.ended.is_set()
+        }
+        self._runs[run] = ref(cast("AsyncGeneratorType[R, None]", generator))
         return generator
 
     @abstractmethod
@@ -349,10 +364,11 @@ class Stream(ABC, Generic[R]):
     async def aclose(self) -> None:
         """End every open run; a loop of another task ends as if it had met a ``break``."""
         runs = list(self._runs.items())
-        for _, run in runs:
+        for run, _ in runs:
             run.stop()
-        for generator, run in runs:
-            if generator.ag_running:
+        for run, kept in runs:
+            generator = kept()
+            if generator is None or generator.ag_running:
                 await run.ended.wait()
             else:
                 await generator.aclose()
@@ -373,7 +389,7 @@ class Run(Protocol):
     """One loop over a stream, as its owner sees it.
 
     Attributes:
-        ended: set once all its tasks are through.
+        ended: set while it has no task: before it begins, and once all its tasks are through.
     """
 
     ended: asyncio.Event

@@ -142,12 +142,14 @@ class Balance:
     def earn(self) -> None:
         """Book a call that begins."""
         self._calling += 1
-        self._left = min(self._most + self._calling * self._ratio, self._left + self._ratio)
+        self._left += self._ratio
 
     def settle(self) -> None:
         """Book the end of a call."""
         self._calling -= 1
-        self._left = min(self._most + self._calling * self._ratio, self._left)
+        most = self._most + self._calling * self._ratio
+        if self._left > most:
+            self._left = most
 
     def spend(self) -> bool:
         """Take one repeat out, if there is one."""

@@ -15,20 +15,20 @@ CLOSED: Final = "closed"
 class Scope:
     """A call under way, and who interrupted it."""
 
-    __slots__ = ("_cancelling", "_cause", "task")
+    __slots__ = ("_cancelling", "cause", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self._cancelling = task.cancelling()
-        self._cause: str | None = None
+        self.cause: str | None = None
 
     def interrupt(self, cause: str) -> None:
         """Cancel what the call awaits, once; that the client is closed outranks the time."""
-        if self._cause is None:
+        if self.cause is None:
             self.task.cancel()
-        elif self._cause is CLOSED:
+        elif self.cause is CLOSED:
             return
-        self._cause = cause
+        self.cause = cause
 
     def took(self, cause: str) -> bool:
         """Tell, on a CancelledError, whether it came by this cause and by nobody else.
@@ -36,15 +36,15 @@ class Scope:
         If so the cancellation is used up: the caller turns it into an error of its own. If the
         task was cancelled by somebody else as well, the CancelledError is theirs.
         """
-        if self._cause is not cause:
+        if self.cause is not cause:
             return False
-        self._cause = None
+        self.cause = None
         return self.task.uncancel() <= self._cancelling
 
     def settle(self, cause: str) -> None:
         """Take back an interruption by this cause that something in between swallowed."""
-        if self._cause is cause:
-            self._cause = None
+        if self.cause is cause:
+            self.cause = None
             self.task.uncancel()
 
 

@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..record import Record
 from .endpoint import Endpoint
+from .limits import Places
 from .retry import Balance, Fault, RetryPolicy, may_have_acted, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .tokens import Held, Token, TokenCache
@@ -113,6 +114,7 @@ class _Call:
         "endpoint",
         "fault",
         "flying",
+        "former",
         "gate",
         "held",
         "number",
@@ -150,6 +152,7 @@ class _Call:
         self.draft = Draft(endpoint, parameters)
         self.scope: Scope
         self.held: Held | None = None
+        self.former: tuple[str, ...] = ()  # tokens of earlier attempts
         self.number = 0
         self.deadline: float | None = None
         self.started = 0.0
@@ -175,7 +178,7 @@ class _Call:
     def secrets(self) -> list[str]:
         """List what must not be told of this call."""
         token = self.held.token.access_token if self.held is not None else self.token
-        return secrets_of(self.parameters, token)
+        return [*self.former, *secrets_of(self.parameters, token)]
 
 
 class Session:
@@ -224,7 +227,7 @@ class Session:
         self.closed = False
         self.clock = clock
         self._transport = transport
-        self._gate = asyncio.Semaphore(max_connections)
+        self._gate = Places(max_connections)
         self._rate = (
             None if requests_per_second is None else AsyncLimiter(1, 1 / requests_per_second)
         )
@@ -323,7 +326,8 @@ class Session:
 
     async def _run(self, call: _Call) -> Any:
         """Take a call from its admission to its end."""
-        self.check()
+        if self.closed:
+            self.check()
         self._transport.open()  # another event loop is refused here, before anything waits in it
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
@@ -333,17 +337,19 @@ class Session:
         try:
             if call.renews:
                 return await self._admitted(call)
-            async with self._gate:
+            if not self._gate.take():
+                await self._gate.acquire()
+            self._balance.earn()
+            try:
                 if self._rate is not None:
                     # Who waits for the token takes no slot yet, lest all go at once after it.
                     self._set_deadline(call)
                     await self._token(call)
                     await self._slot(self._rate)
-                self._balance.earn()
-                try:
-                    return await self._admitted(call)
-                finally:
-                    self._balance.settle()
+                return await self._admitted(call)
+            finally:
+                self._balance.settle()
+                self._gate.release()
         except asyncio.CancelledError:
             if not scope.took(CLOSED):
                 raise
@@ -354,7 +360,8 @@ class Session:
             failure = error
         finally:
             self._scopes.discard(scope)
-            scope.settle(CLOSED)
+            if scope.cause is not None:
+                scope.settle(CLOSED)
         # The failure of a renewal keeps the name and the count of its own.
         if failure.operation is None:
             failure.operation = call.endpoint.name
@@ -444,20 +451,23 @@ class Session:
 
     async def _attempt(self, call: _Call) -> Any:
         """Send once, and judge what comes back."""
-        self.check()
+        if self.closed:
+            self.check()
         call.fault = None
         held = self.tokens.current() if call.token is None else None
         if call.number or (call.token is None and held is None):
             held = await self._made_ready(call)
+            self._transport.open()  # the application may have closed its session meanwhile
+        if call.held is not None and call.held is not held:
+            call.former += (call.held.token.access_token,)
         call.held = held
         token = held.token.access_token if held is not None else call.token or ""
-        self._transport.open()
         if call.source is not None:
             await call.source.open()
+        call.started = self.clock()
         timer = self._timer(call)
         request = call.draft.request(token)
         call.number += 1
-        call.started = self.clock()
         call.flying = True
         status: int | None = None
         value: Any = None
@@ -575,18 +585,18 @@ class Session:
 
     def _timer(self, call: _Call) -> Timer | None:
         """Choose what bounds an attempt: the shared timer, or what the deadline leaves."""
-        options = call.options
-        if call.source is not None or options.patience is None:
+        patience = call.options.patience
+        if patience is None or call.source is not None:
             return None
-        loop = asyncio.get_running_loop()
-        remaining = self._remaining(call)
-        if remaining > options.patience - _SLACK:
-            if options.timer is None:
-                options.timer = Timer(options.patience, loop)
-            return options.timer
+        remaining = math.inf if call.deadline is None else call.deadline - call.started
+        timer = call.options.timer
+        if remaining > patience - _SLACK:
+            if timer is None:
+                timer = call.options.timer = Timer(patience, asyncio.get_running_loop())
+            return timer
         if remaining <= 0:
             raise RequestTimeout("the deadline passed before the request could be sent")
-        return Timer(min(remaining, options.patience), loop)
+        return Timer(min(remaining, patience), asyncio.get_running_loop())
 
     def _plan(self, endpoint: Endpoint[Any]) -> _Plan:
         plan = self._plans.get(endpoint)

@@ -49,14 +49,26 @@ class BulkResult(Record, Generic[V], frozen=True):
 
 
 class Sent:
-    """A gate that lets everything through and notes that something went."""
+    """A gate that notes that something went, and is shut to what is new once the run was left."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Callable[[], bool]) -> None:
         self.sent = False
+        self._left = left
 
     async def enter(self) -> None:
-        """Note that an attempt begins."""
+        """Note that an attempt begins.
+
+        Raises:
+            CancelledError: it would be the write's first, and the run was left meanwhile.
+        """
+        if self.shut:
+            raise asyncio.CancelledError
         self.sent = True
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing went, and nothing may go any more."""
+        return self._left() and not self.sent
 
     def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
         """Take no notice: what an error means is the caller's to say."""
@@ -122,7 +134,8 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
         index = -1
 
         async def job(chunk: list[Any], place: int) -> BulkResult[V]:
-            return await _written(self._write, place, chunk[0], in_doubt)
+            sent = Sent(lambda: crew.left)
+            return await _written(self._write, place, chunk[0], sent, in_doubt)
 
         def numbered(chunk: list[Any]) -> Any:
             nonlocal index
@@ -140,10 +153,13 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
         return crew.outcomes(), crew
 
 
-async def _written(write: Write[X, V], index: int, item: X, in_doubt: list[str]) -> BulkResult[V]:
+async def _written(
+    write: Write[X, V], index: int, item: X, sent: Sent, in_doubt: list[str]
+) -> BulkResult[V]:
     wrong: WriteError | None = None
     key = ""
-    sent = Sent()
+    if sent.shut:
+        raise asyncio.CancelledError  # the run was left before this task had its first turn
     try:
         key = write.key(item)
         return BulkResult(index, key, await write.carry_out(item, sent))

@@ -75,7 +75,7 @@ class Extensions:
             TypeError, ValueError: at the call, for a number out of bounds.
         """
         return self._caller.walk(
-            Paginator[ExtensionSummary],
+            Paginator,
             EXTENSIONS_LIST,
             {"sort_by": sort_by},
             page=page,
@@ -106,7 +106,7 @@ class Extensions:
             TypeError, ValueError: at the call, for an empty condition or a number out of bounds.
         """
         return self._caller.walk(
-            Paginator[ExtensionSummary],
+            Paginator,
             EXTENSIONS_SEARCH,
             {"condition": text("condition", condition)},
             page=page,
@@ -322,7 +322,7 @@ class Extensions:
             interval=seconds("interval", interval, above=0),
             batch_size=batch_size,
             concurrency=concurrency,
-            known=known,
+            known=_known(known),
             rediscover=seconds("rediscover", rediscover, above=0),
         )
 
@@ -526,6 +526,17 @@ def _collection(name: str, items: Iterable[X] | AsyncIterable[X]) -> Iterable[X]
     ):
         raise TypeError(f"{name} is a collection, not {type(items).__name__}")
     return items
+
+
+def _known(known: Mapping[str, ExtensionStatus] | None) -> dict[str, ExtensionStatus]:
+    if known is None:
+        return {}
+    if not isinstance(known, Mapping):
+        raise TypeError(f"known is a mapping of numbers to statuses, not {type(known).__name__}")
+    for number, status in known.items():
+        text("each number of known", number)
+        _instance("known", status, ExtensionStatus)
+    return dict(known)
 
 
 def _instance(taker: str, item: object, kind: type[object]) -> None:

@@ -44,7 +44,7 @@ class Greetings:
         """
         number = text("extension_number", extension_number)
         return self._caller.walk(
-            TypedPaginator[GreetingFile, GreetingPage],
+            TypedPaginator,
             GREETINGS_LIST,
             {"extension_number": number, "sort_by": sort_by},
             page=page,

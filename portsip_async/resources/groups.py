@@ -50,7 +50,7 @@ class Groups:
             TypeError, ValueError: at the call, for a number out of bounds.
         """
         return self._caller.walk(
-            Paginator[GroupSummary],
+            Paginator,
             GROUPS_LIST,
             {"sort_by": sort_by},
             page=page,

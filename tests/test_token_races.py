@@ -1,0 +1,594 @@
+"""Tokens that begin, die and are renewed under many calls at once, against a simulated PBX."""
+
+import asyncio
+import time
+from itertools import pairwise
+
+import pytest
+
+from portsip_async import (
+    AuthenticationError,
+    EmailCredentials,
+    NotFound,
+    PortSIPClient,
+    PortSIPError,
+    RateLimited,
+    RequestTimeout,
+    RetryPolicy,
+    ServerError,
+    StaticToken,
+)
+from portsip_async.core.session import Attempt
+from portsip_async.simulator import PBXSimulator
+
+from .clocks import leaping
+from .concurrency import Vault, under_way, until
+from .conftest import QUICK, ClientMaker
+from .wire_server import TOKEN, Arrival, WireServer, reply
+
+VERIFY, REFRESH, SHOW = "account.verify", "account.refresh", "extensions.show"
+
+
+async def show_all(pbx: PortSIPClient, calls: int, number: str = "101") -> list[object]:
+    """Call so often at once, and answer what came of each."""
+    return await asyncio.gather(
+        *(pbx.extensions.show(number) for _ in range(calls)), return_exceptions=True
+    )
+
+
+def failures(outcomes: list[object]) -> list[object]:
+    return [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+
+
+class TestColdStart:
+    async def test_300_calls_log_in_once(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """100 concurrent calls make 100 logins in other libraries; here 300 make one."""
+        assert failures(await show_all(pbx, 300)) == []
+        assert sim.served == {VERIFY: 1, SHOW: 300}
+
+    async def test_by_email(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        pbx = make_client(credentials=EmailCredentials(sim.email, sim.password))
+        assert failures(await show_all(pbx, 20)) == []
+        assert sim.served["account.verify_email"] == 1
+
+    async def test_failed_login_is_repeated_like_any_safe_call(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """503, 429 and a dropped connection delay a login, and no call learns of it."""
+        sim.fail(VERIFY, status=503)
+        sim.fail(VERIFY, status=429)
+        sim.fail(VERIFY, drop=True)
+        assert failures(await show_all(pbx, 50)) == []
+        assert sim.served == {VERIFY: 4, SHOW: 50}
+
+    @pytest.mark.parametrize(("status", "kind"), [(503, ServerError), (429, RateLimited)])
+    async def test_login_that_fails_for_good(
+        self, sim: PBXSimulator, pbx: PortSIPClient, status: int, kind: type[PortSIPError]
+    ) -> None:
+        """All who wait learn of it; it is no refusal, so the next call logs in again."""
+        sim.fail(VERIFY, status=status, times=4)
+        outcomes = await show_all(pbx, 30)
+        assert {type(outcome) for outcome in outcomes} == {kind}
+        assert len({id(outcome) for outcome in outcomes}) == 30
+        for outcome in outcomes:
+            assert isinstance(outcome, PortSIPError)
+            assert (outcome.operation, outcome.attempts) == (VERIFY, 4)
+            assert not outcome.may_have_acted
+        assert sim.served == {VERIFY: 4}
+        await pbx.extensions.show("101")
+
+
+class TestRejection:
+    async def test_expiry_in_mid_flight(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Tokens that die while calls are on their way cost one renewal and a replay of each."""
+        await pbx.extensions.show("101")
+        sim.fail(SHOW, latency=0.05, times=40)
+        async with under_way(*(pbx.extensions.show("102") for _ in range(40))) as tasks:
+            await until(lambda: sim.in_flight == 40)
+            sim.revoke()
+            assert failures(await asyncio.gather(*tasks, return_exceptions=True)) == []
+        assert sim.served == {VERIFY: 2, REFRESH: 1, SHOW: 1 + 80}
+        assert sim.rejected == {SHOW: 40, REFRESH: 1}
+
+    async def test_revocation_under_load(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """Every call succeeds; each revocation is one renewal; no call is replayed twice."""
+        attempts: list[Attempt] = []
+        pbx = make_client(on_attempt=attempts.append)
+        done = 0
+
+        async def work() -> None:
+            nonlocal done
+            for _ in range(40):
+                await pbx.extensions.show("101")
+                done += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(16):
+                group.create_task(work())
+            for reached in range(100, 600, 100):
+                async with asyncio.timeout(5):
+                    while done < reached:  # noqa: ASYNC110 - work goes on meanwhile
+                        await asyncio.sleep(0.001)
+                sim.revoke()
+        assert done == 640
+        shows = [attempt for attempt in attempts if attempt.operation == SHOW]
+        assert max(attempt.number for attempt in shows) == 2
+        assert sim.served[SHOW] == 640 + sim.rejected[SHOW] == len(shows)
+        assert sim.served[VERIFY] == 1 + 5
+        assert sim.served[REFRESH] == sim.rejected[REFRESH] == 5
+
+    async def test_second_rejection(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """A call whose new token is rejected too fails, and leaves that token to the others."""
+        await pbx.extensions.show("101")
+        sim.fail(SHOW, status=401, times=2)
+        with pytest.raises(AuthenticationError) as caught:
+            await pbx.extensions.show("101")
+        assert caught.value.token_rejected
+        assert (caught.value.operation, caught.value.attempts) == (SHOW, 2)
+        assert failures(await show_all(pbx, 10)) == []
+        assert (sim.served[VERIFY], sim.served[REFRESH]) == (1, 1)
+
+    async def test_replay_is_outside_the_retry_count(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """A policy that never repeats still replays a call with the new token."""
+        pbx = make_client(retry=RetryPolicy(attempts=1))
+        await pbx.extensions.show("101")
+        sim.revoke()
+        await pbx.extensions.show("101")
+        assert sim.served[SHOW] == 3
+
+    @pytest.mark.parametrize("operation", ["create", "call"])
+    async def test_unsafe_calls_are_replayed(
+        self, sim: PBXSimulator, pbx: PortSIPClient, operation: str
+    ) -> None:
+        """A PBX that rejects a token has not acted, so that even a call is sent again."""
+        await pbx.extensions.show("101")
+        sim.revoke()
+        if operation == "create":
+            await pbx.groups.create(
+                "new",
+                enable_intercom=False,
+                enable_external_call=False,
+                enable_management_console_access=False,
+            )
+            assert (sim.served["groups.create"], sim.acted["groups.create"]) == (2, 1)
+        else:
+            await pbx.extensions.call("101", "102", auth="x", domain="pbx.example", src="101")
+            assert len(sim.calls) == 1
+
+    @pytest.mark.parametrize(
+        ("status", "err_code", "msg", "rejected"),
+        [
+            (401, None, "", True),
+            (401, 401.3, "", True),
+            (401, 401.1, "no such user", False),
+            (401, "401.2", "wrong password", False),
+            (403, 403.4, "", True),
+            (200, "403.4", "", True),
+            (400, 400.1, "Invalid access_token", True),
+            (403, 403.1, "The access token has expired", True),
+            (400, 400.1, "Invalid parameter", False),
+            (403, 403.1, "No permission", False),
+            (404, 404.1, "no access token here", False),
+        ],
+    )
+    async def test_what_counts_as_one(
+        self,
+        sim: PBXSimulator,
+        pbx: PortSIPClient,
+        status: int,
+        err_code: float | str | None,
+        msg: str,
+        rejected: bool,
+    ) -> None:
+        """401 but for wrong credentials; 403.4; 400 or 403 that speaks of the access token."""
+        await pbx.extensions.show("101")
+        code = "null" if err_code is None else f'"{err_code}"'
+        sim.fail(SHOW, status=status, body=f'{{"err_code": {code}, "msg": "{msg}"}}')
+        if rejected:
+            await pbx.extensions.show("101")
+        else:
+            with pytest.raises(PortSIPError):
+                await pbx.extensions.show("101")
+        assert sim.served[SHOW] == 2 + rejected
+        assert sim.served[REFRESH] == rejected
+
+    async def test_refused_refresh(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """A PBX that refuses the refresh is logged in to, once."""
+        await pbx.extensions.show("101")
+        sim.fail(SHOW, status=401, times=1)
+        sim.fail(REFRESH, status=404)
+        await pbx.extensions.show("101")
+        assert (sim.served[VERIFY], sim.served[REFRESH]) == (2, 1)
+
+    async def test_refresh_that_fails_otherwise(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """A PBX that is in trouble is asked again as often as the policy says, not logged in to."""
+        await pbx.extensions.show("101")
+        sim.fail(SHOW, status=401)
+        sim.fail(REFRESH, status=500, times=4)
+        with pytest.raises(ServerError) as caught:
+            await pbx.extensions.show("101")
+        assert (caught.value.operation, caught.value.attempts) == (REFRESH, 4)
+        assert (sim.served[VERIFY], sim.served[REFRESH]) == (1, 4)
+        await pbx.extensions.show("101")
+        assert sim.served[VERIFY] == 1
+
+    async def test_another_login_of_the_account(self, make_client: ClientMaker) -> None:
+        """Where a login ends earlier tokens, two clients live on side by side."""
+        async with PBXSimulator(extensions=5, quirks=["one_token"]) as sim:
+            one = make_client(sim.url, username=sim.username, password=sim.password)
+            other = make_client(sim.url, username=sim.username, password=sim.password)
+            for _ in range(5):
+                await one.extensions.show("101")
+                await other.extensions.show("101")
+
+
+class TestWrongCredentials:
+    async def test_one_login_and_no_more_traffic(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """A PBX blocks the address of one who insists, so a refusal is not insisted upon."""
+        pbx = make_client(username=sim.username, password="wrong-1")
+        clock = leaping(pbx)
+        for _ in range(3):
+            outcomes = await show_all(pbx, 100)
+            assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
+            assert "wrong-1" not in str(outcomes)
+        assert sim.served == {VERIFY: 1}
+        clock.leap(59)
+        await show_all(pbx, 10)
+        assert sim.served == {VERIFY: 1}
+        clock.leap(2)
+        await show_all(pbx, 10)
+        assert sim.served == {VERIFY: 2}
+        clock.leap(119)
+        await show_all(pbx, 10)
+        assert sim.served == {VERIFY: 2}
+
+    async def test_refresh_tries_at_once(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """Once the PBX knows the user, `account.refresh()` ends the cool-down."""
+        pbx = make_client()
+        sim.fail(VERIFY, status=400, err_code=401.1)
+        assert len(failures(await show_all(pbx, 5))) == 5
+        token = await pbx.account.refresh()
+        assert token.access_token
+        assert failures(await show_all(pbx, 5)) == []
+        assert sim.served[VERIFY] == 2
+
+    async def test_refused_login_hurts_no_living_token(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """While the old token lives it is served, whatever becomes of its renewal."""
+        await pbx.extensions.show("101")
+        sim.fail(REFRESH, status=400)
+        sim.fail(VERIFY, status=400, err_code=401.2)
+        with pytest.raises(AuthenticationError):
+            await pbx.account.refresh()
+        assert failures(await show_all(pbx, 20)) == []
+        assert sim.served[VERIFY] == 2
+
+
+class TestSteadyState:
+    async def test_tokens_of_one_second(self, make_client: ClientMaker) -> None:
+        """64 workers, tokens of 1 s: no call fails, and one renewal at a time, when it is due."""
+        renewals: list[tuple[float, float]] = []
+        waits: list[float] = []
+
+        def note(attempt: Attempt) -> None:
+            if attempt.operation in (VERIFY, REFRESH):
+                now = time.monotonic()
+                renewals.append((now - attempt.seconds, now))
+
+        async with PBXSimulator(extensions=200, token_lifetime=1.0) as sim:
+            pbx = make_client(
+                sim.url, username=sim.username, password=sim.password, on_attempt=note
+            )
+            await pbx.extensions.show("101")
+            start = time.monotonic()
+            calls = 0
+
+            async def work() -> None:
+                nonlocal calls
+                while time.monotonic() - start < 3.0:
+                    began = time.monotonic()
+                    await pbx.extensions.show("101")
+                    waits.append(time.monotonic() - began)
+                    calls += 1
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(64):
+                    group.create_task(work())
+            lasted = time.monotonic() - start
+            assert calls > 64
+            assert sim.served[SHOW] == 1 + calls + sim.rejected[SHOW]
+            assert sim.served[VERIFY] == 1
+            # One is due between 0.67 and 0.75 s after the one before.
+            assert lasted / 0.75 - 2 <= sim.served[REFRESH] <= lasted / 0.66 + 1
+        for (_, end), (begin, _) in pairwise(renewals):
+            assert begin >= end
+
+    async def test_no_call_waits_for_a_renewal(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """A stale token is renewed beside the calls that it still serves."""
+        clock = leaping(pbx)
+        await pbx.extensions.show("101")
+        clock.leap(21)
+        sim.fail(REFRESH, latency=30)
+        assert failures(await show_all(pbx, 50)) == []
+        assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 51}
+
+    async def test_refresh_that_only_prolongs(self, make_client: ClientMaker) -> None:
+        """A PBX whose refresh answers no token goes on with the old one."""
+        async with PBXSimulator(extensions=5, quirks=["refresh_prolongs"]) as sim:
+            pbx = make_client(sim.url, username=sim.username, password=sim.password)
+            clock = leaping(pbx)
+            for _ in range(4):
+                await pbx.extensions.show("101")
+                clock.leap(29)
+            assert (sim.served[VERIFY], sim.served[REFRESH]) == (1, 3)
+            assert sim.rejected.total() == 0
+            sim.revoke()
+            assert failures(await show_all(pbx, 20)) == []
+            assert sim.served[VERIFY] == 2
+
+    async def test_idle_client_sends_nothing(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        async with PBXSimulator(extensions=5, token_lifetime=0.05) as short:
+            pbx = make_client(short.url, username=short.username, password=short.password)
+            await pbx.extensions.show("101")
+            await asyncio.sleep(0.15)
+            assert short.served == {VERIFY: 1, SHOW: 1}
+
+
+class TestLane:
+    """Renewals have a lane of their own."""
+
+    async def test_past_calls_that_fill_the_client(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """A renewal goes through where the only place is taken and others wait for it."""
+        pbx = make_client(max_connections=1)
+        await pbx.extensions.show("101")
+        sim.fail(SHOW, latency=30)
+        async with under_way(*(pbx.extensions.show("101") for _ in range(3))):
+            await until(lambda: sim.in_flight == 1)
+            await pbx.account.refresh()
+            assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
+
+    async def test_background_renewal_beside_a_call(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """The renewal that a call starts does not wait for that call's place."""
+        pbx = make_client(max_connections=1)
+        clock = leaping(pbx)
+        await pbx.extensions.show("101")
+        clock.leap(21)
+        sim.fail(SHOW, latency=30)
+        async with under_way(pbx.extensions.show("101")):
+            await until(lambda: sim.acted[REFRESH] == 1)
+            assert sim.in_flight == 1
+
+    async def test_exempt_from_the_rate(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """One call in 100 seconds; renewals as they are needed."""
+        pbx = make_client(requests_per_second=0.01)
+        await pbx.extensions.show("101")
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await pbx.account.refresh()
+        async with under_way(pbx.extensions.show("101")):
+            await asyncio.sleep(0.05)
+            assert sim.served == {VERIFY: 1, REFRESH: 3, SHOW: 1}
+
+
+class TestVerify:
+    async def test_leaves_the_own_token_alone(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """A token that was asked for is the caller's; the client logs in for itself."""
+        token = await pbx.account.verify(sim.username, sim.password)
+        assert (token.role, token.expires) == ("tenant", 30.0)
+        assert (await pbx.account.verify_email(sim.email, sim.password)) != token
+        assert sim.tokens_issued == 2
+        await pbx.extensions.show("101")
+        assert sim.tokens_issued == 3
+        await pbx.account.verify(sim.username, sim.password)
+        await pbx.extensions.show("101")
+        assert sim.served[VERIFY] == 3
+        assert sim.served[REFRESH] == 0
+
+    async def test_refusal_starts_no_cool_down(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Wrong credentials of somebody else's are no reason to distrust the client's own."""
+        for count in range(1, 4):
+            with pytest.raises(AuthenticationError) as caught:
+                await pbx.account.verify("somebody", "wrong-1")
+            assert caught.value.operation == VERIFY
+            assert sim.served[VERIFY] == count
+        await pbx.extensions.show("101")
+
+    async def test_works_within_the_cool_down(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        pbx = make_client(username="nobody", password="wrong-1")
+        assert len(failures(await show_all(pbx, 3))) == 3
+        assert await pbx.account.verify(sim.username, sim.password)
+        assert len(failures(await show_all(pbx, 3))) == 3
+        assert sim.served == {VERIFY: 2}
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 410])
+    async def test_any_refusal_is_an_authentication_error(
+        self, sim: PBXSimulator, pbx: PortSIPClient, status: int
+    ) -> None:
+        sim.fail(VERIFY, status=status)
+        with pytest.raises(AuthenticationError) as caught:
+            await pbx.account.verify("admin", "secret-1")
+        assert caught.value.status == status
+        assert sim.served[VERIFY] == 1
+
+
+class TestRefresh:
+    async def test_renews_the_own_token(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """The first time it logs in; afterwards it refreshes, and calls use what it brought."""
+        first = await pbx.account.refresh()
+        second = await pbx.account.refresh()
+        assert first != second
+        assert (second.role, second.api_version, second.expires) == ("tenant", "2.0.0", 30.0)
+        await pbx.extensions.show("101")
+        assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 1}
+
+    async def test_many_at_once_are_one(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        await pbx.extensions.show("101")
+        tokens = await asyncio.gather(*(pbx.account.refresh() for _ in range(50)))
+        assert len(set(tokens)) == 1
+        assert sim.served[REFRESH] == 1
+
+
+class TestFetchToken:
+    async def test_fetched_once_for_all(self, wire: WireServer, make_client: ClientMaker) -> None:
+        vault = Vault()
+        pbx = make_client(wire.url, credentials=vault)
+        assert failures(await show_all(pbx, 50)) == []
+        assert vault.fetched == 1
+        assert {arrival.query.partition("&")[0] for arrival in wire.arrivals} == {
+            "access_token=vault-1"
+        }
+
+    async def test_its_errors_reach_all_who_wait(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        vault = Vault()
+        vault.error = OSError("the vault is shut")
+        pbx = make_client(wire.url, credentials=vault)
+        assert await show_all(pbx, 5) == [vault.error] * 5
+        vault.error = None
+        assert failures(await show_all(pbx, 5)) == []
+
+    async def test_its_refusal_is_remembered(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """An AuthenticationError that it raises is a refused login like any other."""
+        vault = Vault()
+        vault.error = AuthenticationError("no", status=401)
+        pbx = make_client(wire.url, credentials=vault)
+        for _ in range(3):
+            assert len(failures(await show_all(pbx, 5))) == 5
+        assert vault.fetched == 1
+
+    async def test_each_waits_within_its_own_deadline(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """One whose time is up leaves the renewal to those who have more."""
+        vault = Vault()
+        vault.open.clear()
+        pbx = make_client(wire.url, credentials=vault)
+        hasty = pbx.with_options(retry=RetryPolicy(deadline=0.02))
+        async with under_way(pbx.extensions.show("101")) as (patient,):
+            with pytest.raises(RequestTimeout) as caught:
+                await hasty.extensions.show("101")
+            assert (caught.value.attempts, caught.value.may_have_acted) == (0, False)
+            vault.open.set()
+            await patient
+        assert vault.fetched == 1
+
+
+class TestAttachedLast:
+    """A call takes the token that is held once it can send."""
+
+    @staticmethod
+    def tokens(wire: WireServer) -> list[str]:
+        return [arrival.query.partition("&")[0].partition("=")[2] for arrival in wire.arrivals]
+
+    async def test_after_the_wait_for_a_place(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        leave = asyncio.Event()
+
+        async def held_back(
+            _: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await leave.wait()
+            writer.write(reply({"extension_number": "101"}))
+
+        wire.script = [held_back, reply({"extension_number": "101"})]
+        pbx = make_client(wire.url, credentials=Vault(), max_connections=1)
+        async with under_way(*(pbx.extensions.show("101") for _ in range(2))) as tasks:
+            await until(lambda: wire.arrivals)
+            await pbx.account.refresh()
+            leave.set()
+            await asyncio.gather(*tasks)
+        assert self.tokens(wire) == ["vault-1", TOKEN]
+
+    async def test_after_the_wait_for_the_rate(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        pbx = make_client(wire.url, credentials=Vault(), requests_per_second=5)
+        await pbx.extensions.show("101")
+        async with under_way(pbx.extensions.show("101")) as (task,):
+            await asyncio.sleep(0)
+            await pbx.account.refresh()
+            await task
+        assert self.tokens(wire) == ["vault-1", TOKEN]
+
+    async def test_after_a_pause_and_anew_on_each_attempt(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply(status=503), reply({"extension_number": "101"})]
+        pbx = make_client(wire.url, credentials=Vault())
+
+        async def renewing(_: float) -> None:
+            await pbx.account.refresh()
+
+        pbx._session.sleep = renewing
+        await pbx.extensions.show("101")
+        assert self.tokens(wire) == ["vault-1", TOKEN]
+
+
+class TestGivenToken:
+    async def test_renewed_by_refresh_only(
+        self, sim: PBXSimulator, pbx: PortSIPClient, make_client: ClientMaker
+    ) -> None:
+        token = (await pbx.account.refresh()).access_token
+        given = make_client(credentials=StaticToken(token))
+        clock = leaping(given)
+        await given.extensions.show("101")
+        clock.leap(29)
+        await given.extensions.show("101")
+        assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
+
+    async def test_dead_from_the_start(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """It is refreshed once; refused, every call fails without traffic."""
+        given = make_client(token="dead-1")
+        for _ in range(3):
+            outcomes = await show_all(given, 20)
+            assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
+            assert "dead-1" not in str(outcomes)
+        assert sim.served == {SHOW: 20, REFRESH: 1}
+
+
+async def test_other_errors_leave_the_token_alone(sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    """What is no rejection makes no renewal."""
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            await pbx.extensions.show("999999")
+    assert (sim.served[VERIFY], sim.served[REFRESH]) == (1, 0)
+    assert pbx._session.options.retry is QUICK
+
+
+async def test_call_survives_two_tokens_that_died_together(
+    sim: PBXSimulator, make_client: ClientMaker
+) -> None:
+    """A token renewed while a call was under way may die with the call's own.
+
+    The call is rejected, replayed with the newer token that is just as dead, and only then with one
+    that was fetched since: one rejection of that would be final.
+    """
+    pbx = make_client()
+    await pbx.extensions.show("100")
+    sim.fail("extensions.show", latency=0.2)
+    late = asyncio.create_task(pbx.extensions.show("101"))
+    while not sim.in_flight:
+        await asyncio.sleep(0.001)
+    await pbx.account.refresh()
+    sim.revoke()
+    sim.fail("extensions.show", status=401, err_code=403.4, times=1)
+    assert (await late).extension_number == "101"
