@@ -39,7 +39,7 @@ def test_readme_operations_are_those_of_the_table() -> None:
 
 async def test_readme_example_runs(sim: PBXSimulator) -> None:
     """The ten lines run against a simulator, told of by the environment."""
-    examples = re.findall(r"```python\n(.*?)```", README, re.S)
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",

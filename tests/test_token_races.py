@@ -586,8 +586,7 @@ async def test_call_survives_two_tokens_that_died_together(
     await pbx.extensions.show("100")
     sim.fail("extensions.show", latency=0.2)
     late = asyncio.create_task(pbx.extensions.show("101"))
-    while not sim.in_flight:
-        await asyncio.sleep(0.001)
+    await until(lambda: sim.in_flight)
     await pbx.account.refresh()
     sim.revoke()
     sim.fail("extensions.show", status=401, err_code=403.4, times=1)

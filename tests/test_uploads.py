@@ -623,6 +623,20 @@ class TestTime:
             await pbx.greetings.upload("101", slow(), filename="a.wav")
         assert uploaded(sim)[0] == 24
 
+    async def test_deadline_and_repeats(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """Nor does the deadline keep one from being sent again as late as the PBX asks."""
+        pauses: list[float] = []
+
+        async def pause(seconds: float) -> None:
+            pauses.append(seconds)
+
+        pbx._session.sleep = pause
+        sim.fail(ROW, status=429, retry_after=3600)
+        view = pbx.with_options(retry=RetryPolicy(deadline=1.0))
+        await view.greetings.upload("101", DATA, filename="a.wav")
+        assert pauses == [3600.0]
+        assert uploaded(sim) == WHOLE
+
     async def test_read(self, wire: WireServer) -> None:
         """A PBX that falls silent after it is bounded by `read`."""
         wire.script = [silence]

@@ -472,11 +472,14 @@ class Session:
         status: int | None = None
         value: Any = None
         failure: Exception | None = None
+        http = call.options.http
         if timer is not None:
             timer.start(call.scope)
+            if timer is not call.options.timer:
+                http = HttpTimeouts(replace(call.options.timeout, total=timer.seconds))
         try:
             reply = await self._transport.exchange(
-                call.plan.route, request, call.options.http, call.draft.fields, call.source
+                call.plan.route, request, http, call.draft.fields, call.source
             )
             status = reply.status
             value = call.plan.judge.read(reply, self._now)

@@ -142,11 +142,11 @@ class _Path(Source):
         opening = asyncio.get_running_loop().run_in_executor(None, self._open)
         try:
             # A cancellation can't take back what the thread does.
-            self._opened = await asyncio.shield(opening)
+            opened = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unused)
             raise
-        self.size = self._opened.size
+        self._opened, self.size = opened, opened.size
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
