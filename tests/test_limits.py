@@ -355,7 +355,6 @@ class TestTimeout:
             {"timeout": Timeout(total=0.3, connect=10)},
             {"timeout": 0.3},
             {"retry": RetryPolicy(attempts=1, deadline=0.3)},
-            {"retry": RetryPolicy(initial=0.3, deadline=0.3)},
         ],
         ids=str,
     )
@@ -374,6 +373,24 @@ class TestTimeout:
             await pbx.extensions.remove("101")
         assert 0.2 < time.monotonic() - begin < 0.3 + 0.4
         assert not caught.value.may_have_acted
+
+    async def test_no_connection_for_a_repeat(
+        self, wire: WireServer, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Where the deadline leaves a repeat less than its `connect`, that is told likewise."""
+        loop = asyncio.get_running_loop()
+        connect = loop.sock_connect
+
+        async def once(*arguments: Any) -> None:
+            monkeypatch.setattr(loop, "sock_connect", hang)
+            await connect(*arguments)
+
+        monkeypatch.setattr(loop, "sock_connect", once)
+        wire.script = [reply(status=503, headers={"Retry-After": "0"})]
+        pbx = make_client(wire.url, token="T", retry=RetryPolicy(attempts=2, deadline=0.5))
+        with pytest.raises(ConnectError) as caught:
+            await pbx.extensions.call("101", "102", auth="x", domain="pbx.example", src="101")
+        assert (caught.value.attempts, caught.value.may_have_acted) == (2, False)
 
     async def test_each_attempt_anew(self, wire: WireServer, make_client: ClientMaker) -> None:
         """`total` is an attempt's; a repeat gets all of it again."""

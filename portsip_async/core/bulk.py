@@ -25,7 +25,7 @@ from collections.abc import (
 )
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast
-from weakref import ref
+from weakref import finalize
 
 from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
 
@@ -241,7 +241,6 @@ class Crew(Generic[X, R]):
         self._running: dict[asyncio.Task[R], None] = {}
         self._queue: deque[asyncio.Task[R]] = deque()  # of an ordered run
         self._done: deque[asyncio.Task[R]] = deque()  # whose outcome is told next
-        self._stopped = False
         self._nudge: asyncio.Future[None] | None = None
         self.left = False
         self.ended = asyncio.Event()
@@ -249,7 +248,7 @@ class Crew(Generic[X, R]):
 
     def stop(self) -> None:
         """Ask the run to end, even while its consumer waits in another task."""
-        self._stopped = True
+        self.left = True
         if self._nudge is not None and not self._nudge.done():
             self._nudge.set_result(None)
 
@@ -261,7 +260,7 @@ class Crew(Generic[X, R]):
         """
         self.ended.clear()
         try:
-            while not self._stopped:
+            while not self.left:
                 self._check()
                 lingering = self._fill()
                 self._collect()
@@ -269,17 +268,17 @@ class Crew(Generic[X, R]):
                     if not self._running and self._feed.ended:
                         break
                     await self._wait(LINGER if lingering else None)
-                    if self._stopped:
+                    if self.left:
                         break
                     self._collect()
                     if self._done or lingering:
                         self._fill(partial=not self._done)
-                while self._done and not self._stopped:
+                while self._done and not self.left:
                     task = self._done.popleft()
                     if task.cancelled():
                         self._check()
                     yield task.result()
-            if self._feed.error is not None and not self._stopped:
+            if self._feed.error is not None and not self.left:
                 raise self._feed.error
         finally:
             await self._end()
@@ -343,18 +342,17 @@ class Stream(ABC, Generic[R]):
     """
 
     def __init__(self) -> None:
-        # Weak, since a generator that its consumer drops must end by itself. Its run is held until
-        # it has ended: Python clears the reference first, as after a `break`.
-        self._runs: dict[Run, ref[AsyncGeneratorType[R, None]]] = {}
+        # Weak, since a generator that its consumer drops must end by itself. Python closes it some
+        # ticks later: so its run is told to stop at once, and held here until it has ended.
+        self._runs: dict[Run, finalize[[], AsyncGeneratorType[R, None]]] = {}
 
     def __aiter__(self) -> AsyncGenerator[R, None]:
         generator, run = self._begin()
         self._runs = {
-            run: kept
-            for run, kept in self._runs.items()
-            if kept() is not None or not run.ended.is_set()
+            run: held for run, held in self._runs.items() if held.alive or not run.ended.is_set()
         }
-        self._runs[run] = ref(cast("AsyncGeneratorType[R, None]", generator))
+        self._runs[run] = finalize(cast("AsyncGeneratorType[R, None]", generator), run.stop)
+        self._runs[run].atexit = False
         return generator
 
     @abstractmethod
@@ -366,8 +364,9 @@ class Stream(ABC, Generic[R]):
         runs = list(self._runs.items())
         for run, _ in runs:
             run.stop()
-        for run, kept in runs:
-            generator = kept()
+        for run, held in runs:
+            alive = held.peek()
+            generator = None if alive is None else alive[0]
             if generator is None or generator.ag_running:
                 await run.ended.wait()
             else:
