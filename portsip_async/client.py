@@ -2,6 +2,8 @@
 
 import ipaddress
 import os
+import re
+import ssl as tls
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -9,7 +11,9 @@ from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 
+from .arguments import integer, quantity
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
 from .core.session import Attempt, CallOptions, Session
@@ -22,6 +26,7 @@ from .core.tokens import (
     TokenCache,
 )
 from .core.transport import SSL, Timeout, Transport
+from .core.wire import TOKEN_NAME
 from .endpoints import (
     ACCOUNT_REFRESH,
     ACCOUNT_VERIFY,
@@ -40,6 +45,7 @@ AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credenti
 
 _DEFAULT_TIMEOUT: Final = Timeout()
 _DEFAULT_RETRY: Final = RetryPolicy()
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
@@ -110,10 +116,19 @@ class PortSIPClient:
         """
         url = _api_url(base_url, allow_http=allow_http)
         means = _means(username, password, credentials, token)
-        if max_connections < 1 or max_reply_bytes < 1:
-            raise ValueError("max_connections and max_reply_bytes are at least 1")
-        if requests_per_second is not None and not 0 < requests_per_second < float("inf"):
-            raise ValueError("requests_per_second is more than 0, or None")
+        integer("max_connections", max_connections, 1)
+        integer("max_reply_bytes", max_reply_bytes, 1)
+        if requests_per_second is not None:
+            quantity("requests_per_second", requests_per_second, above=0)
+        _kind("retry", retry, RetryPolicy)
+        _kind("session", session, aiohttp.ClientSession, None)
+        _kind("ssl", ssl, tls.SSLContext, aiohttp.Fingerprint, str, os.PathLike, bool, None)
+        _kind("proxy", proxy, str, None)
+        _kind("user_agent", user_agent, str, None)
+        if user_agent is not None and not user_agent.isprintable():
+            raise ValueError("user_agent is one printable line")
+        if on_attempt is not None and not callable(on_attempt):
+            raise TypeError("on_attempt is called with an Attempt")
         if ssl is False:
             warnings.warn(
                 "ssl=False accepts any certificate, so anyone on the way can read the password",
@@ -146,7 +161,8 @@ class PortSIPClient:
 
         Read are PORTSIP_URL, PORTSIP_USERNAME, PORTSIP_PASSWORD, PORTSIP_EMAIL (with the same
         password), PORTSIP_TOKEN, PORTSIP_ALLOW_HTTP (1 or 0) and PORTSIP_CA_FILE. Credentials that
-        are passed as arguments take the place of all those of the environment.
+        are passed as arguments take the place of all those of the environment; one of `username`
+        and `password` alone is completed by the other's variable.
 
         Raises:
             ConfigurationError: there is no URL, not exactly one way to log in, or a flag that is
@@ -156,10 +172,15 @@ class PortSIPClient:
             name: os.environ.get(f"PORTSIP_{name}") or None
             for name in ("URL", "USERNAME", "PASSWORD", "EMAIL", "TOKEN", "CA_FILE")
         }
-        arguments: dict[str, Any] = {"base_url": env["URL"], "allow_http": _flag("ALLOW_HTTP")}
+        arguments: dict[str, Any] = {"base_url": env["URL"]}
+        if "allow_http" not in overrides:
+            arguments["allow_http"] = _flag("ALLOW_HTTP")
         if env["CA_FILE"]:
             arguments["ssl"] = env["CA_FILE"]
-        if not overrides.keys() & {"username", "password", "credentials", "token"}:
+        given = overrides.keys() & {"username", "password", "credentials", "token"}
+        if given in ({"username"}, {"password"}):
+            arguments |= {"username": env["USERNAME"], "password": env["PASSWORD"]}
+        elif not given:
             arguments["token"] = env["TOKEN"]
             if env["EMAIL"]:
                 if env["USERNAME"] or not env["PASSWORD"]:
@@ -186,6 +207,7 @@ class PortSIPClient:
             timeout: in place of the client's; None keeps it.
             retry: in place of the client's, but for its budget; None keeps it.
         """
+        _kind("retry", retry, RetryPolicy, None)
         view = object.__new__(type(self))
         view.__dict__.update(self.__dict__)
         view._options = CallOptions(
@@ -209,6 +231,9 @@ class PortSIPClient:
         Raises:
             PortSIPError: as any call.
         """
+        _kind("endpoint", endpoint, Endpoint)
+        if TOKEN_NAME in parameters:
+            raise TypeError(f"{TOKEN_NAME} is put in by the client")
         return self._session.call(self._table[endpoint], given(parameters), self._options)
 
     async def close(self) -> None:
@@ -243,6 +268,14 @@ class PortSIPClient:
         self.greetings = Greetings(caller)
 
 
+def _kind(name: str, value: object, *kinds: type[Any] | None) -> None:
+    allowed = tuple(kind for kind in kinds if kind is not None)
+    if isinstance(value, allowed) or (value is None and None in kinds):
+        return
+    names = " or ".join("None" if kind is None else kind.__name__ for kind in kinds)
+    raise TypeError(f"{name} is {names}, not {type(value).__name__}")
+
+
 def _timeout(timeout: Timeout | float) -> Timeout:
     if isinstance(timeout, Timeout):
         return timeout
@@ -262,16 +295,18 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
     """Check a base URL, and bring it to the form ``https://host:port/api``."""
     if not isinstance(base_url, str):
         raise TypeError(f"base_url is a str, not {type(base_url).__name__}")
+    if "@" in base_url:
+        raise ConfigurationError("a user name or password has no place in the URL")
     try:
         parts = urlsplit(base_url.strip())
-        host, _ = parts.hostname, parts.port
+        host = parts.hostname
+        if parts.port == 0 or not _is_host(host or ""):
+            host = None
     except ValueError:
         parts, host = urlsplit(""), None
     shown = scrub_url(base_url)
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError(f"no URL of a PBX, as in https://pbx.example.com:8900: {shown!r}")
-    if "@" in parts.netloc:
-        raise ConfigurationError("a user name or password has no place in the URL")
     if parts.query or parts.fragment:
         raise ConfigurationError(f"a base URL has no query and no fragment: {shown!r}")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
@@ -281,6 +316,19 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
         )
     path = parts.path.rstrip("/").removesuffix("/api")
     return f"{parts.scheme}://{parts.netloc}{path}/api"
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether a name or an address can be asked for at all."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            name = host.encode("idna").decode()
+        except UnicodeError:
+            return False
+        return bool(_HOST.fullmatch(name))
+    return True
 
 
 def _is_loopback(host: str) -> bool:
@@ -313,6 +361,9 @@ def _means(
             "give exactly one of username= and password=, credentials=, or token="
         )
     means = given[0]
+    named = msgspec.structs.asdict(means) if isinstance(means, msgspec.Struct) else {}
+    if not all(isinstance(value, str) and value for value in named.values()):
+        raise ConfigurationError("what to log in with is text, and none of it empty")
     if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
         raise ConfigurationError("credentials= has no fetch_token")
     if isinstance(means, StaticToken) and not (

@@ -178,6 +178,8 @@ def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
     method = override.get("method", row.method)
     # A new method moves token and parameters to its own places, unless they are overridden too.
     moved = str(method).upper() != row.method
+    if row.parameters == "multipart" and method.upper() != "GET":
+        moved = False  # what is uploaded stays a form
     token = row.token if not moved or row.token == "none" else None
     try:
         return row.replace(

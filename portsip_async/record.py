@@ -1,10 +1,11 @@
 """The base of every public structure: immutable, cheap, with a repr that hides secrets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from .redact import HIDDEN, is_secret
+from .redact import HIDDEN, is_secret, scrub
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -22,7 +23,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None:
-                shown.append((name, _Hidden() if is_secret(name) else value))
+                # A section may be given as a mapping, which has no repr of ours.
+                plain = scrub(value) if isinstance(value, Mapping) else value
+                shown.append((name, _Hidden() if is_secret(name) else plain))
         return shown
 
 

@@ -256,7 +256,7 @@ class TestCancelled:
         """A cancelled call is not interrupted later by what bounded it."""
         stalling = Stalling()
         wire.script = [stalling]
-        pbx = make_client(wire.url, timeout=0.02, retry=RetryPolicy(attempts=1))
+        pbx = make_client(wire.url, token="T", timeout=0.02, retry=RetryPolicy(attempts=1))
         task = asyncio.current_task()
         assert task is not None
         with pytest.raises(TimeoutError):
@@ -284,7 +284,7 @@ class TestOurOwn:
     ) -> None:
         """After a RequestTimeout the task counts no cancellation, and may time out again."""
         wire.script = [Stalling()]
-        pbx = make_client(wire.url, **options)
+        pbx = make_client(wire.url, token="T", **options)
         task = asyncio.current_task()
         assert task is not None
         for _ in range(2):
@@ -306,7 +306,7 @@ class TestOurOwn:
     ) -> None:
         """A call that cleans up after a cancellation times out like any other."""
         wire.script = [Stalling()]
-        pbx = make_client(wire.url, timeout=0.02, retry=RetryPolicy(attempts=1))
+        pbx = make_client(wire.url, token="T", timeout=0.02, retry=RetryPolicy(attempts=1))
 
         async def work() -> int:
             try:

@@ -113,13 +113,15 @@ class TestClose:
         pbx._session.tokens._last = None  # so that it is fetched again
         async with under_way(pbx.account.refresh()):
             await ticks()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.02):
-                    await pbx.close()
-            http = pbx._session._transport._http
-            assert http is not None
-            assert http.closed
-            leave.set()
+            try:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await pbx.close()
+                http = pbx._session._transport._http
+                assert http is not None
+                assert http.closed
+            finally:
+                leave.set()
 
 
 class TestInFlight:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent / "portsip_async"
 RANKS = {
     "_version": 0,
     "redact": 0,
+    "arguments": 0,
     "errors": 1,
     "record": 1,
     "core.endpoint": 2,

@@ -273,7 +273,7 @@ class Crew(Generic[X, R]):
                     self._collect()
                     if self._done or lingering:
                         self._fill(partial=not self._done)
-                while self._done and not self.left:
+                while self._done:
                     task = self._done.popleft()
                     if task.cancelled():
                         self._check()
@@ -396,31 +396,3 @@ class Run(Protocol):
     def stop(self) -> None:
         """Ask it to end."""
         ...
-
-
-def integer(name: str, value: object, least: int) -> int:
-    """Check a count.
-
-    Raises:
-        TypeError: no int; a bool is none.
-        ValueError: less than the least.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an integer, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} is at least {least}, not {value}")
-    return value
-
-
-def seconds(name: str, value: object, *, above: float = -1.0) -> float:
-    """Check a time.
-
-    Raises:
-        TypeError: no number.
-        ValueError: negative, endless, or not above `above`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is in seconds, not {type(value).__name__}")
-    if not above < value < float("inf") or value < 0:
-        raise ValueError(f"{name} is in seconds, not {value}")
-    return float(value)

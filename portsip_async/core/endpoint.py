@@ -100,7 +100,8 @@ class Endpoint(Generic[T]):
         """Describe an operation.
 
         What is None follows the method: GET is safe, with token and parameters in the query;
-        any other is unsafe, with both in a JSON body.
+        any other is unsafe, with both in a JSON body; where the parameters are not in JSON, the
+        token is in the query.
 
         Raises:
             TypeError: a name, method or path that is no string.
@@ -117,7 +118,7 @@ class Endpoint(Generic[T]):
             "path": path,
             "reply": reply,
             "safety": safety or ("safe" if reads else "unsafe"),
-            "token": token or ("query" if reads else "body"),
+            "token": token or ("query" if reads or parameters not in (None, "json") else "body"),
             "parameters": parameters or ("query" if reads else "json"),
             "pages": pages,
             "removes": removes,

@@ -27,6 +27,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec import field
 
+from ..arguments import integer
 from ..errors import PortSIPError
 from ..record import Record
 
@@ -110,12 +111,12 @@ class Paginator(Generic[T]):
             TypeError: a number that is no integer.
             ValueError: ``page``, ``max_pages`` or ``pagesize`` below 1, or ``prefetch`` below 0.
         """
-        _require("page", page, 1)
-        _require("prefetch", prefetch, 0)
+        integer("page", page, 1)
+        integer("prefetch", prefetch, 0)
         if max_pages is not None:
-            _require("max_pages", max_pages, 1)
+            integer("max_pages", max_pages, 1)
         if pagesize is not None:
-            _require("page_size", pagesize, 1)
+            integer("page_size", pagesize, 1)
         self._fetch = fetch
         self._key = key
         self._page = page
@@ -162,7 +163,7 @@ class Paginator(Generic[T]):
             PortSIPError: ``aclose()`` ended the walk, so that its items are not the whole list.
         """
         if limit is not None:
-            _require("limit", limit, 0)
+            integer("limit", limit, 0)
         found: list[T] = []
         if limit == 0:
             return found
@@ -239,13 +240,6 @@ class TypedPaginator(Paginator[T], Generic[T, P]):
         ) -> None: ...
         def __await__(self) -> Generator[Any, Any, P]: ...
         def pages(self) -> AsyncGenerator[P, None]: ...  # noqa: D102 - Paginator describes it
-
-
-def _require(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an integer, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} is at least {least}, not {value}")
 
 
 async def _items(walk: "_Walk[T]") -> AsyncGenerator[T, None]:

@@ -108,6 +108,10 @@ class RetryPolicy:
     budget: RetryBudget = field(default_factory=RetryBudget)
 
     def __post_init__(self) -> None:
+        if type(self.attempts) is not int:
+            raise TypeError("RetryPolicy: attempts is an int")
+        if not isinstance(self.budget, RetryBudget):
+            raise TypeError("RetryPolicy: budget is a RetryBudget")
         if self.attempts < 1:
             raise ValueError("RetryPolicy: attempts is at least 1")
         if not 0 <= self.initial < float("inf") or not 0 <= self.maximum < float("inf"):

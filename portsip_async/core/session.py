@@ -454,6 +454,8 @@ class Session:
         if self.closed:
             self.check()
         call.fault = None
+        if call.source is not None:
+            await call.source.open()
         held = self.tokens.current() if call.token is None else None
         if call.number or (call.token is None and held is None):
             held = await self._made_ready(call)
@@ -462,8 +464,6 @@ class Session:
             call.former += (call.held.token.access_token,)
         call.held = held
         token = held.token.access_token if held is not None else call.token or ""
-        if call.source is not None:
-            await call.source.open()
         call.started = self.clock()
         timer = self._timer(call)
         request = call.draft.request(token)
@@ -476,6 +476,7 @@ class Session:
         if timer is not None:
             timer.start(call.scope)
             if timer is not call.options.timer:
+                # Less is left than an attempt may take, so connecting must be told of sooner too.
                 http = HttpTimeouts(replace(call.options.timeout, total=timer.seconds))
         try:
             reply = await self._transport.exchange(
@@ -542,7 +543,7 @@ class Session:
     async def _made_ready(self, call: _Call) -> Held | None:
         """Wait for the token and, before a repeat, for a slot; answer the token after both."""
         held = await self._token(call)
-        if self._rate is None or call.renews or not call.number:
+        if self._rate is None or call.renews:
             return held
         if self._slotless(call):
             raise RequestTimeout("the rate has no slot before the deadline")

@@ -10,6 +10,7 @@ import math
 import os
 import ssl as tls
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
 from mimetypes import guess_type
@@ -42,6 +43,7 @@ FOREIGN: Final = (aiohttp.ClientError, OSError)
 
 # A connection that is not made in this part of `total` is told as such, before `total` strikes.
 _CONNECT_PART: Final = 0.95
+_SWITCHING_PROTOCOLS: Final = 101
 # Bytes of an upload that go out under one timer: little enough for a slow line.
 _PIECE: Final = 16 * 1024
 _METHODS_REPEATED_BY_AIOHTTP: Final = frozenset(
@@ -199,8 +201,8 @@ class Transport:
         route: Route,
         request: Request,
         timeouts: HttpTimeouts,
-        fields: Mapping[str, QueryValue],
-        source: Source | None,
+        fields: Mapping[str, QueryValue] | None = None,
+        source: Source | None = None,
     ) -> Reply:
         """Send a request, and read its reply to the end or to the limit.
 
@@ -208,8 +210,8 @@ class Transport:
             route: the method and the URL.
             request: what varies.
             timeouts: how long connecting and silence may last.
-            fields: the fields of a form, where there is a source.
-            source: what an upload streams from.
+            fields: the fields of a form; None where the body is none.
+            source: what the form's part ``file`` streams from.
 
         Raises:
             aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
@@ -224,7 +226,7 @@ class Transport:
             route.url,
             params=request.query,
             data=(
-                request.body if source is None else _form(fields, source, timeouts.upload.sock_read)
+                request.body if fields is None else _form(fields, source, timeouts.upload.sock_read)
             ),
             headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
@@ -257,6 +259,8 @@ class Transport:
         except BaseException:
             response.close()
             raise
+        if response.status == _SWITCHING_PROTOCOLS:
+            response.close()  # aiohttp hands such a connection over instead of releasing it
         return Reply(response.status, headers.get(hdrs.RETRY_AFTER), body)
 
     def _too_large(self) -> ReplyError:
@@ -290,17 +294,18 @@ class _Body(payload.Payload):
         self._silence = silence
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        async for chunk in self._source.chunks():
-            for start in range(0, len(chunk), _PIECE):
-                async with asyncio.timeout(self._silence):
-                    await writer.write(chunk[start : start + _PIECE])
+        async with aclosing(self._source.chunks()) as chunks:
+            async for chunk in chunks:
+                for start in range(0, len(chunk), _PIECE):
+                    async with asyncio.timeout(self._silence):
+                        await writer.write(chunk[start : start + _PIECE])
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("an upload is streamed")
 
 
 def _form(
-    fields: Mapping[str, QueryValue], source: Source, silence: float | None
+    fields: Mapping[str, QueryValue], source: Source | None, silence: float | None
 ) -> aiohttp.MultipartWriter:
     """Build a form with the fields, and the source as its part ``file``.
 
@@ -308,9 +313,13 @@ def _form(
     """
     form = aiohttp.MultipartWriter("form-data")
     for name, value in fields.items():
-        part = payload.StringPayload(str(value))
-        part.headers["Content-Disposition"] = f'form-data; name="{name}"'
-        form.append_payload(part)
+        for text in [value] if isinstance(value, str) else value:
+            part = payload.StringPayload(text)
+            quoted = name.translate(_QUOTED)
+            part.headers["Content-Disposition"] = f'form-data; name="{quoted}"'
+            form.append_payload(part)
+    if source is None:
+        return form
     filename = str(fields["filename"])
     body = _Body(source, guess_type(filename)[0] or "application/octet-stream", silence)
     quoted = filename.translate(_QUOTED)

@@ -8,7 +8,8 @@ from bytes, a path and a seekable file; an iterator of which a byte was taken is
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -53,13 +54,14 @@ class Source(ABC):
         self.error = None
         read = 0
         try:
-            async for chunk in self._read():
-                if not isinstance(chunk, bytes | bytearray | memoryview):
-                    raise TypeError(f"an upload is made of bytes, not {type(chunk).__name__}")
-                read += len(chunk)
-                if self.size is not None and read > self.size:
-                    break
-                yield bytes(chunk)
+            async with aclosing(self._read()) as chunks:
+                async for chunk in chunks:
+                    if not isinstance(chunk, bytes | bytearray | memoryview):
+                        raise TypeError(f"an upload is made of bytes, not {type(chunk).__name__}")
+                    read += len(chunk)
+                    if self.size is not None and read > self.size:
+                        break
+                    yield bytes(chunk)
             if self.size is not None and read != self.size:
                 raise ValueError("the file changed its size while it was uploaded")
         except Exception as error:
@@ -67,7 +69,7 @@ class Source(ABC):
             raise
 
     @abstractmethod
-    def _read(self) -> AsyncIterator[bytes]: ...
+    def _read(self) -> AsyncGenerator[bytes, None]: ...
 
 
 class _Memory(Source):
@@ -112,11 +114,12 @@ class _File(Source):
                 return
             yield chunk
 
-    async def release(self) -> None:
-        """Close the file, once no thread reads it any more."""
-        if self._reading is not None:
-            await asyncio.wait((self._reading,))
-        self.close_now()
+    def release(self) -> None:
+        """Close the file as soon as no thread reads it any more, without waiting for that."""
+        if self._reading is not None and not self._reading.done():
+            self._reading.add_done_callback(lambda _: self.close_now())
+        else:
+            self.close_now()
 
     def close_now(self) -> None:
         """Close the file that no thread has read yet."""
@@ -151,14 +154,14 @@ class _Path(Source):
     async def close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            await opened.release()
+            opened.release()
 
     def _open(self) -> _File:
         opened = _File(self._path.open("rb"))
         opened.measure()
         return opened
 
-    def _read(self) -> AsyncIterator[bytes]:
+    def _read(self) -> AsyncGenerator[bytes, None]:
         assert self._opened is not None  # noqa: S101 - chunks come after open
         return self._opened._read()
 

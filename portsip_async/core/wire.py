@@ -72,7 +72,7 @@ class Draft:
         self._token = _PLACE_TOKEN[endpoint.token]
         self._query: dict[str, QueryValue] = {}
         self._body: bytes | None = None
-        self.fields: dict[str, QueryValue] = {}
+        self.fields: dict[str, QueryValue] | None = None
         try:
             _PLACE_PARAMETERS[endpoint.parameters](self, parameters)
         except UnicodeEncodeError:  # its repr shows the whole text, which may be a secret
@@ -158,7 +158,10 @@ def _text(value: object) -> str:
         if not value.isascii():
             value.encode()  # a lone surrogate is refused here, before anything is sent
         return str(value)
-    return _encode(value).decode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError("a parameter is no bytes")
+    plain = msgspec.to_builtins(value)  # a UUID or a date is a text
+    return plain if isinstance(plain, str) else _encode(plain).decode()
 
 
 class Reply:
@@ -271,6 +274,7 @@ _BY_STATUS: dict[int, type[APIError]] = {
     429: RateLimited,
 }
 _WRONG_CREDENTIALS = frozenset({"401.1", "401.2"})
+_DOTTED = re.compile(r"\d{1,3}(\.\d{1,2})?")
 _SPEAKS_OF_TOKEN = re.compile(r"access[ _-]?token", re.IGNORECASE)
 
 
@@ -283,8 +287,12 @@ def _api_error(
     kind = _BY_CODE.get(code) or _by_status(status if status >= 300 else _leading(code))
     rejected = endpoint.token != "none" and (
         code == "403.4"
-        or (status == 401 and code not in _WRONG_CREDENTIALS)
-        or (status in (400, 403) and bool(_SPEAKS_OF_TOKEN.search(message)))
+        or (401 in (status, _leading(code)) and code not in _WRONG_CREDENTIALS)
+        or (
+            status in (400, 403)
+            and kind is not RateLimited
+            and bool(_SPEAKS_OF_TOKEN.search(message))
+        )
     )
     if 300 <= status < 400 and not message:
         message = "redirects are not followed"
@@ -366,7 +374,7 @@ def secrets_of(parameters: Parameters, token: str | None) -> list[str]:
 def scrub_error(error: APIError, secrets: list[str]) -> APIError:
     """Hide secrets that the PBX repeated in its message or code."""
     err_code = error.err_code
-    if isinstance(err_code, str):
+    if isinstance(err_code, str) and not _DOTTED.fullmatch(err_code):
         err_code = scrub_text(err_code, secrets)
     clean = type(error)(
         scrub_text(error.message, secrets),

@@ -157,6 +157,13 @@ def texts(name: str, values: Iterable[str]) -> list[str]:
     return found
 
 
+def without_none(value: Any) -> Any:
+    """Leave out what is None, however deep it stands in mappings."""
+    if isinstance(value, Mapping):
+        return {name: without_none(item) for name, item in value.items() if item is not None}
+    return value
+
+
 def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Merge changes into what was read, key by key and as deep as both are mappings."""
     result = dict(old)

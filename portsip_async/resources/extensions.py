@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from ..core.bulk import integer, seconds
+from ..arguments import integer, quantity
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
 from ..core.session import Gate
@@ -34,7 +34,7 @@ from ..models import (
     VoiceMail,
 )
 from ..polling import Listing, Owner, StatusPoll, StatusWatch
-from .base import Caller, merged, text, texts
+from .base import Caller, merged, text, texts, without_none
 from .bulk_writes import BulkRun, Write
 
 V = TypeVar("V")
@@ -197,10 +197,9 @@ class Extensions:
             "office_hours": office_hours,
             "voice_mail": voice_mail,
         }
-        for name, section in sections.items():
-            _section(name, section)
         number = text("extension_number", extension_number)
-        await self._caller(EXTENSIONS_UPDATE, {"extension_number": number, **sections})
+        plain = {name: without_none(_section(name, section)) for name, section in sections.items()}
+        await self._caller(EXTENSIONS_UPDATE, {"extension_number": number, **plain})
 
     async def patch(
         self,
@@ -319,11 +318,11 @@ class Extensions:
             self._owner(),
             None if numbers is None else texts("numbers", numbers),
             discover=self._discover,
-            interval=seconds("interval", interval, above=0),
+            interval=quantity("interval", interval, above=0),
             batch_size=batch_size,
             concurrency=concurrency,
             known=_known(known),
-            rediscover=seconds("rediscover", rediscover, above=0),
+            rediscover=quantity("rediscover", rediscover, above=0),
         )
 
     def create_many(
@@ -481,8 +480,7 @@ class Extensions:
         async with self._caller.locks.holding("extensions", number):
             read = await self._caller.document(EXTENSIONS_SHOW, {"extension_number": number})
             whole = merged(read, changes)
-            # In the PBX's own spelling, so that "0100" is not taken for "100".
-            key = read.get("extension_number") or number
+            key = _same_number(number, read)
             settings = {name: whole[name] for name in SECTIONS if name in whole}
             await self._caller.write_back(
                 EXTENSIONS_UPDATE, {"extension_number": key, **settings}, gate=gate
@@ -501,7 +499,7 @@ class Extensions:
             write,
             session=self._caller.session,
             concurrency=integer("concurrency", concurrency, 1),
-            grace=seconds("grace", grace),
+            grace=quantity("grace", grace),
         )
 
     def _owner(self) -> Owner:
@@ -552,10 +550,29 @@ def _creatable(extension: NewExtension) -> NewExtension:
     return extension
 
 
+def _same_number(number: str, read: Mapping[str, object]) -> str:
+    """Answer the PBX's own spelling of the number that was asked for.
+
+    Raises:
+        ReplyError: it showed another extension, which must not be written to.
+    """
+    told = read.get("extension_number")
+    if told is None or told == "":
+        return number
+    if str(told).strip().lstrip("0") != number.strip().lstrip("0"):
+        raise ReplyError(
+            expected="the extension that was asked for",
+            where="$.extension_number",
+            operation=EXTENSIONS_SHOW.name,
+        )
+    return str(told)
+
+
 def _section(name: str, section: object) -> dict[str, Any]:
     if not isinstance(section, Mapping | msgspec.Struct):
         raise TypeError(f"{name} is a struct or a mapping, not {type(section).__name__}")
-    plain: dict[str, Any] = msgspec.to_builtins(section)
+    given = dict(section) if isinstance(section, Mapping) else section
+    plain: dict[str, Any] = msgspec.to_builtins(given)
     return plain
 
 

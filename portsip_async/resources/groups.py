@@ -22,6 +22,10 @@ _CHANGEABLE = (
 )
 
 
+# What a reply says of itself, and is no setting to be written back.
+_OF_THE_REPLY = frozenset({"err_code", "msg", "message", "access_token"})
+
+
 class Groups:
     """The extension groups of the PBX."""
 
@@ -215,7 +219,8 @@ class Groups:
         async with self._caller.locks.holding("groups", group_id):
             read = await self._caller.document(GROUPS_SHOW, {"group_id": group_id})
             _check(read.get("group_id") or read.get("group_name"))
-            whole = {**change(read), "group_id": read.get("group_id") or group_id}
+            kept = {name: value for name, value in read.items() if name not in _OF_THE_REPLY}
+            whole = {**change(kept), "group_id": read.get("group_id") or group_id}
             await self._caller.write_back(GROUPS_UPDATE, whole)
         return _group(whole)
 
@@ -231,7 +236,10 @@ def _check(named: object) -> None:
 
 
 def _members(read: Mapping[str, Any]) -> tuple[str, ...]:
-    return _group({"members": read.get("members")}).members
+    if "members" not in read:
+        # Taken for none, all who were left out would be taken out of the group.
+        raise ReplyError(expected="members", where="$.members", operation=GROUPS_SHOW.name)
+    return _group({"members": read["members"]}).members
 
 
 def _group(document: dict[str, Any]) -> Group:

@@ -1,0 +1,36 @@
+"""The checking of numbers that callers pass."""
+
+import math
+
+
+def integer(name: str, value: object, least: int) -> int:
+    """Check a count.
+
+    Raises:
+        TypeError: no int; a bool is none.
+        ValueError: less than the least.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is an integer, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} is at least {least}, not {value}")
+    return value
+
+
+def quantity(name: str, value: object, *, above: float | None = None) -> float:
+    """Check a time in seconds, or a rate.
+
+    Args:
+        name: the argument's name.
+        value: what was passed.
+        above: what it must be more than; None: it may be 0.
+
+    Raises:
+        TypeError: no number; a bool is none.
+        ValueError: negative, endless, or not above `above`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number, not {type(value).__name__}")
+    if not 0 <= value < math.inf or (above is not None and value <= above):
+        raise ValueError(f"{name} is {value}, which is out of its bounds")
+    return float(value)

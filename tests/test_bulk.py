@@ -1,0 +1,487 @@
+"""The machinery of many operations: the gate that adapts, the lazy feed, the crew, the stream."""
+
+import asyncio
+import contextlib
+import gc
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+from portsip_async.arguments import integer, quantity
+from portsip_async.core.bulk import AdaptiveGate, Crew, Feed, Run, Stream
+from portsip_async.errors import (
+    BadRequest,
+    ConnectError,
+    PortSIPError,
+    RateLimited,
+    RequestTimeout,
+    ServerError,
+    TransportError,
+)
+
+from .concurrency import ticks, under_way, until
+from .statuses import Source
+
+
+def opened(ceiling: int, limit: int) -> AdaptiveGate:
+    """Make a gate that has left its first climb behind, at a limit."""
+    gate = AdaptiveGate(ceiling)
+    gate._doubling = False
+    gate.limit = limit
+    return gate
+
+
+async def pass_round(gate: AdaptiveGate, *errors: PortSIPError | None) -> None:
+    """Let attempts be in flight at once, and end as told."""
+    tickets = [await gate.enter() for _ in errors]
+    for ticket, error in zip(tickets, errors, strict=True):
+        gate.leave(ticket, error, repeated=False)
+
+
+class TestAdaptiveGate:
+    @pytest.mark.parametrize(
+        ("error", "limit"),
+        [
+            (RateLimited(status=429), 4),
+            (ServerError(status=503), 4),
+            (ServerError(status=500), 4),
+            (RequestTimeout("late"), 4),
+            (BadRequest(status=400), 8),
+            (ConnectError("refused"), 8),
+            (TransportError("cut"), 8),
+            (None, 8),
+        ],
+    )
+    async def test_pushing_back(self, error: PortSIPError | None, limit: int) -> None:
+        """It halves where the PBX pushes back, and for no other failure."""
+        gate = opened(16, 8)
+        await pass_round(gate, error)
+        assert gate.limit == limit
+
+    async def test_one_decrease_a_round_trip(self) -> None:
+        """Of eight requests that were in flight together, eight refusals count once."""
+        gate = opened(16, 8)
+        await pass_round(gate, *[RateLimited(status=429)] * 8)
+        assert gate.limit == 4
+        await pass_round(gate, *[RateLimited(status=429)] * 4)
+        assert gate.limit == 2
+
+    async def test_success_of_the_past_does_not_climb(self) -> None:
+        """What was sent before a decrease says nothing about the limit after it."""
+        gate = opened(16, 8)
+        await pass_round(gate, RateLimited(status=429), *[None] * 7)
+        assert gate.limit == 4
+        await pass_round(gate, *[None] * 3)
+        assert gate.limit == 4
+
+    async def test_climbs_by_one_a_round(self) -> None:
+        gate = opened(16, 4)
+        for expected in (5, 6, 7):
+            await pass_round(gate, *[None] * gate.limit)
+            assert gate.limit == expected
+
+    async def test_keeps_within_one_and_the_ceiling(self) -> None:
+        gate = opened(3, 2)
+        for _ in range(5):
+            await pass_round(gate, RateLimited(status=429))
+        assert gate.limit == 1
+        for _ in range(9):
+            await pass_round(gate, *[None] * gate.limit)
+        assert gate.limit == 3
+
+    async def test_doubles_until_it_is_first_pushed_back(self) -> None:
+        gate = AdaptiveGate(64)
+        gate.limit = 4
+        await pass_round(gate, *[None] * 4)
+        assert gate.limit == 8
+        await pass_round(gate, ServerError(status=503))
+        await pass_round(gate, *[None] * 4)
+        assert gate.limit == 5
+
+    async def test_counts(self) -> None:
+        gate = AdaptiveGate(4)
+        ticket = await gate.enter()
+        gate.leave(ticket, RateLimited(status=429), repeated=False)
+        ticket = await gate.enter()
+        gate.leave(ticket, None, repeated=True)
+        assert (gate.requests, gate.retries) == (2, 1)
+
+    async def test_waiters_enter_in_turn(self) -> None:
+        gate = opened(1, 1)
+        entered: list[int] = []
+
+        async def enter(at: int) -> None:
+            ticket = await gate.enter()
+            entered.append(at)
+            await asyncio.sleep(0)
+            gate.leave(ticket, None, repeated=False)
+
+        await asyncio.gather(*map(enter, range(5)))
+        assert entered == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize("woken", [False, True])
+    async def test_cancelled_waiter_passes_its_turn_on(self, woken: bool) -> None:
+        """Whether it waits still or was just given its turn, the next one gets in."""
+        gate = opened(1, 1)
+        ticket = await gate.enter()
+        async with under_way(gate.enter(), gate.enter()) as (first, second):
+            await ticks()
+            if woken:
+                gate.leave(ticket, None, repeated=False)
+                first.cancel()
+            else:
+                first.cancel()
+                await ticks()
+                gate.leave(ticket, None, repeated=False)
+            async with asyncio.timeout(1):
+                await second
+            assert first.cancelled()
+
+
+Job = Callable[[list[Any]], Awaitable[Any]]
+
+
+async def answer(chunk: list[Any]) -> list[Any]:
+    await asyncio.sleep(0)
+    return chunk
+
+
+def make_crew(source: Any, size: int = 3, limit: int = 2, **options: Any) -> Crew[Any, Any]:
+    start = options.pop("start", asyncio.get_running_loop().create_task)
+    return Crew(
+        Feed(source, size, start),
+        options.pop("job", answer),
+        start=start,
+        check=options.pop("check", lambda: None),
+        limit=lambda: limit,
+        **options,
+    )
+
+
+async def outcomes(crew: Crew[Any, Any]) -> list[Any]:
+    return [outcome async for outcome in crew.outcomes()]
+
+
+class Restless(Iterator[int]):
+    """An iterator against the rules: it goes on after its end, and after its error."""
+
+    def __init__(self, script: Iterable[int | Exception]) -> None:
+        self.script = iter(script)
+
+    def __next__(self) -> int:
+        item = next(self.script)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+class TestFeed:
+    async def test_cuts_chunks(self) -> None:
+        assert await outcomes(make_crew(range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+
+    async def test_empty(self) -> None:
+        source: Source[int] = Source()
+        source.end()
+        assert await outcomes(make_crew([])) == await outcomes(make_crew(source)) == []
+
+    async def test_end_is_the_end(self) -> None:
+        """An iterator is not asked again after it ended."""
+        source = Restless([1, 2, StopIteration(), 3])
+        assert await outcomes(make_crew(source)) == [[1, 2]]
+
+    async def test_error_is_the_end(self) -> None:
+        """Nor after it raised: its error comes after what it gave."""
+        crew = make_crew(Restless([1, 2, 3, 4, KeyError("first"), 5, KeyError("second")]))
+        run = crew.outcomes()
+        assert [await anext(run), await anext(run)] == [[1, 2, 3], [4]]
+        with pytest.raises(KeyError, match="first"):
+            await anext(run)
+
+    async def test_trickle_is_not_held_back(self) -> None:
+        """An async source that falls silent is answered for what it gave; nothing is lost."""
+        source = Source([1, 2])
+        found: list[Any] = []
+        async with asyncio.timeout(5):
+            async for chunk in make_crew(source).outcomes():
+                found.append(chunk)
+                if len(found) == 1:
+                    source.give(3)
+                elif len(found) == 2:
+                    source.give(4, 5, 6, 7)
+                    source.end()
+        assert found == [[1, 2], [3], [4, 5, 6], [7]]
+
+    async def test_async_source_reads_a_chunk_ahead_at_most(self) -> None:
+        source = Source(range(100))
+        crew = make_crew(source, size=3, limit=2)
+        run = crew.outcomes()
+        await anext(run)
+        await ticks(100)
+        # Two chunks that ended, two more under way, and one that is read meanwhile.
+        assert source.read <= 3 * (2 + 2 + 1)
+        await run.aclose()
+
+    async def test_cancelled_error_of_the_source(self) -> None:
+        """A source that waited for something cancelled did not come to its end."""
+        source = Source([1, 2])
+        source.end(asyncio.CancelledError())
+        crew = make_crew(source)
+        run = crew.outcomes()
+        assert await anext(run) == [1, 2]
+        with pytest.raises(asyncio.CancelledError):
+            await anext(run)
+
+    async def test_source_that_shuts_down_noisily(self) -> None:
+        """What a source raises on its way out is nobody's error any more."""
+
+        async def noisy() -> AsyncGenerator[int, None]:
+            try:
+                yield 1
+                await asyncio.Event().wait()
+            finally:
+                raise KeyError("on the way out")
+
+        run = make_crew(noisy()).outcomes()
+        assert await anext(run) == [1]
+        await ticks()
+        await run.aclose()
+
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+    async def test_eager_tasks(self) -> None:
+        """An application's eager tasks, which may end as they are made, are read as well."""
+
+        async def source() -> AsyncGenerator[int, None]:
+            for number in range(8):
+                yield number
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # from 3.12 on
+        async with asyncio.timeout(5):
+            assert await outcomes(make_crew(source())) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+class TestCrew:
+    async def test_ordered_holds_little_back(self) -> None:
+        """While the first job lasts, the others' outcomes wait, and no more than that begin."""
+        first = asyncio.Event()
+        begun: list[int] = []
+
+        async def job(chunk: list[int]) -> int:
+            begun.append(chunk[0])
+            if chunk[0] == 0:
+                await first.wait()
+            return chunk[0]
+
+        crew = make_crew(range(100), size=1, limit=4, job=job, ordered=True)
+        found: list[int] = []
+        run = crew.outcomes()
+        async with under_way(anext(run)) as (waiting,):
+            await until(lambda: len(begun) >= 8)
+            await ticks(50)
+            assert begun == [0, 1, 2, 3, 4, 5, 6, 7]
+            first.set()
+            found = [await waiting] + [outcome async for outcome in run]
+        assert found == list(range(100))
+
+    async def test_errors_of_several_jobs(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The first is raised; the others are not reported as forgotten."""
+
+        async def job(chunk: list[int]) -> None:
+            raise ServerError(status=500)
+
+        with contextlib.suppress(ServerError):
+            await outcomes(make_crew(range(40), limit=8, job=job))
+        await ticks()
+        gc.collect()  # asyncio reports an error as forgotten when its task is collected
+        assert caplog.messages == []
+
+    async def test_cancelled_job_is_not_passed_over(self) -> None:
+        """Where somebody cancels a job, its chunk must not vanish from among the results."""
+        started: list[asyncio.Task[Any]] = []
+
+        async def job(chunk: list[int]) -> list[int]:
+            task = asyncio.current_task()
+            assert task is not None
+            started.append(task)
+            await asyncio.Event().wait()
+            return chunk
+
+        run = make_crew(range(9), job=job).outcomes()
+        async with under_way(anext(run)) as (waiting,):
+            await until(lambda: started)
+            started[0].cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert all(task.done() for task in started)
+
+    async def test_grace(self) -> None:
+        """Jobs in flight may end once the run was left, and can tell that it was."""
+        ended: list[bool] = []
+        go_on = asyncio.Event()
+
+        async def job(chunk: list[int]) -> int:
+            if chunk[0]:
+                await go_on.wait()
+            ended.append(crew.left)
+            return chunk[0]
+
+        crew = make_crew(range(100), size=1, limit=4, job=job, grace=5.0)
+        run = crew.outcomes()
+        assert await anext(run) == 0
+        async with under_way(run.aclose()) as (leaving,):
+            await ticks()
+            go_on.set()
+            await leaving
+        assert ended == [False, True, True, True, True]
+
+    async def test_no_job_begins_once_it_was_stopped(self) -> None:
+        """Not even where a job ends in the very moment in which the run is stopped."""
+        begun: list[int] = []
+        go_on = asyncio.Event()
+
+        async def job(chunk: list[int]) -> int:
+            begun.append(chunk[0])
+            await go_on.wait()
+            return chunk[0]
+
+        crew = make_crew(range(100), size=1, limit=2, job=job, grace=5.0)
+        run = crew.outcomes()
+        async with under_way(anext(run)) as (waiting,):
+            await until(lambda: len(begun) == 2)
+            go_on.set()
+            crew.stop()
+            with pytest.raises(StopAsyncIteration):
+                await waiting
+        assert begun == [0, 1]
+
+
+class Numbers(Stream[int]):
+    """A stream over a crew, without any PBX."""
+
+    def __init__(self, source: Any, job: Any = answer, **options: Any) -> None:
+        super().__init__()
+        self.options = {"source": source, "size": 1, "job": job, **options}
+
+    def _begin(self) -> tuple[AsyncGenerator[Any, None], Run]:
+        crew = make_crew(**self.options)
+        return crew.outcomes(), crew
+
+
+class TestStream:
+    async def test_loop_ends_at_once_without_a_task(self) -> None:
+        """Right after the loop's own end no task of it is left, not even for a tick."""
+        before = asyncio.all_tasks()
+        async for _ in Numbers(range(7)):
+            pass
+        assert asyncio.all_tasks() == before
+
+    @pytest.mark.parametrize("ordered", [False, True])
+    async def test_aclose_leaves_no_task(self, ordered: bool) -> None:
+        before = asyncio.all_tasks()
+        stream = Numbers(range(100), ordered=ordered)
+        async for _ in stream:
+            await stream.aclose()
+            assert asyncio.all_tasks() == before
+
+    async def test_async_with_after_a_break(self) -> None:
+        """A loop that was left has already dropped its run; it is waited for all the same."""
+        ended: list[int] = []
+
+        async def job(chunk: list[int]) -> int:
+            try:
+                await asyncio.sleep(0 if chunk[0] == 0 else 60)
+            finally:
+                await ticks()
+                ended.append(chunk[0])
+            return chunk[0]
+
+        async with Numbers(range(100), job) as stream:
+            async for _ in stream:
+                break
+        assert sorted(ended) == [0, 1, 2]
+
+    async def test_aclose_after_another_loop_began(self) -> None:
+        """The loop before, which was left and is not through yet, is still waited for."""
+        ended: list[int] = []
+
+        async def job(chunk: list[int]) -> int:
+            try:
+                await asyncio.sleep(0 if chunk[0] == 0 else 60)
+            finally:
+                await ticks()
+                ended.append(chunk[0])
+            return chunk[0]
+
+        stream = Numbers(range(100), job)
+        async for _ in stream:
+            break
+        aiter(stream)
+        await stream.aclose()
+        assert sorted(ended) == [0, 1, 2]
+
+    async def test_aclose_before_the_first_result(self) -> None:
+        """A loop that never began has nothing to end."""
+        stream = Numbers(range(100))
+        run = aiter(stream)
+        dropped = aiter(stream)
+        del dropped
+        async with asyncio.timeout(1):
+            await stream.aclose()
+        assert [number async for number in run] == []
+
+    async def test_runs_are_forgotten(self) -> None:
+        """A stream that is looped over for weeks holds none of the loops that ended."""
+        stream = Numbers(range(3))
+        for _ in range(50):
+            assert len(await outcome_list(stream)) == 3
+        assert len(stream._runs) == 1
+
+    async def test_aclose_ends_a_loop_that_waits(self) -> None:
+        async def job(chunk: list[int]) -> None:
+            await asyncio.Event().wait()
+
+        async def loop() -> str:
+            async for _ in stream:
+                pass
+            return "ended"
+
+        stream = Numbers(range(100), job)
+        async with under_way(loop()) as (looping,), asyncio.timeout(5):
+            await ticks()
+            await stream.aclose()
+            assert await looping == "ended"
+
+    async def test_aclose_does_not_wait_for_a_consumer(self) -> None:
+        """A result that comes in the moment of closing must not make it wait for the consumer."""
+        go_on = asyncio.Event()
+
+        async def job(chunk: list[int]) -> int:
+            await go_on.wait()
+            return chunk[0]
+
+        stream = Numbers(range(100), job)
+        run = aiter(stream)
+        async with under_way(anext(run)) as (waiting,), asyncio.timeout(5):
+            await ticks()
+            go_on.set()
+            await stream.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await waiting
+
+    async def test_aclose_twice_at_once(self) -> None:
+        stream = Numbers(range(100))
+        run = aiter(stream)
+        await anext(run)
+        await asyncio.gather(stream.aclose(), stream.aclose())
+        assert [number async for number in run] == []
+
+    async def test_two_loops(self) -> None:
+        stream = Numbers(range(5))
+        both = await asyncio.gather(*(outcome_list(stream) for _ in range(2)))
+        assert both == [[[0], [1], [2], [3], [4]]] * 2
+
+
+async def outcome_list(stream: Stream[int]) -> list[Any]:
+    return [outcome async for outcome in stream]

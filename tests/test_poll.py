@@ -1,0 +1,759 @@
+"""Polls: one result for each number, whatever the numbers, the PBX and the consumer do."""
+
+import asyncio
+import itertools
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import portsip_async
+from portsip_async import (
+    AuthenticationError,
+    BadRequest,
+    ClientClosed,
+    ConfigurationError,
+    NotFound,
+    PortSIPClient,
+    PortSIPError,
+    RateLimited,
+    RequestTimeout,
+    RetryPolicy,
+    ServerError,
+    StatusMissing,
+    StatusResult,
+    TransportError,
+)
+from portsip_async.polling import StatusPoll
+from portsip_async.simulator import Faults, PBXSimulator
+
+from .concurrency import ticks, under_way, until
+from .conftest import ClientMaker
+from .statuses import Source, Statuses
+
+STATUS = "extensions.status"
+SDK = str(Path(portsip_async.__file__).parent)
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.fixture
+def statuses() -> Statuses:
+    return Statuses()
+
+
+def poll_of(
+    statuses: Statuses,
+    numbers: Any,
+    *,
+    batch_size: int = 10,
+    concurrency: int = 4,
+    ordered: bool = False,
+) -> StatusPoll:
+    """Poll the scripted PBX; the concurrency is open from the start."""
+    poll = StatusPoll(
+        statuses.owner(), numbers, batch_size=batch_size, concurrency=concurrency, ordered=ordered
+    )
+    begin = poll._begin
+
+    def opened() -> Any:
+        run = begin()
+        assert poll._latest is not None
+        poll._latest.gate.limit = concurrency
+        return run
+
+    poll._begin = opened  # type: ignore[method-assign]  # skips the first climb
+    return poll
+
+
+async def all_of(poll: StatusPoll) -> list[StatusResult]:
+    return [result async for result in poll]
+
+
+def asked(results: list[StatusResult]) -> list[str]:
+    return [result.extension_number for result in results]
+
+
+def errors(results: list[StatusResult]) -> dict[object, type[Exception]]:
+    return {
+        result.extension_number: type(result.error)
+        for result in results
+        if result.error is not None
+    }
+
+
+def our_tasks() -> list[str]:
+    """Name the tasks of the SDK: not those of the test, nor those of the simulator."""
+    names = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
+    return [code.co_name for code in names if code and SDK in code.co_filename]
+
+
+async def drip(numbers: list[str]) -> AsyncGenerator[str, None]:
+    for number in numbers:
+        await asyncio.sleep(0)
+        yield number
+
+
+class TestEachNumber:
+    @pytest.mark.parametrize("ordered", [False, True])
+    @pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])
+    async def test_once(
+        self, pbx: PortSIPClient, sim: PBXSimulator, batch_size: int, ordered: bool
+    ) -> None:
+        """Each occurrence gets one result, the duplicates within and across batches too."""
+        some = sim.extension_numbers
+        numbers = some[:50] + some[:3] + some[40:120] + [some[0]] * 30
+        poll = pbx.extensions.poll_status(numbers, batch_size=batch_size, ordered=ordered)
+        results = await all_of(poll)
+        assert sorted(asked(results)) == sorted(numbers)
+        if ordered:
+            assert asked(results) == numbers
+        for result in results:
+            assert result.error is None
+            assert result.status is not None
+            assert result.status.extension_number == result.extension_number
+        assert sim.served[STATUS] == math.ceil(len(numbers) / batch_size) == poll.stats.requests
+
+    async def test_duplicates_of_a_batch_are_asked_once(self, statuses: Statuses) -> None:
+        results = await all_of(poll_of(statuses, ["1", "2", "1", "1", "3", "2"]))
+        assert statuses.asked == [["1", "2", "3"]]
+        assert asked(results) == ["1", "2", "1", "1", "3", "2"]
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            list,
+            tuple,
+            iter,
+            dict.fromkeys,
+            lambda numbers: (number for number in numbers),
+            drip,
+            Source,
+        ],
+    )
+    async def test_any_iterable(self, pbx: PortSIPClient, sim: PBXSimulator, make: Any) -> None:
+        numbers = sim.extension_numbers[:25]
+        source = make(numbers)
+        if isinstance(source, Source):
+            source.end()
+        results = await all_of(pbx.extensions.poll_status(source, batch_size=10))
+        assert sorted(asked(results)) == numbers
+
+    async def test_none(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """No number, no request, not even a login."""
+        assert await all_of(pbx.extensions.poll_status([])) == []
+        assert sim.served == {}
+
+    @pytest.mark.parametrize("quirk", ["status_omits_unknown", "status_shuffled"])
+    async def test_reply_in_another_shape(self, quirk: str) -> None:
+        """Replies are matched by number; what they lack is missing, and nothing else is."""
+        async with (
+            PBXSimulator(extensions=20, quirks=[quirk, "status_stranger"]) as sim,
+            PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx,
+        ):
+            numbers = [*sim.extension_numbers, "9999"]
+            results = await all_of(pbx.extensions.poll_status(numbers, batch_size=7))
+        assert sorted(asked(results)) == numbers
+        missing = results[asked(results).index("9999")].error
+        if quirk == "status_omits_unknown":
+            assert isinstance(missing, StatusMissing)
+            assert missing.extension_number == "9999"
+        assert errors(results).keys() == {"9999"}
+
+    @pytest.mark.parametrize(
+        ("item", "kind"),
+        [
+            ("", ValueError),
+            ("\ud800", ValueError),  # can't be encoded
+            (101, TypeError),
+            (None, TypeError),
+            (b"101", TypeError),
+            (["101"], TypeError),  # not hashable
+        ],
+    )
+    async def test_bad_item(
+        self, pbx: PortSIPClient, sim: PBXSimulator, item: Any, kind: type[Exception]
+    ) -> None:
+        """It gets a result of its own, is not sent, and costs nobody else."""
+        results = await all_of(pbx.extensions.poll_status(["101", item, "102"]))
+        assert [result.extension_number for result in results] == ["101", item, "102"]
+        assert [type(result.error) for result in results] == [type(None), kind, type(None)]
+        assert sim.served[STATUS] == 1
+
+    async def test_bad_items_alone(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        results = await all_of(pbx.extensions.poll_status(["", ""]))
+        assert [type(result.error) for result in results] == [ValueError, ValueError]
+        assert sim.served == {}
+
+    @pytest.mark.parametrize(
+        ("numbers", "options", "kind"),
+        [
+            ("101", {}, TypeError),
+            (b"101", {}, TypeError),
+            (101, {}, TypeError),
+            (None, {}, TypeError),
+            (["101"], {"batch_size": 0}, ValueError),
+            (["101"], {"batch_size": 1.5}, TypeError),
+            (["101"], {"batch_size": True}, TypeError),
+            (["101"], {"concurrency": 0}, ValueError),
+            (["101"], {"concurrency": None}, TypeError),
+        ],
+    )
+    async def test_bad_arguments(
+        self,
+        pbx: PortSIPClient,
+        numbers: Any,
+        options: dict[str, Any],
+        kind: type[Exception],
+    ) -> None:
+        """They raise at the call, before anything is iterated."""
+        with pytest.raises(kind):
+            pbx.extensions.poll_status(numbers, **options)
+
+
+class TestSplitting:
+    @pytest.mark.parametrize(
+        ("bad", "most"),
+        [
+            ([0], 15),
+            ([50], 15),
+            ([99], 15),
+            ([0, 1], 28),
+            ([0, 99], 28),
+            ([10, 40, 80], 42),
+            (list(range(0, 100, 10)), 133),
+            (list(range(20)), 133),  # the first of a range that was removed, all in a row
+            (list(range(80, 100)), 133),
+        ],
+    )
+    async def test_bad_numbers_stand_alone(
+        self, statuses: Statuses, bad: list[int], most: int
+    ) -> None:
+        """One bad number costs nobody else, and about 2·log2(batch) requests."""
+        numbers = [str(number) for number in range(100)]
+        statuses.refused = {str(number) for number in bad}
+        poll = poll_of(statuses, numbers, batch_size=100, ordered=True)
+        results = await all_of(poll)
+        assert asked(results) == numbers
+        assert errors(results) == {str(number): NotFound for number in bad}
+        assert len(statuses.asked) <= most
+        # Each split makes two of one.
+        assert len(statuses.asked) == 1 + 2 * poll.stats.splits
+
+    async def test_on_the_wire(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        numbers = [*sim.extension_numbers[:99], "9999"]
+        poll = pbx.extensions.poll_status(numbers)
+        results = await all_of(poll)
+        assert errors(results) == {"9999": NotFound}
+        assert sim.served[STATUS] == poll.stats.requests == 1 + 2 * poll.stats.splits
+        assert poll.stats.splits <= 7
+
+    @pytest.mark.parametrize("error", [{"status": 400}, {"status": 404, "err_code": 404.1}])
+    async def test_batch_refused_for_itself(
+        self, pbx: PortSIPClient, sim: PBXSimulator, error: dict[str, Any]
+    ) -> None:
+        """Where the first eight alone are refused too, all share it, at a bounded cost."""
+        sim.fail(STATUS, times=None, **error)
+        results = await all_of(pbx.extensions.poll_status(sim.extension_numbers[:100]))
+        assert len(results) == 100
+        assert {type(result.error) for result in results} <= {BadRequest, NotFound}
+        assert sim.served[STATUS] == 22
+
+    @pytest.mark.parametrize("count", [1, 2, 7, 8, 9])
+    async def test_few_numbers_all_refused(self, statuses: Statuses, count: int) -> None:
+        numbers = [str(number) for number in range(count)]
+        statuses.refused = set(numbers)
+        results = await all_of(poll_of(statuses, numbers, batch_size=100))
+        assert len(errors(results)) == count
+        assert len(statuses.asked) == 2 * count - 1
+
+    @pytest.mark.parametrize("err_code", [404.2, "404.2"])
+    async def test_wrong_address_is_about_no_number(
+        self, pbx: PortSIPClient, sim: PBXSimulator, err_code: object
+    ) -> None:
+        """A NotFound of the address itself is not searched for in the numbers."""
+        sim.fail(STATUS, status=404, err_code=err_code, times=None)  # type: ignore[arg-type]  # of two types
+        results = await all_of(pbx.extensions.poll_status(sim.extension_numbers[:100]))
+        assert set(errors(results).values()) == {NotFound}
+        assert sim.served[STATUS] == 1
+
+    async def test_duplicates_of_a_bad_number(self, statuses: Statuses) -> None:
+        statuses.refused = {"bad"}
+        results = await all_of(poll_of(statuses, ["bad", "1", "bad", "2"]))
+        assert [(asked, result.error is None) for asked, result in zip("x1x2", results)] == [  # noqa: B905 - names only
+            ("x", False),
+            ("1", True),
+            ("x", False),
+            ("2", True),
+        ]
+
+    async def test_failure_of_a_part(self, statuses: Statuses) -> None:
+        """What fails on the way is its own numbers' error; the other parts are still asked."""
+        statuses.refused = {"3"}
+        statuses.fail = lambda count: TransportError("cut") if count == 2 else None
+        results = await all_of(poll_of(statuses, list("01234567"), ordered=True))
+        assert errors(results) == {**dict.fromkeys("0123", TransportError)}
+        assert statuses.asked == [list("01234567"), list("0123"), list("4567")]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("fault", "kind"),
+        [
+            ({"drop": True}, TransportError),
+            ({"truncate": True}, TransportError),
+            ({"status": 503}, ServerError),
+            ({"status": 429}, RateLimited),
+            ({"body": b"<html>"}, PortSIPError),
+        ],
+    )
+    async def test_of_one_batch(
+        self, sim: PBXSimulator, make_client: ClientMaker, fault: dict[str, Any], kind: type
+    ) -> None:
+        """It is each number's own error, and the poll goes on."""
+        sim.fail(STATUS, **fault)
+        pbx = make_client(retry=ONCE)
+        poll = pbx.extensions.poll_status(sim.extension_numbers[:40], batch_size=10, ordered=True)
+        results = await all_of(poll)
+        assert [isinstance(result.error, kind) for result in results] == [True] * 10 + [False] * 30
+        assert [result.status is None for result in results] == [True] * 10 + [False] * 30
+
+    async def test_of_the_deadline(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """Each batch has a deadline of its own."""
+        sim.fail(STATUS, latency=5.0)
+        pbx = make_client(retry=RetryPolicy(deadline=0.2))
+        poll = pbx.extensions.poll_status(sim.extension_numbers[:30], batch_size=10, ordered=True)
+        results = await all_of(poll)
+        assert set(errors(results)) == set(sim.extension_numbers[:10])
+        assert set(errors(results).values()) == {RequestTimeout}
+
+    async def test_repeats_are_counted(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        sim.fail(STATUS, status=503, times=2)
+        poll = pbx.extensions.poll_status(sim.extension_numbers[:100], batch_size=10)
+        assert errors(await all_of(poll)) == {}
+        assert (poll.stats.requests, poll.stats.retries, poll.stats.splits) == (12, 2, 0)
+        assert poll.stats.requests == sim.served[STATUS]
+
+    async def test_faults_of_all_kinds(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """Whatever happens to requests, each number gets its one result."""
+        sim.faults = Faults(server_error=0.1, html=0.05, dropped=0.1, truncated=0.05)
+        pbx = make_client()
+        numbers = sim.extension_numbers * 4
+        results = []
+        async for result in pbx.extensions.poll_status(numbers, batch_size=10, ordered=True):
+            results.append(result)
+            if len(results) % 400 == 0:
+                sim.revoke()
+        assert asked(results) == numbers
+        assert all((result.status is None) != (result.error is None) for result in results)
+
+    async def test_wrong_credentials_end_it(
+        self, sim: PBXSimulator, make_client: ClientMaker, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """With one login, one error, and no word about the batches that failed with it."""
+        pbx = make_client(username=sim.username, password="wrong")
+        with pytest.raises(AuthenticationError):
+            await all_of(pbx.extensions.poll_status(sim.extension_numbers, batch_size=5))
+        await ticks()
+        assert sim.served == {"account.verify": 1}
+        assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+    @pytest.mark.parametrize(
+        "error", [AuthenticationError(status=401), ConfigurationError("x"), ClientClosed("x")]
+    )
+    async def test_fatal_errors_end_it(self, statuses: Statuses, error: PortSIPError) -> None:
+        statuses.fail = lambda count: error if count == 3 else None
+        found: list[StatusResult] = []
+        poll = poll_of(statuses, map(str, itertools.count()), concurrency=1)
+
+        async def loop() -> None:
+            async for result in poll:
+                found.append(result)  # noqa: PERF401 - what came before the error is to be seen
+
+        with pytest.raises(type(error)):
+            await loop()
+        assert len(found) == 20
+
+    async def test_client_closed_meanwhile(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        sim.fail(STATUS, latency=30.0, times=None)
+        async with under_way(all_of(pbx.extensions.poll_status(["101"]))) as (polling,):
+            await until(lambda: sim.in_flight)
+            await pbx.close()
+            with pytest.raises(ClientClosed):
+                await polling
+
+    @pytest.mark.parametrize("silent", [False, True])
+    async def test_client_closed_while_the_source_is_silent(
+        self, pbx: PortSIPClient, silent: bool
+    ) -> None:
+        source: Source[str] = Source([] if silent else ["101"])
+        async with under_way(all_of(pbx.extensions.poll_status(source))) as (polling,):
+            await asyncio.sleep(0.1)
+            await pbx.close()
+            with pytest.raises(ClientClosed):
+                await polling
+
+    async def test_client_closed_before(self, pbx: PortSIPClient) -> None:
+        await pbx.close()
+        with pytest.raises(ClientClosed):
+            await all_of(pbx.extensions.poll_status(["101"]))
+
+
+class TestSources:
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    @pytest.mark.parametrize("ordered", [False, True])
+    async def test_error_of_the_source(
+        self, pbx: PortSIPClient, sim: PBXSimulator, asynchronous: bool, ordered: bool
+    ) -> None:
+        """It is raised after the results of all numbers that the source gave before."""
+        numbers = sim.extension_numbers[:25]
+
+        def broken() -> Iterator[str]:
+            yield from numbers
+            raise KeyError("the source broke")
+
+        async def later() -> AsyncIterator[str]:
+            for number in broken():
+                yield number
+
+        found: list[StatusResult] = []
+        poll = pbx.extensions.poll_status(
+            later() if asynchronous else broken(), batch_size=10, ordered=ordered
+        )
+
+        async def loop() -> None:
+            async for result in poll:
+                found.append(result)  # noqa: PERF401 - what came before the error is to be seen
+
+        with pytest.raises(KeyError, match="the source broke"):
+            await loop()
+        assert sorted(asked(found)) == numbers
+
+    async def test_trickling_source(self, pbx: PortSIPClient) -> None:
+        """Numbers are answered as they come, without waiting for a whole batch."""
+        source: Source[str] = Source()
+        numbers = ["101", "102", "103"]
+        found: list[str] = []
+        source.give(numbers[0])
+        async with asyncio.timeout(5):
+            async for result in pbx.extensions.poll_status(source, batch_size=100):
+                found.append(result.extension_number)
+                if len(found) == len(numbers):
+                    source.end()
+                else:
+                    source.give(numbers[len(found)])
+        assert found == numbers
+
+    @pytest.mark.parametrize("ordered", [False, True])
+    async def test_endless_source_is_read_a_little_ahead(
+        self, statuses: Statuses, ordered: bool
+    ) -> None:
+        """However long it goes on, what was read is little more than what was answered."""
+        read = 0
+
+        def endless() -> Iterator[str]:
+            nonlocal read
+            for read in itertools.count(1):
+                yield str(read)
+
+        answered = 0
+        poll = poll_of(statuses, endless(), batch_size=10, concurrency=4, ordered=ordered)
+        async with aclosing(aiter(poll)) as results:
+            async for _ in results:
+                answered += 1
+                assert read - answered <= 10 * 4 * 4
+                if answered == 5000:
+                    break
+        assert read >= answered
+
+    async def test_source_waits_for_a_place(self, statuses: Statuses) -> None:
+        """While as many requests as may be are in flight, the source is not read."""
+        statuses.held = asyncio.Event()
+        numbers = iter(map(str, range(1000)))
+        async with under_way(all_of(poll_of(statuses, numbers))) as (polling,):
+            await until(lambda: statuses.in_flight == 4)
+            await ticks(50)
+            assert next(numbers) == "40"
+            statuses.held.set()
+            assert len(await polling) == 999
+
+    async def test_iterator_goes_on(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """A second loop over an iterator takes what is left; over a list, all of it."""
+        numbers = sim.extension_numbers[:10]
+        of_list = pbx.extensions.poll_status(numbers)
+        of_iterator = pbx.extensions.poll_status(iter(numbers))
+        assert asked(await all_of(of_list)) == asked(await all_of(of_list)) == numbers
+        assert asked(await all_of(of_iterator)) == numbers
+        assert asked(await all_of(of_iterator)) == []
+
+
+class TestOrder:
+    async def test_first_batch_late(self, statuses: Statuses) -> None:
+        """Results wait for those before them, and little is asked meanwhile."""
+        first = asyncio.Event()
+        plain = statuses.ask
+
+        async def ask(numbers: list[str], gate: Any) -> Any:
+            reply = await plain(numbers, gate)
+            if numbers[0] == "0":
+                await first.wait()
+            return reply
+
+        statuses.ask = ask  # type: ignore[method-assign]  # one request is held
+        numbers = [str(number) for number in range(1000)]
+        async with under_way(all_of(poll_of(statuses, numbers, ordered=True))) as (polling,):
+            await ticks(500)
+            assert len(statuses.asked) <= 2 * 4
+            first.set()
+            assert asked(await polling) == numbers
+
+
+class TestBackpressure:
+    @pytest.mark.parametrize("ordered", [False, True])
+    async def test_consumer_that_pauses(
+        self, sim: PBXSimulator, pbx: PortSIPClient, ordered: bool
+    ) -> None:
+        """It stops the requests: those of two rounds are served at most, and none after them."""
+        poll = pbx.extensions.poll_status(
+            sim.extension_numbers, batch_size=5, concurrency=4, ordered=ordered
+        )
+        results = aiter(poll)
+        await anext(results)
+        await until(lambda: sim.in_flight == 0)
+        await asyncio.sleep(0.05)
+        served = sim.served[STATUS]
+        assert served <= 8
+        await asyncio.sleep(0.05)
+        assert sim.served[STATUS] == served
+        assert len([result async for result in results]) == 299
+
+    async def test_never_more_than_concurrency(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        sim.faults = Faults(latency=0.002)
+        results = await all_of(
+            pbx.extensions.poll_status(sim.extension_numbers, batch_size=3, concurrency=6)
+        )
+        assert len(results) == 300
+        assert sim.peak_in_flight == 6
+
+
+class TestConcurrency:
+    async def test_settles_near_what_the_pbx_bears(self) -> None:
+        """It answers 429 above 5 in flight: nothing is lost, under 10 % of requests are wasted."""
+        numbers = [str(number) for number in range(100, 20_100)]
+        limits: list[int] = []
+        async with (
+            PBXSimulator(extensions=20_000, max_in_flight=5, faults=Faults(latency=0.02)) as sim,
+            PortSIPClient(
+                sim.url, username=sim.username, password=sim.password, retry=RetryPolicy(attempts=9)
+            ) as pbx,
+        ):
+            poll = pbx.extensions.poll_status(numbers, batch_size=100, concurrency=16)
+            found = 0
+            async for result in poll:
+                assert result.error is None
+                found += 1
+                if found % 100 == 0 and found > 5000:
+                    limits.append(poll.stats.concurrency)
+            assert found == 20_000
+            assert poll.stats.requests == sim.served[STATUS]
+            assert sim.injected["overload"] < 0.1 * sim.served[STATUS]
+            assert 3 <= sum(limits) / len(limits) <= 6
+            assert max(limits) <= 7
+
+            # The pressure ends, and it climbs back to the ceiling.
+            sim.max_in_flight = None
+            sim.faults = Faults()
+            climbing = pbx.extensions.poll_status(numbers[:10_000], batch_size=10)
+            sim.fail(STATUS, status=429, times=3)
+            lowest = 16
+            async for _ in climbing:
+                lowest = min(lowest, climbing.stats.concurrency)
+            assert lowest < 8
+            assert climbing.stats.concurrency == 16
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    async def test_refused_attempts_lower_it(
+        self, sim: PBXSimulator, make_client: ClientMaker, status: int
+    ) -> None:
+        """Every attempt is seen, those that a repeat makes good as well."""
+        pbx = make_client(retry=RetryPolicy(attempts=9, initial=0, maximum=0))
+        sim.fail(STATUS, status=status, times=3)
+        poll = pbx.extensions.poll_status(["101"], concurrency=64)
+        assert errors(await all_of(poll)) == {}
+        assert poll.stats.concurrency < 32
+
+    async def test_batches_begin_as_the_limit_allows(self, statuses: Statuses) -> None:
+        """None is read and then waits, while its deadline runs, for a place among the requests."""
+        poll = StatusPoll(
+            statuses.owner(), map(str, range(100)), batch_size=10, concurrency=8, ordered=False
+        )
+        assert len(await all_of(poll)) == 100
+        assert statuses.most_in_flight == 4
+
+    def test_stats_before_the_first_loop(self, pbx: PortSIPClient) -> None:
+        stats = pbx.extensions.poll_status(["101"], concurrency=7).stats
+        assert (stats.requests, stats.splits, stats.retries, stats.concurrency) == (0, 0, 0, 7)
+
+
+class TestLeaving:
+    @pytest.fixture(autouse=True)
+    def slow(self, sim: PBXSimulator) -> None:
+        """Let some requests be in flight whenever a loop is left."""
+        for latency in (0.0, 0.2):
+            sim.fail(STATUS, latency=latency or 0.001, times=2 if not latency else None)
+
+    async def test_break(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        async for _ in pbx.extensions.poll_status(sim.extension_numbers, batch_size=5):
+            break
+        await self.nothing_goes_on(sim)
+
+    async def test_exception(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+
+        async def loop() -> None:
+            async for _ in pbx.extensions.poll_status(sim.extension_numbers, batch_size=5):
+                raise KeyError("the consumer's own")
+
+        with pytest.raises(KeyError):
+            await loop()
+        await self.nothing_goes_on(sim)
+
+    async def test_cancellation(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """It is prompt, and is not swallowed."""
+        numbers = [*sim.extension_numbers]
+        polling = asyncio.ensure_future(all_of(pbx.extensions.poll_status(numbers, batch_size=5)))
+        await until(lambda: sim.served[STATUS] > 4)
+        polling.cancel()
+        async with asyncio.timeout(0.1):
+            with pytest.raises(asyncio.CancelledError):
+                await polling
+        await self.nothing_goes_on(sim)
+
+    @pytest.mark.parametrize("how", ["aclose", "async with"])
+    async def test_closing(self, sim: PBXSimulator, pbx: PortSIPClient, how: str) -> None:
+        """Before it returns, every task is through."""
+        poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
+        if how == "aclose":
+            async for _ in poll:
+                await poll.aclose()
+                assert our_tasks() == []
+        else:
+            async with poll:
+                async for _ in poll:
+                    break
+            assert our_tasks() == []
+        await self.nothing_goes_on(sim)
+
+    async def test_closing_from_another_task(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """The loop ends as if it had met a break, even while it waits."""
+        poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
+        async with under_way(all_of(poll)) as (polling,):
+            await until(lambda: sim.served[STATUS] > 4)
+            async with asyncio.timeout(0.1):
+                await poll.aclose()
+                results = await polling
+        assert len(results) < 300
+        await self.nothing_goes_on(sim)
+
+    async def test_source_is_let_go(self, pbx: PortSIPClient) -> None:
+        """A source that waits when the loop is left is told so."""
+        ended = asyncio.Event()
+
+        async def source() -> AsyncGenerator[str, None]:
+            try:
+                yield "101"
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        async with pbx.extensions.poll_status(source()) as poll:
+            async for _ in poll:
+                break
+        assert ended.is_set()
+
+    async def nothing_goes_on(self, sim: PBXSimulator) -> None:
+        await ticks()
+        assert our_tasks() == []
+        served = sim.served[STATUS]
+        await asyncio.sleep(0.03)
+        assert sim.served[STATUS] <= served + 16  # on their way when they were cancelled
+        served = sim.served[STATUS]
+        await asyncio.sleep(0.03)
+        assert sim.served[STATUS] == served
+        await until(lambda: sim.in_flight == 0)
+
+    async def test_other_loop_is_untouched(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Two loops over one poll are independent: leaving one leaves the other."""
+        sim.clear()
+        poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
+        one, other = aiter(poll), aiter(poll)
+        await anext(one)
+        first = await anext(other)
+        await one.aclose()
+        rest = [result async for result in other]
+        assert sorted(asked([first, *rest])) == sorted(sim.extension_numbers)
+
+
+ERRORS = (
+    None,
+    NotFound(status=404, err_code=404.1),
+    BadRequest(status=400),
+    ServerError(status=503),
+    TransportError("cut"),
+    RequestTimeout("late"),
+)
+
+
+class TestExactlyOnce:
+    @given(
+        numbers=st.lists(st.sampled_from([*"abcdefghijklmnop", ""]), max_size=60),
+        refused=st.sets(st.sampled_from("abcdefghijklmnop")),
+        lacking=st.sets(st.sampled_from("abcdefghijklmnop"), max_size=4),
+        faults=st.lists(st.sampled_from(range(len(ERRORS))), max_size=20),
+        batch_size=st.integers(1, 20),
+        concurrency=st.integers(1, 5),
+        ordered=st.booleans(),
+        asynchronous=st.booleans(),
+    )
+    @settings(max_examples=80, deadline=None, derandomize=True)
+    def test_whatever_happens(
+        self,
+        numbers: list[str],
+        refused: set[str],
+        lacking: set[str],
+        faults: list[int],
+        batch_size: int,
+        concurrency: int,
+        ordered: bool,
+        asynchronous: bool,
+    ) -> None:
+        """One result for each number, with a status or an error, whatever the PBX does."""
+
+        async def run() -> list[StatusResult]:
+            statuses = Statuses(refused, lacking)
+            script = dict(enumerate(faults, 1))
+            statuses.fail = lambda count: ERRORS[script.get(count, 0)]
+            return await all_of(
+                StatusPoll(
+                    statuses.owner(),
+                    drip(numbers) if asynchronous else numbers,
+                    batch_size=batch_size,
+                    concurrency=concurrency,
+                    ordered=ordered,
+                )
+            )
+
+        results = asyncio.run(run())
+        assert sorted(asked(results)) == sorted(numbers)
+        if ordered:
+            assert asked(results) == numbers
+        for result in results:
+            assert (result.status is None) != (result.error is None)
+            if result.status is not None:
+                assert result.status.extension_number == result.extension_number
+                assert result.extension_number not in refused | lacking
+            if not faults and result.extension_number not in refused | lacking | {""}:
+                assert len(refused) >= 8 or result.error is None

@@ -1,0 +1,759 @@
+"""Watches: every extension once, then changes, in a steady rhythm, through whatever happens."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+
+from portsip_async import (
+    AuthenticationError,
+    BadRequest,
+    ClientClosed,
+    ConfigurationError,
+    ExtensionStatus,
+    NotFound,
+    PortSIPClient,
+    PortSIPError,
+    RateLimited,
+    RetryPolicy,
+    ServerError,
+    StatusChange,
+    TransportError,
+)
+from portsip_async.core.session import Gate
+from portsip_async.polling import Listing, Owner, StatusWatch
+from portsip_async.simulator import Faults, PBXSimulator
+
+from .concurrency import ticks, under_way, until
+from .conftest import ClientMaker
+from .statuses import Statuses, status_of
+from .test_poll import our_tasks
+
+STATUS = "extensions.status"
+BEGIN = 1000.0
+EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Ended(ConfigurationError):
+    """The script of a clockwork is over."""
+
+
+class Clockwork:
+    """A watch whose time is the test's: sleeping takes none, and each request takes its own.
+
+    Attributes:
+        statuses: the PBX.
+        durations: seconds that each cycle's request takes, in turn; then 0.
+        cycles: after how many cycles the script is over, which ends the watch.
+        begun: when each cycle began, counted from the start.
+        before: called with a cycle's count before it begins.
+        listings: what the PBX lists, in turn, the last one for ever.
+    """
+
+    def __init__(
+        self,
+        statuses: Statuses | None = None,
+        *,
+        cycles: int,
+        durations: Iterable[float] = (),
+        before: Callable[[int], None] = lambda _: None,
+        listings: Sequence[Listing | PortSIPError] = (),
+    ) -> None:
+        self.statuses = statuses or Statuses()
+        self.durations = list(durations)
+        self.cycles = cycles
+        self.begun: list[float] = []
+        self.listed: list[float] = []
+        self.watch: StatusWatch
+        self._now = BEGIN
+        self._before = before
+        self._listings = list(listings)
+        self._asked_in = -1
+
+    def start(self, numbers: Sequence[str] | None, **options: Any) -> StatusWatch:
+        """Make the watch; with an interval of 10 seconds."""
+        owner = Owner(
+            self._ask,
+            asyncio.get_running_loop().create_task,
+            lambda: None,
+            lambda: self._now,
+            self._sleep,
+            lambda: EPOCH + timedelta(seconds=self._now - BEGIN),
+        )
+        usual: dict[str, Any] = {"interval": 10.0, "batch_size": 10, "concurrency": 1}
+        usual |= {"known": None, "rediscover": 60.0}
+        self._begin()
+        self.watch = StatusWatch(owner, numbers, discover=self._discover, **usual | options)
+        return self.watch
+
+    async def run(self, numbers: Sequence[str] | None, **options: Any) -> list[StatusChange]:
+        """Watch until the script is over."""
+        changes: list[StatusChange] = []
+        try:
+            async for change in self.start(numbers, **options):
+                changes.append(change)  # noqa: PERF401 - what came before the end is to be seen
+        except Ended:
+            return changes
+        raise AssertionError("a watch ended by itself")
+
+    def _begin(self) -> None:
+        self.begun.append(self._now - BEGIN)
+        self._before(len(self.begun))
+
+    async def _ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
+        if self._asked_in != len(self.begun):
+            self._asked_in = len(self.begun)
+            self._now += self.durations.pop(0) if self.durations else 0.0
+        return await self.statuses.ask(numbers, gate)
+
+    async def _discover(self) -> Listing:
+        self.listed.append(self._now - BEGIN)
+        listing = self._listings.pop(0) if len(self._listings) > 1 else self._listings[0]
+        if isinstance(listing, PortSIPError):
+            raise listing
+        return listing
+
+    async def _sleep(self, seconds: float) -> None:
+        await ticks(5)  # for the consumer to read what there is
+        if len(self.begun) == self.cycles:
+            raise Ended("the script is over")
+        self._now += seconds
+        self._begin()
+
+
+def told(changes: Iterable[StatusChange]) -> list[tuple[str, str | None, str | None]]:
+    """Tell changes in short."""
+    return [
+        (
+            change.extension_number,
+            None if change.before is None else str(change.before.status),
+            None if change.after is None else str(change.after.status),
+        )
+        for change in changes
+    ]
+
+
+class TestRhythm:
+    @pytest.mark.parametrize(
+        ("durations", "begun", "skipped"),
+        [
+            ([], [0, 10, 20, 30, 40], 0),
+            ([1, 2, 9.9, 3], [0, 10, 20, 30, 40], 0),  # no drift
+            ([10], [0, 10, 20, 30, 40], 0),  # done just in time
+            ([10.1], [0, 20, 30, 40, 50], 1),
+            ([35, 0, 12], [0, 40, 50, 70, 80], 4),
+            ([20], [0, 20, 30, 40, 50], 1),
+        ],
+    )
+    async def test_cycle_k_starts_at_start_plus_k_intervals(
+        self, durations: list[float], begun: list[float], skipped: int
+    ) -> None:
+        """One that overruns skips beats, counts them, and the rhythm stays the same."""
+        clockwork = Clockwork(cycles=5, durations=durations)
+        await clockwork.run(["1"])
+        assert clockwork.begun == begun
+        assert clockwork.watch.stats.skipped == skipped
+
+    async def test_weeks(self) -> None:
+        """After 5,000 uneven cycles of 0.1 seconds it is still on the beat."""
+        cycles = 5_000
+        clockwork = Clockwork(cycles=cycles, durations=[0.03, 0.07, 0.001] * 2000)
+        await clockwork.run(["1"], interval=0.1)
+        assert clockwork.begun[-1] == pytest.approx((cycles - 1) * 0.1, abs=1e-6)
+        assert clockwork.watch.stats.skipped == 0
+
+    async def test_late_wake_up(self) -> None:
+        """A machine that slept: the cycle runs at once, tells its lag, and the beat is kept."""
+
+        def suspend(cycle: int) -> None:
+            if cycle == 2:
+                clockwork._now += 33.0
+
+        clockwork = Clockwork(cycles=3, before=suspend)
+        await clockwork.run(["1"])
+        assert clockwork.begun == [0, 10, 50]
+        assert clockwork.watch.stats.skipped == 3
+
+    async def test_lag_and_duration(self) -> None:
+        def oversleep(cycle: int) -> None:
+            if cycle == 2:
+                clockwork._now += 2.0
+
+        clockwork = Clockwork(cycles=2, durations=[0, 4.0], before=oversleep)
+        await clockwork.run(["1"])
+        assert clockwork.watch.stats.lag == pytest.approx(2.0)
+        assert clockwork.watch.stats.cycle_seconds == pytest.approx(4.0)
+
+    @pytest.mark.parametrize(("retry_after", "following"), [(5, 10), (10, 10), (11, 20), (95, 100)])
+    async def test_retry_after(self, retry_after: float, following: float) -> None:
+        """It postpones the next cycle, to a beat of the same rhythm."""
+        statuses = Statuses()
+        error = RateLimited(status=429, retry_after=retry_after)
+        statuses.fail = lambda count: error if count == 1 else None
+        clockwork = Clockwork(statuses, cycles=3)
+        changes = await clockwork.run(["1"])
+        assert clockwork.begun == [0, following, following + 10]
+        assert clockwork.watch.stats.skipped == following / 10 - 1
+        assert told(changes) == [("1", None, "ONLINE")]
+
+    async def test_retry_after_of_a_listing(self) -> None:
+        error = ServerError(status=503, retry_after=25)
+        clockwork = Clockwork(cycles=2, listings=[error, Listing(["1"], steady=True)])
+        assert told(await clockwork.run(None)) == [("1", None, "ONLINE")]
+        assert clockwork.begun == [0, 30]
+
+
+class TestChanges:
+    async def test_each_once_then_changes(self) -> None:
+        statuses = Statuses()
+
+        def change(cycle: int) -> None:
+            if cycle == 3:
+                statuses.presence["2"] = "ON_CALL"
+
+        clockwork = Clockwork(statuses, cycles=5, before=change)
+        changes = await clockwork.run(["1", "2", "3", "2"])
+        assert told(changes) == [
+            ("1", None, "ONLINE"),
+            ("2", None, "ONLINE"),
+            ("3", None, "ONLINE"),
+            ("2", "ONLINE", "ON_CALL"),
+        ]
+        assert [(change.at - EPOCH).total_seconds() for change in changes] == [0, 0, 0, 20]
+        assert statuses.asked == [["1", "2", "3"]] * 5
+
+    async def test_any_field(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """A telephone that changed is a change too; `at` is an aware time of now."""
+        sim.set_status("101", "ONLINE", user_agent="one")
+        async with pbx.extensions.watch_status(["101"], interval=0.01) as watch:
+            changes = aiter(watch)
+            first = await anext(changes)
+            sim.set_status("101", "ONLINE", user_agent="two")
+            second = await anext(changes)
+        assert first.before is None
+        assert first.after == second.before == ExtensionStatus("101", "ONLINE", "one")
+        assert second.after == ExtensionStatus("101", "ONLINE", "two")
+        assert second.at.tzinfo is UTC
+        assert abs(second.at - datetime.now(UTC)) < timedelta(seconds=30)
+
+    async def test_known(self) -> None:
+        """Only what differs from what is known is told."""
+        statuses = Statuses()
+        statuses.presence = {"2": "AWAY"}
+        known = {number: status_of(number) for number in "123"}
+        clockwork = Clockwork(statuses, cycles=2)
+        changes = await clockwork.run(["1", "2", "3", "4"], known=known)
+        assert told(changes) == [("2", "ONLINE", "AWAY"), ("4", None, "ONLINE")]
+        assert known == {number: status_of(number) for number in "123"}
+
+    async def test_snapshot_survives_a_restart(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """It is plain, can be saved as JSON, and resumes a watch without a word of the old."""
+        numbers = sim.extension_numbers[:30]
+        for number in numbers:
+            sim.set_status(number, "ONLINE")
+        watch = pbx.extensions.watch_status(numbers, interval=0.01)
+        assert watch.snapshot == {}
+        async with watch:
+            changes = aiter(watch)
+            for _ in numbers:
+                await anext(changes)
+        assert type(watch.snapshot) is dict
+        saved = msgspec.json.encode(watch.snapshot)
+        known = msgspec.json.decode(saved, type=dict[str, ExtensionStatus])
+        assert known == watch.snapshot
+        assert sorted(known) == numbers
+
+        sim.set_status(numbers[7], "AWAY")
+        async with pbx.extensions.watch_status(numbers, interval=0.01, known=known) as resumed:
+            assert resumed.snapshot == known
+            change = await anext(aiter(resumed))
+        assert told([change]) == [(numbers[7], "ONLINE", "AWAY")]
+        assert resumed.snapshot == known | {numbers[7]: change.after}
+
+    async def test_snapshot_is_what_was_delivered(self) -> None:
+        """A change that the consumer did not get yet is not in it, and it is a copy."""
+        clockwork = Clockwork(cycles=9)
+        watch = clockwork.start(["1", "2", "3"])
+        changes = aiter(watch)
+        await anext(changes)
+        await anext(changes)
+        assert watch.snapshot == {"1": status_of("1"), "2": status_of("2")}
+        watch.snapshot.clear()
+        assert len(watch.snapshot) == 2
+        await watch.aclose()
+        assert len(watch.snapshot) == 2
+
+    async def test_missing_keeps_its_last_status(self) -> None:
+        statuses = Statuses()
+
+        def lack(cycle: int) -> None:
+            statuses.lacking = {"2"} if cycle in (2, 3) else set()
+
+        clockwork = Clockwork(statuses, cycles=3, before=lack)
+        changes = await clockwork.run(["1", "2"])
+        assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
+        assert clockwork.watch.stats.missing == 1
+        assert clockwork.watch.stats.failures == 0
+        assert clockwork.watch.snapshot.keys() == {"1", "2"}
+
+    async def test_no_numbers(self) -> None:
+        """There is nothing to ask, and that is no failure."""
+        clockwork = Clockwork(cycles=3)
+        assert await clockwork.run([]) == []
+        assert clockwork.statuses.asked == []
+        assert clockwork.watch.stats.consecutive_failures == 0
+
+    @pytest.mark.parametrize(
+        ("numbers", "options", "kind"),
+        [
+            ("101", {}, TypeError),
+            (b"101", {}, TypeError),
+            ([""], {}, ValueError),
+            ([101], {}, TypeError),
+            (["101"], {"interval": 0}, ValueError),
+            (["101"], {"interval": -1}, ValueError),
+            (["101"], {"interval": "5"}, TypeError),
+            (["101"], {"interval": float("nan")}, ValueError),
+            (["101"], {"batch_size": 0}, ValueError),
+            (["101"], {"concurrency": 0}, ValueError),
+            (["101"], {"rediscover": 0}, ValueError),
+            (["101"], {"known": ["101"]}, TypeError),
+            (["101"], {"known": {"101": {"status": "ONLINE"}}}, TypeError),
+        ],
+    )
+    async def test_bad_arguments(
+        self, pbx: PortSIPClient, numbers: Any, options: dict[str, Any], kind: type[Exception]
+    ) -> None:
+        with pytest.raises(kind):
+            pbx.extensions.watch_status(numbers, **options)
+
+
+class TestSlowConsumer:
+    async def changed_while_away(
+        self, *presences: str, numbers: Sequence[str] = ("1",)
+    ) -> tuple[list[StatusChange], StatusWatch]:
+        """Read the first of each number, stay away while number 1 changes, then read the rest."""
+        statuses = Statuses()
+
+        def change(cycle: int) -> None:
+            if 2 <= cycle < 2 + len(presences):
+                statuses.presence["1"] = presences[cycle - 2]
+
+        clockwork = Clockwork(statuses, cycles=3 + len(presences), before=change)
+        watch = clockwork.start(numbers)
+        changes = aiter(watch)
+        found = [await anext(changes) for _ in numbers]
+        await until(lambda: len(clockwork.begun) == clockwork.cycles)
+        await ticks(50)
+        try:
+            async for later in changes:
+                found.append(later)  # noqa: PERF401 - what came before the end is to be seen
+        except Ended:
+            pass
+        return found[len(numbers) :], watch
+
+    async def test_gets_the_latest(self) -> None:
+        """`before` is what it received last, `at` when the latest was seen."""
+        (change,), watch = await self.changed_while_away("AWAY", "BUSY", "ON_CALL")
+        assert told([change]) == [("1", "ONLINE", "ON_CALL")]
+        assert (change.at - EPOCH).total_seconds() == 30
+        assert watch.snapshot == {"1": change.after}
+
+    async def test_reverted_change_vanishes(self) -> None:
+        changes, watch = await self.changed_while_away("AWAY", "ONLINE")
+        assert changes == []
+        assert watch.snapshot == {"1": status_of("1")}
+
+    async def test_memory_is_bounded_by_the_extensions(self) -> None:
+        """However often they changed meanwhile, there is one change for each at most."""
+        changes, _ = await self.changed_while_away(*["AWAY", "BUSY"] * 200, numbers=["1", "2"])
+        assert told(changes) == [("1", "ONLINE", "BUSY")]
+
+    async def test_cycles_do_not_wait_for_it(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        async with pbx.extensions.watch_status(["101", "102"], interval=0.005) as watch:
+            changes = aiter(watch)
+            await anext(changes)
+            await until(lambda: watch.stats.cycles >= 5)
+
+
+class TestFailures:
+    async def test_of_a_batch(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is counted and logged, keeps the last known, and the other batches are read."""
+        statuses = Statuses()
+        # Two batches a cycle: the first of the second cycle fails.
+        statuses.fail = lambda count: ServerError(status=500) if count == 3 else None
+
+        def change(cycle: int) -> None:
+            if cycle >= 2:
+                statuses.presence = dict.fromkeys("1234", "AWAY")
+
+        clockwork = Clockwork(statuses, cycles=2, before=change)
+        with caplog.at_level(logging.WARNING, "portsip_async"):
+            changes = await clockwork.run(["1", "2", "3", "4"], batch_size=2)
+        assert told(changes)[4:] == [("3", "ONLINE", "AWAY"), ("4", "ONLINE", "AWAY")]
+        assert clockwork.watch.snapshot["1"] == status_of("1")
+        stats = clockwork.watch.stats
+        assert (stats.cycles, stats.failures, stats.consecutive_failures) == (2, 1, 0)
+        assert isinstance(stats.last_error, ServerError)
+        assert stats.last_success == EPOCH + timedelta(seconds=10)
+        assert len(caplog.records) == 1
+        assert "ServerError" in caplog.messages[0]
+
+    async def test_of_whole_cycles(self) -> None:
+        """Failures in a row are counted until one succeeds; the last error stays to be seen."""
+        statuses = Statuses()
+        error = TransportError("the connection broke")
+        seen: list[tuple[int, int, int, datetime | None]] = []
+
+        def look(cycle: int) -> None:
+            if cycle > 1:
+                stats = clockwork.watch.stats
+                seen.append(
+                    (
+                        stats.cycles,
+                        stats.failures,
+                        stats.consecutive_failures,
+                        stats.last_success,
+                    )
+                )
+
+        statuses.fail = lambda count: error if count in (2, 3) else None
+        clockwork = Clockwork(statuses, cycles=5, before=look)
+        changes = await clockwork.run(["1"])
+        later = EPOCH + timedelta(seconds=30)
+        assert seen == [(1, 0, 0, EPOCH), (2, 1, 1, EPOCH), (3, 2, 2, EPOCH), (4, 2, 0, later)]
+        assert clockwork.watch.stats.last_error is error
+        assert told(changes) == [("1", None, "ONLINE")]
+
+    @pytest.mark.parametrize(
+        "error", [AuthenticationError(status=401), ConfigurationError("x"), ClientClosed("x")]
+    )
+    async def test_fatal_ones_end_it(self, error: PortSIPError) -> None:
+        """By raising, after what was noted before."""
+        statuses = Statuses()
+        statuses.fail = lambda count: error if count == 2 else None
+        clockwork = Clockwork(statuses, cycles=9)
+        changes = aiter(clockwork.start(["1", "2"]))
+        assert [(await anext(changes)).extension_number for _ in "12"] == ["1", "2"]
+        with pytest.raises(type(error)) as caught:
+            await anext(changes)
+        assert caught.value is error
+
+    async def test_wrong_credentials(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        pbx = make_client(username=sim.username, password="wrong")
+        with pytest.raises(AuthenticationError):
+            await anext(aiter(pbx.extensions.watch_status(None, interval=0.01)))
+
+    async def test_cancelled_rounds_do_not_pass_for_an_end(self) -> None:
+        """Where somebody cancels the watch's task, the loop must not end as if all were well."""
+        clockwork = Clockwork(cycles=10**9)
+        changes = aiter(clockwork.start(["1"]))
+        await anext(changes)
+        (rounds,) = [task for task in asyncio.all_tasks() if "_go_round" in str(task.get_coro())]
+        async with under_way(anext(changes)) as (waiting,):
+            await ticks()
+            rounds.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    async def test_client_closed(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        changes = aiter(pbx.extensions.watch_status(["101"], interval=60.0))
+        await anext(changes)
+        async with under_way(anext(changes)) as (waiting,):
+            await ticks()
+            await pbx.close()
+            with pytest.raises(ClientClosed):
+                await waiting
+
+
+class TestRefused:
+    async def test_asked_alone_at_growing_intervals(self) -> None:
+        """They cost the others nothing after their first time, and themselves less and less."""
+        statuses = Statuses(refused={"bad"})
+        clockwork = Clockwork(statuses, cycles=40)
+        changes = await clockwork.run(["1", "bad", "2", "3"])
+        assert told(changes) == [(number, None, "ONLINE") for number in "123"]
+        alone = [at for at, numbers in enumerate(statuses.asked) if numbers == ["bad"]]
+        others = [numbers for numbers in statuses.asked[5:] if numbers != ["bad"]]
+        assert others == [["1", "2", "3"]] * 39
+        assert len(alone) == 1 + 4  # in the cycles 0, 2, 6, 14 and 30
+
+    async def test_comes_back(self) -> None:
+        """Once it is accepted it is asked with the others again."""
+        statuses = Statuses(refused={"bad"})
+
+        def mend(cycle: int) -> None:
+            if cycle == 3:
+                statuses.refused = set()
+
+        clockwork = Clockwork(statuses, cycles=5, before=mend)
+        changes = await clockwork.run(["1", "bad"])
+        assert told(changes) == [("1", None, "ONLINE"), ("bad", None, "ONLINE")]
+        assert [sorted(numbers) for numbers in statuses.asked[-2:]] == [["1", "bad"]] * 2
+
+    async def test_left_out_instead(self) -> None:
+        """One that is not refused any more, but lacking, is asked with the others again."""
+        statuses = Statuses(refused={"bad"}, lacking={"bad"})
+
+        def mend(cycle: int) -> None:
+            if cycle == 3:
+                statuses.refused = set()
+
+        clockwork = Clockwork(statuses, cycles=5, before=mend)
+        await clockwork.run(["1", "bad"])
+        assert [sorted(numbers) for numbers in statuses.asked[-2:]] == [["1", "bad"]] * 2
+        assert clockwork.watch.stats.missing == 1
+
+    async def test_many(self) -> None:
+        """Twenty of them grow apart likewise, and one that comes back is found among them."""
+        bad = [f"bad{at}" for at in range(20)]
+        statuses = Statuses(refused=bad)
+        counts: list[int] = []
+
+        def look(cycle: int) -> None:
+            counts.append(len(statuses.asked))
+            if cycle == 4:
+                statuses.refused.remove("bad15")
+
+        clockwork = Clockwork(statuses, cycles=14, before=look)
+        changes = await clockwork.run([*"123456", *bad], batch_size=100)
+        assert [change.extension_number for change in changes] == [*"123456", "bad15"]
+        each = [later - earlier for earlier, later in pairwise(counts)]
+        # The refused are asked again in the cycles 2 and 6 only.
+        assert [at for at, requests in enumerate(each) if requests > 1] == [0, 2, 6]
+        assert clockwork.watch.stats.consecutive_failures == 0
+
+    async def test_a_range_that_was_removed(self) -> None:
+        """Numbers that begin with a dozen bad ones: the good ones are watched all the same."""
+        bad = [f"bad{at}" for at in range(12)]
+        statuses = Statuses(refused=bad)
+        clockwork = Clockwork(statuses, cycles=2)
+        changes = await clockwork.run([*bad, *map(str, range(50))], batch_size=100)
+        assert [change.extension_number for change in changes] == [*map(str, range(50))]
+
+    async def test_only_refused_ones(self) -> None:
+        """While they wait nothing is asked, which is neither a failure nor a success."""
+        clockwork = Clockwork(Statuses(refused={"bad"}), cycles=6)
+        assert await clockwork.run(["bad"]) == []
+        stats = clockwork.watch.stats
+        assert stats.last_success is None
+        assert stats.consecutive_failures == stats.failures == 2  # of the cycles 0 and 2
+        assert isinstance(stats.last_error, NotFound)
+
+    async def test_outage_that_refuses_all(self) -> None:
+        """A batch refused for itself is asked again at the next beat, not put off."""
+        statuses = Statuses()
+        statuses.fail = lambda _: BadRequest(status=400) if len(clockwork.begun) == 2 else None
+        clockwork = Clockwork(statuses, cycles=3)
+        numbers = [*map(str, range(40))]
+        changes = await clockwork.run(numbers, batch_size=40)
+        assert len(changes) == 40
+        assert statuses.asked[-1] == numbers
+        assert clockwork.watch.stats.last_success == EPOCH + timedelta(seconds=20)
+
+
+class TestDiscovery:
+    async def test_rhythm(self) -> None:
+        """The list is read at first, and again once it is `rediscover` seconds old."""
+        clockwork = Clockwork(cycles=9, listings=[Listing(["1", "2"], steady=True)])
+        changes = await clockwork.run(None, rediscover=25.0)
+        assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
+        assert clockwork.listed == [0, 30, 60]
+
+    async def test_came_and_went(self) -> None:
+        """One that went is told with no `after`, once, and is told anew if it comes back."""
+        listings = [
+            Listing(["1", "2"], steady=True),
+            Listing(["1", "3"], steady=True),
+            Listing(["1", "2", "3"], steady=True),
+        ]
+        clockwork = Clockwork(cycles=4, listings=listings)
+        changes = await clockwork.run(None, rediscover=10.0)
+        assert told(changes) == [
+            ("1", None, "ONLINE"),
+            ("2", None, "ONLINE"),
+            ("2", "ONLINE", None),
+            ("3", None, "ONLINE"),
+            ("2", None, "ONLINE"),
+        ]
+        assert clockwork.watch.snapshot.keys() == {"1", "2", "3"}
+        assert clockwork.statuses.asked == [["1", "2"], ["1", "3"], *[["1", "2", "3"]] * 2]
+
+    async def test_unsteady_listing_makes_nobody_go(self) -> None:
+        """While the list moved, an extension may have slipped past the walk; one can come."""
+        listings = [Listing(["1", "2"], steady=True), Listing(["1", "3"], steady=False)]
+        clockwork = Clockwork(cycles=3, listings=listings)
+        changes = await clockwork.run(None, rediscover=10.0)
+        assert [change.after is None for change in changes] == [False] * 3
+        assert clockwork.watch.snapshot.keys() == {"1", "2", "3"}
+
+    async def test_known_ones_that_went_meanwhile(self) -> None:
+        clockwork = Clockwork(cycles=2, listings=[Listing(["1"], steady=True)])
+        known = {number: status_of(number) for number in "12"}
+        changes = await clockwork.run(None, known=known)
+        assert told(changes) == [("2", "ONLINE", None)]
+
+    async def test_failed_listing(self) -> None:
+        """It is a failure, is tried again at the next beat, and what is known is asked."""
+        error = ServerError(status=503)
+        listings: list[Listing | PortSIPError]
+        listings = [Listing(["1"], steady=True), error, error, Listing(["1", "2"], steady=True)]
+        clockwork = Clockwork(cycles=5, listings=listings)
+        changes = await clockwork.run(None, rediscover=10.0)
+        assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
+        assert clockwork.listed == [0, 10, 20, 30, 40]
+        assert clockwork.statuses.asked[:3] == [["1"]] * 3
+        assert (clockwork.watch.stats.failures, clockwork.watch.stats.last_error) == (2, error)
+
+    async def test_first_listing_fails(self) -> None:
+        """A watch that knows of no extension yet has had no success."""
+        clockwork = Clockwork(cycles=4, listings=[TransportError("cut")])
+        assert await clockwork.run(None) == []
+        stats = clockwork.watch.stats
+        assert (stats.cycles, stats.failures, stats.consecutive_failures) == (4, 4, 4)
+        assert stats.last_success is None
+
+    async def test_refused_one_that_went(self) -> None:
+        """Nothing is kept of a refused number that is not listed any more."""
+        listings = [Listing(["1", "bad"], steady=True), Listing(["1"], steady=True)]
+        clockwork = Clockwork(Statuses(refused={"bad"}), cycles=3, listings=listings)
+        await clockwork.run(None, rediscover=10.0)
+        assert clockwork.watch._latest is not None
+        assert clockwork.watch._latest._refused == {}
+
+    async def test_on_the_wire(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Extensions created and removed meanwhile are reported."""
+        for number in sim.extension_numbers:
+            sim.set_status(number, "ONLINE")
+        async with pbx.extensions.watch_status(interval=0.02, rediscover=0.05) as watch:
+            changes = aiter(watch)
+            found = [(await anext(changes)).extension_number for _ in range(300)]
+            assert sorted(found) == sorted(sim.extension_numbers)
+            await pbx.extensions.remove("150")
+            went = await anext(changes)
+            assert told([went]) == [("150", "ONLINE", None)]
+            sim._pbx.create_extension({"extension_number": "9000", "password": "x"})
+            came = await anext(changes)
+        assert came.extension_number == "9000"
+        assert came.before is None
+        assert watch.snapshot.keys() == set(sim.extension_numbers)
+
+
+class TestOutage:
+    async def test_restart_revocation_and_failing_batches(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """A watch lives through all of it, and tells each change once it can see it again."""
+        pbx = make_client(retry=RetryPolicy(attempts=2, initial=0.001, maximum=0.002))
+        numbers = sim.extension_numbers
+        for number in numbers:
+            sim.set_status(number, "ONLINE")
+        watch = pbx.extensions.watch_status(numbers, interval=0.02, batch_size=20)
+        seen: dict[str, str | None] = {}
+
+        async def follow() -> None:
+            async for change in watch:
+                assert change.after is not None
+                before = None if change.before is None else str(change.before.status)
+                assert seen.get(change.extension_number) == before
+                seen[change.extension_number] = str(change.after.status)
+
+        def everybody(status: str) -> Callable[[], bool]:
+            for number in numbers:
+                sim.set_status(number, status)
+            return lambda: seen == dict.fromkeys(numbers, status)
+
+        async with under_way(follow()) as (following,):
+            await until(everybody("ONLINE"))
+
+            await sim.stop()
+            away = everybody("AWAY")
+            await until(lambda: watch.stats.consecutive_failures >= 3)
+            assert watch.stats.last_error is not None
+            assert len(watch.snapshot) == 300
+            assert seen == dict.fromkeys(numbers, "ONLINE")
+            await sim.start()
+            await until(away)
+            assert watch.stats.consecutive_failures == 0
+
+            sim.revoke()
+            await until(everybody("BUSY"))
+
+            sim.faults = Faults(server_error=0.2, dropped=0.1, truncated=0.05)
+            failures = watch.stats.failures
+            await until(everybody("ON_CALL"))
+            await until(lambda: watch.stats.failures > failures)
+            sim.faults = Faults()
+            await until(everybody("ONLINE"))
+            assert not following.done()
+            assert watch.stats.last_success is not None
+            await watch.aclose()
+            await following
+
+
+class TestLeaving:
+    async def left(self, sim: PBXSimulator, *, at_once: bool = False) -> None:
+        """Nothing is left of a watch, and nothing more is sent."""
+        if not at_once:
+            await ticks()
+        assert our_tasks() == []
+        await asyncio.sleep(0.02)
+        served = sim.served[STATUS]
+        await asyncio.sleep(0.03)
+        assert sim.served[STATUS] == served
+
+    async def test_break(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        async for _ in pbx.extensions.watch_status(["101", "102"], interval=0.005):
+            break
+        await self.left(sim)
+
+    @pytest.mark.parametrize("broken", [False, True])
+    async def test_async_with(self, sim: PBXSimulator, pbx: PortSIPClient, broken: bool) -> None:
+        async with pbx.extensions.watch_status(["101", "102"], interval=0.005) as watch:
+            if broken:
+                async for _ in watch:
+                    break
+            else:
+                changes = aiter(watch)
+                await anext(changes)
+        await self.left(sim, at_once=True)
+
+    async def test_aclose_from_another_task(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        watch = pbx.extensions.watch_status(["101", "102"], interval=0.005)
+
+        async def loop() -> int:
+            return len([change async for change in watch])
+
+        async with under_way(loop()) as (looping,), asyncio.timeout(5):
+            await until(lambda: watch.stats.cycles)
+            await watch.aclose()
+            assert await looping <= 2
+        await self.left(sim)
+
+    async def test_cancellation(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        sim.fail(STATUS, latency=30.0, times=None)
+        changes = aiter(pbx.extensions.watch_status(["101"], interval=0.005))
+        async with under_way(anext(changes)) as (waiting,):
+            await until(lambda: sim.in_flight)
+            waiting.cancel()
+            async with asyncio.timeout(0.1):
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+        await self.left(sim)
+
+    async def test_two_loops(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Each is told each extension; leaving one leaves the other."""
+        sim.set_status("101", "ONLINE")
+        watch = pbx.extensions.watch_status(["101"], interval=0.005)
+        one, other = aiter(watch), aiter(watch)
+        assert told([await anext(one), await anext(other)]) == [("101", None, "ONLINE")] * 2
+        await one.aclose()
+        sim.set_status("101", "AWAY")
+        assert told([await anext(other)]) == [("101", "ONLINE", "AWAY")]
+        await watch.aclose()
+        await self.left(sim, at_once=True)
