@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from portsip_async.arguments import integer, quantity
 from portsip_async.core.bulk import AdaptiveGate, Crew, Feed, Run, Stream
 from portsip_async.errors import (
     BadRequest,

@@ -1,6 +1,7 @@
 """The client's settings: what is refused, what is read from the environment, what a view shares."""
 
 import ssl
+import uuid
 import warnings
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_client_base_url_forms(url: str, base: str) -> None:
         "pbx.example.com:8900",
         "https://",
         "https://pbx.example.com:port",
+        "https://pbx.example.com:0",
+        "https://admin:secret-1/x@pbx.example.com",
+        "admin:secret-1@pbx.example.com",
+        "https://admin:sec?secret-1@pbx.example.com",
+        "https://pbx..com",
+        "https://" + "x" * 64 + ".com",
+        "https://pbx example.com",
+        "https://%00.com",
+        "http://evil.example\\.localhost",
         "",
     ],
 )
@@ -88,6 +98,9 @@ def test_client_plain_http_allowed_on_request() -> None:
         {"credentials": object()},
         {"token": ""},
         {"token": "two\r\nlines"},
+        {"token": b"T"},
+        {"username": 5, "password": "secret-1"},
+        {"credentials": PasswordCredentials("", "")},
     ],
 )
 def test_client_needs_exactly_one_way_to_log_in(means: dict[str, Any]) -> None:
@@ -104,6 +117,15 @@ def test_client_needs_exactly_one_way_to_log_in(means: dict[str, Any]) -> None:
         ({"timeout": "15"}, TypeError),
         ({"timeout": True}, TypeError),
         ({"max_connections": 0}, ValueError),
+        ({"max_connections": 1.5}, TypeError),
+        ({"max_reply_bytes": 1.5}, TypeError),
+        ({"requests_per_second": True}, TypeError),
+        ({"retry": 5}, TypeError),
+        ({"session": 5}, TypeError),
+        ({"ssl": 5}, TypeError),
+        ({"proxy": 5}, TypeError),
+        ({"on_attempt": 5}, TypeError),
+        ({"user_agent": "a\r\nX: y"}, ValueError),
         ({"max_reply_bytes": 0}, ValueError),
         ({"requests_per_second": 0}, ValueError),
         ({"requests_per_second": -1}, ValueError),
@@ -151,6 +173,16 @@ def test_client_repr_shows_no_secret() -> None:
     ):
         assert "secret-1" not in repr(shown)
         assert "secret-1" not in str(shown)
+
+
+def test_view_refuses_options_out_of_bounds() -> None:
+    client = PortSIPClient(URL, **LOGIN)
+    with pytest.raises(TypeError):
+        client.with_options(retry=5)  # type: ignore[arg-type]  # what is refused
+    with pytest.raises(TypeError):
+        client.request("extensions.show")  # type: ignore[arg-type]  # likewise
+    with pytest.raises(TypeError, match="access_token"):
+        client.request(PING, access_token="x")
 
 
 class TestFromEnv:
@@ -207,6 +239,13 @@ class TestFromEnv:
         self.put(monkeypatch, URL="https://elsewhere.example", EMAIL="a@b", PASSWORD="x")
         client = PortSIPClient.from_env(base_url=URL, token="T", timeout=3)
         assert URL in repr(client)
+
+    def test_one_half_of_the_credentials_is_completed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A password that was prompted for goes with the user name of the environment."""
+        self.put(monkeypatch, URL=URL, USERNAME="admin", ALLOW_HTTP="perhaps")
+        assert PortSIPClient.from_env(password="secret-1", allow_http=False)
 
     async def test_ca_file_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.put(monkeypatch, URL=URL, TOKEN="T", CA_FILE="/nowhere/ca.pem")
@@ -285,6 +324,35 @@ class TestRequest:
         assert wire.arrivals[0].body == (
             b'{"access_token":"196ACE20C6F34027895F7F95402BB164","level":3}'
         )
+
+    async def test_form_without_a_source(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """An endpoint of one's own may send its parameters as a form."""
+        wire.script = [reply()]
+        form = Endpoint("my.form", "POST", "/form", parameters="multipart")
+        await make_client(wire.url).request(form, name="a", numbers=["1", "2"])
+        body = wire.arrivals[0].body
+        assert body.count(b'name="numbers"') == 2
+        assert b'name="name"' in body
+        assert wire.arrivals[0].query.startswith("access_token=")
+
+    async def test_text_that_is_no_str(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """A UUID or a date goes into a query as its text, without quotes; bytes don't go at all."""
+        group = uuid.UUID("5e7b5e37-4008-429c-85d3-183dd4d4a9d9")
+        wire.script = [reply({})]
+        pbx = make_client(wire.url)
+        await pbx.request(PING, group=group, level=2, deep=True)
+        assert wire.arrivals[0].query.endswith(f"group={group}&level=2&deep=true")
+        with pytest.raises(TypeError):
+            await pbx.request(PING, raw=b"x")
+
+    async def test_upload_at_another_method_stays_a_form(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply()]
+        pbx = make_client(wire.url, endpoints={"greetings.upload": {"method": "PUT"}})
+        await pbx.greetings.upload("101", b"RIFF", filename="a.wav")
+        assert wire.arrivals[0].method == "PUT"
+        assert b"RIFF" in wire.arrivals[0].body
 
     async def test_row_of_the_table_takes_the_override(
         self, wire: WireServer, make_client: ClientMaker

@@ -542,3 +542,15 @@ def test_secret_in_an_unreadable_reply_is_not_told() -> None:
     with pytest.raises(Unreadable) as caught:
         read(Extension, {"extension_number": {"password": "S3cr3t"}})
     assert "S3cr3t" not in f"{caught.value!r} {caught.value}"
+
+
+def test_section_given_as_a_mapping_hides_its_pin() -> None:
+    """Structs don't check types, and a mapping has no repr of ours."""
+    new = NewExtension(
+        extension_number="1",
+        password="x",
+        web_access_password="y",
+        voice_mail={"voicemail_pin": "987654"},  # type: ignore[arg-type]  # what users do
+    )
+    assert "987654" not in repr(new)
+    assert "987654" not in str(new.__rich_repr__())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -174,6 +175,32 @@ class TestExtensions:
         kept = sim.extension("101")["profile"]
         assert [kept[field] for field in fields] == [f"v{index}" for index in range(len(fields))]
 
+    async def test_patch_writes_to_no_other_extension(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """Where the reply shows another extension, as a stale cache might, nothing is written."""
+        wire.script = [reply({"extension_number": "102", "profile": {}})]
+        with pytest.raises(ReplyError, match="asked for"):
+            await make_client(wire.url).extensions.patch("101", profile={})
+        assert len(wire.arrivals) == 1
+
+    async def test_patch_keeps_the_spelling_of_the_number(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply({"extension_number": 1000}), reply()]
+        await make_client(wire.url).extensions.patch("01000", profile={"first_name": "A"})
+        assert b'"extension_number":"1000"' in wire.arrivals[1].body
+
+    async def test_update_leaves_out_none_in_mappings_too(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [reply()]
+        empty = MappingProxyType({"first_name": None, "last_name": "L"})
+        await make_client(wire.url).extensions.update(
+            "101", profile=empty, options={}, forward_rules={}, office_hours={}, voice_mail={}
+        )
+        assert b'"profile":{"last_name":"L"}' in wire.arrivals[0].body
+
     async def test_patch_of_an_unknown_number(self, pbx: PortSIPClient) -> None:
         with pytest.raises(NotFound):
             await pbx.extensions.patch("9999", profile={"first_name": "x"})
@@ -263,6 +290,26 @@ class TestGroups:
             with pytest.raises(ReplyError, match="id or name"):
                 await operation
         assert {arrival.method for arrival in wire.arrivals} == {"GET"}
+
+    async def test_members_left_out_are_not_taken_for_none(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """A reply without members must not cost those whom it doesn't name their place."""
+        wire.script = [reply({"group_id": "g", "group_name": "n"})]
+        with pytest.raises(ReplyError, match="members"):
+            await make_client(wire.url).groups.add_members("g", ["101"])
+        assert len(wire.arrivals) == 1
+
+    async def test_what_a_reply_says_of_itself_is_not_written_back(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        wire.script = [
+            reply({"group_name": "n", "members": None, "err_code": 0, "msg": "ok"}),
+            reply(),
+        ]
+        await make_client(wire.url).groups.add_members("g", ["101"])
+        assert b"msg" not in wire.arrivals[1].body
+        assert b'"members":["101"]' in wire.arrivals[1].body
 
     async def test_patch_of_what_a_group_lacks(self, pbx: PortSIPClient) -> None:
         with pytest.raises(TypeError, match="colour"):
