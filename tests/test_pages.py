@@ -1027,3 +1027,27 @@ def test_any_honest_list(
     assert walk.drift == Drift()
     needed = max(1, len(pages) - page + 1)
     assert len(server.requests) <= (needed if counted else needed + 1 + prefetch)
+
+
+@pytest.mark.parametrize("shape", ["items", "pages"])
+async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
+    """Python closes a generator that a `break` drops some ticks later; `async with` waits for it."""
+    gate = asyncio.Event()
+    before = asyncio.all_tasks()
+
+    async def fetch(number: int) -> Page[Row]:
+        if number > 1:
+            await gate.wait()
+        return Page(items=(Row(str(number)),), page_count=9)
+
+    walk = Paginator(
+        fetch,
+        key="key",
+        prefetch=4,
+        start=asyncio.get_running_loop().create_task,
+        check=lambda: None,
+    )
+    async with walk:
+        async for _ in walk if shape == "items" else walk.pages():
+            break
+    assert asyncio.all_tasks() == before

@@ -19,6 +19,7 @@ RANKS = {
     "record": 1,
     "core.endpoint": 2,
     "core.scopes": 2,
+    "core.runs": 2,
     "core.limits": 2,
     "core.upload": 2,
     "core.decode": 3,

@@ -598,6 +598,7 @@ class TestTimeouts:
 async def test_upgraded_connection_is_closed(wire: WireServer, make_client: Any) -> None:
     """A 101 would leave a response to be collected, whose warning holds the URL."""
     wire.script = [reply({}, 101, {"Upgrade": "x", "Connection": "upgrade"})]
+    asyncio.get_running_loop().set_debug(True)  # only then does aiohttp warn
     with pytest.raises(APIError):
         await make_client(wire.url).extensions.show("101")
     gc.collect()  # a warning is an error here

@@ -23,11 +23,10 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from types import AsyncGeneratorType, TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast
-from weakref import finalize
+from typing import Any, Final, Generic, TypeVar
 
 from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
+from .runs import Leavable, Run
 
 X = TypeVar("X")
 R = TypeVar("R")
@@ -335,64 +334,12 @@ class Crew(Generic[X, R]):
             self.ended.set()
 
 
-class Stream(ABC, Generic[R]):
-    """An async iterable whose every loop runs afresh, and ends when it is left.
-
-    ``async with`` and ``aclose()`` end every open run, with its tasks, before returning.
-    """
-
-    def __init__(self) -> None:
-        # Weak, since a generator that its consumer drops must end by itself. Python closes it some
-        # ticks later: so its run is told to stop at once, and held here until it has ended.
-        self._runs: dict[Run, finalize[[], AsyncGeneratorType[R, None]]] = {}
+class Stream(Leavable, ABC, Generic[R]):
+    """An async iterable whose every loop runs afresh, and ends when it is left."""
 
     def __aiter__(self) -> AsyncGenerator[R, None]:
-        generator, run = self._begin()
-        self._runs = {
-            run: held for run, held in self._runs.items() if held.alive or not run.ended.is_set()
-        }
-        self._runs[run] = finalize(cast("AsyncGeneratorType[R, None]", generator), run.stop)
-        self._runs[run].atexit = False
-        return generator
+        return self._begun(*self._begin())
 
     @abstractmethod
-    def _begin(self) -> "tuple[AsyncGenerator[R, None], Run]":
+    def _begin(self) -> tuple[AsyncGenerator[R, None], Run]:
         """Make a run's generator, and what stops and awaits that run."""
-
-    async def aclose(self) -> None:
-        """End every open run; a loop of another task ends as if it had met a ``break``."""
-        runs = list(self._runs.items())
-        for run, _ in runs:
-            run.stop()
-        for run, held in runs:
-            alive = held.peek()
-            generator = None if alive is None else alive[0]
-            if generator is None or generator.ag_running:
-                await run.ended.wait()
-            else:
-                await generator.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
-class Run(Protocol):
-    """One loop over a stream, as its owner sees it.
-
-    Attributes:
-        ended: set while it has no task: before it begins, and once all its tasks are through.
-    """
-
-    ended: asyncio.Event
-
-    def stop(self) -> None:
-        """Ask it to end."""
-        ...

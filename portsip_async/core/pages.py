@@ -21,15 +21,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from types import AsyncGeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from msgspec import field
 
 from ..arguments import integer
 from ..errors import PortSIPError
 from ..record import Record
+from .runs import Leavable
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Page[Any]")
@@ -72,12 +71,12 @@ class Drift:
     page_count_changed: bool = False
 
 
-class Paginator(Generic[T]):
+class Paginator(Leavable, Generic[T]):
     """An asynchronous iterable of a list's items, fetched page by page.
 
     Each ``async for`` starts a walk of its own, which ends by itself within a few loop ticks of
-    ``break``, an exception or cancellation; no task and no connection stays behind. ``await`` it
-    for its first page alone.
+    ``break``, an exception or cancellation; no task and no connection stays behind. ``async with``
+    and ``aclose()`` end it before returning. ``await`` it for its first page alone.
 
     A page that fails for good raises, when the walk reaches it, with ``error.page``, from which
     ``page=`` resumes. After the client was closed a walk raises ClientClosed at its next page.
@@ -117,6 +116,7 @@ class Paginator(Generic[T]):
             integer("max_pages", max_pages, 1)
         if pagesize is not None:
             integer("page_size", pagesize, 1)
+        super().__init__()
         self._fetch = fetch
         self._key = key
         self._page = page
@@ -126,10 +126,6 @@ class Paginator(Generic[T]):
         self._start = start
         self._check = check
         self._latest: _Course[T] | None = None
-        # Weak, since a generator that its consumer drops must end by itself.
-        self._walks: WeakKeyDictionary[AsyncGeneratorType[Any, None], _Walk[T]] = (
-            WeakKeyDictionary()
-        )
 
     @property
     def drift(self) -> Drift:
@@ -177,32 +173,6 @@ class Paginator(Generic[T]):
             raise PortSIPError("the paginator was closed before the walk's end")
         return found
 
-    async def aclose(self) -> None:
-        """End every open walk, with its tasks, before returning.
-
-        A loop of another task ends as if it had met a ``break``, at once even where it waits for a
-        page; ``collect()`` raises PortSIPError there. New walks can be started afterwards.
-        """
-        walks = list(self._walks.items())
-        for _, walk in walks:
-            walk.interrupt()
-        for generator, walk in walks:
-            if generator.ag_running:
-                await walk.ended.wait()
-            else:
-                await generator.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
     async def _first(self) -> Page[T]:
         try:
             self._check()
@@ -216,9 +186,7 @@ class Paginator(Generic[T]):
     ) -> "tuple[_Walk[T], AsyncGenerator[Y, None]]":
         self._latest = _Course(self._key, self._page, self._max_pages, self._pagesize)
         walk = _Walk(self._latest, self._fetch, self._prefetch, self._start, self._check)
-        generator = cast("AsyncGeneratorType[Y, None]", shape(walk))
-        self._walks[generator] = walk
-        return walk, generator
+        return walk, self._begun(shape(walk), walk)
 
 
 class TypedPaginator(Paginator[T], Generic[T, P]):
@@ -266,7 +234,7 @@ class _Walk(Generic[T]):
         page: the page that `advance` came to; None between pages.
         fresh: the items of that page which are to be yielded.
         course: what the pages so far tell.
-        ended: set when `close` is through.
+        ended: set but between the first `advance` and the end of `close`.
     """
 
     def __init__(
@@ -281,6 +249,7 @@ class _Walk(Generic[T]):
         self.fresh: tuple[T, ...] = ()
         self.course = course
         self.ended = asyncio.Event()
+        self.ended.set()
         self._fetch = fetch
         self._prefetch = prefetch
         self._start = start
@@ -292,6 +261,7 @@ class _Walk(Generic[T]):
 
     async def advance(self) -> bool:
         """Go to the next page; False where the walk is over."""
+        self.ended.clear()
         # The old page must not live on beside the one that is waited for.
         self.page, self.fresh = None, ()
         course = self.course
@@ -314,7 +284,7 @@ class _Walk(Generic[T]):
         self.page = page
         return True
 
-    def interrupt(self) -> None:
+    def stop(self) -> None:
         """Ask the walk to end, even while a consumer in another task waits for a page."""
         self._interrupted = True
         if self._waiting is not None:
@@ -339,7 +309,7 @@ class _Walk(Generic[T]):
         self._check()
         page: Page[T] | None = None
         try:
-            # A timeout that only `interrupt` sets: it cancels the wait and leaves a cancellation
+            # A timeout that only `stop` sets: it cancels the wait and leaves a cancellation
             # that comes from elsewhere alone.
             async with asyncio.timeout(None) as self._waiting:
                 if not self._ahead:

@@ -12,12 +12,13 @@ A call is tried once before any of this is touched, so a call that succeeds pays
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import APIError, PortSIPError
 from .endpoint import Safety
+
+if TYPE_CHECKING:
+    pass
 
 T = TypeVar("T")
 
@@ -187,6 +188,7 @@ async def repeat(
     Raises:
         PortSIPError: what the last attempt raised; at once where the next pause can't end in time.
     """
+    import tenacity  # a program whose calls all succeed never loads it
 
     def wait(state: tenacity.RetryCallState) -> float:
         pause = policy.pause(state.attempt_number, chance())

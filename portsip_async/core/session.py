@@ -15,9 +15,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
-
-from aiolimiter import AsyncLimiter
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..errors import (
     APIError,
@@ -39,6 +37,9 @@ from .wire import Draft, Judge, Parameters, fault_of, scrub_error, secrets_of
 
 T = TypeVar("T")
 X = TypeVar("X")
+
+if TYPE_CHECKING:
+    from aiolimiter import AsyncLimiter
 
 logger = logging.getLogger("portsip_async")
 
@@ -228,9 +229,7 @@ class Session:
         self.clock = clock
         self._transport = transport
         self._gate = Places(max_connections)
-        self._rate = (
-            None if requests_per_second is None else AsyncLimiter(1, 1 / requests_per_second)
-        )
+        self._rate = None if requests_per_second is None else _rate(requests_per_second)
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
         self._now = now
@@ -555,7 +554,7 @@ class Session:
             return None
         return self.tokens.current() or await self._within(call, self.tokens.wait())
 
-    async def _slot(self, rate: AsyncLimiter, amount: float = 1) -> None:
+    async def _slot(self, rate: "AsyncLimiter", amount: float = 1) -> None:
         """Wait for the next slot of the rate."""
         await rate.acquire(amount)
         self._next_slot = self.clock() + rate.time_period
@@ -609,6 +608,12 @@ class Session:
                 self._plans.clear()
             plan = self._plans[endpoint] = _Plan(self.base_url, endpoint)
         return plan
+
+
+def _rate(requests_per_second: float) -> "AsyncLimiter":
+    from aiolimiter import AsyncLimiter  # loaded only where a rate is asked for
+
+    return AsyncLimiter(1, 1 / requests_per_second)
 
 
 def _told_not_replayable(error: PortSIPError) -> PortSIPError:
