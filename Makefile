@@ -1,14 +1,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types check clean
+.PHONY: help demo test lint format types bench bench-quick clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make format  format the code and mend what can be mended"
 
 $(READY): pyproject.toml portsip_async/_version.py
@@ -33,6 +35,16 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+$(BENCH): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $(BENCH)
+
+bench: $(BENCH)
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(BENCH)
+	$(BIN)/python -m benchmarks --quick
 
 clean:
 	rm -rf .venv dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -68,7 +68,7 @@ class Timer:
 
     def stop(self, scope: Scope) -> None:
         """Let a scope go."""
-        if self._ends.pop(scope, None) is None:
+        if self._ends.pop(scope, None) is None and scope.cause is not None:
             scope.settle(EXPIRED)
 
     def cancel(self) -> None:

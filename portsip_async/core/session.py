@@ -371,12 +371,20 @@ class Session:
     async def _admitted(self, call: _Call) -> Any:
         """Try once; only where that fails, plan what comes after."""
         retry = call.options.retry
-        self._set_deadline(call)
-        failure: PortSIPError | None
+        if retry.deadline is not None and call.source is None:
+            call.deadline = self.clock() + retry.deadline
         try:
-            return await self._passing(call)
+            if call.gate is None:
+                return await self._attempt(call)
+            return await self._gated(call, call.gate)
         except PortSIPError as error:
-            failure = error
+            failed = error
+        return await self._again(call, failed)
+
+    async def _again(self, call: _Call, failed: PortSIPError) -> Any:
+        """Repeat a call that failed once, as far as its policy and its safety allow."""
+        retry = call.options.retry
+        failure: PortSIPError | None = failed
 
         async def attempt() -> Any:
             nonlocal failure

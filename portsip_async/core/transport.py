@@ -44,6 +44,7 @@ FOREIGN: Final = (aiohttp.ClientError, OSError)
 # A connection that is not made in this part of `total` is told as such, before `total` strikes.
 _CONNECT_PART: Final = 0.95
 _SWITCHING_PROTOCOLS: Final = 101
+_RECEIVE: Final = 64 * 1024
 # Bytes of an upload that go out under one timer: little enough for a slow line.
 _PIECE: Final = 16 * 1024
 _METHODS_REPEATED_BY_AIOHTTP: Final = frozenset(
@@ -100,6 +101,20 @@ def _client_timeout(connect: float | None, read: float | None) -> aiohttp.Client
 
 class ForeignError(Exception):
     """Stands in for another library's exception: its type's name and its text, without secrets."""
+
+
+class _Response(aiohttp.ClientResponse):
+    """Keeps asyncio from asking for 256 KiB of memory to receive a short reply.
+
+    So large a block may come fresh from the kernel each time, depending on how the process began:
+    up to 27 % more CPU a list page. 64 KiB never does.
+    """
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        transport = connection.transport
+        if transport is not None and getattr(transport, "max_size", 0) > _RECEIVE:
+            transport.max_size = _RECEIVE  # type: ignore[attr-defined]  # asyncio's own, no proxy's
+        return await super().start(connection)
 
 
 class _HungUp(aiohttp.ClientError):
@@ -186,6 +201,7 @@ class Transport:
                 # Calls wait for their place at a gate of the client's, renewals at none.
                 connector=aiohttp.TCPConnector(limit=0),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=_Response,
                 headers=None if self._user_agent is None else {"User-Agent": self._user_agent},
             )
         elif self._http.closed:

@@ -15,7 +15,8 @@ from collections.abc import (
 )
 from typing import Any, Generic, TypeVar
 
-from ..core.bulk import Crew, Feed, Run, Stream
+from ..core.bulk import Crew, Feed, Stream
+from ..core.runs import Run
 from ..core.session import Gate, Session
 from ..errors import AuthenticationError, ClientClosed, ConfigurationError, PortSIPError
 from ..record import Record

@@ -1,0 +1,326 @@
+"""The server of the benchmarks: canned replies from a raw asyncio protocol.
+
+It runs in a process of its own and understands only what the contestants send: a login, a page of
+extensions, one extension, the status of a batch. Replies are built once and kept. Where tokens are
+short-lived, it refuses those that it did not give out or that are over, with a 401.
+
+Started by `harness.Server`; on standard output it tells its ports, and a line for each question on
+standard input: its CPU seconds and what it counted.
+"""
+
+import argparse
+import asyncio
+import gzip
+import selectors
+import ssl
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+LONG = 86_400.0  # seconds; the life of a token unless told otherwise
+KEPT = 4_096  # replies at most that are kept for each kind
+
+# Fixed-width, so that a page of another number is a replacement in the bytes.
+_PAGE_MARK = b"@@@@@@"
+_HEAD = (
+    "HTTP/1.1 {status}\r\nServer: canned\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+    "Content-Type: application/json;charset=utf-8\r\n{extra}Content-Length: {length}\r\n\r\n"
+)
+
+
+def framed(body: bytes, status: str = "200 OK", extra: str = "") -> bytes:
+    """Put the head of an HTTP reply before its body."""
+    return _HEAD.format(status=status, extra=extra, length=len(body)).encode() + body
+
+
+def list_page(page: int, size: int, items: int) -> bytes:
+    """Build a page of extensions, each number seen on one page only."""
+    rows = [
+        {
+            "extension_number": f"{_PAGE_MARK.decode()}{row:04}",
+            "first_name": "Maria",
+            "last_name": "Sandoval",
+            "email": f"maria.sandoval.{row}@example.com",
+            "status": "ON_CALL" if row % 7 == 0 else "OFFLINE",
+            "user_agent": "PortSIP UC Client",
+            "phone_mac_address": "0004132B7C55",
+            "phone_model": "D785",
+        }
+        for row in range(min(size, max(0, items - (page - 1) * size)))
+    ]
+    body = msgspec.json.encode(
+        {
+            "pagination": page,
+            "pagesize": size,
+            "sort_by": "DEFAULT",
+            "page_count": -(-items // size),
+            "count": len(rows),
+            "extensions": rows,
+        }
+    )
+    return body.replace(_PAGE_MARK, b"%06d" % page)
+
+
+def extension() -> bytes:
+    """Build one extension with all its settings."""
+    away = {
+        "office_hours_action": "CONNECT_TO_VOICE",
+        "office_hours_action_value": "",
+        "outside_office_hours_action": "CONNECT_TO_VOICE_MAIL",
+        "outside_office_hours_action_value": "",
+    }
+    days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+    return msgspec.json.encode(
+        {
+            "extension_number": "1000",
+            "password": "x7cQp0aW",
+            "web_access_password": "x7cQp0aW",
+            "profile": {
+                "first_name": "Maria",
+                "last_name": "Sandoval",
+                "gender": "FEMALE",
+                "email": "maria.sandoval@example.com",
+                "mobile_phone": "555 0100",
+                "work_phone": "555 0101",
+                "home_phone": "",
+                "twitter": "",
+                "facebook": "",
+                "linkedin": "",
+                "instagram": "",
+                "description": "Second floor, room 12",
+            },
+            "options": {
+                "enable_audio_record_calls": False,
+                "enable_video_record_calls": False,
+                "enable_extension": True,
+            },
+            "voice_mail": {
+                "enable_voicemail": True,
+                "prompt_language": "en-us",
+                "enable_vm_pin_auth": True,
+                "voicemail_pin": "482913",
+                "enable_play_caller_id": False,
+                "msg_read_out_datetime": "DO_NOT_READ",
+            },
+            "forward_rules": {
+                "available": {
+                    "no_answer_timeval": 20,
+                    "no_answer_action": "CONNECT_TO_VOICE_MAIL",
+                    "no_answer_action_value": "",
+                    "busy_action": "CONNECT_TO_VOICE",
+                    "busy_action_value": "",
+                },
+                "offline": away,
+                "dnd": away,
+                "away": away,
+            },
+            "office_hours": {
+                "office_hours_mode": "CUSTOM",
+                **{f"{day}_from": "09:00" for day in days},
+                **{f"{day}_to": "17:00" for day in days},
+            },
+        }
+    )
+
+
+def statuses(numbers: list[str]) -> bytes:
+    """Build the status of a batch."""
+    rows = [
+        {
+            "extension_number": number,
+            "status": "ON_CALL" if place % 7 == 0 else "OFFLINE",
+            "user_agent": "PortSIP UC Client",
+        }
+        for place, number in enumerate(numbers)
+    ]
+    return msgspec.json.encode({"extension_status": rows})
+
+
+class Replies:
+    """What is answered, built at the first question and kept."""
+
+    def __init__(self, *, items: int, token_life: float | None, compressed: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self._items = items
+        self._life = token_life
+        self._compressed = compressed
+        self._ends: dict[bytes, float] = {}
+        self._pages: dict[bytes, bytes] = {}
+        self._statuses: dict[bytes, bytes] = {}
+        self._show = framed(extension())
+        self._refused = framed(b'{"err_code":"401","msg":"expired"}', "401 Unauthorized")
+        self._unknown = framed(b'{"err_code":"404.2","msg":"unknown"}', "404 Not Found")
+
+    def answer(self, request: bytes, body_at: int) -> bytes:
+        """Answer a whole request.
+
+        Args:
+            request: its bytes.
+            body_at: where its body begins.
+        """
+        self.counts["requests"] += 1
+        line = request[: request.index(b" HTTP/1.1\r\n")]
+        if b"/account/" in line:
+            self.counts["logins"] += 1
+            return self._token()
+        if self._life is not None and not self._is_valid(request):
+            self.counts["refused"] += 1
+            return self._refused
+        if b"/extensions/list" in line:
+            return self._list(line)
+        if b"/extensions/show" in line:
+            return self._show
+        if b"/extensions/status" in line:
+            return self._status(request, body_at)
+        return self._unknown
+
+    def _token(self) -> bytes:
+        life = LONG if self._life is None else self._life
+        token = f"{self.counts['logins']:032d}"
+        self._ends[token.encode()] = time.monotonic() + life
+        return framed(
+            msgspec.json.encode(
+                {
+                    "access_token": token,
+                    "expires": life,
+                    "role": "tenant",
+                    "api_version": "2.0.0",
+                }
+            )
+        )
+
+    def _is_valid(self, request: bytes) -> bool:
+        at = request.index(b"access_token") + len(b"access_token")
+        at += 1 if request[at : at + 1] == b"=" else len(b'":"')
+        return self._ends.get(request[at : at + 32], 0.0) > time.monotonic()
+
+    def _list(self, line: bytes) -> bytes:
+        query = line[line.index(b"?") + 1 :]
+        asked = b"&".join(sorted(p for p in query.split(b"&") if p.startswith(b"pag")))
+        reply = self._pages.get(asked)
+        if reply is None:
+            values = dict(part.split(b"=") for part in asked.split(b"&"))
+            body = list_page(int(values[b"pagination"]), int(values[b"pagesize"]), self._items)
+            if self._compressed:
+                reply = framed(gzip.compress(body, 6), extra="Content-Encoding: gzip\r\n")
+            else:
+                reply = framed(body)
+            if len(self._pages) >= KEPT:
+                self._pages.clear()
+            self._pages[asked] = reply
+        return reply
+
+    def _status(self, request: bytes, body_at: int) -> bytes:
+        batch = request[request.index(b"[", body_at) : request.rindex(b"]") + 1]
+        reply = self._statuses.get(batch)
+        if reply is None:
+            reply = framed(statuses(msgspec.json.decode(batch)))
+            if len(self._statuses) >= KEPT:
+                self._statuses.clear()
+            self._statuses[batch] = reply
+        return reply
+
+
+class Connection(asyncio.Protocol):
+    """One connection: whole requests in, replies out, pipelined ones too."""
+
+    def __init__(self, replies: Replies, delay: float) -> None:
+        self._answer = replies.answer
+        self._delay = delay
+        self._rest = b""
+        self._transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        transport.max_size = 65_536  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        if self._rest:
+            data = self._rest + data
+        start = 0
+        at_once: list[bytes] = []
+        while start < len(data):
+            head_end = data.find(b"\r\n\r\n", start)
+            if head_end < 0:
+                break
+            body_at = head_end + 4
+            end = body_at
+            if data.startswith(b"P", start):
+                end += _length(data[start:body_at])
+                if end > len(data):
+                    break
+            whole = start == 0 and end == len(data)
+            request = data if whole else data[start:end]
+            reply = self._answer(request, body_at - start)
+            if self._delay:
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._delay, self._transport.write, reply)
+            else:
+                at_once.append(reply)
+            start = end
+        if at_once:
+            self._transport.write(at_once[0] if len(at_once) == 1 else b"".join(at_once))
+        self._rest = data[start:] if start < len(data) else b""
+
+
+def _length(head: bytes) -> int:
+    at = head.find(b"Content-Length: ")
+    if at < 0:
+        at = head.lower().find(b"content-length: ")
+    return int(head[at + 16 : head.index(b"\r\n", at)]) if at >= 0 else 0
+
+
+def _tell(what: dict[str, Any]) -> None:
+    print(msgspec.json.encode(what).decode(), flush=True)
+
+
+def _watch_input(replies: Replies) -> None:
+    """Answer each line of standard input with what was used and counted so far."""
+    for _ in sys.stdin:
+        _tell({"cpu": time.process_time(), **replies.counts})
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    """Serve until the process is ended."""
+    replies = Replies(
+        items=arguments.items,
+        token_life=arguments.token_life,
+        compressed=arguments.compressed,
+    )
+    loop = asyncio.get_running_loop()
+
+    def connection() -> Connection:
+        return Connection(replies, arguments.delay)
+
+    plain = await loop.create_server(connection, "127.0.0.1", 0, backlog=512)
+    ports = {"plain": plain.sockets[0].getsockname()[1]}
+    if arguments.certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(arguments.certificate)
+        secured = await loop.create_server(connection, "127.0.0.1", 0, ssl=context, backlog=512)
+        ports["tls"] = secured.sockets[0].getsockname()[1]
+    _tell(ports)
+    threading.Thread(target=_watch_input, args=(replies,), daemon=True).start()
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
+    parser.add_argument("--items", type=int, default=100_000, help="extensions in the list")
+    parser.add_argument("--token-life", type=float, help="seconds; refuse tokens that are over")
+    parser.add_argument("--compressed", action="store_true", help="list pages in gzip")
+    parser.add_argument("--certificate", help="a PEM file with key and chain; serve TLS too")
+    arguments = parser.parse_args()
+    # epoll counts in whole milliseconds, so that a delay would last half a one longer than told.
+    selector = selectors.SelectSelector() if arguments.delay else selectors.DefaultSelector()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        runner.run(serve(arguments))
+
+
+if __name__ == "__main__":
+    main()
