@@ -1031,7 +1031,7 @@ def test_any_honest_list(
 
 @pytest.mark.parametrize("shape", ["items", "pages"])
 async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
-    """Python closes a generator that a `break` drops some ticks later; `async with` waits for it."""
+    """Python closes a generator that a `break` drops some ticks later: `async with` waits."""
     gate = asyncio.Event()
     before = asyncio.all_tasks()
 
