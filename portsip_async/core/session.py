@@ -86,6 +86,10 @@ class CallOptions:
 class Gate(Protocol):
     """What an attempt passes through, beside the client's own limits."""
 
+    def admit(self) -> object | None:
+        """Admit an attempt at once, with a ticket; None where it has to wait."""
+        ...
+
     async def enter(self) -> object:
         """Wait for admission; answers a ticket."""
         ...
@@ -446,7 +450,9 @@ class Session:
         return self._attempt(call) if call.gate is None else self._gated(call, call.gate)
 
     async def _gated(self, call: _Call, gate: Gate) -> Any:
-        ticket = await self._within(call, gate.enter())
+        ticket = gate.admit()
+        if ticket is None:
+            ticket = await self._within(call, gate.enter())
         error: PortSIPError | None = None
         try:
             return await self._attempt(call)

@@ -56,7 +56,7 @@ class Sent:
         self.sent = False
         self._left = left
 
-    async def enter(self) -> None:
+    def admit(self) -> bool:
         """Note that an attempt begins.
 
         Raises:
@@ -65,6 +65,10 @@ class Sent:
         if self.shut:
             raise asyncio.CancelledError
         self.sent = True
+        return True
+
+    async def enter(self) -> None:
+        """Nobody has to wait here."""
 
     @property
     def shut(self) -> bool:
