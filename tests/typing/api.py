@@ -4,12 +4,15 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import assert_type
 
 from portsip_async import (
+    BulkResult,
+    BulkRun,
     CreatedGroup,
     Drift,
     Endpoint,
     Extension,
     ExtensionStatus,
     ExtensionSummary,
+    ExtensionUpdate,
     ForwardAction,
     GreetingFile,
     GreetingPage,
@@ -18,11 +21,15 @@ from portsip_async import (
     NewExtension,
     Page,
     Paginator,
+    PollStats,
     PortSIPClient,
     Profile,
     RetryPolicy,
+    StatusChange,
+    StatusResult,
     Timeout,
     Token,
+    WatchStats,
 )
 
 
@@ -88,6 +95,28 @@ async def greetings(pbx: PortSIPClient) -> None:
         assert_type(page, GreetingPage)
     await pbx.greetings.upload("101", b"RIFF", filename="a.wav")
     await pbx.greetings.add("101", filename="a.wav", url="https://files.example/a.wav")
+
+
+async def many(pbx: PortSIPClient, new: list[NewExtension], updates: list[ExtensionUpdate]) -> None:
+    poll = pbx.extensions.poll_status(iter(["101"]), ordered=True)
+    async for result in poll:
+        assert_type(result, StatusResult)
+        assert_type(result.status, ExtensionStatus | None)
+    assert_type(poll.stats, PollStats)
+    watch = pbx.extensions.watch_status(known={"101": ExtensionStatus("101")})
+    async with watch:
+        async for change in watch:
+            assert_type(change, StatusChange)
+    assert_type(watch.snapshot, dict[str, ExtensionStatus])
+    assert_type(watch.stats, WatchStats)
+    created = pbx.extensions.create_many(new, if_exists="skip")
+    assert_type(created, BulkRun[None])
+    assert_type(created.in_doubt, list[str])
+    assert_type(pbx.extensions.update_many(updates), BulkRun[None])
+    assert_type(pbx.extensions.remove_many({"101"}), BulkRun[None])
+    async for patched in pbx.extensions.patch_many([("101", {"profile": {"first_name": None}})]):
+        assert_type(patched, BulkResult[Extension])
+        assert_type(patched.value, Extension | None)
 
 
 async def requests(pbx: PortSIPClient) -> None:
