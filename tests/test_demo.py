@@ -15,25 +15,38 @@ from portsip_async import (
     NotFound,
     PortSIPError,
     ReplyError,
+    RetryPolicy,
     TransportError,
 )
 from portsip_async.cli.app import app
-from portsip_async.cli.demo import command
+from portsip_async.cli.demo import command, watching
 from portsip_async.cli.demo.command import Setting, run
 from portsip_async.cli.demo.ledger import Ledger, wrong
+from portsip_async.cli.demo.many import Provisioning
 from portsip_async.cli.demo.stage import Stage, Wrong
 from portsip_async.simulator import Faults, PBXSimulator
 
 SHORT = Setting(
     extensions=230,
     token_lifetime=1.0,
-    faults=Faults(rate_limited=0.01, server_error=0.03, html=0.02, dropped=0.03, truncated=0.03),
-    rounds=2,
-    interval=0.0,
+    # Each second 429 says to wait a second, so they are rare here.
+    faults=Faults(
+        latency=0.003,
+        rate_limited=0.002,
+        server_error=0.03,
+        html=0.02,
+        dropped=0.03,
+        truncated=0.03,
+    ),
+    batch=20,
+    watched=90,
+    interval=0.1,
+    downtime=0.2,
+    provisioned=50,
 )
-
-
-QUIET = Setting(extensions=3, faults=Faults(), rounds=1, interval=0.0)
+QUIET = Setting(
+    extensions=3, faults=Faults(), batch=2, watched=3, interval=0.05, downtime=0.1, provisioned=4
+)
 
 Scripted = Callable[..., None]
 
@@ -61,8 +74,9 @@ async def played(setting: Setting, **options: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-async def test_demo_accounts_for_everything(seed: int) -> None:
+async def test_demo_accounts_for_everything(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the faults: exit code 0, no row that is wrong, no control character in a pipe."""
+    monkeypatch.setattr(command, "_RETRY", RetryPolicy(attempts=8, initial=0.02))
     setting = replace(SHORT, seed=seed)
     code, told = await played(setting, width=80)
     assert code == 0, told
@@ -70,6 +84,9 @@ async def test_demo_accounts_for_everything(seed: int) -> None:
     assert "WRONG" not in told
     assert "230 extensions, each once" in told
     assert told.count("in doubt") >= 1  # the reply to the creation is cut off each time
+    assert "234 numbers, 234 results" in told
+    assert "90 set, 90 told in" in told
+    assert "50 removed, each once" in told
     assert all(text.isprintable() for text in told.splitlines())
     assert max(map(len, told.splitlines())) <= 80
 
@@ -83,7 +100,7 @@ async def test_demo_counts_differ(monkeypatch: pytest.MonkeyPatch) -> None:
             self.served["groups.list"] += 1
 
     monkeypatch.setattr(command, "PBXSimulator", Miscounting)
-    code, told = await played(SHORT)
+    code, told = await played(QUIET)
     assert code == 1
     assert "Not everything is accounted for" in told
     assert "groups.list: " in told
@@ -103,6 +120,51 @@ async def test_demo_writes_in_doubt(scripted: Scripted) -> None:
     assert told.count("in doubt, so looked: it is there") == 2
     assert "done: 32,044 bytes" in told
     assert "Writes in doubt: 4" in told
+
+
+async def test_demo_provisions_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run leaves undone or in doubt is taken up by the next, and done once in the end."""
+    monkeypatch.setattr(command, "_RETRY", RetryPolicy(attempts=2, initial=0.0))
+    create, remove = Provisioning._create, Provisioning._remove
+
+    async def create_in_doubt(provisioning: Provisioning) -> str:
+        sim = provisioning._stage.sim
+        sim.fail("extensions.create", drop=True, act=True)
+        sim.fail("extensions.create", drop=True)
+        sim.fail("extensions.show", drop=True, times=2)
+        return await create(provisioning)
+
+    async def remove_in_doubt(provisioning: Provisioning) -> str:
+        sim = provisioning._stage.sim
+        sim.fail("extensions.remove", drop=True, act=True, times=2)
+        sim.fail("extensions.show", drop=True, times=2)
+        return await remove(provisioning)
+
+    monkeypatch.setattr(Provisioning, "_create", create_in_doubt)
+    monkeypatch.setattr(Provisioning, "_remove", remove_in_doubt)
+    monkeypatch.setattr(command, "_IN_FLIGHT", 1)
+    code, told = await played(QUIET, width=200)
+    assert code == 0, told
+    assert "2 created, 0 of them settled by looking; 1 not created, 1 in doubt" in told
+    assert "2 in 1 run more; all 4 are there, each created once" in told
+    assert "4 removed, each once; 3 left, as before" in told
+
+
+async def test_demo_change_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status that was set and is not told fails the demo, though others change meanwhile."""
+
+    class Forgetful(PBXSimulator):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options, status_seconds=0.05)
+
+        def set_status(self, number: str, status: str | None, **_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(command, "PBXSimulator", Forgetful)
+    monkeypatch.setattr(watching, "_PATIENCE", 0.3)
+    code, told = await played(QUIET, width=200)
+    assert code == 1
+    assert "change some: still not told after 0.3 s" in told
 
 
 @pytest.mark.parametrize(
@@ -160,18 +222,66 @@ def ledger() -> Ledger:
     return Ledger()
 
 
-def attempt(operation: str, error: PortSIPError | None = None) -> Attempt:
-    return Attempt(operation, 1, None if error else 200, error, 0.01)
+def attempt(operation: str, error: PortSIPError | None = None, seconds: float = 0.01) -> Attempt:
+    return Attempt(operation, 1, None if error else 200, error, seconds)
 
 
 class TestLedger:
     """Over a simulator that never ran: its counters are set by hand."""
 
     def test_no_connection_is_no_arrival(self, ledger: Ledger) -> None:
-        """An attempt that made no connection is not looked for on the other side."""
-        ledger(attempt("groups.list", ConnectError()))
+        """While the PBX is away, attempts that make no connection are looked for nowhere."""
+        with ledger.outage():
+            ledger(attempt("groups.list", ConnectError()))
         assert (ledger.sent, ledger.unsent) == (0, 1)
         assert wrong(ledger, PBXSimulator()) == []
+
+    @pytest.mark.parametrize("seconds", [0.0, 60.0])
+    def test_no_connection_to_a_pbx_that_is_there(self, seconds: float, ledger: Ledger) -> None:
+        """Before an outage, or after it: an attempt that makes no connection is told."""
+        if not seconds:
+            with ledger.outage():
+                pass
+        ledger(attempt("groups.list", ConnectError(), seconds))
+        assert wrong(ledger, PBXSimulator()) == ["PBX away: 0 caused, 1 met"]
+
+    @pytest.mark.parametrize(
+        ("served", "dropped", "limited", "right"),
+        [
+            (1, 0, 0, False),
+            (2, 0, 0, True),
+            (3, 0, 0, True),
+            (3, 1, 0, True),
+            (3, 0, 1, True),
+            (3, 2, 0, False),
+            (3, 0, 2, False),
+            (4, 0, 0, False),
+        ],
+    )
+    def test_cut_by_restart(
+        self, served: int, dropped: int, limited: int, right: bool, ledger: Ledger
+    ) -> None:
+        """What was under way as the PBX went may have arrived, or not, or met a fault before."""
+        sim = PBXSimulator()
+        ledger(attempt("groups.list"))
+        ledger(attempt("groups.list"))
+        with ledger.outage():
+            pass
+        ledger(attempt("groups.list", TransportError(), 1.0))
+        sim.served["groups.list"], sim.acted["groups.list"] = served, 2
+        sim.injected["dropped"], sim.injected["rate_limited"] = dropped, limited
+        (row,) = ledger.rows(sim)
+        assert (row.sent, row.cut) == (3, 1)
+        assert (wrong(ledger, sim) == []) is right
+
+    def test_broken_after_the_restart(self, ledger: Ledger) -> None:
+        """What breaks later was cut by a fault, and there must be one."""
+        sim = PBXSimulator()
+        with ledger.outage():
+            pass
+        ledger(attempt("groups.list", TransportError(), 0.0))
+        sim.served["groups.list"] = 1
+        assert wrong(ledger, sim) == ["reply cut off: 0 caused, 1 met"]
 
     @pytest.mark.parametrize(
         ("name", "answers", "served", "acted", "right"),

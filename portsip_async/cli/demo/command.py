@@ -6,6 +6,7 @@ failed or a count is wrong.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated
@@ -21,8 +22,10 @@ from ... import PortSIPClient, PortSIPError, RetryPolicy
 from ...simulator import Faults, PBXSimulator
 from .ledger import Ledger, wrong
 from .lives import ExtensionLife, GroupLife
-from .reading import Dashboard, Lists
+from .many import Provisioning
+from .reading import Lists, Poll
 from .stage import Chapter, Stage, Step, Wrong
+from .watching import Watching
 
 # About one request in twelve meets one of them. No tokens die by rate: a call is replayed once
 # only, and with many calls at once a second token might die under the replay.
@@ -48,16 +51,22 @@ class Setting:
         token_lifetime: seconds that an access token lives.
         seed: the people that are made up, and the faults, follow from it.
         faults: how often what goes wrong.
-        rounds: how often the status of all extensions is read.
-        interval: seconds between two rounds.
+        batch: numbers in a status request.
+        watched: how many extensions are watched; as many as there are, if that is less.
+        interval: seconds between two cycles of the watch.
+        downtime: seconds that the PBX is away while it restarts; two intervals at least.
+        provisioned: how many extensions are created and removed in one go.
     """
 
     extensions: int = 5000
     token_lifetime: float = 2.0
     seed: int = 0
     faults: Faults = _FAULTS
-    rounds: int = 6
-    interval: float = 0.5
+    batch: int = 100
+    watched: int = 300
+    interval: float = 0.25
+    downtime: float = 1.0
+    provisioned: int = 500
 
 
 def demo(
@@ -69,6 +78,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Other people, other faults.")] = 0,
 ) -> None:
     """Watch the SDK work with a PBX that fails on purpose."""
+    # Failures in a watch are logged as warnings; here they are wanted, and told by its steps.
+    logging.getLogger("portsip_async").addHandler(logging.NullHandler())
     setting = Setting(extensions=extensions, token_lifetime=token_lifetime, seed=seed)
     raise typer.Exit(asyncio.run(run(Console(highlight=False), setting)))
 
@@ -95,13 +106,23 @@ async def run(console: Console, setting: Setting) -> int:
     ):
         _introduce(console, setting, sim)
         stage = Stage(pbx, sim, ledger)
-        failed = await _perform(
-            console,
-            Lists(stage).chapter(),
-            ExtensionLife(stage).chapter(),
-            GroupLife(stage).chapter(),
-            Dashboard(stage, rounds=setting.rounds, interval=setting.interval).chapter(),
+        watching = Watching(
+            stage,
+            watched=setting.watched,
+            interval=setting.interval,
+            batch=setting.batch,
+            downtime=setting.downtime,
         )
+        async with watching.watch:
+            failed = await _perform(
+                console,
+                Lists(stage).chapter(),
+                ExtensionLife(stage).chapter(),
+                GroupLife(stage).chapter(),
+                Poll(stage, batch=setting.batch, in_flight=_IN_FLIGHT).chapter(),
+                watching.chapter(),
+                Provisioning(stage, count=setting.provisioned, in_flight=_IN_FLIGHT).chapter(),
+            )
         found = wrong(ledger, sim)
         _counts(console, ledger, sim)
         _faults(console, ledger, sim)
@@ -135,7 +156,6 @@ async def _perform(console: Console, *chapters: Chapter) -> str | None:
 
 async def _take(console: Console, step: Step, width: int) -> str | None:
     """Run a step and print its line; answer why it failed, if it did."""
-    await asyncio.sleep(step.rest)
     began = monotonic()
     failed = None
     try:
@@ -158,18 +178,30 @@ async def _take(console: Console, step: Step, width: int) -> str | None:
 def _counts(console: Console, ledger: Ledger, sim: PBXSimulator) -> None:
     """Lay both sides' counts side by side."""
     console.print("\n[bold]Every request, counted on both sides[/]")
-    console.print(
+    told = (
         "Sent and answered as the SDK saw it, received and carried out as the PBX counted it."
         " What was carried out and not answered had its reply cut off."
     )
+    if ledger.cut:
+        told += (
+            f" The restart cut {_many(ledger.cut, 'request')}: each may have been received and"
+            " carried out, or not, so the two sides may differ by so many."
+        )
+    console.print(told)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("operation")
-    for name in ("sent", "received", "carried out", "answered"):
+    for name in ("sent", "cut", "received", "carried out", "answered"):
         table.add_column(name, justify="right")
     table.add_column("")
     for row in ledger.rows(sim):
-        counts = (row.sent, row.received, row.carried_out, row.answered)
-        table.add_row(row.operation, *(f"{count:,}" for count in counts), _mark(row.right))
+        counts = (row.received, row.carried_out, row.answered)
+        table.add_row(
+            row.operation,
+            f"{row.sent:,}",
+            f"{row.cut:,}" if row.cut else "",
+            *(f"{count:,}" for count in counts),
+            _mark(row.right),
+        )
     console.print(table)
 
 
@@ -183,8 +215,10 @@ def _faults(console: Console, ledger: Ledger, sim: PBXSimulator) -> None:
     table.add_column("what the SDK did")
     table.add_column("")
     for trouble in ledger.troubles(sim):
-        counts = f"{trouble.caused:,}", f"{trouble.met:,}"
-        table.add_row(trouble.name, *counts, trouble.remedy, _mark(trouble.right))
+        caused = "" if trouble.caused is None else f"{trouble.caused:,}"
+        table.add_row(
+            trouble.name, caused, f"{trouble.met:,}", trouble.remedy, _mark(trouble.right)
+        )
     console.print(table)
 
 
@@ -196,7 +230,8 @@ def _conclude(console: Console, stage: Stage, seconds: float) -> None:
     """Say what it comes to."""
     ledger, injected = stage.ledger, stage.sim.injected.total()
     lines = (
-        f"{ledger.sent:,} requests in {seconds:.1f} s, {injected:,} of them met by a fault.",
+        f"{ledger.sent:,} requests in {seconds:.1f} s, {injected:,} of them met by a fault; while"
+        f" the PBX was away, {ledger.unsent:,} more found no connection, and never arrived.",
         f"Tokens: {_many(ledger.logins, 'login')}, {_many(ledger.renewals, 'renewal')};"
         f" the PBX forgot all of them {_many(stage.revoked, 'time')}."
         f" {_many(ledger.replayed, 'request')} rejected for a dead token, and sent again.",

@@ -2,23 +2,31 @@
 
 Both sides count on their own: the SDK's side is its public ``on_attempt`` hook, the PBX's side are
 the simulator's counters. One attempt is one arrival, so the two agree to the last request, except
-for attempts that made no connection and hence never arrived. Whether an operation was carried out
-is known to the SDK where a reply said so; where the reply was lost, only the PBX knows. Hence
+for attempts that made no connection and hence never arrived, and for those that broke because the
+PBX was restarted: they may have arrived or not. Whether an operation was carried out is known to
+the SDK where a reply said so; where the reply was lost, only the PBX knows. Hence
 
-    sent = received
-    answered <= carried out <= answered + lost replies
+    sent - cut by the restart <= received <= sent
+    answered <= carried out <= answered + lost replies, those cut by the restart among them
 
-Pure but for counting: nothing here sends or prints.
+An attempt counts as cut by the restart if it broke, and the PBX went or was away meanwhile. One
+whose reply a fault cut off at that very time counts as well, as nothing tells them apart.
+
+Nothing here sends or prints.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 
 from ... import (
     ENDPOINTS,
     Attempt,
     AuthenticationError,
+    Conflict,
     ConnectError,
     NotFound,
     PortSIPError,
@@ -32,15 +40,18 @@ from ...simulator import PBXSimulator
 _LOST = ("dropped", "truncated", "scripted")  # the demo's scripts cut connections, nothing else
 _LOGINS = ("account.verify", "account.verify_email")
 _ACCOUNT = (*_LOGINS, "account.refresh")
-# Whatever the faults let fail, and what is not found because it was removed, or was not created.
+# Whatever the faults let fail, and what is not found because it was removed, was not created, or is
+# a number that nobody has.
 _EXPLAINED = (RateLimited, ServerError, TransportError, AuthenticationError)
 _MAY_BE_GONE = (
     "extensions.show",
+    "extensions.status",
     "extensions.remove",
     "groups.show",
     "groups.remove",
     "greetings.remove",
 )
+_MAY_BE_THERE = ("extensions.create",)  # as it was in doubt, and is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,8 @@ class Row:
 
     Attributes:
         operation: the row's name.
-        sent: attempts that reached the PBX, as the SDK counted them.
+        sent: attempts that made a connection, as the SDK counted them.
+        cut: those of them that the restart cut, so that they may not have arrived.
         received: arrivals, as the PBX counted them.
         carried_out: how often the PBX carried the operation out.
         answered: how often a whole reply told the SDK so.
@@ -58,6 +70,7 @@ class Row:
 
     operation: str
     sent: int
+    cut: int
     received: int
     carried_out: int
     answered: int
@@ -70,14 +83,14 @@ class Trouble:
 
     Attributes:
         name: what went wrong.
-        caused: how often the PBX let it happen.
+        caused: how often the PBX let it happen; None where only the SDK can tell.
         met: how often the SDK met it.
         remedy: what became of it.
         right: whether the counts agree.
     """
 
     name: str
-    caused: int
+    caused: int | None
     met: int
     remedy: str
     right: bool
@@ -89,27 +102,50 @@ class Ledger:
     Attributes:
         once: by operation, how often it may have been carried out in the end; what is missing here
             may be repeated without harm.
+        away: from when to when, on the monotonic clock, the PBX was away last.
     """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.once: dict[str, tuple[int, ...]] = {}
+        self.away = (inf, -inf)
         self._sent: Counter[str] = Counter()
+        self._cut: Counter[str] = Counter()
         self._unsent: Counter[str] = Counter()
+        self._astray = 0  # attempts that made no connection although the PBX was there
         self._answered: Counter[str] = Counter()
         self._met: Counter[tuple[str, type[PortSIPError]]] = Counter()
 
     def __call__(self, attempt: Attempt) -> None:
         """Take an attempt down."""
         name, error = attempt.operation, attempt.error
+        now = monotonic()
+        gone, back = self.away
+        while_away = now - attempt.seconds <= back and now >= gone
         if isinstance(error, ConnectError):
             self._unsent[name] += 1
+            self._astray += not while_away
             return
         self._sent[name] += 1
+        if isinstance(error, TransportError):
+            self._cut[name] += while_away
         if error is None:
             self._answered[name] += 1
         else:
             self._met[name, type(error)] += 1
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        """Be told that the PBX is away meanwhile."""
+        self.away = monotonic(), inf
+        try:
+            yield
+        finally:
+            self.away = self.away[0], monotonic()
+
+    def attempts(self, name: str) -> int:
+        """Count the attempts of an operation, those that made no connection included."""
+        return self._sent[name] + self._unsent[name]
 
     @property
     def sent(self) -> int:
@@ -120,6 +156,11 @@ class Ledger:
     def unsent(self) -> int:
         """How many attempts made no connection."""
         return self._unsent.total()
+
+    @property
+    def cut(self) -> int:
+        """How many requests the restart cut."""
+        return self._cut.total()
 
     @property
     def logins(self) -> int:
@@ -134,56 +175,67 @@ class Ledger:
     @property
     def replayed(self) -> int:
         """How many requests were rejected for their token; each was sent again with a new one."""
-        return self._count(AuthenticationError) - self._count(AuthenticationError, _ACCOUNT)
+        return self.count(AuthenticationError) - self.count(AuthenticationError, _ACCOUNT)
 
     def rows(self, sim: PBXSimulator) -> Iterator[Row]:
         """List the operations that either side knows of, in the order of the API's table."""
         for name in ENDPOINTS:
-            sent, received = self._sent[name], sim.served[name]
+            sent, cut, received = self._sent[name], self._cut[name], sim.served[name]
             if not sent and not received:
                 continue
             answered, done = self._answered[name], sim.acted[name]
             right = (
-                sent == received
-                and answered <= done <= answered + self._count(TransportError, (name,))
+                sent - cut <= received <= sent
+                and answered <= done <= answered + self.count(TransportError, (name,))
                 and done in self.once.get(name, (done,))
             )
-            yield Row(name, sent, received, done, answered, right)
+            yield Row(name, sent, cut, received, done, answered, right)
 
     def troubles(self, sim: PBXSimulator) -> Iterator[Trouble]:
         """List what went wrong on purpose."""
         injected = sim.injected
-        cut, met_cut = sum(injected[kind] for kind in _LOST), self._count(TransportError)
+        lost, met_lost = sum(injected[kind] for kind in _LOST), self.count(TransportError)
         again = "sent again, or looked up"
-        yield _trouble(
+        yield _refused(
             "429, too many requests",
-            injected["rate_limited"],
-            self._count(RateLimited),
+            injected["rate_limited"] + injected["overload"],
+            self.count(RateLimited),
             "waited, sent again",
+            self.cut,
         )
-        yield _trouble(
+        yield _refused(
             "500, 503, a proxy's 502",
             injected["server_error"] + injected["html"],
-            self._count(ServerError),
+            self.count(ServerError),
             again,
+            self.cut,
         )
-        yield _trouble("reply cut off", cut, met_cut, again)
-        # The reply that rejects a token may be cut off too, and is then met as such.
-        dead, met_dead = sim.rejected.total(), self._count(AuthenticationError)
-        remedy = "renewed, sent again"
-        if dead > met_dead:
-            remedy += f" ({dead - met_dead} cut off)"
-        yield Trouble("dead token", dead, met_dead, remedy, met_dead <= dead <= met_dead + met_cut)
+        by_restart = f" ({met_lost - lost} cut by the restart)" if met_lost > lost else ""
+        right = met_lost - self.cut <= lost <= met_lost
+        yield Trouble("reply cut off", lost, met_lost, again + by_restart, right)
+        yield _refused(
+            "dead token",
+            sim.rejected.total(),
+            self.count(AuthenticationError),
+            "renewed, sent again",
+            met_lost,
+        )
+        if self.unsent:
+            remedy = "tried again until it was back"
+            yield Trouble("PBX away", None, self.unsent, remedy, not self._astray)
 
     def strange(self) -> dict[str, int]:
         """Count the errors that nothing in the demo explains, by operation and kind."""
         return {
             f"{name}: {kind.__name__}": count
             for (name, kind), count in self._met.items()
-            if not issubclass(kind, _EXPLAINED) and not (kind is NotFound and name in _MAY_BE_GONE)
+            if not issubclass(kind, _EXPLAINED)
+            and not (kind is NotFound and name in _MAY_BE_GONE)
+            and not (kind is Conflict and name in _MAY_BE_THERE)
         }
 
-    def _count(self, kind: type[PortSIPError], names: tuple[str, ...] | None = None) -> int:
+    def count(self, kind: type[PortSIPError], names: tuple[str, ...] | None = None) -> int:
+        """Count the requests that failed in a way, of some operations or of all."""
         return sum(
             count
             for (name, met), count in self._met.items()
@@ -191,20 +243,23 @@ class Ledger:
         )
 
 
-def _trouble(name: str, caused: int, met: int, remedy: str) -> Trouble:
-    return Trouble(name, caused, met, remedy, caused == met)
+def _refused(name: str, caused: int, met: int, remedy: str, cut: int) -> Trouble:
+    """Compare a kind of refusal, some of which may have been cut off and met as such."""
+    if caused > met:
+        remedy += f" ({caused - met} cut off)"
+    return Trouble(name, caused, met, remedy, met <= caused <= met + cut)
 
 
 def wrong(ledger: Ledger, sim: PBXSimulator) -> list[str]:
     """Say in a sentence each what does not agree; nothing where everything is accounted for."""
     found = [
-        f"{row.operation}: {row.sent} sent, {row.received} received,"
-        f" {row.carried_out} carried out, {row.answered} answered"
+        f"{row.operation}: {row.sent} sent, {row.cut} of them cut by the restart,"
+        f" {row.received} received, {row.carried_out} carried out, {row.answered} answered"
         for row in ledger.rows(sim)
         if not row.right
     ]
     found += [
-        f"{trouble.name}: {trouble.caused} caused, {trouble.met} met"
+        f"{trouble.name}: {trouble.caused or 0} caused, {trouble.met} met"
         for trouble in ledger.troubles(sim)
         if not trouble.right
     ]

@@ -24,7 +24,7 @@ class ExtensionLife:
     def __init__(self, stage: Stage) -> None:
         """Choose the number after the last, which nobody has."""
         self._stage = stage
-        self._number = str(int(stage.numbers[-1]) + 1)
+        (self._number,) = stage.next_numbers(1)
         self._password = secrets.token_urlsafe(12)
 
     def chapter(self) -> Chapter:

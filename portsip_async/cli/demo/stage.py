@@ -26,12 +26,10 @@ class Step:
     Attributes:
         title: what it does.
         run: does it, and answers what came of it.
-        rest: seconds to wait before.
     """
 
     title: str
     run: Callable[[], Awaitable[str]]
-    rest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Stage:
     Attributes:
         pbx: the client, with the ledger as its hook.
         sim: the simulated PBX that it talks to.
-        ledger: is told what may be carried out once only.
+        ledger: is told what may be carried out how often, and when the PBX is away.
         numbers: the extensions that there are at first.
         group_ids: the groups that there are at first.
         in_doubt: how often a write ended without a reply that told whether it was carried out.
@@ -69,6 +67,11 @@ class Stage:
         told = sorted(status.extension_number for status in statuses)
         check(told == sorted(numbers), f"{len(told)} statuses of {len(numbers)}")
         return statuses
+
+    def next_numbers(self, count: int) -> list[str]:
+        """Answer the numbers after the last, which nobody has at first."""
+        last = int(self.numbers[-1])
+        return [str(last + at) for at in range(1, count + 1)]
 
     async def renew(self) -> str:
         """Renew the token; joins a renewal that is under way, so that after it none is."""
