@@ -107,7 +107,8 @@ class PortSIPClient:
             endpoints: overrides of the API's rows by name, such as
                 ``{"extensions.status": {"method": "GET"}}``.
             user_agent: the User-Agent header; None sends aiohttp's own, or your session's.
-            on_attempt: called with an `Attempt` after each attempt; what it raises is logged.
+            on_attempt: called with an `Attempt` after each attempt that ended by itself, not by
+                a cancellation; what it raises is logged.
 
         Raises:
             ConfigurationError: a URL that can't be used, not exactly one way to log in, or an

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
 logger = logging.getLogger("portsip_async")
+# A program that set up no logging is not written to; one that did gets all it asked for.
+logger.addHandler(logging.NullHandler())
 
 # Seconds that may have passed since a call was admitted for it to share a timer.
 _SLACK: Final = 0.001

@@ -6,7 +6,6 @@ failed or a count is wrong.
 """
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated
@@ -78,8 +77,6 @@ def demo(
     seed: Annotated[int, typer.Option(help="Other people, other faults.")] = 0,
 ) -> None:
     """Watch the SDK work with a PBX that fails on purpose."""
-    # Failures in a watch are logged as warnings; here they are wanted, and told by its steps.
-    logging.getLogger("portsip_async").addHandler(logging.NullHandler())
     setting = Setting(extensions=extensions, token_lifetime=token_lifetime, seed=seed)
     raise typer.Exit(asyncio.run(run(Console(highlight=False), setting)))
 
