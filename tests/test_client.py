@@ -419,3 +419,22 @@ async def test_ssl_context_is_taken() -> None:
         warnings.simplefilter("error")
         async with PortSIPClient(URL, **LOGIN, ssl=ssl.create_default_context()) as pbx:
             assert URL in repr(pbx)
+
+
+async def test_token_rejected_inside_a_200(wire: WireServer, make_client: ClientMaker) -> None:
+    """Some versions tell of all errors with status 200; a rejected token is replaced even so."""
+    wire.script = [reply({"err_code": 401, "msg": "no"}), reply({"extension_number": "101"})]
+    assert (await make_client(wire.url).extensions.show("101")).extension_number == "101"
+    assert len(wire.arrivals) == 2
+
+
+async def test_short_secret_leaves_the_code_alone(
+    wire: WireServer, make_client: ClientMaker
+) -> None:
+    """A dotted code is a fact, even where a pin of "1" stands in it."""
+    wire.script = [reply({"err_code": "404.1", "msg": "no such extension"}, 404)]
+    with pytest.raises(NotFound) as caught:
+        await make_client(wire.url).request(
+            Endpoint("my.pin", "POST", "/pin", reply=dict[str, str]), voicemail_pin="1"
+        )
+    assert caught.value.err_code == "404.1"
