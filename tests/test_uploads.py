@@ -1,6 +1,7 @@
 """Uploads: what they stream from, how names go out, and when they are sent again."""
 
 import asyncio
+import gc
 import io
 import os
 import re
@@ -784,3 +785,16 @@ class TestCancellation:
         with pytest.raises(ClientClosed) as caught:
             await sending
         assert caught.value.may_have_acted
+
+
+async def test_path_is_closed_where_no_token_comes(
+    sim: PBXSimulator, make_client: Any, tmp_path: Path
+) -> None:
+    """A file opened for an attempt is closed also where the attempt is never sent."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF")
+    pbx = make_client(username="admin", password="wrong")
+    with pytest.raises(AuthenticationError):
+        await pbx.greetings.upload("101", path)
+    gc.collect()  # an unclosed file is a warning, and that an error here
+    assert sim.served["greetings.upload"] == 0

@@ -376,13 +376,9 @@ class Session:
 
     async def _admitted(self, call: _Call) -> Any:
         """Try once; only where that fails, plan what comes after."""
-        retry = call.options.retry
-        if retry.deadline is not None and call.source is None:
-            call.deadline = self.clock() + retry.deadline
+        self._set_deadline(call)
         try:
-            if call.gate is None:
-                return await self._attempt(call)
-            return await self._gated(call, call.gate)
+            return await self._passing(call)
         except PortSIPError as error:
             failed = error
         return await self._again(call, failed)
@@ -448,8 +444,17 @@ class Session:
         raise error
 
     def _passing(self, call: _Call) -> Coroutine[Any, Any, Any]:
-        """Attempt, through the call's gate if it has one."""
+        """Attempt, with the call's source open, or through its gate, if it has one."""
+        if call.source is not None:
+            return self._opened(call, call.source)
         return self._attempt(call) if call.gate is None else self._gated(call, call.gate)
+
+    async def _opened(self, call: _Call, source: Source) -> Any:
+        await source.open()
+        try:
+            return await self._attempt(call)
+        finally:
+            await source.close()
 
     async def _gated(self, call: _Call, gate: Gate) -> Any:
         ticket = gate.admit()
@@ -469,8 +474,6 @@ class Session:
         if self.closed:
             self.check()
         call.fault = None
-        if call.source is not None:
-            await call.source.open()
         held = self.tokens.current() if call.token is None else None
         if call.number or (call.token is None and held is None):
             held = await self._made_ready(call)
@@ -514,8 +517,6 @@ class Session:
                 timer.stop(call.scope)
                 if timer is not call.options.timer:
                     timer.cancel()
-            if call.source is not None:
-                await call.source.close()
         call.flying = False
         if isinstance(failure, APIError):
             failure = scrub_error(failure, call.secrets())
