@@ -42,6 +42,7 @@ class Stalling:
         self, _: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         writer.write(self.head)
+        await ticks()  # a client that leaves with bytes unread resets instead of hanging up
         self.reached += 1
         await reader.read()
         self.left += 1
