@@ -125,6 +125,10 @@ class _HungUp(aiohttp.ClientError):
         self.error = error
 
 
+class MalformedReply(aiohttp.ClientError):
+    """A reply whose rest is no HTTP."""
+
+
 class Route:
     """Where the requests of one endpoint go."""
 
@@ -175,6 +179,8 @@ class Transport:
         )
         if proxy is not None:
             self._extra["proxy"] = proxy
+        # What is being read, by the future that tells of its connection's end.
+        self._reading: dict[asyncio.Future[None], aiohttp.StreamReader] = {}
         self._headers: dict[str, str] = {}
         if session is not None and user_agent is not None:
             self._headers["User-Agent"] = user_agent
@@ -262,8 +268,10 @@ class Transport:
                     # which would also tell the traces that only an application's session has.
                     body = content.read_nowait()
                 else:
+                    self._watch(response)
                     body = await response.read()
             else:
+                self._watch(response)
                 # Only reading tells how long a compressed or chunked reply is.
                 chunks: list[bytes] = []
                 async for chunk in response.content.iter_any():
@@ -278,6 +286,27 @@ class Transport:
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()  # aiohttp hands such a connection over instead of releasing it
         return Reply(response.status, headers.get(hdrs.RETRY_AFTER), body)
+
+    def _watch(self, response: aiohttp.ClientResponse) -> None:
+        """Have the reading of a body end with its connection.
+
+        aiohttp's parser forgets the body when it meets rubbish in it: who reads would be told
+        nothing, and wait until `total` strikes, which for an upload it never does.
+        """
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        closed = None if protocol is None else protocol.closed
+        if closed is not None:
+            if closed not in self._reading:
+                closed.add_done_callback(self._lost)
+            self._reading[closed] = response.content
+
+    def _lost(self, closed: "asyncio.Future[None]") -> None:
+        content = self._reading.pop(closed, None)
+        if not closed.cancelled():
+            closed.exception()  # it was told to the body; asyncio would log it as not retrieved
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(MalformedReply("rubbish in the body"))
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
@@ -376,7 +405,10 @@ _TRANSLATIONS = (
     ),
     _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
     _Translation(
-        (aiohttp.ClientResponseError,), ReplyError, Fault.UNREADABLE, "the reply is no valid HTTP"
+        (aiohttp.ClientResponseError, MalformedReply),
+        ReplyError,
+        Fault.UNREADABLE,
+        "the reply is no valid HTTP",
     ),
     _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
 )
