@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 import aiohttp
 from aiohttp import hdrs, payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from ..errors import (
@@ -410,6 +411,9 @@ _TRANSLATIONS = (
         Fault.UNREADABLE,
         "the reply is no valid HTTP",
     ),
+    _Translation(
+        (ContentEncodingError,), ReplyError, Fault.UNREADABLE, "the reply can't be unpacked"
+    ),
     _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
 )
 
@@ -418,6 +422,8 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault
     """Translate a foreign error, with a stand-in that holds no secret as its cause."""
     if isinstance(error, _HungUp):
         error = error.error
+    if isinstance(error.__cause__, ContentEncodingError):
+        error = error.__cause__  # else it looks like a broken connection
     row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
     text = scrub_text(str(error), secrets)
     failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
