@@ -31,6 +31,7 @@ class Fault(NamedTuple):
         acts: whether the server carries the operation out before it strikes.
         times: how often it strikes; None: always.
         over_tls: whether the client asks for TLS.
+        heavy: whether one reply at a time is enough for the machine.
         waits: seconds that the call takes at least and at most, where its attempts are repeated.
     """
 
@@ -41,6 +42,7 @@ class Fault(NamedTuple):
     acts: bool = False
     times: int | None = None
     over_tls: bool = False
+    heavy: bool = False
     waits: tuple[float, float] = (0.0, 0.5)
 
 
@@ -310,6 +312,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             "unreadable",
             _streamed(b"Content-Encoding: gzip\r\n", _bomb),
             acts=True,
+            heavy=True,
         ),
         Fault(
             "200 MB announced",
@@ -319,12 +322,14 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
                 lambda: iter([_PIECE] * _PIECES),
             ),
             acts=True,
+            heavy=True,
         ),
         Fault(
             "200 MB in chunks",
             "unreadable",
             _streamed(b"Transfer-Encoding: chunked\r\n", lambda: iter([_chunk(_PIECE)] * _PIECES)),
             acts=True,
+            heavy=True,
         ),
         Fault(
             "100,000 levels of nesting",

@@ -28,6 +28,8 @@ from .rules import ATTEMPTS
 from .server import FaultServer, trusting
 
 ROWS = (*OPERATIONS, Operation("account.refresh", "safe", lambda pbx: pbx.account.refresh()))
+# More than sockets hold, for what strikes while it is still being sent.
+LARGE = 8 * 2**20
 PAUSE = 0.02  # seconds; so tiny that pauses that are asked for stand out
 
 _TOKEN: Mapping[str, Any] = {"access_token": "given/by+login&é", "expires": 600, "role": TEXT}
@@ -139,7 +141,8 @@ async def _observe(fault: Fault) -> Observation:
     loop.names["elsewhere.invalid"] = "127.0.0.1"
     with log:
         async with WireServer() as elsewhere:
-            outcomes = await asyncio.gather(*(_cell(fault, row, elsewhere) for row in ROWS))
+            turns = asyncio.Semaphore(1 if fault.heavy else len(ROWS))
+            outcomes = await asyncio.gather(*(_cell(fault, row, elsewhere, turns) for row in ROWS))
     await _quiet()
     return Observation(
         cells={row.name: outcome for row, outcome in zip(ROWS, outcomes, strict=True)},
@@ -150,7 +153,13 @@ async def _observe(fault: Fault) -> Observation:
     )
 
 
-async def _cell(fault: Fault, row: Operation, elsewhere: WireServer) -> Outcome:
+async def _cell(
+    fault: Fault, row: Operation, elsewhere: WireServer, turns: asyncio.Semaphore
+) -> Outcome:
+    if row.name == "greetings.upload" and fault.stage != "reply":
+        row = row._replace(
+            send=lambda pbx: pbx.greetings.upload("101", bytes(LARGE), filename="a.wav")
+        )
     outcome, attempts = Outcome(), list[Attempt]()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ImpatientLoop)
@@ -164,7 +173,7 @@ async def _cell(fault: Fault, row: Operation, elsewhere: WireServer) -> Outcome:
         times=fault.times,
         over_tls=fault.over_tls,
     )
-    async with AsyncExitStack() as stack:
+    async with turns, AsyncExitStack() as stack:
         await stack.enter_async_context(server)
         url = server.url.replace("http:", "https:") if fault.over_tls else server.url
         host = f"pbx-{server.port}.invalid"

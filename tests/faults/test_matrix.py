@@ -44,6 +44,7 @@ def check_error(fault: Fault, row: Operation, outcome: Outcome) -> None:
     if error is not None:
         assert error.operation == row.name
         assert error.attempts == attempts
+        assert error.page == (1 if ENDPOINTS[row.name].pages else None)
         assert error.may_have_acted is (rule.in_doubt and row.safety != "safe")
 
 
