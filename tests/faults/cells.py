@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from portsip_async import ENDPOINTS, Attempt, PortSIPClient, PortSIPError, RetryPolicy, Timeout
+from portsip_async import ENDPOINTS, Attempt, PortSIPClient, RetryPolicy, Timeout
 
 from ..operations import (
     AUTH,
@@ -30,6 +30,7 @@ from .server import FaultServer, trusting
 ROWS = (*OPERATIONS, Operation("account.refresh", "safe", lambda pbx: pbx.account.refresh()))
 # More than sockets hold, for what strikes while it is still being sent.
 LARGE = 8 * 2**20
+ENDLESS = 1000.0  # seconds; no call takes that long
 PAUSE = 0.02  # seconds; so tiny that pauses that are asked for stand out
 
 _TOKEN: Mapping[str, Any] = {"access_token": "given/by+login&é", "expires": 600, "role": TEXT}
@@ -100,7 +101,7 @@ SECRETS = {
 class Outcome:
     """What came of one cell."""
 
-    error: PortSIPError | None = None
+    error: Exception | None = None
     value: Any = None
     arrivals: int = 0
     acted: int = 0
@@ -112,6 +113,7 @@ class Outcome:
     clinging: int = 0  # exchanges that the client left open although its call had ended
     open: int = 0  # connections that outlived the client
     afterwards: Any = None  # what the same call answers once all is well
+    error_afterwards: Exception | None = None
     acted_afterwards: int = 0
 
 
@@ -200,10 +202,7 @@ async def _cell(
         session._now = lambda: EPOCH + loop.time()
         session._chance = lambda: 1.0
         begun = loop.time()
-        try:
-            outcome.value = await row.send(pbx)
-        except PortSIPError as error:
-            outcome.error = error
+        outcome.value, outcome.error = await _came_of(row, pbx)
         outcome.seconds = loop.time() - begun
         outcome.arrivals, outcome.acted = len(server.arrivals), server.acted
         outcome.written = server.written
@@ -212,7 +211,7 @@ async def _cell(
         loop.names[host] = "127.0.0.1"
         await server.mend()
         outcome.attempts = attempts.copy()
-        outcome.afterwards = await row.send(pbx)
+        outcome.afterwards, outcome.error_afterwards = await _came_of(row, pbx)
         outcome.acted_afterwards = server.acted - outcome.acted
         outcome.secrets += server.renewed
         outcome.heard.note((pbx, session, attempts))
@@ -222,6 +221,15 @@ async def _cell(
     if outcome.error is not None:
         outcome.heard.error(outcome.error)
     return outcome
+
+
+async def _came_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception | None]:
+    """Make a call that may end in any way, but has to end."""
+    try:
+        async with asyncio.timeout(ENDLESS):
+            return await row.send(pbx), None
+    except Exception as error:
+        return None, error
 
 
 async def _quiet() -> None:

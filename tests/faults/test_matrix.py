@@ -2,7 +2,7 @@
 
 import pytest
 
-from portsip_async import ENDPOINTS
+from portsip_async import ENDPOINTS, PortSIPError
 
 from ..operations import Operation
 from ..test_secrecy import forms
@@ -41,7 +41,7 @@ def check_error(fault: Fault, row: Operation, outcome: Outcome) -> None:
     assert outcome.arrivals == (attempts if rule.arrives else 0)
     numbers = [each.number for each in outcome.attempts if each.operation == row.name]
     assert numbers == [*range(1, attempts + 1)]
-    if error is not None:
+    if isinstance(error, PortSIPError):
         assert error.operation == row.name
         assert error.attempts == attempts
         assert error.page == (1 if ENDPOINTS[row.name].pages else None)
@@ -55,11 +55,13 @@ def check_deeds(fault: Fault, row: Operation, outcome: Outcome) -> None:
     if outcome.error is None:
         assert outcome.acted == 1
     elif outcome.acted and row.safety != "safe":
+        assert isinstance(outcome.error, PortSIPError)
         assert outcome.error.may_have_acted
 
 
 def check_answer(fault: Fault, row: Operation, outcome: Outcome) -> None:
     """What is answered is what the reply said, also afterwards, over what is left of the wire."""
+    assert outcome.error_afterwards is None
     answers = (
         [outcome.afterwards] if outcome.error is not None else [outcome.value, outcome.afterwards]
     )
