@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from portsip_async import ENDPOINTS, Attempt, PortSIPClient, RetryPolicy, Timeout
+from portsip_async import ENDPOINTS, PortSIPClient, RetryPolicy, Timeout
 
 from ..operations import (
     AUTH,
@@ -108,7 +108,6 @@ class Outcome:
     written: int = 0
     seconds: float = 0.0
     heard: Ear = field(default_factory=Ear)
-    attempts: list[Attempt] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     clinging: int = 0  # exchanges that the client left open although its call had ended
     open: int = 0  # connections that outlived the client
@@ -162,7 +161,7 @@ async def _cell(
         row = row._replace(
             send=lambda pbx: pbx.greetings.upload("101", bytes(LARGE), filename="a.wav")
         )
-    outcome, attempts = Outcome(), list[Attempt]()
+    outcome = Outcome()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ImpatientLoop)
     endpoint = ENDPOINTS[row.name]
@@ -194,7 +193,6 @@ async def _cell(
                 max_reply_bytes=LIMIT,
                 ssl=trusting() if fault.over_tls else None,
                 allow_http=True,
-                on_attempt=attempts.append,
             )
         )
         session = pbx._session
@@ -210,11 +208,10 @@ async def _cell(
         outcome.clinging = server.striking
         loop.names[host] = "127.0.0.1"
         await server.mend()
-        outcome.attempts = attempts.copy()
         outcome.afterwards, outcome.error_afterwards = await _came_of(row, pbx)
         outcome.acted_afterwards = server.acted - outcome.acted
         outcome.secrets += server.renewed
-        outcome.heard.note((pbx, session, attempts))
+        outcome.heard.note((pbx, session))
         await pbx.close()
         await _quiet()
         outcome.open = server.open
