@@ -332,6 +332,7 @@ class StatusPoll(Stream[StatusResult]):
             check=self._owner.check,
             limit=lambda: batches.gate.limit,
             ordered=self._ordered,
+            ahead=True,
         )
         return _results(crew), crew
 
@@ -530,6 +531,7 @@ class _Watch(Run):
             start=self._owner.start,
             check=self._owner.check,
             limit=lambda: self._batches.gate.limit,
+            ahead=True,
         )
         outcomes = crew.outcomes()
         try:
