@@ -54,7 +54,7 @@ _REFUSED_CYCLES_MOST: Final = 64  # cycles between two questions for a refused n
 StatusError: TypeAlias = PortSIPError | ValueError | TypeError
 
 
-class StatusResult(Record, frozen=True, gc=False):
+class StatusResult(Record, frozen=True):
     """What became of one number of a poll.
 
     Attributes:
