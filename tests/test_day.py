@@ -149,7 +149,8 @@ class Restarts:
             await self._sim.restart(self._chance.uniform(1.0, OUTAGE_MOST))
 
 
-@pytest.mark.timeout(180)  # 9 seconds of a quiet machine
+@pytest.mark.no_cover  # which would more than double its time
+@pytest.mark.timeout(300)
 @in_virtual_time
 async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
     """24 hours, tokens of 30 seconds, a restart each hour, a tenth of the requests failing."""
@@ -211,8 +212,59 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
     logins = attempts.succeeded[LOGIN]
     assert 1 + restarts.count <= logins <= 1 + sim.rejected[REFRESH]
 
-    # Memory is flat, and so is all else.
+    # Memory is flat, and so is all else: 4 tasks, and one a connection at the server.
     second, *later = hours[1:]
     assert max(held.objects for held in later) < second.objects + 300
     assert max(held.blocks for held in later) < second.blocks + 1500
-    assert {held.tasks for held in hours} <= set(range(12))
+    for held in hours:
+        assert held.connections <= 2 * (math.ceil(EXTENSIONS / BATCH) + 1)
+        assert held.tasks == 4 + held.connections / 2
+        assert held.timers <= 3 + held.connections / 2
+
+
+@in_virtual_time
+async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture) -> None:
+    """Six hours of discovery: extensions are created and removed, and each is told, through all."""
+    caplog.set_level(logging.CRITICAL, "portsip_async")
+    chance, told = random.Random(SEED), dict[str, ExtensionStatus]()
+    came, went = Counter[str](), Counter[str]()
+    async with (
+        simulator(extensions=50, status_seconds=STATUS_SECONDS, faults=FAULTS, seed=SEED) as sim,
+        client(sim, seed=SEED) as pbx,
+    ):
+        created, removed = Counter(sim.extension_numbers), Counter[str]()
+        watch = pbx.extensions.watch_status(interval=INTERVAL, rediscover=10 * MINUTE)
+
+        async def follow() -> None:
+            async for change in watch:
+                number = change.extension_number
+                assert change.before == told.get(number)
+                if change.after is None:
+                    went[number] += 1
+                    del told[number]
+                else:
+                    came[number] += change.before is None
+                    told[number] = change.after
+
+        async with under_way(follow()) as (following,):
+            for count in range(12):
+                await asyncio.sleep(chance.uniform(15 * MINUTE, 45 * MINUTE))
+                # Two times in three somebody comes back who left an hour ago or so.
+                back = [number for number in removed if number not in sim.extension_numbers]
+                coming = chance.choice(back) if count % 3 and back else str(9000 + count)
+                leaving = chance.choice(sim.extension_numbers)
+                sim._pbx.create_extension({"extension_number": coming, "password": "x"})
+                sim._pbx.remove_extension(leaving)
+                created[coming] += 1
+                removed[leaving] += 1
+                if count % 4 == 0:
+                    await sim.restart(MINUTE)
+            sim.faults = Faults()
+            await asyncio.sleep(15 * MINUTE)
+            beat = the_loop().time() // INTERVAL * INTERVAL
+            await watch.aclose()
+            await following
+        now = sim._pbx.statuses(sim.extension_numbers, beat)
+        assert told == {row["extension_number"]: ExtensionStatus(**row) for row in now}
+        assert watch.snapshot == told
+        assert (came, went) == (created, removed)
