@@ -25,6 +25,7 @@ P = ParamSpec("P")
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
+_TICK: Final = 1e-9  # seconds
 EPOCH: Final = 1_704_067_200.0  # 2024 begins, at the loop's 0
 
 MakeProtocol = Callable[[], asyncio.Protocol]
@@ -44,13 +45,16 @@ class _Leaps(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._still = 0  # turns in which nothing was ready and no time passed
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
             if timeout is None:
                 raise Stuck("nothing is ready, and no timer is set")
-            self.now += max(0.0, timeout)
+            self._still = self._still + 1 if timeout <= 0 else 0
+            # Who sets a timer for now, again and again, would otherwise stand still for ever.
+            self.now += _TICK if self._still > 1000 else max(0.0, timeout)
         return ready
 
 
