@@ -151,7 +151,7 @@ async def told_by(step: Step | str) -> Any:
         async with WireServer() as wire:
             assert not isinstance(step, str)
             wire.script = [step]
-            yield wire, Timeout(total=0.04, read=0.04) if step is silence else timeout
+            yield wire, Timeout(total=5, read=0.06) if step is silence else timeout
 
 
 CASES = [
