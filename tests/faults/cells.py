@@ -197,7 +197,7 @@ async def _cell(
         )
         session = pbx._session
         session.clock = session.tokens._clock = loop.time
-        session._now = lambda: EPOCH + loop.time()
+        session.now = lambda: EPOCH + loop.time()
         session._chance = lambda: 1.0
         begun = loop.time()
         outcome.value, outcome.error = await _came_of(row, pbx)
