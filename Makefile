@@ -5,11 +5,12 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types bench bench-quick fault-matrix clean
+.PHONY: help demo test lint format types docs docs-serve bench bench-quick fault-matrix clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
@@ -36,6 +37,17 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The theme's word on what may come of a later MkDocs is no concern of this build.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs docs-serve: export DISABLE_MKDOCS_2_WARNING := true
+
+docs: $(READY)
+	$(BIN)/python -m docs
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(READY)
+	$(BIN)/mkdocs serve --strict
 
 $(BENCH): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
