@@ -1,4 +1,4 @@
-"""The documentation says what is so: its code runs, its commands exist, no public name is missing."""
+"""The documentation says what is so: its code runs, its commands exist, no name is missing."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import trustme
 from aiohttp import web
@@ -28,15 +27,11 @@ from portsip_async.simulator import PBXSimulator
 from .docs.blocks import DOCS, ROOT, Block, blocks, commands, files, pages, run, write_files
 from .docs.written import PAGES, leaves
 
-PROGRAM = re.compile(r"^(HTTP|NO)_|^PORTSIP_")
+Communicator: Any = ApplicationCommunicator  # it has no annotations
 VARIABLES = ("PORTSIP_URL", "PORTSIP_USERNAME", "PORTSIP_PASSWORD")
+NO_CODE = ("csv", "jsonl", "text")
 TUTORIAL = "docs/tutorial.md"
 SECONDS = 30.0  # until a process that was just started says something
-
-
-@pytest.fixture
-async def numbers(sim: PBXSimulator) -> list[str]:
-    return sim.extension_numbers
 
 
 @pytest.fixture
@@ -57,6 +52,12 @@ def told(sim: PBXSimulator) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
     }
+
+
+@pytest.mark.parametrize("page", pages())
+def test_blocks_are_of_known_languages(page: str) -> None:
+    """No block is code of a kind that no test runs."""
+    assert {block.language for block in blocks(page)} <= {"python", "console", *NO_CODE}
 
 
 # Python.
@@ -81,7 +82,7 @@ async def pbx_with_queues() -> AsyncIterator[PortSIPClient]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        url = "http://127.0.0.1:{}".format(runner.addresses[0][1])
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with PortSIPClient(url, username="admin", password="x") as pbx:
             yield pbx
     finally:
@@ -177,7 +178,7 @@ async def finished(*command: str, code: int = 0) -> str:
     """Run a command to its end, and answer what it said."""
     process = await started(*command)
     out, err = await process.communicate()
-    assert process.returncode == code, err.decode()
+    assert process.returncode == code, (out + err).decode()
     assert "Traceback" not in err.decode()
     return out.decode()
 
@@ -196,8 +197,7 @@ async def test_provision(place: Path, sim: PBXSimulator) -> None:
     """The tutorial's second makes two extensions, and tells that there is the third."""
     write_files(TUTORIAL, place)
     said = dict(
-        line.split(" ", 1)
-        for line in (await finished(sys.executable, "provision.py")).splitlines()
+        line.split(" ", 1) for line in (await finished(sys.executable, "provision.py")).splitlines()
     )
     assert said.keys() == {"901", "902", "100"}
     assert said["901"] == said["902"] == "created"
@@ -216,25 +216,26 @@ async def test_board(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
         process = await started(sys.executable, "board.py")
         assert process.stdout is not None
-        assert process.stderr is not None
-        async with asyncio.timeout(SECONDS):
-            line = (await process.stdout.readline()).decode()
-            assert re.match(r"\d\d:\d\d:\d\d  \d{3} [A-Z_]+ +\{'", line), line
-            await changing.restart()
-            before = changing.served["extensions.status"]
-            while changing.served["extensions.status"] == before:
-                assert await process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
+        try:
+            async with asyncio.timeout(SECONDS):
+                line = (await process.stdout.readline()).decode()
+                assert re.match(r"\d\d:\d\d:\d\d  \d{3} [A-Z_]+ +\{'", line), line
+                await changing.restart()
+                before = changing.acted["extensions.status"]
+                while changing.acted["extensions.status"] == before:
+                    assert await process.stdout.readline()
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
     assert process.returncode in (-signal.SIGINT, 130)
     assert "KeyboardInterrupt" in err.decode()
 
 
-async def test_numbers(place: Path, sim: PBXSimulator) -> None:
+async def test_count(place: Path, sim: PBXSimulator) -> None:
     """The bridge for scripts counts all extensions."""
     write_files("docs/explanation/why-async.md", place)
-    told_count = await finished(sys.executable, "numbers.py")
-    assert int(told_count) == len(sim.extension_numbers)
+    said = await finished(sys.executable, "count.py")
+    assert int(said) == len(sim.extension_numbers)
 
 
 @pytest.mark.parametrize("name", ["test_board.py", "test_mocked.py"])
@@ -257,11 +258,11 @@ async def test_tests(place: Path, name: str) -> None:
 async def asked(application: Any, path: str) -> tuple[int, bytes]:
     """Serve one request as an ASGI server does: start, ask, end."""
     state: dict[str, Any] = {}
-    lifespan = ApplicationCommunicator(application, {"type": "lifespan", "state": state})
+    lifespan = Communicator(application, {"type": "lifespan", "state": state})
     await lifespan.send_input({"type": "lifespan.startup"})
     started = await lifespan.receive_output(SECONDS)
     assert started["type"] == "lifespan.startup.complete"
-    request = ApplicationCommunicator(
+    request = Communicator(
         application,
         {
             "type": "http",
@@ -320,7 +321,7 @@ async def test_django(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 RUN_BY_TESTS = {
     TUTORIAL: {"hello.py", "provision.py", "board.py"},
-    "docs/explanation/why-async.md": {"numbers.py"},
+    "docs/explanation/why-async.md": {"count.py"},
     "docs/howto/testing.md": {"test_board.py", "test_mocked.py"},
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
@@ -363,7 +364,9 @@ def check(words: list[str], block: Block) -> None:
             assert extras
             assert (extras[1] or extras[2]) in project()["optional-dependencies"]
         case ["make", target]:
-            assert re.search(rf"^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+            assert re.search(
+                rf"^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE
+            )
         case ["export", pair]:
             assert pair.split("=")[0] in VARIABLES
         case ["python", file, *_]:
@@ -402,7 +405,7 @@ async def test_tutorial_list(place: Path) -> None:
     """The tutorial's first command answers what stands below it, which goes on."""
     page = blocks(TUTORIAL)
     (output,) = (block for block in page if block.title == "output")
-    command = list(commands(page[page.index(output) - 1]))[0]
+    command = next(commands(page[page.index(output) - 1]))
     said = await portsip(*command[1:])
     assert said.startswith(output.code)
 
@@ -432,7 +435,16 @@ def test_written_pages_are_up_to_date(path: str) -> None:
 def test_site(tmp_path: Path) -> None:
     """The site is built without a complaint, asks no other site, and has every public name."""
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "--quiet",
+            "--site-dir",
+            str(tmp_path),
+        ],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"},
         capture_output=True,

@@ -62,9 +62,7 @@ def blocks(page: str) -> list[Block]:
 def files(page: str) -> dict[str, str]:
     """Answer the files that a page shows whole, by their names."""
     return {
-        block.title: block.code
-        for block in blocks(page)
-        if block.title and block.title != "output"
+        block.title: block.code for block in blocks(page) if block.title and block.title != "output"
     }
 
 

@@ -24,18 +24,18 @@ ANSWERS = {
 OPERATIONS = """\
 # Operations
 
-Each row is a coroutine of the client, such as `await pbx.extensions.show("101")`; lists are walked by
-`async for`. Any row can be [moved](../howto/own-endpoint.md#one-of-ours-at-another-place) by its name.
-The last column tells whether it is sent again where its reply was lost: see
-[What is repeated](../explanation/repeats.md).
+Each row is a coroutine of the client, such as `await pbx.extensions.show("101")`; lists are walked
+by `async for`. [Resources](resources.md) has the arguments, and any row can be
+[moved](../howto/own-endpoint.md#one-of-ours-at-another-place) by its name. The last column tells
+whether it is sent again where its reply was lost: see [repeats](../explanation/repeats.md).
 
 | call | answers | request | token in | repeated |
 |---|---|---|---|---|
 {rows}
 
-Built on these: `extensions.patch`, `groups.patch`, `groups.add_members` and `groups.remove_members` read,
-change and update; `poll_status`, `watch_status`, `create_many`, `update_many`, `patch_many` and
-`remove_many` of `extensions` do many in one go. [Resources](resources.md) has the arguments.
+Built on these: `extensions.patch`, `groups.patch`, `groups.add_members` and
+`groups.remove_members` read, change and update; `poll_status`, `watch_status`, `create_many`,
+`update_many`, `patch_many` and `remove_many` of `extensions` do many in one go.
 """
 
 COMMANDS = """\
@@ -49,8 +49,8 @@ could read: it comes from the environment, a prompt, or standard input with `--p
 
 {codes}
 
-`portsip-async --install-completion` sets up the completion of commands for your shell. `NO_COLOR` is
-honoured. Ctrl-C ends a command at once, and a pipe may close early.
+`portsip-async --install-completion` sets up the completion of commands for your shell. `NO_COLOR`
+is honoured. Ctrl-C ends a command at once, and a pipe may close early.
 
 {shared}
 
