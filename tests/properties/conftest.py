@@ -1,0 +1,20 @@
+"""How the properties are run: a modest number of examples, or many.
+
+``HYPOTHESIS_PROFILE=thorough`` runs them for long. What fails is kept in ``.hypothesis``, which is
+not in the repository, and tried first the next time.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# A deadline would fail an example on a busy machine, and an example of these tests may hold a
+# server of its own.
+_COMMON = settings(
+    deadline=None,
+    derandomize=False,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("quick", _COMMON, max_examples=50, stateful_step_count=30)
+settings.register_profile("thorough", _COMMON, max_examples=3000, stateful_step_count=100)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
