@@ -221,8 +221,9 @@ class Groups:
             _check(read.get("group_id") or read.get("group_name"))
             kept = {name: value for name, value in read.items() if name not in _OF_THE_REPLY}
             whole = {**change(kept), "group_id": read.get("group_id") or group_id}
+            group = _group(whole)  # read before it is written, lest an error hide a write
             await self._caller.write(GROUPS_UPDATE, whole)
-        return _group(whole)
+        return group
 
 
 def _check(named: object) -> None:
