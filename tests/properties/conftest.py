@@ -6,7 +6,7 @@ not in the repository, and tried first the next time.
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # A deadline would fail an example on a busy machine, and an example of these tests may hold a
 # server of its own.
@@ -14,6 +14,8 @@ _COMMON = settings(
     deadline=None,
     derandomize=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    # Explaining a failure traces every line, for minutes.
+    phases=[phase for phase in Phase if phase is not Phase.explain],
 )
 settings.register_profile("quick", _COMMON, max_examples=50, stateful_step_count=30)
 settings.register_profile("thorough", _COMMON, max_examples=3000, stateful_step_count=100)
