@@ -294,7 +294,9 @@ async def test_any_settings(profile: dict[str, Any], name: str) -> None:
 
 
 @given(
-    parameters=st.dictionaries(HOSTILE, HOSTILE, max_size=3),
+    parameters=st.dictionaries(HOSTILE, HOSTILE, max_size=3).filter(
+        lambda parameters: len({*map(unescaped, parameters)}) == len(parameters)
+    ),
     place=st.sampled_from(["query", "json", "multipart"]),
     token_place=st.sampled_from(["query", "body", "header", "bearer", "none"]),
 )
@@ -310,6 +312,8 @@ async def test_any_parameters_of_a_row_of_ones_own(
     header = {"header": "access_token", "bearer": "authorization"}.get(token_place)
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.request(row, **parameters)):
+            if place == "multipart":  # quoted as browsers do, so a name with %22 looks the same
+                parameters = {unescaped(name): value for name, value in parameters.items()}
             assert wire.fields(in_fields, header) == parameters
         else:
             texts = [*parameters, *parameters.values()]

@@ -23,7 +23,7 @@ from portsip_async.core.decode import Decoder
 from portsip_async.resources.extensions import SECTIONS
 
 from ..wire_server import TOKEN, Arrival, WireServer, reply
-from .values import FRACTION, UNICODE, WHOLE, json_of
+from .values import FRACTION, UNICODE, json_of
 
 ONCE = RetryPolicy(attempts=1)
 NAMES = sorted(
