@@ -18,6 +18,7 @@ from portsip_async.redact import HIDDEN, is_secret, scrub, scrub_text, scrub_url
 from .values import ANY_CHARACTER, HOSTILE, json_of
 
 MARK = "S3cr3t"
+TAIL = "t41l"  # of a secret that begins as another one does
 SECRET = HOSTILE.map(MARK.__add__)
 SECRET_NAMES = st.sampled_from(
     [
@@ -122,13 +123,16 @@ def small(quoted: str) -> str:
     forms=st.lists(st.sampled_from(sorted(FORMS)), min_size=1, max_size=4),
     around=st.lists(st.text(ANY_CHARACTER, max_size=6), min_size=5, max_size=5),
 )
-@example(secrets=[f"{MARK}a", f"{MARK}ab"], forms=["as it is"] * 2, around=[""] * 5)
+@example(secrets=[f"{MARK}a", f"{MARK}a{TAIL}"], forms=["as it is"] * 2, around=[""] * 5)
+@example(secrets=[f"{MARK} &<b"], forms=["in a form", "in HTML"], around=[""] * 5)
 def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: list[str]) -> None:
     """In whatever form a text repeats it, whatever stands around it, and beside whichever else."""
     text = around[-1]
     for n, form in enumerate(forms):
         text += FORMS[form](secrets[n % len(secrets)]) + around[n]
-    assert MARK not in scrub_text(text, secrets)
+    shown = scrub_text(text, secrets)
+    assert MARK not in shown
+    assert TAIL not in shown
 
 
 UNKNOWN: dict[str, Callable[[str, str], str]] = {
@@ -142,6 +146,7 @@ UNKNOWN: dict[str, Callable[[str, str], str]] = {
     "path": lambda name, secret: (
         f"GET /api/x?{urlencode({'a': secret}, errors='replace')} HTTP/1.1"
     ),
+    "cookies": lambda _, secret: f"Cookie: a=1; b={quote(secret, errors='replace')}\r\nHost: pbx",
     "user information": lambda _, secret: (
         f"at https://u:{quote(secret, '', errors='replace')}@pbx/api"
     ),

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portsip_async import (
+    BadRequest,
     ExtensionStatus,
+    NotFound,
     PortSIPClient,
     PortSIPError,
     RateLimited,
@@ -29,7 +31,7 @@ from .values import ANY_CHARACTER
 
 LETTERS = "abcdefghijklmnop"
 NUMBERS = st.lists(
-    st.sampled_from([*LETTERS, "ü", ""]) | st.text(ANY_CHARACTER, max_size=2), max_size=60
+    st.sampled_from([*LETTERS, "ü", "", "\ud800"]) | st.text(ANY_CHARACTER, max_size=2), max_size=60
 )
 FAULTS: Sequence[Exception | None] = (
     None,
@@ -38,6 +40,8 @@ FAULTS: Sequence[Exception | None] = (
     RequestTimeout("late"),
     TransportError("gone"),
     ReplyError(expected="JSON"),
+    BadRequest("no", status=400),
+    NotFound("no", status=404, err_code=404.1),
 )
 
 
