@@ -153,12 +153,11 @@ UNKNOWN: dict[str, Callable[[str, str], str]] = {
 }
 
 
-@given(
-    form=st.sampled_from(sorted(UNKNOWN)), name=SECRET_NAMES, secret=SECRET, before=st.text("ab (:")
-)
-def test_unknown_secret_in_a_text(form: str, name: str, secret: str, before: str) -> None:
+@given(name=SECRET_NAMES, secret=SECRET, before=st.text("ab (:"))
+def test_unknown_secret_in_a_text(name: str, secret: str, before: str) -> None:
     """What stands under a secret name, in a query or before a host, is hidden for its place."""
-    assert MARK not in scrub_text(before + " " + UNKNOWN[form](name, secret))
+    for form in UNKNOWN.values():
+        assert MARK not in scrub_text(f"{before} {form(name, secret)}")
 
 
 @given(
