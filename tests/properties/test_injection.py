@@ -364,6 +364,8 @@ async def test_any_user_agent(user_agent: str) -> None:
 
 @given(method=st.sampled_from(["GET", "POST", "PUT", "DELETE"]) | HOSTILE, path=HOSTILE)
 @example(method="GET", path="a\tb")
+@example(method="GET", path="a?evil=1")
+@example(method="GET", path="a#evil")
 async def test_any_row_of_ones_own(method: str, path: str) -> None:
     """A path stays a path: it has no query, no fragment and no second line."""
     async with Wire() as wire:
