@@ -301,6 +301,8 @@ async def test_any_settings(profile: dict[str, Any], name: str) -> None:
     token_place=st.sampled_from(["query", "body", "header", "bearer", "none"]),
 )
 @example(parameters={"\ud800": "1"}, place="query", token_place="query")
+@example(parameters={"access_token": "evil"}, place="query", token_place="query")
+@example(parameters={"access_token": "evil"}, place="json", token_place="body")
 async def test_any_parameters_of_a_row_of_ones_own(
     parameters: dict[str, str], place: Any, token_place: Any
 ) -> None:
@@ -335,6 +337,7 @@ class Fetched:
     place=st.sampled_from(["query", "body", "header", "bearer"]),
     fetched=st.booleans(),
 )
+@example(token='","evil":"', place="body", fetched=False)
 async def test_any_token(token: str, place: Any, fetched: bool) -> None:
     """One that was given, or fetched; in a header, white space around it is not its own."""
     row = Endpoint("own.row", "GET", "/own", parameters="json", token=place)
