@@ -94,6 +94,7 @@ def told(error: BaseException) -> str:
 @example(body=b'{"a":' * 100_000)
 @example(body=b'{"extensions":' + b"[" * 5_000 + b"]" * 5_000 + b"}")
 @example(body=b'{"extensions": [{"extension_number": "1"}], "extensions": 5}')
+@example(body=b'{"access_token": "t", "expires": ' + b"9" * 400 + b"}")
 def test_any_reply(row: Endpoint[Any], body: bytes) -> None:
     """A value of the declared type, through and through; or the one error that says where."""
     found = read(row, body)
