@@ -77,7 +77,7 @@ ANYTHING = written(PLAIN) | st.binary(max_size=200) | damaged()
 def read(row: Endpoint[Any], body: bytes, status: int = 200) -> Any:
     """Read a reply as a call does; answers the value or the error."""
     try:
-        return Judge(row).read(Reply(status, None, body), lambda: 1.8e9)
+        return Judge(row).read(Reply(status, {}, body), lambda: 1.8e9)
     except (ReplyError, APIError) as error:
         return error
 
