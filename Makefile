@@ -5,11 +5,15 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types bench bench-quick fault-matrix clean
+# Of trouble that `make soak` makes; the rest of it takes a few seconds more.
+SECONDS ?= 45
+
+.PHONY: help demo test soak lint format types bench bench-quick fault-matrix clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
@@ -24,6 +28,9 @@ demo: $(READY)
 
 test: lint types
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -1,0 +1,109 @@
+"""What this process holds: memory, file descriptors; sampled, and judged by its slope."""
+
+import asyncio
+import gc
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+_EVERY = 0.5  # seconds between two samples
+_WARM_UP = 15.0  # seconds, at most a third of the run, until all that is kept has been made once
+_MIB = 1024 * 1024
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# What the measure itself can't tell from nothing: arenas that fill up, buffers of the moment.
+_LEAST_RSS = 2 * _MIB
+_LEAST_BLOCKS = 5_000
+_SIGMAS = 3.0
+
+
+class Sample(NamedTuple):
+    """What was held at a time, in seconds from the first sample."""
+
+    at: float
+    rss: int
+    blocks: int
+    descriptors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A line through samples.
+
+    Attributes:
+        growth: by how much it rises from the first sample to the last.
+        noise: how far samples lie from it: the standard deviation.
+        seconds: from the first sample to the last.
+        allowed: the growth that is within noise.
+    """
+
+    growth: float
+    noise: float
+    seconds: float
+    allowed: float
+
+    @classmethod
+    def of(cls, times: Sequence[float], values: Sequence[float], least: float) -> "Trend":
+        """Lay the line of least squares."""
+        line = statistics.linear_regression(times, values)
+        rest = [
+            value - line.slope * at - line.intercept
+            for at, value in zip(times, values, strict=True)
+        ]
+        noise = statistics.pstdev(rest)
+        seconds = times[-1] - times[0]
+        return cls(line.slope * seconds, noise, seconds, max(least, _SIGMAS * noise))
+
+    @property
+    def flat(self) -> bool:
+        """Whether it rises by no more than the noise."""
+        return self.growth <= self.allowed
+
+
+class Meter:
+    """Takes samples until cancelled."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    @property
+    def latest(self) -> Sample:
+        """The latest sample."""
+        return self.samples[-1]
+
+    async def go_on(self) -> None:
+        """Sample again and again."""
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        while True:
+            self.samples.append(
+                Sample(clock() - start, _resident(), sys.getallocatedblocks(), open_descriptors())
+            )
+            await asyncio.sleep(_EVERY)
+
+    def trends(self) -> tuple[Trend, Trend]:
+        """Answer how resident memory, in bytes, and Python's allocated blocks developed."""
+        warm = min(_WARM_UP, self.latest.at / 3)
+        kept = [sample for sample in self.samples if sample.at >= warm]
+        times = [sample.at for sample in kept]
+        return (
+            Trend.of(times, [sample.rss for sample in kept], _LEAST_RSS),
+            Trend.of(times, [sample.blocks for sample in kept], _LEAST_BLOCKS),
+        )
+
+
+def open_descriptors() -> int:
+    """Count the open file descriptors of this process."""
+    return len(os.listdir("/proc/self/fd")) - 1  # but for the one that lists them
+
+
+def settle() -> None:
+    """Collect what is garbage, so that what was forgotten is warned of."""
+    gc.collect()
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
