@@ -23,8 +23,10 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         sys.stderr.write("the soak needs Linux, whose /proc it reads, and nginx\n")
         return 1
-    # A service manager's end is an end like Ctrl-C: everything is put away.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # These are ends like Ctrl-C: everything is put away. What nohup ignores stays ignored.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:

@@ -56,7 +56,8 @@ class Books:
         self.failures: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
         self.unsent: Counter[str] = Counter()
-        self._file = path.open("ab+", buffering=0)
+        self._path = path
+        self._file = path.open("ab", buffering=0)
 
     def on_attempt(self, attempt: Attempt) -> None:
         """Count an attempt."""
@@ -94,9 +95,9 @@ class Books:
 
     def notes(self) -> Iterable[Note]:
         """List what was taken down, the oldest first."""
-        self._file.seek(0)
-        for line in self._file.readlines():
-            yield msgspec.json.decode(line, type=Note)
+        with self._path.open("rb") as lines:
+            for line in lines:
+                yield msgspec.json.decode(line, type=Note)
 
     def close(self) -> None:
         """Close the file."""
@@ -114,7 +115,7 @@ class Audit:
         markers: by number, the descriptions that it may have by the SDK's account.
     """
 
-    def __init__(self, books: Books, journal: Journal, arrivals: list[tuple[str, str]]) -> None:
+    def __init__(self, books: Books, journal: Journal, came: Counter[str]) -> None:
         self.lines = {row: Line(row, attempts=books.attempts[row]) for row in WRITES}
         self.wrong: list[str] = []
         self.repeats = 0
@@ -141,7 +142,7 @@ class Audit:
         for row, acts in self._acts.items():
             for key in acts.keys() - asked[row]:
                 self.wrong.append(f"{row} {key}: the PBX acted, and nobody asked for it")
-        self._check_arrivals(books, arrivals)
+        self._check_arrivals(books, came)
 
     def _count(self, note: Note) -> None:
         line = self.lines[note.row]
@@ -180,12 +181,11 @@ class Audit:
         elif note.outcome == "unknown":
             self.markers.setdefault(number, {""}).add(marker)
 
-    def _check_arrivals(self, books: Books, arrivals: list[tuple[str, str]]) -> None:
-        came = Counter(arrivals)
-        rows: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    def _check_arrivals(self, books: Books, came: Counter[str]) -> None:
+        rows: defaultdict[str, list[str]] = defaultdict(list)
         for row in WRITES:
             endpoint = ENDPOINTS[row]
-            rows[endpoint.method, f"/api{endpoint.path}"].append(row)
+            rows[f"{endpoint.method} /api{endpoint.path}"].append(row)
         for place, names in rows.items():
             sent = sum(books.attempts[name] - books.unsent[name] for name in names)
             acted = sum(self.lines[name].acted for name in names)

@@ -24,11 +24,13 @@ from portsip_async import (
     PortSIPError,
     Profile,
     RateLimited,
+    RetryPolicy,
     ServerError,
     StatusWatch,
     TransportError,
     VoiceMail,
 )
+from portsip_async.polling import StatusError
 
 from .books import Books, Outcome
 from .pbx import PBX
@@ -37,6 +39,7 @@ from .secrecy import Secrets
 STATUSES = ("OFFLINE", "ONLINE", "RINGING", "ON_CALL", "DO_NOT_DISTURB", "AWAY")
 
 _TROUBLES = (TransportError, ServerError, RateLimited)
+_PATIENT = RetryPolicy(attempts=10, deadline=20.0)
 _WATCH_LIFE = 10.0  # seconds after which a watch is left, and taken up from its snapshot
 _NOBODY = "99"  # a number that the PBX does not know; its own begin at 100
 _BULK = 12  # extensions that one bulk turn creates, patches and removes
@@ -67,6 +70,8 @@ class Load:
         self.watches: dict[str, StatusWatch] = {}
         self.calm = False
         self._client = client
+        # What can't be removed stays, and would make the watch of all grow and grow.
+        self._patient = client.with_options(retry=_PATIENT).extensions
         self._pbx = pbx
         self._books = books
         self._secrets = secrets
@@ -174,7 +179,7 @@ class Load:
     async def _poll(self) -> None:
         asked = [*self._numbers, _NOBODY, self._numbers[0]]
         told: Counter[str] = Counter()
-        errors: dict[int, PortSIPError] = {}
+        errors: dict[int, StatusError] = {}
         poll = self._client.extensions.poll_status(asked, batch_size=50, concurrency=8)
         async for result in poll:
             told[result.extension_number] += 1
@@ -205,7 +210,7 @@ class Load:
             walk = self._client.extensions.list(page=page, page_size=50, prefetch=3)
             try:
                 async for extension in walk:
-                    seen.append(extension.extension_number)
+                    seen.append(extension.extension_number)  # noqa: PERF401  # what came stays
                 page = None
             except PortSIPError as error:
                 self._explain("page of a walk", error)
@@ -273,7 +278,7 @@ class Load:
         async with self._reading("extension shown", may_lack=made == "unknown"):
             if (await extensions.show(number)).password != new.password:
                 self.wrong.append(f"{number} has another password")
-        await self._write("extensions.remove", number, extensions.remove(number), made=made)
+        await self._write("extensions.remove", number, self._patient.remove(number), made=made)
 
     def _new_extension(self) -> NewExtension:
         return NewExtension(
@@ -298,7 +303,7 @@ class Load:
         await self._booked(
             "extensions.update", patching, lambda: patching.in_doubt, lambda key: f"{key} {marker}"
         )
-        removing = extensions.remove_many(
+        removing = self._patient.remove_many(
             number for number, outcome in made.items() if outcome != "refused"
         )
         await self._booked("extensions.remove", removing, lambda: removing.in_doubt, made=made)

@@ -1,18 +1,21 @@
 """What this process holds: memory, file descriptors; sampled, and judged by its slope."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import statistics
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-_EVERY = 0.5  # seconds between two samples
+_EVERY = 1.0  # seconds between two samples
 _WARM_UP = 15.0  # seconds, at most a third of the run, until all that is kept has been made once
 _MIB = 1024 * 1024
+_LIBC = ctypes.CDLL(None)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # What the measure itself can't tell from nothing: arenas that fill up, buffers of the moment.
 _LEAST_RSS = 2 * _MIB
@@ -79,6 +82,7 @@ class Meter:
         clock = asyncio.get_running_loop().time
         start = clock()
         while True:
+            settle()
             self.samples.append(
                 Sample(clock() - start, _resident(), sys.getallocatedblocks(), open_descriptors())
             )
@@ -101,8 +105,10 @@ def open_descriptors() -> int:
 
 
 def settle() -> None:
-    """Collect what is garbage, so that what was forgotten is warned of."""
+    """Collect what is garbage, and give back to the kernel what is free."""
     gc.collect()
+    with suppress(AttributeError):  # glibc's alone
+        _LIBC.malloc_trim(0)
 
 
 def _resident() -> int:

@@ -29,12 +29,12 @@ class Keeper:
     def __init__(self, journal: Journal) -> None:
         """Take up what is in the journal, and write on."""
         self._journal = journal
-        self._past = journal.open()
+        past = journal.open()
+        self._past = [entry for entry in past if entry.row != STATUS]
         self.statuses: dict[str, str] = {}
-        for entry in self._past:
+        for entry in past:
             if entry.row == STATUS:
                 self.statuses |= entry.given
-        self._past = [entry for entry in self._past if entry.row in WRITES]
 
     def kept(self, row: str, operation: Operation) -> Operation:
         """Let an operation bring the past back first, and write down what it did."""

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,7 +40,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    log_format arrivals '$status $request_method $uri';
+    log_format arrivals '$request_method $uri';
     access_log {folder}/access.log arrivals;
     client_max_body_size 16m;
     split_clients $request_id $unlucky {{ 30% 1; * 0; }}
@@ -190,10 +191,10 @@ class Proxy:
         else:
             self._overloaded.unlink(missing_ok=True)
 
-    def arrivals(self) -> list[tuple[str, str]]:
-        """List the method and the path of each request that came, without its query."""
-        lines = self._access_log.read_text().splitlines()
-        return [(method, path) for _, method, path in (line.split(" ", 2) for line in lines)]
+    def arrivals(self) -> Counter[str]:
+        """Count the requests that came, by method and path."""
+        with self._access_log.open() as lines:
+            return Counter(line.rstrip() for line in lines)
 
     def stop(self) -> None:
         """End nginx."""

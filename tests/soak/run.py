@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import operator
 import random
 import time
+import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,7 +20,7 @@ from .journal import STATUS, TOKEN, Journal
 from .load import Load
 from .meter import Meter, open_descriptors, settle
 from .pbx import PBX
-from .proxy import Proxy, find_nginx
+from .proxy import Proxy, Unready, find_nginx
 from .report import Report
 from .secrecy import Secrets
 from .trouble import Trouble
@@ -26,7 +29,8 @@ EXTENSIONS = 400
 _TOKEN_LIFETIME = 8.0  # seconds
 _TOLD_EVERY = 5.0  # seconds between two lines of progress
 _CALM_AFTER = 1.0  # seconds that the last trouble may take to blow over
-_PATIENCE = 20.0  # seconds for turns under way to end, and for watches to tell the last changes
+_GLANCE = 0.1  # seconds between two looks for what is waited for
+_PATIENCE = 30.0  # seconds for turns under way to end, and for watches to tell the last changes
 _BOUND = 120.0  # seconds that all but the trouble may take
 # In calm an answer comes in milliseconds; what trouble leaves without one is given up soon.
 _TIMEOUT = Timeout(total=5, connect=2, read=5)
@@ -48,15 +52,24 @@ class Run:
         self._loop_errors: list[str] = []
 
     async def go(self) -> Report:
-        """Run it, and answer what came of it; children and files are gone then."""
-        async with asyncio.timeout(self._seconds + _BOUND):
-            with ExitStack() as stack:
-                await self._stage(stack)
+        """Run it, and answer what came of it; its children are gone then.
+
+        Raises:
+            Unready: it can't begin here.
+        """
+        try:
+            async with asyncio.timeout(self._seconds + _BOUND):
+                with ExitStack() as stack:
+                    await self._stage(stack)
+        except Unready:
+            raise
+        except Exception:
+            self.report.wrong.append(f"the run broke down: {traceback.format_exc()}")
         return self.report
 
     async def _stage(self, stack: ExitStack) -> None:
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-        stack.callback(_capture(self._log, self._secrets.canary))
+        stack.enter_context(_captured(self._log, self._secrets.canary))
         pbx = PBX(self._folder / "pbx.log", self._settings())
         stack.callback(pbx.stop)
         await pbx.start()
@@ -174,30 +187,27 @@ class Run:
                 self.report.wrong.append(f"a poll tells the status of {number} wrong")
         for name, view in load.views.items():
             due = polled if name == "found" else {number: polled[number] for number in set_to}
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE):
-                    while view != due:
-                        await asyncio.sleep(0.1)
+            await _until(partial(operator.eq, view, due))
             wrong = sum(view.get(number) != due.get(number) for number in view.keys() | due.keys())
             self.report.statuses[name] = len(due)
             if wrong:
                 self.report.wrong.append(f"the watch of the numbers {name} has {wrong} wrong")
 
     async def _nothing_is_left(self, tasks: set[asyncio.Task[Any]], descriptors: int) -> None:
-        left: set[asyncio.Task[Any]] = set()
-        for _ in range(50):
+        def left() -> tuple[set[asyncio.Task[Any]], int]:
             settle()
-            left = asyncio.all_tasks() - tasks
-            if not left and open_descriptors() <= descriptors:
-                break
-            await asyncio.sleep(0.1)
-        self.report.left = len(left), open_descriptors() - descriptors
-        self.report.wrong += [f"left: {task!r}" for task in left]
+            return asyncio.all_tasks() - tasks, open_descriptors() - descriptors
+
+        await _until(lambda: left() == (set(), 0))
+        others, opened = left()
+        self.report.left = len(others), opened
+        self.report.wrong += [f"left: {task!r}" for task in others]
+        if opened:
+            self.report.wrong.append(f"{opened} descriptors are left")
         self.report.wrong += self._loop_errors
-        if open_descriptors() > descriptors:
-            self.report.wrong.append(f"{open_descriptors() - descriptors} descriptors are left")
-        if b"ResourceWarning" in self._log.read_bytes():
-            self.report.wrong.append("something was not closed: see ResourceWarning in the log")
+        with self._log.open() as lines:
+            if any("ResourceWarning" in line for line in lines):
+                self.report.wrong.append("something was not closed: see the log's ResourceWarning")
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         told = f"{context.get('message')}: {context.get('exception')!r}"
@@ -222,23 +232,31 @@ class Run:
             self._out.flush()
 
 
-def _capture(path: Path, canary: str) -> Callable[[], None]:
-    """Write every log record, warnings included, into a file; answers what undoes it."""
+async def _until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, or patience is at its end."""
+    for _ in range(int(_PATIENCE / _GLANCE)):
+        if holds():
+            return
+        await asyncio.sleep(_GLANCE)
+
+
+@contextmanager
+def _captured(path: Path, canary: str) -> Iterator[None]:
+    """Write every log record, warnings included, into a file."""
     root = logging.getLogger()
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    level, kept = root.level, warnings.filters[:]
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    logging.captureWarnings(True)
-    warnings.simplefilter("always")
-    root.debug("this is to be found in the log: %s", canary)
-
-    def undo() -> None:
-        warnings.filters[:] = kept
-        logging.captureWarnings(False)
-        root.setLevel(level)
-        root.removeHandler(handler)
-        handler.close()
-
-    return undo
+    level = root.level
+    with warnings.catch_warnings():
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        logging.captureWarnings(True)
+        warnings.simplefilter("always")
+        root.debug("this is to be found in the log: %s", canary)
+        try:
+            yield
+        finally:
+            logging.captureWarnings(False)
+            root.setLevel(level)
+            root.removeHandler(handler)
+            handler.close()

@@ -50,8 +50,7 @@ class Secrets:
         patterns = folder / "secrets.txt"
         patterns.write_text("".join(f"{form}\n" for form in _forms({self.canary, *known})))
         grep = subprocess.run(
-            ["grep", "--text", "--only-matching", "--no-filename", "-m", "1000"]
-            + ["--fixed-strings", "-f", patterns, *files],
+            ["grep", "-a", "-o", "-h", "-m", "1000", "-F", "-f", patterns, *files],
             stdout=subprocess.PIPE,
             env=os.environ | {"LC_ALL": "C"},
             timeout=600,
