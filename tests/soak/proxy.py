@@ -84,10 +84,11 @@ def end_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def find_nginx() -> str:
-    """Answer nginx's path; on Debian, as root, unpack its package into the virtual environment.
+def find_nginx(folder: Path) -> str:
+    """Answer nginx's path; on Debian, as root, fetch its package where there is none.
 
-    Unpacked, not installed: an installed nginx would begin to serve.
+    It is unpacked, not installed, since an installed nginx would begin to serve: into the virtual
+    environment, for the next time too, or else into a folder of the run.
 
     Raises:
         Unready: there is none, and none can be had here.
@@ -97,7 +98,8 @@ def find_nginx() -> str:
         return found
     if not Path("/etc/debian_version").exists() or os.geteuid() != 0:
         raise Unready("the soak needs nginx: install it (Debian: apt-get install nginx)")
-    return unpack_nginx(Path(sys.prefix, "nginx"))
+    in_environment = sys.prefix != sys.base_prefix
+    return unpack_nginx((Path(sys.prefix) if in_environment else folder) / "nginx-package")
 
 
 def unpack_nginx(folder: Path) -> str:

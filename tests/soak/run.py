@@ -73,7 +73,7 @@ class Run:
         pbx = PBX(self._folder / "pbx.log", self._settings())
         stack.callback(pbx.stop)
         await pbx.start()
-        proxy = Proxy(find_nginx(), self._folder / "nginx", pbx.port)
+        proxy = Proxy(find_nginx(self._folder), self._folder / "nginx", pbx.port)
         stack.callback(proxy.stop)
         books = Books(self._folder / "books")
         stack.callback(books.close)
