@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import random
 import shutil
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,10 +22,6 @@ def main() -> int:
     if not sys.platform.startswith("linux"):
         sys.stderr.write("the soak needs Linux, whose /proc it reads, and nginx\n")
         return 1
-    # These are ends like Ctrl-C: everything is put away. What nohup ignores stays ignored.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
     seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
@@ -34,7 +29,8 @@ def main() -> int:
     except Unready as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.stderr.write("the soak was ended before its time\n")
         return 130
     finally:
         if arguments.keep is not None:

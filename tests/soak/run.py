@@ -4,6 +4,7 @@ import asyncio
 import logging
 import operator
 import random
+import signal
 import time
 import traceback
 import warnings
@@ -56,7 +57,13 @@ class Run:
 
         Raises:
             Unready: it can't begin here.
+            CancelledError: it was told to end by SIGTERM or SIGHUP, or by Ctrl-C.
         """
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and that stays
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         try:
             async with asyncio.timeout(self._seconds + _BOUND):
                 with ExitStack() as stack:
