@@ -18,7 +18,7 @@ _MIB = 1024 * 1024
 _LIBC = ctypes.CDLL(None)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # What the measure itself can't tell from nothing: arenas that fill up, buffers of the moment.
-_LEAST_RSS = 2 * _MIB
+_LEAST_RSS = 8 * _MIB
 _LEAST_BLOCKS = 5_000
 _SIGMAS = 3.0
 
