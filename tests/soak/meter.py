@@ -6,6 +6,8 @@ import gc
 import os
 import statistics
 import sys
+from array import array
+from bisect import bisect
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LEAST_RSS = 8 * _MIB
 _LEAST_BLOCKS = 5_000
 _SIGMAS = 3.0
+_LONG_ENOUGH = 20.0  # seconds; what fills up once looks like a leak to a shorter look
 
 
 class Sample(NamedTuple):
@@ -62,20 +65,22 @@ class Trend:
 
     @property
     def flat(self) -> bool:
-        """Whether it rises by no more than the noise."""
-        return self.growth <= self.allowed
+        """Whether it rises by no more than the noise, as far as so few samples can tell."""
+        return self.growth <= self.allowed or self.seconds < _LONG_ENOUGH
 
 
 class Meter:
-    """Takes samples until cancelled."""
+    """Takes samples until cancelled; they are kept in arrays, lest they be what grows.
+
+    Attributes:
+        latest: the latest sample.
+        most_descriptors: the most file descriptors of any sample.
+    """
 
     def __init__(self) -> None:
-        self.samples: list[Sample] = []
-
-    @property
-    def latest(self) -> Sample:
-        """The latest sample."""
-        return self.samples[-1]
+        self.latest = Sample(0.0, 0, 0, 0)
+        self.most_descriptors = 0
+        self._times, self._rss, self._blocks = array("d"), array("d"), array("d")
 
     async def go_on(self) -> None:
         """Sample again and again."""
@@ -83,19 +88,23 @@ class Meter:
         start = clock()
         while True:
             settle()
-            self.samples.append(
-                Sample(clock() - start, _resident(), sys.getallocatedblocks(), open_descriptors())
+            held = Sample(
+                clock() - start, _resident(), sys.getallocatedblocks(), open_descriptors()
             )
+            self.latest = held
+            self.most_descriptors = max(self.most_descriptors, held.descriptors)
+            self._times.append(held.at)
+            self._rss.append(held.rss)
+            self._blocks.append(held.blocks)
             await asyncio.sleep(_EVERY)
 
     def trends(self) -> tuple[Trend, Trend]:
         """Answer how resident memory, in bytes, and Python's allocated blocks developed."""
-        warm = min(_WARM_UP, self.latest.at / 3)
-        kept = [sample for sample in self.samples if sample.at >= warm]
-        times = [sample.at for sample in kept]
+        warm = bisect(self._times, min(_WARM_UP, self.latest.at / 3))
+        times = self._times[warm:]
         return (
-            Trend.of(times, [sample.rss for sample in kept], _LEAST_RSS),
-            Trend.of(times, [sample.blocks for sample in kept], _LEAST_BLOCKS),
+            Trend.of(times, self._rss[warm:], _LEAST_RSS),
+            Trend.of(times, self._blocks[warm:], _LEAST_BLOCKS),
         )
 
 

@@ -57,8 +57,7 @@ class Report:
         memory, blocks = meter.trends()
         self._trend("memory, MiB", memory, 2**20, 2)
         self._trend("Python's blocks", blocks, 1, 0)
-        most = max(sample.descriptors for sample in meter.samples)
-        self._facts.append(("file descriptors, at most", f"{most}"))
+        self._facts.append(("file descriptors, at most", f"{meter.most_descriptors}"))
 
     def searched(self, found: tuple[int, int], size: int) -> None:
         """Take up the search of the log for secrets."""
