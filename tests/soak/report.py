@@ -17,13 +17,14 @@ class Report:
     Attributes:
         wrong: what must not be, a sentence each; the run passed if there is nothing.
         statuses: by watch, how many numbers' last status was compared.
-        left: tasks, and file descriptors, that were left at the end.
+        tasks_left: tasks that were left at the end.
+        descriptors_left: likewise, file descriptors.
     """
 
     def __init__(self, seconds: float, seed: int) -> None:
         self.wrong: list[str] = []
         self.statuses: dict[str, int] = {}
-        self.left = (0, 0)
+        self.tasks_left = self.descriptors_left = 0
         self._title = f"Soak of {seconds:g} s, seed {seed}"
         self._lines: list[Line] = []
         self._facts: list[tuple[str, str]] = []
@@ -100,7 +101,7 @@ class Report:
                 "last statuses compared",
                 ", ".join(f"{n} {name}" for name, n in self.statuses.items()),
             ),
-            ("left at the end", "{} tasks, {} descriptors".format(*self.left)),
+            ("left at the end", f"{self.tasks_left} tasks, {self.descriptors_left} descriptors"),
         ]
         told = [f"  {what:<30}{value}" for what, value in facts]
         failures = [f"  {n:>6}  {what}" for what, n in sorted(self._failures.items())]

@@ -90,9 +90,11 @@ class Run:
         client = self._client(proxy, ssl=proxy.authority, on_attempt=books.on_attempt)
         try:
             await self._soak(client, pbx, proxy, books)
+            await self._no_task_is_left(tasks)  # closing would end those that are
         finally:
             await client.close()
-        await self._nothing_is_left(tasks, descriptors)
+        await self._no_task_is_left(tasks)
+        await self._no_descriptor_is_left(descriptors)
         if not proxy.alive:
             self.report.wrong.append("nginx died")
         found = self._secrets.found(
@@ -200,17 +202,21 @@ class Run:
             if wrong:
                 self.report.wrong.append(f"the watch of the numbers {name} has {wrong} wrong")
 
-    async def _nothing_is_left(self, tasks: set[asyncio.Task[Any]], descriptors: int) -> None:
-        def left() -> tuple[set[asyncio.Task[Any]], int]:
-            settle()
-            return asyncio.all_tasks() - tasks, open_descriptors() - descriptors
+    async def _no_task_is_left(self, tasks: set[asyncio.Task[Any]]) -> None:
+        await _until(lambda: asyncio.all_tasks() <= tasks)
+        left = asyncio.all_tasks() - tasks
+        self.report.tasks_left += len(left)
+        self.report.wrong += [f"left: {task!r}" for task in left]
 
-        await _until(lambda: left() == (set(), 0))
-        others, opened = left()
-        self.report.left = len(others), opened
-        self.report.wrong += [f"left: {task!r}" for task in others]
-        if opened:
-            self.report.wrong.append(f"{opened} descriptors are left")
+    async def _no_descriptor_is_left(self, descriptors: int) -> None:
+        def more() -> int:
+            settle()
+            return open_descriptors() - descriptors
+
+        await _until(lambda: more() == 0)
+        self.report.descriptors_left = more()
+        if more():
+            self.report.wrong.append(f"{more()} descriptors are left")
         self.report.wrong += self._loop_errors
         with self._log.open() as lines:
             if any("ResourceWarning" in line for line in lines):
