@@ -9,9 +9,8 @@ import itertools
 import logging
 import random
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from types import MappingProxyType
 from typing import Any
 
 from portsip_async import (
@@ -24,7 +23,6 @@ from portsip_async import (
     PortSIPError,
     Profile,
     RateLimited,
-    RetryPolicy,
     ServerError,
     StatusWatch,
     TransportError,
@@ -39,7 +37,7 @@ from .secrecy import Secrets
 STATUSES = ("OFFLINE", "ONLINE", "RINGING", "ON_CALL", "DO_NOT_DISTURB", "AWAY")
 
 _TROUBLES = (TransportError, ServerError, RateLimited)
-_PATIENT = RetryPolicy(attempts=10, deadline=20.0)
+_AGAIN = 0.5  # seconds before a removal that failed is tried again
 _WATCH_LIFE = 10.0  # seconds after which a watch is left, and taken up from its snapshot
 _NOBODY = "99"  # a number that the PBX does not know; its own begin at 100
 _BULK = 12  # extensions that one bulk turn creates, patches and removes
@@ -70,8 +68,6 @@ class Load:
         self.watches: dict[str, StatusWatch] = {}
         self.calm = False
         self._client = client
-        # What can't be removed stays, and would make the watch of all grow and grow.
-        self._patient = client.with_options(retry=_PATIENT).extensions
         self._pbx = pbx
         self._books = books
         self._secrets = secrets
@@ -278,7 +274,31 @@ class Load:
         async with self._reading("extension shown", may_lack=made == "unknown"):
             if (await extensions.show(number)).password != new.password:
                 self.wrong.append(f"{number} has another password")
-        await self._write("extensions.remove", number, self._patient.remove(number), made=made)
+        await self._remove(number, in_doubt=made == "unknown")
+
+    async def _remove(self, number: str, *, in_doubt: bool) -> None:
+        """Remove an extension, again and again, lest those that are left make the watch grow.
+
+        Args:
+            number: the extension's number.
+            in_doubt: whether it may be gone, or may never have been there.
+        """
+        failed: PortSIPError | None = None
+        while True:
+            try:
+                await self._client.extensions.remove(number)
+            except NotFound as error:
+                if not in_doubt:
+                    failed = error
+                    self._explain("extensions.remove", error)
+                break
+            except PortSIPError as error:
+                in_doubt = in_doubt or error.may_have_acted
+                self._explain("extensions.remove", error)
+                await asyncio.sleep(_AGAIN)
+            else:
+                break
+        self._books.note("extensions.remove", number, failed, in_doubt=False)
 
     def _new_extension(self) -> NewExtension:
         return NewExtension(
@@ -303,10 +323,18 @@ class Load:
         await self._booked(
             "extensions.update", patching, lambda: patching.in_doubt, lambda key: f"{key} {marker}"
         )
-        removing = self._patient.remove_many(
+        removing = extensions.remove_many(
             number for number, outcome in made.items() if outcome != "refused"
         )
-        await self._booked("extensions.remove", removing, lambda: removing.in_doubt, made=made)
+        results = [result async for result in removing]
+        doubtful = {number for number, outcome in made.items() if outcome == "unknown"}
+        for result in results:
+            number, error = result.key, result.error
+            if error is None:
+                self._books.note("extensions.remove", number, None, in_doubt=False)
+                continue
+            self._explain("extensions.remove in bulk", error, may_lack=number in doubtful)
+            await self._remove(number, in_doubt=number in doubtful | {*removing.in_doubt})
 
     async def _booked(
         self,
@@ -314,8 +342,6 @@ class Load:
         run: AsyncIterable[BulkResult[Any]],
         in_doubt: Callable[[], list[str]],
         key: Callable[[str], str] = lambda key: key,
-        *,
-        made: Mapping[str, Outcome] = MappingProxyType({}),
     ) -> dict[str, Outcome]:
         """Book the results of a bulk run, and answer what each item came to."""
         results = [result async for result in run]
@@ -327,7 +353,7 @@ class Load:
             outcomes[number] = self._books.note(row, key(number), error, in_doubt=doubt)
             self.count["settled by reading back"] += result.settled
             if error is not None:
-                self._explain(f"{row} in bulk", error, may_lack=made.get(number) == "unknown")
+                self._explain(f"{row} in bulk", error)
         return outcomes
 
     async def _mark(self) -> None:

@@ -54,6 +54,7 @@ class Report:
             ("polls; batches failed", f"{count['polls']}; {count['batch of a poll failed']}"),
             ("walks; pages failed", f"{count['walks']}; {count['page of a walk failed']}"),
             ("settled by reading back", f"{count['settled by reading back']} writes"),
+            ("removals sent again", f"{count['extensions.remove failed']}"),
         ]
         memory, blocks = meter.trends()
         self._trend("memory, MiB", memory, 2**20, 2)
