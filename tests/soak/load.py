@@ -24,7 +24,6 @@ from portsip_async import (
     Profile,
     RateLimited,
     ServerError,
-    StatusWatch,
     TransportError,
     VoiceMail,
 )
@@ -55,7 +54,6 @@ class Load:
         wrong: what must never be, a sentence each.
         count: what was done how often.
         views: by watch, what it told of each number last.
-        watches: the watches that run.
         calm: whether nothing may fail now.
     """
 
@@ -65,7 +63,6 @@ class Load:
         self.wrong: list[str] = []
         self.count: Counter[str] = Counter()
         self.views: dict[str, dict[str, ExtensionStatus]] = {"given": {}, "found": {}}
-        self.watches: dict[str, StatusWatch] = {}
         self.calm = False
         self._client = client
         self._pbx = pbx
@@ -117,7 +114,7 @@ class Load:
         view = self.views[name]
         clock = asyncio.get_running_loop().time
         while True:
-            watch = self.watches[name] = self._client.extensions.watch_status(
+            watch = self._client.extensions.watch_status(
                 self._numbers if name == "given" else None,
                 interval=0.5,
                 rediscover=2.0,
