@@ -5,11 +5,12 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types bench bench-quick clean
+.PHONY: help demo test lint format types guards bench bench-quick clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make guards  take each guard out in turn, and see its tests turn red"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make format  format the code and mend what can be mended"
 
@@ -31,6 +32,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+guards: $(READY)
+	$(BIN)/python -m tests.guards
 
 format: $(READY)
 	$(BIN)/ruff format .
