@@ -18,6 +18,7 @@ import pytest
 import trustme
 
 from portsip_async import (
+    ENDPOINTS,
     APIError,
     ConnectError,
     Endpoint,
@@ -65,19 +66,19 @@ class TestCertificates:
         other = tmp_path / "other.pem"
         trustme.CA().cert_pem.write_to_path(other)
         async with encrypted(authority) as wire, aiohttp.ClientSession() as session:
-            options: dict[str, Any] = {
+            ways: dict[str, dict[str, Any]] = {
                 "default": {},
                 "other CA": {"ssl": other},
                 "fingerprint": {"ssl": Fingerprint(bytes(32))},
                 "session": {"session": session},
                 "environment": {},
-            }[how]
+            }
             if how == "environment":
                 for name, value in {"URL": wire.url, "CA_FILE": str(other), **LOGIN}.items():
                     monkeypatch.setenv(f"PORTSIP_{name.upper()}", value)
                 pbx = PortSIPClient.from_env()
             else:
-                pbx = PortSIPClient(wire.url, **LOGIN, **options)
+                pbx = PortSIPClient(wire.url, **LOGIN, **ways[how])
             async with pbx:
                 with pytest.raises(ConnectError, match="certificate was refused") as caught:
                     await pbx.extensions.show("101")
@@ -192,6 +193,18 @@ class TestTokenPlaces:
             assert arrival.headers["authorization"] == f"Bearer {TOKEN}"
             assert "ecret" not in arrival.query
             assert TOKEN not in arrival.query
+
+
+def test_page_names_the_requests_with_their_token_in_the_url() -> None:
+    """SECURITY.md tells whose URLs to keep from logs: those of all rows that put a token there."""
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    told, resource = set(), ""
+    for name in re.findall(
+        r"`([a-z_.]+)`", page.partition("token there:\n")[2].partition("All")[0]
+    ):
+        resource, _, coroutine = name.rpartition(".") if "." in name else (resource, "", name)
+        told.add(f"{resource}.{coroutine}")
+    assert told == {name for name, row in ENDPOINTS.items() if row.token == "query"}
 
 
 def test_no_security_rule_is_passed_over_without_a_reason() -> None:
