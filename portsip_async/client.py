@@ -38,6 +38,7 @@ from .errors import ConfigurationError
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
+from .resources.sealed import sealed
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class PortSIPClient:
         greetings: voicemail greetings.
     """
 
+    @sealed
     def __init__(
         self,
         base_url: str,
@@ -133,7 +135,7 @@ class PortSIPClient:
         if ssl is False:
             warnings.warn(
                 "ssl=False accepts any certificate, so anyone on the way can read the password",
-                stacklevel=2,
+                stacklevel=3,  # past `sealed`
             )
         self._options = CallOptions(_timeout(timeout), retry)
         self._table = EndpointTable(endpoints)
@@ -157,6 +159,7 @@ class PortSIPClient:
         self._hang()
 
     @classmethod
+    @sealed
     def from_env(cls, **overrides: Any) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
@@ -219,6 +222,7 @@ class PortSIPClient:
         view._hang()
         return view
 
+    @sealed
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:
         """Send any endpoint, one of your own too, as the SDK sends its own.
 
@@ -378,7 +382,9 @@ def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) 
     """Tie a token cache to the core, over the rows that log in and refresh."""
 
     async def refresh(access_token: str) -> Obtained:
-        return Obtained(*await session.renew(table[ACCOUNT_REFRESH], {}, access_token))
+        renewing = session.renew(table[ACCOUNT_REFRESH], {}, access_token)
+        del access_token  # from tracebacks that show locals
+        return Obtained(*await renewing)
 
     async def log_in() -> Obtained:
         if isinstance(means, Credentials):

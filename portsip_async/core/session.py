@@ -310,6 +310,7 @@ class Session:
         """
         plan = self._plan(endpoint)
         call = _Call(endpoint, parameters, self.options, plan, token=token, renews=True)
+        del token  # from tracebacks that show locals
         return await self._run(call), call.started
 
     async def renew_token(self) -> Token:
@@ -355,8 +356,9 @@ class Session:
             finally:
                 self._balance.settle()
                 self._gate.release()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not scope.took(CLOSED):
+                error.__traceback__ = None  # as below
                 raise
             if call.flying:
                 call.failed(Fault.LOST)
@@ -372,7 +374,8 @@ class Session:
             failure.operation = call.endpoint.name
             failure.attempts = call.number
         failure.may_have_acted = call.acted
-        raise failure
+        # The frames within tell a caller nothing, and aiohttp's hold the token among their locals.
+        raise failure.with_traceback(None)
 
     async def _admitted(self, call: _Call) -> Any:
         """Try once; only where that fails, plan what comes after."""
@@ -481,10 +484,12 @@ class Session:
         if call.held is not None and call.held is not held:
             call.former += (call.held.token.access_token,)
         call.held = held
-        token = held.token.access_token if held is not None else call.token or ""
         call.started = self.clock()
         timer = self._timer(call)
-        request = call.draft.request(token)
+        # No local of a frame that awaits holds a token: tracebacks may show locals.
+        request = call.draft.request(
+            held.token.access_token if held is not None else call.token or ""
+        )
         call.number += 1
         call.flying = True
         status: int | None = None
@@ -529,7 +534,7 @@ class Session:
     def _translated(self, call: _Call, error: Exception) -> Exception:
         """Tell a foreign error as ours, or as the one that the caller's upload raised."""
         if call.source is not None and call.source.error is not None:
-            return call.source.error
+            return call.source.error.with_traceback(call.source.trace)
         failure, fault = translate(error, call.secrets())
         call.failed(fault)
         return failure

@@ -233,18 +233,18 @@ class Transport:
             aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
             ReplyError: the reply goes beyond the limit.
         """
-        headers = request.headers
-        if self._headers:
-            headers = {**(headers or {}), **self._headers}
+        form = None if fields is None else _form(fields, source, timeouts.upload.sock_read)
+        # Tracebacks may show locals, so none here holds a secret but in an object.
+        del fields
         assert self._http is not None  # noqa: S101 - open came before
         response = await self._http.request(
             route.method,
             route.url,
             params=request.query,
-            data=(
-                request.body if fields is None else _form(fields, source, timeouts.upload.sock_read)
+            data=request.body if form is None else form,
+            headers=(
+                {**(request.headers or {}), **self._headers} if self._headers else request.headers
             ),
-            headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
             allow_redirects=False,
             **route.extra,
@@ -274,6 +274,7 @@ class Transport:
                 body = b"".join(chunks)
         except BaseException:
             response.close()
+            del response  # whose repr shows the URL
             raise
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()  # aiohttp hands such a connection over instead of releasing it
