@@ -5,6 +5,7 @@ import gc
 import gzip
 import json
 import ssl as tls
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +36,7 @@ from portsip_async import (
 )
 from portsip_async.core.transport import HttpTimeouts
 
+from .concurrency import under_way, until
 from .operations import OPERATIONS
 from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply, silence
 
@@ -576,7 +578,7 @@ class TestTimeouts:
             timeout.read,
         )
 
-    @pytest.mark.parametrize("timeout", [Timeout(total=0.1), Timeout(connect=0.1), 0.1])
+    @pytest.mark.parametrize("timeout", [Timeout(total=0.5), Timeout(connect=0.1), 0.5])
     async def test_connect(self, timeout: Any, wire: WireServer) -> None:
         """A handshake that hangs is a connection that was not made, also where `total` ends it."""
         url = wire.url.replace("http:", "https:")
@@ -584,6 +586,18 @@ class TestTimeouts:
             error = await failure(pbx)
         assert isinstance(error, ConnectError)
         assert not isinstance(error, RequestTimeout)
+
+    async def test_connect_in_a_loop_that_stood_still(self, wire: WireServer) -> None:
+        """Where both are due at once, it is the connection that was not made."""
+        url = wire.url.replace("http:", "https:")
+        async with (
+            PortSIPClient(url, token="1", timeout=Timeout(total=0.5), retry=ONCE) as pbx,
+            under_way(failure(pbx)) as (failing,),
+        ):
+            await until(lambda: wire.connections)
+            time.sleep(0.6)  # noqa: ASYNC251 - as a program does that computes in its loop
+            error = await failing
+        assert isinstance(error, ConnectError)
 
     async def test_total_is_not_rounded(self, wire: WireServer) -> None:
         """A timeout means what it says, also above the 5 s from which aiohttp rounds up."""

@@ -127,7 +127,7 @@ class Extensions:
             BadRequest: the PBX refused a value.
             TypeError, ValueError: no NewExtension, or its number or a password is empty.
         """
-        await self._caller(EXTENSIONS_CREATE, _creatable(extension))
+        await self._caller.write(EXTENSIONS_CREATE, _creatable(extension))
 
     async def show(self, extension_number: str) -> Extension:
         """Read an extension's settings (``GET /extensions/show``).
@@ -357,7 +357,7 @@ class Extensions:
             raise ValueError('if_exists is "error" or "skip"')
 
         async def create(extension: NewExtension, gate: Gate) -> None:
-            await self._caller(EXTENSIONS_CREATE, _creatable(extension), gate=gate)
+            await self._caller.write(EXTENSIONS_CREATE, _creatable(extension), gate=gate)
 
         async def was_created(extension: NewExtension) -> bool:
             try:
@@ -402,7 +402,7 @@ class Extensions:
             return text("extension_number", update.extension_number)
 
         async def carry_out(update: ExtensionUpdate, gate: Gate) -> None:
-            await self._caller(EXTENSIONS_UPDATE, update, gate=gate)
+            await self._caller.write(EXTENSIONS_UPDATE, update, gate=gate)
 
         return self._many(updates, Write(key, carry_out), concurrency, grace)
 
@@ -487,7 +487,7 @@ class Extensions:
             whole = merged(read, changes)
             key = _same_number(number, read)
             settings = {name: whole[name] for name in SECTIONS if name in whole}
-            await self._caller.write_back(
+            await self._caller.write(
                 EXTENSIONS_UPDATE, {"extension_number": key, **settings}, gate=gate
             )
         return _extension({**whole, "extension_number": key})
