@@ -341,7 +341,7 @@ class TestRetryAfter:
         wire.script = [told(429, headers={"Retry-After": value}), reply({"extension_number": "1"})]
         async with PortSIPClient(wire.url, token="1") as pbx:
             pauses = steady(pbx, clock=True)
-            pbx._session._now = lambda: 1445412480.0  # Wed, 21 Oct 2015 07:28:00 UTC
+            pbx._session.now = lambda: 1445412480.0  # Wed, 21 Oct 2015 07:28:00 UTC
             await pbx.extensions.show("1")
         assert pauses.taken == [pytest.approx(pause)]
 
