@@ -38,7 +38,7 @@ from .errors import ConfigurationError
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
-from .resources.sealed import sealed
+from .resources.sealed import cut, sealed
 
 T = TypeVar("T")
 
@@ -222,7 +222,6 @@ class PortSIPClient:
         view._hang()
         return view
 
-    @sealed
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:
         """Send any endpoint, one of your own too, as the SDK sends its own.
 
@@ -236,10 +235,14 @@ class PortSIPClient:
         Raises:
             PortSIPError: as any call.
         """
-        _kind("endpoint", endpoint, Endpoint)
-        if TOKEN_NAME in parameters:
-            raise TypeError(f"{TOKEN_NAME} is put in by the client")
-        return self._session.call(self._table[endpoint], given(parameters), self._options)
+        try:
+            _kind("endpoint", endpoint, Endpoint)
+            if TOKEN_NAME in parameters:
+                raise TypeError(f"{TOKEN_NAME} is put in by the client")
+            return self._session.call(self._table[endpoint], given(parameters), self._options)
+        except Exception as error:
+            cut(error)
+            raise
 
     async def close(self) -> None:
         """End every call and task of the client, and its connections; safe to call again.

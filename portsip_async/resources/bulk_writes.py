@@ -20,7 +20,7 @@ from ..core.runs import Run
 from ..core.session import Gate, Session
 from ..errors import AuthenticationError, ClientClosed, ConfigurationError, PortSIPError
 from ..record import Record
-from .sealed import sealed
+from .sealed import cut
 
 X = TypeVar("X")
 V = TypeVar("V")
@@ -139,10 +139,13 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
         session = self._session
         index = -1
 
-        @sealed
         async def job(chunk: list[Any], place: int) -> BulkResult[V]:
             sent = Sent(lambda: crew.left)
-            return await _written(self._write, place, chunk[0], sent, in_doubt)
+            try:
+                return await _written(self._write, place, chunk[0], sent, in_doubt)
+            except BaseException as error:
+                cut(error)
+                raise
 
         def numbered(chunk: list[Any]) -> Any:
             nonlocal index

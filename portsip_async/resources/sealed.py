@@ -11,7 +11,6 @@ and so does one of the application's own code under the core (its credentials, a
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
 from ..core.session import Session
@@ -29,21 +28,27 @@ def sealed(function: F) -> F:
         try:
             return await function(*args, **kwargs)
         except BaseException as error:
-            error.__traceback__ = _from_the_core(error.__traceback__)
-            raise  # which puts no frame of this coroutine on
+            cut(error)
+            raise
 
     @wraps(function)
     def sealed_function(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            error.__traceback__ = None
+            cut(error)
             raise
 
     return cast(F, sealed_coroutine if iscoroutinefunction(function) else sealed_function)
 
 
-def _from_the_core(trace: TracebackType | None) -> TracebackType | None:
+def cut(error: BaseException) -> None:
+    """Take the frames above the core off, that of the `except` which calls this included.
+
+    A plain ``raise`` after it puts none on. It stands in the place of `sealed` where that would
+    cost a busy path a microsecond.
+    """
+    trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code is not _CORE:
         trace = trace.tb_next
-    return trace
+    error.__traceback__ = trace
