@@ -8,6 +8,7 @@ scrubbed stand-in as its cause.
 import asyncio
 import math
 import os
+import posixpath
 import ssl as tls
 from collections.abc import Awaitable, Mapping
 from contextlib import aclosing
@@ -401,14 +402,17 @@ def _form(
     if source is None:
         return form
     filename = str(fields["filename"])
-    body = _Body(source, guess_type(filename)[0] or "application/octet-stream", silence)
+    # Only by its end: a name such as "data:x/y,z" would name its type, or another header, itself.
+    kind, _ = guess_type("file" + posixpath.splitext(filename)[1])
+    body = _Body(source, kind or "application/octet-stream", silence)
     quoted = filename.translate(_QUOTED)
     body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
     form.append_payload(body)
     return form
 
 
-_QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
+# aiohttp refuses control characters in a header.
+_QUOTED = str.maketrans({mark: f"%{ord(mark):02X}" for mark in ('"', *map(chr, range(32)), "\x7f")})
 
 
 @dataclass(frozen=True, slots=True)
