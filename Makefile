@@ -8,12 +8,13 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Of trouble that `make soak` makes; the rest of it takes a few seconds more.
 SECONDS ?= 45
 
-.PHONY: help demo test soak lint format types bench bench-quick fault-matrix clean
+.PHONY: help demo test soak lint format types guards bench bench-quick fault-matrix clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
 	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
+	@echo "make guards  take each guard out in turn, and see its tests turn red"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
@@ -39,6 +40,9 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+guards: $(READY)
+	$(BIN)/python -m tests.guards
 
 format: $(READY)
 	$(BIN)/ruff format .

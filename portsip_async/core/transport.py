@@ -138,6 +138,9 @@ class _Response(aiohttp.ClientResponse):
             hung_up = _HungUp(error)
         raise hung_up
 
+    def __repr__(self) -> str:
+        return "<response>"  # aiohttp's own shows the URL
+
 
 _start: Final = aiohttp.ClientResponse.start
 _HANGING_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
@@ -296,30 +299,29 @@ class Transport:
             ReplyError: the reply goes beyond the limit.
         """
         try:
-            body = await self._body(response)
+            self._watch(response)
+            limit, headers = self._max_reply_bytes, response.headers
+            length = headers.get(hdrs.CONTENT_LENGTH, "")
+            if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
+                if int(length) > limit:
+                    raise self._too_large()
+                body = await response.read()
+            else:
+                # Only reading tells how long a compressed or chunked reply is.
+                chunks: list[bytes] = []
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    limit -= len(chunk)
+                    if limit < 0:
+                        raise self._too_large()
+                body = b"".join(chunks)
         except BaseException:
             response.close()
+            del response  # whose repr shows the URL, from tracebacks that show locals
             raise
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()  # aiohttp hands such a connection over instead of releasing it
         return Reply(response.status, response.headers, body)
-
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        self._watch(response)
-        limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
-        if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-            if int(length) > limit:
-                raise self._too_large()
-            return await response.read()
-        # Only reading tells how long a compressed or chunked reply is.
-        chunks: list[bytes] = []
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            limit -= len(chunk)
-            if limit < 0:
-                raise self._too_large()
-        return b"".join(chunks)
 
     def _watch(self, response: aiohttp.ClientResponse) -> None:
         """Have the reading of a body end with its connection.
