@@ -39,6 +39,7 @@ async def provision(rows: list[dict[str, str]], report: "csv.DictWriter[str]") -
     """Create an extension a row; write what failed into a report, and answer how many did what."""
     tally: Counter[str] = Counter(created=0, skipped=0, failed=0)
     async with (
+        stand_in_pbx(),
         PortSIPClient.from_env() as pbx,
         pbx.extensions.create_many(map(new_extension, rows), if_exists="skip") as run,
     ):
@@ -57,7 +58,7 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-async def main(source: Path) -> int:
+def main(source: Path) -> int:
     """Provision from a file; answer the exit code."""
     with source.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -67,8 +68,7 @@ async def main(source: Path) -> int:
     with open(failed, "w", newline="", encoding="utf-8", opener=private) as file:
         report = csv.DictWriter(file, dict.fromkeys([*columns, "error"]), extrasaction="ignore")
         report.writeheader()
-        async with stand_in_pbx():
-            tally = await provision(rows, report)
+        tally = asyncio.run(provision(rows, report))
     print(", ".join(f"{count} {outcome}" for outcome, count in tally.items()))
     if tally["failed"]:
         print(f"What failed is in {failed}", file=sys.stderr)
@@ -81,6 +81,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Create the extensions that a CSV file lists.")
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLE)
     try:
-        sys.exit(asyncio.run(main(parser.parse_args().file)))
+        sys.exit(main(parser.parse_args().file))
     except PortSIPError as error:
         sys.exit(f"{type(error).__name__}: {error}")
