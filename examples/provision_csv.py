@@ -49,7 +49,8 @@ async def provision(rows: list[dict[str, str]], report: "csv.DictWriter[str]") -
             outcome = "failed" if result.error else "skipped" if result.skipped else "created"
             tally[outcome] += 1
             if sys.stderr.isatty():
-                print(f"\r{tally.total()} of {len(rows)}", end="", file=sys.stderr)
+                end = "" if tally.total() < len(rows) else "\n"
+                print(f"\r{tally.total()} of {len(rows)}", end=end, file=sys.stderr)
     return tally
 
 

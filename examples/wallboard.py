@@ -10,7 +10,7 @@ extension when it is back. Nobody is asked for a password: let only those reach 
 import argparse
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,11 +22,13 @@ from stand_in import stand_in_pbx
 
 from portsip_async import (
     AuthenticationError,
+    ExtensionStatus,
     ExtensionSummary,
     PortSIPClient,
     PortSIPError,
     RetryPolicy,
     StatusChange,
+    StatusWatch,
 )
 
 PAGE = Path(__file__).with_suffix(".html")
@@ -45,6 +47,7 @@ STREAM_HEADERS = {
 FRAME = 0.25  # seconds between two batches of changes
 BEAT = 5.0  # seconds between two signs of life; a browser that misses three connects anew
 REFUSED_PAUSE = 60.0  # seconds before another try after a refused login
+REDISCOVER = 30.0  # seconds between two looks for extensions that came or went
 NAMES_PAUSE = 10.0  # seconds between two walks for names, at least
 NAMES_AGE = 600.0  # and at most
 
@@ -90,7 +93,7 @@ class Board:
         self._names: dict[str, str] = {}
         self._nameless = asyncio.Event()
         self._browsers: set[Browser] = set()
-        self._watch = self._pbx.extensions.watch_status(interval=interval)
+        self._watch = self._new_watch(known={})
         self._last_success: datetime | None = None
         self._refused = False
 
@@ -129,9 +132,12 @@ class Board:
                 log.error("%s; trying again in %g s", error, REFUSED_PAUSE)
                 self._refused = True
             await asyncio.sleep(REFUSED_PAUSE)
-            self._watch = self._pbx.extensions.watch_status(
-                interval=self._interval, known=self._watch.snapshot
-            )
+            self._watch = self._new_watch(known=self._watch.snapshot)
+
+    def _new_watch(self, known: Mapping[str, ExtensionStatus]) -> StatusWatch:
+        return self._pbx.extensions.watch_status(
+            interval=self._interval, known=known, rediscover=REDISCOVER
+        )
 
     async def _learn_names(self) -> None:
         """Walk the list for names, now and then, and soon after a number without one came up."""
