@@ -5,11 +5,12 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types bench bench-quick clean
+.PHONY: help demo test test-browser picture lint format types bench bench-quick clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make test-browser  the wallboard of the examples in headless Chromium"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make format  format the code and mend what can be mended"
 
@@ -23,6 +24,23 @@ demo: $(READY)
 
 test: lint types
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+# Debian's Chromium and its driver, fetched where that may be done without asking.
+BROWSER := chromium chromium-driver fonts-dejavu-core
+
+test-browser: $(READY)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		if [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -qq -y --no-install-recommends $(BROWSER) >/dev/null; \
+		else \
+			echo "chromium and chromedriver are needed; on Debian: apt-get install $(BROWSER)" >&2; \
+			exit 1; \
+		fi; }
+	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
+
+picture:
+	WALLBOARD_PICTURE=docs/images/wallboard.png $(MAKE) test-browser BROWSER_TESTS='-k picture'
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

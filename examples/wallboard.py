@@ -87,12 +87,12 @@ class Board:
     def __init__(self, pbx: PortSIPClient, interval: float) -> None:
         """Store the settings; `run` does the work."""
         self.closing = False
+        self.browsers: set[Browser] = set()
         self._pbx = pbx.with_options(retry=RETRY)
         self._interval = interval
         self._rows: dict[str, Row] = {}
         self._names: dict[str, str] = {}
         self._nameless = asyncio.Event()
-        self._browsers: set[Browser] = set()
         self._watch = self._new_watch(known={})
         self._last_success: datetime | None = None
         self._refused = False
@@ -108,7 +108,7 @@ class Board:
         clock = asyncio.get_running_loop().time
         state, due = "", 0.0
         browser = Browser()
-        self._browsers.add(browser)
+        self.browsers.add(browser)
         try:
             yield _event("snapshot", [*self._rows.values()])
             while not self.closing:
@@ -121,7 +121,7 @@ class Board:
                     yield _event("health", health)
                 await asyncio.sleep(FRAME)
         finally:
-            self._browsers.discard(browser)
+            self.browsers.discard(browser)
 
     async def _follow(self) -> None:
         while True:
@@ -182,7 +182,7 @@ class Board:
             self._rows.pop(number, None)
         else:
             self._rows[number] = row
-        for browser in self._browsers:
+        for browser in self.browsers:
             browser.pending[number] = row
 
     def _health(self) -> Health:

@@ -10,11 +10,12 @@ from contextlib import aclosing
 import aiohttp
 import pytest
 import wallboard
+from aiohttp import web
 
 from portsip_async import NewExtension, PortSIPClient, Profile
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import under_way
+from .concurrency import under_way, until
 from .wallboards import Listener, listening, point_at, served
 
 
@@ -158,6 +159,19 @@ async def test_watch_goes_on_after_a_refusal(sim: PBXSimulator) -> None:
         await browser.until(has("101", "ON_CALL"))
         told = [number for name, data in browser.events if name == "changes" for number, _ in data]
         assert told == ["101"]
+
+
+async def test_forgets_a_browser_that_left() -> None:
+    """Nothing is kept for a browser that went away, even one that said nothing."""
+    runner = web.AppRunner(wallboard.make_app(0.05), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    board = runner.app[wallboard.BOARD]
+    async with listening(f"http://127.0.0.1:{runner.addresses[0][1]}/") as browser:
+        await browser.until(complete)
+        assert len(board.browsers) == 1
+    await until(lambda: not board.browsers)
+    await runner.cleanup()
 
 
 async def test_ends_with_browsers_connected() -> None:

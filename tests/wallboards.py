@@ -21,7 +21,12 @@ def point_at(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTSIP_URL", sim.url)
     monkeypatch.setenv("PORTSIP_USERNAME", sim.username)
     monkeypatch.setenv("PORTSIP_PASSWORD", sim.password)
-    for name, seconds in (("FRAME", 0.02), ("NAMES_PAUSE", 0.05), ("REFUSED_PAUSE", 0.05)):
+    for name, seconds in (
+        ("FRAME", 0.02),
+        ("BEAT", 0.2),
+        ("NAMES_PAUSE", 0.05),
+        ("REFUSED_PAUSE", 0.05),
+    ):
         monkeypatch.setattr(wallboard, name, seconds)
 
 
