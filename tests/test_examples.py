@@ -5,12 +5,12 @@ import csv
 import os
 import re
 import signal
-import socket
 import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -31,7 +31,7 @@ def environment(sim: PBXSimulator | None) -> dict[str, str]:
             "PORTSIP_USERNAME": sim.username,
             "PORTSIP_PASSWORD": sim.password,
         }
-    return told | {"PYTHONIOENCODING": "utf-8"}
+    return told | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
 
 
 async def start(
@@ -39,6 +39,7 @@ async def start(
     name: str,
     *arguments: object,
     stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -48,7 +49,7 @@ async def start(
         *map(str, arguments),
         env=environment(sim),
         stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
     )
 
 
@@ -61,11 +62,6 @@ async def run(
     return process.returncode, out.decode(), err.decode()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 class Service:
     """An example that serves."""
 
@@ -73,40 +69,35 @@ class Service:
         self._session, self._url = session, url
 
     async def ask(
-        self, path: str, method: str = "GET", **options: object
+        self, path: str, method: str = "GET", **options: Any
     ) -> tuple[int, aiohttp.ClientResponse]:
-        async with self._session.request(method, self._url + path, **options) as reply:  # type: ignore[arg-type]
+        async with self._session.request(method, self._url + path, **options) as reply:
             await reply.read()
             return reply.status, reply
-
-    async def answers(self, path: str) -> bool:
-        try:
-            return (await self.ask(path))[0] == 200
-        except aiohttp.ClientError:
-            return False
 
 
 @asynccontextmanager
 async def serving(
-    sim: PBXSimulator | None, name: str, path: str, *arguments: object
+    sim: PBXSimulator | None, name: str, *arguments: object
 ) -> AsyncIterator[Service]:
     """Start an example that serves, and end it by Ctrl-C, without a complaint."""
-    port = free_port()
-    process = await start(sim, name, "--port", port, *arguments)
+    process = await start(sim, name, "--port", 0, *arguments, stderr=asyncio.subprocess.STDOUT)
+    assert process.stdout is not None
+    said = ""
     try:
+        async with asyncio.timeout(SECONDS):
+            while not (found := re.search(r"unning on (http://127\.0\.0\.1:\d+)", said)):
+                line = await process.stdout.readline()
+                assert line, said
+                said += line.decode()
         async with aiohttp.ClientSession() as session:
-            service = Service(session, f"http://127.0.0.1:{port}")
-            async with asyncio.timeout(SECONDS):
-                while not await service.answers(path):
-                    assert process.returncode is None, (await process.communicate())[1].decode()
-                    await asyncio.sleep(0.05)
-            yield service
+            yield Service(session, found[1])
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
+        out, _ = await process.communicate()
     assert process.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT)
-    assert "Traceback" not in err.decode()
+    assert "Traceback" not in said + out.decode()
 
 
 @pytest.mark.parametrize(
@@ -115,8 +106,8 @@ async def serving(
 )
 async def test_service_alone(name: str, path: str) -> None:
     """Without a PBX in the environment an example brings its own."""
-    async with serving(None, name, path):
-        pass
+    async with serving(None, name) as service:
+        assert (await service.ask(path))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -252,7 +243,7 @@ async def test_prometheus_exporter(sim: PBXSimulator) -> None:
 
     for at, number in enumerate(sim.extension_numbers):
         sim.set_status(number, "ON_CALL" if at % 3 else "ONLINE")
-    async with serving(sim, "prometheus_exporter", "/metrics", "--interval", 0.1) as exporter:
+    async with serving(sim, "prometheus_exporter", "--interval", 0.1) as exporter:
         told = await until("portsip_extensions", "ON_CALL", 200)
         assert told["portsip_extensions", "ONLINE"] == 100
         told = await until("portsip_up", "", 1)
@@ -279,7 +270,7 @@ async def test_fastapi_service(sim: PBXSimulator) -> None:
     """Its paths work, and what the PBX refuses has a status of its own."""
     person = {"extension_number": "2001", "password": "Sip-1", "web_access_password": "Web-1"}
     sim.set_status("100", "ON_CALL")
-    async with serving(sim, "fastapi_service", "/docs") as service:
+    async with serving(sim, "fastapi_service") as service:
         code, reply = await service.ask("/extensions?limit=3")
         assert code == 200
         assert [found["extension_number"] for found in await reply.json()] == ["100", "101", "102"]
