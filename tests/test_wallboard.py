@@ -6,13 +6,14 @@ How it looks and feels in a browser is held by test_wallboard_browser.py.
 import re
 from collections.abc import Callable
 from contextlib import aclosing
+from datetime import timedelta
 
 import aiohttp
 import pytest
 import wallboard
 from aiohttp import web
 
-from portsip_async import NewExtension, PortSIPClient, Profile
+from portsip_async import NewExtension, PortSIPClient, Profile, RetryPolicy
 from portsip_async.simulator import PBXSimulator
 
 from .concurrency import under_way, until
@@ -36,6 +37,10 @@ def healthy(state: str) -> Callable[[Listener], bool]:
 
 def has(number: str, status: str) -> Callable[[Listener], bool]:
     return lambda listener: listener.rows.get(number, [None] * 5)[2] == status
+
+
+def called(number: str, name: str) -> Callable[[Listener], bool]:
+    return lambda listener: listener.rows.get(number, ["", ""])[1] == name
 
 
 async def test_snapshot_then_changes(sim: PBXSimulator) -> None:
@@ -96,9 +101,12 @@ async def test_comes_and_goes(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatc
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
         await pbx.extensions.create(new)
-        await browser.until(lambda listener: listener.rows.get("2001", ["", ""])[1] == "Zoë New")
+        await browser.until(called("2001", "Zoë New"))
         await pbx.extensions.remove("2001")
         await browser.until(lambda listener: "2001" not in listener.rows)
+        async with listening(url) as later:
+            await later.until(complete)
+            assert "2001" not in later.rows
 
 
 async def test_renamed(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +114,15 @@ async def test_renamed(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(wallboard, "NAMES_AGE", 0.05)
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
-        await pbx.extensions.patch("101", profile={"first_name": "Zoë", "last_name": "New"})
-        await browser.until(lambda listener: listener.rows["101"][1] == "Zoë New")
+        for name in ("Zoë New", "Zoë Newer"):
+            first, last = name.split()
+            await pbx.extensions.patch("101", profile={"first_name": first, "last_name": last})
+            await browser.until(called("101", name))
 
 
-async def test_pbx_restarts(sim: PBXSimulator) -> None:
+async def test_pbx_restarts(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the PBX is away the browser is told so, and afterwards what changed meanwhile."""
+    monkeypatch.setattr(wallboard, "NAMES_AGE", 0.05)  # so that a walk for names fails, too
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
         await browser.until(healthy("ok"))
@@ -124,6 +135,24 @@ async def test_pbx_restarts(sim: PBXSimulator) -> None:
         await browser.until(healthy("ok"))
         await browser.until(has("101", "ON_CALL"))
         assert browser.health[1] > answered
+
+
+async def test_pbx_hangs(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PBX that takes requests and answers none is away before the requests have failed."""
+    monkeypatch.setattr(wallboard, "RETRY", RetryPolicy(attempts=2, deadline=None))
+    async with served() as url, listening(url) as browser:
+        await browser.until(healthy("ok"))
+        sim.fail("extensions.status", latency=3600, times=None)
+        await browser.until(healthy("away"))
+
+
+async def test_pbx_slow(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that failed is told of, however long looks take."""
+    monkeypatch.setattr(wallboard, "timedelta", lambda **_: timedelta.max)
+    async with served() as url, listening(url) as browser:
+        await browser.until(healthy("ok"))
+        await sim.stop()
+        await browser.until(healthy("away"))
 
 
 async def test_pbx_away_at_first(sim: PBXSimulator) -> None:
@@ -153,12 +182,17 @@ async def test_watch_goes_on_after_a_refusal(sim: PBXSimulator) -> None:
         sim.fail("extensions.status", status=401, err_code="403.4", times=None)
         await browser.until(healthy("refused"))
         del browser.events[:]
+        await browser.until(lambda listener: len(listener.events) == 3)
+        assert all(data[0] == "refused" and data[1] for _, data in browser.events)
+        del browser.events[:]
         sim.set_status("101", "ON_CALL")
         sim.clear()
         await browser.until(healthy("ok"))
         await browser.until(has("101", "ON_CALL"))
         told = [number for name, data in browser.events if name == "changes" for number, _ in data]
         assert told == ["101"]
+        await sim.stop()
+        await browser.until(healthy("away"))
 
 
 async def test_forgets_a_browser_that_left() -> None:
