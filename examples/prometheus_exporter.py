@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 
 import prometheus_client
@@ -19,7 +19,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from stand_in import stand_in_pbx
 
-from portsip_async import Attempt, AuthenticationError, PortSIPClient, StatusWatch
+from portsip_async import (
+    Attempt,
+    AuthenticationError,
+    ExtensionStatus,
+    PortSIPClient,
+    StatusWatch,
+)
 
 PAUSE = 60.0  # seconds before another try after a refused login
 
@@ -49,7 +55,9 @@ class Extensions(Collector):
 
     def __init__(self, pbx: PortSIPClient, interval: float) -> None:
         """Describe the watch; `follow` runs it."""
-        self._watch: StatusWatch = pbx.extensions.watch_status(interval=interval)
+        self._pbx = pbx
+        self._interval = interval
+        self._watch = self._new_watch(known={})
 
     async def follow(self) -> None:
         """Follow the extensions until cancelled; a refused login is tried again."""
@@ -59,7 +67,11 @@ class Extensions(Collector):
                     pass  # the watch itself keeps the latest
             except AuthenticationError as error:
                 log.error("%s; trying again in %g s", error, PAUSE)
+            self._watch = self._new_watch(known=self._watch.snapshot)
             await asyncio.sleep(PAUSE)
+
+    def _new_watch(self, known: Mapping[str, ExtensionStatus]) -> StatusWatch:
+        return self._pbx.extensions.watch_status(interval=self._interval, known=known)
 
     def collect(self) -> Iterator[Metric]:
         """Answer a scrape."""

@@ -131,8 +131,8 @@ class Board:
             except AuthenticationError as error:
                 log.error("%s; trying again in %g s", error, REFUSED_PAUSE)
                 self._refused = True
-            await asyncio.sleep(REFUSED_PAUSE)
             self._watch = self._new_watch(known=self._watch.snapshot)
+            await asyncio.sleep(REFUSED_PAUSE)
 
     def _new_watch(self, known: Mapping[str, ExtensionStatus]) -> StatusWatch:
         return self._pbx.extensions.watch_status(

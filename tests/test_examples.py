@@ -260,6 +260,10 @@ async def test_prometheus_exporter(sim: PBXSimulator) -> None:
         told = await until("portsip_up", "", 1)
         assert told["portsip_last_success_timestamp_seconds", ""] > answered
 
+        sim.fail("extensions.status", status=401, err_code="403.4", times=None)
+        told = await until("portsip_up", "", 0)
+        assert told["portsip_extensions", "ON_CALL"] == 200
+
         _, reply = await exporter.ask(
             "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
         )

@@ -174,6 +174,18 @@ async def test_login_refused(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch)
     assert sim.served["account.verify"] == 1
 
 
+async def test_refused_later(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal is told of at once, also where all went well until then."""
+    monkeypatch.setattr(wallboard, "REFUSED_PAUSE", 3600)
+    async with served() as url, listening(url) as browser:
+        await browser.until(complete)
+        await browser.until(healthy("ok"))
+        sim.fail("extensions.status", status=401, err_code="403.4", times=None)
+        await browser.until(lambda listener: listener.health[0] != "ok")
+        assert browser.health[0] == "refused"
+        assert browser.health[1] > 0
+
+
 async def test_watch_goes_on_after_a_refusal(sim: PBXSimulator) -> None:
     """Where the PBX lets the wallboard in again, it goes on from what it knew."""
     async with served() as url, listening(url) as browser:
