@@ -5,13 +5,14 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test test-browser picture lint format types bench bench-quick clean
+.PHONY: help demo test test-browser picture lint format types bench bench-quick fault-matrix clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
 	@echo "make test-browser  the wallboard of the examples in headless Chromium"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
+	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
 
 $(READY): pyproject.toml portsip_async/_version.py
@@ -63,6 +64,9 @@ bench: $(BENCH)
 
 bench-quick: $(BENCH)
 	$(BIN)/python -m benchmarks --quick
+
+fault-matrix: $(READY)
+	$(BIN)/python -m tests.faults
 
 clean:
 	rm -rf .venv dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

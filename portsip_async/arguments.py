@@ -10,6 +10,8 @@ def integer(name: str, value: object, least: int) -> int:
         TypeError: no int; a bool is none.
         ValueError: less than the least.
     """
+    if type(value) is int and value >= least:
+        return value
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} is an integer, not {type(value).__name__}")
     if value < least:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from portsip_async import Token
+from portsip_async.core.scopes import Scope
 
 TICKS = 20  # of the loop; what is prompt needs no more
 
@@ -38,6 +39,13 @@ async def under_way(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Futur
 async def hang(*_: object) -> None:
     """Never come to an end."""
     await asyncio.Event().wait()
+
+
+def entered(task: "asyncio.Task[Any]") -> Scope:
+    """Make a scope of a task."""
+    scope = Scope()
+    scope.enter(task)
+    return scope
 
 
 class Vault:

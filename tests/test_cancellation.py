@@ -18,7 +18,7 @@ from portsip_async import (
 from portsip_async.core.scopes import CLOSED, EXPIRED, Scope, Timer
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import Vault, hang, ticks, under_way, until
+from .concurrency import Vault, entered, hang, ticks, under_way, until
 from .conftest import ClientMaker
 from .wire_server import Arrival, WireServer, reply
 
@@ -451,7 +451,7 @@ class TestScope:
         """What something in between swallowed is taken back, and the next one strikes again."""
         task = asyncio.current_task()
         assert task is not None
-        scope = Scope(task)
+        scope = entered(task)
         timer = Timer(0.001, asyncio.get_running_loop())
         for _ in range(2):
             timer.start(scope)
@@ -466,7 +466,7 @@ class TestScope:
         """A cancellation that no interruption caused is somebody else's."""
         task = asyncio.current_task()
         assert task is not None
-        scope = Scope(task)
+        scope = entered(task)
         assert not scope.took(cause)
         scope.settle(cause)
         assert task.cancelling() == 0

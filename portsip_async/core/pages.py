@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from msgspec import field
+from msgspec import field, structs
 
 from ..arguments import integer
 from ..errors import PortSIPError
@@ -116,7 +116,6 @@ class Paginator(Leavable, Generic[T]):
             integer("max_pages", max_pages, 1)
         if pagesize is not None:
             integer("page_size", pagesize, 1)
-        super().__init__()
         self._fetch = fetch
         self._key = key
         self._page = page
@@ -176,7 +175,7 @@ class Paginator(Leavable, Generic[T]):
     async def _first(self) -> Page[T]:
         try:
             self._check()
-            return await self._fetch(self._page)
+            return _numbered(await self._fetch(self._page), self._page)
         except PortSIPError as error:
             error.page = self._page
             raise
@@ -265,23 +264,24 @@ class _Walk(Generic[T]):
         # The old page must not live on beside the one that is waited for.
         self.page, self.fresh = None, ()
         course = self.course
+        number = course.number
         if course.over or self._interrupted:
             self._check()
             return False
         try:
-            page = await self._arrival(course.number)
+            page = await self._arrival(number)
             if page is None:
                 return False
             self._check()
         except PortSIPError as error:
-            error.page = course.number
+            error.page = number
             raise
         first = course.taken == 0
         self.fresh = course.take(page)
         if course.over and not self.fresh and not first:
             return False
         self._fill(course.number - 1 + self._prefetch)
-        self.page = page
+        self.page = _numbered(page, number)
         return True
 
     def stop(self) -> None:
@@ -344,6 +344,11 @@ class _Walk(Generic[T]):
             task = self._start(self._fetch(self._asked))
             task.add_done_callback(_hear)
             self._ahead.append(task)
+
+
+def _numbered(page: Page[T], number: int) -> Page[T]:
+    """Fill in the number that was asked for, where the reply lacks it."""
+    return page if page.pagination is not None else structs.replace(page, pagination=number)
 
 
 def _hear(task: "asyncio.Task[Any]") -> None:

@@ -1,8 +1,8 @@
 """Loops over something iterable, each a run of its own, and the ending of those still open."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from types import AsyncGeneratorType, TracebackType
+from collections.abc import AsyncGenerator, Mapping
+from types import AsyncGeneratorType, MappingProxyType, TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 from weakref import finalize
 
@@ -29,18 +29,18 @@ class Leavable:
     ``async with`` and ``aclose()`` end every open run, with its tasks, before returning.
     """
 
-    def __init__(self) -> None:
-        # Weak, since a generator that its consumer drops must end by itself. Python closes it some
-        # ticks later: so its run is told to stop at once, and held here until it has ended.
-        self._runs: dict[Run, finalize[[], AsyncGeneratorType[Any, None]]] = {}
+    # Weak, since a generator that its consumer drops must end by itself. Python closes it some
+    # ticks later: so its run is told to stop at once, and held here until it has ended.
+    _runs: Mapping[Run, "finalize[[], AsyncGeneratorType[Any, None]]"] = MappingProxyType({})
 
     def _begun(self, generator: AsyncGenerator[Y, None], run: Run) -> AsyncGenerator[Y, None]:
         """Take notice of a run that begins; answers its generator."""
-        self._runs = {
+        open_runs = {
             run: held for run, held in self._runs.items() if held.alive or not run.ended.is_set()
         }
-        self._runs[run] = finalize(cast("AsyncGeneratorType[Y, None]", generator), run.stop)
-        self._runs[run].atexit = False
+        begun = finalize(cast("AsyncGeneratorType[Y, None]", generator), run.stop)
+        begun.atexit = False
+        self._runs = {**open_runs, run: begun}
         return generator
 
     async def aclose(self) -> None:

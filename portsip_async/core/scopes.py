@@ -13,14 +13,15 @@ CLOSED: Final = "closed"
 
 
 class Scope:
-    """A call under way, and who interrupted it."""
+    """What runs in a task, from `enter` on, and who interrupted it."""
 
-    __slots__ = ("_cancelling", "cause", "task")
+    cause: str | None = None
+    spared = False
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
+    def enter(self, task: asyncio.Task[Any]) -> None:
+        """Begin, in the task that will be interrupted."""
         self.task = task
         self._cancelling = task.cancelling()
-        self.cause: str | None = None
 
     def interrupt(self, cause: str) -> None:
         """Cancel what the call awaits, once; that the client is closed outranks the time."""
@@ -29,6 +30,13 @@ class Scope:
         elif self.cause is CLOSED:
             return
         self.cause = cause
+
+    def spare(self) -> bool:
+        """Tell, once, that a cancellation by another is on its way, which may end it by itself."""
+        if self.spared or self.task.cancelling() <= self._cancelling:
+            return False
+        self.spared = True
+        return True
 
     def took(self, cause: str) -> bool:
         """Tell, on a CancelledError, whether it came by this cause and by nobody else.
@@ -82,7 +90,9 @@ class Timer:
         now = self._loop.time()
         while self._ends:
             scope, end = next(iter(self._ends.items()))
-            if end > now:
+            # In a loop that stood still a timeout within the attempt, as that of connecting, may be
+            # due together with this one. It was due first, so it has a pass of the loop to be told.
+            if end > now or scope.spare():
                 self._handle = self._loop.call_at(end, self._ring)
                 return
             del self._ends[scope]

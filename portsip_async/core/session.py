@@ -111,29 +111,21 @@ class _Plan:
         self.judge: Judge[Any] = Judge(endpoint)
 
 
-class _Call:
-    """One call under way."""
+class _Call(Scope):
+    """One call under way; what most calls leave as it is stands in the class."""
 
-    __slots__ = (
-        "acted",
-        "deadline",
-        "draft",
-        "endpoint",
-        "fault",
-        "flying",
-        "former",
-        "gate",
-        "held",
-        "number",
-        "options",
-        "parameters",
-        "plan",
-        "renews",
-        "scope",
-        "source",
-        "started",
-        "token",
-    )
+    source: Source | None = None
+    gate: Gate | None = None
+    token: str | None = None  # set where the call does not use the client's own
+    renews = False
+    held: Held | None = None
+    former: tuple[str, ...] = ()  # tokens of earlier attempts
+    number = 0
+    deadline: float | None = None
+    started = 0.0
+    fault: Fault | None = None  # of the latest attempt; None where none was sent
+    flying = False
+    acted = False
 
     def __init__(
         self,
@@ -141,31 +133,14 @@ class _Call:
         parameters: Parameters,
         options: CallOptions,
         plan: _Plan,
-        *,
-        source: Source | None = None,
-        gate: Gate | None = None,
-        token: str | None = None,
-        renews: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.parameters = parameters
         self.options = options
         self.plan = plan
-        self.source = source
-        self.gate = gate
-        # Set where the call does not use the client's own token.
-        self.token = "" if endpoint.token == "none" else token
-        self.renews = renews
         self.draft = Draft(endpoint, parameters)
-        self.scope: Scope
-        self.held: Held | None = None
-        self.former: tuple[str, ...] = ()  # tokens of earlier attempts
-        self.number = 0
-        self.deadline: float | None = None
-        self.started = 0.0
-        self.fault: Fault | None = None  # of the latest attempt; None where none was sent
-        self.flying = False
-        self.acted = False
+        if endpoint.token == "none":
+            self.token = ""
 
     def __repr__(self) -> str:
         return f"<call of {self.endpoint.name}, attempt {self.number}>"
@@ -197,6 +172,7 @@ class Session:
         closed: whether `close` was called.
         base_url: what the paths of endpoints are appended to.
         clock: monotonic, in seconds.
+        now: the time of day, in seconds since the epoch.
         sleep: pauses for so many seconds.
     """
 
@@ -238,7 +214,7 @@ class Session:
         self._rate = None if requests_per_second is None else _rate(requests_per_second)
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
-        self._now = now
+        self.now = now
         self.sleep = sleep
         self._chance = chance
         self._balance = Balance(options.retry)
@@ -295,10 +271,12 @@ class Session:
             PortSIPError: when awaited, as the errors' own texts tell.
             TypeError, ValueError: at the call; parameters that can't be sent.
         """
-        plan = self._plan(endpoint)
-        return self._run(
-            _Call(endpoint, parameters, options or self.options, plan, source=source, gate=gate)
-        )
+        call = _Call(endpoint, parameters, options or self.options, self._plan(endpoint))
+        if source is not None:
+            call.source = source
+        if gate is not None:
+            call.gate = gate
+        return self._run(call)
 
     async def renew(
         self, endpoint: Endpoint[T], parameters: Parameters, token: str | None = None
@@ -308,8 +286,10 @@ class Session:
         Returns:
             The reply, and when the attempt that brought it was sent, on the monotonic clock.
         """
-        plan = self._plan(endpoint)
-        call = _Call(endpoint, parameters, self.options, plan, token=token, renews=True)
+        call = _Call(endpoint, parameters, self.options, self._plan(endpoint))
+        call.renews = True
+        if token is not None:
+            call.token = token
         return await self._run(call), call.started
 
     async def renew_token(self) -> Token:
@@ -317,7 +297,8 @@ class Session:
         self.check()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
-        scope = Scope(task)
+        scope = Scope()
+        scope.enter(task)
         self._scopes.add(scope)
         try:
             return await self.tokens.renew()
@@ -336,27 +317,29 @@ class Session:
         self._transport.open()  # another event loop is refused here, before anything waits in it
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
-        scope = call.scope = Scope(task)
-        self._scopes.add(scope)
+        call.enter(task)
+        self._scopes.add(call)
+        placed = False
         failure: PortSIPError
         try:
-            if call.renews:
-                return await self._admitted(call)
-            if not self._gate.take():
-                await self._gate.acquire()
-            self._balance.earn()
-            try:
+            if not call.renews:
+                if not self._gate.take():
+                    await self._gate.acquire()
+                placed = True
+                self._balance.earn()
                 if self._rate is not None:
                     # Who waits for the token takes no slot yet, lest all go at once after it.
                     self._set_deadline(call)
                     await self._token(call)
                     await self._slot(self._rate)
-                return await self._admitted(call)
-            finally:
-                self._balance.settle()
-                self._gate.release()
+            self._set_deadline(call)
+            try:
+                return await self._passing(call)
+            except PortSIPError as error:
+                failure = error
+            return await self._again(call, failure)
         except asyncio.CancelledError:
-            if not scope.took(CLOSED):
+            if not call.took(CLOSED):
                 raise
             if call.flying:
                 call.failed(Fault.LOST)
@@ -364,24 +347,18 @@ class Session:
         except PortSIPError as error:
             failure = error
         finally:
-            self._scopes.discard(scope)
-            if scope.cause is not None:
-                scope.settle(CLOSED)
+            if placed:
+                self._balance.settle()
+                self._gate.release()
+            self._scopes.discard(call)
+            if call.cause is not None:
+                call.settle(CLOSED)
         # The failure of a renewal keeps the name and the count of its own.
         if failure.operation is None:
             failure.operation = call.endpoint.name
             failure.attempts = call.number
         failure.may_have_acted = call.acted
         raise failure
-
-    async def _admitted(self, call: _Call) -> Any:
-        """Try once; only where that fails, plan what comes after."""
-        self._set_deadline(call)
-        try:
-            return await self._passing(call)
-        except PortSIPError as error:
-            failed = error
-        return await self._again(call, failed)
 
     async def _again(self, call: _Call, failed: PortSIPError) -> Any:
         """Repeat a call that failed once, as far as its policy and its safety allow."""
@@ -473,18 +450,19 @@ class Session:
         """Send once, and judge what comes back."""
         if self.closed:
             self.check()
-        call.fault = None
         held = self.tokens.current() if call.token is None else None
         if call.number or (call.token is None and held is None):
+            call.fault = None
             held = await self._made_ready(call)
             self._transport.open()  # the application may have closed its session meanwhile
-        if call.held is not None and call.held is not held:
-            call.former += (call.held.token.access_token,)
+            if call.held is not None and call.held is not held:
+                call.former += (call.held.token.access_token,)
         call.held = held
-        token = held.token.access_token if held is not None else call.token or ""
         call.started = self.clock()
         timer = self._timer(call)
-        request = call.draft.request(token)
+        request = call.draft.request(
+            held.token.access_token if held is not None else call.token or ""
+        )
         call.number += 1
         call.flying = True
         status: int | None = None
@@ -492,18 +470,21 @@ class Session:
         failure: Exception | None = None
         http = call.options.http
         if timer is not None:
-            timer.start(call.scope)
+            timer.start(call)
             if timer is not call.options.timer:
                 # Less is left than an attempt may take, so connecting must be told of sooner too.
                 http = HttpTimeouts(replace(call.options.timeout, total=timer.seconds))
         try:
-            reply = await self._transport.exchange(
+            response = await self._transport.send(
                 call.plan.route, request, http, call.draft.fields, call.source
             )
+            reply = self._transport.received(response)
+            if reply is None:
+                reply = await self._transport.receive(response)
             status = reply.status
-            value = call.plan.judge.read(reply, self._now)
+            value = call.plan.judge.read(reply, self.now)
         except asyncio.CancelledError:
-            if not call.scope.took(EXPIRED):
+            if not call.took(EXPIRED):
                 raise
             call.failed(Fault.LOST)
             failure = RequestTimeout("no whole reply in time")
@@ -514,7 +495,7 @@ class Session:
             failure = self._translated(call, error)
         finally:
             if timer is not None:
-                timer.stop(call.scope)
+                timer.stop(call)
                 if timer is not call.options.timer:
                     timer.cancel()
         call.flying = False

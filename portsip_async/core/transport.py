@@ -9,7 +9,7 @@ import asyncio
 import math
 import os
 import ssl as tls
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 import aiohttp
 from aiohttp import hdrs, payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from ..errors import (
@@ -34,7 +35,7 @@ from ..redact import scrub_text
 from .endpoint import Endpoint
 from .retry import Fault
 from .upload import Source
-from .wire import QueryValue, Reply, Request
+from .wire import FieldValue, Reply, Request
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
 
@@ -103,20 +104,6 @@ class ForeignError(Exception):
     """Stands in for another library's exception: its type's name and its text, without secrets."""
 
 
-class _Response(aiohttp.ClientResponse):
-    """Keeps asyncio from asking for 256 KiB of memory to receive a short reply.
-
-    So large a block may come fresh from the kernel each time, depending on how the process began:
-    up to 27 % more CPU a list page. 64 KiB never does.
-    """
-
-    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        transport = connection.transport
-        if transport is not None and getattr(transport, "max_size", 0) > _RECEIVE:
-            transport.max_size = _RECEIVE  # type: ignore[attr-defined]  # asyncio's own, no proxy's
-        return await super().start(connection)
-
-
 class _HungUp(aiohttp.ClientError):
     """Carries what aiohttp would take for a reason to repeat a request past it."""
 
@@ -125,16 +112,34 @@ class _HungUp(aiohttp.ClientError):
         self.error = error
 
 
-class Route:
-    """Where the requests of one endpoint go."""
+class MalformedReply(aiohttp.ClientError):
+    """A reply whose rest is no HTTP."""
 
-    __slots__ = ("extra", "method", "url")
 
-    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
-        self.method = endpoint.method
-        self.url = URL(f"{base_url}{endpoint.path}")
-        repeated = endpoint.method in _METHODS_REPEATED_BY_AIOHTTP
-        self.extra: dict[str, Any] = {"middlewares": (_once,)} if repeated else {}
+class _Response(aiohttp.ClientResponse):
+    """A response of a session of our own."""
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Read the head of a reply.
+
+        Keeps asyncio from asking for 256 KiB of memory to receive a short reply: so large a block
+        may come fresh from the kernel each time, depending on how the process began, for up to
+        27 % more CPU a list page. 64 KiB never does.
+
+        Keeps aiohttp from sending again when the peer hangs up, as `_once` does, for 1 µs less.
+        """
+        transport = connection.transport
+        if transport is not None and getattr(transport, "max_size", 0) > _RECEIVE:
+            transport.max_size = _RECEIVE  # type: ignore[attr-defined]  # asyncio's own, no proxy's
+        try:
+            return await _start(self, connection)
+        except _HANGING_UP as error:
+            hung_up = _HungUp(error)
+        raise hung_up
+
+
+_start: Final = aiohttp.ClientResponse.start
+_HANGING_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 
 async def _once(
@@ -143,11 +148,21 @@ async def _once(
     """Keep aiohttp from sending again when the peer hangs up: one attempt, one arrival."""
     try:
         return await handler(request)
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+    except _HANGING_UP as error:
         if isinstance(error, aiohttp.ClientConnectorError):
             raise
         hung_up = _HungUp(error)
     raise hung_up
+
+
+class Route:
+    """Where the requests of one endpoint go."""
+
+    __slots__ = ("method", "url")
+
+    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
+        self.method = endpoint.method
+        self.url = URL(f"{base_url}{endpoint.path}")
 
 
 class Transport:
@@ -175,6 +190,8 @@ class Transport:
         )
         if proxy is not None:
             self._extra["proxy"] = proxy
+        # What is being read, by the future that tells of its connection's end.
+        self._reading: dict[asyncio.Future[None], aiohttp.StreamReader] = {}
         self._headers: dict[str, str] = {}
         if session is not None and user_agent is not None:
             self._headers["User-Agent"] = user_agent
@@ -212,15 +229,15 @@ class Transport:
         if self._owned and self._http is not None:
             await self._http.close()
 
-    async def exchange(
+    def send(
         self,
         route: Route,
         request: Request,
         timeouts: HttpTimeouts,
-        fields: Mapping[str, QueryValue] | None = None,
+        fields: Mapping[str, FieldValue] | None = None,
         source: Source | None = None,
-    ) -> Reply:
-        """Send a request, and read its reply to the end or to the limit.
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        """Send a request, and read the head of its reply.
 
         Args:
             route: the method and the URL.
@@ -230,14 +247,16 @@ class Transport:
             source: what the form's part ``file`` streams from.
 
         Raises:
-            aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
-            ReplyError: the reply goes beyond the limit.
+            aiohttp.ClientError, OSError: when awaited, as `FOREIGN` says; to be translated.
         """
-        headers = request.headers
-        if self._headers:
-            headers = {**(headers or {}), **self._headers}
+        headers, extra = request.headers, self._extra
+        if not self._owned:
+            if self._headers:
+                headers = {**headers, **self._headers}
+            if route.method in _METHODS_REPEATED_BY_AIOHTTP:
+                extra = {**extra, "middlewares": (_once,)}
         assert self._http is not None  # noqa: S101 - open came before
-        response = await self._http.request(
+        return self._http.request(
             route.method,
             route.url,
             params=request.query,
@@ -247,37 +266,80 @@ class Transport:
             headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
             allow_redirects=False,
-            **route.extra,
-            **self._extra,
+            **extra,
         )
-        limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
+
+    def received(self, response: aiohttp.ClientResponse) -> Reply | None:
+        """Answer the reply if all of it came with its head, as short ones do; else None.
+
+        4 µs less than `receive`, which also tells the traces that only an application's session
+        has.
+
+        Raises:
+            aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
+            ReplyError: the reply goes beyond the limit.
+        """
+        content = response.content
+        if not self._owned or not content.is_eof() or response.status == _SWITCHING_PROTOCOLS:
+            return None
+        body = content.read_nowait()
+        if len(body) > self._max_reply_bytes:
+            raise self._too_large()
+        return Reply(response.status, response.headers, body)
+
+    async def receive(self, response: aiohttp.ClientResponse) -> Reply:
+        """Read a reply to its end or to the limit.
+
+        Raises:
+            aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
+            ReplyError: the reply goes beyond the limit.
+        """
         try:
-            if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-                if int(length) > limit:
-                    raise self._too_large()
-                content = response.content
-                if self._owned and content.is_eof():
-                    # All of it came with the headers, as short replies do: 4 µs less than read(),
-                    # which would also tell the traces that only an application's session has.
-                    body = content.read_nowait()
-                else:
-                    body = await response.read()
-            else:
-                # Only reading tells how long a compressed or chunked reply is.
-                chunks: list[bytes] = []
-                async for chunk in response.content.iter_any():
-                    chunks.append(chunk)
-                    limit -= len(chunk)
-                    if limit < 0:
-                        raise self._too_large()
-                body = b"".join(chunks)
+            body = await self._body(response)
         except BaseException:
             response.close()
             raise
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()  # aiohttp hands such a connection over instead of releasing it
-        return Reply(response.status, headers.get(hdrs.RETRY_AFTER), body)
+        return Reply(response.status, response.headers, body)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        self._watch(response)
+        limit, headers = self._max_reply_bytes, response.headers
+        length = headers.get(hdrs.CONTENT_LENGTH, "")
+        if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
+            if int(length) > limit:
+                raise self._too_large()
+            return await response.read()
+        # Only reading tells how long a compressed or chunked reply is.
+        chunks: list[bytes] = []
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            limit -= len(chunk)
+            if limit < 0:
+                raise self._too_large()
+        return b"".join(chunks)
+
+    def _watch(self, response: aiohttp.ClientResponse) -> None:
+        """Have the reading of a body end with its connection.
+
+        aiohttp's parser forgets the body when it meets rubbish in it: who reads would be told
+        nothing, and wait until `total` strikes, which for an upload it never does.
+        """
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        closed = None if protocol is None else protocol.closed
+        if closed is not None:
+            if closed not in self._reading:
+                closed.add_done_callback(self._lost)
+            self._reading[closed] = response.content
+
+    def _lost(self, closed: "asyncio.Future[None]") -> None:
+        content = self._reading.pop(closed, None)
+        if not closed.cancelled():
+            closed.exception()  # it was told to the body; asyncio would log it as not retrieved
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(MalformedReply("rubbish in the body"))
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
@@ -321,7 +383,7 @@ class _Body(payload.Payload):
 
 
 def _form(
-    fields: Mapping[str, QueryValue], source: Source | None, silence: float | None
+    fields: Mapping[str, FieldValue], source: Source | None, silence: float | None
 ) -> aiohttp.MultipartWriter:
     """Build a form with the fields, and the source as its part ``file``.
 
@@ -376,7 +438,13 @@ _TRANSLATIONS = (
     ),
     _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
     _Translation(
-        (aiohttp.ClientResponseError,), ReplyError, Fault.UNREADABLE, "the reply is no valid HTTP"
+        (aiohttp.ClientResponseError, MalformedReply),
+        ReplyError,
+        Fault.UNREADABLE,
+        "the reply is no valid HTTP",
+    ),
+    _Translation(
+        (ContentEncodingError,), ReplyError, Fault.UNREADABLE, "the reply can't be unpacked"
     ),
     _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
 )
@@ -386,6 +454,8 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault
     """Translate a foreign error, with a stand-in that holds no secret as its cause."""
     if isinstance(error, _HungUp):
         error = error.error
+    if isinstance(error.__cause__, ContentEncodingError):
+        error = error.__cause__  # else it looks like a broken connection
     row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
     text = scrub_text(str(error), secrets)
     failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -34,27 +35,30 @@ T = TypeVar("T")
 
 TOKEN_NAME: Final = "access_token"
 _JSON_HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 _DAY: Final = 86_400.0
 _encode: Final = msgspec.json.Encoder().encode
 
-QueryValue: TypeAlias = str | list[str]
+FieldValue: TypeAlias = str | list[str]
+Query: TypeAlias = str | dict[str, FieldValue]
 Parameters: TypeAlias = Mapping[str, object] | msgspec.Struct
 
 
-class Request:
-    """What is sent: the parts of an HTTP request that vary from call to call."""
+class Request(msgspec.Struct, eq=False):
+    """What is sent: the parts of an HTTP request that vary from call to call.
 
-    __slots__ = ("body", "headers", "query")
+    Attributes:
+        query: as text where nothing in it needs quoting.
+        headers: those of its own.
+        body: the whole body; None where there is none, or where it is a form.
+    """
 
-    def __init__(
-        self,
-        query: Mapping[str, QueryValue],
-        headers: Mapping[str, str] | None,
-        body: bytes | None,
-    ) -> None:
-        self.query = query
-        self.headers = headers
-        self.body = body
+    query: Query
+    headers: Mapping[str, str]
+    body: bytes | None
+
+    def __repr__(self) -> str:
+        return "Request()"  # all of it may be secret
 
 
 class Draft:
@@ -70,9 +74,9 @@ class Draft:
             ValueError: text that is no Unicode, or parameters that don't fit their place.
         """
         self._token = _PLACE_TOKEN[endpoint.token]
-        self._query: dict[str, QueryValue] = {}
+        self._query: Query = ""
         self._body: bytes | None = None
-        self.fields: dict[str, QueryValue] | None = None
+        self.fields: dict[str, FieldValue] | None = None
         try:
             _PLACE_PARAMETERS[endpoint.parameters](self, parameters)
         except UnicodeEncodeError:  # its repr shows the whole text, which may be a secret
@@ -86,7 +90,7 @@ class Draft:
         return self._token(self, token)
 
     def _into_query(self, parameters: Parameters) -> None:
-        self._query = _texts(parameters)
+        self._query = _query(parameters)
 
     def _into_fields(self, parameters: Parameters) -> None:
         self.fields = _texts(parameters)
@@ -97,7 +101,13 @@ class Draft:
             raise TypeError("parameters in JSON are named")
 
     def _token_in_query(self, token: str) -> Request:
-        return Request({TOKEN_NAME: token, **self._query}, self._headers(), self._body)
+        query = self._query
+        if isinstance(query, str):
+            if _is_plain(token):
+                rest = f"&{query}" if query else ""
+                return Request(f"{TOKEN_NAME}={token}{rest}", self._headers(), self._body)
+            query = {**dict(parse_qsl(query, keep_blank_values=True))}
+        return Request({TOKEN_NAME: token, **query}, self._headers(), self._body)
 
     def _token_in_body(self, token: str) -> Request:
         # Splicing costs a thirtieth of encoding a batch of 100 numbers anew.
@@ -117,7 +127,7 @@ class Draft:
         return Request(self._query, self._headers(), self._body)
 
     def _headers(self) -> Mapping[str, str]:
-        return {} if self._body is None else _JSON_HEADERS
+        return _NO_HEADERS if self._body is None else _JSON_HEADERS
 
 
 _PLACE_TOKEN: dict[TokenPlace, Callable[[Draft, str], Request]] = {
@@ -134,23 +144,39 @@ _PLACE_PARAMETERS: dict[ParameterPlace, Callable[[Draft, Parameters], None]] = {
 }
 
 
+_UNRESERVED = re.compile(r"[\w.~-]*", re.ASCII)
 # A tuple: `isinstance` with `A | B` builds the union anew at each call.
 _ARRAYS = (list, tuple, set, frozenset)
 
 
-def _texts(parameters: Parameters) -> dict[str, QueryValue]:
-    plain: Any = parameters
+def _query(parameters: Parameters) -> Query:
+    """Write a query; as text where nothing in it needs quoting, which takes 2 µs less of 100."""
+    pairs: list[str] = []
+    for name, value in _named(parameters).items():
+        text = str(value) if type(value) is int else value
+        if type(text) is not str or not (_is_plain(text) and _is_plain(name)):
+            return _texts(parameters)
+        pairs.append(f"{name}={text}")
+    return "&".join(pairs)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell what reads the same quoted and unquoted."""
+    return text.isascii() and (text.isalnum() or _UNRESERVED.fullmatch(text) is not None)
+
+
+def _texts(parameters: Parameters) -> dict[str, FieldValue]:
+    return {
+        name: [_text(item) for item in value] if isinstance(value, _ARRAYS) else _text(value)
+        for name, value in _named(parameters).items()
+        if value is not None
+    }
+
+
+def _named(parameters: Parameters) -> Mapping[str, object]:
     if isinstance(parameters, msgspec.Struct):
-        plain = msgspec.to_builtins(parameters)
-    texts: dict[str, QueryValue] = {}
-    for name, value in plain.items():
-        if type(value) is str and value.isascii():  # nearly all of them
-            texts[name] = value
-        elif isinstance(value, _ARRAYS):
-            texts[name] = [_text(item) for item in value]
-        elif value is not None:
-            texts[name] = _text(value)
-    return texts
+        return cast("Mapping[str, object]", msgspec.to_builtins(parameters))
+    return parameters
 
 
 def _text(value: object) -> str:
@@ -164,15 +190,15 @@ def _text(value: object) -> str:
     return plain if isinstance(plain, str) else _encode(plain).decode()
 
 
-class Reply:
-    """What came back: an HTTP status, the Retry-After header if any, and the whole body."""
+class Reply(msgspec.Struct, eq=False):
+    """What came back: an HTTP status, the headers, and the whole body."""
 
-    __slots__ = ("body", "retry_after", "status")
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
-    def __init__(self, status: int, retry_after: str | None, body: bytes) -> None:
-        self.status = status
-        self.retry_after = retry_after
-        self.body = body
+    def __repr__(self) -> str:
+        return f"Reply(status={self.status})"  # the body may hold secrets
 
 
 class Judge(Generic[T]):
@@ -300,7 +326,7 @@ def _api_error(
         message,
         status=status,
         err_code=err_code,
-        retry_after=seconds_to_wait(reply.retry_after, now) if reply.retry_after else None,
+        retry_after=seconds_to_wait(reply.headers.get("Retry-After", ""), now),
     )
     if isinstance(error, AuthenticationError):
         error.token_rejected = rejected

@@ -1,6 +1,7 @@
 """Extensions: listing, provisioning, status, calls."""
 
 from collections.abc import AsyncIterable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -125,7 +126,7 @@ class Extensions:
             BadRequest: the PBX refused a value.
             TypeError, ValueError: no NewExtension, or its number or a password is empty.
         """
-        await self._caller(EXTENSIONS_CREATE, _creatable(extension))
+        await self._caller.write(EXTENSIONS_CREATE, _creatable(extension))
 
     async def show(self, extension_number: str) -> Extension:
         """Read an extension's settings (``GET /extensions/show``).
@@ -352,7 +353,7 @@ class Extensions:
             raise ValueError('if_exists is "error" or "skip"')
 
         async def create(extension: NewExtension, gate: Gate) -> None:
-            await self._caller(EXTENSIONS_CREATE, _creatable(extension), gate=gate)
+            await self._caller.write(EXTENSIONS_CREATE, _creatable(extension), gate=gate)
 
         async def was_created(extension: NewExtension) -> bool:
             try:
@@ -397,7 +398,7 @@ class Extensions:
             return text("extension_number", update.extension_number)
 
         async def carry_out(update: ExtensionUpdate, gate: Gate) -> None:
-            await self._caller(EXTENSIONS_UPDATE, update, gate=gate)
+            await self._caller.write(EXTENSIONS_UPDATE, update, gate=gate)
 
         return self._many(updates, Write(key, carry_out), concurrency, grace)
 
@@ -482,7 +483,7 @@ class Extensions:
             whole = merged(read, changes)
             key = _same_number(number, read)
             settings = {name: whole[name] for name in SECTIONS if name in whole}
-            await self._caller.write_back(
+            await self._caller.write(
                 EXTENSIONS_UPDATE, {"extension_number": key, **settings}, gate=gate
             )
         return _extension({**whole, "extension_number": key})
@@ -509,7 +510,14 @@ class Extensions:
             reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers}, gate=gate)
             return reply.extension_status
 
-        return Owner(ask, session.start, session.check, session.clock, session.sleep)
+        return Owner(
+            ask,
+            session.start,
+            session.check,
+            session.clock,
+            session.sleep,
+            lambda: datetime.fromtimestamp(session.now(), UTC),
+        )
 
     async def _discover(self) -> Listing:
         walk = self.list(prefetch=2)

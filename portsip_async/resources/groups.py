@@ -221,7 +221,7 @@ class Groups:
             _check(read.get("group_id") or read.get("group_name"))
             kept = {name: value for name, value in read.items() if name not in _OF_THE_REPLY}
             whole = {**change(kept), "group_id": read.get("group_id") or group_id}
-            await self._caller.write_back(GROUPS_UPDATE, whole)
+            await self._caller.write(GROUPS_UPDATE, whole)
         return _group(whole)
 
 
