@@ -144,11 +144,12 @@ class WireServer:
 async def arriving(reader: asyncio.StreamReader) -> Arrival:
     """Read a request whole."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    request, *lines = head.strip().split("\r\n")
+    request, *lines = head[:-4].split("\r\n")
     method, target, _ = request.split(" ", 2)
     path, _, query = target.partition("?")
     headers = {
-        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+        name.lower(): value.strip(" \t")
+        for name, _, value in (line.partition(":") for line in lines)
     }
     return Arrival(method, path, query, headers, await _body(reader, headers))
 

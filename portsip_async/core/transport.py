@@ -8,6 +8,7 @@ scrubbed stand-in as its cause.
 import asyncio
 import math
 import os
+import posixpath
 import ssl as tls
 from collections.abc import Awaitable, Mapping
 from contextlib import aclosing
@@ -136,6 +137,9 @@ class _Response(aiohttp.ClientResponse):
         except _HANGING_UP as error:
             hung_up = _HungUp(error)
         raise hung_up
+
+    def __repr__(self) -> str:
+        return "<response>"  # aiohttp's own shows the URL
 
 
 _start: Final = aiohttp.ClientResponse.start
@@ -295,30 +299,29 @@ class Transport:
             ReplyError: the reply goes beyond the limit.
         """
         try:
-            body = await self._body(response)
+            self._watch(response)
+            limit, headers = self._max_reply_bytes, response.headers
+            length = headers.get(hdrs.CONTENT_LENGTH, "")
+            if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
+                if int(length) > limit:
+                    raise self._too_large()
+                body = await response.read()
+            else:
+                # Only reading tells how long a compressed or chunked reply is.
+                chunks: list[bytes] = []
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    limit -= len(chunk)
+                    if limit < 0:
+                        raise self._too_large()
+                body = b"".join(chunks)
         except BaseException:
             response.close()
+            del response  # whose repr shows the URL, from tracebacks that show locals
             raise
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()  # aiohttp hands such a connection over instead of releasing it
         return Reply(response.status, response.headers, body)
-
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        self._watch(response)
-        limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
-        if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-            if int(length) > limit:
-                raise self._too_large()
-            return await response.read()
-        # Only reading tells how long a compressed or chunked reply is.
-        chunks: list[bytes] = []
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            limit -= len(chunk)
-            if limit < 0:
-                raise self._too_large()
-        return b"".join(chunks)
 
     def _watch(self, response: aiohttp.ClientResponse) -> None:
         """Have the reading of a body end with its connection.
@@ -399,14 +402,17 @@ def _form(
     if source is None:
         return form
     filename = str(fields["filename"])
-    body = _Body(source, guess_type(filename)[0] or "application/octet-stream", silence)
+    # Only by its end: a name such as "data:x/y,z" would name its type, or another header, itself.
+    kind, _ = guess_type("file" + posixpath.splitext(filename)[1])
+    body = _Body(source, kind or "application/octet-stream", silence)
     quoted = filename.translate(_QUOTED)
     body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
     form.append_payload(body)
     return form
 
 
-_QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
+# aiohttp refuses control characters in a header.
+_QUOTED = str.maketrans({mark: f"%{ord(mark):02X}" for mark in ('"', *map(chr, range(32)), "\x7f")})
 
 
 @dataclass(frozen=True, slots=True)
