@@ -5,15 +5,11 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-<<<<<<< HEAD
-.PHONY: help demo test lint format types docs docs-serve bench bench-quick fault-matrix clean
-=======
 # Of trouble that `make soak` makes; the rest of it takes a few seconds more.
 SECONDS ?= 45
 
-.PHONY: help demo test test-browser picture soak lint format types guards bench bench-quick \
-	fault-matrix clean
->>>>>>> main
+.PHONY: help demo test test-browser picture soak lint format types guards docs docs-serve bench \
+	bench-quick fault-matrix clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
