@@ -14,13 +14,10 @@ SECONDS ?= 45
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
-<<<<<<< HEAD
-	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
-=======
 	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
 	@echo "make guards  take each guard out in turn, and see its tests turn red"
 	@echo "make test-browser  the wallboard of the examples in headless Chromium"
->>>>>>> main
+	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
@@ -76,7 +73,7 @@ docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs docs-serve: export DISABLE_MKDOCS_2_WARNING := true
 
 docs: $(READY)
-	$(BIN)/python -m docs
+	$(BIN)/python -m tests.docs
 	$(BIN)/mkdocs build --strict --quiet
 
 docs-serve: $(READY)
