@@ -50,7 +50,8 @@ test-browser: $(READY)
 		fi; }
 	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
 
-picture:
+picture: $(READY)
+	$(BIN)/python -m tests.docs.picture
 	WALLBOARD_PICTURE=docs/images/wallboard.png $(MAKE) test-browser BROWSER_TESTS='-k picture'
 
 lint: $(READY)

@@ -31,6 +31,7 @@ Communicator: Any = ApplicationCommunicator  # it has no annotations
 VARIABLES = ("PORTSIP_URL", "PORTSIP_USERNAME", "PORTSIP_PASSWORD")
 NO_CODE = ("csv", "jsonl", "text")
 TUTORIAL = "docs/tutorial.md"
+PROVISION = "docs/howto/provision-from-csv.md"
 SECONDS = 30.0  # until a process that was just started says something
 
 
@@ -348,6 +349,8 @@ CONSOLE = [block for page in pages() for block in blocks(page) if block.language
 def test_commands_exist(block: Block, place: Path) -> None:
     """Each command of a shell block exists, and takes these options."""
     write_files(block.page, place)
+    if block.page == "README.md":
+        write_files(PROVISION, place)
     given = list(commands(block))
     assert given
     for words in given:
@@ -412,9 +415,8 @@ async def test_tutorial_list(place: Path) -> None:
 
 async def test_import(place: Path, sim: PBXSimulator) -> None:
     """The how-to's file is checked, then imported, but for the extension that exists."""
-    page = "docs/howto/provision-from-csv.md"
-    write_files(page, place)
-    shell = next(block for block in blocks(page) if block.language == "console")
+    write_files(PROVISION, place)
+    shell = next(block for block in blocks(PROVISION) if block.language == "console")
     dry, real = (command[1:] for command in commands(shell))
     await portsip(*dry, code=1)
     assert not sim.served["extensions.create"]
