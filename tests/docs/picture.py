@@ -5,6 +5,7 @@ The rows are what a command prints on a terminal, the board is drawn as `extensi
 
 import asyncio
 import fcntl
+import io
 import os
 import pty
 import re
@@ -60,7 +61,7 @@ async def draw() -> None:
         width=COLUMNS,
         force_terminal=True,
         color_system="truecolor",
-        file=open(os.devnull, "w", encoding="utf-8"),  # noqa: SIM115 - until the process ends
+        file=io.StringIO(),
     )
     board = Board()
     async with PBXSimulator(extensions=140, status_seconds=3) as sim:
