@@ -53,6 +53,11 @@ class Commands(TyperGroup):
             code = INTERRUPTED  # Ctrl-C or the end of input, at a prompt
         sys.exit(code if isinstance(code, int) else 0)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands in the order in which one meets them: what is put in first, first."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: not isinstance(self.commands[name], TyperGroup))
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""
         try:

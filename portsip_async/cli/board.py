@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _BEAT = 0.25  # seconds between two looks at what has to be shown
 _RECENT = 8  # changes that are shown, at most
 # A mark beside the colour, for those who see none.
-_MARKS = {"ON_CALL": "●", "OFFLINE": "·"}
+_MARKS = {"ON_CALL": "●", "RINGING": "◐", "OFFLINE": "·"}
 _OTHER_MARK = "○"
 
 
@@ -60,9 +60,10 @@ def watch(
     connection: Connection,
     output: Output,
 ) -> None:
-    """Watch what extensions are doing: a live board on a terminal, a line a change in a pipe.
+    """Watch what extensions are doing.
 
-    Every extension is told once, then every change, through outages of the PBX, until Ctrl-C.
+    A terminal shows a live board, a pipe gets a line a change. Every extension is told once, then
+    every change, through outages of the PBX, until Ctrl-C.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
     """

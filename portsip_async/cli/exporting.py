@@ -61,9 +61,10 @@ def export(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight.")] = 8,
     connection: Connection,
 ) -> None:
-    """Write all extensions with their settings to a file that 'import' reads.
+    """Write extensions with their settings to a file.
 
-    Passwords and pins are left out unless --reveal is given; the file is its owner's only.
+    'import' reads it. Passwords and pins are left out unless --reveal is given; the file is its
+    owner's only.
 
     Example: portsip-async extensions export people.csv --search sales
     """

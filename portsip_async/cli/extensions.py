@@ -16,11 +16,12 @@ from .. import (
     NewExtension,
     Paginator,
     PortSIPClient,
+    PortSIPError,
 )
 from .board import watch
 from .connect import Connection, next_secret, prompt_secret
 from .exporting import export
-from .failures import USAGE, Failure, note, tell_many
+from .failures import USAGE, Failure, exit_code, note, tell_many
 from .fields import completed, plain, read_settings
 from .importing import import_
 from .options import read_lines, spread
@@ -74,13 +75,19 @@ async def write_all(
         progress("Reading", limit, shown=output.collects) as read,
     ):
         count = 0
-        async with walk:
-            async for item in walk:
-                rows.write(plain(item))
-                read.advance()
-                count += 1
-                if count == limit:
-                    break
+        try:
+            async with walk:
+                async for item in walk:
+                    rows.write(plain(item))
+                    read.advance()
+                    count += 1
+                    if count == limit:
+                        break
+        except PortSIPError as error:
+            if error.page is None or not count:
+                raise
+            again = f"go on from where it failed with --page {error.page}"
+            raise Failure(str(error), again, exit_code(error)) from None
     if walk.drift.dropped:
         note(f"The list changed while it was read: {walk.drift.dropped} items came twice.")
 
@@ -139,7 +146,9 @@ def show(
     connection: Connection,
     output: Output,
 ) -> None:
-    """Show an extension's settings; its passwords and its pin only with --reveal.
+    """Show an extension's settings.
+
+    Its passwords and its pin are hidden unless --reveal is given.
 
     Example: portsip-async extensions show 101 --output json --columns profile
     """
@@ -201,7 +210,9 @@ def create(
 def update(
     number: Number, *, changes: Set = None, settings: Settings = None, connection: Connection
 ) -> None:
-    """Change some of an extension's settings; what is not named stays as it is.
+    """Change some of an extension's settings.
+
+    What is not named stays as it is.
 
     Example: portsip-async extensions update 101 --set options.enable_extension=false
     """
@@ -215,7 +226,9 @@ def update(
 @extensions.command()
 @spread
 def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> None:
-    """Remove extensions with all that belongs to them; asks first.
+    """Remove extensions; asks first.
+
+    Their settings and greetings go with them.
 
     Example: portsip-async extensions remove 101 102 --yes
     """
@@ -241,10 +254,11 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
 @extensions.command()
 @spread
 def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
-    """Show what extensions are doing now; any number of them, in the order given.
+    """Show what extensions are doing now.
 
-    Example: portsip-async extensions list -o csv -c extension_number | tail -n +2 |
-    portsip-async extensions status -
+    Any number of them, in the order given.
+
+    Example: cut -d, -f1 numbers.csv | portsip-async extensions status -
     """
     wanted = read_lines(numbers)
 

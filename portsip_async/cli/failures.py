@@ -44,7 +44,7 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
         "check user name and password; a PBX blocks the address of one who insists",
     ),
     (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
-    (NotFound, 4, "list what there is with 'list'; 'check' tells whether the PBX has this call"),
+    (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
     (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
     (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
@@ -87,8 +87,8 @@ def hint(error: Exception) -> str:
         return error.hint
     if isinstance(error, PortSIPError) and error.may_have_acted:
         return _IN_DOUBT
-    if isinstance(error, PortSIPError) and error.page is not None:
-        return f"go on from where it failed with --page {error.page}"
+    if isinstance(error, ConfigurationError) and "allow_http" in str(error):
+        return "pass --allow-http where the way to the PBX is your own"
     if isinstance(error, ConnectError) and error.refused_certificate:
         return _DISTRUSTED
     return next((told for kind, _, told in _KINDS if isinstance(error, kind)), "")

@@ -6,6 +6,7 @@ A field of a section is named as in ``profile.first_name``.
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final, get_args, get_type_hints
 
@@ -140,8 +141,7 @@ def read_settings(given: list[str] | None, document: str | None) -> dict[str, An
             )
         if not equals or name not in SETTABLE:
             raise typer.BadParameter(
-                f"{name!r} is no setting, as in profile.first_name=Ann;"
-                f" there are {', '.join(SETTABLE)}",
+                f"{name!r} is no setting, as in profile.first_name=Ann; {_alike(name)}",
                 param_hint="'--set'",
             )
         try:
@@ -150,6 +150,11 @@ def read_settings(given: list[str] | None, document: str | None) -> dict[str, An
             raise typer.BadParameter(str(error), param_hint="'--set'") from None
         _merge(found, nested({name: value}))
     return found
+
+
+def _alike(name: str) -> str:
+    alike = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
+    return f"alike are {', '.join(alike)}" if alike else "'extensions show' tells them all"
 
 
 def _object(document: str) -> dict[str, Any]:

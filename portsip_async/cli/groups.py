@@ -122,7 +122,9 @@ def update(
     ] = None,
     connection: Connection,
 ) -> None:
-    """Change some of a group's settings or members; what is not named stays as it is.
+    """Change some of a group's settings or members.
+
+    What is not named stays as it is.
 
     Example: portsip-async groups update ID --name Support --add 103 --drop 101
     """
@@ -153,7 +155,10 @@ def update(
 @groups.command()
 @spread
 def remove(group_id: GroupId, *, yes: Yes = False, connection: Connection) -> None:
-    """Remove a group; its extensions stay. Asks first."""
+    """Remove a group; asks first.
+
+    Its extensions stay.
+    """
     confirm(f"Remove group {group_id}?", yes=yes)
     connection.run(lambda pbx: pbx.groups.remove(group_id))
     note(f"Removed group {group_id}.")

@@ -32,6 +32,7 @@ from .progress import progress
 from .rows import FileFormat, Row, Rows, read_rows, report_path, write_report
 
 _AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, after which we stop
+_GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
 _TOLD: Final = 5  # rows that are told one by one
 _UNTRIED: Final = "not tried"
 
@@ -135,7 +136,9 @@ def import_(
     work = _Import(readable, skip_existing=skip_existing, concurrency=concurrency)
     try:
         connection.run(work.run)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if not work.began:
+            raise typer.Exit(INTERRUPTED) from None
         work.interrupted = True
     except PortSIPError as error:
         if not work.began:
@@ -172,6 +175,7 @@ class _Import:
             self._feed(),
             concurrency=self._concurrency,
             if_exists="skip" if self._skip else "error",
+            grace=_GRACE,
         )
         with self._interruptible(), progress("Importing", len(self._rows)) as done:
             try:
@@ -219,6 +223,7 @@ class _Import:
         def stop() -> None:
             if self.interrupted and task is not None:
                 task.cancel()
+                return
             self.interrupted = self._stopped = True
             tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
 

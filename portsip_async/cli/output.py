@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 _PANEL = "Output"
 
-_STYLES = {"OFFLINE": "dim", "ON_CALL": "bold green", "true": "green", "false": "dim"}
+_STYLES = {
+    "OFFLINE": "dim",
+    "ONLINE": "green",
+    "ON_CALL": "bold red",
+    "RINGING": "bold yellow",
+}
 
 
 class Format(StrEnum):

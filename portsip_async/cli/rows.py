@@ -134,9 +134,15 @@ def _read_csv(path: Path, text: str) -> Rows:
         line = reader.line_num + 1
         for cells in reader:
             if any(cell.strip() for cell in cells):
+                if len(cells) > len(columns):
+                    # A comma without its quotes: what belongs where is anyone's guess.
+                    raise Failure(
+                        f"{path.name} line {line} has {len(cells)} cells, not {len(columns)}",
+                        "put a cell that holds a comma into quotes",
+                    )
                 given = dict(zip(columns, cells, strict=False))
                 problem = ""
-                if len(cells) != len(columns):
+                if len(cells) < len(columns):
                     problem = f"has {len(cells)} cells, not {len(columns)}"
                 rows.append(Row(line, given, problem=problem))
             line = reader.line_num + 1

@@ -48,11 +48,13 @@ def check(
     sample: Annotated[int, typer.Option(min=1, max=100, help="Extensions and groups to read.")] = 5,
     connection: Connection,
 ) -> None:
-    """Check a PBX: address, TLS, login, clock, latency, and where replies differ from the models.
+    """Check how a PBX fares with this SDK.
 
-    Only what reads is asked; nothing is changed, and no telephone rings. The report holds no
-    secret, address, number or name, so that it can be attached to a bug report. It exits with 1
-    where an operation can't be used, and with 0 where replies merely differ.
+    It tells of the address, TLS, the login, the life of a token, the clock, the latency, and for
+    each operation where the replies differ from our models. Only what reads is asked: nothing is
+    changed, no telephone rings. The report holds no secret, address, number or name, so it can be
+    attached to a bug report. The exit code is 1 where an operation can't be used, and 0 where
+    replies merely differ.
 
     Example: portsip-async check --output json > report.json
     """
