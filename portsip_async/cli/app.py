@@ -1,5 +1,8 @@
 """The commands of ``portsip-async``, put together; each has a file of its own.
 
+A command's file is loaded when the command is named, or when all are listed: most commands need
+neither the simulator nor rich, whose loading would double the time to the first answer.
+
 Here every command ends: by its exit code, which `failures` lists, and with one line and a hint on
 stderr where it failed.
 """
@@ -8,19 +11,25 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from .. import PortSIPError, __version__
-from .check import check
-from .demo import demo
-from .extensions import extensions
 from .failures import EXIT_CODES, INTERRUPTED, USAGE, Failure, tell, tell_error
-from .greetings import greetings
-from .groups import groups
-from .simulate import simulate
+
+# One line a command: the module that holds it under its own name, in the order of the help.
+_COMMANDS = {
+    "extensions": ".extensions",
+    "groups": ".groups",
+    "greetings": ".greetings",
+    "check": ".check",
+    "simulate": ".simulate",
+    "demo": ".demo",
+}
 
 # typer carries click's exceptions with it or takes click's own, by its version.
 _ClickError: Any = next(
@@ -54,9 +63,19 @@ class Commands(TyperGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List the commands in the order in which one meets them: what is put in first, first."""
-        names = super().list_commands(ctx)
-        return sorted(names, key=lambda name: not isinstance(self.commands[name], TyperGroup))
+        """List all commands, in the order of the table."""
+        return [*_COMMANDS, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Load a command, if there is one of that name."""
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        found = getattr(import_module(_COMMANDS[cmd_name], __package__), cmd_name)
+        if isinstance(found, typer.Typer):
+            return get_command(found)
+        alone = typer.Typer(add_completion=False)
+        alone.command(cmd_name)(found)
+        return get_command(alone)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""
@@ -106,15 +125,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-# One line a command.
-app.add_typer(extensions, name="extensions")
-app.add_typer(groups, name="groups")
-app.add_typer(greetings, name="greetings")
-app.command()(check)
-app.command()(simulate)
-app.command()(demo)
 
 
 def run() -> None:

@@ -163,9 +163,7 @@ class Connection:
         found: dict[str, Any] = {}
         for told in self.endpoint or ():
             name, equals, place = told.partition("=")
-            method, colon, path = place.partition(":")
-            if not colon:
-                method, path = ("", place) if place.startswith("/") else (place, "")
+            method, _, path = ("", "", place) if place[:1] == "/" else place.partition(":")
             if not equals or not place or (method and method.upper() not in _METHODS):
                 raise typer.BadParameter(
                     f"{told!r} is not of the form NAME=METHOD:PATH", param_hint="'--endpoint'"
@@ -223,7 +221,9 @@ def next_secret(told: str) -> str:
     """Read a secret from the next line of standard input."""
     secret = sys.stdin.readline().rstrip("\r\n")
     if not secret:
-        raise Failure(f"standard input holds no line with a {told}", "", USAGE)
+        raise Failure(
+            f"standard input holds no line with a {told}", "each secret is a line of its own", USAGE
+        )
     return secret
 
 

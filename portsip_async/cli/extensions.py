@@ -29,7 +29,10 @@ from .output import Output
 from .progress import progress
 
 extensions = typer.Typer(
-    help="Work with extensions: list, provision, watch, call.", no_args_is_help=True
+    name="extensions",
+    add_completion=False,
+    help="Work with extensions: list, provision, watch, call.",
+    no_args_is_help=True,
 )
 
 _LISTED = ("extension_number", "first_name", "last_name", "email", "status")

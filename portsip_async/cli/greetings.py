@@ -14,7 +14,12 @@ from .options import spread
 from .output import Output
 from .progress import Progress, progress
 
-greetings = typer.Typer(help="Work with voicemail greetings.", no_args_is_help=True)
+greetings = typer.Typer(
+    name="greetings",
+    add_completion=False,
+    help="Work with voicemail greetings.",
+    no_args_is_help=True,
+)
 
 Filename = Annotated[
     str, typer.Argument(metavar="NAME", help="The greeting's name, as 'list' shows it.")

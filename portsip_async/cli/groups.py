@@ -11,7 +11,9 @@ from .failures import note
 from .options import spread
 from .output import Output
 
-groups = typer.Typer(help="Work with extension groups.", no_args_is_help=True)
+groups = typer.Typer(
+    name="groups", add_completion=False, help="Work with extension groups.", no_args_is_help=True
+)
 
 GroupId = Annotated[str, typer.Argument(metavar="ID", help="The group's id, as 'list' shows it.")]
 Member = Annotated[
