@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -70,12 +71,7 @@ class Commands(TyperGroup):
         """Load a command, if there is one of that name."""
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        found = getattr(import_module(_COMMANDS[cmd_name], __package__), cmd_name)
-        if isinstance(found, typer.Typer):
-            return get_command(found)
-        alone = typer.Typer(add_completion=False)
-        alone.command(cmd_name)(found)
-        return get_command(alone)
+        return _loaded(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""
@@ -106,6 +102,16 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@cache
+def _loaded(name: str) -> Any:
+    found = getattr(import_module(_COMMANDS[name], __package__), name)
+    if isinstance(found, typer.Typer):
+        return get_command(found)
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(found)
+    return get_command(alone)
 
 
 def _print_version(wanted: bool) -> None:

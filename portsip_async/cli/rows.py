@@ -129,7 +129,7 @@ def _read_csv(path: Path, text: str) -> Rows:
         if unknown or not columns:
             raise Failure(
                 f"{path.name}: no such field: {', '.join(map(repr, unknown)) or 'none given'}",
-                f"the first line names them, out of {', '.join(known)}",
+                "the first line names fields, as that of 'extensions export' does",
             )
         line = reader.line_num + 1
         for cells in reader:
