@@ -7,6 +7,7 @@ Here every command ends: by its exit code, which `failures` lists, and with one 
 stderr where it failed.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class Commands(TyperGroup):
         """Run a command and exit with its code."""
         for stream in (sys.stdout, sys.stderr):
             # A letter that a terminal lacks is no reason to fail.
-            if hasattr(stream, "reconfigure"):
+            if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
@@ -84,6 +85,9 @@ class Commands(TyperGroup):
             code = 0
         except (PortSIPError, Failure) as error:
             code = tell_error(error)
+        except ValueError as error:  # what the SDK refuses at the call, as an empty number
+            tell(str(error), f"{ctx.command_path} --help")
+            code = USAGE
         except OSError as error:
             named = f"{error.filename}: " if error.filename else ""
             tell(f"{named}{error.strerror or error}")

@@ -9,10 +9,11 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ import typer
 
 from .failures import printable
 from .fields import dotted, flat, plain
+from .table import table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +34,7 @@ _STYLES = {
     "ON_CALL": "bold red",
     "RINGING": "bold yellow",
 }
+_CODES = {"dim": "2", "green": "32", "bold red": "1;31", "bold yellow": "1;33"}
 
 
 class Format(StrEnum):
@@ -242,6 +245,11 @@ def csv_cell(value: Any) -> str:
     return str(value)
 
 
+def coloured() -> bool:
+    """Tell whether a terminal is to be coloured, by the conventions of NO_COLOR and TERM."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
+
+
 def console(*, stderr: bool = False) -> "Console":
     """Make a rich console that honours NO_COLOR, and tells of a broken pipe by raising."""
     from rich.console import Console
@@ -253,14 +261,13 @@ def console(*, stderr: bool = False) -> "Console":
     stream = sys.stderr if stderr else sys.stdout
     # In a pipe there is no edge to fold lines at.
     width = None if stream.isatty() else 10_000
-    plain_text = bool(os.environ.get("NO_COLOR")) or not stream.isatty()
     return Screen(
         stderr=stderr,
         highlight=False,
         markup=False,
         emoji=False,
         width=width,
-        color_system=None if plain_text else "auto",
+        color_system="auto" if stream.isatty() and coloured() else None,
     )
 
 
@@ -273,17 +280,22 @@ def _cell(value: Any) -> str:
     return printable(csv_cell(value))
 
 
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    terminal = sys.stdout.isatty()
+    width = get_terminal_size().columns if terminal else None  # a pipe has no edge
+    paint = _painted if terminal and coloured() else _plain
+    for line in table(columns, rows, width=width, paint=paint):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in columns:
-        table.add_column(Text(name), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell, style=styled(cell)) for cell in row))
-    console().print(table)
+
+def _painted(text: str, cell: str) -> str:
+    code = _CODES.get(styled(cell))
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text
+
+
+def _plain(text: str, _: str) -> str:
+    return text
 
 
 def _expanded(chosen: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -52,6 +52,14 @@ class TestShow:
             "Hint: 'list' sh",
         ]
 
+    @pytest.mark.parametrize("resource", ["extensions", "groups"])
+    def test_empty(self, resource: str, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """What the SDK refuses at the call is wrong usage."""
+        done = cli(resource, "show", "")
+        assert done.code == 2
+        assert "is empty" in done.err
+        assert not pbx.served
+
 
 class TestCreate:
     def test_passwords_from_the_environment(self, cli: CommandLine, pbx: PBXSimulator) -> None:

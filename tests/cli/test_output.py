@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from portsip_async.cli.table import table
 from portsip_async.simulator import PBXSimulator
 
 from .terminal import CommandLine, Gone
@@ -117,6 +118,41 @@ class TestTerminal:
         done = cli("extensions", "list", "-o", "json", terminal=True)
         assert "Reading" in done.err
         json.loads(done.out)
+
+
+class TestTable:
+    def test_letters_of_every_width(self) -> None:
+        """Wide letters take two columns, marks none: what follows stays in line."""
+        rows = [("ab", "|"), ("漢字", "|"), ("e\u0301", "|")]
+        assert list(table(("a", "b"), rows, width=None)) == [
+            "a     b",
+            "────  ─",
+            "ab    |",
+            "漢字  |",
+            "e\u0301     |",
+        ]
+
+    def test_too_narrow(self) -> None:
+        """The widest column gives way, and its cells go on below."""
+        rows = [("1", "abcdefghijklmnop", "x"), ("2", "漢字漢字漢字", "y")]
+        assert list(table(("n", "text", "z"), rows, width=16)) == [
+            "n  text        z",
+            "─  ──────────  ─",
+            "1  abcdefghij  x",
+            "   klmnop",
+            "2  漢字漢字漢  y",
+            "   字",
+        ]
+
+    def test_far_too_narrow(self) -> None:
+        """Nothing is cut off, whatever the width."""
+        rows = [("abcdefghijkl", "mnopqrstuvwx")]
+        lines = list(table(("a", "b"), rows, width=1))
+        assert lines[2:] == ["abcdefgh  mnopqrst", "ijkl      uvwx"]
+
+    def test_colour_takes_no_room(self) -> None:
+        lines = table(("a", "b"), [("x", "1")], width=20, paint=lambda text, _: f"<{text}>")
+        assert list(lines)[2] == "<x>  <1>"
 
 
 class TestBrokenPipe:
