@@ -45,7 +45,7 @@ def watch(
     numbers: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NUMBER]...",
+            metavar="NUMBER",
             help="Extension numbers; - reads them from stdin; none: all that there are.",
             show_default=False,
         ),

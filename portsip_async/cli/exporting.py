@@ -33,7 +33,7 @@ _STDOUT = Path("-")
 def export(
     file: Annotated[
         Path,
-        typer.Argument(metavar="[FILE]", help="A .csv or .jsonl; none: standard output."),
+        typer.Argument(metavar="FILE", help="A .csv or .jsonl; none: standard output."),
     ] = _STDOUT,
     *,
     form: Annotated[
@@ -42,7 +42,7 @@ def export(
             "--output",
             "-o",
             "--format",
-            help="If the name doesn't tell; csv on standard output.",
+            help="The form, where the name does not tell it; csv on standard output.",
             show_default=False,
         ),
     ] = None,

@@ -40,7 +40,7 @@ _LISTED = ("extension_number", "first_name", "last_name", "email", "status")
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
 Numbers = Annotated[
     list[str],
-    typer.Argument(metavar="NUMBER...", help="Extension numbers; - reads them from stdin."),
+    typer.Argument(metavar="NUMBER", help="Extension numbers; - reads them from stdin."),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many.", show_default=False)]
 Page = Annotated[int, typer.Option(min=1, help="Begin with this page.")]

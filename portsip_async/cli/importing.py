@@ -87,7 +87,7 @@ def import_(
     ] = False,
     skip_existing: Annotated[
         bool,
-        typer.Option("--skip-existing", help="Pass over numbers that are taken: to go on."),
+        typer.Option("--skip-existing", help="Pass over numbers that are taken."),
     ] = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Import the rest where rows can't be read.")
@@ -102,7 +102,9 @@ def import_(
     ] = None,
     form: Annotated[
         FileFormat | None,
-        typer.Option("--format", help="If the name doesn't tell.", show_default=False),
+        typer.Option(
+            "--format", help="The form, where the name does not tell it.", show_default=False
+        ),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Rows in flight.")] = 8,
     connection: Connection,
@@ -111,9 +113,12 @@ def import_(
     """Create extensions from a CSV or JSON lines file.
 
     The first line of CSV names the fields: extension_number, password, web_access_password, and any
-    of those that 'show' tells, as profile.first_name. The whole file is checked first; --dry-run
-    stops there. Ctrl-C stops cleanly. What failed or was not sent goes to a report that can be
-    imported again.
+    of those that 'show' tells, as profile.first_name. A line of JSON is an object as 'show' prints
+    it.
+
+    The whole file is checked before a row is sent; --dry-run stops there, and tells which numbers
+    are taken. Ctrl-C stops cleanly: what is in flight finishes. What failed or was not sent goes to
+    a report beside FILE, which can be mended and imported again.
 
     Example: portsip-async extensions import people.csv --dry-run
     """
