@@ -49,7 +49,7 @@ def progress(
     else:
         counts = [bars.MofNCompleteColumn()]
     with bars.Progress(
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         *counts,
         bars.TimeRemainingColumn(),

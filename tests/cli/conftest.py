@@ -111,14 +111,27 @@ def relayed(beside: Beside, port: int, context: ssl.SSLContext) -> Iterator[int]
                 await writer.drain()
         writer.transport.abort()
 
+    accepted: set[asyncio.Task[Any]] = set()
+
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", port)
+        task = asyncio.current_task()
+        assert task is not None
+        accepted.add(task)
         try:
-            await asyncio.gather(pump(reader, back), pump(there, writer))
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                await asyncio.gather(pump(reader, back), pump(there, writer))
+            finally:
+                back.transport.abort()
         finally:
-            back.transport.abort()
             writer.transport.abort()
+
+    async def close() -> None:
+        server.close()
+        for task in accepted:
+            task.cancel()
+        await asyncio.gather(*accepted, return_exceptions=True)
 
     server = beside.run(asyncio.start_server(accept, "127.0.0.1", 0, ssl=context))
     yield server.sockets[0].getsockname()[1]
-    beside.loop.call_soon_threadsafe(server.close)
+    beside.run(close())
