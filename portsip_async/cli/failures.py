@@ -10,6 +10,7 @@ from typing import Final
 
 from .. import (
     AuthenticationError,
+    BadRequest,
     ConfigurationError,
     Conflict,
     ConnectError,
@@ -19,6 +20,7 @@ from .. import (
     RateLimited,
     ReplyError,
     RequestTimeout,
+    ServerError,
     StatusMissing,
     TransportError,
 )
@@ -46,11 +48,13 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
     (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
     (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
+    (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
     (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
     (ConnectError, 5, "check the address (--url or PORTSIP_URL), and that the PBX listens there"),
     (RequestTimeout, 5, "the PBX is slow or away: try --timeout 60"),
     (TransportError, 5, "the connection broke: try again; 'check' tells more"),
+    (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
     (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
 )
 _DISTRUSTED = (

@@ -64,8 +64,6 @@ def _narrow(widths: list[int], room: int) -> None:
         at = widths.index(widest)
         next_widest = max([size for size in widths if size < widest], default=_NARROWEST)
         widths[at] = max(_NARROWEST, next_widest, widest - (sum(widths) - room))
-        if widths[at] == widest:
-            widths[at] -= 1
 
 
 def _width(text: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 import trustme
 import typer
 
-from portsip_async import ServerError
+from portsip_async import APIError
 from portsip_async.cli.connect import Connection
 from portsip_async.cli.failures import exit_code, hint
 from portsip_async.simulator import PBXSimulator
@@ -154,7 +154,7 @@ class TestFailures:
 
     def test_unknown_kind(self) -> None:
         """An error without a row in the table is a failure, without a hint."""
-        assert (exit_code(ServerError("x", status=500)), hint(ServerError("x"))) == (1, "")
+        assert (exit_code(APIError("x", status=418)), hint(APIError("x"))) == (1, "")
 
 
 class TestCertificates:

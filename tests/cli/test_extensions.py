@@ -254,7 +254,7 @@ class TestStatus:
         pbx.fail("extensions.status", status=500, times=None)
         done = cli("extensions", "status", *range(100, 110))
         assert (done.code, done.out) == (1, "")
-        assert len(done.err.splitlines()) == 1
+        assert len(done.err.splitlines()) == 2
         assert "100, 101, 102, 103, 104 and 5 more: " in done.err
 
 

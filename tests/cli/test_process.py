@@ -16,6 +16,13 @@ from .conftest import environment_of
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-W", "error", "-m", "portsip_async"]
+# Who runs the tests in the background may have told children to ignore Ctrl-C.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from portsip_async.cli import main
+main()
+"""
 PATIENCE = 40  # seconds until a process is given up
 
 
@@ -23,14 +30,12 @@ def process(
     *arguments: str, pbx: PBXSimulator | None = None, **environment: str
 ) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],
         cwd=ROOT,
         env={**os.environ, **(environment_of(pbx) if pbx else {}), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Who runs the tests in the background may have told children to ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
