@@ -79,7 +79,8 @@ class Connection:
         _option("--allow-http", told="Allow http to another machine; else PORTSIP_ALLOW_HTTP=1."),
     ] = False
     proxy: Annotated[
-        str | None, _option("--proxy", metavar="URL", told="Go through an HTTP proxy.")
+        str | None,
+        _option("--proxy", metavar="URL", told="Go through an HTTP proxy; else PORTSIP_PROXY."),
     ] = None
     timeout: Annotated[
         float | None,
@@ -122,7 +123,7 @@ class Connection:
         options: dict[str, Any] = {
             "base_url": self.url,
             "ssl": self._trust(),
-            "proxy": self.proxy,
+            "proxy": self.way(),
             "timeout": None if self.timeout is None else Timeout(total=_positive(self.timeout)),
             "requests_per_second": None if self.rate is None else _positive(self.rate),
             "endpoints": self.overrides() or None,
@@ -172,6 +173,18 @@ class Connection:
             row |= {"method": method} if method else {}
             row |= {"path": path} if path else {}
         return found
+
+    def way(self) -> str | None:
+        """Answer the URL of the proxy, if there is one.
+
+        Raises:
+            typer.BadParameter: the command line holds a password of the proxy's.
+        """
+        if self.proxy is not None and "@" in self.proxy:
+            raise typer.BadParameter(
+                "other users would see its password: set PORTSIP_PROXY", param_hint="'--proxy'"
+            )
+        return self.proxy or os.environ.get("PORTSIP_PROXY") or None
 
     @property
     def address(self) -> str | None:

@@ -284,7 +284,7 @@ class TestInterrupt:
         """What hangs is not waited for, and told to be in doubt."""
         monkeypatch.setattr(importing, "_GRACE", 0.05)
         pbx.fail("extensions.create", latency=20, times=None)
-        interrupt_at(3, 2)
+        interrupt_at(1, 2)
         done = run(cli, people.many(6), "--concurrency", "2")
         assert done.code == 130
         assert told(done)["created"] == 0

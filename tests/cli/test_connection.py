@@ -7,6 +7,7 @@ import socket
 import ssl
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -88,6 +89,7 @@ class TestAccount:
             ({}, ("--insecure", "--fingerprint", "00"), "give one of"),
             ({}, ("--fingerprint", "xyz"), "64 hexadecimal digits"),
             ({}, ("--fingerprint", "abcd"), "64 hexadecimal digits"),
+            ({}, ("--proxy", "http://me:secret@proxy.example"), "set PORTSIP_PROXY"),
             ({}, ("--timeout", "0"), "not above 0"),
             ({}, ("--rate", "-1"), "not above 0"),
             ({}, ("--endpoint", "groups.list"), "NAME=METHOD:PATH"),
@@ -190,6 +192,18 @@ class TestCertificates:
     def test_insecure(self, cli: CommandLine, encrypted: str) -> None:
         done = cli(*LIST, "--url", encrypted, "--insecure")
         assert (done.code, done.err) == (0, "")
+
+
+class TestProxy:
+    @pytest.mark.parametrize("option", [True, False])
+    def test_goes_through_it(self, option: bool, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """The simulator in its place is asked for an address that it doesn't have."""
+        given: dict[str, Any] = {"PORTSIP_URL": "http://pbx.localhost:1"}
+        words = ("--proxy", pbx.url) if option else ()
+        given |= {} if option else {"PORTSIP_PROXY": pbx.url}
+        assert "err_code 404.2" in cli(*LIST, *words, environment=given).err
+        done = cli("check", *words, environment=given)
+        assert "address   behind a proxy, not looked at" in done.lines
 
 
 class TestElsewhere:

@@ -137,7 +137,7 @@ class _Check:
 
     async def _look(self, done: Any) -> None:
         url = self._connection.address
-        if url and self._connection.proxy is None:
+        if url and self._connection.way() is None:
             self._probe = await probe(
                 url,
                 ca_file=self._connection.trusted_file,
