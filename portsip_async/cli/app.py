@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from .. import PortSIPError, __version__
-from .failures import EXIT_CODES, INTERRUPTED, USAGE, Failure, tell, tell_error
+from .failures import EXIT_CODES, FAILED, INTERRUPTED, USAGE, Failure, tell, tell_error
 
 # One line a command: the module that holds it under its own name, in the order of the help.
 _COMMANDS = {
@@ -91,7 +91,8 @@ class Commands(TyperGroup):
         except OSError as error:
             named = f"{error.filename}: " if error.filename else ""
             tell(f"{named}{error.strerror or error}")
-            code = 1
+            _discard_output()  # if it was standard output that failed, as on a full disk
+            code = FAILED
         return code
 
 

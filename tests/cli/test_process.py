@@ -70,6 +70,24 @@ def test_head_of_help() -> None:
         running.wait(PATIENCE)
 
 
+def test_full_disk(pbx: PBXSimulator) -> None:
+    """What can't be written is a failure, in one line."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "extensions", "list"],
+            cwd=ROOT,
+            env={**os.environ, **environment_of(pbx)},
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"portsip-async: No space left on device\n")
+
+
 def test_interrupt(pbx: PBXSimulator) -> None:
     """Ctrl-C ends a call that waits for the PBX, with 130 and no word."""
     pbx.fail("groups.show", latency=PATIENCE, times=None)
