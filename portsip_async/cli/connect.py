@@ -203,16 +203,11 @@ class Connection:
         if self.fingerprint is None:
             return False if self.insecure else self.trusted_file
         try:
-            return Fingerprint(self.pinned)
+            return Fingerprint(bytes.fromhex(self.fingerprint.replace(":", "")))
         except ValueError:
             raise typer.BadParameter(
                 "a SHA-256 digest has 64 hexadecimal digits", param_hint="'--fingerprint'"
             ) from None
-
-    @property
-    def pinned(self) -> bytes:
-        """The digest of the only certificate that is trusted."""
-        return bytes.fromhex((self.fingerprint or "").replace(":", ""))
 
     def _named(self) -> dict[str, str]:
         """Find the user name or the email address; both of the command line are refused."""

@@ -64,7 +64,7 @@ def dotted(model: type[msgspec.Struct]) -> list[str]:
     return list(kinds_of(model))
 
 
-def flat(row: Mapping[str, Any], model: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """Lay the sections of a row out under dotted names."""
     found: dict[str, Any] = {}
     for name, value in row.items():

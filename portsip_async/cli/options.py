@@ -12,9 +12,7 @@ from typing import Any, get_type_hints
 
 import typer
 
-__all__ = ["Everywhere", "read_lines", "spread"]
-
-Everywhere = {"help_option_names": ["-h", "--help"]}
+__all__ = ["read_lines", "spread"]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:

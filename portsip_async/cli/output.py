@@ -121,11 +121,11 @@ class Output:
         """Write one record: a JSON object, a line of CSV, or a table of its fields."""
         row = picked(plain(record, reveal=reveal), self._chosen(type(record)))
         if self.format is Format.TABLE:
-            pairs = flat(row, type(record)).items()
+            pairs = flat(row).items()
             _print_table(("field", "value"), [(name, _cell(value)) for name, value in pairs])
         elif self.format is Format.CSV:
             known = None if self.columns else dotted(type(record))
-            writer = _Csv(None, known or list(flat(row, type(record))))
+            writer = _Csv(None, known or list(flat(row)))
             writer.write(row)
             writer.end()
         else:
