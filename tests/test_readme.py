@@ -38,6 +38,9 @@ async def test_readme_example_runs(sim: PBXSimulator) -> None:
 
 def test_readme_links_lead_somewhere() -> None:
     """Every link and picture of the README is a file of the repository."""
-    links = re.findall(r"\]\(([^)]+)\)", README)
+    links = [
+        *re.findall(r"\]\(([^)]+)\)", README),
+        *re.findall(r'(?:href|src)="([^"]+)"', README),
+    ]
     assert len(links) > 20
     assert [link for link in links if not (ROOT / link).exists()] == []

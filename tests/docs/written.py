@@ -126,7 +126,7 @@ def _command(name: str, command: Any, shared: Mapping[str, list[Any]]) -> str:
     parts = [f"`{usage}`", told, _table([*arguments, *own])]
     if panels:
         links = (f"[{panel} options](#{panel}-options)" for panel in panels)
-        parts.append(f"And the {', '.join(links)}.")
+        parts.append(f"And the {' and the '.join(links)}.")
     return "\n\n".join(part for part in parts if part)
 
 
