@@ -1,9 +1,10 @@
 """The blocks of code on a page, and how they are run.
 
-Python blocks run in the order of the page, in one namespace, as if typed into a session that allows
-`await`. They find these names: `pbx` (an open client of a simulator), `url` (its address), `numbers`
-(all its extensions) and `new_extensions` (one to be); the environment tells of the simulator too. A block with a title
-becomes that file in the working directory, and is run by a test of its own.
+Python blocks run in the order of the page, in one namespace, as if typed into a session that
+allows `await`. They find these names: `pbx` (an open client of a simulator), `url` (its address),
+`numbers` (all its extensions) and `new_extensions` (one to be); the environment tells of the
+simulator too. A block with a title becomes that file in the working directory, and is run by a
+test of its own.
 
 A block that prints without end, as one that watches does, ends after `ENOUGH` lines.
 """
