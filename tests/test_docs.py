@@ -20,7 +20,7 @@ from aiohttp import web
 from asgiref.testing import ApplicationCommunicator
 
 import portsip_async
-from portsip_async import ConnectError, NewExtension, PortSIPClient
+from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient
 from portsip_async import simulator as simulator_package
 from portsip_async.simulator import PBXSimulator
 
@@ -166,8 +166,31 @@ async def follow(names: dict[str, Any], sim: PBXSimulator) -> None:
     assert names["load"]("none.json") == {}
 
 
+async def rotate(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The password is read anew at a login; a wrong one is not insisted on, nor remembered."""
+    async with PortSIPClient(sim.url, credentials=names["FromFile"](sim.url, "login")) as pbx:
+        assert await pbx.extensions.show("101")
+        await sim.restart()
+        put("login", "admin\nwrong\n")
+        for _ in range(2):
+            with pytest.raises(AuthenticationError):
+                await pbx.extensions.show("101")
+        put("login", f"{sim.username}\n{sim.password}\n")
+        logins = sim.served["account.verify"]
+        with pytest.raises(AuthenticationError):
+            await pbx.extensions.show("101")
+        assert sim.served["account.verify"] == logins
+        await pbx.account.refresh()
+        assert await pbx.extensions.show("101")
+
+
+def put(name: str, text: str) -> None:
+    Path(name).write_text(text, encoding="utf-8")
+
+
 AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]] = {
     "docs/howto/coordinator.md": coordinator,
+    "docs/howto/rotate-credentials.md": rotate,
     "docs/howto/watch-for-weeks.md": follow,
 }
 
