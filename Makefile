@@ -75,7 +75,7 @@ docs docs-serve: export DISABLE_MKDOCS_2_WARNING := true
 
 docs: $(READY)
 	$(BIN)/python -m tests.docs
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 docs-serve: $(READY)
 	$(BIN)/mkdocs serve --strict

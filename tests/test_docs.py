@@ -472,7 +472,6 @@ def test_site(tmp_path: Path) -> None:
             "mkdocs",
             "build",
             "--strict",
-            "--quiet",
             "--site-dir",
             str(tmp_path),
         ],
