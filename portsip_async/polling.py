@@ -210,11 +210,13 @@ class _Batches:
         statuses = {
             status.extension_number: status for status in await self._ask(numbers, self.gate)
         }
-        for number in numbers:
-            if number in statuses:
-                found[number] = StatusResult(number, statuses[number])
-            else:
-                found[number] = StatusResult(number, None, StatusMissing(number))
+        try:
+            found |= {number: StatusResult(number, statuses[number]) for number in numbers}
+        except KeyError:
+            for number in numbers:
+                status = statuses.get(number)
+                missing = StatusMissing(number) if status is None else None
+                found[number] = StatusResult(number, status, missing)
 
 
 class _Split:
