@@ -488,7 +488,7 @@ class _Watch(Run):
             try:
                 await self._cycle(beat)
             except FATAL as error:
-                # The consumer, who is told, may be elsewhere; the watch must not look well till then.
+                # The consumer, who is told, may be elsewhere; till then it must not look well.
                 self.stats = replace(
                     self.stats,
                     failures=self.stats.failures + 1,
