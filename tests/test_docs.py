@@ -214,12 +214,11 @@ async def finished(*command: str, code: int = 0) -> str:
 
 
 async def test_hello(place: Path) -> None:
-    """The tutorial's first program shows an extension without its password, and an error."""
+    """The tutorial's first program shows an extension, its voicemail without the pin, and an error."""
     write_files(TUTORIAL, place)
-    shown, extension, missing = (await finished(sys.executable, "hello.py")).splitlines()
-    assert shown.startswith("101 ")
-    assert extension.startswith("Extension(extension_number='101', password=")
-    assert "sip-" not in extension
+    shown, voice_mail, missing = (await finished(sys.executable, "hello.py")).splitlines()
+    assert shown == "101 Björn"
+    assert "voicemail_pin=***" in voice_mail
     assert "HTTP 404" in missing
 
 
