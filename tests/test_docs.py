@@ -214,7 +214,7 @@ async def finished(*command: str, code: int = 0) -> str:
 
 
 async def test_hello(place: Path) -> None:
-    """The tutorial's first program shows an extension, its voicemail without the pin, and an error."""
+    """The tutorial's first program shows an extension, no pin, and an error."""
     write_files(TUTORIAL, place)
     shown, voice_mail, missing = (await finished(sys.executable, "hello.py")).splitlines()
     assert shown == "101 Björn"
