@@ -15,7 +15,7 @@ help:
 
 $(READY): pyproject.toml portsip_async/_version.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,otel,dev]'
 	@touch $(READY)
 
 demo: $(READY)

@@ -394,4 +394,5 @@ def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) 
         initial=means.access_token if isinstance(means, StaticToken) else None,
         clock=session.clock,
         start=session.start,
+        around=None if session.observer is None else session.observer.renewal,
     )

@@ -40,7 +40,9 @@ RANKS = {
     "resources.greetings": 10,
     "resources.groups": 10,
     "resources": 11,
+    "telemetry": 11,
     "client": 12,
+    "openapi": 9,
     "": 13,
     "core": 0,
 }

@@ -13,8 +13,10 @@ import logging
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..errors import (
@@ -69,6 +71,27 @@ class Attempt(Record, frozen=True):
     status: int | None
     error: PortSIPError | None
     seconds: float
+
+
+class Observer(ABC):
+    """An `on_attempt` that also stands around whole calls and renewals, as telemetry does."""
+
+    @abstractmethod
+    def __call__(self, attempt: Attempt) -> object:
+        """Take notice of an attempt that ended, in the task of its call."""
+
+    @abstractmethod
+    def call(
+        self,
+        endpoint: Endpoint[Any],
+        base_url: str,
+        begin: Callable[[], Coroutine[Any, Any, T]],
+    ) -> Coroutine[Any, Any, T]:
+        """Run a call and answer what it does; `begin` makes its coroutine."""
+
+    @abstractmethod
+    def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """Run a renewal of the token, which answers the exception that it failed with, if any."""
 
 
 class CallOptions:
@@ -169,6 +192,7 @@ class Session:
     Attributes:
         options: the timeout and retry policy of calls that bring none of their own.
         tokens: the cache that the client sets up over `renew`.
+        observer: what stands around calls and renewals; None: nothing.
         closed: whether `close` was called.
         base_url: what the paths of endpoints are appended to.
         clock: monotonic, in seconds.
@@ -197,7 +221,7 @@ class Session:
             transport: sends requests.
             max_connections: calls in flight at once.
             requests_per_second: attempts, spaced evenly; None: unlimited.
-            on_attempt: called after each attempt.
+            on_attempt: called after each attempt; an `Observer` stands around calls as well.
             clock: monotonic, in seconds.
             now: the time of day, in seconds since the epoch.
             sleep: pauses before a repeat.
@@ -213,6 +237,7 @@ class Session:
         self._rate = None if requests_per_second is None else _rate(requests_per_second)
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
+        self.observer = on_attempt if isinstance(on_attempt, Observer) else None
         self._now = now
         self.sleep = sleep
         self._chance = chance
@@ -275,6 +300,8 @@ class Session:
             call.source = source
         if gate is not None:
             call.gate = gate
+        if self.observer is not None:
+            return self.observer.call(endpoint, self.base_url, partial(self._run, call))
         return self._run(call)
 
     async def renew(
@@ -289,6 +316,9 @@ class Session:
         call.renews = True
         if token is not None:
             call.token = token
+        if self.observer is not None:
+            run = self.observer.call(endpoint, self.base_url, partial(self._run, call))
+            return await run, call.started
         return await self._run(call), call.started
 
     async def renew_token(self) -> Token:
