@@ -623,6 +623,7 @@ class TestGreetings:
             (form(number=b"1", name=b"a.wav", file=b"data"), 404.1),
             (form(number=b"\xff", name=b"a.wav", file=b"data"), 400.2),
             (form(b"--B\r\nContent-Type: text/plain\r\n\r\nx\r\n"), 400.2),
+            (form(b'--B\r\nContent-Disposition: form-data; name="a\x00"\r\n\r\n1\r\n'), 400.2),
             (form(b"--B\r\nContent-Type: multipart/mixed; boundary=C\r\n\r\n--C--\r\n"), 400.2),
             (form(number=b"100", file=b"data").removesuffix(b"\r\n--B--\r\n"), 400.2),
             (b"nothing of the kind", 400.2),
