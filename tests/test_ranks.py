@@ -42,14 +42,14 @@ RANKS = {
     "resources": 11,
     "telemetry": 11,
     "client": 12,
-    "openapi": 9,
+    "openapi": 12,
     "": 13,
     "core": 0,
 }
 SIDE = "simulator"
 TOP = ("cli", "pytest_plugin", "__main__")
 SIMULATOR_MAY_USE = {"errors", "redact", "record", "models", "endpoints", "core.endpoint"}
-TOP_MAY_USE = {"", "_version", *TOP}
+TOP_MAY_USE = {"", "_version", "openapi", *TOP}
 
 
 def module_of(path: Path) -> str:

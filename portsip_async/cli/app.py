@@ -7,6 +7,7 @@ not installed; 130 interrupted.
 import typer
 
 from .demo import demo
+from .openapi import openapi
 from .simulate import simulate
 
 # Tracebacks with local variables would show passwords and tokens.
@@ -29,6 +30,7 @@ def _root() -> None:
 
 # One line a command.
 app.command()(demo)
+app.command()(openapi)
 app.command()(simulate)
 
 
