@@ -54,7 +54,7 @@ _REFUSED_CYCLES_MOST: Final = 64  # cycles between two questions for a refused n
 StatusError: TypeAlias = PortSIPError | ValueError | TypeError
 
 
-class StatusResult(Record, frozen=True, gc=False):
+class StatusResult(Record, frozen=True):
     """What became of one number of a poll.
 
     Attributes:
@@ -332,6 +332,7 @@ class StatusPoll(Stream[StatusResult]):
             check=self._owner.check,
             limit=lambda: batches.gate.limit,
             ordered=self._ordered,
+            ahead=True,
         )
         return _results(crew), crew
 
@@ -530,6 +531,7 @@ class _Watch(Run):
             start=self._owner.start,
             check=self._owner.check,
             limit=lambda: self._batches.gate.limit,
+            ahead=True,
         )
         outcomes = crew.outcomes()
         try:

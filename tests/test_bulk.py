@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -284,6 +286,78 @@ class TestCrew:
             first.set()
             found = [await waiting] + [outcome async for outcome in run]
         assert found == list(range(100))
+
+    async def test_ahead_goes_on_at_once(self) -> None:
+        """While the consumer waits, a job's end is followed by the next in the same step."""
+        order: list[str] = []
+
+        async def job(chunk: list[int]) -> int:
+            order.append(f"begin {chunk[0]}")
+            await asyncio.sleep(0)
+            order.append(f"end {chunk[0]}")
+            return chunk[0]
+
+        crew = make_crew(range(3), size=1, limit=1, job=job, ahead=True)
+        assert await outcomes(crew) == [0, 1, 2]
+        assert order == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
+
+    @pytest.mark.parametrize("ahead", [False, True])
+    @pytest.mark.parametrize("ordered", [False, True])
+    async def test_pausing_consumer(self, ahead: bool, ordered: bool) -> None:
+        """Jobs that wait for nothing don't run away from one who takes his time."""
+        begun: list[int] = []
+
+        async def job(chunk: list[int]) -> int:
+            begun.append(chunk[0])
+            return chunk[0]
+
+        source = itertools.count()
+        crew = make_crew(source, size=1, limit=3, job=job, ahead=ahead, ordered=ordered)
+        run = crew.outcomes()
+        async with aclosing(run):
+            for told in range(1, 21):
+                await anext(run)
+                await ticks()
+                assert len(begun) <= told + 2 * 3
+
+    async def test_nothing_begins_while_the_consumer_pauses(self) -> None:
+        """What ends meanwhile is followed by nothing until he asks for more."""
+        ends = [asyncio.Event() for _ in range(9)]
+        begun: list[int] = []
+
+        async def job(chunk: list[int]) -> int:
+            begun.append(chunk[0])
+            await ends[chunk[0]].wait()
+            return chunk[0]
+
+        run = make_crew(range(9), size=1, limit=4, job=job, ahead=True).outcomes()
+        async with aclosing(run):
+            ends[0].set()
+            assert await anext(run) == 0
+            assert sorted(begun) == [0, 1, 2, 3, 4]
+            ends[1].set()
+            await ticks()
+            assert sorted(begun) == [0, 1, 2, 3, 4]
+            assert await anext(run) == 1
+            await ticks()
+            assert sorted(begun) == [0, 1, 2, 3, 4]
+            ends[2].set()
+            assert await anext(run) == 2
+            await ticks()
+            assert sorted(begun) == [0, 1, 2, 3, 4, 5, 6]
+
+    @pytest.mark.parametrize("ahead", [False, True])
+    async def test_worker_cancelled_before_it_began(self, ahead: bool) -> None:
+        """What it was to do is not passed over in silence."""
+
+        def start(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+            task = asyncio.create_task(coroutine)
+            task.cancel()
+            return task
+
+        run = make_crew([1], start=start, ahead=ahead).outcomes()
+        with pytest.raises(asyncio.CancelledError):
+            await anext(run)
 
     async def test_errors_of_several_jobs(self, caplog: pytest.LogCaptureFixture) -> None:
         """The first is raised; the others are not reported as forgotten."""

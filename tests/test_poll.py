@@ -1,8 +1,10 @@
 """Polls: one result for each number, whatever the numbers, the PBX and the consumer do."""
 
 import asyncio
+import gc
 import itertools
 import math
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -330,6 +332,18 @@ class TestFailures:
         results = await all_of(poll)
         assert set(errors(results)) == set(sim.extension_numbers[:10])
         assert set(errors(results).values()) == {RequestTimeout}
+
+    async def test_nothing_is_kept(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """A batch's error goes with its results: batches that fail for weeks cost no memory."""
+        sim.fail(STATUS, times=None)
+        pbx = make_client(retry=ONCE)
+        results = await all_of(pbx.extensions.poll_status(sim.extension_numbers, batch_size=100))
+        kept = [weakref.ref(error) for error in {result.error for result in results} if error]
+        assert len(kept) == 3
+        del results
+        await ticks()  # the loop holds what woke the task that it runs
+        gc.collect()
+        assert [error() for error in kept] == [None] * 3
 
     async def test_repeats_are_counted(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         sim.fail(STATUS, status=503, times=2)

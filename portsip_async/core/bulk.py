@@ -23,7 +23,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
 from .runs import Leavable, Run
@@ -207,6 +207,23 @@ class Feed(Generic[X]):
             self.ended = True
 
 
+class _Job(Generic[X, R]):
+    """A chunk, and what came of it."""
+
+    __slots__ = ("chunk", "done", "error", "value")
+
+    def __init__(self, chunk: list[X]) -> None:
+        self.chunk = chunk
+        self.done = False
+        self.value: R | None = None
+        self.error: BaseException | None = None
+
+    def outcome(self) -> R:
+        if self.error is not None:
+            raise self.error
+        return cast(R, self.value)
+
+
 class Crew(Generic[X, R]):
     """Runs a job for each chunk of a feed, and answers what they bring.
 
@@ -224,6 +241,7 @@ class Crew(Generic[X, R]):
         check: Callable[[], None],
         limit: Callable[[], int],
         ordered: bool = False,
+        ahead: bool = False,
         grace: float = 0.0,
     ) -> None:
         """Start nothing yet.
@@ -235,6 +253,8 @@ class Crew(Generic[X, R]):
             check: raises once the owner is closed.
             limit: how many jobs may run at once now.
             ordered: answer in the order of the feed, with twice the limit held back at most.
+            ahead: begin a job where another ended before its outcome is told, so that no task and
+                no turn of the loop lie between two requests; not for what its outcome may stop.
             grace: seconds that jobs may take to end once the run was left.
         """
         self._feed = feed
@@ -243,10 +263,12 @@ class Crew(Generic[X, R]):
         self._check = check
         self._limit = limit
         self._ordered = ordered
+        self._ahead = ahead
         self._grace = grace
-        self._running: dict[asyncio.Task[R], None] = {}
-        self._queue: deque[asyncio.Task[R]] = deque()  # of an ordered run
-        self._done: deque[asyncio.Task[R]] = deque()  # whose outcome is told next
+        self._workers: dict[asyncio.Task[None], _Job[X, R]] = {}  # with the first job of each
+        self._queue: deque[_Job[X, R]] = deque()  # of an ordered run
+        self._done: deque[_Job[X, R]] = deque()  # whose outcome is told next
+        self._asked = True  # whether the consumer waits for an outcome
         self._nudge: asyncio.Future[None] | None = None
         self.left = False
         self.ended = asyncio.Event()
@@ -268,54 +290,91 @@ class Crew(Generic[X, R]):
             while not self.left:
                 self._check()
                 lingering = self._fill()
-                self._collect()
-                if not self._done:
-                    if not self._running and self._feed.ended:
+                if not self._told():
+                    if not self._workers and self._feed.ended:
                         break
                     await self._wait(LINGER if lingering else None)
                     if self.left:
                         break
-                    self._collect()
-                    if self._done or lingering:
+                    if self._told() or lingering:
                         self._fill(partial=not self._done)
-                while self._done:
-                    task = self._done.popleft()
-                    if task.cancelled():
+                while self._told():
+                    job = self._done.popleft()
+                    if isinstance(job.error, asyncio.CancelledError):
                         self._check()
-                    yield task.result()
+                    self._asked = False
+                    yield job.outcome()
+                    self._asked = True
             if self._feed.error is not None and not self.left:
                 raise self._feed.error
         finally:
             await self._end()
 
     def _fill(self, *, partial: bool = False) -> bool:
-        """Start jobs while there is room; tells whether an async source holds part of a chunk."""
-        while not self._full():
+        """Start workers while there is room; tells whether the source holds part of a chunk."""
+        while len(self._workers) < self._limit() and not self._full():
             chunk = self._feed.take(partial=partial)
             if not chunk:
                 return self._feed.holds
-            task: asyncio.Task[R] = self._start(self._job(chunk))
-            task.add_done_callback(self._awaken)
-            self._running[task] = None
-            if self._ordered:
-                self._queue.append(task)
+            job = self._begun(chunk)
+            worker = self._start(self._work(job))
+            self._workers[worker] = job
+            worker.add_done_callback(self._end_worker)
         return False
 
-    def _full(self) -> bool:
-        limit = self._limit()
-        if len(self._running) >= limit:
-            return True
-        return self._ordered and len(self._queue) >= 2 * limit
+    async def _work(self, job: _Job[X, R] | None) -> None:
+        """Do a job, and the next as long as the consumer waits and there is one."""
+        while job is not None:
+            try:
+                job.value = await self._job(job.chunk)
+            except Exception as error:
+                self._end_job(job, error)
+            except asyncio.CancelledError as error:
+                self._end_job(job, error)
+                raise
+            else:
+                self._end_job(job)
+            # A job that failed must not hang on its error's traceback, which holds this frame.
+            job = self._next() if job.error is None else None
+            if job is not None:  # else the end of the worker awakens
+                self._awaken()
 
-    def _collect(self) -> None:
-        """Set apart the tasks whose outcome can be told."""
-        done = [task for task in self._running if task.done()]
-        for task in done:
-            del self._running[task]
+    def _end_job(self, job: _Job[X, R], error: BaseException | None = None) -> None:
+        job.done, job.error = True, error
         if not self._ordered:
-            self._done += done
-        while self._queue and self._queue[0].done():
+            self._done.append(job)
+
+    def _end_worker(self, worker: asyncio.Task[None]) -> None:
+        first = self._workers.pop(worker)
+        if not first.done:  # cancelled before its first step
+            self._end_job(first, asyncio.CancelledError())
+        self._awaken()
+
+    def _next(self) -> _Job[X, R] | None:
+        if not self._ahead or self.left or not self._asked:
+            return None
+        if self._full() or len(self._workers) > self._limit():
+            return None
+        chunk = self._feed.take()
+        return self._begun(chunk) if chunk else None
+
+    def _begun(self, chunk: list[X]) -> _Job[X, R]:
+        job: _Job[X, R] = _Job(chunk)
+        if self._ordered:
+            self._queue.append(job)
+        return job
+
+    def _full(self) -> bool:
+        """Tell whether enough outcomes wait to be told."""
+        if self._ordered:
+            return len(self._queue) >= 2 * self._limit()
+        return len(self._done) >= self._limit()
+
+    def _told(self) -> bool:
+        """Tell whether an outcome can be told now."""
+        while self._queue and self._queue[0].done:
             self._done.append(self._queue.popleft())
+        return bool(self._done)
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait for a job to end, for the source, for `stop`, or for so many seconds.
@@ -325,7 +384,7 @@ class Crew(Generic[X, R]):
         """
         loop = asyncio.get_running_loop()
         self._nudge = loop.create_future()
-        reading = None if self._full() else self._feed.reading
+        reading = self._feed.reading if len(self._workers) < self._limit() else None
         if reading is not None:
             reading.add_done_callback(self._awaken)
         timer = None if seconds is None else loop.call_later(seconds, self._awaken)
@@ -345,15 +404,13 @@ class Crew(Generic[X, R]):
         self.left = True
         try:
             await self._feed.close()
-            if self._running and self._grace:
-                await asyncio.wait(self._running, timeout=self._grace)
+            if self._workers and self._grace:
+                await asyncio.wait(self._workers, timeout=self._grace)
         finally:
-            for task in self._running:
-                task.cancel()
-            left = [*self._running, *self._queue, *self._done]
-            if left:
-                # Their errors are nobody's any more, and must not be reported as forgotten.
-                await asyncio.gather(*left, return_exceptions=True)
+            for worker in self._workers:
+                worker.cancel()
+            if self._workers:
+                await asyncio.wait(self._workers)
             self.ended.set()
 
 

@@ -196,6 +196,7 @@ class Session:
         closed: whether `close` was called.
         base_url: what the paths of endpoints are appended to.
         clock: monotonic, in seconds.
+        now: the time of day, in seconds since the epoch.
         sleep: pauses for so many seconds.
     """
 
@@ -238,7 +239,7 @@ class Session:
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
         self.observer = on_attempt if isinstance(on_attempt, Observer) else None
-        self._now = now
+        self.now = now
         self.sleep = sleep
         self._chance = chance
         self._balance = Balance(options.retry)
@@ -511,7 +512,7 @@ class Session:
             if reply is None:
                 reply = await self._transport.receive(response)
             status = reply.status
-            value = call.plan.judge.read(reply, self._now)
+            value = call.plan.judge.read(reply, self.now)
         except asyncio.CancelledError:
             if not call.took(EXPIRED):
                 raise

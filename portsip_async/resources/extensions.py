@@ -1,6 +1,7 @@
 """Extensions: listing, provisioning, status, calls."""
 
 from collections.abc import AsyncIterable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -509,7 +510,14 @@ class Extensions:
             reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers}, gate=gate)
             return reply.extension_status
 
-        return Owner(ask, session.start, session.check, session.clock, session.sleep)
+        return Owner(
+            ask,
+            session.start,
+            session.check,
+            session.clock,
+            session.sleep,
+            lambda: datetime.fromtimestamp(session.now(), UTC),
+        )
 
     async def _discover(self) -> Listing:
         walk = self.list(prefetch=2)

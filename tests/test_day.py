@@ -1,0 +1,270 @@
+"""A day of watching, through faults and restarts: nothing lost, nothing kept, all as computed."""
+
+import asyncio
+import gc
+import logging
+import math
+import random
+import sys
+from collections import Counter
+from typing import Final, NamedTuple
+
+import pytest
+
+from portsip_async import (
+    Attempt,
+    AuthenticationError,
+    ConnectError,
+    ExtensionStatus,
+    RateLimited,
+    ServerError,
+    StatusWatch,
+    TransportError,
+)
+from portsip_async.simulator import Faults, PBXSimulator
+
+from .concurrency import under_way
+from .virtual_time import (
+    DAY,
+    HOUR,
+    MINUTE,
+    client,
+    in_virtual_time,
+    simulator,
+    sleep_until,
+    the_loop,
+)
+
+STATUS: Final = "extensions.status"
+LOGIN: Final = "account.verify"
+REFRESH: Final = "account.refresh"
+
+EXTENSIONS: Final = 300
+BATCH: Final = 150
+SEED: Final = 3
+INTERVAL: Final = 25.0  # seconds; each cycle finds the token of 30 seconds stale
+STATUS_SECONDS: Final = 600.0  # longer than any outage, so that each status can be seen
+OUTAGE_MOST: Final = 120.0
+FAULTS: Final = Faults(
+    latency=0.05,
+    rate_limited=0.02,
+    server_error=0.02,
+    html=0.01,
+    dropped=0.02,
+    truncated=0.02,
+    revoked=0.001,
+)
+
+
+class Attempts:
+    """Counts attempts by how they ended."""
+
+    def __init__(self) -> None:
+        self.succeeded: Counter[str] = Counter()
+        self.failed: Counter[type[Exception]] = Counter()
+        self.unsent: Counter[str] = Counter()
+        self.made: Counter[str] = Counter()
+
+    def __call__(self, attempt: Attempt) -> None:
+        self.made[attempt.operation] += 1
+        if attempt.error is None:
+            self.succeeded[attempt.operation] += 1
+            return
+        self.failed[type(attempt.error)] += 1
+        if isinstance(attempt.error, ConnectError):
+            self.unsent[attempt.operation] += 1
+
+
+class Consumer:
+    """Is told changes, and holds each against the one before."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, ExtensionStatus | None] = {}
+        self.history: dict[str, list[str]] = {}
+
+    async def follow(self, watch: StatusWatch) -> None:
+        async for change in watch:
+            number, after = change.extension_number, change.after
+            assert after is not None
+            assert change.before == self.held.get(number)
+            assert change.before != after
+            self.held[number] = after
+            self.history.setdefault(number, []).append(sys.intern(str(after.status)))
+
+
+class Held(NamedTuple):
+    """What a process holds, counted while nothing is under way."""
+
+    blocks: int
+    objects: int
+    tasks: int
+    timers: int
+    connections: int
+
+    @classmethod
+    def now(cls) -> "Held":
+        gc.collect()
+        loop = the_loop()
+        timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        return cls(
+            sys.getallocatedblocks(),
+            len(gc.get_objects()),
+            len(asyncio.all_tasks()),
+            len(timers),
+            len(loop.connections),
+        )
+
+
+def truth(sim: PBXSimulator, until: float) -> dict[str, list[str]]:
+    """List the statuses that each extension went through from the loop's time 0 on."""
+    numbers = sim.extension_numbers
+    history: dict[str, list[str]] = {number: [] for number in numbers}
+    step = STATUS_SECONDS / 4  # a status lasts longer, so none slips through
+    times = [at * step for at in range(int(until / step) + 1)]
+    for at in (*times, until):
+        for row in sim._pbx.statuses(numbers, at):
+            seen = history[row["extension_number"]]
+            if not seen or seen[-1] != row["status"]:
+                seen.append(row["status"])
+    return history
+
+
+class Restarts:
+    """Takes the PBX away once an hour, each second time in the midst of a cycle."""
+
+    def __init__(self, sim: PBXSimulator, chance: random.Random) -> None:
+        self.count = 0
+        self.cut = 0  # requests that were being served
+        self._sim = sim
+        self._chance = chance
+
+    async def go_on(self) -> None:
+        while True:
+            moment = self.count * HOUR + self._chance.uniform(10 * MINUTE, 50 * MINUTE)
+            if self.count % 2:
+                moment = moment // INTERVAL * INTERVAL + FAULTS.latency / 2
+            await sleep_until(moment)
+            self.cut += self._sim.in_flight
+            self.count += 1
+            await self._sim.restart(self._chance.uniform(1.0, OUTAGE_MOST))
+
+
+@pytest.mark.no_cover  # which would more than double its time
+@pytest.mark.timeout(300)
+@in_virtual_time
+async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
+    """24 hours, tokens of 30 seconds, a restart each hour, a tenth of the requests failing."""
+    caplog.set_level(logging.CRITICAL, "portsip_async")  # records would be kept until the end
+    attempts, consumer, hours = Attempts(), Consumer(), list[Held]()
+    async with (
+        simulator(extensions=EXTENSIONS, status_seconds=STATUS_SECONDS, seed=SEED) as sim,
+        client(sim, seed=SEED, on_attempt=attempts) as pbx,
+    ):
+        numbers = sim.extension_numbers
+        watch = pbx.extensions.watch_status(numbers, interval=INTERVAL, batch_size=BATCH)
+        restarts = Restarts(sim, random.Random(SEED))
+        async with under_way(consumer.follow(watch), restarts.go_on()) as (following, _):
+            await asyncio.sleep(MINUTE)
+            sim.faults = FAULTS
+            for hour in range(1, 25):
+                await sleep_until(hour * HOUR - 10.0)
+                hours.append(Held.now())
+            sim.faults = Faults()
+            await sleep_until(DAY + MINUTE)
+            stats, until = watch.stats, the_loop().time() // INTERVAL * INTERVAL
+            await watch.aclose()
+            await following
+        at_last = sim._pbx.statuses(numbers, until)
+
+    # Nothing is lost: all that the extensions went through was told, in its order.
+    assert consumer.history == truth(sim, until)
+    assert consumer.held == {row["extension_number"]: ExtensionStatus(**row) for row in at_last}
+    assert watch.snapshot == consumer.held
+
+    # The rhythm: each beat had its cycle or was skipped, to the end.
+    assert stats.cycles + stats.skipped == until / INTERVAL + 1
+    assert stats.lag == 0.0
+
+    # Requests: each batch of each cycle brought its reply once, or is a failure.
+    calls = stats.cycles * math.ceil(EXTENSIONS / BATCH)
+    assert attempts.succeeded[STATUS] + stats.failures == calls
+    # One attempt is one arrival, unless nobody was there to connect to.
+    assert attempts.made - attempts.unsent == sim.served
+    # Each failure has its cause, each cause its failure.
+    injected, rejected = sim.injected, sim.rejected.total()
+    broken = injected["dropped"] + injected["truncated"]
+    assert restarts.count == 24
+    assert restarts.cut > 0
+    assert attempts.failed[RateLimited] == injected["rate_limited"]
+    assert attempts.failed[ServerError] == injected["server_error"] + injected["html"]
+    assert attempts.failed[TransportError] == broken + restarts.cut
+    assert rejected - broken <= attempts.failed[AuthenticationError] <= rejected
+    assert attempts.failed.keys() <= {
+        RateLimited, ServerError, TransportError, AuthenticationError, ConnectError
+    }  # fmt: skip
+    assert attempts.made[STATUS] <= 2 * calls
+
+    # Tokens: a renewal a cycle, and one more where a token was rejected; a login at first, and
+    # where the PBX forgot the token.
+    renewed = attempts.succeeded[LOGIN] + attempts.succeeded[REFRESH]
+    assert stats.cycles - stats.failures <= renewed <= stats.cycles + rejected
+    assert renewed <= sim.tokens_issued <= renewed + broken
+    logins = attempts.succeeded[LOGIN]
+    assert 1 + restarts.count <= logins <= 1 + sim.rejected[REFRESH]
+
+    # Memory is flat, and so is all else: 4 tasks, and one a connection at the server.
+    second, *later = hours[1:]
+    assert max(held.objects for held in later) < second.objects + 1000
+    assert max(held.blocks for held in later) < second.blocks + 3000
+    for held in hours:
+        assert held.connections <= 2 * (math.ceil(EXTENSIONS / BATCH) + 1)
+        assert held.tasks == 4 + held.connections / 2
+        assert held.timers <= 3 + held.connections / 2
+
+
+@in_virtual_time
+async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture) -> None:
+    """Six hours of discovery: extensions are created and removed, and each is told, through all."""
+    caplog.set_level(logging.CRITICAL, "portsip_async")
+    chance, told = random.Random(SEED), dict[str, ExtensionStatus]()
+    came, went = Counter[str](), Counter[str]()
+    async with (
+        simulator(extensions=50, status_seconds=STATUS_SECONDS, faults=FAULTS, seed=SEED) as sim,
+        client(sim, seed=SEED) as pbx,
+    ):
+        created, removed = Counter(sim.extension_numbers), Counter[str]()
+        watch = pbx.extensions.watch_status(interval=INTERVAL, rediscover=10 * MINUTE)
+
+        async def follow() -> None:
+            async for change in watch:
+                number = change.extension_number
+                assert change.before == told.get(number)
+                if change.after is None:
+                    went[number] += 1
+                    del told[number]
+                else:
+                    came[number] += change.before is None
+                    told[number] = change.after
+
+        async with under_way(follow()) as (following,):
+            for count in range(12):
+                await asyncio.sleep(chance.uniform(15 * MINUTE, 45 * MINUTE))
+                # Two times in three somebody comes back who left an hour ago or so.
+                back = [number for number in removed if number not in sim.extension_numbers]
+                coming = chance.choice(back) if count % 3 and back else str(9000 + count)
+                leaving = chance.choice(sim.extension_numbers)
+                sim._pbx.create_extension({"extension_number": coming, "password": "x"})
+                sim._pbx.remove_extension(leaving)
+                created[coming] += 1
+                removed[leaving] += 1
+                if count % 4 == 0:
+                    await sim.restart(MINUTE)
+            sim.faults = Faults()
+            await asyncio.sleep(15 * MINUTE)
+            beat = the_loop().time() // INTERVAL * INTERVAL
+            await watch.aclose()
+            await following
+        now = sim._pbx.statuses(sim.extension_numbers, beat)
+        assert told == {row["extension_number"]: ExtensionStatus(**row) for row in now}
+        assert watch.snapshot == told
+        assert (came, went) == (created, removed)
