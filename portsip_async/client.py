@@ -263,10 +263,10 @@ class PortSIPClient:
 
     def _hang(self) -> None:
         caller = Caller(self._session, self._table, self._options, self._locks)
-        self.account = Account(caller)
-        self.extensions = Extensions(caller)
-        self.groups = Groups(caller)
-        self.greetings = Greetings(caller)
+        self.account: Account = Account(caller)
+        self.extensions: Extensions = Extensions(caller)
+        self.groups: Groups = Groups(caller)
+        self.greetings: Greetings = Greetings(caller)
 
 
 def _kind(name: str, value: object, *kinds: type[Any] | None) -> None:

@@ -35,11 +35,11 @@ from urllib.parse import urlsplit
 try:
     from opentelemetry.metrics import MeterProvider, get_meter
     from opentelemetry.trace import SpanKind, StatusCode, TracerProvider, get_tracer
-except ModuleNotFoundError as error:
-    if (error.name or "").split(".")[0] != "opentelemetry":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").split(".")[0] != "opentelemetry":
         raise
     raise ModuleNotFoundError(
-        "telemetry is an extra: pip install 'portsip_async[otel]'", name=error.name
+        "telemetry is an extra: pip install 'portsip_async[otel]'", name=_error.name
     ) from None
 
 from ._version import __version__

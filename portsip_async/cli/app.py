@@ -11,7 +11,7 @@ from .openapi import openapi
 from .simulate import simulate
 
 # Tracebacks with local variables would show passwords and tokens.
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="portsip-async",
     help="Work with a PortSIP PBX from the command line.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",

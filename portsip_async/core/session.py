@@ -43,7 +43,7 @@ X = TypeVar("X")
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-logger = logging.getLogger("portsip_async")
+logger: logging.Logger = logging.getLogger("portsip_async")
 # A program that set up no logging is not written to; one that did gets all it asked for.
 logger.addHandler(logging.NullHandler())
 
@@ -100,11 +100,11 @@ class CallOptions:
     __slots__ = ("http", "patience", "retry", "timeout", "timer")
 
     def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
-        self.timeout = timeout
-        self.retry = retry
+        self.timeout: Timeout = timeout
+        self.retry: RetryPolicy = retry
         limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
-        self.patience = min(limits) if limits else None
-        self.http = HttpTimeouts(replace(timeout, total=self.patience))
+        self.patience: float | None = min(limits) if limits else None
+        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.patience))
         self.timer: Timer | None = None
 
 
@@ -231,14 +231,14 @@ class Session:
         self.base_url = base_url
         self.options = options
         self.tokens: TokenCache
-        self.closed = False
+        self.closed: bool = False
         self.clock = clock
         self._transport = transport
         self._gate = Places(max_connections)
         self._rate = None if requests_per_second is None else _rate(requests_per_second)
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
-        self.observer = on_attempt if isinstance(on_attempt, Observer) else None
+        self.observer: Observer | None = on_attempt if isinstance(on_attempt, Observer) else None
         self.now = now
         self.sleep = sleep
         self._chance = chance

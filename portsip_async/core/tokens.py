@@ -191,7 +191,7 @@ class TokenCache:
         self._around = around
         self._held: Held | None = None
         self._last: Held | None = None  # what a refresh starts from; rejected or spent, perhaps
-        self.generation = 0
+        self.generation: int = 0
         self._renewal: asyncio.Task[Held | Exception] | None = None
         self._failures = 0
         self._quiet_until = -math.inf
