@@ -6,7 +6,7 @@
 from aiohttp import Fingerprint
 
 from ._version import __version__
-from .client import PortSIPClient
+from .client import ClientOptions, PortSIPClient
 from .core.endpoint import Endpoint, PageScheme
 from .core.pages import Drift, Page, Paginator
 from .core.retry import RetryBudget, RetryPolicy
@@ -78,6 +78,7 @@ from .resources.bulk_writes import BulkResult, BulkRun
 __all__ = [
     # the client and its settings
     "PortSIPClient",
+    "ClientOptions",
     "Timeout",
     "RetryPolicy",
     "RetryBudget",

@@ -7,7 +7,7 @@ import ssl as tls
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -48,6 +48,28 @@ _DEFAULT_RETRY: Final = RetryPolicy()
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+class ClientOptions(TypedDict, total=False):
+    """The arguments of a `PortSIPClient`."""
+
+    base_url: str
+    username: str | None
+    password: str | None
+    credentials: AnyCredentials | None
+    token: str | None
+    timeout: Timeout | float
+    retry: RetryPolicy
+    max_connections: int
+    requests_per_second: float | None
+    max_reply_bytes: int
+    session: aiohttp.ClientSession | None
+    ssl: SSL
+    proxy: str | None
+    allow_http: bool
+    endpoints: Mapping[str, EndpointOverride] | None
+    user_agent: str | None
+    on_attempt: Callable[[Attempt], object] | None
 
 
 class PortSIPClient:
@@ -157,7 +179,7 @@ class PortSIPClient:
         self._hang()
 
     @classmethod
-    def from_env(cls, **overrides: Any) -> Self:
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
         Read are PORTSIP_URL, PORTSIP_USERNAME, PORTSIP_PASSWORD, PORTSIP_EMAIL (with the same

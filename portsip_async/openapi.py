@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from types import NoneType
-from typing import Annotated, Any, Final, Union, get_args
+from typing import Annotated, Any, Final, TypeAlias, Union, get_args
 
 import msgspec
 from msgspec import Meta, json, structs
@@ -29,9 +29,12 @@ _Schema = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 
-_Text = Annotated[str, Meta(min_length=1)]
-_Texts = tuple[_Text, ...]
-_Count = Annotated[int, Meta(ge=1)]
+_Text: TypeAlias = Annotated[str, Meta(min_length=1)]
+_Texts: TypeAlias = tuple[_Text, ...]
+_Count: TypeAlias = Annotated[int, Meta(ge=1)]
+_SomeText: TypeAlias = _Text | None
+_SomeTexts: TypeAlias = _Texts | None
+_SomeCount: TypeAlias = _Count | None
 
 
 class _File:
@@ -53,7 +56,7 @@ def _fields(model: type[msgspec.Struct]) -> dict[str, Any]:
 _NUMBER: Final = {"extension_number": _Text}
 _GROUP_ID: Final = {"group_id": _Text}
 _FILE: Final = {**_NUMBER, "filename": _Text}
-_PAGE: Final = {"pagination": _Count, "pagesize": _Count | None}
+_PAGE: Final = {"pagination": _Count, "pagesize": _SomeCount}
 _SORTED: Final = {**_PAGE, "sort_by": SortBy | None}
 _GROUP: Final = {
     "group_name": _Text,
@@ -61,7 +64,7 @@ _GROUP: Final = {
     "enable_external_call": bool,
     "enable_management_console_access": bool,
     "group_description": str | None,
-    "members": _Texts | None,
+    "members": _SomeTexts,
 }
 
 # By row: the parameters with their types, None among them where one may be left out.
@@ -83,7 +86,7 @@ _TAKES: Final[Mapping[str, Mapping[str, Any]]] = {
     "groups.update": {**_GROUP_ID, **_GROUP},
     "groups.remove": _GROUP_ID,
     "greetings.list": {**_NUMBER, **_SORTED},
-    "greetings.add": {**_NUMBER, "filename": _Text | None, "url": _Text | None},
+    "greetings.add": {**_NUMBER, "filename": _SomeText, "url": _SomeText},
     "greetings.upload": {**_FILE, "file": _File},
     "greetings.setup": _FILE,
     "greetings.remove": _FILE,

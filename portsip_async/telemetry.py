@@ -81,7 +81,7 @@ class _Place:
 
 
 @lru_cache(maxsize=256)
-def _place(base_url: str, endpoint: Endpoint[Any]) -> _Place:
+def _place(base_url: str, endpoint: Endpoint[object]) -> _Place:
     url = f"{base_url}{endpoint.path}"
     parts = urlsplit(url)
     method = endpoint.method if endpoint.method in _METHODS else "_OTHER"
@@ -174,7 +174,7 @@ class Telemetry(Observer):
 
     async def call(
         self,
-        endpoint: Endpoint[Any],
+        endpoint: Endpoint[object],
         base_url: str,
         begin: Callable[[], Coroutine[Any, Any, T]],
     ) -> T:

@@ -86,7 +86,10 @@ async def test_client_sends_what_is_told(
 ) -> None:
     """What the SDK sends has no field that the document lacks."""
     row = ENDPOINTS[operation.name]
-    replies = {"extensions.status": {"extension_status": []}, "groups.create": {"group_id": "1"}}
+    replies: dict[str, dict[str, Any]] = {
+        "extensions.status": {"extension_status": []},
+        "groups.create": {"group_id": "1"},
+    }
     for name in ("extensions", "groups"):
         replies |= {f"{name}.list": {name: []}, f"{name}.search": {name: []}}
     replies |= {"greetings.list": {"files": []}, "groups.show": {"group_id": "1"}}
@@ -190,7 +193,7 @@ def test_simulator_keeps_to_the_document(name: str, served: tuple[PBXSimulator, 
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy())
-    def keeps(case: schemathesis.Case) -> None:
+    def keeps(case: schemathesis.Case[Any]) -> None:
         nonlocal turn
         turn += 1
         for given_ in (case.query, case.body):

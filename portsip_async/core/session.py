@@ -83,7 +83,7 @@ class Observer(ABC):
     @abstractmethod
     def call(
         self,
-        endpoint: Endpoint[Any],
+        endpoint: Endpoint[object],
         base_url: str,
         begin: Callable[[], Coroutine[Any, Any, T]],
     ) -> Coroutine[Any, Any, T]:
