@@ -4,8 +4,10 @@ That every type is known is held by ``pyright --verifytypes`` (``make types``); 
 written down counts as known there.
 """
 
+import ast
 import inspect
 from collections.abc import Coroutine, Generator, Iterator
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -96,6 +98,35 @@ def test_no_any(name: str) -> None:
         hints = [(name, get_type_hints(endpoints).get(name, type(value)))]
     found = [f"{name}.{member}" for member, hint in hints if has_any(hint)]
     assert not set(found) - JSON
+
+
+def calls_in(text: str) -> set[str]:
+    """Find what is called or read of the client's resources in a file's code."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute):
+            path = ast.unparse(node)
+            if path.startswith("pbx."):
+                found.add(path.removeprefix("pbx."))
+    return found
+
+
+def test_every_call_has_its_type_asserted() -> None:
+    """`tests/typing/api.py` has each public call of a client in it, for mypy and pyright."""
+    client = PortSIPClient("https://pbx.example", token="t")
+    resources = {name: value for name, value in vars(client).items() if not name.startswith("_")}
+    calls = {
+        f"{resource}.{name}"
+        for resource, value in resources.items()
+        for name in vars(type(value))
+        if not name.startswith("_")
+    }
+    calls |= {
+        name
+        for name, value in vars(PortSIPClient).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    assert calls <= calls_in((Path(__file__).parent / "typing" / "api.py").read_text())
 
 
 def test_client_options_are_the_clients() -> None:
