@@ -5,12 +5,13 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types bench bench-quick clean
+.PHONY: help demo test lint format types bench bench-quick dist clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
+	@echo "make dist    build the sdist and the wheel"
 	@echo "make format  format the code and mend what can be mended"
 
 $(READY): pyproject.toml portsip_async/_version.py
@@ -36,6 +37,10 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 $(BENCH): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -129,7 +129,7 @@ def test_command_prints_the_document() -> None:
 @contextmanager
 def serving() -> Iterator[tuple[PBXSimulator, str]]:
     """Run a simulator in a thread of its own, and log in."""
-    sim = PBXSimulator(extensions=40, groups=4, token_lifetime=3600)
+    sim = PBXSimulator(extensions=40, groups=40, token_lifetime=3600)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

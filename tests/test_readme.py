@@ -61,7 +61,7 @@ async def test_readme_example_runs(sim: PBXSimulator) -> None:
     assert sim.served["extensions.status"] == 1
 
 
-@pytest.mark.parametrize("file", ["CHANGELOG.md", "LICENSE"])
+@pytest.mark.parametrize("file", ["CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"])
 def test_readme_links_lead_somewhere(file: str) -> None:
     assert f"({file})" in README
     assert (Path(__file__).parent.parent / file).exists()
