@@ -5,13 +5,21 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test lint format types bench bench-quick dist clean
+# Of trouble that `make soak` makes; the rest of it takes a few seconds more.
+SECONDS ?= 45
+
+.PHONY: help demo test test-browser picture soak lint format types guards bench bench-quick \
+	fault-matrix dist clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
+	@echo "make guards  take each guard out in turn, and see its tests turn red"
+	@echo "make test-browser  the wallboard of the examples in headless Chromium"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make dist    build the sdist and the wheel"
+	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
 
 $(READY): pyproject.toml portsip_async/_version.py
@@ -25,6 +33,26 @@ demo: $(READY)
 test: lint types
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+soak: $(READY)
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
+# Debian's Chromium and its driver, fetched where that may be done without asking.
+BROWSER := chromium chromium-driver fonts-dejavu-core
+
+test-browser: $(READY)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		if [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -qq -y --no-install-recommends $(BROWSER) >/dev/null; \
+		else \
+			echo "chromium and chromedriver are needed; on Debian: apt-get install $(BROWSER)" >&2; \
+			exit 1; \
+		fi; }
+	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
+
+picture:
+	WALLBOARD_PICTURE=docs/images/wallboard.png $(MAKE) test-browser BROWSER_TESTS='-k picture'
+
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,6 +61,9 @@ types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes portsip_async --ignoreexternal
+
+guards: $(READY)
+	$(BIN)/python -m tests.guards
 
 format: $(READY)
 	$(BIN)/ruff format .
@@ -51,6 +82,9 @@ bench: $(BENCH)
 
 bench-quick: $(BENCH)
 	$(BIN)/python -m benchmarks --quick
+
+fault-matrix: $(READY)
+	$(BIN)/python -m tests.faults
 
 clean:
 	rm -rf .venv dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,6 +38,7 @@ from .errors import ConfigurationError
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
+from .resources.sealed import cut, sealed
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class PortSIPClient:
         greetings: voicemail greetings.
     """
 
+    @sealed
     def __init__(
         self,
         base_url: str,
@@ -155,7 +157,7 @@ class PortSIPClient:
         if ssl is False:
             warnings.warn(
                 "ssl=False accepts any certificate, so anyone on the way can read the password",
-                stacklevel=2,
+                stacklevel=3,  # past `sealed`
             )
         self._options = CallOptions(_timeout(timeout), retry)
         self._table = EndpointTable(endpoints)
@@ -179,6 +181,7 @@ class PortSIPClient:
         self._hang()
 
     @classmethod
+    @sealed
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
@@ -254,10 +257,14 @@ class PortSIPClient:
         Raises:
             PortSIPError: as any call.
         """
-        _kind("endpoint", endpoint, Endpoint)
-        if TOKEN_NAME in parameters:
-            raise TypeError(f"{TOKEN_NAME} is put in by the client")
-        return self._session.call(self._table[endpoint], given(parameters), self._options)
+        try:
+            _kind("endpoint", endpoint, Endpoint)
+            if TOKEN_NAME in parameters:
+                raise TypeError(f"{TOKEN_NAME} is put in by the client")
+            return self._session.call(self._table[endpoint], given(parameters), self._options)
+        except Exception as error:
+            cut(error)
+            raise
 
     async def close(self) -> None:
         """End every call and task of the client, and its connections; safe to call again.
@@ -400,7 +407,9 @@ def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) 
     """Tie a token cache to the core, over the rows that log in and refresh."""
 
     async def refresh(access_token: str) -> Obtained:
-        return Obtained(*await session.renew(table[ACCOUNT_REFRESH], {}, access_token))
+        renewing = session.renew(table[ACCOUNT_REFRESH], {}, access_token)
+        del access_token  # from tracebacks that show locals
+        return Obtained(*await renewing)
 
     async def log_in() -> Obtained:
         if isinstance(means, Credentials):

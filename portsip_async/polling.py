@@ -462,8 +462,10 @@ class _Watch(Run):
                 await self._wake.wait()
         finally:
             rounds.cancel()
-            await asyncio.gather(rounds, return_exceptions=True)
-            self.ended.set()
+            try:
+                await asyncio.gather(rounds, return_exceptions=True)
+            finally:  # cancelled again meanwhile, it has waited all the same
+                self.ended.set()
 
     def _deliver(self, number: str, at: datetime) -> StatusChange | None:
         before, after = self.delivered.get(number), self._latest.get(number)

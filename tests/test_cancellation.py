@@ -446,6 +446,31 @@ class TestTaskGroup:
         assert isinstance(error, RequestTimeout)
 
 
+class TestAgain:
+    @pytest.mark.parametrize("pause", range(1, 6))
+    @pytest.mark.parametrize("kind", ["poll_status", "watch_status"])
+    async def test_while_a_stream_clears_up(
+        self, kind: str, pause: int, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """It ends all the same, as where a task group is cancelled with its children."""
+        sim.fail("extensions.status", latency=30.0, times=None)
+        stream = getattr(pbx.extensions, kind)(["101"])
+
+        async def loop() -> None:
+            async with stream:
+                async for _ in stream:
+                    pass
+
+        async with under_way(loop()) as (looping,):
+            await until(lambda: sim.in_flight)
+            for _ in range(2):
+                looping.cancel()
+                await ticks(pause)
+            async with asyncio.timeout(5):
+                await stream.aclose()
+            assert looping.cancelled()
+
+
 class TestScope:
     async def test_interruption_that_is_swallowed(self) -> None:
         """What something in between swallowed is taken back, and the next one strikes again."""

@@ -10,8 +10,6 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from portsip_async.core.decode import Decoder, Unreadable, parse, repair
 from portsip_async.core.pages import Page
@@ -31,11 +29,6 @@ from portsip_async.models import (
 )
 
 from .samples import load
-
-KINDS: list[Any] = sorted(
-    {row.reply for row in ENDPOINTS.values() if row.reply is not None},
-    key=lambda kind: str(kind.__name__),
-)
 
 
 class Level(IntEnum):
@@ -578,70 +571,3 @@ class TestTypedFirst:
             if row.reply is not None and name != "extensions.search":
                 typed = Decoder(row.reply).decode(sample.reply)
                 assert repair(sample.parsed, row.reply) == typed
-
-
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(exclude_categories=()), max_size=8)
-    | st.sampled_from(["nan", "", "1", "true", "OFFLINE", 10**400, 1e308]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(max_size=4), inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                sorted({name for kind in KINDS for name in kind.__struct_encode_fields__})
-            ),
-            inner,
-            max_size=6,
-        )
-    ),
-    max_leaves=20,
-)
-
-
-class TestAnything:
-    """Whatever a server sends: a value of the type, or Unreadable."""
-
-    @pytest.mark.parametrize("kind", KINDS)
-    @settings(deadline=None, max_examples=100, derandomize=True)
-    @given(value=VALUES)
-    def test_any_json(self, kind: Any, value: Any) -> None:
-        """Arbitrary JSON in place of any reply of the table."""
-        self.check(kind, json.dumps(value).encode())
-
-    @pytest.mark.parametrize("kind", KINDS)
-    @settings(deadline=None, max_examples=100, derandomize=True)
-    @given(body=st.binary(max_size=200))
-    def test_any_bytes(self, kind: Any, body: bytes) -> None:
-        """Arbitrary bytes in place of any reply of the table."""
-        self.check(kind, body)
-
-    @pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if row.reply])
-    @settings(deadline=None, max_examples=100, derandomize=True)
-    @given(data=st.data())
-    def test_any_damage_to_a_sample(self, name: str, data: st.DataObject) -> None:
-        """The page's own replies with some bytes cut out and others put in."""
-        body = load(name).reply
-        start = data.draw(st.integers(0, len(body)))
-        end = data.draw(st.integers(start, min(start + 20, len(body))))
-        put = data.draw(st.binary(max_size=5) | st.sampled_from([b"null", b'"', b"{}", b"1e999"]))
-        self.check(ENDPOINTS[name].reply, body[:start] + put + body[end:])
-
-    def check(self, kind: Any, body: bytes) -> None:
-        found: Any = None
-        refusal: Unreadable | None = None
-        try:
-            found = Decoder(kind).decode(body)
-        except Unreadable as error:
-            refusal = error
-        if refusal is not None:
-            assert refusal.where.startswith("$")
-            assert refusal.__context__ is None
-            return
-        assert isinstance(found, kind)
-        # What was read can be written, and is then as documented.
-        again = msgspec.json.Decoder(kind).decode(msgspec.json.encode(found))
-        assert again == found

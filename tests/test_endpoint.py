@@ -212,6 +212,8 @@ class TestEndpoint:
             ({"path": "/things?x=1"}, "query"),
             ({"path": "/things#x"}, "query"),
             ({"path": "/things\r\nX: 1"}, "query"),
+            ({"path": "/thi\tngs"}, "query"),
+            ({"path": "/things\ud800"}, "query"),
             ({"safety": "harmless"}, "safety"),
             ({"token": "cookie"}, "token"),
             ({"parameters": "xml"}, "parameters"),

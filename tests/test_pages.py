@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, assert_type
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec import structs
 
 from portsip_async.core.pages import Drift, Page, Paginator, TypedPaginator
@@ -974,61 +972,6 @@ async def test_kept_keys_do_not_grow(prefetch: int) -> None:
         most = max(most, len(seen))
     assert count == 2000
     assert most <= 10 * (5 + prefetch)
-
-
-# Any server
-
-
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(
-    pages=st.lists(
-        st.tuples(st.text("abcdefgh", max_size=4), st.none() | st.integers(0, 50)),
-        min_size=1,
-        max_size=12,
-    ),
-    back_to=st.integers(1, 12),
-    prefetch=st.integers(0, 3),
-)
-def test_any_server_that_invents_nothing_for_ever(
-    pages: list[tuple[str, int | None]], back_to: int, prefetch: int
-) -> None:
-    """Whatever pages and counts come, and in whatever circle, the walk ends by itself."""
-    back_to = min(back_to, len(pages))
-
-    def serve(number: int) -> Page[Row]:
-        if number > len(pages):
-            number = back_to + (number - back_to) % (len(pages) - back_to + 1)
-        keys, page_count = pages[number - 1]
-        return page_of(keys, None if page_count is None else number + page_count)
-
-    server = Server(serve)
-    found = asyncio.run(keys_of(aiter(paginate(server, prefetch=prefetch))))
-    assert found.startswith(pages[0][0])
-    assert set(found) <= set("".join(keys for keys, _ in pages))
-    assert len(server.requests) <= 6 * len(pages) + 2 + prefetch
-
-
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(
-    total=st.integers(0, 60),
-    size=st.integers(1, 9),
-    asked=st.integers(0, 9),
-    counted=st.booleans(),
-    page=st.integers(1, 9),
-    prefetch=st.integers(0, 5),
-)
-def test_any_honest_list(
-    total: int, size: int, asked: int, counted: bool, page: int, prefetch: int
-) -> None:
-    """Each item comes once and in order, from any page on, at any size that the server chose."""
-    keys = "".join(chr(0x100 + n) for n in range(total))
-    pages = [keys[n : n + size] for n in range(0, total, size)]
-    server = Server(honest(*pages, counted=counted))
-    walk = paginate(server, page=page, prefetch=prefetch, pagesize=size + asked)
-    assert asyncio.run(keys_of(aiter(walk))) == keys[(page - 1) * size :]
-    assert walk.drift == Drift()
-    needed = max(1, len(pages) - page + 1)
-    assert len(server.requests) <= (needed if counted else needed + 1 + prefetch)
 
 
 @pytest.mark.parametrize("shape", ["items", "pages"])

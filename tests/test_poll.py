@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import portsip_async
 from portsip_async import (
@@ -709,65 +707,3 @@ class TestLeaving:
         await one.aclose()
         rest = [result async for result in other]
         assert sorted(asked([first, *rest])) == sorted(sim.extension_numbers)
-
-
-ERRORS = (
-    None,
-    NotFound(status=404, err_code=404.1),
-    BadRequest(status=400),
-    ServerError(status=503),
-    TransportError("cut"),
-    RequestTimeout("late"),
-)
-
-
-class TestExactlyOnce:
-    @given(
-        numbers=st.lists(st.sampled_from([*"abcdefghijklmnop", ""]), max_size=60),
-        refused=st.sets(st.sampled_from("abcdefghijklmnop")),
-        lacking=st.sets(st.sampled_from("abcdefghijklmnop"), max_size=4),
-        faults=st.lists(st.sampled_from(range(len(ERRORS))), max_size=20),
-        batch_size=st.integers(1, 20),
-        concurrency=st.integers(1, 5),
-        ordered=st.booleans(),
-        asynchronous=st.booleans(),
-    )
-    @settings(max_examples=80, deadline=None, derandomize=True)
-    def test_whatever_happens(
-        self,
-        numbers: list[str],
-        refused: set[str],
-        lacking: set[str],
-        faults: list[int],
-        batch_size: int,
-        concurrency: int,
-        ordered: bool,
-        asynchronous: bool,
-    ) -> None:
-        """One result for each number, with a status or an error, whatever the PBX does."""
-
-        async def run() -> list[StatusResult]:
-            statuses = Statuses(refused, lacking)
-            script = dict(enumerate(faults, 1))
-            statuses.fail = lambda count: ERRORS[script.get(count, 0)]
-            return await all_of(
-                StatusPoll(
-                    statuses.owner(),
-                    drip(numbers) if asynchronous else numbers,
-                    batch_size=batch_size,
-                    concurrency=concurrency,
-                    ordered=ordered,
-                )
-            )
-
-        results = asyncio.run(run())
-        assert sorted(asked(results)) == sorted(numbers)
-        if ordered:
-            assert asked(results) == numbers
-        for result in results:
-            assert (result.status is None) != (result.error is None)
-            if result.status is not None:
-                assert result.status.extension_number == result.extension_number
-                assert result.extension_number not in refused | lacking
-            if not faults and result.extension_number not in refused | lacking | {""}:
-                assert len(refused) >= 8 or result.error is None

@@ -32,6 +32,7 @@ RANKS = {
     "core.bulk": 6,
     "models": 7,
     "endpoints": 8,
+    "resources.sealed": 8,
     "polling": 9,
     "resources.base": 9,
     "resources.bulk_writes": 9,

@@ -274,6 +274,24 @@ class TestGroups:
             b'"group_description":null,"group_id":"12"}'
         )
 
+    async def test_patch_writes_nothing_that_it_cannot_read(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """An error after the update would pass for a patch that was not carried out."""
+        wire.script = [reply({"group_id": "12", "members": "101"}), reply()]
+        with pytest.raises(ReplyError, match="members"):
+            await make_client(wire.url).groups.patch("12", group_name="S")
+        assert [arrival.method for arrival in wire.arrivals] == ["GET"]
+
+    async def test_patch_writes_to_no_other_group(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """What another group's reply holds is written to neither of the two."""
+        wire.script = [reply({"group_id": "13", "members": ["101"]}), reply()]
+        with pytest.raises(ReplyError, match="asked for"):
+            await make_client(wire.url).groups.patch("12", group_name="S")
+        assert [arrival.method for arrival in wire.arrivals] == ["GET"]
+
     async def test_show_fills_in_the_id(self, make_client: ClientMaker) -> None:
         async with PBXSimulator(quirks=["group_show_without_id"]) as quirky:
             pbx = make_client(quirky.url, username=quirky.username, password=quirky.password)

@@ -117,6 +117,30 @@ class TestRejection:
         assert sim.served[VERIFY] == 1 + 5
         assert sim.served[REFRESH] == sim.rejected[REFRESH] == 5
 
+    async def test_late_rejection(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """A call that learns late that the old token is dead takes the new one from nobody."""
+        come, late = asyncio.Event(), asyncio.Event()
+
+        async def reject_late(
+            _: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            come.set()
+            await late.wait()
+            writer.write(reply(status=401))
+            writer.close()
+
+        shown = reply({"extension_number": "101"})
+        wire.script = [reject_late, reply(status=401), shown]
+        pbx = make_client(wire.url)
+        async with under_way(pbx.extensions.show("101")) as (slow,):
+            await come.wait()
+            await pbx.extensions.show("101")
+            logins = wire.logins
+            late.set()
+            await slow
+        assert wire.logins == logins
+        assert len(wire.arrivals) == 4
+
     async def test_second_rejection(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         """A call whose new token is rejected too fails, and leaves that token to the others."""
         await pbx.extensions.show("101")

@@ -36,14 +36,15 @@ from portsip_async import (
 )
 from portsip_async.core.transport import HttpTimeouts
 
-from .concurrency import under_way, until
-from .operations import OPERATIONS
-from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply, silence
+from .concurrency import ticks, under_way, until
+from .operations import BY_NAME, OPERATIONS
+from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply, reset, silence
 
 KEEP = {"Connection": "keep-alive"}
 SHOWN = reply({"extension_number": "101"}, headers=KEEP)
 ONCE = RetryPolicy(attempts=1)
 NO_PAUSE = RetryPolicy(initial=0, maximum=0)
+UNTIMED = Timeout(total=None, connect=None, read=None)
 
 
 def client(wire: WireServer, **options: Any) -> PortSIPClient:
@@ -155,8 +156,8 @@ class TestBrokenReplies:
             (reply(b'{"extension_number": "101"}', headers={"Content-Length": "900"}), "lost"),
             (head(Transfer_Encoding="chunked") + b"5\r\n{", "lost"),
             (head(Transfer_Encoding="chunked") + b"zz\r\n{}\r\n0\r\n\r\n", "unreadable"),
-            (head(Content_Length="40", Content_Encoding="gzip") + b"no gzip", "lost"),
-            (reply(b"no gzip at all", headers={"Content-Encoding": "gzip"}), "lost"),
+            (head(Content_Length="40", Content_Encoding="gzip") + b"no gzip", "unreadable"),
+            (reply(b"no gzip at all", headers={"Content-Encoding": "gzip"}), "unreadable"),
             (
                 reply(gzip.compress(b"{}" * 99)[:20], headers={"Content-Encoding": "gzip"}),
                 "unreadable",
@@ -185,6 +186,49 @@ class TestBrokenReplies:
         assert len(wire.arrivals) == 1
         assert TOKEN not in repr((error, error.__cause__)) + str(error) + str(error.__cause__)
         assert error.__context__ is None
+
+    @pytest.mark.parametrize("before", [b"", chunk(b"{"), b"2\r\n{}"])
+    @pytest.mark.parametrize("name", ["extensions.show", "greetings.upload"])
+    async def test_rubbish_in_mid_reply(self, name: str, before: bytes, wire: WireServer) -> None:
+        """Rubbish that comes later than the head ends a call at once, without any timeout."""
+
+        async def send(
+            _: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            writer.write(head(Transfer_Encoding="chunked") + before)
+            await ticks(50)  # until the client has read that
+            writer.write(b"zz\r\n{}\r\n")
+            await reader.read()
+
+        wire.script = [send]
+        async with client(wire, timeout=UNTIMED) as pbx:
+            async with asyncio.timeout(5):
+                with pytest.raises(ReplyError):
+                    await BY_NAME[name].send(pbx)
+            await until(lambda: not wire.open)
+
+    async def test_kept_connection_breaks(
+        self, wire: WireServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """That a connection ends between two calls is nothing to be told of."""
+        coded = head(Transfer_Encoding="chunked") + chunk(b'{"extension_number": "101"}')
+
+        async def send(
+            arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            writer.write(coded)
+            await ticks(50)
+            writer.write(chunk(b""))
+            await ticks(50)
+            await reset(arrival, reader, writer)
+
+        wire.script = [send, SHOWN]
+        async with client(wire) as pbx:
+            assert (await pbx.extensions.show("101")).extension_number == "101"
+            await until(lambda: not wire.open)
+            assert (await pbx.extensions.show("101")).extension_number == "101"
+            gc.collect()
+        assert "never retrieved" not in caplog.text
 
     @pytest.mark.parametrize("kind", ["text/html", "text/plain; charset=latin-1", "x", ""])
     async def test_any_content_type(self, kind: str, wire: WireServer) -> None:

@@ -143,6 +143,13 @@ class TestDraft:
         assert caught.value.__context__ is None
         assert "hidden" not in repr(caught.value)
 
+    @pytest.mark.parametrize("place", ["query", "json", "multipart"])
+    def test_half_a_surrogate_pair_in_a_name(self, place: str) -> None:
+        """A parameter is never sent under another name than its own."""
+        token = "body" if place == "json" else "query"
+        with pytest.raises(ValueError, match="a text holds half"):
+            Draft(endpoint(token, place), {"name\ud800": "1"})
+
     @pytest.mark.parametrize("place", ["query", "json"])
     def test_what_cannot_be_sent(self, place: str) -> None:
         with pytest.raises(TypeError, match="object"):

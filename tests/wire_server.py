@@ -123,24 +123,14 @@ class WireServer:
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        request, *lines = head.strip().split("\r\n")
-        method, target, _ = request.split(" ", 2)
-        path, _, query = target.partition("?")
-        headers = {
-            name.lower(): value.strip()
-            for name, _, value in (line.partition(":") for line in lines)
-        }
-        login = path.startswith("/api/account/")
-        body = await _body(reader, headers)
-        if login:
+        arrival = await arriving(reader)
+        if arrival.path.startswith("/api/account/"):
             self.logins += 1
             writer.write(
                 reply({"access_token": TOKEN, "expires": 600}, headers={"Connection": "keep-alive"})
             )
             await writer.drain()
             return True
-        arrival = Arrival(method, path, query, headers, body)
         self.arrivals.append(arrival)
         step = self.script[min(len(self.arrivals), len(self.script)) - 1]
         if isinstance(step, bytes):
@@ -149,6 +139,19 @@ class WireServer:
             return b"Connection: close" not in step
         await step(arrival, reader, writer)
         return False
+
+
+async def arriving(reader: asyncio.StreamReader) -> Arrival:
+    """Read a request whole."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    request, *lines = head[:-4].split("\r\n")
+    method, target, _ = request.split(" ", 2)
+    path, _, query = target.partition("?")
+    headers = {
+        name.lower(): value.strip(" \t")
+        for name, _, value in (line.partition(":") for line in lines)
+    }
+    return Arrival(method, path, query, headers, await _body(reader, headers))
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:

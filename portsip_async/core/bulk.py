@@ -409,9 +409,11 @@ class Crew(Generic[X, R]):
         finally:
             for worker in self._workers:
                 worker.cancel()
-            if self._workers:
-                await asyncio.wait(self._workers)
-            self.ended.set()
+            try:
+                if self._workers:
+                    await asyncio.wait(self._workers)
+            finally:  # cancelled again meanwhile, it has ended all the same
+                self.ended.set()
 
 
 class Stream(Leavable, ABC, Generic[R]):

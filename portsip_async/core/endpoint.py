@@ -129,7 +129,7 @@ class Endpoint(Generic[T_co]):
             raise ValueError("an endpoint needs a name")
         if not method.isalpha() or not method.isascii():
             raise ValueError(f"{name}: {method!r} is no HTTP method")
-        if not path.startswith("/") or any(mark in path for mark in "?#\r\n"):
+        if not path.startswith("/") or not path.isprintable() or "?" in path or "#" in path:
             raise ValueError(f"{name}: a path starts with a slash and holds no query: {path!r}")
         for field, allowed in _ALLOWED.items():
             if values[field] not in allowed:

@@ -317,6 +317,7 @@ class Session:
         call.renews = True
         if token is not None:
             call.token = token
+        del token  # from tracebacks that show locals
         if self.observer is not None:
             run = self.observer.call(endpoint, self.base_url, partial(self._run, call))
             return await run, call.started
@@ -368,8 +369,9 @@ class Session:
             except PortSIPError as error:
                 failure = error
             return await self._again(call, failure)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not call.took(CLOSED):
+                error.__traceback__ = None  # as below
                 raise
             if call.flying:
                 call.failed(Fault.LOST)
@@ -388,7 +390,8 @@ class Session:
             failure.operation = call.endpoint.name
             failure.attempts = call.number
         failure.may_have_acted = call.acted
-        raise failure
+        # The frames within tell a caller nothing, and aiohttp's hold the token among their locals.
+        raise failure.with_traceback(None)
 
     async def _again(self, call: _Call, failed: PortSIPError) -> Any:
         """Repeat a call that failed once, as far as its policy and its safety allow."""
@@ -490,6 +493,7 @@ class Session:
         call.held = held
         call.started = self.clock()
         timer = self._timer(call)
+        # No local of a frame that awaits holds a token: tracebacks may show locals.
         request = call.draft.request(
             held.token.access_token if held is not None else call.token or ""
         )
@@ -498,6 +502,7 @@ class Session:
         status: int | None = None
         value: Any = None
         failure: Exception | None = None
+        response: Any = None
         http = call.options.http
         if timer is not None:
             timer.start(call)
@@ -524,6 +529,7 @@ class Session:
         except FOREIGN as error:
             failure = self._translated(call, error)
         finally:
+            response = None  # as above: its repr shows the URL
             if timer is not None:
                 timer.stop(call)
                 if timer is not call.options.timer:
@@ -540,7 +546,7 @@ class Session:
     def _translated(self, call: _Call, error: Exception) -> Exception:
         """Tell a foreign error as ours, or as the one that the caller's upload raised."""
         if call.source is not None and call.source.error is not None:
-            return call.source.error
+            return call.source.error.with_traceback(call.source.trace)
         failure, fault = translate(error, call.secrets())
         call.failed(fault)
         return failure

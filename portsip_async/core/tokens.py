@@ -21,7 +21,7 @@ further refusal, 15 minutes at most.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import structs
@@ -120,7 +120,7 @@ class Held:
 class Obtained:
     """What a login or a refresh brought, and when the request that brought it was sent."""
 
-    token: Token | Renewal
+    token: Token | Renewal = field(repr=False)
     sent_at: float
 
 
@@ -358,6 +358,7 @@ def _whole(token: object) -> Token:
     """
     expires: object = getattr(token, "expires", None)
     if not isinstance(token, Token | Renewal) or not isinstance(expires, int | float):
+        del token  # which may be the secret itself, from tracebacks that show locals
         raise TypeError("fetch_token answers a Token, whose expires are seconds")
     if not token.access_token or not token.access_token.isprintable():
         raise ReplyError(expected="a printable text", where="$.access_token")

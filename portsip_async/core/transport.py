@@ -8,6 +8,7 @@ scrubbed stand-in as its cause.
 import asyncio
 import math
 import os
+import posixpath
 import ssl as tls
 from collections.abc import Awaitable, Mapping
 from contextlib import aclosing
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeAlias
 import aiohttp
 from aiohttp import hdrs, payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from ..errors import (
@@ -111,6 +113,10 @@ class _HungUp(aiohttp.ClientError):
         self.error = error
 
 
+class MalformedReply(aiohttp.ClientError):
+    """A reply whose rest is no HTTP."""
+
+
 class _Response(aiohttp.ClientResponse):
     """A response of a session of our own."""
 
@@ -131,6 +137,9 @@ class _Response(aiohttp.ClientResponse):
         except _HANGING_UP as error:
             hung_up = _HungUp(error)
         raise hung_up
+
+    def __repr__(self) -> str:
+        return "<response>"  # aiohttp's own shows the URL
 
 
 _start: Final = aiohttp.ClientResponse.start
@@ -185,6 +194,8 @@ class Transport:
         )
         if proxy is not None:
             self._extra["proxy"] = proxy
+        # What is being read, by the future that tells of its connection's end.
+        self._reading: dict[asyncio.Future[None], aiohttp.StreamReader] = {}
         self._headers: dict[str, str] = {}
         if session is not None and user_agent is not None:
             self._headers["User-Agent"] = user_agent
@@ -288,29 +299,50 @@ class Transport:
             ReplyError: the reply goes beyond the limit.
         """
         try:
-            body = await self._body(response)
+            self._watch(response)
+            limit, headers = self._max_reply_bytes, response.headers
+            length = headers.get(hdrs.CONTENT_LENGTH, "")
+            if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
+                if int(length) > limit:
+                    raise self._too_large()
+                body = await response.read()
+            else:
+                # Only reading tells how long a compressed or chunked reply is.
+                chunks: list[bytes] = []
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    limit -= len(chunk)
+                    if limit < 0:
+                        raise self._too_large()
+                body = b"".join(chunks)
         except BaseException:
             response.close()
+            del response  # whose repr shows the URL, from tracebacks that show locals
             raise
         if response.status == _SWITCHING_PROTOCOLS:
             response.close()  # aiohttp hands such a connection over instead of releasing it
         return Reply(response.status, response.headers, body)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
-        if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-            if int(length) > limit:
-                raise self._too_large()
-            return await response.read()
-        # Only reading tells how long a compressed or chunked reply is.
-        chunks: list[bytes] = []
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            limit -= len(chunk)
-            if limit < 0:
-                raise self._too_large()
-        return b"".join(chunks)
+    def _watch(self, response: aiohttp.ClientResponse) -> None:
+        """Have the reading of a body end with its connection.
+
+        aiohttp's parser forgets the body when it meets rubbish in it: who reads would be told
+        nothing, and wait until `total` strikes, which for an upload it never does.
+        """
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        closed = None if protocol is None else protocol.closed
+        if closed is not None:
+            if closed not in self._reading:
+                closed.add_done_callback(self._lost)
+            self._reading[closed] = response.content
+
+    def _lost(self, closed: "asyncio.Future[None]") -> None:
+        content = self._reading.pop(closed, None)
+        if not closed.cancelled():
+            closed.exception()  # it was told to the body; asyncio would log it as not retrieved
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(MalformedReply("rubbish in the body"))
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
@@ -370,14 +402,17 @@ def _form(
     if source is None:
         return form
     filename = str(fields["filename"])
-    body = _Body(source, guess_type(filename)[0] or "application/octet-stream", silence)
+    # Only by its end: a name such as "data:x/y,z" would name its type, or another header, itself.
+    kind, _ = guess_type("file" + posixpath.splitext(filename)[1])
+    body = _Body(source, kind or "application/octet-stream", silence)
     quoted = filename.translate(_QUOTED)
     body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
     form.append_payload(body)
     return form
 
 
-_QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
+# aiohttp refuses control characters in a header.
+_QUOTED = str.maketrans({mark: f"%{ord(mark):02X}" for mark in ('"', *map(chr, range(32)), "\x7f")})
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,7 +444,13 @@ _TRANSLATIONS = (
     ),
     _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
     _Translation(
-        (aiohttp.ClientResponseError,), ReplyError, Fault.UNREADABLE, "the reply is no valid HTTP"
+        (aiohttp.ClientResponseError, MalformedReply),
+        ReplyError,
+        Fault.UNREADABLE,
+        "the reply is no valid HTTP",
+    ),
+    _Translation(
+        (ContentEncodingError,), ReplyError, Fault.UNREADABLE, "the reply can't be unpacked"
     ),
     _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
 )
@@ -419,6 +460,8 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault
     """Translate a foreign error, with a stand-in that holds no secret as its cause."""
     if isinstance(error, _HungUp):
         error = error.error
+    if isinstance(error.__cause__, ContentEncodingError):
+        error = error.__cause__  # else it looks like a broken connection
     row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
     text = scrub_text(str(error), secrets)
     failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, TypeAlias
 
 CHUNK = 256 * 1024  # bytes read at once
@@ -27,11 +28,13 @@ class Source(ABC):
         name: the file's own name, where it has one.
         size: bytes that `chunks` yields; None where only the end will tell.
         error: what reading the caller's source raised, so that it can be told from the wire's.
+        trace: where it was raised, without the frames that it came through afterwards.
     """
 
     name: str | None = None
     size: int | None = None
     error: Exception | None = None
+    trace: TracebackType | None = None
 
     @property
     def replayable(self) -> bool:
@@ -65,7 +68,7 @@ class Source(ABC):
             if self.size is not None and read != self.size:
                 raise ValueError("the file changed its size while it was uploaded")
         except Exception as error:
-            self.error = error
+            self.error, self.trace = error, error.__traceback__
             raise
 
     @abstractmethod

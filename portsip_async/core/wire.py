@@ -166,9 +166,11 @@ def _is_plain(text: str) -> bool:
 
 
 def _texts(parameters: Parameters) -> dict[str, FieldValue]:
+    named = _named(parameters)
+    "".join(named).encode()  # half of a surrogate pair in a name is refused too
     return {
         name: [_text(item) for item in value] if isinstance(value, _ARRAYS) else _text(value)
-        for name, value in _named(parameters).items()
+        for name, value in named.items()
         if value is not None
     }
 

@@ -7,6 +7,7 @@ from ..core.tokens import Token, refusal
 from ..endpoints import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from ..errors import APIError, AuthenticationError
 from .base import Caller, text
+from .sealed import sealed
 
 
 class Account:
@@ -15,6 +16,7 @@ class Account:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
+    @sealed
     async def verify(self, username: str, password: str) -> Token:
         """Check a user name and a password, and get a token for them.
 
@@ -29,6 +31,7 @@ class Account:
             {"username": text("username", username), "password": text("password", password)},
         )
 
+    @sealed
     async def verify_email(self, email: str, password: str) -> Token:
         """Check an email address and a password, and get a token for them.
 

@@ -20,6 +20,7 @@ from ..core.runs import Run
 from ..core.session import Gate, Session
 from ..errors import AuthenticationError, ClientClosed, ConfigurationError, PortSIPError
 from ..record import Record
+from .sealed import cut
 
 X = TypeVar("X")
 V = TypeVar("V")
@@ -140,7 +141,11 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
 
         async def job(chunk: list[Any], place: int) -> BulkResult[V]:
             sent = Sent(lambda: crew.left)
-            return await _written(self._write, place, chunk[0], sent, in_doubt)
+            try:
+                return await _written(self._write, place, chunk[0], sent, in_doubt)
+            except BaseException as error:
+                cut(error)
+                raise
 
         def numbered(chunk: list[Any]) -> Any:
             nonlocal index
@@ -177,7 +182,7 @@ async def _written(
             in_doubt.append(key)
         raise
     except (PortSIPError, ValueError, TypeError) as error:
-        wrong = error
+        wrong = error.with_traceback(None)  # whose frames hold the item
     if not isinstance(wrong, PortSIPError):
         return BulkResult(index, key or _shown(item), error=wrong)
     if write.passes_over(wrong):

@@ -37,6 +37,7 @@ from ..models import (
 from ..polling import Listing, Owner, StatusPoll, StatusWatch
 from .base import Caller, merged, text, texts, without_none
 from .bulk_writes import BulkRun, Write
+from .sealed import sealed
 
 V = TypeVar("V")
 X = TypeVar("X")
@@ -116,6 +117,7 @@ class Extensions:
             max_pages=max_pages,
         )
 
+    @sealed
     async def create(self, extension: NewExtension) -> None:
         """Create an extension (``POST /extensions/create``).
 
@@ -151,6 +153,7 @@ class Extensions:
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
 
+    @sealed
     async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> None:
         """Ring an extension and connect it to somebody (``GET /extensions/call``).
 
@@ -174,6 +177,7 @@ class Extensions:
             },
         )
 
+    @sealed
     async def update(
         self,
         extension_number: str,
@@ -202,6 +206,7 @@ class Extensions:
         plain = {name: without_none(_section(name, section)) for name, section in sections.items()}
         await self._caller(EXTENSIONS_UPDATE, {"extension_number": number, **plain})
 
+    @sealed
     async def patch(
         self,
         extension_number: str,

@@ -220,9 +220,10 @@ class Groups:
             read = await self._caller.document(GROUPS_SHOW, {"group_id": group_id})
             _check(read.get("group_id") or read.get("group_name"))
             kept = {name: value for name, value in read.items() if name not in _OF_THE_REPLY}
-            whole = {**change(kept), "group_id": read.get("group_id") or group_id}
+            whole = {**change(kept), "group_id": _same_id(group_id, read)}
+            group = _group(whole)  # read before it is written, lest an error hide a write
             await self._caller.write(GROUPS_UPDATE, whole)
-        return _group(whole)
+        return group
 
 
 def _check(named: object) -> None:
@@ -233,6 +234,20 @@ def _check(named: object) -> None:
     """
     if not named:
         raise ReplyError(expected="a group's id or name", operation=GROUPS_SHOW.name)
+
+
+def _same_id(group_id: str, read: Mapping[str, Any]) -> object:
+    """Answer the PBX's own spelling of the id that was asked for.
+
+    Raises:
+        ReplyError: it showed another group, which must not be written to.
+    """
+    told = read.get("group_id") or group_id
+    if str(told).strip() != group_id.strip():
+        raise ReplyError(
+            expected="the group that was asked for", where="$.group_id", operation=GROUPS_SHOW.name
+        )
+    return told
 
 
 def _members(read: Mapping[str, Any]) -> tuple[str, ...]:

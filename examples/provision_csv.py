@@ -1,0 +1,87 @@
+"""Create the extensions that a CSV file lists.
+
+    python examples/provision_csv.py [FILE.csv]
+
+Numbers that exist already are passed over, so a run that was cut short is simply run again. What
+failed goes into FILE.failed.csv with the reason; mend it there, and give that file to the next run.
+"""
+
+import argparse
+import asyncio
+import csv
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+from stand_in import stand_in_pbx
+
+from portsip_async import NewExtension, PortSIPClient, PortSIPError, Profile
+
+SAMPLE = Path(__file__).with_name("extensions.csv")
+
+
+def new_extension(row: dict[str, str]) -> NewExtension:
+    """Read a row; a value that is missing is refused when its turn comes, and costs no other."""
+    return NewExtension(
+        extension_number=row.get("extension_number") or "",
+        password=row.get("password") or "",
+        web_access_password=row.get("web_access_password") or "",
+        profile=Profile(
+            first_name=row.get("first_name") or None,
+            last_name=row.get("last_name") or None,
+            email=row.get("email") or None,
+        ),
+    )
+
+
+async def provision(rows: list[dict[str, str]], report: "csv.DictWriter[str]") -> Counter[str]:
+    """Create an extension a row; write what failed into a report, and answer how many did what."""
+    tally: Counter[str] = Counter(created=0, skipped=0, failed=0)
+    async with (
+        stand_in_pbx(),
+        PortSIPClient.from_env() as pbx,
+        pbx.extensions.create_many(map(new_extension, rows), if_exists="skip") as run,
+    ):
+        async for result in run:
+            if result.error is not None:
+                report.writerow({**rows[result.index], "error": str(result.error)})
+            outcome = "failed" if result.error else "skipped" if result.skipped else "created"
+            tally[outcome] += 1
+            if sys.stderr.isatty():
+                end = "" if tally.total() < len(rows) else "\n"
+                print(f"\r{tally.total()} of {len(rows)}", end=end, file=sys.stderr)
+    return tally
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read."""
+    return os.open(path, flags, 0o600)
+
+
+def main(source: Path) -> int:
+    """Provision from a file; answer the exit code."""
+    with source.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        rows, columns = list(reader), list(reader.fieldnames or ())
+    failed = source.with_suffix(".failed.csv")
+    # It holds passwords, so it is nobody else's to read.
+    with open(failed, "w", newline="", encoding="utf-8", opener=private) as file:
+        report = csv.DictWriter(file, dict.fromkeys([*columns, "error"]), extrasaction="ignore")
+        report.writeheader()
+        tally = asyncio.run(provision(rows, report))
+    print(", ".join(f"{count} {outcome}" for outcome, count in tally.items()))
+    if tally["failed"]:
+        print(f"What failed is in {failed}", file=sys.stderr)
+        return 1
+    failed.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Create the extensions that a CSV file lists.")
+    parser.add_argument("file", nargs="?", type=Path, default=SAMPLE)
+    try:
+        sys.exit(main(parser.parse_args().file))
+    except PortSIPError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

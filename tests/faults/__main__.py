@@ -1,0 +1,7 @@
+"""Write the matrix into the documentation: ``python -m tests.faults``."""
+
+from .page import PAGE, page
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,267 @@
+"""Running the cells: every operation against a fault, side by side, and what came of each."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from portsip_async import ENDPOINTS, PortSIPClient, RetryPolicy, Timeout
+
+from ..operations import (
+    AUTH,
+    LOGIN_PASSWORD,
+    OPERATIONS,
+    PASSWORD,
+    PIN,
+    WEB_PASSWORD,
+    Operation,
+)
+from ..test_secrecy import LOGGERS, Ear
+from ..wire_server import WireServer
+from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TEXT, TOTAL, Fault
+from .impatience import ImpatientLoop
+from .rules import ATTEMPTS
+from .server import FaultServer, trusting
+
+ROWS = (*OPERATIONS, Operation("account.refresh", "safe", lambda pbx: pbx.account.refresh()))
+# More than sockets hold, for what strikes while it is still being sent.
+LARGE = 8 * 2**20
+ENDLESS = 1000.0  # seconds; no call takes that long
+PAUSE = 0.02  # seconds; so tiny that pauses that are asked for stand out
+
+_TOKEN: Mapping[str, Any] = {"access_token": "given/by+login&é", "expires": 600, "role": TEXT}
+_EXTENSIONS: Mapping[str, Any] = {
+    "extensions": [{"extension_number": "101", "first_name": TEXT}],
+    "page_count": 1,
+    "count": 1,
+}
+# For each operation that answers something: the reply that is due, what tells that it was read,
+# and the text in it.
+Reading = tuple[Mapping[str, Any], Callable[[Any], object], Callable[[Any], object]]
+REPLIES: dict[str, Reading] = {
+    "extensions.list": (
+        _EXTENSIONS,
+        lambda page: page.items[0].extension_number == "101",
+        lambda page: page.items[0].first_name,
+    ),
+    "extensions.show": (
+        {"extension_number": "101", "profile": {"first_name": TEXT}, "count": 1},
+        lambda extension: extension.extension_number == "101",
+        lambda extension: extension.profile.first_name,
+    ),
+    "extensions.status": (
+        {"extension_status": [{"extension_number": "101", "user_agent": TEXT}], "count": 1},
+        lambda statuses: statuses[0].extension_number == "101",
+        lambda statuses: statuses[0].user_agent,
+    ),
+    "groups.list": (
+        {"groups": [{"group_id": "1", "group_name": TEXT}], "page_count": 1, "count": 1},
+        lambda page: page.items[0].group_id == "1",
+        lambda page: page.items[0].group_name,
+    ),
+    "groups.show": (
+        {"group_id": "1", "group_name": TEXT, "members": ["101"], "count": 1},
+        lambda group: group.members == ("101",),
+        lambda group: group.group_name,
+    ),
+    "groups.create": (
+        {"group_id": "7", "group_name": TEXT, "count": 1},
+        lambda group: group.group_id == "7",
+        lambda group: group.group_name,
+    ),
+    "greetings.list": (
+        {"files": [{"filename": "a.wav"}], "default_file": TEXT, "page_count": 1, "count": 1},
+        lambda page: page.items[0].filename == "a.wav",
+        lambda page: page.default_file,
+    ),
+    "account.verify": (
+        _TOKEN,
+        lambda token: token.access_token == _TOKEN["access_token"],
+        lambda token: token.role,
+    ),
+}
+REPLIES["extensions.search"] = REPLIES["extensions.list"]
+REPLIES["account.verify_email"] = REPLIES["account.refresh"] = REPLIES["account.verify"]
+
+# What an operation is given that nobody else may learn, beside the token.
+SECRETS = {
+    "extensions.call": [AUTH],
+    "extensions.create": [PASSWORD, WEB_PASSWORD, PIN],
+    "extensions.update": [PIN],
+    "account.verify": [LOGIN_PASSWORD],
+    "account.verify_email": [PASSWORD],
+}
+
+
+@dataclass
+class Outcome:
+    """What came of one cell."""
+
+    error: Exception | None = None
+    value: Any = None
+    arrivals: int = 0
+    acted: int = 0
+    written: int = 0
+    seconds: float = 0.0
+    heard: Ear = field(default_factory=Ear)
+    secrets: list[str] = field(default_factory=list)
+    clinging: int = 0  # exchanges that the client left open although its call had ended
+    open: int = 0  # connections that outlived the client
+    afterwards: Any = None  # what the same call answers once all is well
+    error_afterwards: Exception | None = None
+    acted_afterwards: int = 0
+
+
+@dataclass
+class Observation:
+    """What came of a fault: a cell an operation, and what only all of them together tell."""
+
+    cells: dict[str, Outcome]
+    elsewhere: int
+    log: str
+    tasks: int
+    files: int
+
+
+@cache
+def observe(name: str) -> Observation:
+    """Let a fault strike every operation, once a session."""
+    with asyncio.Runner(loop_factory=ImpatientLoop) as runner:
+        return runner.run(_observe(BY_NAME[name]))
+
+
+async def _observe(fault: Fault) -> Observation:
+    log = _Log()
+    others, files = asyncio.all_tasks(), _open_files()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ImpatientLoop)
+    loop.names["elsewhere.invalid"] = "127.0.0.1"
+    with log:
+        async with WireServer() as elsewhere:
+            turns = asyncio.Semaphore(1 if fault.heavy else len(ROWS))
+            outcomes = await asyncio.gather(*(_cell(fault, row, elsewhere, turns) for row in ROWS))
+    await _quiet()
+    return Observation(
+        cells={row.name: outcome for row, outcome in zip(ROWS, outcomes, strict=True)},
+        elsewhere=elsewhere.connections,
+        log="\n".join(log.lines),
+        tasks=len(asyncio.all_tasks() - others),
+        files=_open_files() - files,
+    )
+
+
+async def _cell(
+    fault: Fault, row: Operation, elsewhere: WireServer, turns: asyncio.Semaphore
+) -> Outcome:
+    if row.name == "greetings.upload" and fault.stage != "reply":
+        row = row._replace(
+            send=lambda pbx: pbx.greetings.upload("101", bytes(LARGE), filename="a.wav")
+        )
+    outcome = Outcome()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, ImpatientLoop)
+    endpoint = ENDPOINTS[row.name]
+    server = FaultServer(
+        path=f"/api{endpoint.path}",
+        good=REPLIES[row.name][0] if row.name in REPLIES else None,
+        strike=fault.strike,
+        stage=fault.stage,
+        acts=fault.acts,
+        times=fault.times,
+        over_tls=fault.over_tls,
+    )
+    async with turns, AsyncExitStack() as stack:
+        await stack.enter_async_context(server)
+        url = server.url.replace("http:", "https:") if fault.over_tls else server.url
+        host = f"pbx-{server.port}.invalid"
+        token = f"first/of+{server.port}&é"
+        outcome.secrets = [token, *SECRETS.get(row.name, [])]
+        server.elsewhere = f"http://elsewhere.invalid:{elsewhere.port}"
+        pbx = await stack.enter_async_context(
+            PortSIPClient(
+                url.replace("127.0.0.1", host) if fault.stage == "name" else url,
+                token=token,
+                timeout=Timeout(total=TOTAL, connect=SILENCE, read=SILENCE),
+                retry=RetryPolicy(
+                    attempts=ATTEMPTS, initial=PAUSE, maximum=PAUSE, deadline=DEADLINE
+                ),
+                max_connections=1,
+                max_reply_bytes=LIMIT,
+                ssl=trusting() if fault.over_tls else None,
+                allow_http=True,
+            )
+        )
+        session = pbx._session
+        session.clock = session.tokens._clock = loop.time
+        session.now = lambda: EPOCH + loop.time()
+        session._chance = lambda: 1.0
+        begun = loop.time()
+        outcome.value, outcome.error = await _came_of(row, pbx)
+        outcome.seconds = loop.time() - begun
+        outcome.arrivals, outcome.acted = len(server.arrivals), server.acted
+        outcome.written = server.written
+        await _quiet()
+        outcome.clinging = server.striking
+        loop.names[host] = "127.0.0.1"
+        await server.mend()
+        outcome.afterwards, outcome.error_afterwards = await _came_of(row, pbx)
+        outcome.acted_afterwards = server.acted - outcome.acted
+        outcome.secrets += server.renewed
+        outcome.heard.note((pbx, session))
+        await pbx.close()
+        await _quiet()
+        outcome.open = server.open
+    if outcome.error is not None:
+        outcome.heard.error(outcome.error)
+    return outcome
+
+
+async def _came_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception | None]:
+    """Make a call that may end in any way, but has to end."""
+    try:
+        async with asyncio.timeout(ENDLESS):
+            return await row.send(pbx), None
+    except Exception as error:
+        return None, error
+
+
+async def _quiet() -> None:
+    """Wait until all has happened that is under way: no sooner does the clock go on."""
+    await asyncio.sleep(0.001)
+
+
+def _open_files() -> int:
+    """Count what the process has open, where the system tells."""
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return 0
+
+
+class _Log(logging.Handler):
+    """Hears every logger at its loudest, tracebacks included."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter("%(name)s %(message)s %(args)s"))
+        self.lines: list[str] = []
+        self._levels: dict[logging.Logger, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    def __enter__(self) -> None:
+        loggers = [logging.getLogger(), *map(logging.getLogger, LOGGERS)]
+        self._levels = {logger: logger.level for logger in loggers}
+        for logger in loggers:
+            logger.setLevel(logging.DEBUG)
+        loggers[0].addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self)
+        for logger, level in self._levels.items():
+            logger.setLevel(level)

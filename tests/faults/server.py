@@ -1,0 +1,187 @@
+"""A server for one cell of the matrix: strikes one operation, and counts what it did.
+
+It stands on the wire server of the other tests, and answers renewals of the token by itself where
+they are not what is struck.
+"""
+
+import asyncio
+import json
+import ssl as tls
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qsl
+
+import trustme
+
+from ..wire_server import Arrival, WireServer, arriving, reply
+
+KEEP = {"Connection": "keep-alive"}
+SECRET_NAMES = {"access_token", "password", "web_access_password", "voicemail_pin", "auth"}
+
+
+class Exchange(NamedTuple):
+    """What a strike is given to work with."""
+
+    arrival: Arrival | None
+    """None where nothing of the request is read."""
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    good: bytes
+    """The body that is due."""
+    server: "FaultServer"
+
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets in the request, for a reply that repeats them all."""
+        assert self.arrival is not None
+        found = [value for name, value in parse_qsl(self.arrival.query) if name in SECRET_NAMES]
+        if self.arrival.body.startswith(b"{"):
+            found += _secrets(json.loads(self.arrival.body))
+        return found
+
+    async def write(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+        self.server.written += len(data)
+
+    async def until_hung_up(self) -> None:
+        """Wait until the client ends the connection."""
+        while await self.reader.read(1024):
+            pass
+
+    async def hung_up_within(self, seconds: float) -> bool:
+        """Wait so many seconds, or until the client ends the connection; tell whether it did."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.until_hung_up()
+        except TimeoutError:
+            return False
+        return True
+
+
+Strike = Callable[[Exchange], Awaitable[object]]
+"""Does the damage; answers True where the connection may serve another request."""
+
+
+class FaultServer(WireServer):
+    """Strikes the operation that it is set up for, until it is mended.
+
+    Attributes:
+        acted: how often the operation was carried out.
+        striking: strikes under way.
+        written: bytes of replies.
+        mended: whether all is well by now.
+        renewed: tokens given out.
+        elsewhere: the URL of another host.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        good: Mapping[str, Any] | None,
+        strike: Strike,
+        stage: str = "reply",
+        acts: bool = False,
+        times: int | None = None,
+        over_tls: bool = False,
+    ) -> None:
+        """Set up a strike.
+
+        Args:
+            path: where the operation arrives.
+            good: the reply that is due; None where no body is.
+            strike: what is done.
+            stage: "nobody" is there, or it strikes "tls", a "connection", a "request", a "reply".
+            acts: whether the operation is carried out before it strikes.
+            times: how often; None: until it is mended.
+            over_tls: whether TLS comes before a request.
+        """
+        super().__init__(_certified(stranger=True) if stage == "tls" else None)
+        self._path = path
+        self._good = b"" if good is None else json.dumps(good).encode()
+        self._strike = strike
+        self._stage = stage
+        self._acts = acts
+        self._times = times
+        self._over_tls = over_tls
+        self.acted = 0
+        self.striking = 0
+        self.written = 0
+        self.mended = False
+        self.renewed: list[str] = []
+        self.elsewhere = ""
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        if self._stage == "nobody":
+            await super().__aexit__()
+        return self
+
+    async def mend(self) -> None:
+        """Work well from now on."""
+        self.mended = True
+        if self._stage == "nobody" or self._over_tls:
+            await super().__aexit__()
+            self._ssl = _certified(stranger=False) if self._over_tls else None
+            await super().__aenter__()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        exchange = Exchange(None, reader, writer, self._good, self)
+        if self._stage == "connection" and not self.mended:
+            return await self._struck(exchange)
+        if self._stage == "request" and not self.mended:
+            await reader.readexactly(20)
+            return await self._struck(exchange)
+        arrival = await arriving(reader)
+        exchange = exchange._replace(arrival=arrival)
+        if arrival.path != self._path:
+            self.renewed.append(f"next{len(self.renewed)}/of+{self.port}&é")
+            renewal = {"access_token": self.renewed[-1], "expires": 600}
+            await exchange.write(reply(renewal, headers=KEEP))
+            return True
+        self.arrivals.append(arrival)
+        spent = self._times is not None and len(self.arrivals) > self._times
+        if self.mended or spent:
+            self.acted += 1
+            await exchange.write(reply(self._good, headers=KEEP))
+            return True
+        self.acted += self._acts
+        return await self._struck(exchange)
+
+    async def _struck(self, exchange: Exchange) -> bool:
+        if exchange.arrival is None and not self._over_tls:
+            self.arrivals.append(Arrival("", "", "", {}, b""))
+        self.striking += 1
+        try:
+            return await self._strike(exchange) is True
+        finally:
+            self.striking -= 1
+
+
+def _secrets(value: object) -> list[str]:
+    found: list[str] = []
+    for name, item in value.items() if isinstance(value, dict) else ():
+        found += [str(item)] if name in SECRET_NAMES else _secrets(item)
+    return found
+
+
+@cache
+def _authority(*, stranger: bool) -> trustme.CA:
+    return trustme.CA(organization_name="Strangers" if stranger else "Friends")
+
+
+@cache
+def _certified(*, stranger: bool) -> tls.SSLContext:
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    _authority(stranger=stranger).issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@cache
+def trusting() -> tls.SSLContext:
+    """A client's context that trusts a mended server, and no stranger."""
+    context = tls.create_default_context()
+    _authority(stranger=False).configure_trust(context)
+    return context

@@ -1,0 +1,213 @@
+"""A poll answers each number exactly once, whatever the PBX, the source and the consumer do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portsip_async import (
+    BadRequest,
+    ExtensionStatus,
+    NotFound,
+    PortSIPClient,
+    PortSIPError,
+    RateLimited,
+    ReplyError,
+    RequestTimeout,
+    RetryPolicy,
+    ServerError,
+    StatusMissing,
+    StatusResult,
+    TransportError,
+)
+from portsip_async.core.session import Gate
+from portsip_async.polling import StatusPoll
+from portsip_async.simulator import Faults, PBXSimulator
+
+from ..statuses import Statuses, status_of
+from .values import ANY_CHARACTER
+
+LETTERS = "abcdefghijklmnop"
+NUMBERS = st.lists(
+    st.sampled_from([*LETTERS, "ü", "", "\ud800"]) | st.text(ANY_CHARACTER, max_size=2), max_size=60
+)
+FAULTS: Sequence[Exception | None] = (
+    None,
+    RateLimited("slow", status=429),
+    ServerError("down", status=503),
+    RequestTimeout("late"),
+    TransportError("gone"),
+    ReplyError(expected="JSON"),
+    BadRequest("no", status=400),
+    NotFound("no", status=404, err_code=404.1),
+)
+
+
+class Shuffled(Statuses):
+    """Answers in another order than it was asked, twice, and with strangers among them."""
+
+    def __init__(self, refused: set[str], lacking: set[str], ticks: list[int]) -> None:
+        super().__init__(refused, lacking)
+        self.ticks = ticks
+
+    async def ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
+        for _ in range(self.ticks[len(self.asked) % len(self.ticks)]):
+            await asyncio.sleep(0)
+        found = await super().ask(numbers, gate)
+        return [status_of("stranger", "ON_CALL"), *reversed(found), *found[:1]]
+
+
+class SourceFailed(Exception):
+    """What an application's own source raises."""
+
+
+async def drip(numbers: Iterable[str], fails: bool) -> AsyncIterator[str]:
+    for number in numbers:
+        await asyncio.sleep(0)
+        yield number
+    if fails:
+        raise SourceFailed
+
+
+def flow(numbers: Iterable[str], fails: bool) -> Iterable[str]:
+    yield from numbers
+    if fails:
+        raise SourceFailed
+
+
+def is_number(text: str) -> bool:
+    return bool(text) and not any("\ud800" <= mark <= "\udfff" for mark in text)
+
+
+@given(
+    numbers=NUMBERS,
+    refused=st.sets(st.sampled_from(LETTERS)),
+    lacking=st.sets(st.sampled_from(LETTERS), max_size=4),
+    faults=st.lists(st.sampled_from(FAULTS), max_size=20),
+    batch_size=st.integers(1, 20),
+    concurrency=st.integers(1, 5),
+    ordered=st.booleans(),
+    asynchronous=st.booleans(),
+    fails=st.booleans(),
+    ticks=st.lists(st.integers(0, 4), min_size=1, max_size=5),
+)
+def test_exactly_once(
+    numbers: list[str],
+    refused: set[str],
+    lacking: set[str],
+    faults: list[Exception | None],
+    batch_size: int,
+    concurrency: int,
+    ordered: bool,
+    asynchronous: bool,
+    fails: bool,
+    ticks: list[int],
+) -> None:
+    """One result for each number given, with its own status or its own reason."""
+    statuses = Shuffled(refused, lacking, ticks)
+    script = dict(enumerate(faults, 1))
+    statuses.fail = script.get
+    results: list[StatusResult] = []
+
+    async def run() -> None:
+        poll = StatusPoll(
+            statuses.owner(),
+            drip(numbers, fails) if asynchronous else flow(numbers, fails),
+            batch_size=batch_size,
+            concurrency=concurrency,
+            ordered=ordered,
+        )
+        async for result in poll:
+            results.append(result)  # noqa: PERF401 - what came before an error counts
+
+    if fails:
+        with pytest.raises(SourceFailed):
+            asyncio.run(run())
+    else:
+        asyncio.run(run())
+    found = [result.extension_number for result in results]
+    assert found == numbers if ordered else sorted(found) == sorted(numbers)
+    assert statuses.most_in_flight <= concurrency
+    assert all(len(batch) <= batch_size for batch in statuses.asked)
+    assert all(is_number(number) for batch in statuses.asked for number in batch)
+    for result in results:
+        number, status, error = result.extension_number, result.status, result.error
+        assert (status is None) != (error is None)
+        if not is_number(number):
+            assert isinstance(error, ValueError)
+        elif number in refused | lacking:
+            assert status is None
+        if status is not None:
+            assert status == status_of(number)
+        if isinstance(error, StatusMissing):
+            assert number in lacking
+            assert error.extension_number == number
+    if not any(faults) and not refused:
+        for result in results:
+            good = is_number(result.extension_number) and result.extension_number not in lacking
+            assert (result.error is None) == good
+
+
+@given(
+    numbers=st.lists(st.sampled_from([*map(str, range(100, 120)), "999"]), max_size=40),
+    scripted=st.lists(
+        st.sampled_from(
+            [
+                {"status": 503},
+                {"status": 429, "retry_after": 0},
+                {"drop": True},
+                {"truncate": True},
+                {"status": 401},
+                {"body": "<html>"},
+                {"body": '{"extension_status": {}}'},
+            ]
+        ),
+        max_size=8,
+    ),
+    rate=st.sampled_from([0.0, 0.3]),
+    batch_size=st.integers(1, 15),
+    ordered=st.booleans(),
+    omits=st.booleans(),
+    shuffles=st.booleans(),
+)
+async def test_by_the_client(
+    numbers: list[str],
+    scripted: list[dict[str, object]],
+    rate: float,
+    batch_size: int,
+    ordered: bool,
+    omits: bool,
+    shuffles: bool,
+) -> None:
+    """The whole way, over a PBX with faults of the wire, dying tokens and strangers in replies."""
+    quirks = ["status_shuffled", "status_stranger"] * shuffles + ["status_omits_unknown"] * omits
+    faults = Faults(server_error=rate / 3, dropped=rate / 3, revoked=rate / 3)
+    policy = RetryPolicy(attempts=3, initial=0, maximum=0)
+    async with PBXSimulator(extensions=20, status_seconds=0, quirks=quirks, faults=faults) as sim:
+        for fault in scripted:
+            sim.fail("extensions.status", **fault)  # type: ignore[arg-type]  # of several types
+        async with PortSIPClient(
+            sim.url, username=sim.username, password=sim.password, retry=policy
+        ) as pbx:
+            failed: PortSIPError | None = None
+            results = []
+            poll = pbx.extensions.poll_status(numbers, batch_size=batch_size, ordered=ordered)
+            try:
+                async for result in poll:
+                    results.append(result)  # noqa: PERF401 - what came before an error counts
+            except PortSIPError as error:
+                failed = error
+    # Only a second rejection in a row ends a poll, and only two in a row were scripted or drawn.
+    if failed is not None:
+        assert rate or {"status": 401} in scripted
+        return
+    found = [result.extension_number for result in results]
+    assert found == numbers if ordered else sorted(found) == sorted(numbers)
+    for result in results:
+        assert (result.status is None) != (result.error is None)
+        if result.status is not None:
+            assert result.status.extension_number == result.extension_number != "999"
+        elif not scripted and not rate:
+            assert result.extension_number == "999"

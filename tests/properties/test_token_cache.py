@@ -1,0 +1,379 @@
+"""The token cache as a machine on a virtual clock, whatever happens in whatever order.
+
+The machine plays the PBX, its callers and the application that closes the client. Between two
+steps everything goes on that needs no clock.
+"""
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import assume, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from portsip_async import (
+    AuthenticationError,
+    BadRequest,
+    ClientClosed,
+    PortSIPError,
+    RateLimited,
+    ReplyError,
+    ServerError,
+    Token,
+    TransportError,
+)
+from portsip_async.core.tokens import (
+    COOL_DOWN,
+    COOL_DOWN_MOST,
+    PAUSE,
+    PAUSE_MOST,
+    Held,
+    Obtained,
+    Renewal,
+    TokenCache,
+)
+
+from ..clocks import FrozenClock
+
+X = TypeVar("X")
+
+LIVES = st.sampled_from([0.5, 5.0, 30.0, 600.0]) | st.floats(0.1, 1000.0)
+REFUSALS = (BadRequest("no", status=400), AuthenticationError("no", status=401, err_code=401.2))
+FAILURES: tuple[BaseException | Token, ...] = (
+    TransportError("gone"),
+    ServerError("down", status=503),
+    RateLimited("slow", status=429),
+    ReplyError(expected="JSON"),
+    RuntimeError("the vault's own"),
+    asyncio.CancelledError(),
+    Token("no\r\ntoken"),
+)
+
+
+class Sent:
+    """A login or a refresh under way."""
+
+    def __init__(self, now: float, refreshed: str | None) -> None:
+        self.sent_at = now
+        self.refreshed = refreshed
+        self.answer: asyncio.Future[Token | Renewal] = asyncio.get_running_loop().create_future()
+
+
+class Waiter:
+    """A call that needs a token."""
+
+    def __init__(self, task: asyncio.Task[Held]) -> None:
+        self.task = task
+        self.cancelled = False
+
+
+class Cache(RuleBasedStateMachine):
+    """The cache, its PBX and its callers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = FrozenClock()
+        self.cache: TokenCache
+        self.sent: list[Sent] = []
+        self.requests = 0
+        self.renewals: list[asyncio.Task[Any]] = []
+        self.waiters: list[Waiter] = []
+        self.served: list[Held] = []
+        self.rejected: set[int] = set()
+        self.issued = 0
+        self.dies_at = {"initial": math.inf}
+        self.refusals = self.failures = 0
+        self.refused_until = self.quiet_until = -math.inf
+        self.can_log_in = True
+
+    @initialize(initial=st.booleans(), credentials=st.booleans())
+    def begin(self, *, initial: bool, credentials: bool) -> None:
+        self.can_log_in = credentials or not initial
+        self.cache = TokenCache(
+            login=self._login if self.can_log_in else None,
+            refresh=self._send,
+            initial="initial" if initial else None,
+            clock=self.clock,
+            start=self._start,
+        )
+
+    # The PBX
+
+    async def _login(self) -> Obtained:
+        return await self._send(None)
+
+    async def _send(self, refreshed: str | None) -> Obtained:
+        sent = Sent(self.clock(), refreshed)
+        self.sent.append(sent)
+        self.requests += 1
+        try:
+            return Obtained(await sent.answer, sent.sent_at)
+        finally:
+            self.sent.remove(sent)
+
+    def _start(self, renewal: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        task = self.loop.create_task(renewal)
+        self.renewals.append(task)
+        return task
+
+    # What happens between two steps
+
+    def settle(self) -> None:
+        async def ticks() -> None:
+            for _ in range(12):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(ticks())
+        for waiter in [waiter for waiter in self.waiters if waiter.task.done()]:
+            self.waiters.remove(waiter)
+            self._told(waiter)
+
+    def _told(self, waiter: Waiter) -> None:
+        """Look at how a call's wait ended."""
+        if waiter.cancelled:
+            assert waiter.task.cancelled()
+            return
+        assert not waiter.task.cancelled()
+        error = waiter.task.exception()
+        if error is None:
+            self._take(waiter.task.result(), waited=True)
+        else:
+            assert isinstance(error, PortSIPError | RuntimeError)
+
+    def _take(self, held: Held, *, waited: bool) -> None:
+        """Take a token that the cache serves."""
+        assert held.generation not in self.rejected
+        # What a call waited for is served to it, though the wait took all of its life.
+        assert self.clock() < min(held.spent_at, self.dies_at[held.token.access_token]) or waited
+        self.served.append(held)
+
+    # What calls do
+
+    async def _call(self) -> Held:
+        return self.cache.current() or await self.cache.wait()
+
+    async def _renewed(self) -> Held:
+        await self.cache.renew()
+        held = self.cache._held
+        assert held is not None
+        return held
+
+    @rule()
+    def call(self) -> None:
+        """A call needs a token: it is served, waits, or is refused without traffic."""
+        before = self.requests
+        under_way = bool(self.sent)
+        held = self.loop.run_until_complete(self._current())
+        if held is not None:
+            self._take(held, waited=False)
+            self.settle()
+            quiet = under_way or self.clock() < max(self.refused_until, self.quiet_until)
+            stale = self.clock() >= held.stale_at
+            assert self.requests == before + (stale and not quiet)
+            return
+        waiter = Waiter(self.loop.create_task(self._call()))
+        self.waiters.append(waiter)
+        self.settle()
+        if not under_way and self.clock() < self.refused_until:
+            assert self.requests == before
+            assert isinstance(waiter.task.exception(), AuthenticationError)
+        elif not self.sent:
+            assert waiter.task.done()
+
+    async def _current(self) -> Held | None:
+        return self.cache.current()
+
+    @rule()
+    def renew(self) -> None:
+        """A program asks for a renewal, which no cool-down stops."""
+        before = self.requests
+        under_way = bool(self.sent)
+        waiter = Waiter(self.loop.create_task(self._renewed()))
+        self.waiters.append(waiter)
+        self.settle()
+        assert self.requests == before + (not under_way) or not self.can_log_in
+
+    @precondition(lambda self: self.waiters)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """One who waits gives up; nobody else notices."""
+        waiter = data.draw(st.sampled_from(self.waiters))
+        others = [other for other in self.waiters if other is not waiter]
+        sent = [*self.sent]
+        waiter.cancelled = True
+        waiter.task.cancel()
+        self.settle()
+        assert waiter not in self.waiters
+        assert self.waiters == others
+        assert self.sent == sent
+
+    @precondition(lambda self: self.served)
+    @rule(data=st.data())
+    def reject(self, data: st.DataObject) -> None:
+        """The PBX rejects a token that was served, perhaps long after."""
+        held = data.draw(st.sampled_from(self.served[-3:]))
+        before = self.cache._held
+        self.cache.reject(held)
+        self.rejected.add(held.generation)
+        if before is not None and before.generation != held.generation:
+            assert self.cache._held is before
+
+    # Time
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 11.0, 25.0, 61.0, 1000.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Time passes; an idle client sends nothing."""
+        before = self.requests
+        self.clock.now += seconds
+        self.settle()
+        assert self.requests == before
+
+    @rule(ticks=st.integers(-1, 1), point=st.sampled_from(["stale_at", "spent_at"]))
+    def reach(self, ticks: int, point: str) -> None:
+        """Time comes to just before, at, or just after a boundary of the token that is held."""
+        held = self.cache._held
+        assume(held is not None)
+        then = float(getattr(held, point)) + ticks * 1e-6
+        assume(then > self.clock.now)
+        self.clock.now = then
+
+    # What the PBX answers
+
+    def _answer(self, outcome: Token | Renewal | BaseException) -> None:
+        sent = self.sent[0]
+        if isinstance(outcome, asyncio.CancelledError):
+            sent.answer.cancel()
+        elif isinstance(outcome, BaseException):
+            sent.answer.set_exception(outcome)
+        else:
+            sent.answer.set_result(outcome)
+        waiting = [waiter for waiter in self.waiters if not waiter.cancelled]
+        renewal = self.renewals[-1]
+        self.settle()
+        if not renewal.done():
+            # A refused refresh went on with a login.
+            assert sent.refreshed is not None
+            assert self.sent[0].refreshed is None
+            assert all(waiter in self.waiters for waiter in waiting)
+            return
+        # All who waited were told the same, at once.
+        assert self.sent == []
+        assert self.waiters == []
+        ended = renewal.result()
+        for waiter in waiting:
+            if isinstance(ended, Held):
+                assert waiter.task.result() == ended
+            else:
+                error = waiter.task.exception()
+                assert type(error) is type(ended)
+                assert str(error) == str(ended)
+        if isinstance(ended, Held):
+            self.refusals = self.failures = 0
+            self.refused_until = self.quiet_until = -math.inf
+        elif isinstance(ended, AuthenticationError):
+            self.refusals += 1
+            pause = min(COOL_DOWN * 2 ** (self.refusals - 1), COOL_DOWN_MOST)
+            self.refused_until = self.clock() + pause
+        else:
+            self.failures += 1
+            pause = min(PAUSE * 2 ** (self.failures - 1), PAUSE_MOST)
+            self.quiet_until = self.clock() + pause
+
+    @precondition(lambda self: self.sent)
+    @rule(life=LIVES)
+    def bring_a_token(self, life: float) -> None:
+        self.issued += 1
+        token = Token(f"token-{self.issued}", life)
+        # What is left of it counts from before its request was sent.
+        self.dies_at[token.access_token] = self.sent[0].sent_at + life
+        self._answer(token)
+
+    @precondition(lambda self: self.sent and self.sent[0].refreshed is not None)
+    @rule(life=LIVES)
+    def prolong(self, life: float) -> None:
+        """A refresh that brings no token prolongs the old one, unless that was rejected."""
+        held, sent = self.cache._held, self.sent[0]
+        if held is not None and held.token.access_token == sent.refreshed:
+            self.dies_at[held.token.access_token] = sent.sent_at + life
+        self._answer(Renewal(None, life))
+        if held is not None and held.token.access_token == sent.refreshed:
+            assert self.cache._held is not None
+            assert self.cache._held.generation == held.generation
+        else:
+            note("prolonging what was rejected")
+            assert self.cache._held is None
+
+    @precondition(lambda self: self.sent)
+    @rule(error=st.sampled_from(REFUSALS))
+    def refuse(self, error: PortSIPError) -> None:
+        self._answer(error)
+
+    @precondition(lambda self: self.sent)
+    @rule(error=st.sampled_from(FAILURES))
+    def fail(self, error: BaseException | Token) -> None:
+        """It fails otherwise: what is held goes on being served."""
+        held = self.cache._held
+        refused = self.refused_until
+        self._answer(error)
+        assert self.cache._held is held
+        assert self.refused_until == refused or not self.can_log_in
+
+    @precondition(lambda self: self.sent)
+    @rule()
+    def close(self) -> None:
+        """The owner ends the renewal: who waits is told that the client was closed."""
+        waiting = [*self.waiters]
+        self.renewals[-1].cancel()
+        self.settle()
+        assert self.sent == []
+        assert self.waiters == []
+        assert all(
+            isinstance(waiter.task.exception(), ClientClosed)
+            for waiter in waiting
+            if not waiter.cancelled
+        )
+
+    # What holds at any time
+
+    @invariant()
+    def never_two_at_once_and_nobody_waits_for_nothing(self) -> None:
+        assert len(self.sent) <= 1
+        assert self.sent or not self.waiters
+        assert len([task for task in self.renewals if not task.done()]) == len(self.sent)
+
+    @invariant()
+    def what_would_be_served_is_good(self) -> None:
+        if not hasattr(self, "cache"):
+            return
+        held = self.cache._held
+        if held is not None:
+            assert held.generation not in self.rejected
+            assert held.spent_at < self.dies_at[held.token.access_token]
+
+    def teardown(self) -> None:
+        tasks = [*self.renewals, *(waiter.task for waiter in self.waiters)]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks))
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()
+        self.loop.close()
+
+
+def test_any_order_of_events() -> None:
+    """Never a spent or rejected token, never two logins at once, never a waiter left behind."""
+    # What takes five steps in one order is rarer than what one argument brings about.
+    many = settings(max_examples=4 * settings().max_examples)
+    run_state_machine_as_test(Cache, settings=many)

@@ -1,0 +1,302 @@
+"""The examples do what they say, each started by the one command that its head tells."""
+
+import asyncio
+import csv
+import os
+import re
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from portsip_async import PortSIPClient
+from portsip_async.simulator import PBXSimulator
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SECONDS = 30.0  # until a process that has just been started answers
+
+
+def environment(sim: PBXSimulator | None) -> dict[str, str]:
+    told = {name: value for name, value in os.environ.items() if not name.startswith("PORTSIP_")}
+    if sim is not None:
+        told |= {
+            "PORTSIP_URL": sim.url,
+            "PORTSIP_USERNAME": sim.username,
+            "PORTSIP_PASSWORD": sim.password,
+        }
+    return told | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+
+
+async def start(
+    sim: PBXSimulator | None,
+    name: str,
+    *arguments: object,
+    stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-W",
+        "error",
+        str(EXAMPLES / f"{name}.py"),
+        *map(str, arguments),
+        env=environment(sim),
+        stdout=stdout,
+        stderr=stderr,
+    )
+
+
+async def run(
+    sim: PBXSimulator | None, name: str, *arguments: object
+) -> tuple[int | None, str, str]:
+    """Run an example to its end; answer its exit code and what it said."""
+    process = await start(sim, name, *arguments)
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+class Service:
+    """An example that serves."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url
+
+    async def ask(
+        self, path: str, method: str = "GET", **options: Any
+    ) -> tuple[int, aiohttp.ClientResponse]:
+        async with self._session.request(method, self._url + path, **options) as reply:
+            await reply.read()
+            return reply.status, reply
+
+
+@asynccontextmanager
+async def serving(
+    sim: PBXSimulator | None, name: str, *arguments: object
+) -> AsyncIterator[Service]:
+    """Start an example that serves, and end it by Ctrl-C, without a complaint."""
+    process = await start(sim, name, "--port", 0, *arguments, stderr=asyncio.subprocess.STDOUT)
+    assert process.stdout is not None
+    said = ""
+    try:
+        async with asyncio.timeout(SECONDS):
+            while not (found := re.search(r"unning on (http://127\.0\.0\.1:\d+)", said)):
+                line = await process.stdout.readline()
+                assert line, said
+                said += line.decode()
+        async with aiohttp.ClientSession() as session:
+            yield Service(session, found[1])
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
+    assert process.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT)
+    assert "Traceback" not in said + out.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("prometheus_exporter", "/metrics"), ("fastapi_service", "/extensions"), ("wallboard", "/")],
+)
+async def test_service_alone(name: str, path: str) -> None:
+    """Without a PBX in the environment an example brings its own."""
+    async with serving(None, name) as service:
+        assert (await service.ask(path))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("provision_csv", "5 created, 0 skipped, 0 failed"), ("export_csv", "100,")]
+)
+async def test_script_alone(name: str, told: str) -> None:
+    """Likewise one that ends."""
+    code, out, err = await run(None, name)
+    assert code == 0
+    assert told in out
+    assert re.fullmatch(r"PORTSIP_URL is not set: simulating a PBX at http://127\S+\n", err)
+
+
+def test_readme_names_every_example() -> None:
+    """The list of examples has a line and a command for each, and for no other."""
+    told = re.findall(
+        r"^python examples/(\w+)\.py", (EXAMPLES / "README.md").read_text(), re.MULTILINE
+    )
+    scripts = [
+        path for path in EXAMPLES.glob("*.py") if '__name__ == "__main__"' in path.read_text()
+    ]
+    assert sorted(told) == sorted(path.stem for path in scripts)
+
+
+class TestProvision:
+    """`provision_csv.py`."""
+
+    COLUMNS = ("extension_number", "first_name", "email", "password", "web_access_password")
+
+    def write(self, path: Path, *rows: tuple[str, ...]) -> Path:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([self.COLUMNS, *rows])
+        return path
+
+    async def test_what_failed_is_mended_and_given_again(
+        self, sim: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """A row is created, passed over or reported; the report is the next run's file."""
+        file = self.write(
+            tmp_path / "new.csv",
+            ("2001", "Zoë", "zoe@pbx.example", "Sip-1", "Web-1"),
+            ("100", "Taken", "", "Sip-2", "Web-2"),
+            ("2002", "Nobody", "", "", "Web-3"),
+            ("2003",),
+        )
+        code, out, err = await run(sim, "provision_csv", file)
+        assert (code, out) == (1, "1 created, 1 skipped, 2 failed\n")
+        assert sim.extension("2001")["profile"]["first_name"] == "Zoë"
+        assert sim.extension("2001")["password"] == "Sip-1"
+        assert sim.extension("100")["profile"]["first_name"] != "Taken"
+
+        failed = tmp_path / "new.failed.csv"
+        assert str(failed) in err
+        assert stat.S_IMODE(failed.stat().st_mode) == 0o600
+        with failed.open(newline="", encoding="utf-8") as report:
+            rows = {row["extension_number"]: row for row in csv.DictReader(report)}
+        assert rows.keys() == {"2002", "2003"}
+        assert rows["2002"]["first_name"] == "Nobody"
+        assert "password is empty" in rows["2002"]["error"]
+
+        for row in rows.values():
+            row["password"] = row["web_access_password"] = "Mended"
+        with failed.open("w", newline="", encoding="utf-8") as report:
+            table = csv.DictWriter(report, [*self.COLUMNS, "error"])
+            table.writeheader()
+            table.writerows(rows.values())
+        code, out, err = await run(sim, "provision_csv", failed)
+        assert (code, out, err) == (0, "2 created, 0 skipped, 0 failed\n", "")
+        assert sim.extension("2003")["password"] == "Mended"
+        assert not (tmp_path / "new.failed.failed.csv").exists()
+
+    async def test_refused_login(self, sim: PBXSimulator, tmp_path: Path) -> None:
+        """What concerns all rows ends the run, in one line."""
+        file = self.write(tmp_path / "new.csv", ("2001", "", "", "Sip-1", "Web-1"))
+        sim.fail("account.verify", status=401, times=None)
+        code, _, err = await run(sim, "provision_csv", file)
+        assert code == 1
+        assert err.startswith("AuthenticationError: account.verify: ")
+        assert err.count("\n") == 1
+
+
+class TestExport:
+    """`export_csv.py`."""
+
+    async def test_all(self, sim: PBXSimulator, pbx: PortSIPClient, tmp_path: Path) -> None:
+        """Every extension has a line, to a file and to the standard output alike."""
+        file = tmp_path / "all.csv"
+        assert await run(sim, "export_csv", file) == (0, "", "")
+        with file.open(newline="", encoding="utf-8") as written:
+            rows = list(csv.DictReader(written))
+        listed = await pbx.extensions.list().collect()
+        assert [row["extension_number"] for row in rows] == sim.extension_numbers
+        assert [row["last_name"] for row in rows] == [extension.last_name for extension in listed]
+        code, out, _ = await run(sim, "export_csv")
+        assert code == 0
+        assert [line.split(",")[0] for line in out.splitlines()[1:]] == sim.extension_numbers
+
+    async def test_nobody_reads_on(self, sim: PBXSimulator) -> None:
+        """Output that is closed early is no error."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = await start(sim, "export_csv", stdout=writing)
+        os.close(writing)
+        _, err = await process.communicate()
+        assert err == b""
+        assert process.returncode == 0
+
+    async def test_no_pbx(self, sim: PBXSimulator) -> None:
+        """A PBX that is not there is told of in one line."""
+        await sim.stop()
+        code, _, err = await run(sim, "export_csv")
+        assert code == 1
+        assert err.startswith("ConnectError: ")
+        assert err.count("\n") == 1
+
+
+async def test_prometheus_exporter(sim: PBXSimulator) -> None:
+    """A scrape tells how many extensions do what, how requests fared, and whether the PBX is up."""
+
+    async def scrape() -> dict[tuple[str, str], float]:
+        _, reply = await exporter.ask("/metrics")
+        return {
+            (sample.name, sample.labels.get("status", "")): sample.value
+            for family in text_string_to_metric_families(await reply.text())
+            for sample in family.samples
+        }
+
+    async def until(name: str, label: str, value: float) -> dict[tuple[str, str], float]:
+        async with asyncio.timeout(SECONDS):
+            while (told := await scrape()).get((name, label)) != value:  # noqa: ASYNC110 - it happens in another process
+                await asyncio.sleep(0.05)
+        return told
+
+    for at, number in enumerate(sim.extension_numbers):
+        sim.set_status(number, "ON_CALL" if at % 3 else "ONLINE")
+    async with serving(sim, "prometheus_exporter", "--interval", 0.1) as exporter:
+        told = await until("portsip_extensions", "ON_CALL", 200)
+        assert told["portsip_extensions", "ONLINE"] == 100
+        told = await until("portsip_up", "", 1)
+        assert told["portsip_cycles_total", ""] >= 1
+        assert told["portsip_failures_total", ""] == 0
+        assert told["portsip_request_seconds_count", "200"] >= 1
+        answered = told["portsip_last_success_timestamp_seconds", ""]
+
+        await sim.stop()
+        told = await until("portsip_up", "", 0)
+        assert told["portsip_extensions", "ON_CALL"] == 200
+        assert told["portsip_request_seconds_count", "ConnectError"] >= 1
+        await sim.start()
+        told = await until("portsip_up", "", 1)
+        assert told["portsip_last_success_timestamp_seconds", ""] > answered
+
+        sim.fail("extensions.status", status=401, err_code="403.4", times=None)
+        told = await until("portsip_up", "", 0)
+        assert told["portsip_extensions", "ON_CALL"] == 200
+
+        _, reply = await exporter.ask(
+            "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+        )
+        assert reply.content_type == "application/openmetrics-text"
+
+
+async def test_fastapi_service(sim: PBXSimulator) -> None:
+    """Its paths work, and what the PBX refuses has a status of its own."""
+    person = {"extension_number": "2001", "password": "Sip-1", "web_access_password": "Web-1"}
+    sim.set_status("100", "ON_CALL")
+    async with serving(sim, "fastapi_service") as service:
+        code, reply = await service.ask("/extensions?limit=3")
+        assert code == 200
+        assert [found["extension_number"] for found in await reply.json()] == ["100", "101", "102"]
+        _, reply = await service.ask("/extensions?search=299")
+        assert [found["extension_number"] for found in await reply.json()] == ["299"]
+        _, reply = await service.ask("/status?number=100&number=9999")
+        assert await reply.json() == [{"extension_number": "100", "status": "ON_CALL"}]
+
+        code, reply = await service.ask("/extensions", "POST", json=person | {"first_name": "Zoë"})
+        assert code == 201
+        assert sim.extension("2001")["profile"]["first_name"] == "Zoë"
+        code, reply = await service.ask("/extensions", "POST", json=person)
+        assert code == 409
+        assert (await reply.json())["may_have_acted"] is False
+        code, reply = await service.ask("/extensions", "POST", json=person | {"password": ""})
+        assert code == 422
+        assert (await service.ask("/extensions/2001", "DELETE"))[0] == 204
+        assert (await service.ask("/extensions/2001", "DELETE"))[0] == 404
+
+        sim.fail("extensions.list", status=429, retry_after=3600)
+        code, reply = await service.ask("/extensions")
+        assert (code, reply.headers["Retry-After"]) == (503, "3600")
+        await sim.stop()
+        assert (await service.ask("/extensions"))[0] == 502
+        assert (await service.ask("/status?number=100"))[0] == 502

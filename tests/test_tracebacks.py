@@ -1,0 +1,549 @@
+"""No secret in a local variable of the SDK's own frames, whatever is raised.
+
+Error trackers send tracebacks with the values of local variables. So the frames of ours that hang
+on an error are looked through as `traceback.TracebackException` tells them with `capture_locals`,
+and none of another library may hang on it at all. What the caller's own frames hold is theirs.
+"""
+
+import asyncio
+import contextlib
+import logging
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+import portsip_async
+from portsip_async import (
+    APIError,
+    AuthenticationError,
+    ClientClosed,
+    ConfigurationError,
+    ConnectError,
+    EmailCredentials,
+    Endpoint,
+    ExtensionUpdate,
+    NewExtension,
+    NotFound,
+    PortSIPClient,
+    ReplyError,
+    RetryPolicy,
+    ServerError,
+    Timeout,
+    Token,
+    TransportError,
+)
+
+from .concurrency import until
+from .operations import (
+    AUTH,
+    LOGIN_PASSWORD,
+    OPERATIONS,
+    PASSWORD,
+    PIN,
+    SECRETS,
+    SECTIONS,
+    WEB_PASSWORD,
+    Operation,
+)
+from .test_secrecy import forms
+from .wire_server import Arrival, Step, WireServer, hang_up, reply, silence
+
+TOKEN = "tok+Secret/5=&\"'"  # ASCII, since it goes into headers too
+ALL = (TOKEN, *SECRETS)
+NO_PAUSE = RetryPolicy(attempts=2, initial=0, maximum=0)
+ONCE = RetryPolicy(attempts=1)
+
+SDK = Path(portsip_async.__file__).parent
+TESTS = Path(__file__).parent
+
+
+def chain(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Go through what is told of an error, its causes and its contexts."""
+    yield told
+    for link in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if link is not None:
+            yield from chain(link)
+
+
+def frames_of(error: BaseException) -> list[traceback.FrameSummary]:
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return [frame for link in chain(told) for frame in link.stack]
+
+
+def ours(error: BaseException) -> list[traceback.FrameSummary]:
+    """The SDK's frames on an error, its simulator's left out."""
+    return [
+        frame
+        for frame in frames_of(error)
+        if SDK in (parents := Path(frame.filename).parents) and SDK / "simulator" not in parents
+    ]
+
+
+def check(error: BaseException, *secrets: str, foreseen: bool = True) -> None:
+    """Look for every secret in every local of the SDK's frames."""
+    for frame in ours(error):
+        for name, value in (frame.locals or {}).items():
+            for secret in secrets or ALL:
+                for form in forms(secret):
+                    assert form not in value, f"{name} of {frame.name}, line {frame.lineno}"
+    if foreseen:
+        assert not [frame for frame in frames_of(error) if "site-packages" in frame.filename]
+
+
+async def caught(
+    kind: type[BaseException] | tuple[type[BaseException], ...], call: Awaitable[Any]
+) -> BaseException:
+    """Await a call and answer what it raises."""
+    with pytest.raises(kind) as raised:
+        await call
+    return raised.value
+
+
+async def first_error(results: Any) -> None:
+    """Raise what the first result tells of, where the loop does not raise by itself."""
+    async with results:
+        async for result in results:
+            if result.error is not None:
+                raise result.error
+
+
+def _request(place: Any, pbx: PortSIPClient) -> Awaitable[Any]:
+    parameters: Any = "json" if place == "body" else "multipart"
+    row = Endpoint("a.b", "POST", "/a", reply=dict, token=place, parameters=parameters)
+    return pbx.request(row, password=PASSWORD, pin=PIN)
+
+
+def _new() -> NewExtension:
+    return NewExtension(
+        extension_number="9001",
+        password=PASSWORD,
+        web_access_password=WEB_PASSWORD,
+        voice_mail={"voicemail_pin": PIN},  # type: ignore[arg-type]  # as a caller may well do
+    )
+
+
+# Those of the table, and what is built on them.
+CALLS = (
+    *OPERATIONS,
+    Operation("walk", "safe", lambda pbx: pbx.extensions.list(prefetch=2).collect()),
+    Operation(
+        "extensions.patch",
+        "safe",
+        lambda pbx: pbx.extensions.patch("101", voice_mail={"voicemail_pin": PIN}),
+    ),
+    Operation("groups.patch", "safe", lambda pbx: pbx.groups.patch("1", group_name="Sales")),
+    Operation("groups.add_members", "safe", lambda pbx: pbx.groups.add_members("1", ["101"])),
+    *(
+        Operation(f"request with the token in {place}", "unsafe", partial(_request, place))
+        for place in ("query", "body", "header", "bearer")
+    ),
+    Operation(
+        "status of a poll", "safe", lambda pbx: first_error(pbx.extensions.poll_status(["1"]))
+    ),
+    Operation(
+        "create_many",
+        "unsafe",
+        lambda pbx: first_error(pbx.extensions.create_many([_new()], grace=0)),
+    ),
+    Operation(
+        "update_many",
+        "unsafe",
+        lambda pbx: first_error(
+            pbx.extensions.update_many(
+                [ExtensionUpdate(extension_number="101", **SECTIONS)],  # type: ignore[arg-type]  # mappings do
+                grace=0,
+            )
+        ),
+    ),
+    Operation(
+        "patch_many",
+        "unsafe",
+        lambda pbx: first_error(
+            pbx.extensions.patch_many([("101", {"voice_mail": {"voicemail_pin": PIN}})], grace=0)
+        ),
+    ),
+    Operation(
+        "remove_many",
+        "unsafe",
+        lambda pbx: first_error(pbx.extensions.remove_many(["101"], grace=0)),
+    ),
+)
+each_call = pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+
+
+@pytest.fixture
+async def client(wire: WireServer) -> AsyncIterator[Callable[..., PortSIPClient]]:
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(**options: Any) -> PortSIPClient:
+            if "username" not in options and "credentials" not in options:
+                options.setdefault("token", TOKEN)
+            options = {"retry": NO_PAUSE, "endpoints": SCRIPTED, **options}
+            pbx = PortSIPClient(options.pop("url", wire.url), **options)
+            stack.push_async_callback(pbx.close)
+            return pbx
+
+        yield make
+
+
+# At addresses that the wire server does not answer by itself.
+SCRIPTED: Any = {
+    "account.verify": {"path": "/login"},
+    "account.verify_email": {"path": "/login"},
+    "account.refresh": {"path": "/refresh"},
+}
+Maker = Callable[..., PortSIPClient]
+
+
+def echo(status: int, body: Mapping[str, Any] | None = None, **headers: str) -> Step:
+    """Tell the whole request back, as a PBX under debugging may."""
+
+    async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        told = f"{arrival.query} {arrival.headers} {arrival.body.decode(errors='replace')}"
+        writer.write(reply({"msg": told, **(body or {})}, status, headers))
+        await writer.drain()
+        writer.close()
+
+    return step
+
+
+REPLIES: dict[str, tuple[Step, type[Exception]]] = {
+    "401": (echo(401), AuthenticationError),
+    "403.4": (echo(200, {"err_code": 403.4}), AuthenticationError),
+    "404": (echo(404, {"err_code": "404.2"}), NotFound),
+    "500": (echo(500), ServerError),
+    "302": (echo(302, Location="http://127.0.0.1/"), APIError),
+    "no JSON": (reply(f"{{{TOKEN} {PASSWORD}"), ReplyError),
+    "other JSON": (
+        reply({"extensions": {"a": TOKEN}, "access_token": [TOKEN], "extension_number": [TOKEN]}),
+        ReplyError,
+    ),
+    "too large": (reply(TOKEN * 200), ReplyError),
+    "too large, chunked": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6000\r\n" + b"x" * 0x6000,
+        ReplyError,
+    ),
+    "no HTTP": (f"telnet {TOKEN}\r\n\r\n".encode(), ReplyError),
+    "truncated": (reply("{}", headers={"Content-Length": "999"}), TransportError),
+    "hang up": (hang_up, TransportError),
+}
+# What takes any JSON, or none at all, for a success.
+SHRUGS = "other JSON"
+
+
+class TestCalls:
+    @pytest.mark.parametrize("what", REPLIES)
+    async def test_reply(self, what: str, client: Maker, wire: WireServer) -> None:
+        step, kind = REPLIES[what]
+        wire.script = [step]
+        for call in CALLS:
+            pbx = client(max_reply_bytes=2000)
+            if what == SHRUGS:
+                with contextlib.suppress(ReplyError):
+                    await call.send(pbx)
+                continue
+            refused = AuthenticationError if call.name.startswith("account.") else kind
+            check(await caught((kind, refused), call.send(pbx)))
+        assert len(wire.arrivals) >= len(CALLS)
+
+    @each_call
+    async def test_no_connection(self, call: Operation, client: Maker) -> None:
+        async with WireServer() as gone:
+            pass
+        check(await caught(ConnectError, call.send(client(url=gone.url))))
+
+    @each_call
+    async def test_timeout(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        wire.script = [silence]
+        check(
+            await caught(
+                TransportError,  # no connection in time, where the machine is slow
+                call.send(client(timeout=Timeout(total=0.02, read=0.02), retry=ONCE)),
+            )
+        )
+
+    @each_call
+    async def test_cancelled(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        wire.script = [silence]
+        pbx = client()
+        errors: list[BaseException] = []
+
+        async def run() -> None:
+            try:
+                await call.send(pbx)
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+        task = asyncio.create_task(run())
+        await until(lambda: wire.arrivals)
+        task.cancel()
+        await asyncio.wait((task,))
+        check(errors[0])
+
+    @each_call
+    async def test_closed(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        wire.script = [silence]
+        pbx = client()
+        task = asyncio.ensure_future(call.send(pbx))
+        await until(lambda: wire.arrivals)
+        await pbx.close()
+        check(await caught(ClientClosed, task))
+        check(await caught(ClientClosed, call.send(pbx)))
+
+    @each_call
+    @pytest.mark.parametrize("way", ["password", "email"])
+    async def test_refused_login(
+        self, way: str, call: Operation, client: Maker, wire: WireServer
+    ) -> None:
+        """Nor what was to be logged in with."""
+        wire.script = [echo(401, {"err_code": "401.1"})]
+        means: dict[str, Any] = {"username": "admin", "password": LOGIN_PASSWORD}
+        if way == "email":
+            means = {"credentials": EmailCredentials("a@b", LOGIN_PASSWORD)}
+        pbx = client(**means)
+        for _ in range(2):  # the second is refused from memory
+            check(await caught(AuthenticationError, call.send(pbx)))
+
+    @each_call
+    async def test_refused_refresh(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        """Nor a token that was rejected, and could not be renewed."""
+        wire.script = [echo(403, {"err_code": 403.4})]
+        check(await caught(AuthenticationError, call.send(client())))
+
+    @each_call
+    async def test_login_cancelled(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        wire.script = [silence]
+        pbx = client(username="admin", password=LOGIN_PASSWORD)
+        errors: list[BaseException] = []
+
+        async def run() -> None:
+            try:
+                await call.send(pbx)
+            except BaseException as error:
+                errors.append(error)
+                raise
+
+        task = asyncio.create_task(run())
+        await until(lambda: wire.arrivals)
+        task.cancel()
+        await asyncio.wait((task,))
+        check(errors[0])
+
+    async def test_account_refresh(self, client: Maker, wire: WireServer) -> None:
+        for step, kind in REPLIES.values():
+            wire.script = [step]
+            pbx = client(max_reply_bytes=2000)
+            if step is not REPLIES[SHRUGS][0]:
+                check(await caught((kind, AuthenticationError), pbx.account.refresh()))
+
+
+class TestUploads:
+    @pytest.mark.parametrize("where", ["query", "header", "bearer"])
+    async def test_source_that_fails(self, where: str, client: Maker, wire: WireServer) -> None:
+        """The source's own error keeps the caller's frames, and shows nothing of ours."""
+
+        async def source() -> AsyncIterator[bytes]:
+            yield b"RIFF"
+            raise OSError("cannot read on")
+
+        wire.script = [silence]
+        pbx = client(endpoints={"greetings.upload": {"token": where}})
+        error = await caught(OSError, pbx.greetings.upload("101", source(), filename="a.wav"))
+        check(error)
+        told = traceback.TracebackException.from_exception(error)
+        assert told.stack[-1].name == "source"
+
+    async def test_missing_file(self, client: Maker, tmp_path: Path) -> None:
+        check(await caught(OSError, client().greetings.upload("101", tmp_path / "none.wav")))
+
+
+SURROGATE = "half\ud800Secret"
+
+
+class TestArguments:
+    """What is refused at the call, before anything is sent."""
+
+    @pytest.mark.parametrize(
+        "send",
+        [
+            lambda pbx: pbx.account.verify("", PASSWORD),
+            lambda pbx: pbx.account.verify("admin", b"bytes-Secret"),
+            lambda pbx: pbx.account.verify("admin", SURROGATE),
+            lambda pbx: pbx.account.verify_email("", PASSWORD),
+            lambda pbx: pbx.account.verify_email("a@b", b"bytes-Secret"),
+            lambda pbx: pbx.extensions.call("", "2", auth=AUTH, domain="d", src="s"),
+            lambda pbx: pbx.extensions.call("1", "2", auth=b"bytes-Secret", domain="d", src="s"),
+            lambda pbx: pbx.extensions.call("1", "2", auth=SURROGATE, domain="d", src="s"),
+            lambda pbx: pbx.extensions.create({"password": PASSWORD}),
+            lambda pbx: pbx.extensions.create(
+                NewExtension(
+                    extension_number="9001",
+                    password=b"bytes-Secret",  # type: ignore[arg-type]
+                    web_access_password=WEB_PASSWORD,
+                )
+            ),
+            lambda pbx: pbx.extensions.create(
+                NewExtension(extension_number="9001", password=SURROGATE, web_access_password="x")
+            ),
+            lambda pbx: pbx.extensions.update("", **SECTIONS),
+            lambda pbx: pbx.extensions.update("101", **{**SECTIONS, "profile": 5}),
+            lambda pbx: pbx.extensions.update("101", **{**SECTIONS, "profile": {"a": object()}}),
+            lambda pbx: pbx.extensions.patch("", voice_mail={"voicemail_pin": PIN}),
+            lambda pbx: pbx.extensions.patch("101", voice_mail={"voicemail_pin": PIN}, options=5),
+            lambda pbx: pbx.request(5, password=PASSWORD),
+            lambda pbx: pbx.request(Endpoint("a.b", "GET", "/a"), password=b"bytes-Secret"),
+            lambda pbx: pbx.request(Endpoint("a.b", "POST", "/a"), password=SURROGATE),
+            lambda pbx: pbx.request(Endpoint("a.b", "POST", "/a"), password=PASSWORD, x=object()),
+            lambda pbx: pbx.request(Endpoint("a.b", "GET", "/a"), access_token=TOKEN),
+        ],
+    )
+    async def test_refused(self, send: Callable[[Any], Awaitable[Any]], client: Maker) -> None:
+        with pytest.raises((TypeError, ValueError)) as raised:
+            await send(client())
+        check(raised.value, *ALL, "bytes-Secret", "half")
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"username": "admin", "password": LOGIN_PASSWORD, "token": TOKEN},
+            {"password": LOGIN_PASSWORD},
+            {"username": 5, "password": LOGIN_PASSWORD},
+            {"token": TOKEN + "\n"},
+            {"token": TOKEN.encode()},
+            {"token": TOKEN, "timeout": 0},
+            {"token": TOKEN, "retry": 5},
+            {"token": TOKEN, "proxy": 5},
+            {"token": TOKEN, "user_agent": "\n", "proxy": f"http://a:{LOGIN_PASSWORD}@proxy"},
+            {"token": TOKEN, "base_url": f"https://admin:{LOGIN_PASSWORD}@pbx.example"},
+            {"token": TOKEN, "base_url": f"https://pbx.example/?access_token={TOKEN}"},
+            {"token": TOKEN, "endpoints": {"no.row": {}}},
+        ],
+    )
+    def test_client(self, options: dict[str, Any]) -> None:
+        with pytest.raises((ConfigurationError, TypeError, ValueError)) as raised:
+            PortSIPClient(**{"base_url": "https://pbx.example", **options})
+        check(raised.value)
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"URL": "", "PASSWORD": LOGIN_PASSWORD, "USERNAME": "admin"},
+            {"URL": f"https://a:{LOGIN_PASSWORD}@pbx.example", "TOKEN": TOKEN},
+            {"URL": "https://pbx.example", "PASSWORD": LOGIN_PASSWORD, "TOKEN": TOKEN},
+            {"URL": "https://p", "PASSWORD": LOGIN_PASSWORD, "USERNAME": "a", "EMAIL": "b"},
+            {"URL": "http://pbx.example", "TOKEN": TOKEN},
+            {"URL": "https://pbx.example", "TOKEN": TOKEN, "ALLOW_HTTP": "perhaps"},
+        ],
+    )
+    def test_environment(self, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"PORTSIP_{name}", value)
+        with pytest.raises(ConfigurationError) as raised:
+            PortSIPClient.from_env()
+        check(raised.value)
+
+
+class Vault:
+    """Credentials of an application's own that answer something else than a token."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    async def fetch_token(self) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+class TestCredentials:
+    @pytest.mark.parametrize(
+        "answer",
+        [TOKEN, {"access_token": TOKEN}, Token(TOKEN + "\n"), Token(TOKEN, "30")],  # type: ignore[arg-type]
+    )
+    async def test_no_token(self, answer: object, client: Maker) -> None:
+        """What an application's own credentials answer instead of a token may be the secret."""
+        pbx = client(credentials=Vault(answer))
+        check(await caught((TypeError, ReplyError), pbx.extensions.show("101")))
+        check(await caught((TypeError, ReplyError), pbx.account.refresh()))
+
+    async def test_own_error(self, client: Maker) -> None:
+        """Their own errors keep the frames of the application."""
+        pbx = client(credentials=Vault(LookupError("the vault is sealed")))
+        error = await caught(LookupError, pbx.extensions.show("101"))
+        check(error)
+        assert traceback.TracebackException.from_exception(error).stack[-1].name == "fetch_token"
+
+
+class TestLogs:
+    async def test_hook_that_raises(self, client: Maker, caplog: pytest.LogCaptureFixture) -> None:
+        """What is logged with a traceback is looked through by trackers as well."""
+
+        def hook(_: object) -> None:
+            raise RuntimeError
+
+        pbx = client(on_attempt=hook)
+        with caplog.at_level(logging.ERROR):
+            for operation in OPERATIONS:
+                with contextlib.suppress(ReplyError):
+                    await operation.send(pbx)
+        records = [record for record in caplog.records if record.exc_info]
+        assert len(records) >= len(OPERATIONS)
+        for record in records:
+            assert record.exc_info
+            assert record.exc_info[1] is not None
+            check(record.exc_info[1])
+
+
+def bug(*_: object, **__: object) -> Any:
+    raise KeyError("bug")
+
+
+async def bug_when_awaited(*_: object, **__: object) -> Any:
+    bug()
+
+
+class TestBugs:
+    """An error that nobody foresaw keeps its frames, and they show nothing."""
+
+    @pytest.mark.parametrize(
+        ("place", "what", "owner"),
+        [
+            ("portsip_async.core.wire.Judge.read", bug, "client"),
+            ("portsip_async.core.wire.Judge.read", bug, "application"),
+            ("aiohttp.ClientSession._request", bug_when_awaited, "client"),
+            ("aiohttp.ClientSession._request", bug_when_awaited, "application"),
+            # A short reply of an own connection comes with its head, others have to be read.
+            ("aiohttp.StreamReader.is_eof", bug, "client"),
+            ("aiohttp.ClientResponse.read", bug_when_awaited, "application"),
+        ],
+    )
+    async def test_of_a_call(
+        self, place: str, what: Any, owner: str, client: Maker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(place, what)
+        async with aiohttp.ClientSession() as session:
+            options = {"session": session} if owner == "application" else {}
+            for call in CALLS:
+                error = await caught(KeyError, call.send(client(user_agent="agent", **options)))
+                check(error, foreseen=False)
+                assert "_attempt" in [frame.name for frame in ours(error)]
+
+    @pytest.mark.parametrize("means", ["token", "password", "email"])
+    async def test_of_a_renewal(
+        self, means: str, client: Maker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("portsip_async.core.wire.Judge.read", bug)
+        pbx = {
+            "token": lambda: client(),
+            "password": lambda: client(username="admin", password=LOGIN_PASSWORD),
+            "email": lambda: client(credentials=EmailCredentials("a@b", LOGIN_PASSWORD)),
+        }[means]()
+        error = await caught(KeyError, pbx.account.refresh())
+        check(error, foreseen=False)
+        assert "_renew" in [found.name for found in ours(error)]

@@ -1,0 +1,428 @@
+"""The wallboard in a browser: Debian's Chromium without a window, driven by its own driver.
+
+`make test-browser` runs these, and fetches Chromium where it may. Each waits for what it expects
+until it is so; nothing here goes by the time that anything takes.
+"""
+
+import asyncio
+import os
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from portsip_async import PortSIPClient
+from portsip_async.simulator import PBXSimulator
+
+from .wallboards import point_at, served
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+SECONDS = 60.0  # until a page must show what is waited for
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--lang=en-US",
+)
+DESKTOP = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+TELEPHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+EXTENSIONS = 2000
+MARKS = {"ON_CALL": "C", "RINGING": "R", "ONLINE": "A", "OFFLINE": "\N{EN DASH}", "OTHER": "?"}
+
+# The contrast of an element's text with what is behind it, as WCAG reckons it.
+CONTRAST = """
+const channels = (color) => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d");
+  canvas.fillStyle = color;
+  canvas.fillRect(0, 0, 1, 1);
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+};
+const behind = (node) => {
+  for (; node; node = node.parentElement) {
+    const found = channels(getComputedStyle(node).backgroundColor);
+    if (found[3]) return found;
+  }
+};
+const light = (color) => color.slice(0, 3)
+  .map((value) => value / 255)
+  .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, value, at) => sum + value * [0.2126, 0.7152, 0.0722][at], 0);
+return arguments[0].map((selector) => {
+  const node = document.querySelector(selector);
+  const pair = [light(channels(getComputedStyle(node).color)), light(behind(node))];
+  return [selector, (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
+});
+"""
+
+
+class Page:
+    """A page in the browser; what waits for the browser doesn't stop the loop."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    async def open(self, url: str, device: dict[str, Any] = DESKTOP) -> None:
+        await self.tell("Emulation.setDeviceMetricsOverride", device)
+        await self.tell("Emulation.setTouchEmulationEnabled", {"enabled": device["mobile"]})
+        await self.scheme("light")
+        await asyncio.to_thread(self.driver.get, url)
+        await self.run("localStorage.clear()")
+
+    async def tell(self, command: str, arguments: dict[str, Any]) -> None:
+        await asyncio.to_thread(self.driver.execute_cdp_cmd, command, arguments)
+
+    async def scheme(self, name: str) -> None:
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        await self.tell("Emulation.setEmulatedMedia", {"features": features})
+
+    async def run(self, script: str, *arguments: object) -> Any:
+        return await asyncio.to_thread(self.driver.execute_script, script, *arguments)
+
+    async def get(self, expression: str) -> Any:
+        return await self.run(f"return {expression}")
+
+    async def until(self, expression: str, expected: object = True) -> None:
+        """Wait until an expression of the page has a value."""
+        found: object = None
+        try:
+            async with asyncio.timeout(SECONDS):
+                while (found := await self.get(expression)) != expected:  # noqa: ASYNC110 - in the page
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pytest.fail(f"{expression} is {found!r}, not {expected!r}")
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, as whoever sits before it does."""
+        actions = ActionChains(self.driver)
+        for key in keys:
+            actions.send_keys(key)
+        await asyncio.to_thread(actions.perform)
+
+    async def tap(self, selector: str) -> None:
+        node = await self.get(f"document.querySelector({selector!r})")
+        await asyncio.to_thread(node.click)
+
+    async def picture(self, path: Path) -> None:
+        await asyncio.to_thread(self.driver.save_screenshot, str(path))
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium, "chromium is not installed: see make test-browser"
+    assert chromedriver, "chromedriver is not installed: see make test-browser"
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options, Service(chromedriver))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[PBXSimulator]:
+    async with PBXSimulator(extensions=EXTENSIONS, status_seconds=0) as simulator:
+        yield simulator
+
+
+class Site:
+    """The wallboard at one address, which can go away and come back."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        port = int(self.url.rsplit(":", 1)[1].strip("/")) if self.url else 0
+        self.url = await self._stack.enter_async_context(served(interval=0.2, port=port))
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+
+
+@pytest.fixture
+async def site(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    point_at(sim, monkeypatch)
+    site = Site()
+    await site.start()
+    yield site
+    await site.stop()
+
+
+@pytest.fixture
+async def page(driver: webdriver.Chrome, site: Site) -> AsyncIterator[Page]:
+    """The wallboard on a desktop, complete; the page has no complaint at the end."""
+    page = Page(driver)
+    await complaints(page)
+    await page.open(site.url)
+    await page.until("tiles.size", EXTENSIONS)
+    await page.until("[...tiles.values()].every((tile) => tile.row[1])")
+    await page.until("banner.hidden")
+    yield page
+    # While the server is away the browser says so itself.
+    assert [line for line in await complaints(page) if "ERR_" not in line] == []
+    await asyncio.to_thread(driver.get, "about:blank")
+
+
+async def complaints(page: Page) -> list[str]:
+    """Read what the browser's console said since it was read last."""
+    said = await asyncio.to_thread(page.driver.execute, "getLog", {"type": "browser"})
+    return [line["message"] for line in said["value"]]
+
+
+async def statuses(page: Page) -> dict[str, str]:
+    """Read from the page what each extension is doing, in the page's order."""
+    return dict(
+        await page.get(
+            "[...document.querySelectorAll('.tile')]"
+            ".map((node) => [node.querySelector('b').textContent, node.className.split(' ')[1]])"
+        )
+    )
+
+
+async def counted(page: Page) -> dict[str, int]:
+    """Read the counts beside the statuses."""
+    told = await page.get(
+        "[...document.querySelectorAll('.count')]"
+        ".map((node) => [node.className.split(' ')[1], node.querySelector('b').textContent])"
+    )
+    return {status: int(count.replace(",", "")) for status, count in told}
+
+
+async def letters(page: Page, status: str) -> set[str]:
+    """Read the letters that stand for a status."""
+    return set(
+        await page.get(
+            f"[...document.querySelectorAll('.{status} .mark')].map((mark) => mark.textContent)"
+        )
+    )
+
+
+async def test_shows_all(sim: PBXSimulator, page: Page) -> None:
+    """Each extension has a tile, in the order of numbers, with colour, letter, name and label."""
+    for number, status in zip(sim.extension_numbers, ("AWAY", *MARKS), strict=False):
+        sim.set_status(number, status)
+    await page.until("tiles.get('105').kind", "OTHER")
+    shown = await statuses(page)
+    assert list(shown) == sim.extension_numbers
+    assert [shown[str(number)] for number in range(100, 106)] == ["OTHER", *MARKS]
+    assert await counted(page) == {**dict.fromkeys(MARKS, 0), **Counter(shown.values())}
+    for kind, mark in MARKS.items():
+        assert await letters(page, kind) == {mark}
+    profile = sim.extension("101")["profile"]
+    name = f"{profile['first_name']} {profile['last_name']}"
+    assert await page.get("document.getElementById('x101').ariaLabel") == f"101 {name}, On call"
+    assert await page.get("document.getElementById('x100').ariaLabel.split(', ')[1]") == "away"
+    assert (await page.get("tiles.get('100').name.textContent")).startswith("away · ")
+
+
+async def test_touches_only_what_changed(sim: PBXSimulator, page: Page) -> None:
+    """A change of some touches their tiles alone, whatever the others do."""
+    await page.run(
+        "window.touched = new Set();"
+        "new MutationObserver((all) => { for (const { target } of all)"
+        " touched.add((target.closest ? target : target.parentElement).closest('.tile')?.id); })"
+        ".observe(board, { subtree: true, childList: true, attributes: true, characterData: true })"
+    )
+    changed = sim.extension_numbers[::100]
+    for number in changed:
+        sim.set_status(number, "AWAY")
+    await page.until("counts.OTHER", len(changed))
+    assert set(await page.get("[...touched]")) == {f"x{number}" for number in changed}
+
+
+async def test_pbx_restarts(sim: PBXSimulator, page: Page) -> None:
+    """While the PBX is away a banner says since when; then the board is as the PBX is."""
+    await sim.stop()
+    await page.until("banner.hidden", expected=False)
+    assert "The PBX has not answered since" in await page.get("banner.textContent")
+    assert await page.get("banner.getAttribute('role')") == "alert"
+    assert len(await statuses(page)) == EXTENSIONS
+    for number in sim.extension_numbers:
+        sim.set_status(number, "RINGING")
+    await sim.start()
+    await page.until("counts.RINGING", EXTENSIONS)
+    await page.until("banner.hidden")
+    assert set((await statuses(page)).values()) == {"RINGING"}
+
+
+async def test_wallboard_restarts(
+    sim: PBXSimulator, page: Page, site: Site, pbx: PortSIPClient
+) -> None:
+    """When the wallboard itself was away, the page connects again by itself and catches up."""
+    await page.run("window.kept = document.getElementById('x101')")
+    await site.stop()
+    await page.until("banner.textContent.startsWith('Connection to the wallboard lost.')")
+    await page.until("document.title", "⚠ Wallboard")
+    for number in sim.extension_numbers[:1000]:
+        sim.set_status(number, "AWAY")
+    await pbx.extensions.remove("102")
+    await site.start()
+    await page.until("banner.hidden")
+    await page.until("counts.OTHER", 999)
+    assert list(await statuses(page)) == sim.extension_numbers
+    assert await page.get("document.title") == "Wallboard"
+    assert await page.get("kept === document.getElementById('x101')")
+
+
+async def test_connection_dies_silently(page: Page) -> None:
+    """A connection that says nothing more is given up, and another made."""
+    await page.run("window.dead = source; heard = Date.now() - 60_000; connected = true; look()")
+    await page.until("source !== dead && dead.readyState === EventSource.CLOSED")
+    await page.until("connected && banner.hidden")
+
+
+async def test_extension_comes_and_goes(page: Page) -> None:
+    """A new tile is put where its number belongs, and one that is gone is taken out."""
+    await page.run("take([['1004a', ['1004a', 'New', 'ONLINE', null, null]], ['102', null]])")
+    await page.until("tiles.has('1004a') && !tiles.has('102')")
+    shown = list(await statuses(page))
+    assert shown[shown.index("1004") : shown.index("1004") + 3] == ["1004", "1004a", "1005"]
+    assert "102" not in shown
+
+
+async def test_search_and_filter(sim: PBXSimulator, page: Page) -> None:
+    """Typing finds by parts of number and name, without accents; a status can be singled out."""
+    everyone = {number: sim.extension(number)["profile"] for number in sim.extension_numbers}
+    visible = (
+        "[...document.querySelectorAll('.tile')].filter((tile) => tile.checkVisibility())"
+        ".map((tile) => tile.tile.number)"
+    )
+    await page.press("/")
+    assert await page.get("document.activeElement === search")
+    await page.press("bjorn 12")
+    expected = [
+        number
+        for number, who in everyone.items()
+        if who["first_name"] == "Björn" and "12" in number
+    ]
+    await page.until(visible, expected)
+    assert (
+        await page.get("document.getElementById('shown').textContent")
+        == f"{len(expected)} of 2,000"
+    )
+    await page.press("zzz")
+    await page.until(visible, [])
+    assert await page.get("none.checkVisibility() && none.textContent") == "No extension matches."
+    await page.press(Keys.ESCAPE)
+    await page.until(f"{visible}.length", EXTENSIONS)
+    assert await page.get("search.value") == ""
+
+    await page.tap(".count.RINGING")
+    ringing = [number for number, status in (await statuses(page)).items() if status == "RINGING"]
+    await page.until(visible, ringing)
+    assert await page.get("document.querySelector('.count.RINGING').ariaPressed") == "true"
+    sim.set_status(ringing[0], "ON_CALL")
+    await page.until(visible, ringing[1:])
+    await page.press(Keys.ESCAPE)
+    await page.until(f"{visible}.length", EXTENSIONS)
+
+
+async def test_keyboard(page: Page) -> None:
+    """The arrows go from tile to tile as they stand, and the one that is reached is described."""
+    here = "document.activeElement.tile?.number"
+    columns = await page.get("getComputedStyle(board).gridTemplateColumns.split(' ').length")
+    assert columns > 3
+    for keys, expected in (
+        ((Keys.ARROW_DOWN,), 100),
+        ((Keys.ARROW_RIGHT, Keys.ARROW_RIGHT), 102),
+        ((Keys.ARROW_LEFT,), 101),
+        ((Keys.ARROW_DOWN,), 101 + columns),
+        ((Keys.ARROW_UP,), 101),
+        ((Keys.ARROW_UP,), 101),
+        ((Keys.END,), 2099),
+        ((Keys.ARROW_RIGHT,), 2099),
+        ((Keys.HOME,), 100),
+    ):
+        await page.press(*keys)
+        assert await page.get(here) == str(expected)
+        assert await page.get("document.querySelectorAll('[aria-selected=true]').length") == 1
+        assert await page.get("document.getElementById('detail').textContent.split(' ')[0]") == str(
+            expected
+        )
+    assert await page.get("document.querySelectorAll('.tile[tabindex=\"0\"]').length") == 1
+    await page.press(Keys.PAGE_DOWN)
+    assert int(await page.get(here)) >= 100 + 2 * columns
+    # What is reached isn't hidden under the bars, whichever way it is come to.
+    edges = (
+        "[document.querySelector('header').getBoundingClientRect().bottom,"
+        " document.activeElement.getBoundingClientRect().top,"
+        " document.activeElement.getBoundingClientRect().bottom,"
+        " document.querySelector('footer').getBoundingClientRect().top]"
+    )
+    await page.press(Keys.HOME)
+    for key in [Keys.ARROW_DOWN] * 20 + [Keys.ARROW_UP] * 20:
+        await page.press(key)
+        found = await page.get(edges)
+        assert found == sorted(found)
+
+    await page.press("c")
+    assert await page.get("getComputedStyle(board).gridTemplateColumns.split(' ').length") > columns
+    assert await page.get("document.getElementById('dense').ariaPressed") == "true"
+    await page.press("/", "101", Keys.ARROW_DOWN)
+    assert await page.get(here) == "101"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_contrast(sim: PBXSimulator, page: Page, scheme: str) -> None:
+    """Every text can be read, by daylight and by night: 4.5 to 1 at least."""
+    for number, status in zip(sim.extension_numbers, MARKS, strict=False):
+        sim.set_status(number, status)
+    await page.until("tiles.get('104').kind", "OTHER")
+    await sim.stop()
+    await page.until("banner.hidden", expected=False)
+    await page.run("document.body.classList.remove('stale')")
+    await page.scheme(scheme)
+    texts = [f".tile.{kind} {part}" for kind in MARKS for part in (".mark", "b", ".name")]
+    texts += [f".count.{kind} .mark" for kind in MARKS]
+    texts += ["h1", "#shown", "#search", "#dense", ".count", "#banner", "#detail", ".keys"]
+    found = await page.run(CONTRAST, texts)
+    assert [(what, ratio) for what, ratio in found if ratio < 4.5] == []
+
+
+async def test_telephone(page: Page, site: Site) -> None:
+    """On a telephone nothing sticks out, a finger hits what it aims at, and a tap describes."""
+    await page.open(site.url, TELEPHONE)
+    await page.until("tiles.size", EXTENSIONS)
+    await page.until("tiles.get('101').row[1].length > 0")
+    assert await page.get("document.documentElement.scrollWidth") == TELEPHONE["width"]
+    small = (
+        "[...document.querySelectorAll('button, input, .tile')]"
+        ".filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 40)"
+    )
+    assert await page.get(f"{small}.length") == 0
+    columns = await page.get("getComputedStyle(board).gridTemplateColumns.split(' ').length")
+    assert 2 <= columns <= 4
+    await page.tap("#x103")
+    assert (await page.get("document.getElementById('detail').textContent")).startswith("103 ")
+    assert await page.get("document.getElementById('detail').checkVisibility()")
+
+
+async def test_picture(sim: PBXSimulator, page: Page, site: Site, tmp_path: Path) -> None:
+    """`make picture` takes the documentation's picture here; its size is held at each run."""
+    await page.open(site.url, DESKTOP | {"width": 1120, "height": 640})
+    for number in ("104", "131", "146"):
+        sim.set_status(number, "AWAY")
+    await page.until("counts.OTHER", 3)
+    await page.until("[...tiles.values()].every((tile) => tile.row[1])")
+    await page.press(Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    told = os.environ.get("WALLBOARD_PICTURE")
+    picture = Path(told) if told else tmp_path / "wallboard.png"
+    await page.picture(picture)
+    assert 20_000 < (await asyncio.to_thread(picture.stat)).st_size < 200 * 1024

@@ -1,0 +1,87 @@
+"""The wallboard of the examples, served in the process of a test that holds its PBX."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+import wallboard
+from aiohttp import web
+
+from portsip_async.simulator import PBXSimulator
+
+SECONDS = 20.0  # until a board must have told what is waited for
+
+
+def point_at(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the wallboard find a simulator, and hurry."""
+    monkeypatch.setenv("PORTSIP_URL", sim.url)
+    monkeypatch.setenv("PORTSIP_USERNAME", sim.username)
+    monkeypatch.setenv("PORTSIP_PASSWORD", sim.password)
+    for name, seconds in (
+        ("FRAME", 0.02),
+        ("BEAT", 0.2),
+        ("NAMES_PAUSE", 0.05),
+        ("REFUSED_PAUSE", 0.05),
+    ):
+        monkeypatch.setattr(wallboard, name, seconds)
+
+
+@asynccontextmanager
+async def served(*, interval: float = 0.05, port: int = 0) -> AsyncIterator[str]:
+    """Serve the wallboard on this machine; answer its address."""
+    runner = web.AppRunner(wallboard.make_app(interval), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        async with asyncio.timeout(SECONDS):
+            await runner.cleanup()
+
+
+class Listener:
+    """What a browser learns from the stream of events, of which `read` answers the next."""
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self.rows: dict[str, list[Any]] = {}
+        self.health: list[Any] = []
+        self._read = read
+
+    async def hear(self) -> tuple[str, Any]:
+        """Take the next event."""
+        lines = (await self._read()).decode().splitlines()
+        name, data = lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
+        self.events.append((name, data))
+        if name == "snapshot":
+            self.rows = {row[0]: row for row in data}
+        elif name == "changes":
+            for number, row in data:
+                if row is None:
+                    self.rows.pop(number, None)
+                else:
+                    self.rows[number] = row
+        else:
+            self.health = data
+        return name, data
+
+    async def until(self, condition: "Callable[[Listener], object]") -> None:
+        """Take events until something is so."""
+        async with asyncio.timeout(SECONDS):
+            while not condition(self):
+                await self.hear()
+
+
+@asynccontextmanager
+async def listening(url: str) -> AsyncIterator[Listener]:
+    """Open a stream of events as a browser does."""
+    async with (
+        aiohttp.ClientSession(read_bufsize=2**22) as session,
+        session.get(f"{url}events", timeout=aiohttp.ClientTimeout(total=None)) as reply,
+    ):
+        assert reply.content_type == "text/event-stream"
+        yield Listener(lambda: reply.content.readuntil(b"\n\n"))
