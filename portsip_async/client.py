@@ -132,7 +132,8 @@ class PortSIPClient:
                 ``{"extensions.status": {"method": "GET"}}``.
             user_agent: the User-Agent header; None sends aiohttp's own, or your session's.
             on_attempt: called with an `Attempt` after each attempt that ended by itself, not by
-                a cancellation; what it raises is logged.
+                a cancellation; what it raises is logged. `portsip_async.telemetry.Telemetry()`
+                tells OpenTelemetry.
 
         Raises:
             ConfigurationError: a URL that can't be used, not exactly one way to log in, or an

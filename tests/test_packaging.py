@@ -111,7 +111,8 @@ def test_sdist_holds_what_builds_it(dist: Path) -> None:
     """The package, what tells of it, and what the build needs; the wheel was built from it."""
     with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
         names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
-    others = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    told = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"}
+    others = {*told, "pyproject.toml", "PKG-INFO", ".gitignore"}
     assert names == modules() | others
 
 

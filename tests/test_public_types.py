@@ -6,6 +6,8 @@ written down counts as known there.
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -98,6 +100,20 @@ def test_no_any(name: str) -> None:
         hints = [(name, get_type_hints(endpoints).get(name, type(value)))]
     found = [f"{name}.{member}" for member, hint in hints if has_any(hint)]
     assert not set(found) - JSON
+
+
+def test_names_are_there_before_they_are_used() -> None:
+    """What loads lazily is listed, found, and refused as of any other module."""
+    code = (
+        "import portsip_async as p, sys\n"
+        "assert {'PortSIPClient', '__version__', 'NotFound'} <= set(dir(p))\n"
+        "assert p.__all__ == ['__version__', *sys.modules['portsip_async.public'].__all__]\n"
+        "assert p.NotFound is sys.modules['portsip_async.errors'].NotFound\n"
+        "print(hasattr(p, 'Nothing'), hasattr(p, '__wrapped__'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False False\n", done.stderr
+    assert set(portsip_async.__all__) <= set(dir(portsip_async))
 
 
 def calls_in(text: str) -> set[str]:
