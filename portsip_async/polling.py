@@ -109,7 +109,7 @@ class WatchStats:
     Attributes:
         cycles: cycles that ended.
         skipped: beats of the rhythm that were left out, since a cycle overran or was postponed.
-        failures: batches and listings that failed.
+        failures: batches and listings that failed, and what ended the watch.
         consecutive_failures: cycles in a row that brought no status at all.
         missing: extensions that the latest cycle's replies left out.
         last_error: the latest failure.
@@ -210,11 +210,13 @@ class _Batches:
         statuses = {
             status.extension_number: status for status in await self._ask(numbers, self.gate)
         }
-        for number in numbers:
-            if number in statuses:
-                found[number] = StatusResult(number, statuses[number])
-            else:
-                found[number] = StatusResult(number, None, StatusMissing(number))
+        try:
+            found |= {number: StatusResult(number, statuses[number]) for number in numbers}
+        except KeyError:
+            for number in numbers:
+                status = statuses.get(number)
+                missing = StatusMissing(number) if status is None else None
+                found[number] = StatusResult(number, status, missing)
 
 
 class _Split:
@@ -483,7 +485,17 @@ class _Watch(Run):
         while True:
             due = start + beat * self._interval
             begun = clock()
-            await self._cycle(beat)
+            try:
+                await self._cycle(beat)
+            except FATAL as error:
+                # The consumer, who is told, may be elsewhere; till then it must not look well.
+                self.stats = replace(
+                    self.stats,
+                    failures=self.stats.failures + 1,
+                    consecutive_failures=self.stats.consecutive_failures + 1,
+                    last_error=error,
+                )
+                raise
             now = clock()
             # The next beat that has not passed, and that nothing postponed.
             ahead = (max(now, self._postponed_to) - start) / self._interval

@@ -149,7 +149,9 @@ class TestMain:
         assert "simulate" in told
         assert "130 interrupted" in told
 
-    @pytest.mark.parametrize(("missing", "code"), [("typer", 2), ("shlex", None)])
+    @pytest.mark.parametrize(
+        ("missing", "code"), [("typer", 2), ("portsip_async.cli.failures", None)]
+    )
     def test_extra_missing(
         self,
         missing: str,
@@ -158,8 +160,7 @@ class TestMain:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """Without the extra one line says how to get it; another missing module is a failure."""
-        for module in ("app", "simulate"):
-            monkeypatch.delitem(sys.modules, f"portsip_async.cli.{module}")
+        monkeypatch.delitem(sys.modules, "portsip_async.cli.app")
         monkeypatch.setitem(sys.modules, missing, None)
         expected: type[BaseException] = SystemExit if code else ModuleNotFoundError
         with pytest.raises(expected) as ended:

@@ -443,6 +443,8 @@ class TestFailures:
         with pytest.raises(type(error)) as caught:
             await anext(changes)
         assert caught.value is error
+        stats = clockwork.watch.stats
+        assert (stats.failures, stats.consecutive_failures, stats.last_error) == (1, 1, error)
 
     async def test_wrong_credentials(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
         pbx = make_client(username=sim.username, password="wrong")

@@ -23,6 +23,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
 from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
@@ -171,13 +172,10 @@ class Feed(Generic[X]):
     def _next(self, items: Iterator[X]) -> list[X]:
         chunk: list[X] = []
         try:
-            for item in items:
-                chunk.append(item)
-                if len(chunk) == self._size:
-                    return chunk
-        except Exception as error:
+            chunk.extend(islice(items, self._size))
+        except Exception as error:  # what came before it is in the chunk
             self.error = error
-        self.ended = True
+        self.ended = len(chunk) < self._size
         return chunk
 
     def _read_on(self) -> None:

@@ -1,0 +1,255 @@
+"""``portsip-async extensions watch``: a live board on a terminal, a line a change in a pipe.
+
+The board shows each extension in a cell, coloured and marked by its status, the counts, the latest
+changes, and since when the PBX gives no answer. In a pipe, outages are told on stderr.
+"""
+
+import asyncio
+import sys
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .. import (
+    BadRequest,
+    ExtensionStatus,
+    NotFound,
+    PortSIPClient,
+    StatusChange,
+    StatusWatch,
+    WatchStats,
+)
+from .connect import Connection
+from .failures import USAGE, Failure, one_line, printable, tell
+from .fields import plain
+from .options import read_lines, spread
+from .output import Format, Output, console, styled
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+_BEAT = 0.25  # seconds between two looks at what has to be shown
+_RECENT = 8  # changes that are shown, at most
+# A mark beside the colour, for those who see none.
+_MARKS = {"ON_CALL": "●", "RINGING": "◐", "OFFLINE": "·"}
+_OTHER_MARK = "○"
+
+
+@spread
+def watch(
+    numbers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NUMBER",
+            help="Extension numbers; - reads them from stdin; none: all that there are.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="From one look to the next.")
+    ] = 5.0,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many changes.", show_default=False)
+    ] = None,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """Watch what extensions are doing.
+
+    A terminal shows a live board, a pipe gets a line a change. Every extension is told once, then
+    every change, through outages of the PBX, until Ctrl-C.
+
+    Example: portsip-async extensions watch --interval 2 | jq .after.status
+    """
+    if output.format is Format.JSON:
+        raise typer.BadParameter("a watch has no end: use jsonl", param_hint="'--output'")
+    on_board = output.format is Format.TABLE
+    if on_board and not sys.stdout.isatty():
+        raise Failure("the board needs a terminal", "use --output jsonl or csv", USAGE)
+    output.check(StatusChange)
+    wanted = read_lines(numbers) if numbers else None
+
+    async def work(pbx: PortSIPClient) -> None:
+        await _prove(pbx, wanted)
+        watching = pbx.extensions.watch_status(wanted, interval=interval)
+        async with watching:
+            if on_board:
+                await _show_board(watching, limit)
+            else:
+                await _write_changes(watching, limit, output)
+
+    connection.run(work)
+
+
+async def _prove(pbx: PortSIPClient, wanted: Sequence[str] | None) -> None:
+    """Ask for something once: a watch itself would wait for a PBX that was never there."""
+    if wanted is None:
+        await pbx.extensions.list(page_size=1)
+        return
+    with suppress(NotFound, BadRequest):
+        await pbx.extensions.status(wanted[:1])
+
+
+async def _write_changes(watching: StatusWatch, limit: int | None, output: Output) -> None:
+    failing = False
+
+    async def look() -> None:
+        nonlocal failing
+        stats = watching.stats
+        if failing != bool(stats.consecutive_failures):
+            failing = not failing
+            tell(f"no answer: {stats.last_error}" if failing else "the PBX answers again")
+
+    count = 0
+    with output.rows(StatusChange) as rows:
+        async with _beating(look):
+            async for change in watching:
+                rows.write(plain(change))
+                count += 1
+                if count == limit:
+                    break
+
+
+async def _show_board(watching: StatusWatch, limit: int | None) -> None:
+    from rich.live import Live
+
+    board = Board()
+    screen = console()
+    count = 0
+    with Live(console=screen, screen=True, auto_refresh=False) as live:
+
+        async def look() -> None:
+            shown = board.picture(screen.width, screen.height, watching.stats, datetime.now(UTC))
+            live.update(shown, refresh=True)
+
+        async with _beating(look):
+            async for change in watching:
+                board.take(change)
+                count += 1
+                if count == limit:
+                    break
+
+
+@asynccontextmanager
+async def _beating(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Look at something again and again while the block lasts."""
+
+    async def beat() -> None:
+        while True:
+            await look()
+            await asyncio.sleep(_BEAT)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+class Board:
+    """What is known of the extensions, and its picture."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._statuses: dict[str, ExtensionStatus] = {}
+        self._recent: deque[StatusChange] = deque(maxlen=_RECENT)
+
+    def take(self, change: StatusChange) -> None:
+        """Note a change; that an extension was first seen is no news."""
+        if change.after is None:
+            self._statuses.pop(change.extension_number, None)
+        else:
+            self._statuses[change.extension_number] = change.after
+        if change.before is not None:
+            self._recent.appendleft(change)
+
+    def picture(
+        self, width: int, height: int, stats: WatchStats, now: datetime
+    ) -> "RenderableType":
+        """Draw the board for a terminal of so many columns and lines."""
+        from rich.console import Group
+        from rich.text import Text
+
+        recent = [_line(change) for change in self._recent][: max(0, (height - 6) // 3)]
+        head = [self._counts(), _health(stats, now), Text()]
+        left = height - len(head) - len(recent) - 2
+        cells = self._cells(width, max(1, left))
+        news = [Text(), *recent] if recent else []
+        return Group(*head, cells, *news)
+
+    def _counts(self) -> "Text":
+        from rich.text import Text
+
+        line = Text(f"{len(self._statuses):,} extensions", style="bold", no_wrap=True)
+        counts = Counter(_told(status) for status in self._statuses.values())
+        for told, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
+            line.append(f"   {_mark(told)} {count:,} {printable(told)}", style=styled(told))
+        return line
+
+    def _cells(self, width: int, lines: int) -> "Text":
+        from rich.text import Text
+
+        numbers = sorted(self._statuses, key=lambda number: (len(number), number))
+        size = max((len(number) for number in numbers), default=1) + 3
+        columns = max(1, width // size)
+        more = len(numbers) - columns * lines
+        if more > 0:
+            # Who does something is shown before who doesn't, and the last line tells of the rest.
+            numbers.sort(key=lambda number: _told(self._statuses[number]) == "OFFLINE")
+            shown = columns * max(1, lines - 1)
+            more, numbers = len(numbers) - shown, numbers[:shown]
+        text = Text()
+        for at, number in enumerate(numbers):
+            told = _told(self._statuses[number])
+            cell = f"{_mark(told)} {printable(number)}".ljust(size)
+            text.append(cell if (at + 1) % columns else f"{cell.rstrip()}\n", style=styled(told))
+        text.rstrip()
+        if more > 0:
+            text.append(f"\n... and {more:,} more")
+        return text
+
+
+def _told(status: ExtensionStatus | None) -> str:
+    return "gone" if status is None else str(status.status or "unknown")
+
+
+def _mark(told: str) -> str:
+    return _MARKS.get(told, _OTHER_MARK)
+
+
+def _line(change: StatusChange) -> "Text":
+    from rich.text import Text
+
+    before, after = _told(change.before), _told(change.after)
+    at = change.at.astimezone().strftime("%H:%M:%S")
+    line = Text(f"{at}  {printable(change.extension_number)}  ", no_wrap=True)
+    if before == after and change.after is not None:
+        line.append(f"{after}  {printable(change.after.user_agent or 'no telephone')}", "dim")
+    else:
+        line.append(printable(before), styled(before)).append(" -> ")
+        line.append(printable(after), styled(after))
+    return line
+
+
+def _health(stats: WatchStats, now: datetime) -> "Text":
+    from rich.text import Text
+
+    if not stats.cycles:
+        return Text("reading ...", style="dim")
+    if stats.consecutive_failures:
+        told = "no answer yet"
+        if stats.last_success is not None:
+            told = f"no answer for {(now - stats.last_success).total_seconds():.0f} s"
+        why = one_line(str(stats.last_error or ""))
+        return Text(f"{told}: {why}", style="bold red", no_wrap=True, overflow="ellipsis")
+    seconds = f"a look takes {stats.cycle_seconds:.2f} s"
+    missing = f"   {stats.missing:,} not told" if stats.missing else ""
+    return Text(f"up to date   {seconds}{missing}   Ctrl-C ends", style="dim", no_wrap=True)

@@ -1,0 +1,153 @@
+"""How a failure is told: one line and a hint on stderr, and an exit code that says of what kind.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,
+130 interrupted.
+"""
+
+import sys
+from collections.abc import Iterable
+from typing import Final
+
+from .. import (
+    AuthenticationError,
+    BadRequest,
+    ConfigurationError,
+    Conflict,
+    ConnectError,
+    NotFound,
+    PermissionDenied,
+    PortSIPError,
+    RateLimited,
+    ReplyError,
+    RequestTimeout,
+    ServerError,
+    StatusMissing,
+    TransportError,
+)
+
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+EXIT_CODES: Final = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,"
+    " 130 interrupted."
+)
+
+# The first class that fits counts: the exit code, and what may help.
+_KINDS: tuple[tuple[type[Exception], int, str], ...] = (
+    (
+        ConfigurationError,
+        USAGE,
+        "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see the options with --help",
+    ),
+    (
+        AuthenticationError,
+        3,
+        "check user name and password; a PBX blocks the address of one who insists",
+    ),
+    (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
+    (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
+    (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
+    (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
+    (Conflict, FAILED, "it exists already: change it with 'update'"),
+    (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
+    (ConnectError, 5, "check the address (--url or PORTSIP_URL), and that the PBX listens there"),
+    (RequestTimeout, 5, "the PBX is slow or away: try --timeout 60"),
+    (TransportError, 5, "the connection broke: try again; 'check' tells more"),
+    (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
+    (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
+)
+_DISTRUSTED = (
+    "pass its CA with --ca-file, or pin it with --fingerprint, which 'portsip-async check' tells"
+)
+_IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
+_SHOWN = 5  # keys in one line that tells of many
+
+
+class Failure(Exception):
+    """A command failed for a reason of its own.
+
+    Attributes:
+        hint: what may help; "" where there is nothing to say.
+        code: the exit code.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: int = FAILED) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.code = code
+
+
+def exit_code(error: Exception) -> int:
+    """Answer the exit code that an error ends the command with."""
+    if isinstance(error, Failure):
+        return error.code
+    return next((code for kind, code, _ in _KINDS if isinstance(error, kind)), FAILED)
+
+
+def hint(error: Exception) -> str:
+    """Answer what may help against an error; "" where nothing is known."""
+    if isinstance(error, Failure):
+        return error.hint
+    if isinstance(error, PortSIPError) and error.may_have_acted:
+        return _IN_DOUBT
+    if isinstance(error, ConfigurationError) and "allow_http" in str(error):
+        return "pass --allow-http where the way to the PBX is your own"
+    if isinstance(error, ConnectError) and error.refused_certificate:
+        return _DISTRUSTED
+    return next((told for kind, _, told in _KINDS if isinstance(error, kind)), "")
+
+
+def tell(message: str, helpful: str = "") -> None:
+    """Write one line and a hint to stderr."""
+    lines = [f"portsip-async: {one_line(message)}"]
+    if helpful:
+        lines.append(f"Hint: {helpful}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+
+
+def tell_error(error: Exception) -> int:
+    """Tell an error, and answer its exit code."""
+    tell(str(error) or type(error).__name__, hint(error))
+    return exit_code(error)
+
+
+def tell_many(failures: Iterable[tuple[str, Exception]]) -> int:
+    """Tell what failed of many, a line for each reason; answer the exit code, 0 for no failure.
+
+    Where all failed in the same way it is that way's code, else 1.
+    """
+    reasons: dict[str, list[str]] = {}
+    first: dict[str, Exception] = {}
+    codes = set()
+    for key, error in failures:
+        # A StatusMissing names its number; the line names all of them.
+        text = "no status" if isinstance(error, StatusMissing) else str(error)
+        reasons.setdefault(text, []).append(key)
+        first.setdefault(text, error)
+        codes.add(exit_code(error))
+    for text, keys in reasons.items():
+        shown = ", ".join(keys[:_SHOWN])
+        more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
+        tell(f"{shown}{more}: {text}", hint(first[text]))
+    return 0 if not codes else codes.pop() if len(codes) == 1 else FAILED
+
+
+def note(message: str) -> None:
+    """Tell a person at a terminal that something was done; scripts hear nothing."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{one_line(message)}\n")
+        sys.stderr.flush()
+
+
+def one_line(text: str) -> str:
+    """Bring a text to one line that does nothing to a terminal."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Show what can't be printed as an escape, so that no text commands the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

@@ -1,0 +1,189 @@
+"""The fields of a record by dotted names, as CSV files, ``--set`` and ``--columns`` speak of them.
+
+A field of a section is named as in ``profile.first_name``.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final, get_args, get_type_hints
+
+import msgspec
+import typer
+
+from .. import NewExtension
+
+# Every secret that a record may hold, by its field's name.
+SECRETS: Final = frozenset({"password", "web_access_password", "voicemail_pin"})
+HIDDEN: Final = "***"
+
+
+def plain(record: msgspec.Struct, *, reveal: bool = False) -> dict[str, Any]:
+    """Bring a record to plain values, its secrets hidden unless they are to be revealed."""
+    return {name: _plain(name, getattr(record, name), reveal) for name in record.__struct_fields__}
+
+
+def _plain(name: str, value: Any, reveal: bool) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return plain(value, reveal=reveal)
+    if isinstance(value, tuple):
+        return [_plain(name, item, reveal) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    if name in SECRETS and value is not None and not reveal:
+        return HIDDEN
+    return value
+
+
+def section_of(kind: Any) -> type[msgspec.Struct] | None:
+    """Answer the struct that a field may hold; None where it holds something simple."""
+    for part in (kind, *get_args(kind)):
+        if isinstance(part, type) and issubclass(part, msgspec.Struct):
+            return part
+    return None
+
+
+@cache
+def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
+    """Answer the type of each field of a model by its dotted name."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(model)
+    for name in model.__struct_fields__:
+        below = section_of(hints[name])
+        if below is None:
+            found[name] = hints[name]
+        else:
+            found |= {f"{name}.{deeper}": kind for deeper, kind in kinds_of(below).items()}
+    return found
+
+
+def dotted(model: type[msgspec.Struct]) -> list[str]:
+    """List the fields of a model by their dotted names."""
+    return list(kinds_of(model))
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the sections of a row out under dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{deeper}": item for deeper, item in flat(value).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def nested(flat_row: Mapping[str, Any]) -> dict[str, Any]:
+    """Put fields with dotted names into sections; later ones win.
+
+    Raises:
+        ValueError: a section is given as something else too.
+    """
+    found: dict[str, Any] = {}
+    for name, value in flat_row.items():
+        *sections, last = name.split(".")
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"has {section} twice, whole and in parts")
+        place[last] = value
+    return found
+
+
+def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
+    """Read the text of a field as its type: true or false, a number, or the text itself.
+
+    Raises:
+        KeyError: the model has no such field.
+        ValueError: the text is none of the field's type.
+    """
+    kind = kinds_of(model)[name]
+    allowed = {*get_args(kind)} or {kind}
+    for wanted, told in ((bool, "true or false"), (int, "a whole number")):
+        if wanted in allowed:
+            try:
+                return msgspec.convert(text.strip(), wanted, strict=False)
+            except msgspec.ValidationError:
+                raise ValueError(f"{name} is {told}") from None
+    return text
+
+
+# What --set may name: all settings of an extension, and none of its secrets.
+SETTABLE: Final = tuple(
+    name for name in dotted(NewExtension) if "." in name and name.rpartition(".")[2] not in SECRETS
+)
+
+
+def completed(incomplete: str) -> list[str]:
+    """Complete the name of a setting in the shell."""
+    return [f"{name}=" for name in SETTABLE if name.startswith(incomplete)]
+
+
+def read_settings(given: list[str] | None, document: str | None) -> dict[str, Any]:
+    """Read the settings to change: a JSON object, and over it what ``--set`` says.
+
+    Raises:
+        typer.BadParameter: one of them can't be read.
+    """
+    found: dict[str, Any] = {}
+    if document is not None:
+        found = _object(document)
+    for one in given or ():
+        name, equals, text = one.partition("=")
+        if name.rpartition(".")[2] in SECRETS:
+            raise typer.BadParameter(
+                f"{name} is a secret, which other users would see: put it into the JSON object"
+                " of --settings",
+                param_hint="'--set'",
+            )
+        if not equals or name not in SETTABLE:
+            raise typer.BadParameter(
+                f"{name!r} is no setting, as in profile.first_name=Ann; {_alike(name)}",
+                param_hint="'--set'",
+            )
+        try:
+            value = read_value(NewExtension, name, text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--set'") from None
+        _merge(found, nested({name: value}))
+    return found
+
+
+def _alike(name: str) -> str:
+    alike = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
+    return f"alike are {', '.join(alike)}" if alike else "'extensions show' tells them all"
+
+
+def _object(document: str) -> dict[str, Any]:
+    hinted = "'--settings'"
+    try:
+        found = json.loads(document)
+    except ValueError as error:
+        # The error's position says enough; its text would show a part of the document.
+        where = f" in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise typer.BadParameter(f"no JSON{where}", param_hint=hinted) from None
+    sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+        raise typer.BadParameter(
+            'an object of sections is due, as {"profile": {"first_name": "Ann"}}',
+            param_hint=hinted,
+        )
+    unknown = [name for name in found if name not in sections]
+    if unknown:
+        raise typer.BadParameter(
+            f"no such section: {', '.join(unknown)}; there are {', '.join(sections)}",
+            param_hint=hinted,
+        )
+    return found
+
+
+def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for name, value in over.items():
+        below = under.get(name)
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            _merge(below, value)
+        else:
+            under[name] = value

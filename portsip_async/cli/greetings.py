@@ -1,0 +1,140 @@
+"""``portsip-async greetings``: the voicemail greetings of an extension."""
+
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import GreetingFile, PortSIPClient
+from .connect import Connection
+from .extensions import Limit, Number, Page, PageSize, Yes, confirm, write_all
+from .failures import note
+from .options import spread
+from .output import Output
+from .progress import Progress, progress
+
+greetings: typer.Typer = typer.Typer(
+    name="greetings",
+    add_completion=False,
+    help="Work with voicemail greetings.",
+    no_args_is_help=True,
+)
+
+Filename = Annotated[
+    str, typer.Argument(metavar="NAME", help="The greeting's name, as 'list' shows it.")
+]
+
+
+@greetings.command("list")
+@spread
+def list_(
+    number: Number,
+    *,
+    limit: Limit = None,
+    page: Page = 1,
+    page_size: PageSize = 100,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """List an extension's greetings."""
+
+    async def work(pbx: PortSIPClient) -> None:
+        walk = pbx.greetings.list(number, page=page, page_size=page_size)
+        await write_all(output, walk, limit, (), GreetingFile)
+
+    connection.run(work)
+
+
+@greetings.command()
+@spread
+def add(
+    number: Number,
+    *,
+    source: Annotated[
+        str | None, typer.Option("--from-url", metavar="URL", help="Where the PBX fetches it.")
+    ] = None,
+    filename: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The greeting's name on the PBX.")
+    ] = None,
+    connection: Connection,
+) -> None:
+    """Have the PBX fetch a greeting by itself.
+
+    Example: portsip-async greetings add 101 --from-url https://files.example.com/hello.wav
+    """
+    if not (source or filename):
+        raise typer.BadParameter("say --from-url or --filename")
+    connection.run(lambda pbx: pbx.greetings.add(number, filename=filename, url=source))
+    note(f"Added a greeting to extension {number}.")
+
+
+@greetings.command()
+@spread
+def upload(
+    number: Number,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="The sound file."
+        ),
+    ],
+    *,
+    filename: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Its name on the PBX; else the file's own.")
+    ] = None,
+    connection: Connection,
+) -> None:
+    """Upload a greeting from a file.
+
+    Example: portsip-async greetings upload 101 hello.wav
+    """
+
+    async def work(pbx: PortSIPClient) -> None:
+        size = file.stat().st_size
+        with (
+            progress(f"Uploading {file.name}", size, unit="bytes") as sent,
+            _Watched(file, sent) as source,
+        ):
+            await pbx.greetings.upload(number, source, filename=filename or file.name)
+
+    connection.run(work)
+    note(f"Uploaded {file.name} to extension {number}.")
+
+
+@greetings.command()
+@spread
+def setup(number: Number, filename: Filename, *, connection: Connection) -> None:
+    """Make a greeting the one that callers hear."""
+    connection.run(lambda pbx: pbx.greetings.setup(number, filename))
+    note(f"Extension {number} plays {filename}.")
+
+
+@greetings.command()
+@spread
+def remove(number: Number, filename: Filename, *, yes: Yes = False, connection: Connection) -> None:
+    """Remove a greeting; asks first."""
+    confirm(f"Remove greeting {filename} of extension {number}?", yes=yes)
+    connection.run(lambda pbx: pbx.greetings.remove(number, filename))
+    note(f"Removed greeting {filename} of extension {number}.")
+
+
+class _Watched(io.FileIO):
+    """A file that tells how far it was read; read again from its start, it tells so too."""
+
+    def __init__(self, path: Path, sent: Progress) -> None:
+        super().__init__(path)
+        self._sent = sent
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read a part, and tell its length."""
+        part = super().read(-1 if size is None else size) or b""
+        self._sent.advance(len(part))
+        return part
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; what was told of what lies behind it is taken back."""
+        before, after = self.tell(), super().seek(offset, whence)
+        if whence == io.SEEK_SET and after < before:
+            self._sent.restart(after)
+        return after

@@ -1,0 +1,289 @@
+"""``portsip-async extensions import``: many new extensions from a file.
+
+The whole file is checked before the first row is sent. Ctrl-C stops what is new and lets what is in
+flight finish, so that the outcome of each row is known; pressed again, it ends at once. What was
+not done goes to a report of the same form, with the reasons, which can be imported in its turn.
+"""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from .. import (
+    BulkResult,
+    ConnectError,
+    NewExtension,
+    PortSIPClient,
+    PortSIPError,
+    RequestTimeout,
+    TransportError,
+)
+from .connect import Connection
+from .failures import FAILED, INTERRUPTED, Failure, tell, tell_error, tell_many
+from .options import spread
+from .output import Output
+from .progress import progress
+from .rows import FileFormat, Row, Rows, read_rows, report_path, write_report
+
+_AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, after which we stop
+_GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
+_TOLD: Final = 5  # rows that are told one by one
+_UNTRIED: Final = "not tried"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What an import would do.
+
+    Attributes:
+        rows: rows of the file.
+        new: extensions that would be created.
+        existing: rows whose number is taken.
+        unreadable: rows that can't be read.
+    """
+
+    rows: int
+    new: int
+    existing: int
+    unreadable: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an import did.
+
+    Attributes:
+        rows: rows of the file.
+        created: extensions that were created.
+        skipped: rows passed over, since their number is taken.
+        failed: rows that failed or can't be read.
+        untried: rows that were not sent.
+        report: the file that holds what failed and what was not sent; None where nothing did.
+    """
+
+    rows: int
+    created: int
+    skipped: int
+    failed: int
+    untried: int
+    report: str | None
+
+
+@spread
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="A .csv or .jsonl."
+        ),
+    ],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file and the PBX; create nothing.")
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Pass over numbers that are taken."),
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Import the rest where rows can't be read.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where what failed goes; else beside FILE, as NAME.failed.csv.",
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        FileFormat | None,
+        typer.Option(
+            "--format", help="The form, where the name does not tell it.", show_default=False
+        ),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Rows in flight.")] = 8,
+    connection: Connection,
+    output: Output,
+) -> None:
+    """Create extensions from a CSV or JSON lines file.
+
+    The first line of CSV names the fields: extension_number, password, web_access_password, and any
+    of those that 'show' tells, as profile.first_name. A line of JSON is an object as 'show' prints
+    it.
+
+    The whole file is checked before a row is sent; --dry-run stops there, and tells which numbers
+    are taken. Ctrl-C stops cleanly: what is in flight finishes. What failed or was not sent goes to
+    a report beside FILE, which can be mended and imported again.
+
+    Example: portsip-async extensions import people.csv --dry-run
+    """
+    source = read_rows(file, form)
+    readable = [row for row in source.rows if row.extension is not None]
+    unreadable = [row for row in source.rows if row.extension is None]
+    _tell_unreadable(file, unreadable)
+    if dry_run:
+        output.check(Plan)
+        taken = connection.run(_taken)
+        existing = sum(row.extension.extension_number in taken for row in readable if row.extension)
+        output.show(Plan(len(source.rows), len(readable) - existing, existing, len(unreadable)))
+        raise typer.Exit(FAILED if unreadable or (existing and not skip_existing) else 0)
+    if unreadable and not keep_going:
+        raise Failure(
+            f"{len(unreadable):,} of {len(source.rows):,} rows can't be read; nothing was sent",
+            "mend them, or import the others with --keep-going",
+        )
+    output.check(Outcome)
+    work = _Import(readable, skip_existing=skip_existing, concurrency=concurrency)
+    try:
+        connection.run(work.run)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if not work.began:
+            raise typer.Exit(INTERRUPTED) from None
+        work.interrupted = True
+    except PortSIPError as error:
+        if not work.began:
+            raise
+        work.fatal = error
+    target = report or report_path(file, source.form)
+    raise typer.Exit(_conclude(work, source, unreadable, target, output))
+
+
+class _Import:
+    """One run over the rows that can be read; notes on each row what became of it."""
+
+    def __init__(self, rows: list[Row], *, skip_existing: bool, concurrency: int) -> None:
+        self.began = False
+        self.interrupted = False
+        self.fatal: PortSIPError | None = None
+        self.created = 0
+        self.skipped = 0
+        self.failures: list[tuple[str, Exception]] = []
+        self.doubtful = False
+        self._rows = rows
+        self._skip = skip_existing
+        self._concurrency = concurrency
+        self._stopped = False
+        self._away = 0
+        for row in rows:
+            row.problem = _UNTRIED
+
+    async def run(self, pbx: PortSIPClient) -> None:
+        """Create all, until the end, Ctrl-C, or the PBX is away."""
+        await pbx.extensions.list(page_size=1)  # so that a wrong password costs no report
+        self.began = True
+        run = pbx.extensions.create_many(
+            self._feed(),
+            concurrency=self._concurrency,
+            if_exists="skip" if self._skip else "error",
+            grace=_GRACE,
+        )
+        with self._interruptible(), progress("Importing", len(self._rows)) as done:
+            try:
+                async with run:
+                    async for result in run:
+                        self._note(result)
+                        done.advance()
+            finally:
+                doubtful = set(run.in_doubt)
+                self.doubtful = bool(doubtful)
+                for row in self._rows:
+                    number = row.extension.extension_number if row.extension else None
+                    if row.problem == _UNTRIED and number in doubtful:
+                        row.problem = "sent, and not known to be created"
+
+    def _feed(self) -> Iterator[NewExtension]:
+        for row in self._rows:
+            if self._stopped:
+                return
+            assert row.extension is not None  # noqa: S101 - only such rows are given
+            yield row.extension
+
+    def _note(self, result: BulkResult[None]) -> None:
+        row = self._rows[result.index]
+        if result.error is None:
+            row.problem = ""
+            self.created += not result.skipped
+            self.skipped += result.skipped
+            self._away = 0
+            return
+        row.problem = str(result.error)
+        self.failures.append((row.key, result.error))
+        away = isinstance(result.error, ConnectError | RequestTimeout | TransportError)
+        self._away = self._away + 1 if away else 0
+        if self._away >= _AWAY and not self._stopped:
+            self._stopped = True
+            tell("the PBX can't be reached any more; no further row is sent")
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let the first Ctrl-C stop what is new; a second one ends all."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def stop() -> None:
+            if self.interrupted and task is not None:
+                task.cancel()
+                return
+            self.interrupted = self._stopped = True
+            tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
+
+        # Loops on Windows have none; there the first Ctrl-C ends all.
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _taken(pbx: PortSIPClient) -> set[str]:
+    with progress("Reading") as read:
+        taken = set()
+        async for extension in pbx.extensions.list(prefetch=2):
+            taken.add(extension.extension_number)
+            read.advance()
+    return taken
+
+
+def _tell_unreadable(file: Path, rows: list[Row]) -> None:
+    for row in rows[:_TOLD]:
+        tell(f"{file.name} {row.key}: {row.problem}")
+    if len(rows) > _TOLD:
+        tell(f"{file.name}: {len(rows) - _TOLD:,} more rows can't be read")
+
+
+def _conclude(
+    work: _Import, source: Rows, unreadable: list[Row], target: Path, output: Output
+) -> int:
+    """Write the report, tell what came of all, and answer the exit code."""
+    left = [row for row in source.rows if row.problem]
+    untried = sum(row.problem == _UNTRIED for row in left)
+    written = str(write_report(target, source, left)) if left else None
+    code = tell_many(work.failures)
+    if work.fatal is not None:
+        code = tell_error(work.fatal)
+    output.show(
+        Outcome(
+            rows=len(source.rows),
+            created=work.created,
+            skipped=work.skipped,
+            failed=len(left) - untried,
+            untried=untried,
+            report=written,
+        )
+    )
+    if written is not None:
+        again = " --skip-existing" if work.doubtful or work.interrupted else ""
+        tell(
+            f"{len(left):,} of {len(source.rows):,} rows were not imported; they are in {written}",
+            f"portsip-async extensions import {written}{again}",
+        )
+    if work.interrupted:
+        return INTERRUPTED
+    return code or (FAILED if unreadable else 0)

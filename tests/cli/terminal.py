@@ -1,0 +1,103 @@
+"""Running the command line in this process, on streams that may be a terminal's."""
+
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from portsip_async.cli.app import app
+
+
+class Stream(io.StringIO):
+    """A standard stream; a terminal's if it is told so."""
+
+    encoding = "utf-8"
+
+    def __init__(self, text: str = "", *, terminal: bool = False) -> None:
+        super().__init__(text)
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+class Gone(Stream):
+    """A pipe that nobody reads any more, after some lines."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self._left = lines
+
+    def write(self, text: str) -> int:
+        if self._left <= 0:
+            raise BrokenPipeError
+        self._left -= text.count("\n")
+        return super().write(text)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+class CommandLine:
+    """Runs ``portsip-async`` with an environment of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+        self._monkeypatch = monkeypatch
+        self.environment = environment
+
+    def __call__(
+        self,
+        *arguments: Any,
+        stdin: str = "",
+        terminal: bool = False,
+        out: Stream | None = None,
+        environment: Mapping[str, str | None] | None = None,
+        **variables: str | None,
+    ) -> Done:
+        """Run a command.
+
+        Args:
+            arguments: its words.
+            stdin: what it reads.
+            terminal: whether its streams are a terminal's.
+            out: its standard output, where that is a special one.
+            environment: what differs in it, None for what is not set.
+            variables: the same, by name.
+        """
+        streams = {
+            "stdin": Stream(stdin, terminal=terminal),
+            "stdout": out or Stream(terminal=terminal),
+            "stderr": Stream(terminal=terminal),
+        }
+        with self._monkeypatch.context() as patch:
+            for name in ("USERNAME", "PASSWORD", "EMAIL", "TOKEN", "CA_FILE", "ALLOW_HTTP", "URL"):
+                patch.delenv(f"PORTSIP_{name}", raising=False)
+            patch.setenv("TERM", "xterm")
+            patch.setenv("COLUMNS", "100")
+            patch.setenv("LINES", "30")
+            patch.delenv("NO_COLOR", raising=False)
+            for name, value in {**self.environment, **(environment or {}), **variables}.items():
+                if value is None:
+                    patch.delenv(name, raising=False)
+                else:
+                    patch.setenv(name, value)
+            for name, stream in streams.items():
+                patch.setattr(sys, name, stream)
+            with pytest.raises(SystemExit) as ended:
+                app([str(argument) for argument in arguments], prog_name="portsip-async")
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, streams["stdout"].getvalue(), streams["stderr"].getvalue())

@@ -1,0 +1,377 @@
+"""``extensions`` one by one, ``groups`` and ``greetings``."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+
+import portsip_async
+from portsip_async.cli.fields import SECRETS, completed
+from portsip_async.simulator import PBXSimulator
+
+from .terminal import CommandLine, Done
+
+NEW = {"PORTSIP_NEW_PASSWORD": "sip-Secret", "PORTSIP_NEW_WEB_ACCESS_PASSWORD": "web-Secret"}
+
+
+class TestShow:
+    def test_hides_secrets(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        held = pbx.extension("101")
+        secrets = [
+            held["password"],
+            held["web_access_password"],
+            held["voice_mail"]["voicemail_pin"],
+        ]
+        for form in ("table", "json", "jsonl", "csv"):
+            done = cli("extensions", "show", "101", "-o", form)
+            assert not [secret for secret in secrets if secret in done.out]
+            assert "***" in done.out
+            revealed = cli("extensions", "show", "101", "-o", form, "--reveal").out
+            assert all(secret in revealed for secret in secrets)
+
+    def test_every_secret_of_every_model_is_known(self) -> None:
+        """What a repr of the SDK's own hides, the command line hides too."""
+        hidden = set()
+        for name in portsip_async.__all__:
+            model = getattr(portsip_async, name)
+            if isinstance(model, type) and issubclass(model, msgspec.Struct):
+                fields = model.__struct_fields__
+                shown = repr(model(**dict.fromkeys(fields, "plain")))
+                hidden |= {field for field in fields if f"{field}=***" in shown}
+        # A token's own fields are in no output.
+        assert hidden - {"access_token"} == {*SECRETS}
+
+    def test_not_there(self, cli: CommandLine) -> None:
+        done = cli("extensions", "show", "999")
+        assert (done.code, done.out) == (4, "")
+        assert [line[:15] for line in done.err.splitlines()] == [
+            "portsip-async: ",
+            "Hint: 'list' sh",
+        ]
+
+    @pytest.mark.parametrize("resource", ["extensions", "groups"])
+    def test_empty(self, resource: str, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """What the SDK refuses at the call is wrong usage."""
+        done = cli(resource, "show", "")
+        assert done.code == 2
+        assert "is empty" in done.err
+        assert not pbx.served
+
+
+class TestCreate:
+    def test_passwords_from_the_environment(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        done = cli(
+            *("extensions", "create", "555", "--set", "profile.first_name=Ann"),
+            *("-s", "options.enable_extension=false"),
+            *("-s", "forward_rules.available.no_answer_timeval=33"),
+            environment=NEW,
+        )
+        assert (done.code, done.out, done.err) == (0, "", "")
+        held = pbx.extension("555")
+        assert (held["password"], held["web_access_password"]) == ("sip-Secret", "web-Secret")
+        assert held["profile"]["first_name"] == "Ann"
+        assert held["options"]["enable_extension"] is False
+        assert held["forward_rules"]["available"]["no_answer_timeval"] == 33
+
+    def test_passwords_from_stdin(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """All three, each on its line, the login's first."""
+        done = cli(
+            *("extensions", "create", "555", "--password-stdin", "--new-passwords-stdin"),
+            stdin=f"{pbx.password}\nfirst\nsecond\n",
+            PORTSIP_PASSWORD=None,
+        )
+        assert done.code == 0
+        held = pbx.extension("555")
+        assert (held["password"], held["web_access_password"]) == ("first", "second")
+
+    def test_without_passwords(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        done = cli("extensions", "create", "555")
+        assert done.code == 2
+        assert "Hint: set PORTSIP_NEW_PASSWORD" in done.err
+        done = cli("extensions", "create", "555", "--new-passwords-stdin", stdin="one\n")
+        assert done.code == 2
+        assert "no line with a web access password" in done.err
+        assert not pbx.served
+
+    def test_taken(self, cli: CommandLine) -> None:
+        done = cli("extensions", "create", "101", environment=NEW)
+        assert done.code == 1
+        assert "change it with 'update'" in done.err
+
+    def test_says_so_on_a_terminal(self, cli: CommandLine) -> None:
+        assert (
+            "Created extension 555."
+            in cli("extensions", "create", "555", terminal=True, environment=NEW).err
+        )
+
+
+class TestUpdate:
+    def test_patches(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        before = pbx.extension("101")
+        assert cli("extensions", "update", "101", "--set", "profile.email=ann@x.y").code == 0
+        after = pbx.extension("101")
+        assert after["profile"] == {**before["profile"], "email": "ann@x.y"}
+        assert after["forward_rules"] == before["forward_rules"]
+
+    def test_settings_hold_what_the_line_must_not(
+        self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """Pins, null, and fields that no model knows, from a file; --set comes on top."""
+        file = tmp_path / "settings.json"
+        file.write_text(
+            json.dumps(
+                {
+                    "voice_mail": {"voicemail_pin": "4711"},
+                    "profile": {"x_new": 1, "email": None, "first_name": "Bob"},
+                }
+            )
+        )
+        done = cli(
+            "extensions", "update", "101", "--settings", file, "-s", "profile.first_name=Cid"
+        )
+        assert done.code == 0
+        held = pbx.extension("101")
+        assert held["voice_mail"]["voicemail_pin"] == "4711"
+        assert (held["profile"]["x_new"], held["profile"]["email"]) == (1, None)
+        assert held["profile"]["first_name"] == "Cid"
+
+    @pytest.mark.parametrize(
+        ("arguments", "stdin", "told"),
+        [
+            ((), "", "say what to change"),
+            (("--set", "voice_mail.voicemail_pin=1"), "", "is a secret"),
+            (("--set", "password=1"), "", "is a secret"),
+            (("--set", "profile.fist_name=A"), "", "alike are profile.first_name"),
+            (("--set", "zzzzzz=A"), "", "'extensions show' tells them all"),
+            (("--set", "profile.first_name"), "", "is no setting"),
+            (("--set", "options.enable_extension=maybe"), "", "is true or false"),
+            (("--set", "forward_rules.available.no_answer_timeval=x"), "", "is a whole number"),
+            (("--settings", "-"), "{", "no JSON in line 1"),
+            (("--settings", "-"), "[1]", "an object of sections is due"),
+            (("--settings", "-"), '{"profile": 1}', "an object of sections is due"),
+            (("--settings", "-"), '{"nope": {}}', "no such section: nope"),
+            (("--settings", "/no/such/file"), "", "No such file"),
+        ],
+    )
+    def test_usage(
+        self,
+        arguments: tuple[str, ...],
+        stdin: str,
+        told: str,
+        cli: CommandLine,
+        pbx: PBXSimulator,
+    ) -> None:
+        done = cli("extensions", "update", "101", *arguments, stdin=stdin)
+        assert done.code == 2
+        assert told in done.err
+        assert len(done.err.splitlines()) == 2
+        assert not pbx.served
+
+    def test_completion_knows_the_settings(self) -> None:
+        assert completed("profile.f") == ["profile.first_name=", "profile.facebook="]
+        assert not [name for name in completed("") if "voicemail_pin" in name]
+
+
+class TestRemove:
+    def test_yes(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        done = cli("extensions", "remove", "101", "102", "--yes")
+        assert (done.code, done.out, done.err) == (0, "", "")
+        assert not {"101", "102"} & {*pbx.extension_numbers}
+
+    @pytest.mark.parametrize(("answer", "code", "gone"), [(True, 0, True), (False, 1, False)])
+    def test_asks_on_a_terminal(
+        self,
+        answer: bool,
+        code: int,
+        gone: bool,
+        cli: CommandLine,
+        pbx: PBXSimulator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked: list[str] = []
+
+        def confirm(question: str, *, err: bool) -> bool:
+            asked.append(question)
+            return answer
+
+        monkeypatch.setattr(typer, "confirm", confirm)
+        assert cli("extensions", "remove", "101", terminal=True).code == code
+        assert asked == ["Remove extension 101?"]
+        assert ("101" not in pbx.extension_numbers) is gone
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("extensions", "remove", "101"),
+            ("groups", "remove", "1"),
+            ("greetings", "remove", "1", "a"),
+        ],
+    )
+    def test_nobody_to_ask(
+        self, arguments: tuple[str, ...], cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        done = cli(*arguments)
+        assert done.code == 2
+        assert "Hint: say --yes" in done.err
+        assert not pbx.served
+
+    def test_some_fail(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """The others are removed; all failures of one kind have that kind's exit code."""
+        done = cli("extensions", "remove", "998", "101", "999", "-y")
+        assert done.code == 4
+        assert "998" in done.err
+        assert "999" in done.err
+        assert "101" not in pbx.extension_numbers
+
+    def test_failures_of_two_kinds(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        pbx.fail("extensions.remove", status=403, err_code=403.1)
+        assert cli("extensions", "remove", "101", "-y").code == 1
+        pbx.fail("extensions.remove", status=403, err_code=403.1)
+        assert cli("extensions", "remove", "101", "999", "-y").code in (1, 4)
+
+    def test_numbers_from_stdin(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        assert cli("extensions", "remove", "-", "-y", stdin="101\n\n102 \n").code == 0
+        assert len(pbx.extension_numbers) == 10
+        assert cli("extensions", "remove", "-", "-y", stdin="\n").code == 2
+
+
+class TestStatus:
+    def test_in_order(self, cli: CommandLine) -> None:
+        done = cli("extensions", "status", "105", "101", "-o", "csv", "-c", "extension_number")
+        assert done.lines == ["extension_number", "105", "101"]
+
+    def test_unknown_number(self, cli: CommandLine) -> None:
+        """One bad number costs nobody else."""
+        done = cli("extensions", "status", "101", "999", "102")
+        assert [json.loads(line)["extension_number"] for line in done.lines] == ["101", "102"]
+        assert done.code == 4
+        assert "portsip-async: 999: " in done.err
+
+    def test_many_failures_are_one_line(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        pbx.fail("extensions.status", status=500, times=None)
+        done = cli("extensions", "status", *range(100, 110))
+        assert (done.code, done.out) == (1, "")
+        assert len(done.err.splitlines()) == 2
+        assert "100, 101, 102, 103, 104 and 5 more: " in done.err
+
+
+class TestCall:
+    def test_rings(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        done = cli("extensions", "call", "101", "555", "--domain", "d.example", PORTSIP_AUTH="x")
+        assert done.code == 0
+        (call,) = pbx.calls
+        assert (call.extension, call.to, call.domain, call.src) == (
+            "101",
+            "555",
+            "d.example",
+            "101",
+        )
+
+    def test_password_from_stdin(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        arguments = ("extensions", "call", "101", "555", "--auth-stdin", "--src", "9")
+        assert cli(*arguments, stdin="x\n", PORTSIP_DOMAIN="d.example").code == 0
+        assert pbx.calls[0].src == "9"
+
+    def test_lost_reply(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """It may have rung: that is said, and it is not repeated."""
+        pbx.fail("extensions.call", drop=True, act=True)
+        done = cli("extensions", "call", "101", "5", "--domain", "d", PORTSIP_AUTH="se-cr-et")
+        assert done.code == 5
+        assert "may have acted" in done.err
+        assert "se-cr-et" not in done.err
+        assert len(pbx.calls) == 1
+
+
+class TestGroups:
+    def created(self, cli: CommandLine, *options: str) -> str:
+        done = cli("groups", "create", "Sales", *options)
+        assert done.code == 0
+        group_id: str = json.loads(done.out)["group_id"]
+        return group_id
+
+    def test_list(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        rows = [json.loads(line) for line in cli("groups", "list").lines]
+        assert [row["group_id"] for row in rows] == pbx.group_ids
+
+    def test_create_and_show(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        group_id = self.created(
+            cli, "--member", "101", "--member", "102", "--no-intercom", "--description", "Who sells"
+        )
+        shown = json.loads(cli("groups", "show", group_id, "-o", "json").out)
+        assert shown == pbx.group(group_id)
+        assert shown["members"] == ["101", "102"]
+        assert (shown["enable_intercom"], shown["enable_external_call"]) == (False, True)
+
+    def test_update_patches(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        group_id = self.created(cli, "--member", "101", "--member", "102")
+        before = pbx.group(group_id)
+        done = cli("groups", "update", group_id, "--console", "--add", "103", "--drop", "101")
+        assert done.code == 0
+        assert pbx.group(group_id) == {
+            **before,
+            "enable_management_console_access": True,
+            "members": ["102", "103"],
+        }
+        assert cli("groups", "update", group_id, "--member", "105").code == 0
+        assert pbx.group(group_id)["members"] == ["105"]
+
+    def test_update_nothing(self, cli: CommandLine) -> None:
+        assert cli("groups", "update", "1").code == 2
+
+    def test_remove(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        group_id = self.created(cli)
+        assert cli("groups", "remove", group_id, "-y").code == 0
+        assert group_id not in pbx.group_ids
+        assert cli("groups", "remove", group_id, "-y").code == 4
+
+
+class TestGreetings:
+    def uploaded(self, cli: CommandLine, path: Path, *options: str, terminal: bool = False) -> Done:
+        path.write_bytes(b"RIFF" * 50_000)
+        done = cli("greetings", "upload", "101", path, *options, terminal=terminal)
+        assert done.code == 0
+        return done
+
+    def test_upload(self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
+        self.uploaded(cli, tmp_path / "hello.wav")
+        self.uploaded(cli, tmp_path / "other.wav", "--filename", "bye.wav")
+        held = pbx.greetings("101")
+        assert set(held) == {"hello.wav", "bye.wav"}
+        assert held["hello.wav"].sha256 == hashlib.sha256(b"RIFF" * 50_000).hexdigest()
+
+    def test_upload_shows_a_bar(self, cli: CommandLine, tmp_path: Path) -> None:
+        err = self.uploaded(cli, tmp_path / "hello.wav", terminal=True).err
+        assert "Uploading hello.wav" in err
+        assert "200.0/200.0 kB" in err
+
+    def test_upload_again_after_a_refusal(
+        self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """What is sent twice is read twice, and the bar starts again."""
+        pbx.fail("greetings.upload", status=503, retry_after=0)
+        err = self.uploaded(cli, tmp_path / "hello.wav", terminal=True).err
+        assert pbx.served["greetings.upload"] == 2
+        assert pbx.greetings("101")["hello.wav"].size == 200_000
+        assert "400.0" not in err
+
+    def test_setup_list_remove(self, cli: CommandLine, tmp_path: Path) -> None:
+        self.uploaded(cli, tmp_path / "hello.wav")
+        assert cli("greetings", "setup", "101", "hello.wav").code == 0
+        listed = cli("greetings", "list", "101").out
+        assert json.loads(listed) == {"filename": "hello.wav", "enabled": True}
+        assert cli("greetings", "remove", "101", "hello.wav", "-y").code == 0
+        assert cli("greetings", "list", "101").out == ""
+        assert cli("greetings", "setup", "101", "hello.wav").code == 4
+
+    def test_add(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        assert cli("greetings", "add", "101", "--from-url", "https://x.example/a.wav").code == 0
+        assert pbx.greetings("101")["a.wav"].url == "https://x.example/a.wav"
+        assert cli("greetings", "add", "101").code == 2
+
+    def test_no_such_file(self, cli: CommandLine) -> None:
+        done = cli("greetings", "upload", "101", "/no/such.wav")
+        assert done.code == 2
+        assert "does not exist" in done.err

@@ -1,0 +1,175 @@
+"""The command as a process of its own: pipes, signals, a terminal, the shell's completion."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from portsip_async.simulator import PBXSimulator
+
+from .conftest import environment_of
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = [sys.executable, "-W", "error", "-m", "portsip_async"]
+# Who runs the tests in the background may have told children to ignore Ctrl-C.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from portsip_async.cli import main
+main()
+"""
+PATIENCE = 40  # seconds until a process is given up
+
+
+def process(
+    *arguments: str, pbx: PBXSimulator | None = None, **environment: str
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(environment_of(pbx) if pbx else {}), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(condition: object, what: str) -> None:
+    assert callable(condition)
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.01)
+
+
+def test_head(pbx: PBXSimulator) -> None:
+    """Who reads one line and leaves gets it, without a word on stderr."""
+    with process("extensions", "watch", "--interval", "0.1", pbx=pbx) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.readline().startswith(b'{"extension_number": "100"')
+        running.stdout.close()
+        # The next change is written to nobody.
+        pbx.set_status("101", "ON_CALL", user_agent="x")
+        pbx.set_status("102", "ON_CALL", user_agent="x")
+        assert running.stderr.read() == b""
+        assert running.wait(PATIENCE) == 0
+
+
+def test_head_of_help() -> None:
+    with process("--help") as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        running.wait(PATIENCE)
+
+
+def test_full_disk(pbx: PBXSimulator) -> None:
+    """What can't be written is a failure, in one line."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "extensions", "list"],
+            cwd=ROOT,
+            env={**os.environ, **environment_of(pbx)},
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"portsip-async: No space left on device\n")
+
+
+def test_interrupt(pbx: PBXSimulator) -> None:
+    """Ctrl-C ends a call that waits for the PBX, with 130 and no word."""
+    pbx.fail("groups.show", latency=PATIENCE, times=None)
+    with process("groups", "show", "1", pbx=pbx) as running:
+        wait_for(lambda: pbx.served["groups.show"], "the call")
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=PATIENCE / 2)
+    assert (running.returncode, out, err) == (130, b"", b"")
+
+
+def test_terminal(pbx: PBXSimulator) -> None:
+    """On a terminal the password is asked for, unseen, and what comes is a table."""
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment |= environment_of(pbx) | {"TERM": "xterm", "COLUMNS": "100"}
+    del environment["PORTSIP_PASSWORD"]
+    with subprocess.Popen(
+        [*COMMAND, "extensions", "list", "--limit", "1"],
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        answered = False
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+            # The last blank is written once the echo is off.
+            if not answered and b"Password of admin: " in shown:
+                answered = True
+                os.write(ours, f"{pbx.password}\n".encode())
+        os.close(ours)
+        assert running.wait(PATIENCE) == 0
+    assert answered
+    assert pbx.password.encode() not in shown
+    assert "extension_number" in shown.decode()
+    assert "Tanaka" in shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("portsip-async ext", "extensions"),
+        ("portsip-async extensions up", "update"),
+        ("portsip-async extensions update 1 --set profile.fi", "profile.first_name="),
+    ],
+)
+def test_completion(words: str, found: str) -> None:
+    running = process(
+        _PORTSIP_ASYNC_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(words.count(" ")),
+    )
+    out, _ = running.communicate(timeout=PATIENCE)
+    assert out.decode().split() == [found]
+
+
+def test_loads_what_it_needs(pbx: PBXSimulator) -> None:
+    """A list in a pipe needs neither rich nor the simulator."""
+    program = (
+        "import sys\n"
+        "from portsip_async.cli.app import app\n"
+        "try: app(['extensions', 'list', '--limit', '1'])\n"
+        "except SystemExit as ended: assert not ended.code\n"
+        "heavy = {'rich', 'aiohttp.web', 'portsip_async.simulator', 'portsip_async.cli.demo'}\n"
+        "print(sorted(heavy & {*sys.modules}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **environment_of(pbx)},
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == b"[]"
