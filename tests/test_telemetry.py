@@ -3,8 +3,8 @@
 import asyncio
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from portsip_async import (
     RateLimited,
     RetryPolicy,
     StaticToken,
+    telemetry,
 )
 from portsip_async.core.session import Observer
 from portsip_async.simulator import PBXSimulator
@@ -33,6 +34,7 @@ from .concurrency import Vault, under_way, until
 from .conftest import ClientMaker
 from .operations import OPERATIONS, SECRETS, Operation
 from .test_secrecy import forms
+from .test_tracebacks import frames_of
 from .wire_server import WireServer, hang_up, reply
 
 Points = list[tuple[dict[str, Any], float]]
@@ -368,7 +370,8 @@ async def test_hook_of_its_own_around_telemetry(
 async def test_nothing_secret(
     operation: Operation, wire: WireServer, make_client: ClientMaker, seen: Seen
 ) -> None:
-    """No token, password, pin or `auth` in any span or metric, whatever becomes of the call."""
+    """No token, password, pin or `auth` in a span, a metric, or a local of telemetry's frames."""
+    frames: list[traceback.FrameSummary] = []
     token = "tok+Secret/5=&\"é'"
     pbx = make_client(
         wire.url, credentials=StaticToken(token), on_attempt=seen.telemetry, retry=RetryPolicy(2)
@@ -376,9 +379,13 @@ async def test_nothing_secret(
     refused = reply({"err_code": 400, "msg": "".join([token, *SECRETS])}, status=400)
     wire.script = [hang_up, refused]
     for _ in range(2):
-        with suppress(PortSIPError):  # a login is answered by the server itself
-            await operation.send(pbx)
-    told = seen.dump()
+        try:
+            await operation.send(pbx)  # a login is answered by the server itself
+        except PortSIPError as error:
+            frames += frames_of(error)
+    assert not [frame for frame in frames if "site-packages" in frame.filename]
+    held = [frame.locals for frame in frames if frame.filename == telemetry.__file__]
+    told = seen.dump() + str(held)
     assert operation.name in told
     for secret in (token, *SECRETS):
         for form in forms(secret):
