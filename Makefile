@@ -31,7 +31,7 @@ demo: $(READY)
 	$(BIN)/portsip-async demo
 
 test: lint types
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
