@@ -9,7 +9,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 SECONDS ?= 45
 
 .PHONY: help demo test test-browser picture soak lint format types guards docs docs-serve bench \
-	bench-quick fault-matrix clean
+	bench-quick fault-matrix dist clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
@@ -19,12 +19,13 @@ help:
 	@echo "make test-browser  the wallboard of the examples in headless Chromium"
 	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
+	@echo "make dist    build the sdist and the wheel"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"
 
 $(READY): pyproject.toml portsip_async/_version.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,otel,dev]'
 	@touch $(READY)
 
 demo: $(READY)
@@ -61,6 +62,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pyright
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes portsip_async --ignoreexternal
 
 guards: $(READY)
 	$(BIN)/python -m tests.guards
@@ -79,6 +81,10 @@ docs: $(READY)
 
 docs-serve: $(READY)
 	$(BIN)/mkdocs serve --strict
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 $(BENCH): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

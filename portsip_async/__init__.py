@@ -1,154 +1,33 @@
 """Async SDK for the PortSIP PBX REST API.
 
 `PortSIPClient` is where to begin; everything that it takes, answers or raises is named here.
+
+The names are loaded together when the first of them is used: pytest imports this package at each
+start, for the plugin's sake, and a command that prints its help needs no client.
 """
 
-from aiohttp import Fingerprint
+from typing import TYPE_CHECKING
 
 from ._version import __version__
-from .client import PortSIPClient
-from .core.endpoint import Endpoint, PageScheme
-from .core.pages import Drift, Page, Paginator
-from .core.retry import RetryBudget, RetryPolicy
-from .core.session import Attempt
-from .core.tokens import (
-    Credentials,
-    EmailCredentials,
-    PasswordCredentials,
-    StaticToken,
-    Token,
-)
-from .core.transport import Timeout
-from .endpoints import ENDPOINTS
-from .errors import (
-    APIError,
-    AuthenticationError,
-    BadRequest,
-    ClientClosed,
-    ConfigurationError,
-    Conflict,
-    ConnectError,
-    NotFound,
-    PermissionDenied,
-    PortSIPError,
-    RateLimited,
-    ReplyError,
-    RequestTimeout,
-    ServerError,
-    StatusMissing,
-    TransportError,
-)
-from .models import (
-    AvailableRule,
-    AwayRule,
-    CreatedGroup,
-    Extension,
-    ExtensionPage,
-    ExtensionStatus,
-    ExtensionSummary,
-    ExtensionUpdate,
-    ForwardAction,
-    ForwardRules,
-    Gender,
-    GreetingFile,
-    GreetingPage,
-    Group,
-    GroupPage,
-    GroupSummary,
-    NewExtension,
-    OfficeHours,
-    OfficeHoursMode,
-    Options,
-    Presence,
-    Profile,
-    ReadOutDatetime,
-    SortBy,
-    VoiceMail,
-)
-from .polling import (
-    PollStats,
-    StatusChange,
-    StatusPoll,
-    StatusResult,
-    StatusWatch,
-    WatchStats,
-)
-from .resources.bulk_writes import BulkResult, BulkRun
 
-__all__ = [
-    # the client and its settings
-    "PortSIPClient",
-    "Timeout",
-    "RetryPolicy",
-    "RetryBudget",
-    "PasswordCredentials",
-    "EmailCredentials",
-    "StaticToken",
-    "Credentials",
-    "Fingerprint",
-    "Attempt",
-    # the API as data
-    "ENDPOINTS",
-    "Endpoint",
-    "PageScheme",
-    # pages
-    "Paginator",
-    "Page",
-    "ExtensionPage",
-    "GroupPage",
-    "GreetingPage",
-    "Drift",
-    # many at once, and for weeks
-    "StatusPoll",
-    "StatusResult",
-    "PollStats",
-    "StatusWatch",
-    "StatusChange",
-    "WatchStats",
-    "BulkRun",
-    "BulkResult",
-    # structures
-    "Token",
-    "ExtensionSummary",
-    "ExtensionStatus",
-    "Extension",
-    "NewExtension",
-    "ExtensionUpdate",
-    "Profile",
-    "VoiceMail",
-    "Options",
-    "ForwardRules",
-    "AvailableRule",
-    "AwayRule",
-    "OfficeHours",
-    "GroupSummary",
-    "Group",
-    "CreatedGroup",
-    "GreetingFile",
-    # open enums
-    "SortBy",
-    "Presence",
-    "Gender",
-    "ForwardAction",
-    "ReadOutDatetime",
-    "OfficeHoursMode",
-    # errors
-    "PortSIPError",
-    "ConfigurationError",
-    "ClientClosed",
-    "TransportError",
-    "ConnectError",
-    "RequestTimeout",
-    "ReplyError",
-    "StatusMissing",
-    "APIError",
-    "BadRequest",
-    "AuthenticationError",
-    "PermissionDenied",
-    "NotFound",
-    "Conflict",
-    "RateLimited",
-    "ServerError",
-    # about
-    "__version__",
-]
+if TYPE_CHECKING:
+    from . import public
+    from .public import *  # noqa: F403 - what public.__all__ names
+
+    __all__ = ["__version__"]
+    __all__ += public.__all__
+else:
+    from importlib import import_module
+
+    def __getattr__(name: str) -> object:
+        # Python and its tools ask modules for all kinds of special names.
+        if name == "__all__" or not name.startswith("__"):
+            public = import_module(".public", __name__)
+            found = {each: getattr(public, each) for each in public.__all__}
+            globals().update(found, __all__=["__version__", *found])
+        if name in globals():
+            return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

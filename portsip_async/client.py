@@ -7,7 +7,7 @@ import ssl as tls
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -49,6 +49,28 @@ _DEFAULT_RETRY: Final = RetryPolicy()
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
+
+
+class ClientOptions(TypedDict, total=False):
+    """The arguments of a `PortSIPClient`."""
+
+    base_url: str
+    username: str | None
+    password: str | None
+    credentials: AnyCredentials | None
+    token: str | None
+    timeout: Timeout | float
+    retry: RetryPolicy
+    max_connections: int
+    requests_per_second: float | None
+    max_reply_bytes: int
+    session: aiohttp.ClientSession | None
+    ssl: SSL
+    proxy: str | None
+    allow_http: bool
+    endpoints: Mapping[str, EndpointOverride] | None
+    user_agent: str | None
+    on_attempt: Callable[[Attempt], object] | None
 
 
 class PortSIPClient:
@@ -110,7 +132,8 @@ class PortSIPClient:
                 ``{"extensions.status": {"method": "GET"}}``.
             user_agent: the User-Agent header; None sends aiohttp's own, or your session's.
             on_attempt: called with an `Attempt` after each attempt that ended by itself, not by
-                a cancellation; what it raises is logged.
+                a cancellation; what it raises is logged. `portsip_async.telemetry.Telemetry()`
+                tells OpenTelemetry.
 
         Raises:
             ConfigurationError: a URL that can't be used, not exactly one way to log in, or an
@@ -160,7 +183,7 @@ class PortSIPClient:
 
     @classmethod
     @sealed
-    def from_env(cls, **overrides: Any) -> Self:
+    def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
         Read are PORTSIP_URL, PORTSIP_USERNAME, PORTSIP_PASSWORD, PORTSIP_EMAIL (with the same
@@ -270,10 +293,10 @@ class PortSIPClient:
 
     def _hang(self) -> None:
         caller = Caller(self._session, self._table, self._options, self._locks)
-        self.account = Account(caller)
-        self.extensions = Extensions(caller)
-        self.groups = Groups(caller)
-        self.greetings = Greetings(caller)
+        self.account: Account = Account(caller)
+        self.extensions: Extensions = Extensions(caller)
+        self.groups: Groups = Groups(caller)
+        self.greetings: Greetings = Greetings(caller)
 
 
 def _kind(name: str, value: object, *kinds: type[Any] | None) -> None:
@@ -403,4 +426,5 @@ def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) 
         initial=means.access_token if isinstance(means, StaticToken) else None,
         clock=session.clock,
         start=session.start,
+        around=None if session.observer is None else session.observer.renewal,
     )

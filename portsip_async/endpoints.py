@@ -6,7 +6,7 @@ client by its name.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypedDict, TypeVar, get_type_hints
+from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
 from .core.endpoint import Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
 from .core.tokens import Renewal, Token
@@ -101,7 +101,7 @@ GREETINGS_REMOVE = Endpoint(
     removes=True,
 )
 
-ENDPOINTS: Mapping[str, Endpoint[Any]] = {
+ENDPOINTS: Mapping[str, Endpoint[object]] = {
     row.name: row
     for row in (
         ACCOUNT_VERIFY,
@@ -162,7 +162,8 @@ class EndpointTable:
     def untyped(self, row: Endpoint[Any]) -> Endpoint[dict[str, Any]]:
         """Answer the client's version of a row, its reply read as a plain object."""
         if row.name not in self._untyped:
-            self._untyped[row.name] = self[row].replace(reply=dict[str, Any])
+            untyped = self[row].replace(reply=dict[str, Any])
+            self._untyped[row.name] = cast(Endpoint[dict[str, Any]], untyped)
         return self._untyped[row.name]
 
 

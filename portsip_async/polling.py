@@ -42,7 +42,7 @@ from .errors import (
 from .models import ExtensionStatus
 from .record import Record
 
-logger = logging.getLogger("portsip_async")
+logger: logging.Logger = logging.getLogger("portsip_async")
 
 # What makes going on pointless.
 FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)

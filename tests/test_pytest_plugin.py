@@ -1,37 +1,66 @@
 """The pytest plugin, as a user's own test run loads it."""
 
+import inspect
 import runpy
 import subprocess
 import sys
+import textwrap
+from collections.abc import AsyncIterator
+from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from portsip_async import PortSIPClient, pytest_plugin
+from portsip_async.simulator import PBXSimulator
+
 ROOT = Path(__file__).parent.parent
 USES = """
-async def test_it(portsip_simulator):
+import pytest
+from portsip_async import APIError
+from portsip_async.simulator import Faults
+
+MARK
+async def test_simulator(portsip_simulator):
     assert portsip_simulator.url.startswith("http://127.0.0.1:")
     assert len(portsip_simulator.extension_numbers) == 1000
+
+MARK
+async def test_client_and_a_fault_in_a_line(portsip_simulator, portsip_client):
+    portsip_simulator.fail("extensions.show", status=503, times=2)
+    assert (await portsip_client.extensions.show("101")).extension_number == "101"
+    assert portsip_simulator.served["extensions.show"] == 3
+
+MARK
+@pytest.mark.portsip(extensions=20, faults=Faults(rate_limited=1.0))
+async def test_marker(portsip_simulator, portsip_client):
+    assert len(portsip_simulator.extension_numbers) == 20
+    with pytest.raises(APIError):
+        await portsip_client.extensions.show("101")
 """
 IGNORES = """
 import sys
 
 def test_it():
     assert "portsip_async.pytest_plugin" in sys.modules
-    assert "portsip_async.simulator" not in sys.modules
-    assert "aiohttp.web" not in sys.modules
+    assert not [name for name in sys.modules if name.split(".")[0] in ("aiohttp", "msgspec")]
+    ours = {name for name in sys.modules if name.split(".")[0] == "portsip_async"}
+    assert ours == {"portsip_async", "portsip_async._version", "portsip_async.pytest_plugin"}
 """
 
 
 def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a test in a folder and a process of its own, with this plugin loaded by name."""
+    """Run a test in a folder and a process of its own, with the plugin by its entry point."""
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (folder / "conftest.py").write_text("")
-    plugins = ["-p", "no:portsip_async", "-p", "portsip_async.pytest_plugin", "-p", "no:randomly"]
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins, *options]
+    # Plugins of this environment that others need not have.
+    others = ["-p", "no:randomly", "-p", "no:schemathesis"]
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers", *others]
     return subprocess.run(
-        [*command, str(folder)],
+        [*command, *options, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -41,37 +70,60 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_fixture(tmp_path: Path, mode: str) -> None:
-    """The fixture gives a PBX that listens, in both modes of pytest-asyncio."""
-    mark = "" if mode == "auto" else "import pytest\n\n@pytest.mark.asyncio"
-    done = run(tmp_path, mark + USES, f"--asyncio-mode={mode}")
+def test_fixtures(tmp_path: Path, mode: str) -> None:
+    """They give a PBX that listens and a client of it, in both modes of pytest-asyncio."""
+    mark = "" if mode == "auto" else "@pytest.mark.asyncio"
+    done = run(tmp_path, USES.replace("MARK", mark), f"--asyncio-mode={mode}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_cheap_when_it_is_not_used(tmp_path: Path) -> None:
-    """A run that doesn't use the fixture doesn't load the simulator."""
+    """A run that doesn't use the fixtures loads neither the client nor the simulator."""
     done = run(tmp_path, IGNORES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_example_of_the_docstring(tmp_path: Path) -> None:
+    """What the module shows first passes as it stands."""
+    assert pytest_plugin.__doc__ is not None
+    example = pytest_plugin.__doc__.split("::\n")[1].rpartition("\n\n")[0]
+    done = run(tmp_path, textwrap.dedent(example), "--asyncio-mode=auto")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+
+
+def test_entry_point() -> None:
+    (point,) = entry_points(group="pytest11", name="portsip_async")
+    assert point.value == pytest_plugin.__name__
+
+
 def test_without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pytest-asyncio the plugin loads, and its fixture is a plain one."""
+    """Without pytest-asyncio the plugin loads, and its fixtures are plain ones."""
     monkeypatch.setitem(sys.modules, "pytest_asyncio", None)
     loaded = runpy.run_path(str(ROOT / "portsip_async" / "pytest_plugin.py"))
     assert loaded["fixture"] is pytest.fixture
 
 
-async def test_fixture_here(request: pytest.FixtureRequest) -> None:
-    """The fixture is an asynchronous generator around a simulator."""
-    from portsip_async import pytest_plugin
-    from portsip_async.simulator import PBXSimulator
+def made(fixture: Any, argument: object) -> AsyncIterator[Any]:
+    """Begin the asynchronous generator that a fixture is made of."""
+    make = inspect.unwrap(fixture)
+    make = getattr(make, "_get_wrapped_function", lambda: make)()
+    generator: AsyncIterator[Any] = make(argument)
+    return generator
 
-    wrapped = getattr(pytest_plugin.portsip_simulator, "__wrapped__", None)
-    make = wrapped or pytest_plugin.portsip_simulator._get_wrapped_function()  # type: ignore[attr-defined]  # pytest keeps the function there
-    generator = make()
-    simulator = await anext(generator)
+
+async def test_fixtures_here() -> None:
+    """Each fixture is an asynchronous generator around what it gives."""
+    marker = SimpleNamespace(kwargs={"extensions": 7})
+    node = SimpleNamespace(get_closest_marker=lambda name: marker if name == "portsip" else None)
+    simulators = made(pytest_plugin.portsip_simulator, SimpleNamespace(node=node))
+    simulator = await anext(simulators)
     assert isinstance(simulator, PBXSimulator)
-    assert simulator.port
-    with pytest.raises(StopAsyncIteration):
-        await anext(generator)
+    clients = made(pytest_plugin.portsip_client, simulator)
+    client = await anext(clients)
+    assert isinstance(client, PortSIPClient)
+    assert len(await client.extensions.list().collect()) == 7
+    for generator in (clients, simulators):
+        with pytest.raises(StopAsyncIteration):
+            await anext(generator)

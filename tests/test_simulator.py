@@ -280,6 +280,16 @@ class TestExtensions:
         assert reply.status == 400
         assert reply.body["err_code"] == 400.1
 
+    @pytest.mark.parametrize(
+        "path", ["/extensions/list", "/extensions/group/list", "/extensions/greeting_file/list"]
+    )
+    async def test_page_beyond_all_numbers(self, probe: Probe, path: str) -> None:
+        """A page however far behind the end is an empty one."""
+        far = 10**18 - 1
+        reply = await probe.get(path, pagination=far, pagesize=far, extension_number="100")
+        assert reply.status == 200
+        assert [] in reply.body.values()
+
     async def test_page_limit(self, session: aiohttp.ClientSession) -> None:
         """A page holds no more than the limit, and the reply tells it."""
         async with PBXSimulator(extensions=45, page_limit=20) as sim:
@@ -613,6 +623,7 @@ class TestGreetings:
             (form(number=b"1", name=b"a.wav", file=b"data"), 404.1),
             (form(number=b"\xff", name=b"a.wav", file=b"data"), 400.2),
             (form(b"--B\r\nContent-Type: text/plain\r\n\r\nx\r\n"), 400.2),
+            (form(b'--B\r\nContent-Disposition: form-data; name="a\x00"\r\n\r\n1\r\n'), 400.2),
             (form(b"--B\r\nContent-Type: multipart/mixed; boundary=C\r\n\r\n--C--\r\n"), 400.2),
             (form(number=b"100", file=b"data").removesuffix(b"\r\n--B--\r\n"), 400.2),
             (b"nothing of the kind", 400.2),

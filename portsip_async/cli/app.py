@@ -31,6 +31,7 @@ _COMMANDS = {
     "check": ".check",
     "simulate": ".simulate",
     "demo": ".demo",
+    "openapi": ".openapi",
 }
 
 # typer carries click's exceptions with it or takes click's own, by its version.
@@ -97,7 +98,7 @@ class Commands(TyperGroup):
 
 
 # Tracebacks with local variables would show passwords and tokens.
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=Commands,
     name="portsip-async",
     help="Work with a PortSIP PBX from the command line.",

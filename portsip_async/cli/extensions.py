@@ -28,7 +28,7 @@ from .options import read_lines, spread
 from .output import Output
 from .progress import progress
 
-extensions = typer.Typer(
+extensions: typer.Typer = typer.Typer(
     name="extensions",
     add_completion=False,
     help="Work with extensions: list, provision, watch, call.",

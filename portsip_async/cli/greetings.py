@@ -14,7 +14,7 @@ from .options import spread
 from .output import Output
 from .progress import Progress, progress
 
-greetings = typer.Typer(
+greetings: typer.Typer = typer.Typer(
     name="greetings",
     add_completion=False,
     help="Work with voicemail greetings.",

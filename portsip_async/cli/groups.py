@@ -11,7 +11,7 @@ from .failures import note
 from .options import spread
 from .output import Output
 
-groups = typer.Typer(
+groups: typer.Typer = typer.Typer(
     name="groups", add_completion=False, help="Work with extension groups.", no_args_is_help=True
 )
 

@@ -51,9 +51,9 @@ class AdaptiveGate:
 
     def __init__(self, ceiling: int) -> None:
         self.ceiling = ceiling
-        self.limit = max(1, ceiling // 2)
-        self.requests = 0
-        self.retries = 0
+        self.limit: int = max(1, ceiling // 2)
+        self.requests: int = 0
+        self.retries: int = 0
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._epoch = 0  # counts the decreases; what was sent before one says nothing new
@@ -124,7 +124,7 @@ class Feed(Generic[X]):
             TypeError: no iterable, or a text or bytes in the place of one.
         """
         self.error: BaseException | None = None
-        self.ended = False
+        self.ended: bool = False
         self._reading: asyncio.Task[None] | None = None
         self._size = size
         self._start = start
@@ -268,8 +268,8 @@ class Crew(Generic[X, R]):
         self._done: deque[_Job[X, R]] = deque()  # whose outcome is told next
         self._asked = True  # whether the consumer waits for an outcome
         self._nudge: asyncio.Future[None] | None = None
-        self.left = False
-        self.ended = asyncio.Event()
+        self.left: bool = False
+        self.ended: asyncio.Event = asyncio.Event()
         self.ended.set()
 
     def stop(self) -> None:

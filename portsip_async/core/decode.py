@@ -74,7 +74,7 @@ class Unreadable(ValueError):
     def __init__(self, expected: str, where: str = "$") -> None:
         super().__init__(expected, where)
         self.expected = expected
-        self.where = where
+        self.where: str = where
 
     def __str__(self) -> str:
         return f"expected {self.expected} at {self.where}"

@@ -6,7 +6,7 @@ Another generation of the API differs in these rows, not in the core that sends 
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 Safety = Literal["safe", "idempotent", "unsafe"]
 TokenPlace = Literal["query", "body", "header", "bearer", "none"]
@@ -29,7 +29,7 @@ class PageScheme:
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False)
-class Endpoint(Generic[T]):
+class Endpoint(Generic[T_co]):
     """One operation of the API.
 
     Attributes:
@@ -49,7 +49,7 @@ class Endpoint(Generic[T]):
     name: str
     method: str
     path: str
-    reply: type[T] | None
+    reply: type[T_co] | None
     safety: Safety
     token: TokenPlace
     parameters: ParameterPlace
@@ -77,7 +77,7 @@ class Endpoint(Generic[T]):
         method: str,
         path: str,
         *,
-        reply: type[T],
+        reply: type[T_co],
         safety: Safety | None = None,
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
@@ -90,7 +90,7 @@ class Endpoint(Generic[T]):
         method: str,
         path: str,
         *,
-        reply: type[Any] | None = None,
+        reply: type[object] | None = None,
         safety: Safety | None = None,
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
@@ -137,9 +137,10 @@ class Endpoint(Generic[T]):
         if self.token == "body" and self.parameters != "json":
             raise ValueError(f"{name}: a token in the body needs parameters in JSON")
 
-    def replace(self, **changes: Any) -> "Endpoint[Any]":
+    def replace(self, **changes: object) -> "Endpoint[object]":
         """Copy the endpoint with some of its attributes changed."""
-        values = {field: getattr(self, field) for field in self.__slots__} | changes
+        values: dict[str, Any] = {field: getattr(self, field) for field in self.__slots__}
+        values |= changes
         named = values.pop("name"), values.pop("method"), values.pop("path")
         return Endpoint(*named, **values)
 

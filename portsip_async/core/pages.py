@@ -134,7 +134,7 @@ class Paginator(Leavable, Generic[T]):
     def __aiter__(self) -> AsyncGenerator[T, None]:
         return self._open(_items)[1]
 
-    def __await__(self) -> Generator[Any, Any, Page[T]]:
+    def __await__(self) -> Generator[Any, None, Page[T]]:
         return self._first().__await__()
 
     def pages(self) -> AsyncGenerator[Page[T], None]:

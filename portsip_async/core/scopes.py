@@ -16,7 +16,7 @@ class Scope:
     """What runs in a task, from `enter` on, and who interrupted it."""
 
     cause: str | None = None
-    spared = False
+    spared: bool = False
 
     def enter(self, task: asyncio.Task[Any]) -> None:
         """Begin, in the task that will be interrupted."""
@@ -62,7 +62,7 @@ class Timer:
     __slots__ = ("_ends", "_handle", "_loop", "seconds")
 
     def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
-        self.seconds = seconds
+        self.seconds: float = seconds
         self._loop = loop
         self._ends: dict[Scope, float] = {}
         self._handle: asyncio.TimerHandle | None = None

@@ -13,8 +13,10 @@ import logging
 import math
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ..errors import (
@@ -41,7 +43,7 @@ X = TypeVar("X")
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-logger = logging.getLogger("portsip_async")
+logger: logging.Logger = logging.getLogger("portsip_async")
 # A program that set up no logging is not written to; one that did gets all it asked for.
 logger.addHandler(logging.NullHandler())
 
@@ -71,17 +73,38 @@ class Attempt(Record, frozen=True):
     seconds: float
 
 
+class Observer(ABC):
+    """An `on_attempt` that also stands around whole calls and renewals, as telemetry does."""
+
+    @abstractmethod
+    def __call__(self, attempt: Attempt) -> object:
+        """Take notice of an attempt that ended, in the task of its call."""
+
+    @abstractmethod
+    def call(
+        self,
+        endpoint: Endpoint[object],
+        base_url: str,
+        begin: Callable[[], Coroutine[Any, Any, T]],
+    ) -> Coroutine[Any, Any, T]:
+        """Run a call and answer what it does; `begin` makes its coroutine."""
+
+    @abstractmethod
+    def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        """Run a renewal of the token, which answers the exception that it failed with, if any."""
+
+
 class CallOptions:
     """The timeout and the retry policy of a client or of a view of it, ready for use."""
 
     __slots__ = ("http", "patience", "retry", "timeout", "timer")
 
     def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
-        self.timeout = timeout
-        self.retry = retry
+        self.timeout: Timeout = timeout
+        self.retry: RetryPolicy = retry
         limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
-        self.patience = min(limits) if limits else None
-        self.http = HttpTimeouts(replace(timeout, total=self.patience))
+        self.patience: float | None = min(limits) if limits else None
+        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.patience))
         self.timer: Timer | None = None
 
 
@@ -169,6 +192,7 @@ class Session:
     Attributes:
         options: the timeout and retry policy of calls that bring none of their own.
         tokens: the cache that the client sets up over `renew`.
+        observer: what stands around calls and renewals; None: nothing.
         closed: whether `close` was called.
         base_url: what the paths of endpoints are appended to.
         clock: monotonic, in seconds.
@@ -198,7 +222,7 @@ class Session:
             transport: sends requests.
             max_connections: calls in flight at once.
             requests_per_second: attempts, spaced evenly; None: unlimited.
-            on_attempt: called after each attempt.
+            on_attempt: called after each attempt; an `Observer` stands around calls as well.
             clock: monotonic, in seconds.
             now: the time of day, in seconds since the epoch.
             sleep: pauses before a repeat.
@@ -207,13 +231,14 @@ class Session:
         self.base_url = base_url
         self.options = options
         self.tokens: TokenCache
-        self.closed = False
+        self.closed: bool = False
         self.clock = clock
         self._transport = transport
         self._gate = Places(max_connections)
         self._rate = None if requests_per_second is None else _rate(requests_per_second)
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
+        self.observer: Observer | None = on_attempt if isinstance(on_attempt, Observer) else None
         self.now = now
         self.sleep = sleep
         self._chance = chance
@@ -276,6 +301,8 @@ class Session:
             call.source = source
         if gate is not None:
             call.gate = gate
+        if self.observer is not None:
+            return self.observer.call(endpoint, self.base_url, partial(self._run, call))
         return self._run(call)
 
     async def renew(
@@ -291,6 +318,9 @@ class Session:
         if token is not None:
             call.token = token
         del token  # from tracebacks that show locals
+        if self.observer is not None:
+            run = self.observer.call(endpoint, self.base_url, partial(self._run, call))
+            return await run, call.started
         return await self._run(call), call.started
 
     async def renew_token(self) -> Token:

@@ -124,6 +124,10 @@ class Obtained:
     sent_at: float
 
 
+# What renews: it answers what it failed with.
+_Renew = Callable[[], Coroutine[Any, Any, Held | Exception]]
+
+
 def refusal(error: PortSIPError) -> AuthenticationError | None:
     """Tell a refused login or refresh from one that failed otherwise.
 
@@ -167,6 +171,7 @@ class TokenCache:
         initial: str | None = None,
         clock: Callable[[], float],
         start: Callable[[Coroutine[Any, Any, Held | Exception]], asyncio.Task[Held | Exception]],
+        around: Callable[[_Renew], Coroutine[Any, Any, Held | Exception]] | None = None,
     ) -> None:
         """Hold nothing yet.
 
@@ -176,15 +181,17 @@ class TokenCache:
             initial: a token to start from, taken as fresh when it is first needed.
             clock: monotonic, in seconds.
             start: makes a task that its owner ends at closing.
+            around: runs a renewal, to take notice of it; None: nobody does.
         """
         self._login = login
         self._refresh = refresh
         self._initial = initial
         self._clock = clock
         self._start = start
+        self._around = around
         self._held: Held | None = None
         self._last: Held | None = None  # what a refresh starts from; rejected or spent, perhaps
-        self.generation = 0
+        self.generation: int = 0
         self._renewal: asyncio.Task[Held | Exception] | None = None
         self._failures = 0
         self._quiet_until = -math.inf
@@ -244,7 +251,7 @@ class TokenCache:
         return self._hold(token, self._clock())
 
     def _begin(self) -> asyncio.Task[Held | Exception]:
-        task = self._start(self._renew())
+        task = self._start(self._renew() if self._around is None else self._around(self._renew))
         # An eager task may be done already.
         self._renewal = None if task.done() else task
         return task

@@ -87,12 +87,12 @@ class HttpTimeouts:
 
     def __init__(self, timeout: Timeout) -> None:
         total, connect, read = timeout.total, timeout.connect, timeout.read
-        self.upload = _client_timeout(connect, read)
+        self.upload: aiohttp.ClientTimeout = _client_timeout(connect, read)
         if total is not None:
             connect = min(connect or total, total * _CONNECT_PART)
             # Silence that outlasts the whole attempt needs no timer of its own.
             read = None if read is None or read >= total else read
-        self.exchange = _client_timeout(connect, read)
+        self.exchange: aiohttp.ClientTimeout = _client_timeout(connect, read)
 
 
 def _client_timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
@@ -165,8 +165,8 @@ class Route:
     __slots__ = ("method", "url")
 
     def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
-        self.method = endpoint.method
-        self.url = URL(f"{base_url}{endpoint.path}")
+        self.method: str = endpoint.method
+        self.url: URL = URL(f"{base_url}{endpoint.path}")
 
 
 class Transport:

@@ -54,7 +54,7 @@ class Sent:
     """A gate that notes that something went, and is shut to what is new once the run was left."""
 
     def __init__(self, left: Callable[[], bool]) -> None:
-        self.sent = False
+        self.sent: bool = False
         self._left = left
 
     def admit(self) -> bool:

@@ -409,8 +409,8 @@ class Extensions:
 
     def patch_many(
         self,
-        patches: Iterable[tuple[str, Mapping[str, Any]]]
-        | AsyncIterable[tuple[str, Mapping[str, Any]]],
+        patches: Iterable[tuple[str, Mapping[str, object]]]
+        | AsyncIterable[tuple[str, Mapping[str, object]]],
         *,
         concurrency: int = 8,
         grace: float = 5.0,
@@ -428,7 +428,7 @@ class Extensions:
             AuthenticationError, ConfigurationError, ClientClosed: from the loop.
         """
 
-        def key(patch: tuple[str, Mapping[str, Any]]) -> str:
+        def key(patch: tuple[str, Mapping[str, object]]) -> str:
             number, changes = patch
             if not isinstance(changes, Mapping):
                 raise TypeError(f"a patch is a mapping, not {type(changes).__name__}")
@@ -436,7 +436,7 @@ class Extensions:
                 raise TypeError(f"a patch changes some of {', '.join(SECTIONS)}")
             return text("extension_number", number)
 
-        async def carry_out(patch: tuple[str, Mapping[str, Any]], gate: Gate) -> Extension:
+        async def carry_out(patch: tuple[str, Mapping[str, object]], gate: Gate) -> Extension:
             return await self._patch(patch[0], patch[1], gate)
 
         return self._many(patches, Write(key, carry_out), concurrency, grace)

@@ -28,9 +28,11 @@ class Accounts:
         quirks: frozenset[str] = frozenset(),
     ) -> None:
         """Take the one account; ``lifetime`` is a token's, in seconds."""
-        self.username, self.password, self.email = username, password, email
+        self.username: str = username
+        self.password: str = password
+        self.email: str = email
         self.lifetime = lifetime
-        self.issued = 0
+        self.issued: int = 0
         self._make_token = make_token
         self._quirks = quirks
         self._tokens: dict[str, float] = {}

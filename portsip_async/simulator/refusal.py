@@ -34,6 +34,8 @@ class Refusal(Exception):
 
     def __init__(self, reason: str, detail: str = "") -> None:
         """Refuse for a reason of the table; ``detail`` is added to its message."""
-        self.status, self.err_code, msg = _REASONS[reason]
-        self.msg = f"{msg}: {detail}" if detail else msg
+        status, err_code, msg = _REASONS[reason]
+        self.status: int = status
+        self.err_code: float | int = err_code
+        self.msg: str = f"{msg}: {detail}" if detail else msg
         super().__init__(self.msg)

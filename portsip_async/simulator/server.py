@@ -114,16 +114,18 @@ class PBXSimulator:
         if not token_lifetime > 0:
             raise ValueError(f"token_lifetime is above 0 seconds: {token_lifetime!r}")
         names = checked(quirks)
-        self.username, self.password, self.email = username, password, email
+        self.username: str = username
+        self.password: str = password
+        self.email: str = email
         self.host = host
-        self.faults = faults or Faults()
+        self.faults: Faults = faults or Faults()
         self.max_in_flight = max_in_flight
         self.served: Counter[str] = Counter()
         self.acted: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
-        self.in_flight = 0
-        self.peak_in_flight = 0
+        self.in_flight: int = 0
+        self.peak_in_flight: int = 0
         self._port = port
         self._clock = clock
         self._made_at = clock()

@@ -19,6 +19,7 @@ DEFAULT_GROUP = "__DEFAULT_EXTENSION_GROUP__"
 SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
 _PAGE_SIZE = 100  # of a list whose pagesize is not asked for; that of the vendor's samples
+_FAR = 2**61  # items; beyond every list, and with a page still a number that islice takes
 _GROUP_SIZE = 5  # members of each group that a simulator starts with
 _KEPT_SEARCHES = 16
 
@@ -387,10 +388,8 @@ class PBX:
     # Pages.
 
     def _window(self, pagination: int, pagesize: int | None) -> tuple[int, int]:
-        size = pagesize or _PAGE_SIZE
-        if self._page_limit is not None:
-            size = min(size, self._page_limit)
-        return (pagination - 1) * size, size
+        size = min(pagesize or _PAGE_SIZE, self._page_limit or _FAR)
+        return min((pagination - 1) * size, _FAR), size
 
     def _page(
         self, pagination: int, size: int, total: int, rows: Mapping[str, Any]

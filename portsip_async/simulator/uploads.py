@@ -4,6 +4,7 @@ from hashlib import sha256
 from typing import Any
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 from .refusal import Refusal
 from .state import Greeting
@@ -25,7 +26,7 @@ async def read_upload(request: web.BaseRequest) -> dict[str, Any]:
                 raise Refusal("syntax", "a part has no name")
             read = _read_file if part.name == "file" else _read_text
             found[part.name] = await read(part)
-    except (ValueError, RuntimeError, AssertionError):
+    except (ValueError, RuntimeError, AssertionError, HttpProcessingError):
         # aiohttp's reader tells of a broken form by each of these, in words that may quote it.
         raise Refusal("syntax", "the body is no multipart form") from None
     return found

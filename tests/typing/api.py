@@ -1,12 +1,18 @@
 """Public types, held by mypy and pyright; nothing here runs."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from types import TracebackType
 from typing import assert_type
 
 from portsip_async import (
+    ENDPOINTS,
+    APIError,
+    Attempt,
+    AuthenticationError,
     BulkResult,
     BulkRun,
     CreatedGroup,
+    Credentials,
     Drift,
     Endpoint,
     Extension,
@@ -23,14 +29,23 @@ from portsip_async import (
     Paginator,
     PollStats,
     PortSIPClient,
+    PortSIPError,
     Profile,
+    RetryBudget,
     RetryPolicy,
+    StaticToken,
     StatusChange,
+    StatusPoll,
     StatusResult,
+    StatusWatch,
     Timeout,
     Token,
+    TransportError,
     WatchStats,
 )
+from portsip_async.openapi import document
+from portsip_async.simulator import Faults, PBXSimulator
+from portsip_async.telemetry import Telemetry
 
 
 async def account(pbx: PortSIPClient) -> None:
@@ -52,11 +67,15 @@ async def extensions(pbx: PortSIPClient, new: NewExtension) -> None:
     assert_type(await pbx.extensions.show("101"), Extension)
     assert_type(await pbx.extensions.status({"101", "102"}), list[ExtensionStatus])
     assert_type(await pbx.extensions.patch("101", profile={"first_name": None}), Extension)
-    await pbx.extensions.create(new)
-    await pbx.extensions.remove("101")
-    await pbx.extensions.call("101", "102", auth="password", domain="d", src="s")
+    async with walk:
+        assert_type(aiter(walk), AsyncGenerator[ExtensionSummary, None])
+    assert_type(await walk.aclose(), None)
+    assert_type(await pbx.extensions.create(new), None)
+    assert_type(await pbx.extensions.remove("101"), None)
+    ringing = pbx.extensions.call("101", "102", auth="password", domain="d", src="s")
+    assert_type(await ringing, None)
     settings: Mapping[str, object] = {}
-    await pbx.extensions.update(
+    updating = pbx.extensions.update(
         "101",
         profile=Profile(gender="an unlisted one"),
         options=settings,
@@ -64,6 +83,7 @@ async def extensions(pbx: PortSIPClient, new: NewExtension) -> None:
         office_hours=settings,
         voice_mail=settings,
     )
+    assert_type(await updating, None)
 
 
 async def groups(pbx: PortSIPClient) -> None:
@@ -82,7 +102,15 @@ async def groups(pbx: PortSIPClient) -> None:
     assert_type(await pbx.groups.patch("12", group_description=None), Group)
     assert_type(await pbx.groups.add_members("12", ["101"]), Group)
     assert_type(await pbx.groups.remove_members("12", {"101"}), Group)
-    await pbx.groups.remove("12")
+    updating = pbx.groups.update(
+        "12",
+        group_name="Sales",
+        enable_intercom=True,
+        enable_external_call=True,
+        enable_management_console_access=False,
+    )
+    assert_type(await updating, None)
+    assert_type(await pbx.groups.remove("12"), None)
 
 
 async def greetings(pbx: PortSIPClient) -> None:
@@ -93,17 +121,22 @@ async def greetings(pbx: PortSIPClient) -> None:
     assert_type((await walk).default_file, str | None)
     async for page in walk.pages():
         assert_type(page, GreetingPage)
-    await pbx.greetings.upload("101", b"RIFF", filename="a.wav")
-    await pbx.greetings.add("101", filename="a.wav", url="https://files.example/a.wav")
+    assert_type(await pbx.greetings.upload("101", b"RIFF", filename="a.wav"), None)
+    adding = pbx.greetings.add("101", filename="a.wav", url="https://files.example/a.wav")
+    assert_type(await adding, None)
+    assert_type(await pbx.greetings.setup("101", "a.wav"), None)
+    assert_type(await pbx.greetings.remove("101", "a.wav"), None)
 
 
 async def many(pbx: PortSIPClient, new: list[NewExtension], updates: list[ExtensionUpdate]) -> None:
     poll = pbx.extensions.poll_status(iter(["101"]), ordered=True)
+    assert_type(poll, StatusPoll)
     async for result in poll:
         assert_type(result, StatusResult)
         assert_type(result.status, ExtensionStatus | None)
     assert_type(poll.stats, PollStats)
     watch = pbx.extensions.watch_status(known={"101": ExtensionStatus("101")})
+    assert_type(watch, StatusWatch)
     async with watch:
         async for change in watch:
             assert_type(change, StatusChange)
@@ -126,7 +159,66 @@ async def requests(pbx: PortSIPClient) -> None:
     poke = Endpoint("system.poke", "POST", "/poke")
     assert_type(poke, Endpoint[None])
     assert_type(pbx.with_options(timeout=Timeout(), retry=RetryPolicy()), PortSIPClient)
-    assert_type(PortSIPClient.from_env(), PortSIPClient)
+    assert_type(PortSIPClient.from_env(timeout=3, max_connections=8), PortSIPClient)
+    assert_type(await pbx.request(ENDPOINTS["extensions.show"], extension_number="101"), object)
+    async with pbx as entered:
+        assert_type(entered, PortSIPClient)
+    assert_type(await pbx.close(), None)
+
+
+class Vault:
+    """Credentials of an application's own."""
+
+    async def fetch_token(self) -> Token:
+        return Token("token", expires=60)
+
+
+def notice(attempt: Attempt) -> None:
+    assert_type(attempt.operation, str)
+    assert_type(attempt.number, int)
+    assert_type(attempt.status, int | None)
+    assert_type(attempt.error, PortSIPError | None)
+    assert_type(attempt.seconds, float)
+
+
+def clients() -> None:
+    """All the ways to make one."""
+    url = "https://pbx.example"
+    means: Credentials = Vault()
+    PortSIPClient(url, credentials=means, on_attempt=notice)
+    PortSIPClient(url, credentials=StaticToken("t"), on_attempt=Telemetry())
+    PortSIPClient(url, username="admin", password="password", timeout=3, ssl="ca.pem")
+    retry = RetryPolicy(attempts=2, deadline=None, budget=RetryBudget())
+    PortSIPClient(url, token="t", retry=retry, endpoints={"extensions.status": {"method": "GET"}})
+
+
+def errors(error: PortSIPError) -> None:
+    assert_type(error.operation, str | None)
+    assert_type(error.attempts, int)
+    assert_type(error.may_have_acted, bool)
+    assert_type(error.page, int | None)
+    if isinstance(error, APIError):
+        assert_type(error.status, int)
+        assert_type(error.err_code, int | float | str | None)
+        assert_type(error.message, str)
+        assert_type(error.retry_after, float | None)
+    if isinstance(error, TransportError):
+        assert_type(error.__cause__, BaseException | None)
+    if isinstance(error, AuthenticationError):
+        assert_type(error.__traceback__, TracebackType | None)
+
+
+async def simulators() -> AsyncIterator[str]:
+    async with PBXSimulator(extensions=5, faults=Faults(latency=0.1)) as sim:
+        assert_type(sim, PBXSimulator)
+        assert_type(sim.fail("extensions.show", status=503, times=2, retry_after=1), None)
+        assert_type(sim.served["extensions.show"], int)
+        assert_type(sim.extension_numbers, list[str])
+        yield sim.url
+
+
+def documents() -> None:
+    assert_type(document(), dict[str, object])
 
 
 def enums(extension: ExtensionSummary) -> str:

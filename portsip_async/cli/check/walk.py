@@ -49,7 +49,7 @@ class Asked:
         self._pbx = pbx
         self._row = ENDPOINTS[name]
         self.name = name
-        self.endpoint = self._moved(override)
+        self.endpoint: Endpoint[Any] = self._moved(override)
         self._comparison = Comparison(self._row.reply or dict)
         self._replies = 0
         self._state: State | None = None

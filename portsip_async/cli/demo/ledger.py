@@ -108,7 +108,7 @@ class Ledger:
     def __init__(self) -> None:
         """Begin with nothing."""
         self.once: dict[str, tuple[int, ...]] = {}
-        self.away = (inf, -inf)
+        self.away: tuple[float, float] = (inf, -inf)
         self._sent: Counter[str] = Counter()
         self._cut: Counter[str] = Counter()
         self._unsent: Counter[str] = Counter()

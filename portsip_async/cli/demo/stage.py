@@ -55,11 +55,13 @@ class Stage:
 
     def __init__(self, pbx: PortSIPClient, sim: PBXSimulator, ledger: Ledger) -> None:
         """Take down what there is at first."""
-        self.pbx, self.sim, self.ledger = pbx, sim, ledger
-        self.numbers = sim.extension_numbers
-        self.group_ids = sim.group_ids
-        self.in_doubt = 0
-        self.revoked = 0
+        self.pbx: PortSIPClient = pbx
+        self.sim: PBXSimulator = sim
+        self.ledger: Ledger = ledger
+        self.numbers: list[str] = sim.extension_numbers
+        self.group_ids: list[str] = sim.group_ids
+        self.in_doubt: int = 0
+        self.revoked: int = 0
 
     async def statuses(self, numbers: Sequence[str]) -> list[ExtensionStatus]:
         """Read the status of some extensions, each once."""

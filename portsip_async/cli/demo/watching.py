@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from time import monotonic
 from typing import TypeVar
 
-from ... import ExtensionStatus, RetryPolicy, StatusChange
+from ... import ExtensionStatus, RetryPolicy, StatusChange, StatusWatch
 from .stage import Chapter, Stage, Step, Wrong, check
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Watching:
         self._stage = stage
         self._numbers = stage.numbers[:watched]
         self._interval, self._downtime = interval, downtime
-        self.watch = stage.pbx.with_options(retry=_RETRY).extensions.watch_status(
+        self.watch: StatusWatch = stage.pbx.with_options(retry=_RETRY).extensions.watch_status(
             self._numbers, interval=interval, batch_size=batch
         )
         self._changes = aiter(self.watch)

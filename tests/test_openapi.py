@@ -1,0 +1,221 @@
+"""The OpenAPI document: valid, complete, and true of what is sent and answered."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl
+
+import openapi_spec_validator
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from typer.testing import CliRunner
+
+from portsip_async import ENDPOINTS, PortSIPClient
+from portsip_async.cli.app import app
+from portsip_async.openapi import _TAKES, document
+from portsip_async.simulator import PBXSimulator
+from portsip_async.simulator.operations import OPERATIONS as SERVED
+
+from .conftest import ClientMaker
+from .operations import OPERATIONS, Operation
+from .wire_server import WireServer, reply
+
+EXAMPLES = 12  # of each operation
+KNOWN = 10  # extensions that have greetings, and are not removed
+DOCUMENT: Any = document()
+SENT = {
+    operation["operationId"]: (path, method, operation)
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+
+def test_document_is_valid() -> None:
+    """By the validator of the OpenAPI specification; and JSON throughout."""
+    openapi_spec_validator.validate(json.loads(json.dumps(DOCUMENT)))
+    assert DOCUMENT["openapi"] == "3.1.0"
+
+
+def test_every_row_is_told() -> None:
+    """Each row's address is in it, and nothing else."""
+    told = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert told == {(row.path, row.method.lower()) for row in ENDPOINTS.values()}
+    assert set(_TAKES) == set(ENDPOINTS)
+    assert set(SENT) == set(ENDPOINTS) - {"greetings.upload"}
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_simulator_takes_the_same_fields(name: str) -> None:
+    """The simulator's own reading of the vendor's page asks for what the document tells."""
+    served = {field.name: field.required for field in SERVED[name].fields}
+    if name == "extensions.search":
+        del served["sort_by"]  # the simulator takes it, the vendor's page knows none
+    row = ENDPOINTS[name]
+    path, method, operation = SENT["greetings.add" if name == "greetings.upload" else name]
+    assert (path, method) == (row.path, row.method.lower())
+    if row.parameters == "query":
+        told = {known["name"]: known["required"] for known in operation["parameters"]}
+    else:
+        kind = "multipart/form-data" if row.parameters == "multipart" else "application/json"
+        body = operation["requestBody"]["content"][kind]["schema"]
+        told = {field: field in body["required"] for field in body["properties"]}
+        assert told.pop("access_token", False) == (row.token == "body")
+    if name == "greetings.upload":
+        assert served.pop("filename") is False  # a part may tell its name itself; ours do both
+        assert told.pop("filename") is True
+    assert told == served
+
+
+# Not the upload, which is a form, nor logins, which the wire server answers by itself.
+PLAIN = [row for row in OPERATIONS if not row.name.startswith(("account.", "greetings.upload"))]
+
+
+@pytest.mark.parametrize("operation", PLAIN, ids=[row.name for row in PLAIN])
+async def test_client_sends_what_is_told(
+    operation: Operation, wire: WireServer, make_client: ClientMaker
+) -> None:
+    """What the SDK sends has no field that the document lacks."""
+    row = ENDPOINTS[operation.name]
+    replies: dict[str, dict[str, Any]] = {
+        "extensions.status": {"extension_status": []},
+        "groups.create": {"group_id": "1"},
+    }
+    for name in ("extensions", "groups"):
+        replies |= {f"{name}.list": {name: []}, f"{name}.search": {name: []}}
+    replies |= {"greetings.list": {"files": []}, "groups.show": {"group_id": "1"}}
+    wire.script = [reply(replies.get(operation.name, {"extension_number": "101"}))]
+    await operation.send(make_client(wire.url, token="t"))
+    (arrival,) = wire.arrivals
+    sent = dict(parse_qsl(arrival.query)) if row.parameters == "query" else json.loads(arrival.body)
+    assert set(sent) - {"access_token"} <= set(_TAKES[operation.name])
+
+
+def test_token_is_where_its_row_has_it() -> None:
+    """A security scheme for queries, a property of bodies, and nothing for a login."""
+    assert SENT["extensions.list"][2]["security"] == [{"query": []}]
+    assert SENT["account.verify"][2]["security"] == []
+    body = SENT["extensions.status"][2]["requestBody"]["content"]["application/json"]["schema"]
+    assert "access_token" in body["required"]
+    assert DOCUMENT["components"]["securitySchemes"] == {
+        "query": {"type": "apiKey", "in": "query", "name": "access_token"}
+    }
+
+
+def test_enums_are_open() -> None:
+    """A value that nobody documented breaks no schema."""
+    presence = DOCUMENT["components"]["schemas"]["Presence"]
+    assert presence["type"] == "string"
+    assert "enum" not in presence
+    assert "OFFLINE" in presence["examples"]
+
+
+def test_command_prints_the_document() -> None:
+    """`portsip-async openapi` prints it as JSON."""
+    done = CliRunner().invoke(app, ["openapi"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == json.loads(json.dumps(DOCUMENT))
+
+
+@contextmanager
+def serving() -> Iterator[tuple[PBXSimulator, str]]:
+    """Run a simulator in a thread of its own, and log in."""
+    sim = PBXSimulator(extensions=40, groups=40, token_lifetime=3600)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def log_in() -> str:
+        async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
+            for number in sim.extension_numbers[:KNOWN]:
+                for filename in ("kept.wav", "removed.wav"):
+                    await pbx.greetings.add(number, filename=filename)
+            return (await pbx.account.verify(sim.username, sim.password)).access_token
+
+    try:
+        asyncio.run_coroutine_threadsafe(sim.start(), loop).result(10)
+        yield sim, asyncio.run_coroutine_threadsafe(log_in(), loop).result(10)
+    finally:
+        asyncio.run_coroutine_threadsafe(sim.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[PBXSimulator, str]]:
+    with serving() as running:
+        yield running
+
+
+def existing(sim: PBXSimulator, name: str, turn: int) -> Mapping[str, Any]:
+    """Name things that exist, so that not every reply is a refusal."""
+    numbers = sim.extension_numbers
+    return {
+        "extension_number": numbers[-1 if name == "extensions.remove" else turn % KNOWN],
+        "extensions": numbers[:turn],
+        "extension": numbers[0],
+        "members": numbers[:turn],
+        "group_id": sim.group_ids[turn % 2],
+        "pagination": 1 + turn % 3,
+        "condition": "10",
+        "username": sim.username,
+        "email": sim.email,
+        "password": sim.password,
+        "filename": "removed.wav" if name == "greetings.remove" else "kept.wav",
+    }
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_simulator_keeps_to_the_document(name: str, served: tuple[PBXSimulator, str]) -> None:
+    """Whatever the schemas allow meets no server error, and no reply that breaks its schema."""
+    sim, token = served
+    path, method, told = SENT[name]
+    operation = schemathesis.openapi.from_dict(DOCUMENT)[path][method]
+    turn = 0
+    before = sim.acted[name]
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy())
+    def keeps(case: schemathesis.Case[Any]) -> None:
+        nonlocal turn
+        turn += 1
+        for given_ in (case.query, case.body):
+            if isinstance(given_, dict):
+                if turn % 4 and not name.endswith(".create"):
+                    known = existing(sim, name, turn)
+                    given_.update({key: known[key] for key in given_ if key in known})
+                if "access_token" in given_:
+                    given_["access_token"] = token
+        query = {"access_token": token} if {"query": []} in told["security"] else None
+        response = case.call(base_url=f"{sim.url}/api", params=query)
+        case.validate_response(
+            response,
+            checks=[
+                not_a_server_error,
+                response_schema_conformance,
+                content_type_conformance,
+                status_code_conformance,
+            ],
+        )
+
+    keeps()
+    assert sim.acted[name] > before, f"{name} was refused each time"
+    if name == "greetings.add":
+        assert sim.acted["greetings.upload"], "no form was understood"

@@ -1,0 +1,182 @@
+"""What is shipped: built as for a release, and installed as a user would."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from portsip_async import __version__
+
+ROOT = Path(__file__).parent.parent
+# Bytes. The command line is a third of the wheel.
+MOST = {".gz": 200 * 1024, ".whl": 210 * 1024}
+NAME = f"portsip_async-{__version__}"
+
+# Loads the package as it was installed, and sends a call.
+USES = """
+import asyncio
+import portsip_async
+from portsip_async import PortSIPClient
+from portsip_async.simulator import PBXSimulator
+
+async def main():
+    async with PBXSimulator(extensions=3) as sim:
+        async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
+            return [each.extension_number async for each in pbx.extensions.list()]
+
+print(portsip_async.__file__)
+print(asyncio.run(main()))
+"""
+LOADS = """
+import sys
+BEFORE
+before = set(sys.modules)
+IMPORT
+print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+print(*sorted(name for name in sys.modules if name.split(".")[0] == "portsip_async"))
+"""
+
+
+def run(*command: object, cwd: Path, code: int = 0) -> str:
+    """Run a command, check how it exits, and answer all that it prints."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the sdist, and the wheel from it, with the build backend that is installed here."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (wheel,) = dist.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        return message_from_bytes(archive.read(f"{NAME}.dist-info/METADATA"))
+
+
+def modules() -> set[str]:
+    """List the files of the package, by their paths below the root."""
+    files = (ROOT / "portsip_async").rglob("*")
+    return {path.relative_to(ROOT).as_posix() for path in files if path.suffix == ".py"} | {
+        "portsip_async/py.typed"
+    }
+
+
+def test_sizes(dist: Path) -> None:
+    """Both stay small."""
+    sizes = {path.suffix: path.stat().st_size for path in dist.iterdir()}
+    assert sizes.keys() == MOST.keys()
+    assert not [kind for kind, size in sizes.items() if size >= MOST[kind]], sizes
+
+
+def test_wheel_holds_the_package_alone(wheel: Path) -> None:
+    """The modules, the mark that they are typed, and what every wheel has."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    about = {name for name in names if name.startswith(f"{NAME}.dist-info/")}
+    assert names - about == modules()
+    assert {PurePosixPath(name).name for name in about} == {
+        "METADATA",
+        "RECORD",
+        "WHEEL",
+        "LICENSE",
+        "entry_points.txt",
+    }
+
+
+def test_sdist_holds_what_builds_it(dist: Path) -> None:
+    """The package, what tells of it, and what the build needs; the wheel was built from it."""
+    with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
+        names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
+    told = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"}
+    others = {*told, "pyproject.toml", "PKG-INFO", ".gitignore"}
+    assert names == modules() | others
+
+
+def test_metadata(metadata: Message) -> None:
+    """What an index shows, and what an installer goes by."""
+    assert metadata["Name"] == "portsip_async"
+    assert metadata["Version"] == __version__
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "MIT"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert str(metadata.get_payload()).startswith("# portsip_async")
+    required = [each for each in metadata.get_all("Requires-Dist", []) if "extra ==" not in each]
+    runtime = {re.split(r"[^\w-]", each)[0] for each in required}
+    assert runtime == {"aiohttp", "msgspec", "tenacity", "aiolimiter"}
+    extras = set(metadata.get_all("Provides-Extra", []))
+    assert {"cli", "otel"} <= extras
+    classifiers = metadata.get_all("Classifier", [])
+    assert "Typing :: Typed" in classifiers
+    # The licence is told by its expression; an index refuses both.
+    assert not [each for each in classifiers if each.startswith("License ::")]
+    assert metadata.get_all("Project-URL", []) == []  # none is made up
+
+
+def test_pip_install_in_a_bare_environment(wheel: Path, tmp_path: Path) -> None:
+    """The wheel installs, says what is missing, and works once its dependencies are there."""
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
+    python = venv / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
+    run(*pip, "install", "--no-index", "--no-deps", wheel, cwd=tmp_path)
+    assert __version__ in run(
+        python, "-I", "-c", "import portsip_async as p; print(p.__version__)", cwd=tmp_path
+    )
+    command = venv / "bin" / "portsip-async"
+    assert "portsip_async[cli]" in run(command, "--help", cwd=tmp_path, code=2)
+    # From here on with this environment's dependencies in place of downloaded ones.
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    home, numbers = run(python, "-I", "-c", USES, cwd=tmp_path).splitlines()
+    assert Path(home).is_relative_to(venv)
+    assert numbers == "['100', '101', '102']"
+    assert "simulate" in run(command, "--help", cwd=tmp_path)
+
+
+def loaded(statement: str, before: str = "") -> tuple[set[str], set[str]]:
+    """Tell which packages a statement loads beyond others, and which modules of ours it does."""
+    code = LOADS.replace("BEFORE", before).replace("IMPORT", statement)
+    others, ours = run(sys.executable, "-c", code, cwd=ROOT).splitlines()
+    return set(others.split()), set(ours.split())
+
+
+def test_import_of_the_package_alone_loads_nothing() -> None:
+    """Nothing is paid before the first name is used."""
+    others, ours = loaded("import portsip_async")
+    assert ours == {"portsip_async", "portsip_async._version"}
+    assert not others & {"aiohttp", "msgspec", "tenacity", "asyncio"}
+
+
+def test_import_of_the_client_loads_no_extra() -> None:
+    """Neither command line, simulator nor telemetry, and no package but the four."""
+    others, ours = loaded("from portsip_async import *", "import aiohttp, msgspec")
+    assert "portsip_async.client" in ours
+    unwanted = ("cli", "simulator", "telemetry", "openapi", "pytest_plugin")
+    assert not [name for name in ours if name.split(".")[1:2] and name.split(".")[1] in unwanted]
+    foreign = others - sys.stdlib_module_names - {"portsip_async"}
+    assert foreign <= {"tenacity", "aiolimiter"}

@@ -1,0 +1,152 @@
+"""No Any in what users call, read, and are handed.
+
+That every type is known is held by ``pyright --verifytypes`` (``make types``); an Any that is
+written down counts as known there.
+"""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Coroutine, Generator, Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+
+import portsip_async
+import portsip_async.openapi
+import portsip_async.simulator
+import portsip_async.telemetry
+from portsip_async import PortSIPClient, endpoints
+
+# JSON as the PBX would answer it, handed to tests, which look into it.
+JSON = {"PBXSimulator.extension", "PBXSimulator.group"}
+CALLED = ("__init__", "__call__", "__aiter__", "__await__", "__aenter__", "__anext__")
+
+
+def has_any(hint: object) -> bool:
+    """Tell whether Any stands in a type; what a coroutine hands the loop is not looked at."""
+    if hint is Any:
+        return True
+    arguments = hint if isinstance(hint, list | tuple) else get_args(hint)
+    if get_origin(hint) in (Coroutine, Generator):
+        arguments = arguments[-1:]
+    return any(map(has_any, arguments))
+
+
+def classes_in(hint: object) -> Iterator[type]:
+    if inspect.isclass(hint) and hint.__module__.startswith("portsip_async"):
+        yield hint
+    for part in (get_origin(hint), *get_args(hint)):
+        if part is not None:
+            yield from classes_in(part)
+
+
+def hints_of(kind: type) -> Iterator[tuple[str, object]]:
+    """List the types of a class's public attributes, and of its methods' arguments and answers."""
+    for owner in kind.__mro__:
+        if not owner.__module__.startswith("portsip_async"):
+            continue
+        public = [name for name in inspect.get_annotations(owner) if not name.startswith("_")]
+        if public:
+            hints = get_type_hints(owner)
+            yield from ((name, hints[name]) for name in public)
+        for name, member in vars(owner).items():
+            if name.startswith("_") and name not in CALLED:
+                continue
+            function = getattr(member, "__func__", getattr(member, "fget", member))
+            if inspect.isfunction(function):
+                yield from ((name, hint) for hint in get_type_hints(function).values())
+
+
+def public() -> dict[str, type | Any]:
+    """Find what is public: by name, as an attribute of the client, or as what a call answers."""
+    modules = (
+        portsip_async,
+        portsip_async.simulator,
+        portsip_async.telemetry,
+        portsip_async.openapi,
+    )
+    found = {name: getattr(module, name) for module in modules for name in module.__all__}
+    client = PortSIPClient("https://pbx.example", token="t")
+    handed = [type(value) for name, value in vars(client).items() if not name.startswith("_")]
+    waiting = [value for value in found.values() if inspect.isclass(value)] + handed
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        for name, hint in hints_of(kind):
+            if name != "__init__":
+                waiting += [new for new in classes_in(hint) if new.__name__ not in found]
+    return found
+
+
+PUBLIC = public()
+
+
+def test_what_is_handed_out_is_found() -> None:
+    """The walk reaches what no module names."""
+    assert {"Extensions", "Paginator", "ExtensionStatus", "PBXSimulator", "Drift"} <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_any(name: str) -> None:
+    value = PUBLIC[name]
+    if inspect.isclass(value):
+        hints = list(hints_of(value))
+    elif inspect.isfunction(value):
+        hints = list(get_type_hints(value).items())
+    else:
+        hints = [(name, get_type_hints(endpoints).get(name, type(value)))]
+    found = [f"{name}.{member}" for member, hint in hints if has_any(hint)]
+    assert not set(found) - JSON
+
+
+def test_names_are_there_before_they_are_used() -> None:
+    """What loads lazily is listed, found, and refused as of any other module."""
+    code = (
+        "import portsip_async as p, sys\n"
+        "assert {'PortSIPClient', '__version__', 'NotFound'} <= set(dir(p))\n"
+        "assert p.__all__ == ['__version__', *sys.modules['portsip_async.public'].__all__]\n"
+        "assert p.NotFound is sys.modules['portsip_async.errors'].NotFound\n"
+        "print(hasattr(p, 'Nothing'), hasattr(p, '__wrapped__'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False False\n", done.stderr
+    assert set(portsip_async.__all__) <= set(dir(portsip_async))
+
+
+def calls_in(text: str) -> set[str]:
+    """Find what is called or read of the client's resources in a file's code."""
+    found = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute):
+            path = ast.unparse(node)
+            if path.startswith("pbx."):
+                found.add(path.removeprefix("pbx."))
+    return found
+
+
+def test_every_call_has_its_type_asserted() -> None:
+    """`tests/typing/api.py` has each public call of a client in it, for mypy and pyright."""
+    client = PortSIPClient("https://pbx.example", token="t")
+    resources = {name: value for name, value in vars(client).items() if not name.startswith("_")}
+    calls = {
+        f"{resource}.{name}"
+        for resource, value in resources.items()
+        for name in vars(type(value))
+        if not name.startswith("_")
+    }
+    calls |= {
+        name
+        for name, value in vars(PortSIPClient).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    assert calls <= calls_in((Path(__file__).parent / "typing" / "api.py").read_text())
+
+
+def test_client_options_are_the_clients() -> None:
+    """`from_env` takes each argument of the client, of the same type."""
+    taken = get_type_hints(PortSIPClient.__init__)
+    del taken["return"]
+    assert get_type_hints(portsip_async.ClientOptions) == taken
