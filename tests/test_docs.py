@@ -11,6 +11,7 @@ import sys
 import tomllib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -211,15 +212,6 @@ async def finished(*command: str, code: int = 0) -> str:
     assert process.returncode == code, (out + err).decode()
     assert "Traceback" not in err.decode()
     return out.decode()
-
-
-async def test_hello(place: Path) -> None:
-    """The tutorial's first program shows an extension, no pin, and an error."""
-    write_files(TUTORIAL, place)
-    shown, voice_mail, missing = (await finished(sys.executable, "hello.py")).splitlines()
-    assert shown == "101 Björn"
-    assert "voicemail_pin=***" in voice_mail
-    assert "HTTP 404" in missing
 
 
 async def test_provision(place: Path, sim: PBXSimulator) -> None:
@@ -432,13 +424,21 @@ async def portsip(*arguments: str, code: int = 0) -> str:
     return await finished(sys.executable, "-m", "portsip_async", *arguments, code=code)
 
 
-async def test_tutorial_list(place: Path) -> None:
-    """The tutorial's first command answers what stands below it, which goes on."""
-    page = blocks(TUTORIAL)
-    (output,) = (block for block in page if block.title == "output")
-    command = next(commands(page[page.index(output) - 1]))
-    said = await portsip(*command[1:])
-    assert said.startswith(output.code)
+OUTPUTS = [
+    (before, block)
+    for page in pages()
+    for before, block in pairwise(blocks(page))
+    if block.title == "output"
+]
+
+
+@pytest.mark.parametrize(("command", "output"), OUTPUTS, ids=str)
+async def test_outputs_are_so(command: Block, output: Block, place: Path) -> None:
+    """What stands below a command is what it says."""
+    write_files(command.page, place)
+    (words,) = commands(command)
+    start = ["-m", "portsip_async"] if words[0] == "portsip-async" else []
+    assert await finished(sys.executable, *start, *words[1:]) == output.code
 
 
 async def test_import(place: Path, sim: PBXSimulator) -> None:
