@@ -14,9 +14,10 @@ import aiohttp
 import msgspec
 
 from .arguments import integer, quantity
+from .core.calls import Attempt, CallOptions
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
-from .core.session import Attempt, CallOptions, Session
+from .core.session import Session
 from .core.tokens import (
     Credentials,
     EmailCredentials,

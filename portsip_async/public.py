@@ -3,10 +3,10 @@
 from aiohttp import Fingerprint
 
 from .client import ClientOptions, PortSIPClient
+from .core.calls import Attempt
 from .core.endpoint import Endpoint, PageScheme
 from .core.pages import Drift, Page, Paginator
 from .core.retry import RetryBudget, RetryPolicy
-from .core.session import Attempt
 from .core.tokens import (
     Credentials,
     EmailCredentials,
@@ -61,15 +61,9 @@ from .models import (
     SortBy,
     VoiceMail,
 )
-from .polling import (
-    PollStats,
-    StatusChange,
-    StatusPoll,
-    StatusResult,
-    StatusWatch,
-    WatchStats,
-)
+from .polling import PollStats, StatusPoll, StatusResult
 from .resources.bulk_writes import BulkResult, BulkRun
+from .watching import StatusChange, StatusWatch, WatchStats
 
 __all__ = [
     # the client and its settings

@@ -43,9 +43,9 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from ._version import __version__
+from .core.calls import Attempt, Observer
 from .core.endpoint import Endpoint
 from .core.pages import Page
-from .core.session import Attempt, Observer
 from .models import ExtensionStatuses
 
 __all__ = ["Telemetry"]

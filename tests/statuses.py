@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from portsip_async import ExtensionStatus, NotFound
-from portsip_async.core.session import Gate
+from portsip_async.core.calls import Gate
 from portsip_async.polling import Owner
 
 X = TypeVar("X")

@@ -25,9 +25,10 @@ from portsip_async import (
     StatusChange,
     TransportError,
 )
-from portsip_async.core.session import Gate
-from portsip_async.polling import Listing, Owner, StatusWatch
+from portsip_async.core.calls import Gate
+from portsip_async.polling import Owner
 from portsip_async.simulator import Faults, PBXSimulator
+from portsip_async.watching import Listing, StatusWatch
 
 from .concurrency import ticks, under_way, until
 from .conftest import ClientMaker

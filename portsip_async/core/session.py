@@ -13,11 +13,10 @@ import logging
 import math
 import random
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import (
     APIError,
@@ -27,15 +26,15 @@ from ..errors import (
     PortSIPError,
     RequestTimeout,
 )
-from ..record import Record
+from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .endpoint import Endpoint
 from .limits import Places
-from .retry import Balance, Fault, RetryPolicy, may_have_acted, may_repeat, repeat
+from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .tokens import Held, Token, TokenCache
-from .transport import FOREIGN, HttpTimeouts, Route, Timeout, Transport, translate
+from .transport import FOREIGN, HttpTimeouts, Transport, translate
 from .upload import Source
-from .wire import Draft, Judge, Parameters, fault_of, scrub_error, secrets_of
+from .wire import Parameters, fault_of, scrub_error
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -53,137 +52,6 @@ _PLANS_KEPT: Final = 256
 # aiolimiter serves the smaller amount first: an admitted call, whose deadline runs, goes before
 # those that wait to be admitted.
 _ADMITTED: Final = 1 - 1e-6
-
-
-class Attempt(Record, frozen=True):
-    """One attempt that ended.
-
-    Attributes:
-        operation: the endpoint's name.
-        number: 1 for a call's first attempt.
-        status: the HTTP status; None where no reply arrived.
-        error: why it failed; None where it succeeded.
-        seconds: how long it took.
-    """
-
-    operation: str
-    number: int
-    status: int | None
-    error: PortSIPError | None
-    seconds: float
-
-
-class Observer(ABC):
-    """An `on_attempt` that also stands around whole calls and renewals, as telemetry does."""
-
-    @abstractmethod
-    def __call__(self, attempt: Attempt) -> object:
-        """Take notice of an attempt that ended, in the task of its call."""
-
-    @abstractmethod
-    def call(
-        self,
-        endpoint: Endpoint[object],
-        base_url: str,
-        begin: Callable[[], Coroutine[Any, Any, T]],
-    ) -> Coroutine[Any, Any, T]:
-        """Run a call and answer what it does; `begin` makes its coroutine."""
-
-    @abstractmethod
-    def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
-        """Run a renewal of the token, which answers the exception that it failed with, if any."""
-
-
-class CallOptions:
-    """The timeout and the retry policy of a client or of a view of it, ready for use."""
-
-    __slots__ = ("http", "patience", "retry", "timeout", "timer")
-
-    def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
-        self.timeout: Timeout = timeout
-        self.retry: RetryPolicy = retry
-        limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
-        self.patience: float | None = min(limits) if limits else None
-        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.patience))
-        self.timer: Timer | None = None
-
-
-class Gate(Protocol):
-    """What an attempt passes through, beside the client's own limits."""
-
-    def admit(self) -> object | None:
-        """Admit an attempt at once, with a ticket; None where it has to wait."""
-        ...
-
-    async def enter(self) -> object:
-        """Wait for admission; answers a ticket."""
-        ...
-
-    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
-        """Take notice that an attempt ended, and how; `repeated` unless it was a call's first."""
-        ...
-
-
-class _Plan:
-    """What all calls of one endpoint share."""
-
-    __slots__ = ("judge", "route")
-
-    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
-        self.route = Route(base_url, endpoint)
-        self.judge: Judge[Any] = Judge(endpoint)
-
-
-class _Call(Scope):
-    """One call under way; what most calls leave as it is stands in the class."""
-
-    source: Source | None = None
-    gate: Gate | None = None
-    token: str | None = None  # set where the call does not use the client's own
-    renews = False
-    held: Held | None = None
-    former: tuple[str, ...] = ()  # tokens of earlier attempts
-    number = 0
-    deadline: float | None = None
-    started = 0.0
-    fault: Fault | None = None  # of the latest attempt; None where none was sent
-    flying = False
-    acted = False
-
-    def __init__(
-        self,
-        endpoint: Endpoint[Any],
-        parameters: Parameters,
-        options: CallOptions,
-        plan: _Plan,
-    ) -> None:
-        self.endpoint = endpoint
-        self.parameters = parameters
-        self.options = options
-        self.plan = plan
-        self.draft = Draft(endpoint, parameters)
-        if endpoint.token == "none":
-            self.token = ""
-
-    def __repr__(self) -> str:
-        return f"<call of {self.endpoint.name}, attempt {self.number}>"
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the latest attempt failed in a way that allows another."""
-        if self.fault is None or not may_repeat(self.fault, self.endpoint.safety):
-            return False
-        return self.source is None or self.source.replayable
-
-    def failed(self, fault: Fault) -> None:
-        """Note what became of the latest attempt."""
-        self.fault = fault
-        self.acted = self.acted or may_have_acted(fault, self.endpoint.safety)
-
-    def secrets(self) -> list[str]:
-        """List what must not be told of this call."""
-        token = self.held.token.access_token if self.held is not None else self.token
-        return [*self.former, *secrets_of(self.parameters, token)]
 
 
 class Session:
@@ -243,7 +111,7 @@ class Session:
         self.sleep = sleep
         self._chance = chance
         self._balance = Balance(options.retry)
-        self._plans: dict[Endpoint[Any], _Plan] = {}
+        self._plans: dict[Endpoint[Any], Plan] = {}
         self._scopes: set[Scope] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -296,7 +164,7 @@ class Session:
             PortSIPError: when awaited, as the errors' own texts tell.
             TypeError, ValueError: at the call; parameters that can't be sent.
         """
-        call = _Call(endpoint, parameters, options or self.options, self._plan(endpoint))
+        call = Call(endpoint, parameters, options or self.options, self._plan(endpoint))
         if source is not None:
             call.source = source
         if gate is not None:
@@ -313,7 +181,7 @@ class Session:
         Returns:
             The reply, and when the attempt that brought it was sent, on the monotonic clock.
         """
-        call = _Call(endpoint, parameters, self.options, self._plan(endpoint))
+        call = Call(endpoint, parameters, self.options, self._plan(endpoint))
         call.renews = True
         if token is not None:
             call.token = token
@@ -341,7 +209,7 @@ class Session:
             scope.settle(CLOSED)
         raise ClientClosed("the client was closed during the call")
 
-    async def _run(self, call: _Call) -> Any:
+    async def _run(self, call: Call) -> Any:
         """Take a call from its admission to its end."""
         if self.closed:
             self.check()
@@ -393,7 +261,7 @@ class Session:
         # The frames within tell a caller nothing, and aiohttp's hold the token among their locals.
         raise failure.with_traceback(None)
 
-    async def _again(self, call: _Call, failed: PortSIPError) -> Any:
+    async def _again(self, call: Call, failed: PortSIPError) -> Any:
         """Repeat a call that failed once, as far as its policy and its safety allow."""
         retry = call.options.retry
         failure: PortSIPError | None = failed
@@ -417,7 +285,7 @@ class Session:
             chance=self._chance,
         )
 
-    async def _try(self, call: _Call, error: PortSIPError | None) -> Any:
+    async def _try(self, call: Call, error: PortSIPError | None) -> Any:
         """Attempt, and once more if the token was rejected; a removal that hit nothing is done.
 
         Args:
@@ -453,20 +321,20 @@ class Session:
             raise _told_not_replayable(error)
         raise error
 
-    def _passing(self, call: _Call) -> Coroutine[Any, Any, Any]:
+    def _passing(self, call: Call) -> Coroutine[Any, Any, Any]:
         """Attempt, with the call's source open, or through its gate, if it has one."""
         if call.source is not None:
             return self._opened(call, call.source)
         return self._attempt(call) if call.gate is None else self._gated(call, call.gate)
 
-    async def _opened(self, call: _Call, source: Source) -> Any:
+    async def _opened(self, call: Call, source: Source) -> Any:
         await source.open()
         try:
             return await self._attempt(call)
         finally:
             await source.close()
 
-    async def _gated(self, call: _Call, gate: Gate) -> Any:
+    async def _gated(self, call: Call, gate: Gate) -> Any:
         ticket = gate.admit()
         if ticket is None:
             ticket = await self._within(call, gate.enter())
@@ -479,7 +347,7 @@ class Session:
         finally:
             gate.leave(ticket, error, repeated=call.number > 1)
 
-    async def _attempt(self, call: _Call) -> Any:
+    async def _attempt(self, call: Call) -> Any:
         """Send once, and judge what comes back."""
         if self.closed:
             self.check()
@@ -543,7 +411,7 @@ class Session:
             raise failure
         return value
 
-    def _translated(self, call: _Call, error: Exception) -> Exception:
+    def _translated(self, call: Call, error: Exception) -> Exception:
         """Tell a foreign error as ours, or as the one that the caller's upload raised."""
         if call.source is not None and call.source.error is not None:
             return call.source.error.with_traceback(call.source.trace)
@@ -551,7 +419,7 @@ class Session:
         call.failed(fault)
         return failure
 
-    def _tell(self, call: _Call, status: int | None, failure: Exception | None) -> None:
+    def _tell(self, call: Call, status: int | None, failure: Exception | None) -> None:
         """Log an attempt that ended, and pass it to the caller's hook."""
         name, number = call.endpoint.name, call.number
         seconds = self.clock() - call.started
@@ -573,7 +441,7 @@ class Session:
             except Exception:
                 logger.exception("on_attempt raised")
 
-    async def _made_ready(self, call: _Call) -> Held | None:
+    async def _made_ready(self, call: Call) -> Held | None:
         """Wait for the token and, before a repeat, for a slot; answer the token after both."""
         held = await self._token(call)
         if self._rate is None or call.renews:
@@ -583,7 +451,7 @@ class Session:
         await self._within(call, self._slot(self._rate, _ADMITTED))
         return await self._token(call)
 
-    async def _token(self, call: _Call) -> Held | None:
+    async def _token(self, call: Call) -> Held | None:
         if call.token is not None:
             return None
         return self.tokens.current() or await self._within(call, self.tokens.wait())
@@ -593,21 +461,21 @@ class Session:
         await rate.acquire(amount)
         self._next_slot = self.clock() + rate.time_period
 
-    def _slotless(self, call: _Call) -> bool:
+    def _slotless(self, call: Call) -> bool:
         """Tell whether the rate has no further slot before the call's deadline."""
         if self._rate is None or call.renews or call.deadline is None:
             return False
         return self._next_slot >= call.deadline
 
-    def _set_deadline(self, call: _Call) -> None:
+    def _set_deadline(self, call: Call) -> None:
         deadline = call.options.retry.deadline
         if deadline is not None and call.source is None:
             call.deadline = self.clock() + deadline
 
-    def _remaining(self, call: _Call) -> float:
+    def _remaining(self, call: Call) -> float:
         return math.inf if call.deadline is None else call.deadline - self.clock()
 
-    async def _within(self, call: _Call, waiting: Coroutine[Any, Any, X]) -> X:
+    async def _within(self, call: Call, waiting: Coroutine[Any, Any, X]) -> X:
         """Wait no longer than the call's deadline."""
         if call.deadline is None:
             return await waiting
@@ -620,7 +488,7 @@ class Session:
                 raise
         raise RequestTimeout("the deadline passed before the request could be sent")
 
-    def _timer(self, call: _Call) -> Timer | None:
+    def _timer(self, call: Call) -> Timer | None:
         """Choose what bounds an attempt: the shared timer, or what the deadline leaves."""
         patience = call.options.patience
         if patience is None or call.source is not None:
@@ -635,12 +503,12 @@ class Session:
             raise RequestTimeout("the deadline passed before the request could be sent")
         return Timer(min(remaining, patience), asyncio.get_running_loop())
 
-    def _plan(self, endpoint: Endpoint[Any]) -> _Plan:
+    def _plan(self, endpoint: Endpoint[Any]) -> Plan:
         plan = self._plans.get(endpoint)
         if plan is None:
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
-            plan = self._plans[endpoint] = _Plan(self.base_url, endpoint)
+            plan = self._plans[endpoint] = Plan(self.base_url, endpoint)
         return plan
 
 

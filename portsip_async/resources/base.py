@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
+from ..core.calls import CallOptions, Gate
 from ..core.endpoint import Endpoint
 from ..core.pages import Page, Paginator
-from ..core.session import CallOptions, Gate, Session
+from ..core.session import Session
 from ..core.upload import Source
 from ..core.wire import Parameters
 from ..endpoints import EndpointTable

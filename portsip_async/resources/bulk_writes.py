@@ -16,8 +16,9 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar
 
 from ..core.bulk import Crew, Feed, Stream
+from ..core.calls import Gate
 from ..core.runs import Run
-from ..core.session import Gate, Session
+from ..core.session import Session
 from ..errors import AuthenticationError, ClientClosed, ConfigurationError, PortSIPError
 from ..record import Record
 from .sealed import cut

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from ..arguments import integer, quantity
+from ..core.calls import Gate
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
-from ..core.session import Gate
 from ..endpoints import (
     EXTENSIONS_CALL,
     EXTENSIONS_CREATE,
@@ -34,7 +34,8 @@ from ..models import (
     SortByValue,
     VoiceMail,
 )
-from ..polling import Listing, Owner, StatusPoll, StatusWatch
+from ..polling import Owner, StatusPoll
+from ..watching import Listing, StatusWatch
 from .base import Caller, merged, text, texts, without_none
 from .bulk_writes import BulkRun, Write
 from .sealed import sealed

@@ -22,7 +22,7 @@ from portsip_async import (
     StatusResult,
     TransportError,
 )
-from portsip_async.core.session import Gate
+from portsip_async.core.calls import Gate
 from portsip_async.polling import StatusPoll
 from portsip_async.simulator import Faults, PBXSimulator
 
