@@ -8,8 +8,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Of trouble that `make soak` makes; the rest of it takes a few seconds more.
 SECONDS ?= 45
 
-.PHONY: help demo test test-browser picture soak lint format types guards bench bench-quick \
-	fault-matrix dist clean
+.PHONY: help demo test test-browser picture soak lint format types guards docs docs-serve bench \
+	bench-quick fault-matrix dist clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
@@ -17,6 +17,7 @@ help:
 	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
 	@echo "make guards  take each guard out in turn, and see its tests turn red"
 	@echo "make test-browser  the wallboard of the examples in headless Chromium"
+	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
 	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
 	@echo "make dist    build the sdist and the wheel"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
@@ -50,7 +51,8 @@ test-browser: $(READY)
 		fi; }
 	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
 
-picture:
+picture: $(READY)
+	$(BIN)/python -m tests.docs.picture
 	WALLBOARD_PICTURE=docs/images/wallboard.png $(MAKE) test-browser BROWSER_TESTS='-k picture'
 
 lint: $(READY)
@@ -68,6 +70,17 @@ guards: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The theme's word on what may come of a later MkDocs is no concern of this build.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs docs-serve: export DISABLE_MKDOCS_2_WARNING := true
+
+docs: $(READY)
+	$(BIN)/python -m tests.docs
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(READY)
+	$(BIN)/mkdocs serve --strict
 
 dist: $(READY)
 	rm -rf dist

@@ -1,0 +1,183 @@
+"""The pages that are written from the endpoint table and from the command line itself."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from portsip_async import ENDPOINTS, Endpoint
+from portsip_async.cli.app import app
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+REPEATED = {"safe": "yes", "idempotent": "yes, it comes to the same", "unsafe": "no"}
+ANSWERS = {
+    "ExtensionPage": "pages of `ExtensionSummary`",
+    "GroupPage": "pages of `GroupSummary`",
+    "GreetingPage": "pages of `GreetingFile`",
+    "ExtensionStatuses": "a list of `ExtensionStatus`",
+    "Renewal": "`Token`",
+}
+
+OPERATIONS = """\
+# Operations
+
+Each row is a coroutine of the client, such as `await pbx.extensions.show("101")`; lists are walked
+by `async for`. [Resources](resources.md) has the arguments, and any row can be
+[moved](../howto/own-endpoint.md#one-of-ours-at-another-place) by its name. The last column tells
+whether it is sent again where its reply was lost: see [repeats](../explanation/repeats.md).
+
+| call | answers | request | token in | repeated |
+|---|---|---|---|---|
+{rows}
+
+Built on these: `extensions.patch`, `groups.patch`, `groups.add_members` and
+`groups.remove_members` read, change and update; `poll_status`, `watch_status`, `create_many`,
+`update_many`, `patch_many` and `remove_many` of `extensions` do many in one go.
+"""
+
+COMMANDS = """\
+# Command line
+
+`portsip-async` comes with the extra `cli`. What it says here it also says with `--help`.
+
+The account is told by the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
+`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. A password is never an argument, which others on the machine
+could read: it comes from the environment, a prompt, or standard input with `--password-stdin`.
+
+{codes}
+
+`portsip-async --install-completion` sets up the completion of commands for your shell. `NO_COLOR`
+is honoured. Ctrl-C ends a command at once, and a pipe may close early.
+
+{shared}
+
+{commands}
+"""
+
+
+def operations() -> str:
+    """Write the page of operations."""
+    return OPERATIONS.format(rows="\n".join(map(_row, ENDPOINTS.values())))
+
+
+def command_line() -> str:
+    """Write the page of commands."""
+    commands = dict(leaves())
+    shared: dict[str, list[Any]] = {}
+    for command in commands.values():
+        for parameter in command.params:
+            panel = getattr(parameter, "rich_help_panel", None)
+            known = shared.setdefault(panel, []) if panel else []
+            if panel and parameter.opts not in [each.opts for each in known]:
+                known.append(parameter)
+    return COMMANDS.format(
+        codes=app.info.epilog,
+        shared="\n\n".join(
+            f"## {panel} options\n\n{_table(parameters)}" for panel, parameters in shared.items()
+        ),
+        commands="\n\n".join(
+            f"## {name}\n\n{_command(name, command, shared)}" for name, command in commands.items()
+        ),
+    )
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/operations.md": operations,
+    "reference/command-line.md": command_line,
+}
+
+
+def leaves(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Find the commands that do something, by their names, in the order of the help."""
+    command = get_command(app) if command is None else command
+    if not hasattr(command, "list_commands"):
+        yield name, command
+        return
+    context = command.make_context(name, ["x"], resilient_parsing=True)
+    for inner in command.list_commands(context):
+        yield from leaves(command.get_command(context, inner), f"{name} {inner}".strip())
+
+
+def _row(row: Endpoint[Any]) -> str:
+    reply = "None" if row.reply is None else row.reply.__name__
+    answer = ANSWERS.get(reply, "" if reply == "None" else f"`{reply}`")
+    request = f"`{row.method} {row.path}`"
+    token = "" if row.token == "none" else row.token
+    return f"| `{row.name}` | {answer} | {request} | {token} | {REPEATED[row.safety]} |"
+
+
+def _command(name: str, command: Any, shared: Mapping[str, list[Any]]) -> str:
+    told = "\n\n".join(_paragraph(text) for text in (command.help or "").split("\n\n"))
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    own = [
+        each
+        for each in command.params
+        if each.param_type_name == "option" and getattr(each, "rich_help_panel", None) is None
+    ]
+    panels = [
+        panel.lower()
+        for panel in shared
+        if any(getattr(each, "rich_help_panel", None) == panel for each in command.params)
+    ]
+    usage = " ".join(["portsip-async", name, *map(_argument, arguments), "[OPTIONS]"])
+    parts = [f"`{usage}`", told, _table([*arguments, *own])]
+    if panels:
+        links = (f"[{panel} options](#{panel}-options)" for panel in panels)
+        parts.append(f"And the {' and the '.join(links)}.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _paragraph(text: str) -> str:
+    text = " ".join(text.split())
+    before, example, command = text.partition("Example: ")
+    return f"{before}For example: `{command}`" if example else text
+
+
+def _argument(parameter: Any) -> str:
+    name = parameter.metavar or (parameter.name or "").upper()
+    name += "..." if parameter.nargs == -1 else ""
+    return name if parameter.required else f"[{name}]"
+
+
+def _table(parameters: Iterable[Any]) -> str:
+    rows = [
+        f"| {_names(each)} | {_cell(each.help or '')}{_default(each)} |"
+        for each in parameters
+        if "--help" not in each.opts and not getattr(each, "hidden", False)
+    ]
+    return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
+
+
+def _names(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{_argument(parameter)}`"
+    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+    if parameter.is_flag:
+        return names
+    kind = parameter.metavar or "|".join(_choices(parameter))
+    return f"{names} `{_cell(kind or parameter.opts[0].lstrip('-').upper())}`"
+
+
+def _choices(parameter: Any) -> list[str]:
+    """List what an option takes, where it takes certain words only; typer keeps them by version."""
+    kind = getattr(parameter, "type", None)
+    if kind is not None:
+        return [getattr(each, "value", each) for each in getattr(kind, "choices", ())]
+    annotation = parameter.type_descriptor.annotation
+    is_enum = isinstance(annotation, type) and issubclass(annotation, Enum)
+    return [each.value for each in annotation] if is_enum else []
+
+
+def _default(parameter: Any) -> str:
+    value = parameter.default
+    if parameter.param_type_name == "argument" or not parameter.show_default or callable(value):
+        return ""
+    value = getattr(value, "value", value)
+    return "" if value is None or value is False or value in ((), []) else f" [{value}]"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,498 @@
+"""The documentation says what is so: its code runs, its commands exist, no name is missing."""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+from asgiref.testing import ApplicationCommunicator
+
+import portsip_async
+from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient
+from portsip_async import simulator as simulator_package
+from portsip_async.simulator import PBXSimulator
+
+from .docs.blocks import DOCS, ROOT, Block, blocks, commands, files, pages, run, write_files
+from .docs.written import PAGES, leaves
+
+Communicator: Any = ApplicationCommunicator  # it has no annotations
+VARIABLES = ("PORTSIP_URL", "PORTSIP_USERNAME", "PORTSIP_PASSWORD")
+NO_CODE = ("csv", "jsonl", "text")
+TUTORIAL = "docs/tutorial.md"
+PROVISION = "docs/howto/provision-from-csv.md"
+SECONDS = 30.0  # until a process that was just started says something
+
+
+@pytest.fixture
+def place(tmp_path: Path, sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, in an environment that tells of the simulator."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in told(sim).items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def told(sim: PBXSimulator) -> dict[str, str]:
+    return {
+        "PORTSIP_URL": sim.url,
+        "PORTSIP_USERNAME": sim.username,
+        "PORTSIP_PASSWORD": sim.password,
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+    }
+
+
+@pytest.mark.parametrize("page", pages())
+def test_blocks_are_of_known_languages(page: str) -> None:
+    """No block is code of a kind that no test runs."""
+    assert {block.language for block in blocks(page)} <= {"python", "console", *NO_CODE}
+
+
+# Python.
+
+# The first block of the README is a program; its own test runs it.
+PROGRAMS = [next(block.code for block in blocks("README.md") if block.language == "python")]
+
+
+async def queues(_: web.Request) -> web.Response:
+    """An operation that the SDK doesn't have."""
+    shown = {"queue_number": "800", "queue_name": "Sales", "agents": ["101"]}
+    return web.json_response({**shown, "page_count": 2, "queues": [shown]})
+
+
+async def log_in(_: web.Request) -> web.Response:
+    return web.json_response({"access_token": "T", "expires": 600})
+
+
+@contextlib.asynccontextmanager
+async def pbx_with_queues() -> AsyncIterator[PortSIPClient]:
+    app = web.Application()
+    app.router.add_post("/api/account/credentials/verify", log_in)
+    app.router.add_route("*", "/api/call_queue/{_}", queues)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with PortSIPClient(url, username="admin", password="x") as pbx:
+            yield pbx
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("page", pages())
+async def test_python_blocks_run(page: str, place: Path, sim: PBXSimulator) -> None:
+    """Every Python block of a page runs, after those above it."""
+    write_files(page, place)
+    if page.endswith("certificates.md"):
+        trustme.CA().cert_pem.write_to_path(place / "pbx-ca.pem")
+    opened = PortSIPClient(sim.url, username=sim.username, password=sim.password)
+    if page.endswith("own-endpoint.md"):
+        client: Any = pbx_with_queues()
+    else:
+        client = opened
+    namespace: dict[str, Any] = {
+        "__name__": "page",
+        "url": sim.url,
+        "numbers": sim.extension_numbers,
+        "new_extensions": [
+            NewExtension(extension_number="900", password="a", web_access_password="b")
+        ],
+    }
+    async with opened, client as namespace["pbx"]:
+        for block in blocks(page):
+            if block.language == "python" and not block.title and block.code not in PROGRAMS:
+                await run(block, namespace)
+        if page in AFTERWARDS:
+            await AFTERWARDS[page](namespace, sim)
+
+
+async def coordinator(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The coordinator tells of statuses, of an outage, and of its end."""
+    kept = names["ExtensionCoordinator"](names["pbx"], ["101", "102"], interval=0.05)
+    heard = asyncio.Event()
+    kept.add_listener(heard.set)
+
+    async def until(what: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not what():
+                heard.clear()
+                await heard.wait()
+
+    await kept.first_refresh()
+    await until(lambda: set(kept.data) == {"101", "102"})
+    await sim.stop()
+    await until(lambda: not kept.available)
+    assert set(kept.data) == {"101", "102"}
+    await sim.start()
+    await until(lambda: kept.available)
+    await kept.shut_down()
+    await sim.stop()
+    away = names["ExtensionCoordinator"](names["pbx"], ["101"])
+    with pytest.raises(ConnectError):
+        await away.first_refresh()
+
+
+async def follow(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """What was delivered is saved, and not told again by the next run."""
+    heard: list[str] = []
+    enough = asyncio.Event()
+
+    async def tell(change: Any) -> None:
+        heard.append(change.extension_number)
+        if len(heard) == len(sim.extension_numbers):
+            enough.set()
+
+    following = asyncio.create_task(names["follow"](names["pbx"], "board.json", tell))
+    async with asyncio.timeout(SECONDS):
+        await enough.wait()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    known = names["load"]("board.json")
+    assert sorted(known) == sorted(heard) == sorted(sim.extension_numbers)
+    assert names["load"]("none.json") == {}
+
+
+async def rotate(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The password is read anew at a login; a wrong one is not insisted on, nor remembered."""
+    async with PortSIPClient(sim.url, credentials=names["FromFile"](sim.url, "login")) as pbx:
+        assert await pbx.extensions.show("101")
+        await sim.restart()
+        put("login", "admin\nwrong\n")
+        for _ in range(2):
+            with pytest.raises(AuthenticationError):
+                await pbx.extensions.show("101")
+        put("login", f"{sim.username}\n{sim.password}\n")
+        logins = sim.served["account.verify"]
+        with pytest.raises(AuthenticationError):
+            await pbx.extensions.show("101")
+        assert sim.served["account.verify"] == logins
+        await pbx.account.refresh()
+        assert await pbx.extensions.show("101")
+
+
+def put(name: str, text: str) -> None:
+    Path(name).write_text(text, encoding="utf-8")
+
+
+AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]] = {
+    "docs/howto/coordinator.md": coordinator,
+    "docs/howto/rotate-credentials.md": rotate,
+    "docs/howto/watch-for-weeks.md": follow,
+}
+
+
+# Files that a page shows whole.
+
+
+async def started(*command: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def finished(*command: str, code: int = 0) -> str:
+    """Run a command to its end, and answer what it said."""
+    process = await started(*command)
+    out, err = await process.communicate()
+    assert process.returncode == code, (out + err).decode()
+    assert "Traceback" not in err.decode()
+    return out.decode()
+
+
+async def test_provision(place: Path, sim: PBXSimulator) -> None:
+    """The tutorial's second makes two extensions, and tells that there is the third."""
+    write_files(TUTORIAL, place)
+    said = dict(
+        line.split(" ", 1) for line in (await finished(sys.executable, "provision.py")).splitlines()
+    )
+    assert said.keys() == {"901", "902", "100"}
+    assert said["901"] == said["902"] == "created"
+    assert "Conflict" not in said["100"]
+    assert "403.3" in said["100"]
+    assert sim.extension("902")["profile"]["first_name"] == "Björn"
+
+
+async def test_board(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tutorial's board goes on after a restart of the PBX, and ends by Ctrl-C."""
+    write_files(TUTORIAL, place)
+    code = (place / "board.py").read_text().replace("interval=2.0", "interval=0.1")
+    (place / "board.py").write_text(code)
+    async with PBXSimulator(extensions=50, status_seconds=1.0) as changing:
+        for name, value in told(changing).items():
+            monkeypatch.setenv(name, value)
+        process = await started(sys.executable, "board.py")
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(SECONDS):
+                line = (await process.stdout.readline()).decode()
+                assert re.match(r"\d\d:\d\d:\d\d  \d{3} [A-Z_]+ +\{'", line), line
+                await changing.restart()
+                before = changing.acted["extensions.status"]
+                while changing.acted["extensions.status"] == before:
+                    assert await process.stdout.readline()
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = await process.communicate()
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "KeyboardInterrupt" in err.decode()
+
+
+async def test_count(place: Path, sim: PBXSimulator) -> None:
+    """The bridge for scripts counts all extensions."""
+    write_files("docs/explanation/why-async.md", place)
+    said = await finished(sys.executable, "count.py")
+    assert int(said) == len(sim.extension_numbers)
+
+
+@pytest.mark.parametrize("name", ["test_board.py", "test_mocked.py"])
+async def test_tests(place: Path, name: str) -> None:
+    """The tests of the how-to pass, run by the command that stands below them."""
+    page = "docs/howto/testing.md"
+    write_files(page, place)
+    (command,) = (
+        command
+        for block in blocks(page)
+        if block.language == "console"
+        for command in commands(block)
+        if command[-1] == name
+    )
+    (place / "pytest.ini").write_text("[pytest]\n")
+    said = await finished(sys.executable, "-m", *command, "-p", "no:randomly")
+    assert " passed" in said
+
+
+async def asked(application: Any, path: str) -> tuple[int, bytes]:
+    """Serve one request as an ASGI server does: start, ask, end."""
+    state: dict[str, Any] = {}
+    lifespan = Communicator(application, {"type": "lifespan", "state": state})
+    await lifespan.send_input({"type": "lifespan.startup"})
+    started = await lifespan.receive_output(SECONDS)
+    assert started["type"] == "lifespan.startup.complete"
+    request = Communicator(
+        application,
+        {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost")],
+            "state": dict(state),
+        },
+    )
+    await request.send_input({"type": "http.request", "body": b""})
+    head = await request.receive_output(SECONDS)
+    body = b""
+    more = True
+    while more:
+        part = await request.receive_output(SECONDS)
+        body, more = body + part.get("body", b""), part.get("more_body", False)
+    await request.wait(SECONDS)
+    await lifespan.send_input({"type": "lifespan.shutdown"})
+    ended = await lifespan.receive_output(SECONDS)
+    assert ended["type"] == "lifespan.shutdown.complete"
+    await lifespan.wait(SECONDS)
+    return head["status"], body
+
+
+async def test_fastapi(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service answers from the PBX, and passes on its errors."""
+    write_files("docs/howto/fastapi.md", place)
+    monkeypatch.syspath_prepend(str(place))
+    service = importlib.import_module("service")
+    status, body = await asked(service.app, "/extensions/101/status")
+    assert (status, body[:18]) == (200, b'{"number":"101","s')
+    status, body = await asked(service.app, "/extensions/999/status")
+    assert status == 404
+    assert b'"may_have_acted":false' in body
+
+
+async def test_django(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view answers from the PBX, by the client that the server's lifespan opened."""
+    write_files("docs/howto/django.md", place)
+    (place / "mysite" / "__init__.py").touch()
+    (place / "mysite" / "settings.py").write_text(
+        "SECRET_KEY = 'x'\nROOT_URLCONF = 'mysite.urls'\nALLOWED_HOSTS = ['localhost']\n"
+    )
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
+    asgi = importlib.import_module("mysite.asgi")
+    status, body = await asked(asgi.application, "/extensions/101")
+    assert (status, body[:17]) == (200, b'{"number": "101",')
+    status, _ = await asked(asgi.application, "/extensions/999")
+    assert status == 404
+
+
+RUN_BY_TESTS = {
+    TUTORIAL: {"hello.py", "provision.py", "board.py"},
+    "docs/explanation/why-async.md": {"count.py"},
+    "docs/howto/testing.md": {"test_board.py", "test_mocked.py"},
+    "docs/howto/fastapi.md": {"service.py"},
+    "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
+}
+
+
+def test_files_are_all_run() -> None:
+    """No page shows a Python file that no test runs."""
+    shown = {
+        page: programs
+        for page in pages()
+        if (programs := {name for name in files(page) if name.endswith(".py")})
+    }
+    assert shown == RUN_BY_TESTS
+
+
+# Shell.
+
+
+CONSOLE = [block for page in pages() for block in blocks(page) if block.language == "console"]
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=str)
+def test_commands_exist(block: Block, place: Path) -> None:
+    """Each command of a shell block exists, and takes these options."""
+    write_files(block.page, place)
+    if block.page == "README.md":
+        write_files(PROVISION, place)
+    given = list(commands(block))
+    assert given
+    for words in given:
+        check(words, block)
+
+
+def check(words: list[str], block: Block) -> None:
+    shown = files(block.page)
+    match words:
+        case ["portsip-async" | ".venv/bin/portsip-async", *arguments]:
+            check_arguments(arguments)
+        case ["pip", "install", what]:
+            extras = re.fullmatch(r"\.\[(.+)\]|portsip_async\[(.+)\]", what)
+            assert extras
+            assert (extras[1] or extras[2]) in project()["optional-dependencies"]
+        case ["make", target]:
+            assert re.search(
+                rf"^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE
+            )
+        case ["export", pair]:
+            assert pair.split("=")[0] in VARIABLES
+        case ["python", file, *_]:
+            assert file in shown or (ROOT / file).exists()
+        case ["pytest", "-o", "asyncio_mode=auto", file]:
+            assert file in shown
+        case ["uvicorn", application]:
+            assert application.partition(":")[0].replace(".", "/") + ".py" in shown
+        case ["openssl", *_] | ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
+            pass
+        case ["jq", *_] | ["git", "clone", *_]:
+            pass
+        case _:
+            pytest.fail(f"{block} has a command that nobody knows: {words}")
+
+
+def check_arguments(arguments: list[str]) -> None:
+    known = {tuple(name.split()): command for name, command in leaves()}
+    for name, command in known.items():
+        if tuple(arguments[: len(name)]) == name:
+            command.make_context(" ".join(name), arguments[len(name) :])
+            return
+    pytest.fail(f"there is no command {arguments}")
+
+
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return found
+
+
+async def portsip(*arguments: str, code: int = 0) -> str:
+    return await finished(sys.executable, "-m", "portsip_async", *arguments, code=code)
+
+
+OUTPUTS = [
+    (before, block)
+    for page in pages()
+    for before, block in pairwise(blocks(page))
+    if block.title == "output"
+]
+
+
+@pytest.mark.parametrize(("command", "output"), OUTPUTS, ids=str)
+async def test_outputs_are_so(command: Block, output: Block, place: Path) -> None:
+    """What stands below a command is what it says."""
+    write_files(command.page, place)
+    (words,) = commands(command)
+    start = ["-m", "portsip_async"] if words[0] == "portsip-async" else []
+    assert await finished(sys.executable, *start, *words[1:]) == output.code
+
+
+async def test_import(place: Path, sim: PBXSimulator) -> None:
+    """The how-to's file is checked, then imported, but for the extension that exists."""
+    write_files(PROVISION, place)
+    shell = next(block for block in blocks(PROVISION) if block.language == "console")
+    dry, real = (command[1:] for command in commands(shell))
+    await portsip(*dry, code=1)
+    assert not sim.served["extensions.create"]
+    await portsip(*real)
+    assert sim.acted["extensions.create"] == 2
+    assert sim.extension("901")["profile"]["email"] == "ann@example.com"
+
+
+# The reference, and the whole.
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_written_pages_are_up_to_date(path: str) -> None:
+    """The operations and the command line are told as they are; `make docs` writes them anew."""
+    assert (DOCS / path).read_text(encoding="utf-8") == PAGES[path]()
+
+
+def test_site(tmp_path: Path) -> None:
+    """The site is built without a complaint, asks no other site, and has every public name."""
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "--strict",
+            "--site-dir",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    inventory = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    listed = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
+    page = (tmp_path / "reference" / "client" / "index.html").read_text(encoding="utf-8")
+    assert 'id="portsip_async.Fingerprint"' in page  # aiohttp's, told by hand
+    public = {f"portsip_async.{name}" for name in portsip_async.__all__ if name != "Fingerprint"}
+    public |= {"portsip_async.telemetry.Telemetry", "portsip_async.openapi.document"}
+    public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}
+    assert public - listed == set()
+    for path in tmp_path.rglob("*.html"):
+        asks = re.findall(
+            r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)|<link[^>]+rel="stylesheet"[^>]+href="'
+            r'(https?:[^"]+)',
+            path.read_text(encoding="utf-8"),
+        )
+        assert asks == [], path
