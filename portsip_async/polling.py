@@ -116,7 +116,7 @@ class Batches:
     """Reads batches through one gate, splitting those that the PBX refuses."""
 
     def __init__(self, ask: Ask, concurrency: int) -> None:
-        self.gate = AdaptiveGate(concurrency)
+        self.gate: AdaptiveGate = AdaptiveGate(concurrency)
         self.splits = 0
         self._ask = ask
 

@@ -93,7 +93,7 @@ class Plan:
     __slots__ = ("judge", "route")
 
     def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
-        self.route = Route(base_url, endpoint)
+        self.route: Route = Route(base_url, endpoint)
         self.judge: Judge[Any] = Judge(endpoint)
 
 
@@ -108,10 +108,10 @@ class Call(Scope):
     former: tuple[str, ...] = ()  # tokens of earlier attempts
     number = 0
     deadline: float | None = None
-    started = 0.0
+    started: float = 0.0
     fault: Fault | None = None  # of the latest attempt; None where none was sent
     flying = False
-    acted = False
+    acted: bool = False
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Call(Scope):
         self.parameters = parameters
         self.options = options
         self.plan = plan
-        self.draft = Draft(endpoint, parameters)
+        self.draft: Draft = Draft(endpoint, parameters)
         if endpoint.token == "none":
             self.token = ""
 
