@@ -17,6 +17,7 @@ import typer
 
 from .. import (
     BulkResult,
+    Conflict,
     ConnectError,
     NewExtension,
     PortSIPClient,
@@ -264,6 +265,8 @@ def _conclude(
     """Write the report, tell what came of all, and answer the exit code."""
     left = [row for row in source.rows if row.problem]
     untried = sum(row.problem == _UNTRIED for row in left)
+    taken = sum(isinstance(error, Conflict) for _, error in work.failures)
+    all_taken = taken == len(left)  # the same again would fail in the same way
     written = str(write_report(target, source, left)) if left else None
     code = tell_many(work.failures)
     if work.fatal is not None:
@@ -279,7 +282,7 @@ def _conclude(
         )
     )
     if written is not None:
-        again = " --skip-existing" if work.doubtful or work.interrupted else ""
+        again = " --skip-existing" if work.doubtful or work.interrupted or all_taken else ""
         tell(
             f"{len(left):,} of {len(source.rows):,} rows were not imported; they are in {written}",
             f"portsip-async extensions import {written}{again}",

@@ -155,6 +155,24 @@ class TestImport:
         assert done.code == 0
         assert (told(done)["created"], told(done)["skipped"]) == (1, 1)
 
+    def test_all_exist(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
+        """One reason is one line and one hint, though the PBX names each extension in its text."""
+        path = people(*(f"{number},sip-1,web-1," for number in pbx.extension_numbers))
+        done = run(cli, path, "--concurrency", "1")
+        assert done.code == 1
+        report = told(done)["report"]
+        assert len({row["error"] for row in rows_of(Path(report))}) == 12
+        lines = done.err.splitlines()
+        assert lines[0].startswith(
+            "portsip-async: line 2 (100), line 3 (101), line 4 (102), line 5 (103), line 6 (104)"
+            " and 7 more: the first: extensions.create: HTTP 403, err_code 403.3: "
+        )
+        assert lines[1:] == [
+            "Hint: it exists already: change it with 'update'",
+            f"portsip-async: 12 of 12 rows were not imported; they are in {report}",
+            f"Hint: portsip-async extensions import {report} --skip-existing",
+        ]
+
     def test_wrong_password(self, cli: CommandLine, people: People) -> None:
         """What ends before it began leaves no report."""
         assert run(cli, people("501,a,b,"), PORTSIP_PASSWORD="wrong").code == 3
