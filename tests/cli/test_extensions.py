@@ -58,6 +58,7 @@ class TestShow:
         done = cli(resource, "show", "")
         assert done.code == 2
         assert "is empty" in done.err
+        assert done.err.endswith(f"\nHint: portsip-async {resource} show --help\n")
         assert not pbx.served
 
 
