@@ -291,6 +291,12 @@ async def test_fastapi_service(sim: PBXSimulator) -> None:
         assert (await reply.json())["may_have_acted"] is False
         code, reply = await service.ask("/extensions", "POST", json=person | {"password": ""})
         assert code == 422
+        for half in ({"first_name": "\ud800"}, {"extension_number": "\ud800"}):
+            code, reply = await service.ask("/extensions", "POST", json=person | half)
+            assert (code, "surrogate" in await reply.text()) == (422, True)
+        code, reply = await service.ask("/status?number=101&number=")
+        assert code == 422
+        assert "empty" in (await reply.json())["detail"]
         assert (await service.ask("/extensions/2001", "DELETE"))[0] == 204
         assert (await service.ask("/extensions/2001", "DELETE"))[0] == 404
 
