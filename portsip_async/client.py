@@ -1,9 +1,11 @@
 """PortSIPClient: opens the core, hangs the resources on it."""
 
 import ipaddress
+import math
 import os
 import re
 import ssl as tls
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
@@ -147,10 +149,14 @@ class PortSIPClient:
         integer("max_reply_bytes", max_reply_bytes, 1)
         if requests_per_second is not None:
             quantity("requests_per_second", requests_per_second, above=0)
+            if math.isinf(1 / requests_per_second):
+                raise ValueError("requests_per_second is too small a number")
         _kind("retry", retry, RetryPolicy)
         _kind("session", session, aiohttp.ClientSession, None)
         _kind("ssl", ssl, tls.SSLContext, aiohttp.Fingerprint, str, os.PathLike, bool, None)
         _kind("proxy", proxy, str, None)
+        if proxy is not None:
+            _check_proxy(proxy)
         _kind("user_agent", user_agent, str, None)
         if user_agent is not None and not user_agent.isprintable():
             raise ValueError("user_agent is one printable line")
@@ -159,7 +165,7 @@ class PortSIPClient:
         if ssl is False:
             warnings.warn(
                 "ssl=False accepts any certificate, so anyone on the way can read the password",
-                stacklevel=3,  # past `sealed`
+                stacklevel=_frames_of_ours(),
             )
         self._options = CallOptions(_timeout(timeout), retry)
         self._table = EndpointTable(endpoints)
@@ -298,6 +304,33 @@ class PortSIPClient:
         self.extensions: Extensions = Extensions(caller)
         self.groups: Groups = Groups(caller)
         self.greetings: Greetings = Greetings(caller)
+
+
+def _frames_of_ours() -> int:
+    """Count the frames up to the caller of this package, as a warning does."""
+    count, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
+        count, frame = count + 1, frame.f_back
+    return count
+
+
+def _check_proxy(proxy: str) -> None:
+    """Refuse what is no proxy's URL, without quoting it, since it may hold a password.
+
+    Raises:
+        ConfigurationError: no ``http`` or ``https`` URL with a host, and nothing behind its port.
+    """
+    try:
+        parts = urlsplit(proxy)
+        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        behind = parts.path.strip("/") or parts.query or parts.fragment
+    except ValueError:
+        fits, behind = None, ""
+    if not fits or behind or not proxy.isprintable() or " " in proxy:
+        raise ConfigurationError(
+            "proxy: an http:// or https:// URL is due, with a host and no path; "
+            "in a user name and a password, what a URL reserves is percent-encoded"
+        )
 
 
 def _kind(name: str, value: object, *kinds: type[Any] | None) -> None:

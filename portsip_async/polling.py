@@ -189,6 +189,7 @@ class _Split:
                     self.refused += part
 
     def _share(self, numbers: list[str], error: PortSIPError) -> None:
+        error.__traceback__ = None  # whose frames hold the results of the batch
         for number in numbers:
             self.found[number] = StatusResult(number, None, error)
 

@@ -1,12 +1,14 @@
 """Helpers of tests that hold calls at a point: until, under_way, credentials behind a gate."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from portsip_async import Token
 from portsip_async.core.scopes import Scope
+
+X = TypeVar("X")
 
 TICKS = 20  # of the loop; what is prompt needs no more
 
@@ -34,6 +36,12 @@ async def under_way(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Futur
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def told(source: AsyncIterable[X], found: list[X]) -> None:
+    """Add to a list what is answered, so that it can be seen where an error ends it."""
+    async for item in source:
+        found.append(item)  # noqa: PERF401 - see above
 
 
 async def hang(*_: object) -> None:

@@ -23,7 +23,7 @@ from portsip_async.errors import (
     TransportError,
 )
 
-from .concurrency import ticks, under_way, until
+from .concurrency import ticks, told, under_way, until
 from .statuses import Source
 
 
@@ -69,6 +69,17 @@ class TestAdaptiveGate:
         assert gate.limit == 4
         await pass_round(gate, *[RateLimited(status=429)] * 4)
         assert gate.limit == 2
+
+    async def test_room_goes_to_who_waits(self) -> None:
+        """A newcomer does not take what was given to one who is not through with waking yet."""
+        gate = opened(1, 1)
+        ticket = await gate.enter()
+        async with under_way(gate.enter()) as (waiting,):
+            await ticks()
+            gate.leave(ticket, None, repeated=False)
+            assert gate.admit() is None
+            gate.leave(await waiting, None, repeated=False)
+        assert gate.admit() is not None
 
     async def test_success_of_the_past_does_not_climb(self) -> None:
         """What was sent before a decrease says nothing about the limit after it."""
@@ -370,6 +381,35 @@ class TestCrew:
         await ticks()
         gc.collect()  # asyncio reports an error as forgotten when its task is collected
         assert caplog.messages == []
+
+    async def test_what_ended_is_told_before_an_error(self) -> None:
+        """Also what ends in grace; nothing else begins."""
+        begun: list[int] = []
+
+        async def job(chunk: list[int]) -> int:
+            begun.append(chunk[0])
+            if chunk[0] == 1:
+                raise ServerError(status=500)
+            await ticks(chunk[0])
+            return chunk[0]
+
+        run = make_crew(range(9), size=1, limit=4, job=job, grace=5.0).outcomes()
+        found: list[int] = []
+        with pytest.raises(ServerError):
+            await told(run, found)
+        assert sorted([*found, 1]) == sorted(begun)
+
+    async def test_cancelled_source_of_its_own(self) -> None:
+        """A CancelledError of the source's is an error of the source."""
+
+        def source() -> Iterator[int]:
+            yield 1
+            raise asyncio.CancelledError
+
+        found: list[list[int]] = []
+        with pytest.raises(asyncio.CancelledError):
+            await told(make_crew(source()).outcomes(), found)
+        assert found == [[1]]
 
     async def test_cancelled_job_is_not_passed_over(self) -> None:
         """Where somebody cancels a job, its chunk must not vanish from among the results."""

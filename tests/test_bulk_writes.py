@@ -29,7 +29,7 @@ from portsip_async import (
 from portsip_async.resources.bulk_writes import BulkRun
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, under_way, until
+from .concurrency import ticks, told, under_way, until
 from .conftest import QUICK, ClientMaker
 from .statuses import Source
 from .test_poll import our_tasks
@@ -411,6 +411,17 @@ class TestSources:
         assert sim.served[REMOVE] == served
         await run.aclose()
 
+    async def test_fatal_error(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """What was carried out meanwhile is told first: each act has its result."""
+        sim.fail(CREATE, latency=0.05, times=3)
+        sim.fail(CREATE, status=401, err_code="403.4", times=9)
+        found: list[BulkResult[None]] = []
+        run = pbx.extensions.create_many(news(40), concurrency=8)
+        with pytest.raises(AuthenticationError):
+            await told(run, found)
+        assert len(found) == sim.acted[CREATE]
+        assert run.untold == []
+
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_error_of_the_source(
         self, pbx: PortSIPClient, sim: PBXSimulator, asynchronous: bool
@@ -512,6 +523,8 @@ class TestLeaving:
         assert served <= sim.served[CREATE] <= 4
         assert sim.acted[CREATE] == sim.served[CREATE]
         assert run.in_doubt == []
+        assert len(run.untold) == sim.acted[CREATE] - 1
+        assert {result.error for result in run.untold} == {None}
         await asyncio.sleep(0.03)
         assert sim.acted[CREATE] <= 4
 

@@ -1,8 +1,11 @@
 """The client's settings: what is refused, what is read from the environment, what a view shares."""
 
+import asyncio
+import gc
 import ssl
 import uuid
 import warnings
+import weakref
 from typing import Any
 
 import aiohttp
@@ -10,6 +13,7 @@ import pytest
 
 from portsip_async import (
     AuthenticationError,
+    ClientClosed,
     ConfigurationError,
     EmailCredentials,
     Endpoint,
@@ -23,6 +27,7 @@ from portsip_async import (
 )
 from portsip_async.simulator import PBXSimulator
 
+from .concurrency import ticks
 from .conftest import ClientMaker, Mocked
 from .wire_server import WireServer, reply
 
@@ -124,6 +129,7 @@ def test_client_needs_exactly_one_way_to_log_in(means: dict[str, Any]) -> None:
         ({"session": 5}, TypeError),
         ({"ssl": 5}, TypeError),
         ({"proxy": 5}, TypeError),
+        ({"requests_per_second": 1e-320}, ValueError),
         ({"on_attempt": 5}, TypeError),
         ({"user_agent": "a\r\nX: y"}, ValueError),
         ({"max_reply_bytes": 0}, ValueError),
@@ -438,3 +444,100 @@ async def test_short_secret_leaves_the_code_alone(
             Endpoint("my.pin", "POST", "/pin", reply=dict[str, str]), voicemail_pin="1"
         )
     assert caught.value.err_code == "404.1"
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://usr:hun/ter2@127.0.0.1:2",
+        "http://usr:hunter2?x@127.0.0.1:2",
+        "http://usr:1?hunter2@127.0.0.1:2",
+        "http://usr:hunter2#x@127.0.0.1:2",
+        "http://usr:hun ter2@127.0.0.1:2",
+        "usr:hunter2@127.0.0.1:2",
+        "socks5://usr:hunter2@127.0.0.1:2",
+        "http://usr:hunter2@",
+        "",
+    ],
+)
+def test_proxy_that_is_none(proxy: str) -> None:
+    """It is refused before anything is sent, and not quoted, since it may hold a password."""
+    with pytest.raises(ConfigurationError, match="proxy") as caught:
+        PortSIPClient(URL, **LOGIN, proxy=proxy)
+    assert "ter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:8", "https://u:p%2F@proxy.example/"])
+def test_proxy_that_is_one(proxy: str) -> None:
+    PortSIPClient(URL, **LOGIN, proxy=proxy)
+
+
+def test_warning_of_a_client_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It points at the line that asked for the client, from there as well."""
+    monkeypatch.setenv("PORTSIP_URL", URL)
+    with pytest.warns(UserWarning, match="ssl=False") as caught:
+        PortSIPClient.from_env(**LOGIN, ssl=False)
+    assert caught[0].filename == __file__
+
+
+async def test_views_share_their_timers(sim: PBXSimulator, make_client: ClientMaker) -> None:
+    """Thousands of views under the same time hold one timer of the loop, and none once closed."""
+    pbx = make_client()
+    timers: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def counted(when: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        handle = call_at(when, *arguments, **options)
+        if "Timer._ring" in repr(handle):
+            timers.append(handle)
+        return handle
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "call_at", counted)
+        for _ in range(30):
+            await pbx.with_options(timeout=12.5).extensions.show(sim.extension_numbers[0])
+    assert len(timers) == 2  # the views', and that of the login
+    await pbx.close()
+    assert all(handle.cancelled() for handle in timers)
+
+
+async def test_nothing_is_answered_once_closed(make_client: ClientMaker) -> None:
+    """Not even what needs no request."""
+    pbx = make_client()
+    await pbx.close()
+    with pytest.raises(ClientClosed):
+        await pbx.extensions.status([])
+    with pytest.raises(ClientClosed):
+        await pbx.extensions.list().collect(limit=0)
+
+
+async def test_failed_call_is_forgotten_at_once(
+    sim: PBXSimulator, make_client: ClientMaker
+) -> None:
+    """Its error keeps neither itself nor the call: no garbage collection is needed."""
+    pbx = make_client()
+    await pbx.account.refresh()
+    kept: list[weakref.ref[Any]] = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            try:
+                await pbx.extensions.show("nobody")
+            except NotFound as error:
+                kept.append(weakref.ref(error))
+        await ticks()
+        assert [error() for error in kept] == [None] * 3
+    finally:
+        gc.enable()
+
+
+async def test_what_is_not_repeated_needs_no_plan(
+    make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that is the answer costs no more than itself."""
+    monkeypatch.setattr("portsip_async.core.session.repeat", None)
+    with pytest.raises(NotFound):
+        await make_client().extensions.show("nobody")

@@ -337,6 +337,7 @@ class TestFailures:
         pbx = make_client(retry=ONCE)
         results = await all_of(pbx.extensions.poll_status(sim.extension_numbers, batch_size=100))
         kept = [weakref.ref(error) for error in {result.error for result in results} if error]
+        assert [getattr(error(), "__traceback__", ...) for error in kept] == [None] * 3
         assert len(kept) == 3
         del results
         await ticks()  # the loop holds what woke the task that it runs

@@ -68,17 +68,17 @@ class AdaptiveGate:
         return self._epoch
 
     async def enter(self) -> int:
-        """Wait until there is room; answers the time of entry, in decreases."""
-        while self._in_flight >= self.limit:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._wake()  # the turn was given to one who is gone
-                raise
-        self._in_flight += 1
+        """Wait for one's turn; answers the time of entry, in decreases."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._wake()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._in_flight -= 1  # the room was given to one who is gone
+                self._wake()
+            raise
         return self._epoch
 
     def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
@@ -101,12 +101,11 @@ class AdaptiveGate:
         self._wake()
 
     def _wake(self) -> None:
-        room = self.limit - self._in_flight
-        while room > 0 and self._waiting:
+        while self._waiting and self._in_flight < self.limit:
             turn = self._waiting.popleft()
             if not turn.done():
+                self._in_flight += 1  # on his behalf, so that no newcomer takes it
                 turn.set_result(None)
-                room -= 1
 
 
 class Feed(Generic[X]):
@@ -173,7 +172,7 @@ class Feed(Generic[X]):
         chunk: list[X] = []
         try:
             chunk.extend(islice(items, self._size))
-        except Exception as error:  # what came before it is in the chunk
+        except (Exception, asyncio.CancelledError) as error:  # what came before is in the chunk
             self.error = error
         self.ended = len(chunk) < self._size
         return chunk
@@ -281,9 +280,11 @@ class Crew(Generic[X, R]):
         """Run all jobs; answer each as it ends, or in order.
 
         Raises:
-            Exception: what a job raised, at once; what the source raised, after all outcomes.
+            Exception: what a job raised, after what ends in grace; what the source raised, after
+                all outcomes.
         """
         self.ended.clear()
+        failure: BaseException | None = None
         try:
             while not self.left:
                 self._check()
@@ -298,11 +299,21 @@ class Crew(Generic[X, R]):
                         self._fill(partial=not self._done)
                 while self._told():
                     job = self._done.popleft()
-                    if isinstance(job.error, asyncio.CancelledError):
-                        self._check()
+                    if job.error is not None:
+                        failure = job.error
+                        break
                     self._asked = False
                     yield job.outcome()
                     self._asked = True
+                if failure is not None:
+                    break
+            if failure is not None:
+                if isinstance(failure, asyncio.CancelledError):
+                    self._check()
+                await self._wind_up()
+                for outcome in self.untold():
+                    yield outcome
+                raise failure
             if self._feed.error is not None and not self.left:
                 raise self._feed.error
         finally:
@@ -398,12 +409,23 @@ class Crew(Generic[X, R]):
         if self._nudge is not None and not self._nudge.done():
             self._nudge.set_result(None)
 
-    async def _end(self) -> None:
+    def untold(self) -> list[R]:
+        """Take the outcomes of jobs that ended without their consumer being told."""
+        ended = [*self._done, *(job for job in self._queue if job.done)]
+        self._done.clear()
+        self._queue.clear()
+        return [job.outcome() for job in ended if job.error is None]
+
+    async def _wind_up(self) -> None:
+        """Begin nothing more, and give what is under way its grace."""
         self.left = True
+        await self._feed.close()
+        if self._workers and self._grace:
+            await asyncio.wait(self._workers, timeout=self._grace)
+
+    async def _end(self) -> None:
         try:
-            await self._feed.close()
-            if self._workers and self._grace:
-                await asyncio.wait(self._workers, timeout=self._grace)
+            await self._wind_up()
         finally:
             for worker in self._workers:
                 worker.cancel()

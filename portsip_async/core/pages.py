@@ -159,6 +159,7 @@ class Paginator(Leavable, Generic[T]):
         """
         if limit is not None:
             integer("limit", limit, 0)
+        self._check()
         found: list[T] = []
         if limit == 0:
             return found

@@ -67,6 +67,11 @@ class Timer:
         self._ends: dict[Scope, float] = {}
         self._handle: asyncio.TimerHandle | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether it holds on to anything, or the loop to it."""
+        return self._handle is not None
+
     def start(self, scope: Scope) -> None:
         """Begin to count for a scope."""
         end = self._loop.time() + self.seconds

@@ -49,6 +49,7 @@ logger.addHandler(logging.NullHandler())
 # Seconds that may have passed since a call was admitted for it to share a timer.
 _SLACK: Final = 0.001
 _PLANS_KEPT: Final = 256
+_TIMERS_KEPT: Final = 64
 # aiolimiter serves the smaller amount first: an admitted call, whose deadline runs, goes before
 # those that wait to be admitted.
 _ADMITTED: Final = 1 - 1e-6
@@ -112,6 +113,7 @@ class Session:
         self._chance = chance
         self._balance = Balance(options.retry)
         self._plans: dict[Endpoint[Any], Plan] = {}
+        self._timers: dict[float, Timer] = {}
         self._scopes: set[Scope] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -145,8 +147,8 @@ class Session:
             if others:
                 await asyncio.wait(others)
         finally:
-            if self.options.timer is not None:
-                self.options.timer.cancel()
+            for timer in self._timers.values():
+                timer.cancel()
             await self._transport.close()
 
     def call(
@@ -258,18 +260,28 @@ class Session:
             failure.operation = call.endpoint.name
             failure.attempts = call.number
         failure.may_have_acted = call.acted
-        # The frames within tell a caller nothing, and aiohttp's hold the token among their locals.
-        raise failure.with_traceback(None)
+        try:
+            # The frames within tell a caller nothing; aiohttp's hold the token among their locals.
+            raise failure.with_traceback(None)
+        finally:
+            del failure  # lest the error, whose traceback holds this frame, keeps itself
 
     async def _again(self, call: Call, failed: PortSIPError) -> Any:
         """Repeat a call that failed once, as far as its policy and its safety allow."""
-        retry = call.options.retry
-        failure: PortSIPError | None = failed
+        failure: PortSIPError | None
+        try:
+            return await self._try(call, failed)
+        except PortSIPError as error:
+            if not call.repeatable:
+                raise
+            failure = error
 
         async def attempt() -> Any:
             nonlocal failure
-            first, failure = failure, None
-            return await self._try(call, first)
+            if failure is not None:
+                first, failure = failure, None
+                raise first
+            return await self._try(call, None)
 
         def spend() -> bool:
             # A refused connection is no load on the PBX, and renewals are alone in their lane.
@@ -277,7 +289,7 @@ class Session:
 
         return await repeat(
             attempt,
-            policy=retry,
+            policy=call.options.retry,
             repeatable=lambda: call.repeatable,
             spend=spend,
             remaining=lambda: 0.0 if self._slotless(call) else self._remaining(call),
@@ -497,11 +509,20 @@ class Session:
         timer = call.options.timer
         if remaining > patience - _SLACK:
             if timer is None:
-                timer = call.options.timer = Timer(patience, asyncio.get_running_loop())
+                timer = call.options.timer = self._shared_timer(patience)
             return timer
         if remaining <= 0:
             raise RequestTimeout("the deadline passed before the request could be sent")
         return Timer(min(remaining, patience), asyncio.get_running_loop())
+
+    def _shared_timer(self, seconds: float) -> Timer:
+        """Answer the timer of all calls of all views that run under as many seconds."""
+        timer = self._timers.get(seconds)
+        if timer is None:
+            if len(self._timers) >= _TIMERS_KEPT:
+                self._timers = {each: kept for each, kept in self._timers.items() if kept.busy}
+            timer = self._timers[seconds] = Timer(seconds, asyncio.get_running_loop())
+        return timer
 
     def _plan(self, endpoint: Endpoint[Any]) -> Plan:
         plan = self._plans.get(endpoint)

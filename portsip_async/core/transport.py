@@ -257,6 +257,10 @@ class Transport:
         if not self._owned:
             if self._headers:
                 headers = {**headers, **self._headers}
+            if hdrs.AUTHORIZATION in headers and self._http is not None and self._http.auth:
+                raise ConfigurationError(
+                    "the session logs in by itself (auth=), which excludes a bearer token"
+                )
             if route.method in _METHODS_REPEATED_BY_AIOHTTP:
                 extra = {**extra, "middlewares": (_once,)}
         assert self._http is not None  # noqa: S101 - open came before
@@ -442,6 +446,7 @@ _TRANSLATIONS = (
         Fault.UNSENT,
         "no connection was made",
     ),
+    _Translation((aiohttp.InvalidURL,), ConnectError, Fault.UNSENT, "a URL that can't be used"),
     _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
     _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
@@ -463,7 +468,8 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault
     if isinstance(error.__cause__, ContentEncodingError):
         error = error.__cause__  # else it looks like a broken connection
     row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
-    text = scrub_text(str(error), secrets)
+    # A URL that can't be used may be a proxy's, with its password.
+    text = "" if isinstance(error, aiohttp.InvalidURL) else scrub_text(str(error), secrets)
     failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
     if isinstance(failure, ConnectError):
         failure.refused_certificate = row.fault is Fault.DISTRUSTED

@@ -109,7 +109,9 @@ class Write(Generic[X, V]):
 class BulkRun(Stream[BulkResult[V]], Generic[V]):
     """Results of many writes, as they finish.
 
-    Leaving the loop stops new items and lets writes in flight finish for up to `grace` seconds.
+    Leaving the loop stops new items and lets writes in flight finish for up to `grace` seconds;
+    `untold` has what came of them. What ends the loop by an error ends it likewise, but for those
+    results, which the loop yields before it raises.
     """
 
     def __init__(
@@ -128,6 +130,15 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
         self._concurrency = concurrency
         self._grace = grace
         self._in_doubt: list[str] = []
+        self._untold: list[BulkResult[V]] = []
+        self._crew: Crew[Any, BulkResult[V]] | None = None
+
+    @property
+    def untold(self) -> list[BulkResult[V]]:
+        """The results of writes that ended after the latest loop was left."""
+        if self._crew is not None and self._crew.ended.is_set():
+            self._untold += self._crew.untold()
+        return list(self._untold)
 
     @property
     def in_doubt(self) -> list[str]:
@@ -137,6 +148,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
     def _begin(self) -> tuple[AsyncGenerator[BulkResult[V], None], Run]:
         in_doubt: list[str] = []
         self._in_doubt = in_doubt
+        self._untold = []
         session = self._session
         index = -1
 
@@ -161,6 +173,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
             limit=lambda: self._concurrency,
             grace=self._grace,
         )
+        self._crew = crew
         return crew.outcomes(), crew
 
 

@@ -150,6 +150,7 @@ class Extensions:
         """
         numbers = texts("extension_numbers", extension_numbers)
         if not numbers:
+            self._caller.session.check()
             return []
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
