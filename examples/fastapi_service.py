@@ -105,6 +105,13 @@ async def failed(_: Request, error: PortSIPError) -> JSONResponse:
     )
 
 
+@app.exception_handler(TypeError)
+@app.exception_handler(ValueError)
+async def refused(_: Request, error: Exception) -> JSONResponse:
+    """Answer what the SDK does not take, as an empty number or a text that is no UTF-8."""
+    return JSONResponse({"detail": str(error)}, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
 @app.get("/extensions", response_model=list[Person])
 async def find(
     pbx: PBX, search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100

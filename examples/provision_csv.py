@@ -3,7 +3,8 @@
     python examples/provision_csv.py [FILE.csv]
 
 Numbers that exist already are passed over, so a run that was cut short is simply run again. What
-failed goes into FILE.failed.csv with the reason; mend it there, and give that file to the next run.
+failed goes into FILE.failed.csv with the reason, or the next name that is free, so that no earlier
+report is lost; mend it there, and give that file to the next run.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import TextIO
 
 from stand_in import stand_in_pbx
 
@@ -35,9 +37,10 @@ def new_extension(row: dict[str, str]) -> NewExtension:
     )
 
 
-async def provision(rows: list[dict[str, str]], report: "csv.DictWriter[str]") -> Counter[str]:
-    """Create an extension a row; write what failed into a report, and answer how many did what."""
-    tally: Counter[str] = Counter(created=0, skipped=0, failed=0)
+async def provision(
+    rows: list[dict[str, str]], report: "csv.DictWriter[str]", tally: Counter[str]
+) -> None:
+    """Create an extension a row; write what failed into a report, and count the outcomes."""
     async with (
         stand_in_pbx(),
         PortSIPClient.from_env() as pbx,
@@ -51,7 +54,6 @@ async def provision(rows: list[dict[str, str]], report: "csv.DictWriter[str]") -
             if sys.stderr.isatty():
                 end = "" if tally.total() < len(rows) else "\n"
                 print(f"\r{tally.total()} of {len(rows)}", end=end, file=sys.stderr)
-    return tally
 
 
 def private(path: str, flags: int) -> int:
@@ -59,23 +61,38 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def new_file(path: Path) -> TextIO:
+    """Make a private file of that name, or of the next that is free."""
+    tried, at = path, 1
+    while True:
+        try:
+            return open(tried, "x", newline="", encoding="utf-8", opener=private)
+        except FileExistsError:
+            at += 1
+            tried = path.with_stem(f"{path.stem}-{at}")
+
+
 def main(source: Path) -> int:
     """Provision from a file; answer the exit code."""
     with source.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         rows, columns = list(reader), list(reader.fieldnames or ())
-    failed = source.with_suffix(".failed.csv")
+    tally = Counter(created=0, skipped=0, failed=0)
     # It holds passwords, so it is nobody else's to read.
-    with open(failed, "w", newline="", encoding="utf-8", opener=private) as file:
-        report = csv.DictWriter(file, dict.fromkeys([*columns, "error"]), extrasaction="ignore")
-        report.writeheader()
-        tally = asyncio.run(provision(rows, report))
+    failed = new_file(source.with_suffix(".failed.csv"))
+    try:
+        with failed:
+            names = dict.fromkeys([*columns, "error"])
+            report = csv.DictWriter(failed, names, extrasaction="ignore")
+            report.writeheader()
+            asyncio.run(provision(rows, report, tally))
+    finally:
+        if tally["failed"]:
+            print(f"What failed is in {failed.name}", file=sys.stderr)
+        else:
+            os.unlink(failed.name)
     print(", ".join(f"{count} {outcome}" for outcome, count in tally.items()))
-    if tally["failed"]:
-        print(f"What failed is in {failed}", file=sys.stderr)
-        return 1
-    failed.unlink()
-    return 0
+    return 1 if tally["failed"] else 0
 
 
 if __name__ == "__main__":

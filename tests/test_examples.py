@@ -179,6 +179,29 @@ class TestProvision:
         assert sim.extension("2003")["password"] == "Mended"
         assert not (tmp_path / "new.failed.failed.csv").exists()
 
+    async def test_reports_before_it_are_kept(self, sim: PBXSimulator, tmp_path: Path) -> None:
+        """A report takes the next free name: what was mended in an earlier one is not lost."""
+        file = self.write(tmp_path / "new.csv", ("2001", "", "", "", ""))
+        mended = tmp_path / "new.failed.csv"
+        mended.write_text("mended by hand")
+        mended.chmod(0o644)
+        (tmp_path / "new.failed-2.csv").touch()
+        code, _, err = await run(sim, "provision_csv", file)
+        assert (code, mended.read_text()) == (1, "mended by hand")
+        report = tmp_path / "new.failed-3.csv"
+        assert str(report) in err
+        assert stat.S_IMODE(report.stat().st_mode) == 0o600
+
+        self.write(file, ("2001", "", "", "Sip-1", "Web-1"))
+        code, _, _ = await run(sim, "provision_csv", file)
+        assert (code, mended.read_text()) == (0, "mended by hand")
+        assert {*os.listdir(tmp_path)} == {
+            "new.csv",
+            "new.failed.csv",
+            "new.failed-2.csv",
+            "new.failed-3.csv",
+        }
+
     async def test_refused_login(self, sim: PBXSimulator, tmp_path: Path) -> None:
         """What concerns all rows ends the run, in one line."""
         file = self.write(tmp_path / "new.csv", ("2001", "", "", "Sip-1", "Web-1"))
@@ -187,6 +210,7 @@ class TestProvision:
         assert code == 1
         assert err.startswith("AuthenticationError: account.verify: ")
         assert err.count("\n") == 1
+        assert os.listdir(tmp_path) == ["new.csv"]
 
 
 class TestExport:
@@ -291,6 +315,12 @@ async def test_fastapi_service(sim: PBXSimulator) -> None:
         assert (await reply.json())["may_have_acted"] is False
         code, reply = await service.ask("/extensions", "POST", json=person | {"password": ""})
         assert code == 422
+        for half in ({"first_name": "\ud800"}, {"extension_number": "\ud800"}):
+            code, reply = await service.ask("/extensions", "POST", json=person | half)
+            assert (code, "surrogate" in await reply.text()) == (422, True)
+        code, reply = await service.ask("/status?number=101&number=")
+        assert code == 422
+        assert "empty" in (await reply.json())["detail"]
         assert (await service.ask("/extensions/2001", "DELETE"))[0] == 204
         assert (await service.ask("/extensions/2001", "DELETE"))[0] == 404
 

@@ -86,9 +86,6 @@ class Commands(TyperGroup):
             code = 0
         except (PortSIPError, Failure) as error:
             code = tell_error(error)
-        except ValueError as error:  # what the SDK refuses at the call, as an empty number
-            tell(str(error), f"{ctx.command_path} --help")
-            code = USAGE
         except OSError as error:
             named = f"{error.filename}: " if error.filename else ""
             tell(f"{named}{error.strerror or error}")

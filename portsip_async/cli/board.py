@@ -1,10 +1,13 @@
 """``portsip-async extensions watch``: a live board on a terminal, a line a change in a pipe.
 
 The board shows each extension in a cell, coloured and marked by its status, the counts, the latest
-changes, and since when the PBX gives no answer. In a pipe, outages are told on stderr.
+changes, and since when the PBX gives no answer. In a pipe, outages are told on stderr, and the
+watch ends once nobody reads it any more, though nothing changes that could be written.
 """
 
 import asyncio
+import io
+import select
 import sys
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -98,9 +101,13 @@ async def _prove(pbx: PortSIPClient, wanted: Sequence[str] | None) -> None:
 
 async def _write_changes(watching: StatusWatch, limit: int | None, output: Output) -> None:
     failing = False
+    abandoned = _abandonment()
 
     async def look() -> None:
         nonlocal failing
+        if abandoned():
+            await watching.aclose()
+            return
         stats = watching.stats
         if failing != bool(stats.consecutive_failures):
             failing = not failing
@@ -114,6 +121,16 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
                 count += 1
                 if count == limit:
                     break
+
+
+def _abandonment() -> Callable[[], bool]:
+    """Answer what tells whether the reader of standard output has gone, where that can be told."""
+    try:
+        poll = select.poll()  # which Windows lacks
+        poll.register(sys.stdout.fileno(), 0)  # for what is told unasked: errors and hang-ups
+    except (AttributeError, io.UnsupportedOperation):
+        return lambda: False
+    return lambda: bool(poll.poll(0))
 
 
 async def _show_board(watching: StatusWatch, limit: int | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from .. import (
+    APIError,
     AuthenticationError,
     BadRequest,
     ConfigurationError,
@@ -116,22 +117,41 @@ def tell_error(error: Exception) -> int:
 def tell_many(failures: Iterable[tuple[str, Exception]]) -> int:
     """Tell what failed of many, a line for each reason; answer the exit code, 0 for no failure.
 
-    Where all failed in the same way it is that way's code, else 1.
+    A reason is a kind of error with its status and code: a PBX that names the extension in its
+    message would give each its own text. The first one's text is shown, and each hint once.
+
+    Where all failed in the same way the code is that way's, else 1.
     """
-    reasons: dict[str, list[str]] = {}
-    first: dict[str, Exception] = {}
+    reasons: dict[tuple[object, ...], list[tuple[str, Exception]]] = {}
     codes = set()
     for key, error in failures:
-        # A StatusMissing names its number; the line names all of them.
-        text = "no status" if isinstance(error, StatusMissing) else str(error)
-        reasons.setdefault(text, []).append(key)
-        first.setdefault(text, error)
+        reasons.setdefault(_reason(error), []).append((key, error))
         codes.add(exit_code(error))
-    for text, keys in reasons.items():
-        shown = ", ".join(keys[:_SHOWN])
-        more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
-        tell(f"{shown}{more}: {text}", hint(first[text]))
+    hinted = set()
+    for failed in reasons.values():
+        error = failed[0][1]
+        shown = ", ".join(key for key, _ in failed[:_SHOWN])
+        more = f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else ""
+        texts = {_text(alike) for _, alike in failed}
+        first = "the first: " if len(texts) > 1 else ""
+        helpful = hint(error)
+        tell(f"{shown}{more}: {first}{_text(error)}", "" if helpful in hinted else helpful)
+        hinted.add(helpful)
     return 0 if not codes else codes.pop() if len(codes) == 1 else FAILED
+
+
+def _reason(error: Exception) -> tuple[object, ...]:
+    """Answer what errors have in common that need no lines of their own."""
+    if isinstance(error, APIError):
+        return type(error), error.status, error.err_code, error.may_have_acted
+    if isinstance(error, PortSIPError):
+        return type(error), error.may_have_acted
+    return type(error), str(error)  # our own words, which name a field and no extension
+
+
+def _text(error: Exception) -> str:
+    # A StatusMissing names its number; the line names all of them.
+    return "no status" if isinstance(error, StatusMissing) else str(error)
 
 
 def note(message: str) -> None:

@@ -2,7 +2,8 @@
 
 The whole file is checked before the first row is sent. Ctrl-C stops what is new and lets what is in
 flight finish, so that the outcome of each row is known; pressed again, it ends at once. What was
-not done goes to a report of the same form, with the reasons, which can be imported in its turn.
+not done goes to a report of the same form, with the reasons, which can be imported in its turn;
+rows that were sent, and perhaps created, stand at its end.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import typer
 
 from .. import (
     BulkResult,
+    Conflict,
     ConnectError,
     NewExtension,
     PortSIPClient,
@@ -35,6 +37,7 @@ _AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, afte
 _GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
 _TOLD: Final = 5  # rows that are told one by one
 _UNTRIED: Final = "not tried"
+_PERHAPS: Final = "perhaps created"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -62,7 +65,8 @@ class Outcome(msgspec.Struct, frozen=True):
         skipped: rows passed over, since their number is taken.
         failed: rows that failed or can't be read.
         untried: rows that were not sent.
-        report: the file that holds what failed and what was not sent; None where nothing did.
+        in_doubt: rows that were sent, and perhaps created.
+        report: the file that holds all that was not, or perhaps not, created; None where all was.
     """
 
     rows: int
@@ -70,6 +74,7 @@ class Outcome(msgspec.Struct, frozen=True):
     skipped: int
     failed: int
     untried: int
+    in_doubt: int
     report: str | None
 
 
@@ -163,7 +168,7 @@ class _Import:
         self.created = 0
         self.skipped = 0
         self.failures: list[tuple[str, Exception]] = []
-        self.doubtful = False
+        self.in_doubt: list[Row] = []
         self._rows = rows
         self._skip = skip_existing
         self._concurrency = concurrency
@@ -189,12 +194,20 @@ class _Import:
                         self._note(result)
                         done.advance()
             finally:
-                doubtful = set(run.in_doubt)
-                self.doubtful = bool(doubtful)
-                for row in self._rows:
-                    number = row.extension.extension_number if row.extension else None
-                    if row.problem == _UNTRIED and number in doubtful:
-                        row.problem = "sent, and not known to be created"
+                self._doubt({*run.in_doubt})
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether some rows were perhaps not sent, for a reason that lies in none of them."""
+        return self._stopped or self.interrupted or self.fatal is not None
+
+    def _doubt(self, numbers: set[str]) -> None:
+        """Note of which extensions it stayed unknown whether they were created."""
+        for row in self._rows:
+            if row.problem and row.extension and row.extension.extension_number in numbers:
+                why = "" if row.problem == _UNTRIED else f": {row.problem}"
+                row.problem = f"{_PERHAPS}{why}"
+                self.in_doubt.append(row)
 
     def _feed(self) -> Iterator[NewExtension]:
         for row in self._rows:
@@ -262,8 +275,11 @@ def _conclude(
     work: _Import, source: Rows, unreadable: list[Row], target: Path, output: Output
 ) -> int:
     """Write the report, tell what came of all, and answer the exit code."""
-    left = [row for row in source.rows if row.problem]
-    untried = sum(row.problem == _UNTRIED for row in left)
+    doubtful = {row.line for row in work.in_doubt}
+    certain = [row for row in source.rows if row.problem and row.line not in doubtful]
+    left = [*certain, *work.in_doubt]
+    untried = sum(row.problem == _UNTRIED for row in certain)
+    taken = sum(isinstance(error, Conflict) for _, error in work.failures)
     written = str(write_report(target, source, left)) if left else None
     code = tell_many(work.failures)
     if work.fatal is not None:
@@ -273,15 +289,20 @@ def _conclude(
             rows=len(source.rows),
             created=work.created,
             skipped=work.skipped,
-            failed=len(left) - untried,
+            failed=len(certain) - untried,
             untried=untried,
+            in_doubt=len(work.in_doubt),
             report=written,
         )
     )
     if written is not None:
-        again = " --skip-existing" if work.doubtful or work.interrupted else ""
+        # Else what was created meanwhile, or was there before, would fail then.
+        taken_then = work.in_doubt or work.ended_early or taken == len(left)
+        again = " --skip-existing" if taken_then else ""
+        perhaps = f", of {len(work.in_doubt):,} it is not known" if work.in_doubt else ""
         tell(
-            f"{len(left):,} of {len(source.rows):,} rows were not imported; they are in {written}",
+            f"{len(certain):,} of {len(source.rows):,} rows were not imported{perhaps};"
+            f" they are in {written}",
             f"portsip-async extensions import {written}{again}",
         )
     if work.interrupted:

@@ -12,11 +12,16 @@ from typing import Any, get_type_hints
 
 import typer
 
+from .failures import USAGE, Failure
+
 __all__ = ["read_lines", "spread"]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take the fields of its dataclass parameters as options of its own."""
+    """Let a command take the fields of its dataclass parameters as options of its own.
+
+    What the SDK refuses at the call, as an empty number, is wrong usage of that command.
+    """
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, type[Any]] = {}
     parameters: list[inspect.Parameter] = []
@@ -38,11 +43,18 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
             for field in fields(kind)
         ]
 
+    parameters.append(
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    )
+
     @functools.wraps(function)
-    def command(**given: Any) -> None:
+    def command(*, context: typer.Context, **given: Any) -> None:
         for name, kind in groups.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        function(**given)
+        try:
+            function(**given)
+        except ValueError as error:
+            raise Failure(str(error), f"{context.command_path} --help", USAGE) from error
 
     vars(command).pop("__wrapped__")
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

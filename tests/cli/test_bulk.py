@@ -67,6 +67,7 @@ class TestImport:
             "skipped": 0,
             "failed": 0,
             "untried": 0,
+            "in_doubt": 0,
             "report": None,
         }
         assert pbx.extension("501")["profile"]["first_name"] == "Zoë"
@@ -155,6 +156,24 @@ class TestImport:
         assert done.code == 0
         assert (told(done)["created"], told(done)["skipped"]) == (1, 1)
 
+    def test_all_exist(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
+        """One reason is one line and one hint, though the PBX names each extension in its text."""
+        path = people(*(f"{number},sip-1,web-1," for number in pbx.extension_numbers))
+        done = run(cli, path, "--concurrency", "1")
+        assert done.code == 1
+        report = told(done)["report"]
+        assert len({row["error"] for row in rows_of(Path(report))}) == 12
+        lines = done.err.splitlines()
+        assert lines[0].startswith(
+            "portsip-async: line 2 (100), line 3 (101), line 4 (102), line 5 (103), line 6 (104)"
+            " and 7 more: the first: extensions.create: HTTP 403, err_code 403.3: "
+        )
+        assert lines[1:] == [
+            "Hint: it exists already: change it with 'update'",
+            f"portsip-async: 12 of 12 rows were not imported; they are in {report}",
+            f"Hint: portsip-async extensions import {report} --skip-existing",
+        ]
+
     def test_wrong_password(self, cli: CommandLine, people: People) -> None:
         """What ends before it began leaves no report."""
         assert run(cli, people("501,a,b,"), PORTSIP_PASSWORD="wrong").code == 3
@@ -167,6 +186,40 @@ class TestImport:
         assert done.code == 3
         assert told(done)["untried"] == 5
         assert len(rows_of(people.folder / "people.failed.csv")) == 5
+        # What was created before is in the file that a person may take for the next run.
+        assert done.err.endswith("people.failed.csv --skip-existing\n")
+
+    def test_let_in_no_longer_while_rows_are_in_flight(
+        self,
+        cli: CommandLine,
+        pbx: PBXSimulator,
+        people: People,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A row that was sent, and whose outcome nobody told, is not told to be untried."""
+        monkeypatch.setattr(importing, "_GRACE", 0.05)
+        pbx.fail("extensions.create", latency=20)
+        pbx.fail("extensions.create", status=401, err_code=401.2, times=None)
+        done = run(cli, people.many(5), "--concurrency", "2")
+        assert done.code == 3
+        assert (told(done)["in_doubt"], told(done)["untried"]) == (1, 4)
+        *others, last = rows_of(people.folder / "people.failed.csv")
+        assert {row["error"] for row in others} == {"not tried"}
+        assert last["error"] == "perhaps created"
+        assert "4 of 5 rows were not imported, of 1 it is not known; they are in" in done.err
+        assert done.err.endswith("people.failed.csv --skip-existing\n")
+
+    def test_reply_is_lost(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
+        """A row whose write could not be looked up is in doubt, whatever became of the others."""
+        pbx.fail("extensions.create", drop=True, act=True)
+        pbx.fail("extensions.show", drop=True, times=None)
+        done = run(cli, people.many(4), "--concurrency", "1")
+        assert done.code == 5
+        assert (told(done)["created"], told(done)["in_doubt"], told(done)["failed"]) == (3, 1, 0)
+        (row,) = rows_of(people.folder / "people.failed.csv")
+        assert row["extension_number"] == "5000"
+        assert row["error"].startswith("perhaps created: extensions.create: ")
+        assert done.err.endswith("people.failed.csv --skip-existing\n")
 
     def test_pbx_goes_away(
         self,
@@ -287,9 +340,14 @@ class TestInterrupt:
         interrupt_at(1, 2)
         done = run(cli, people.many(6), "--concurrency", "2")
         assert done.code == 130
-        assert told(done)["created"] == 0
-        report = rows_of(Path(told(done)["report"]))
-        assert len(report) == 6
+        assert (told(done)["created"], told(done)["failed"]) == (0, 0)
+        assert told(done)["in_doubt"] + told(done)["untried"] == 6
+        assert told(done)["in_doubt"] >= 1
+        report = [row["error"] for row in rows_of(Path(told(done)["report"]))]
+        assert report == ["not tried"] * told(done)["untried"] + (
+            ["perhaps created"] * told(done)["in_doubt"]
+        )
+        assert done.err.endswith(" --skip-existing\n")
 
     def test_before_it_began(
         self, cli: CommandLine, people: People, monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,7 @@ class TestShow:
         done = cli(resource, "show", "")
         assert done.code == 2
         assert "is empty" in done.err
+        assert done.err.endswith(f"\nHint: portsip-async {resource} show --help\n")
         assert not pbx.served
 
 
@@ -249,6 +250,26 @@ class TestStatus:
         assert [json.loads(line)["extension_number"] for line in done.lines] == ["101", "102"]
         assert done.code == 4
         assert "portsip-async: 999: " in done.err
+
+    def test_many_unknown_numbers_are_one_line(self, cli: CommandLine) -> None:
+        """The PBX names each in its text, which makes it no reason of its own."""
+        done = cli("extensions", "status", "-", stdin="\n".join(map(str, range(900, 940))))
+        assert done.code == 4
+        first, *hints = done.err.splitlines()
+        assert first.startswith("portsip-async: 900, 901, 902, 903, 904 and 35 more: ")
+        assert len(hints) == 1
+
+    def test_hint_is_told_once(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """Two reasons that the same may help against."""
+        pbx.fail("extensions.remove", status=400, err_code=400.1)
+        pbx.fail("extensions.remove", status=400, err_code=400.2)
+        done = cli("extensions", "remove", "101", "102", "-y")
+        assert done.code == 1
+        assert [line.partition(": ")[0] for line in done.err.splitlines()] == [
+            "portsip-async",
+            "Hint",
+            "portsip-async",
+        ]
 
     def test_many_failures_are_one_line(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         pbx.fail("extensions.status", status=500, times=None)
