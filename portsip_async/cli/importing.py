@@ -194,6 +194,8 @@ class _Import:
                         self._note(result)
                         done.advance()
             finally:
+                for result in run.untold:
+                    self._note(result)
                 self._doubt({*run.in_doubt})
 
     @property
