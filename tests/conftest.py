@@ -1,6 +1,7 @@
 """What all tests share: a simulator, clients, a scripted wire, and a check of what is left."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -14,6 +15,9 @@ from portsip_async import PortSIPClient, RetryPolicy
 from portsip_async.simulator import PBXSimulator
 
 from .wire_server import WireServer
+
+# A shell's background jobs ignore Ctrl-C, and so would all that tests start and mean to stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 QUICK = RetryPolicy(initial=0.001, maximum=0.002)
 
