@@ -349,6 +349,22 @@ class TestInterrupt:
         )
         assert done.err.endswith(" --skip-existing\n")
 
+    def test_twice_while_writes_finish(
+        self,
+        interrupt_at: Callable[[int, int], None],
+        cli: CommandLine,
+        pbx: PBXSimulator,
+        people: People,
+    ) -> None:
+        """What ends in the grace is told as created, and not reported to be tried again."""
+        pbx.fail("extensions.create", latency=0.3, times=None)
+        interrupt_at(2, 2)
+        done = run(cli, people.many(6), "--concurrency", "2")
+        assert done.code == 130
+        assert told(done)["created"] == pbx.acted["extensions.create"] > 0
+        assert told(done)["created"] + told(done)["untried"] == 6
+        assert len(rows_of(Path(told(done)["report"]))) == told(done)["untried"]
+
     def test_before_it_began(
         self, cli: CommandLine, people: People, monkeypatch: pytest.MonkeyPatch
     ) -> None:
