@@ -1,8 +1,10 @@
 """The simulator over HTTP, asked by hand: requests as the vendor's page writes them, no SDK."""
 
 import asyncio
+import gc
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Mapping
 from hashlib import sha256
 from io import BytesIO
@@ -16,6 +18,8 @@ from portsip_async.endpoints import ENDPOINTS
 from portsip_async.errors import ConfigurationError
 from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.operations import OPERATIONS
+
+from .concurrency import ticks
 
 SAMPLES = Path(__file__).parent / "samples"
 UPDATE: dict[str, Any] = {
@@ -718,6 +722,18 @@ class TestRequests:
 
 
 class TestLife:
+    @pytest.mark.parametrize("turns", range(6))
+    async def test_connection_that_comes_at_the_end(self, turns: int) -> None:
+        """Wherever in its making it is met, it is not left open: that would be warned of."""
+        sim = PBXSimulator(extensions=1)
+        await sim.start()
+        with socket.create_connection(("127.0.0.1", sim.port)):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await sim.stop()
+            await ticks()
+            gc.collect()
+
     async def test_restart(self, probe: Probe) -> None:
         """A restart keeps the port and the state, and loses the tokens."""
         await probe.post("/extensions/destroy", extension_number="100")

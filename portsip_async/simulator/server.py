@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import unquote
@@ -204,6 +205,12 @@ class PBXSimulator:
         if listener is None or server is None:
             return
         self._listener = self._server = None
+        with suppress(NotImplementedError):  # of a loop without readers, as on Windows
+            for listening in listener.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            # A connection that was accepted and not made yet would be lost unclosed: asyncio can't
+            # attach it to a server that is closed.
+            await asyncio.sleep(0)
         listener.close()
         for connection in server.connections:
             if connection.transport is not None:
