@@ -122,6 +122,9 @@ class _Address(NamedTuple):
     def getsockname(self) -> tuple[str, int]:
         return self.host, self.port
 
+    def fileno(self) -> int:
+        return 1 << 30  # no descriptor that is open
+
 
 class _Listener:
     """What `create_server` answers."""
