@@ -13,7 +13,7 @@ X = TypeVar("X")
 TICKS = 20  # of the loop; what is prompt needs no more
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait until something is so, and fail where it does not come about."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own

@@ -323,8 +323,10 @@ class TestViews:
         """The bound on calls in flight is the client's, whichever view they come through."""
         pbx = make_client(max_connections=3)
         view = pbx.with_options(timeout=3)
-        sim.fail("extensions.show", latency=0.01, times=None)
-        await asyncio.gather(*(one.extensions.show("101") for one in (pbx, view) * 10))
+        sim.fail("extensions.show", latency=60, times=3)
+        async with under_way(*(one.extensions.show("101") for one in (pbx, view) * 10)):
+            await until(lambda: sim.in_flight == 3)
+            await ticks()
         assert sim.peak_in_flight == 3
 
     async def test_timeout_of_its_own(self, wire: WireServer, make_client: ClientMaker) -> None:

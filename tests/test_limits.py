@@ -53,7 +53,11 @@ class TestMaxConnections:
     ) -> None:
         """As many as that are in flight, and no more, whatever the number of callers."""
         pbx = make_client(max_connections=places)
-        sim.fail(SHOW, latency=0.005, times=None)
+        sim.fail(SHOW, latency=60, times=places)
+        async with under_way(*(pbx.extensions.show("101") for _ in range(50))):
+            await until(lambda: sim.in_flight == places)
+            await ticks()
+        await sim.restart()
         await asyncio.gather(*(pbx.extensions.show("101") for _ in range(50)))
         assert sim.peak_in_flight == places
 

@@ -13,6 +13,7 @@ import pytest
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.simulator.faults import RATES, draw, scripted
 
+from .concurrency import under_way, until
 from .test_simulator import Probe
 
 SHOW = "/extensions/show"
@@ -249,9 +250,12 @@ async def test_max_in_flight(probe: Probe) -> None:
     """Above the limit requests are answered 429 at once, and the rest are not disturbed."""
     sim = probe.sim
     sim.max_in_flight = 5
-    sim.faults = Faults(latency=0.05)
-    replies = await asyncio.gather(*(probe.get(SHOW, extension_number="100") for _ in range(8)))
-    assert sorted(reply.status for reply in replies) == [200] * 5 + [429] * 3
+    sim.faults = Faults(latency=0.2)
+    async with under_way(*(probe.get(SHOW, extension_number="100") for _ in range(5))) as borne:
+        await until(lambda: sim.in_flight == 5)
+        refused = await asyncio.gather(*(probe.get(SHOW, extension_number="100") for _ in range(3)))
+        assert [reply.status for reply in refused] == [429] * 3
+        assert [reply.status for reply in await asyncio.gather(*borne)] == [200] * 5
     assert sim.injected == {"overload": 3}
     assert 6 <= sim.peak_in_flight <= 8
     assert sim.in_flight == 0
