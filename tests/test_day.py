@@ -39,8 +39,8 @@ STATUS: Final = "extensions.status"
 LOGIN: Final = "account.verify"
 REFRESH: Final = "account.refresh"
 
-EXTENSIONS: Final = 300
-BATCH: Final = 150
+EXTENSIONS: Final = 60
+BATCH: Final = 30
 SEED: Final = 3
 INTERVAL: Final = 25.0  # seconds; each cycle finds the token of 30 seconds stale
 STATUS_SECONDS: Final = 600.0  # longer than any outage, so that each status can be seen

@@ -10,6 +10,7 @@ import socket
 import ssl as tls
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 TOKEN = "196ACE20C6F34027895F7F95402BB164"
@@ -118,9 +119,11 @@ class WireServer:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()  # only then the client can know
             self._writers.discard(writer)
             self._serving.discard(task)
-            writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         arrival = await arriving(reader)
