@@ -210,7 +210,7 @@ class TestCancelled:
     ) -> None:
         """One who leaves the line for the rate takes no slot with it."""
         wire.script = [OK]
-        pbx = make_client(wire.url, requests_per_second=10)
+        pbx = make_client(wire.url, requests_per_second=2)
         await pbx.extensions.show("101")
         loop = asyncio.get_running_loop()
         start = loop.time()
@@ -219,7 +219,7 @@ class TestCancelled:
             for task in tasks[:5]:
                 task.cancel()
             await tasks[5]
-        assert loop.time() - start < 0.3
+        assert loop.time() - start < 2
 
     async def test_waiter_leaves_the_renewal_to_others(
         self, wire: WireServer, make_client: ClientMaker

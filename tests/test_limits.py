@@ -30,6 +30,7 @@ from .wire_server import Arrival, WireServer, reply, silence
 SHOW = "extensions.show"
 ONCE = RetryPolicy(attempts=1)
 OK = reply({"extension_number": "101"}, headers={"Connection": "keep-alive"})
+AMPLE = 3.0  # seconds; for a busy machine, and less than what a failure would take
 
 
 class Starts:
@@ -118,7 +119,7 @@ class TestRate:
         begin = time.monotonic()
         await asyncio.gather(*(pbx.extensions.show("101") for _ in range(8)))
         assert min(starts.gaps) > 0.04 * 0.7
-        assert 7 * 0.04 * 0.95 < max(starts.times) - begin < 7 * 0.04 + 0.5
+        assert 7 * 0.04 * 0.95 < max(starts.times) - begin < 7 * 0.04 + AMPLE
 
     async def test_no_burst_after_a_rest(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
         """Slots that nobody took are gone."""
@@ -196,7 +197,7 @@ class TestRate:
         begin = time.monotonic()
         with pytest.raises(ServerError) as caught:
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < AMPLE
         assert caught.value.attempts == 1
 
     async def test_slot_of_a_replay_that_comes_too_late(
@@ -207,30 +208,37 @@ class TestRate:
         begin = time.monotonic()
         with pytest.raises(RequestTimeout, match="rate"):
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < AMPLE
 
 
 class TestDeadline:
-    async def test_counts_from_the_place(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    @in_virtual_time
+    async def test_counts_from_the_place(self) -> None:
         """Waiting for a place takes nothing of it."""
-        pbx = make_client(max_connections=1)
-        hasty = pbx.with_options(retry=RetryPolicy(deadline=0.2))
-        await pbx.extensions.show("101")
-        sim.fail(SHOW, latency=0.3)
-        async with under_way(pbx.extensions.show("101")) as (slow,):
-            await until(lambda: sim.in_flight == 1)
-            await hasty.extensions.show("101")
-            assert slow.done()
+        async with simulator(extensions=10) as sim, client(sim, max_connections=1) as pbx:
+            hasty = pbx.with_options(retry=RetryPolicy(deadline=0.2))
+            await pbx.extensions.show("101")
+            sim.fail(SHOW, latency=0.3)
+            async with under_way(pbx.extensions.show("101")) as (slow,):
+                await until(lambda: sim.in_flight == 1)
+                await hasty.extensions.show("101")
+                assert slow.done()
 
-    async def test_counts_from_the_slot(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    @in_virtual_time
+    async def test_counts_from_the_slot(self) -> None:
         """Waiting for the rate takes nothing of it."""
-        pbx = make_client(requests_per_second=10, retry=RetryPolicy(deadline=0.15))
-        await pbx.extensions.show("101")
-        await asyncio.gather(*(pbx.extensions.show("101") for _ in range(4)))
+        policy = RetryPolicy(deadline=0.15)
+        async with (
+            simulator(extensions=10) as sim,
+            client(sim, requests_per_second=10, retry=policy) as pbx,
+        ):
+            await pbx.extensions.show("101")
+            await asyncio.gather(*(pbx.extensions.show("101") for _ in range(4)))
+            assert the_loop().time() == pytest.approx(0.4, abs=0.01)
 
     async def test_bounds_repeats(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
         """However many attempts a policy allows, they end with it."""
-        policy = RetryPolicy(attempts=1000, initial=0.01, maximum=0.02, deadline=0.2)
+        policy = RetryPolicy(attempts=1000, initial=0.01, maximum=0.02, deadline=0.5)
         pbx = make_client(retry=policy)
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=503, times=None)
@@ -238,7 +246,7 @@ class TestDeadline:
         # The last one's own error, unless time ran out during that one.
         with pytest.raises((ServerError, RequestTimeout)) as caught:
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < 0.2 + 0.3
+        assert time.monotonic() - begin < 0.5 + AMPLE
         assert caught.value.attempts > 2
 
     async def test_bounds_an_attempt(self, wire: WireServer, make_client: ClientMaker) -> None:
@@ -249,7 +257,7 @@ class TestDeadline:
         begin = time.monotonic()
         with pytest.raises(RequestTimeout) as caught:
             await pbx.extensions.show("101")
-        assert 0.09 < time.monotonic() - begin < 0.1 + 0.3
+        assert 0.09 < time.monotonic() - begin < 0.1 + AMPLE
         assert caught.value.attempts == 2
 
     async def test_bounds_the_wait_for_a_token(
@@ -273,7 +281,7 @@ class TestDeadline:
         begin = time.monotonic()
         with pytest.raises((ServerError, RateLimited)) as caught:
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < AMPLE
         assert (caught.value.attempts, caught.value.retry_after) == (1, 6.0)
 
     async def test_none(self, wire: WireServer, make_client: ClientMaker) -> None:
@@ -331,7 +339,7 @@ class TestTimeout:
         with pytest.raises(RequestTimeout) as caught:
             await pbx.extensions.show("101")
         assert isinstance(caught.value, TimeoutError)
-        assert 0.04 < time.monotonic() - begin < 0.05 + 0.4
+        assert 0.04 < time.monotonic() - begin < 0.05 + AMPLE
         assert (caught.value.operation, caught.value.attempts) == (SHOW, 1)
 
     async def test_read_is_no_bound_on_a_reply_that_flows(
@@ -345,13 +353,13 @@ class TestTimeout:
             whole = reply({"extension_number": "101"})
             for start in range(0, len(whole), 16):
                 writer.write(whole[start : start + 16])
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.15)
 
         wire.script = [slowly]
-        pbx = make_client(wire.url, token="T", timeout=Timeout(read=0.3), retry=ONCE)
+        pbx = make_client(wire.url, token="T", timeout=Timeout(read=1), retry=ONCE)
         begin = time.monotonic()
         assert (await pbx.extensions.show("101")).extension_number == "101"
-        assert time.monotonic() - begin > 0.35
+        assert time.monotonic() - begin > 1
 
     @pytest.mark.parametrize(
         "options",
@@ -377,7 +385,7 @@ class TestTimeout:
         begin = time.monotonic()
         with pytest.raises(ConnectError) as caught:
             await pbx.extensions.remove("101")
-        assert 0.5 < time.monotonic() - begin < 0.6 + 0.4
+        assert 0.5 < time.monotonic() - begin < 0.6 + AMPLE
         assert not caught.value.may_have_acted
 
     async def test_no_connection_for_a_repeat(
