@@ -148,7 +148,7 @@ class TestAdaptiveGate:
                 first.cancel()
                 await ticks()
                 gate.leave(ticket, None, repeated=False)
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(5):
                 await second
             assert first.cancelled()
 
@@ -541,7 +541,7 @@ class TestStream:
         run = aiter(stream)
         dropped = aiter(stream)
         del dropped
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await stream.aclose()
         assert [number async for number in run] == []
 

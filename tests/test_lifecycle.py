@@ -246,7 +246,7 @@ class TestInFlight:
             pbx.extensions.show("101"), pbx.extensions.show("102"), pbx.account.refresh()
         ) as tasks:
             await ticks()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(5):
                 await pbx.close()
             assert ended.is_set()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -456,7 +456,7 @@ class TestAnotherLoop:
 
         async def run() -> BaseException | None:
             try:
-                async with asyncio.timeout(2):
+                async with asyncio.timeout(5):
                     await call(pbx)
             except (PortSIPError, TimeoutError, RuntimeError) as error:
                 return error

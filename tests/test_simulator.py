@@ -750,10 +750,10 @@ class TestLife:
         await probe.login()
         probe.sim.fail("extensions.list", latency=30)
         waiting = asyncio.create_task(probe.get("/extensions/list", pagination=1))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             while not probe.sim.in_flight:  # noqa: ASYNC110  # the simulator has no event for it
                 await asyncio.sleep(0)
-        await asyncio.wait_for(probe.sim.stop(), 2)
+        await asyncio.wait_for(probe.sim.stop(), 5)
         with pytest.raises(aiohttp.ClientConnectionError):
             await waiting
         assert probe.sim.in_flight == 0

@@ -252,10 +252,9 @@ class TestCalls:
         assert len(wire.arrivals) >= len(CALLS)
 
     @each_call
-    async def test_no_connection(self, call: Operation, client: Maker) -> None:
-        async with WireServer() as gone:
-            pass
-        check(await caught(ConnectError, call.send(client(url=gone.url))))
+    async def test_no_connection(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        await wire.leave()
+        check(await caught(ConnectError, call.send(client())))
 
     @each_call
     async def test_timeout(self, call: Operation, client: Maker, wire: WireServer) -> None:

@@ -466,11 +466,10 @@ class TestProxies:
             assert (await pbx.extensions.show("101")).extension_number == "101"
         assert wire.paths() == ["http://pbx.example:8899/api/extensions/show"]
 
-    async def test_unreachable(self) -> None:
+    async def test_unreachable(self, wire: WireServer) -> None:
         """A proxy that refuses means that no connection was made."""
-        async with WireServer() as gone:
-            pass
-        proxy = gone.url.replace("//", "//user:hidden@")
+        await wire.leave()
+        proxy = wire.url.replace("//", "//user:hidden@")
         async with PortSIPClient(
             "https://pbx.example:8900", token=TOKEN, proxy=proxy, retry=NO_PAUSE
         ) as pbx:

@@ -405,30 +405,26 @@ class TestReplay:
         assert sim.served[ROW] == 1
 
     @pytest.mark.parametrize("name", SOURCES)
-    async def test_after_a_refused_connection(self, name: str, make_source: SourceMaker) -> None:
+    async def test_after_a_refused_connection(
+        self, name: str, make_source: SourceMaker, wire: WireServer
+    ) -> None:
         """Where no connection was made nothing was taken, from an iterator neither."""
-        async with WireServer() as gone:
-            pass
-        back = WireServer(port=gone.port)
-        back.script = [reply()]
-        pbx = PortSIPClient(gone.url, token=TOKEN, retry=NO_PAUSE)
+        await wire.leave()
+        wire.script = [reply()]
+        pbx = PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE)
 
         async def pause(_: float) -> None:
-            await back.__aenter__()
+            await wire.__aenter__()
 
         pbx._session.sleep = pause
         async with pbx:
-            try:
-                await pbx.greetings.upload("101", make_source(name), filename="a.wav")
-            finally:
-                await back.__aexit__()
-        assert Form(back.arrivals[0]).parts[-1][1] == DATA
+            await pbx.greetings.upload("101", make_source(name), filename="a.wav")
+        assert Form(wire.arrivals[0]).parts[-1][1] == DATA
 
-    async def test_refused_for_good(self) -> None:
+    async def test_refused_for_good(self, wire: WireServer) -> None:
         """An untouched iterator is no reason to blame it."""
-        async with WireServer() as gone:
-            pass
-        async with PortSIPClient(gone.url, token=TOKEN, retry=NO_PAUSE) as pbx:
+        await wire.leave()
+        async with PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE) as pbx:
             with pytest.raises(ConnectError) as caught:
                 await pbx.greetings.upload("101", pieces(), filename="a.wav")
         assert caught.value.attempts == 4
@@ -691,8 +687,8 @@ class TestCancellation:
         await begun.wait()
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(sending, 1)
-        await asyncio.wait_for(ended.wait(), 1)
+            await asyncio.wait_for(sending, 4)
+        await asyncio.wait_for(ended.wait(), 4)
         assert sim.acted[ROW] == 0
         assert (await pbx.extensions.show("101")).extension_number == "101"
 
@@ -712,7 +708,7 @@ class TestCancellation:
         await asyncio.to_thread(reading.wait, 5)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(sending, 1)
+            await asyncio.wait_for(sending, 4)
         go.set()
         assert not file.closed
         assert sim.acted[ROW] == 0
@@ -738,7 +734,7 @@ class TestCancellation:
         await asyncio.to_thread(opening.wait, 5)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(sending, 1)
+            await asyncio.wait_for(sending, 4)
         go.set()
         for _ in range(100):
             if opened and opened[0].closed:

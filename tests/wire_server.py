@@ -77,6 +77,7 @@ class WireServer:
         self.connections = 0
         self.url = ""
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
 
@@ -89,7 +90,16 @@ class WireServer:
         """How many connections there are now."""
         return len(self._writers)
 
+    async def leave(self) -> None:
+        """Stop listening, so that connections are refused; nobody else gets the port meanwhile."""
+        await self.__aexit__()
+        self._held = socket.socket()
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", self.port))
+
     async def __aenter__(self) -> Self:
+        if self._held is not None:
+            self._held.close()
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self._ssl
         )
@@ -100,6 +110,8 @@ class WireServer:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        if self._held is not None:
+            self._held.close()
         for writer in self._writers:
             writer.transport.abort()
         for task in self._serving:

@@ -6,7 +6,6 @@ they are not what is struck.
 
 import asyncio
 import json
-import socket
 import ssl as tls
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
@@ -113,16 +112,11 @@ class FaultServer(WireServer):
         self.mended = False
         self.renewed: list[str] = []
         self.elsewhere = ""
-        self._held: socket.socket | None = None
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         if self._stage == "nobody":
-            await super().__aexit__()
-            # Held, so that nobody else listens there meanwhile; what is not listened at refuses.
-            self._held = socket.socket()
-            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._held.bind(("127.0.0.1", self.port))
+            await self.leave()
         return self
 
     async def mend(self) -> None:
@@ -130,8 +124,6 @@ class FaultServer(WireServer):
         self.mended = True
         if self._stage == "nobody" or self._over_tls:
             await super().__aexit__()
-            if self._held is not None:
-                self._held.close()
             self._ssl = _certified(stranger=False) if self._over_tls else None
             await super().__aenter__()
 
