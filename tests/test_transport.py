@@ -223,7 +223,7 @@ class TestBrokenReplies:
             await reset(arrival, reader, writer)
 
         wire.script = [send, SHOWN]
-        async with client(wire) as pbx:
+        async with client(wire, retry=NO_PAUSE) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
             await until(lambda: not wire.open)
             assert (await pbx.extensions.show("101")).extension_number == "101"
