@@ -197,7 +197,8 @@ class Board:
         ):
             self._refused = False
             return Health("ok", last)
-        return Health("refused" if self._refused else "away", last)
+        refused = self._refused or isinstance(stats.last_error, AuthenticationError)
+        return Health("refused" if refused else "away", last)
 
 
 def _event(name: str, data: object) -> bytes:

@@ -259,7 +259,8 @@ def _sent(kind: Any) -> Any:
     """Answer the type of what is sent, where it is not left out."""
     if not _optional(kind):
         return kind
-    return Union[tuple(part for part in get_args(kind) if part is not NoneType)]  # noqa: UP007
+    parts = tuple(part for part in get_args(kind) if part is not NoneType)
+    return Union[parts]  # noqa: UP007 - `|` takes no tuple
 
 
 def _open(schema: _Schema) -> _Schema:

@@ -574,7 +574,7 @@ class TestLeaving:
         run = pbx.extensions.create_many(news(50), concurrency=3, grace=grace)
         async with under_way(all_of(run)) as (running,):
             await until(lambda: sim.served[CREATE] == 3)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(3):
                 await run.aclose()
                 assert await running == []
         assert sorted(run.in_doubt) == ["9000", "9001", "9002"]
