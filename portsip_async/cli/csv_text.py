@@ -39,7 +39,8 @@ def csv_line(cells: Iterable[str | None], delimiter: str = ",") -> str:
             texts.append(f'"{quoted}"')
         else:
             texts.append(cell)
-    return delimiter.join(texts) + "\n"
+    # A line without anything would be no row.
+    return (delimiter.join(texts) if texts != [""] else '""') + "\n"
 
 
 def read_csv(text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str | None]]]:

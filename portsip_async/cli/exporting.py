@@ -18,7 +18,7 @@ import typer
 from .. import Extension, NewExtension, NotFound, PortSIPClient
 from .connect import Connection
 from .csv_text import csv_line
-from .failures import Failure, note
+from .failures import note
 from .fields import SECRETS, dotted, plain
 from .files import new_file
 from .options import spread
@@ -151,14 +151,8 @@ class _Writer:
         row = plain(extension, reveal=True)
         if self._form is FileFormat.CSV:
             values = [at(row, name) for name in self._columns]
-            line = csv_line(None if value is None else csv_cell(value) for value in values)
-            if not _is_unicode(line):
-                raise Failure(
-                    f"extension {extension.extension_number}: a text holds half of a surrogate"
-                    " pair, which CSV can't",
-                    "export it as .jsonl",
-                )
-            self._target.write(line)
+            cells = (None if value is None else csv_cell(value) for value in values)
+            self._target.write(csv_line(cells))
         else:
             self._target.write(json.dumps(self._told(row)) + "\n")
         self._target.flush()
@@ -172,11 +166,3 @@ class _Writer:
             elif value is not None and f"{above}{name}" in self._columns:
                 told[name] = value
         return told
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

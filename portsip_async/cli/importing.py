@@ -182,7 +182,8 @@ def _opened(file: Path, asked: Path | None, form: FileFormat) -> Iterator[NewFil
                     "say where with --report",
                     USAGE,
                 )
-            if asked is None and report.parent.resolve().parts[:2] in _DEVICES:
+            beside_device = not file.is_file() and report.parent.resolve().parts[:2] in _DEVICES
+            if asked is None and beside_device:
                 raise FileNotFoundError(ENOENT, "No folder for files", str(report))
             target = stack.enter_context(new_file(report, replace=False))
         except OSError as error:

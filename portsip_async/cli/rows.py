@@ -168,16 +168,18 @@ def _columns(path: Path, cells: list[str | None]) -> list[str]:
     if unknown:
         # Only in a line that is a header for certain are its cells names, and no passwords.
         is_header = "extension_number" in columns
+        is_like_header = len(unknown) < len(columns)
         told = []
         for at in unknown:
             near = like(columns[at], _FIELDS)
+            is_like_header = is_like_header or near == ["extension_number"]
             if is_header and near and is_name(columns[at]):
                 told.append(f"{columns[at]!r}")
             elif near and (is_header or near == ["extension_number"]):
                 told.append(f"column {at + 1}, which may be {near[0]}")
             else:
                 told.append(f"column {at + 1}")
-        if not is_header and len(unknown) == len(columns):
+        if not is_like_header:
             raise Failure(f"{path.name}: the first line holds no field's name", _HEADER)
         raise Failure(f"{path.name}: no such field: {', '.join(told)}", _HEADER)
     for at, name in enumerate(columns):
