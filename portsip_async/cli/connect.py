@@ -18,6 +18,7 @@ import typer
 
 from .. import EmailCredentials, Fingerprint, PortSIPClient, Timeout
 from .failures import USAGE, Failure
+from .reading import read_stdin_line
 
 T = TypeVar("T")
 
@@ -227,7 +228,7 @@ class Connection:
 
 def next_secret(told: str) -> str:
     """Read a secret from the next line of standard input."""
-    secret = sys.stdin.readline().rstrip("\r\n")
+    secret = read_stdin_line()
     if not secret:
         raise Failure(
             f"standard input holds no line with a {told}", "each secret is a line of its own", USAGE

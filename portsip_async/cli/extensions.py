@@ -5,7 +5,8 @@ Watching, importing and exporting have files of their own.
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, TextIO
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +28,7 @@ from .importing import import_
 from .options import read_lines, spread
 from .output import Output
 from .progress import progress
+from .reading import read_text
 
 extensions: typer.Typer = typer.Typer(
     name="extensions",
@@ -59,7 +61,7 @@ Set = Annotated[
     ),
 ]
 Settings = Annotated[
-    typer.FileText | None,
+    Path | None,
     typer.Option(
         "--settings",
         metavar="FILE",
@@ -347,5 +349,11 @@ def _named(numbers: Sequence[str]) -> str:
     return f"extension {numbers[0]}" if len(numbers) == 1 else f"{len(numbers):,} extensions"
 
 
-def _read(changes: list[str] | None, settings: TextIO | None) -> dict[str, Any]:
-    return read_settings(changes, None if settings is None else settings.read())
+def _read(changes: list[str] | None, settings: Path | None) -> dict[str, Any]:
+    try:
+        document = None if settings is None else read_text(settings)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{settings}: {error.strerror}", param_hint="'--settings'"
+        ) from None
+    return read_settings(changes, document)

@@ -5,7 +5,6 @@ a JSON list need all rows first. What a PBX says is never written to a terminal 
 tables, what can't be printed is escaped.
 """
 
-import csv
 import json
 import os
 import sys
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 import typer
 
+from .csv_text import csv_line
 from .failures import printable
-from .fields import dotted, flat, plain
+from .fields import dotted, flat, plain, shown_names
 from .table import table
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ class Output:
         wrong = [name for name in names if name not in {*known, *sections}]
         if wrong or not names:
             raise typer.BadParameter(
-                f"no such column: {', '.join(wrong) or 'none given'}; there are {', '.join(known)}",
+                f"no such column: {', '.join(shown_names(wrong)) or 'none given'};"
+                f" there are {', '.join(known)}",
                 param_hint="'--columns'",
             )
         return names
@@ -180,11 +181,10 @@ class _Csv:
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
         self._columns = _expanded(chosen, known) if chosen else known
-        self._writer = csv.writer(sys.stdout, lineterminator="\n")
-        self._writer.writerow(self._columns)
+        sys.stdout.write(csv_line(self._columns))
 
     def write(self, row: Mapping[str, Any]) -> None:
-        self._writer.writerow([csv_cell(at(row, name)) for name in self._columns])
+        sys.stdout.write(csv_line(csv_cell(at(row, name)) or None for name in self._columns))
         sys.stdout.flush()
 
     def end(self) -> None:
