@@ -400,7 +400,7 @@ class Session:
             if reply is None:
                 reply = await self._transport.receive(response)
             status = reply.status
-            value = call.plan.judge.read(reply, self.now)
+            value = call.plan.judge.read(reply, self.now, call.parameters)
         except asyncio.CancelledError:
             if not call.took(EXPIRED):
                 raise
