@@ -1,6 +1,7 @@
-"""The checking of numbers that callers pass."""
+"""The checking of numbers and texts that callers pass."""
 
 import math
+from enum import Enum
 
 
 def integer(name: str, value: object, least: int) -> int:
@@ -36,3 +37,14 @@ def quantity(name: str, value: object, *, above: float | None = None) -> float:
     if not 0 <= value < math.inf or (above is not None and value <= above):
         raise ValueError(f"{name} is {value}, which is out of its bounds")
     return float(value)
+
+
+def plain_text(text: str) -> str:
+    """Return the text of a str subclass as a plain str, and an enum's value.
+
+    A subclass may override ``__str__``, as every ``(str, Enum)`` does, so it is not asked.
+    """
+    if type(text) is str:
+        return text
+    value = text.value if isinstance(text, Enum) else text
+    return str.__str__(value) if isinstance(value, str) else str(value)

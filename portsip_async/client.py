@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from .arguments import integer, quantity
+from .arguments import integer, plain_text, quantity
 from .core.calls import Attempt, CallOptions
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
@@ -156,8 +156,11 @@ class PortSIPClient:
         _kind("ssl", ssl, tls.SSLContext, aiohttp.Fingerprint, str, os.PathLike, bool, None)
         _kind("proxy", proxy, str, None)
         if proxy is not None:
+            proxy = plain_text(proxy)
             _check_proxy(proxy)
         _kind("user_agent", user_agent, str, None)
+        if user_agent is not None:
+            user_agent = plain_text(user_agent)
         if user_agent is not None and not user_agent.isprintable():
             raise ValueError("user_agent is one printable line")
         if on_attempt is not None and not callable(on_attempt):

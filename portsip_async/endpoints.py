@@ -8,7 +8,7 @@ client by its name.
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
-from .core.endpoint import Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
+from .core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
 from .core.tokens import Renewal, Token
 from .errors import ConfigurationError
 from .models import (
@@ -54,9 +54,20 @@ EXTENSIONS_SEARCH = Endpoint(
     "extensions.search", "GET", "/extensions/search", reply=ExtensionPage, pages=_BY_NUMBER
 )
 EXTENSIONS_CREATE = Endpoint("extensions.create", "POST", "/extensions/create")
-EXTENSIONS_SHOW = Endpoint("extensions.show", "GET", "/extensions/show", reply=Extension)
+EXTENSIONS_SHOW = Endpoint(
+    "extensions.show",
+    "GET",
+    "/extensions/show",
+    reply=Extension,
+    echo=Echo("extension_number", "extension_number"),
+)
 EXTENSIONS_STATUS = Endpoint(
-    "extensions.status", "POST", "/extensions/status", reply=ExtensionStatuses, safety="safe"
+    "extensions.status",
+    "POST",
+    "/extensions/status",
+    reply=ExtensionStatuses,
+    safety="safe",
+    echo=Echo("extensions", "extension_number", rows="extension_status"),
 )
 # A GET that rings a telephone.
 EXTENSIONS_CALL = Endpoint("extensions.call", "GET", "/extensions/call", safety="unsafe")
@@ -68,7 +79,13 @@ EXTENSIONS_REMOVE = Endpoint(
 GROUPS_LIST = Endpoint(
     "groups.list", "GET", "/extensions/group/list", reply=GroupPage, pages=_BY_GROUP
 )
-GROUPS_SHOW = Endpoint("groups.show", "GET", "/extensions/group/show", reply=Group)
+GROUPS_SHOW = Endpoint(
+    "groups.show",
+    "GET",
+    "/extensions/group/show",
+    reply=Group,
+    echo=Echo("group_id", "group_id"),
+)
 GROUPS_CREATE = Endpoint("groups.create", "POST", "/extensions/group/create", reply=CreatedGroup)
 GROUPS_UPDATE = Endpoint("groups.update", "POST", "/extensions/group/update", safety="idempotent")
 GROUPS_REMOVE = Endpoint(

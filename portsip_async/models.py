@@ -37,12 +37,15 @@ class SortBy(OpenEnum):
 
     DEFAULT = "DEFAULT"
     OPTIONAL = "Optional"
+    OPTIONAL_UPPER = "OPTIONAL"  # as later versions spell it
 
 
 class Presence(OpenEnum):
     """What an extension is doing."""
 
     OFFLINE = "OFFLINE"
+    ONLINE = "ONLINE"
+    RINGING = "RINGING"
     ON_CALL = "ON_CALL"
 
 

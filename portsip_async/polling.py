@@ -6,6 +6,7 @@ that is left, the refusal is the batch's own, and all its numbers share it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -19,8 +20,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 
+from .arguments import plain_text
 from .core.bulk import AdaptiveGate, Crew, Feed, StartTask, Stream
 from .core.calls import Gate
+from .core.echo import digits_of
 from .core.runs import Run
 from .errors import (
     AuthenticationError,
@@ -129,11 +132,12 @@ class Batches:
         """Answer a result for each number, each occurrence, in their order."""
         split = _Split(self)
         if _are_numbers(numbers):
-            await split.ask(list(dict.fromkeys(numbers)))
+            await split.ask(_apart(list(dict.fromkeys(numbers))))
             return Reading(list(map(split.found.__getitem__, numbers)), split.refused)
+        numbers = [plain_text(each) if isinstance(each, str) else each for each in numbers]
         unique = list(dict.fromkeys(number for number in numbers if _is_number(number)))
         if unique:
-            await split.ask(unique)
+            await split.ask(_apart(unique))
         found = split.found
         return Reading(
             [found[number] if _is_number(number) else _wrong(number) for number in numbers],
@@ -162,8 +166,8 @@ class _Split:
         self.refused: list[str] = []
         self._batches = batches
 
-    async def ask(self, numbers: list[str]) -> None:
-        parts, answered = [numbers], False
+    async def ask(self, parts: list[list[str]]) -> None:
+        answered = False
         while parts:
             # The largest part that is left tells whether the batch itself is refused.
             doubted = len(self.refused) >= ALONE and not answered
@@ -199,6 +203,24 @@ def _is_refusal(error: PortSIPError) -> bool:
     if isinstance(error, NotFound):
         return str(error.err_code) not in _ELSEWHERE
     return isinstance(error, BadRequest)
+
+
+def _apart(numbers: list[str]) -> list[list[str]]:
+    """Part numbers such as "0101" and "101", so that no request holds two of the same digits.
+
+    Some PBXes send numbers as JSON numbers, in which the two are the same.
+    """
+    if ",0" not in "," + ",".join(numbers):
+        return [numbers]
+    batches: list[list[str]] = []
+    seen: Counter[str] = Counter()
+    for number in numbers:
+        digits = digits_of(number)
+        if seen[digits] == len(batches):
+            batches.append([])
+        batches[seen[digits]].append(number)
+        seen[digits] += 1
+    return batches
 
 
 def _are_numbers(numbers: Sequence[object]) -> TypeGuard[Sequence[str]]:

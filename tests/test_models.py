@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from portsip_async import models
+from portsip_async import PortSIPClient, models
 from portsip_async.core.decode import Decoder, Unreadable
 from portsip_async.core.pages import Page
 from portsip_async.core.tokens import Renewal, Token
@@ -44,6 +44,7 @@ from portsip_async.models import (
     VoiceMail,
 )
 from portsip_async.record import Record
+from portsip_async.simulator.settings import presence
 
 from .samples import SAMPLES, TOKEN, load
 
@@ -526,10 +527,10 @@ class TestEnums:
             Presence(value)
 
     def test_documented_values(self) -> None:
-        """Those that the page names."""
+        """Those that the documentation names, and those that the simulator shows."""
         assert {kind: [each.value for each in kind] for kind in ENUMS} == {
-            SortBy: ["DEFAULT", "Optional"],
-            Presence: ["OFFLINE", "ON_CALL"],
+            SortBy: ["DEFAULT", "Optional", "OPTIONAL"],
+            Presence: ["OFFLINE", "ONLINE", "RINGING", "ON_CALL"],
             Gender: ["MALE"],
             ForwardAction: ["CONNECT_TO_VOICE_MAIL", "CONNECT_TO_VOICE"],
             ReadOutDatetime: ["DO_NOT_READ"],
@@ -554,3 +555,35 @@ def test_section_given_as_a_mapping_hides_its_pin() -> None:
     )
     assert "987654" not in repr(new)
     assert "987654" not in str(new.__rich_repr__())
+
+
+def texts_of_enums(value: Any) -> Iterator[OpenEnum]:
+    if isinstance(value, OpenEnum):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from texts_of_enums(getattr(value, name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from texts_of_enums(item)
+
+
+async def test_simulator_shows_no_value_without_a_member(pbx: PortSIPClient) -> None:
+    """Neither in a status, nor in a list, nor in settings."""
+    numbers = [each.extension_number for each in await pbx.extensions.list().collect()]
+    found = [
+        *await pbx.extensions.status(numbers),
+        *await pbx.extensions.list().collect(),
+        *await pbx.extensions.search("1").collect(),
+        *[await pbx.extensions.show(number) for number in numbers[:20]],
+    ]
+    values = set(texts_of_enums(found))
+    assert {"ONLINE", "OFFLINE", "RINGING", "ON_CALL", "MALE", "CUSTOM"} <= values
+    assert [value for value in values if value not in list(type(value))] == []
+    assert [value for value in values if value.name not in type(value).__members__] == []
+
+
+def test_simulator_states_are_members() -> None:
+    """Also those that no extension has at the moment."""
+    shown = {presence(place, 0, seconds, 1.0) for place in range(50) for seconds in range(50)}
+    assert shown == {each.value for each in Presence}

@@ -304,9 +304,9 @@ async def test_drift_of_an_honest_list() -> None:
             Drift(0, True),
             id="count-lacking-between",
         ),
-        pytest.param([("ab", 3), ("ab", 3)], "ab", Drift(2, False), id="promised-page-missing"),
+        pytest.param([("ab", 3), ("ab", 3)], "ab", Drift(2, False, 1), id="promised-page-missing"),
         pytest.param([("ab", None), ("ab", None)], "ab", Drift(), id="end-shown-by-repetition"),
-        pytest.param([("ab", 3), ("", 3)], "ab", Drift(), id="empty"),
+        pytest.param([("ab", 3), ("", 3)], "ab", Drift(missing_pages=1), id="empty"),
         pytest.param([("aa", 2), ("b", 2)], "aab", Drift(), id="twice-on-one-page"),
     ],
 )
@@ -996,3 +996,90 @@ async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
         async for _ in walk if shape == "items" else walk.pages():
             break
     assert asyncio.all_tasks() == before
+
+
+class TestMissingPages:
+    """Pages that the latest count promised, and that the walk never came to."""
+
+    @pytest.mark.parametrize(
+        ("pages", "options", "missing"),
+        [
+            pytest.param([("ab", 4), ("", 4), ("cd", 4), ("ef", 4)], {}, 2, id="empty-in-between"),
+            pytest.param([("", 4), ("ab", 4)], {}, 3, id="empty-at-first"),
+            pytest.param([("ab", 2), ("", 2)], {}, 0, id="empty-at-last"),
+            pytest.param([("ab", 4), ("", 1)], {}, 0, id="empty-as-it-shrank"),
+            pytest.param([("ab", 2), ("", 4)], {}, 2, id="empty-as-it-grew"),
+            pytest.param([("ab", 4), ("", None)], {}, 2, id="empty-without-a-count"),
+            pytest.param([("ab", 5), ("ab", 5)], {}, 3, id="repeated"),
+            pytest.param([("ab", 4), ("cd", 4), ("ab", 4)], {}, 1, id="from-the-first-again"),
+            pytest.param([("abc", 4), ("de", None)], {}, 2, id="short-without-a-count"),
+            pytest.param([("ab", 2), ("cd", 2)], {}, 0, id="whole"),
+            pytest.param([("ab", 3), ("cd", 2)], {}, 0, id="shrunk"),
+            pytest.param([("ab", None), ("", None)], {}, 0, id="never-counted"),
+            pytest.param([("ab", 0)], {}, 0, id="none-promised"),
+            pytest.param([("ab", 10**9), ("", 10**9)], {}, 10**9 - 2, id="endless"),
+            pytest.param([("ab", 4), ("", 4), ("cd", 4)], {"page": 2}, 2, id="resumed"),
+            pytest.param([("ab", 9), ("cd", 9)], {"max_pages": 2}, 0, id="bounded"),
+            pytest.param([("ab", 9), ("", 9)], {"max_pages": 5}, 3, id="within-its-bounds"),
+            pytest.param([("ab", 9), ("", 9)], {"max_pages": 2}, 0, id="empty-at-its-bounds"),
+        ],
+    )
+    @pytest.mark.parametrize("prefetch", [0, 3])
+    @pytest.mark.parametrize("way", ["items", "pages", "collect"])
+    async def test_told(
+        self,
+        pages: list[tuple[str, int | None]],
+        options: dict[str, Any],
+        missing: int,
+        prefetch: int,
+        way: str,
+    ) -> None:
+        walk = paginate(Server(scripted(*pages)), prefetch=prefetch, **options)
+        if way == "collect":
+            await walk.collect()
+        else:
+            async for _ in walk if way == "items" else walk.pages():
+                pass
+        assert walk.drift.missing_pages == missing
+
+    async def test_not_where_the_caller_leaves(self) -> None:
+        walk = paginate(Server(scripted(*[("ab", 9), ("cd", 9), ("ef", 9)])))
+        async with walk:
+            async for _ in walk:
+                break
+        assert walk.drift == Drift()
+        assert await walk.collect(3) == [Row("a"), Row("b"), Row("c")]
+        assert walk.drift == Drift()
+
+    async def test_not_where_a_page_fails(self) -> None:
+        def serve(number: int) -> Page[Row] | BaseException:
+            return page_of("ab", 9) if number == 1 else ServerError(status=500)
+
+        walk = paginate(Server(serve))
+        with pytest.raises(ServerError):
+            await walk.collect()
+        assert walk.drift == Drift()
+
+    @pytest.mark.parametrize(
+        ("counts", "changed"),
+        [
+            ((6, 6, 6), False),
+            ((6, 6, 5), True),
+            ((6, None, 6), False),
+            ((6, None, 7), True),
+            ((None, None, None), False),
+            ((None, 6, 6), False),
+        ],
+    )
+    async def test_count_changed(self, counts: tuple[int | None, ...], changed: bool) -> None:
+        def serve(number: int) -> Page[Row]:
+            return Page(
+                items=page_of("abcdef"[2 * number - 2 : 2 * number]).items,
+                page_count=3,
+                count=counts[number - 1],
+            )
+
+        walk = paginate(Server(serve))
+        assert len(await walk.collect()) == 6
+        assert walk.drift == Drift(count_changed=changed)
+        assert not changed or "count_changed=True" in repr(walk.drift)

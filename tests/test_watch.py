@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -34,6 +35,7 @@ from .concurrency import ticks, under_way, until
 from .conftest import ClientMaker
 from .statuses import Statuses, status_of
 from .test_poll import our_tasks
+from .wire_server import WireServer, reply
 
 STATUS = "extensions.status"
 BEGIN = 1000.0
@@ -645,6 +647,40 @@ class TestDiscovery:
         assert came.extension_number == "9000"
         assert came.before is None
         assert watch.snapshot.keys() == set(sim.extension_numbers)
+
+
+class TestListingsWithGaps:
+    """A page that is empty where more were promised, as the discovery of a watch sees it."""
+
+    @staticmethod
+    def listed(numbers: str, page_count: int) -> bytes:
+        return reply(
+            {
+                "extensions": [{"extension_number": number} for number in numbers],
+                "page_count": page_count,
+            }
+        )
+
+    async def test_gap_makes_nobody_go(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """The last page that was promised is there, so what lies behind the gap is not gone."""
+        pages = [self.listed(numbers, 4) for numbers in ("12", "", "34", "56")]
+        wire.script = [lambda arrival, _, writer: self.answer(pages, arrival, writer)]
+        listing = await make_client(wire.url).extensions._discover()
+        assert listing == Listing(["1", "2"], steady=False)
+
+    async def test_page_count_that_is_always_100(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """As the vendor's samples have it; whoever is not on the list has gone."""
+        pages = [self.listed("12", 100)]
+        wire.script = [lambda arrival, _, writer: self.answer(pages, arrival, writer)]
+        listing = await make_client(wire.url).extensions._discover()
+        assert listing == Listing(["1", "2"], steady=True)
+
+    async def answer(self, pages: list[bytes], arrival: Any, writer: Any) -> None:
+        number = int(re.findall(r"pagination=(\d+)", arrival.query)[0])
+        writer.write(pages[number - 1] if number <= len(pages) else self.listed("", 100))
+        await writer.drain()
 
 
 class TestOutage:

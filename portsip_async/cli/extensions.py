@@ -224,7 +224,10 @@ def update(
     sections = _read(changes, settings)
     if not sections:
         raise typer.BadParameter("say what to change with --set or --settings")
-    connection.run(lambda pbx: pbx.extensions.patch(number, **sections))
+    try:
+        connection.run(lambda pbx: pbx.extensions.patch(number, **sections))
+    except TypeError as error:  # a field that neither the SDK nor the PBX knows
+        raise typer.BadParameter(str(error), param_hint="'--settings'") from None
     note(f"Updated extension {number}.")
 
 

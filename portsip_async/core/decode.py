@@ -46,6 +46,8 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
+# What a reply says of itself, whatever it is about.
+_OF_ANY_REPLY = frozenset({"err_code", "msg", "message"})
 # Whole floats beyond this have no digits of their own to show as text.
 _EXACT = 2.0**53
 
@@ -99,14 +101,25 @@ class Decoder(Generic[T]):
         Raises:
             Unreadable: it is no JSON, or not even a repair makes the type of it.
         """
+        return self.read(body)[0]
+
+    def read(self, body: bytes) -> tuple[T, Any]:
+        """Read a reply's body, and return the JSON that it was repaired from too.
+
+        Returns:
+            The value, and the parsed JSON; None in its place if nothing had to be repaired.
+
+        Raises:
+            Unreadable: it is no JSON, or not even a repair makes the type of it.
+        """
         try:
-            return self._typed(body)
+            return self._typed(body), None
         except _REFUSALS:
             pass
-        value = parse(body)
+        document = parse(body)
         if self._read is None:
             self._read = _Readers().of(self._kind)
-        return cast(T, _apply(self._read, value))
+        return cast(T, _apply(self._read, document)), document
 
 
 def parse(body: bytes) -> Any:
@@ -288,6 +301,7 @@ class _Object:
     def __init__(self, kind: Any) -> None:
         self._kind = kind
         self.fields: list[_Field] = []
+        self._is_page: bool = getattr(kind, "reply_is_page", False)
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, list) and len(value) == 1:
@@ -325,9 +339,16 @@ class _Object:
         if field.nullable and (present or field.required):
             arguments[field.name] = None
         elif field.required:
-            if field.listed and not present:
+            if field.listed and not present and not self._has_other(field, value):
                 raise Unreadable("a list")
             arguments[field.name] = field.read(None)
+
+    def _has_other(self, listed: _Field, value: Mapping[str, Any]) -> bool:
+        """Return whether a page that lacks its list has any other of its fields."""
+        return self._is_page and any(
+            field is not listed and field.key in value and field.key not in _OF_ANY_REPLY
+            for field in self.fields
+        )
 
 
 class _List:

@@ -6,6 +6,8 @@ Another generation of the API differs in these rows, not in the core that sends 
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
+from ..arguments import plain_text
+
 T_co = TypeVar("T_co", covariant=True)
 
 Safety = Literal["safe", "idempotent", "unsafe"]
@@ -28,6 +30,23 @@ class PageScheme:
     size: str = "pagesize"
 
 
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Where a reply repeats what the request asked for.
+
+    A reply about something else is never passed on: it may be another request's.
+
+    Attributes:
+        parameter: the parameter that says what is asked for; a text, or a list of texts.
+        field: the field that repeats it: of the reply, or of each of its rows.
+        rows: the field that holds the rows; None where the reply itself repeats the parameter.
+    """
+
+    parameter: str
+    field: str
+    rows: str | None = None
+
+
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class Endpoint(Generic[T_co]):
     """One operation of the API.
@@ -44,6 +63,7 @@ class Endpoint(Generic[T_co]):
         pages: how a list numbers its pages; None for what is no list.
         removes: whether it removes something, so that "not found" after an attempt that may have
             acted means that it is done.
+        echo: where the reply repeats what was asked for; None where it doesn't.
     """
 
     name: str
@@ -55,6 +75,7 @@ class Endpoint(Generic[T_co]):
     parameters: ParameterPlace
     pages: PageScheme | None
     removes: bool
+    echo: Echo | None
 
     @overload
     def __init__(
@@ -69,6 +90,7 @@ class Endpoint(Generic[T_co]):
         parameters: ParameterPlace | None = None,
         pages: PageScheme | None = None,
         removes: bool = False,
+        echo: Echo | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -83,6 +105,7 @@ class Endpoint(Generic[T_co]):
         parameters: ParameterPlace | None = None,
         pages: PageScheme | None = None,
         removes: bool = False,
+        echo: Echo | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -96,6 +119,7 @@ class Endpoint(Generic[T_co]):
         parameters: ParameterPlace | None = None,
         pages: PageScheme | None = None,
         removes: bool = False,
+        echo: Echo | None = None,
     ) -> None:
         """Describe an operation.
 
@@ -110,7 +134,7 @@ class Endpoint(Generic[T_co]):
         for told, given in (("name", name), ("method", method), ("path", path)):
             if not isinstance(given, str):
                 raise TypeError(f"an endpoint's {told} is a string, not {type(given).__name__}")
-        method = method.upper()
+        name, method, path = plain_text(name), plain_text(method).upper(), plain_text(path)
         reads = method == "GET"
         values: dict[str, Any] = {
             "name": name,
@@ -122,7 +146,11 @@ class Endpoint(Generic[T_co]):
             "parameters": parameters or ("query" if reads else "json"),
             "pages": pages,
             "removes": removes,
+            "echo": echo,
         }
+        for field in _ALLOWED:
+            if isinstance(values[field], str):
+                values[field] = plain_text(values[field])
         for field, value in values.items():
             object.__setattr__(self, field, value)
         if not name:

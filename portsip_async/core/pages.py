@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from msgspec import field, structs
 
@@ -47,6 +47,11 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
         sort_by: the order that the PBX says it used.
     """
 
+    # A PBX may leave the array out of a page that has no items.
+    reply_is_page: ClassVar[bool] = True
+    # The vendor's sample of a search has no order in it.
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"sort_by"})
+
     items: tuple[T, ...]
     pagination: int | None = None
     pagesize: int | None = None
@@ -65,10 +70,17 @@ class Drift:
             before. The items of a page that ends the walk by repeating another are among them only
             where a page count had promised a new one; else that is how the end shows.
         page_count_changed: True where two pages told different page counts.
+        missing_pages: how many pages the latest page count promised that the walk never came to,
+            since it ended early: at an empty page, at one that repeats another, or at a short one.
+            What ``max_pages`` or a ``break`` leaves out is not among them.
+        count_changed: True where two pages had a different ``count``. Some PBXes mean the length
+            of the page by it, which changes on the last page.
     """
 
     dropped: int = 0
     page_count_changed: bool = False
+    missing_pages: int = 0
+    count_changed: bool = False
 
 
 class Paginator(Leavable, Generic[T]):
@@ -375,9 +387,11 @@ class _Course(Generic[T]):
         self.over = False
         self.drift = Drift()
         self._key: Callable[[T], Any] = attrgetter(key)
-        self._max_pages = max_pages
+        # The number of the last page that the caller wants.
+        self._bound = sys.maxsize if max_pages is None else page + max_pages - 1
         self._pagesize = pagesize or 0
         self._page_count: int | None = None
+        self._total: int | None = None  # what the latest page calls its count
         self._longest = 0
         self._first = self._before = self._last = self._mark = frozenset[Any]()
         self._rounds = 0
@@ -386,12 +400,12 @@ class _Course(Generic[T]):
         """Take the next page; answer which of its items to yield."""
         items = page.items
         keys = frozenset(map(self._key, items))
-        self._count(page.page_count)
+        self._count(page)
         if not keys or self._repeats(keys):
             if page.page_count is not None:
                 # The page that the count promised is missing: that must not pass for consistency.
                 self._drop(len(items))
-            self.over = True
+            self._end(self.number)
             return ()
         if not (keys.isdisjoint(self._last) and keys.isdisjoint(self._before)):
             known = self._last | self._before
@@ -430,16 +444,27 @@ class _Course(Generic[T]):
         else:
             self.reach = sys.maxsize
         self._longest = max(self._longest, length)
-        if self._max_pages is not None:
-            self.reach = min(self.reach, self.number - self.taken + self._max_pages - 1)
-        self.over = self.reach < self.number
+        self.reach = min(self.reach, self._bound)
+        if self.reach < self.number:
+            self._end(self.number - 1)
 
-    def _count(self, page_count: int | None) -> None:
-        if page_count is None:
-            return
-        if self._page_count not in (None, page_count):
-            self.drift = replace(self.drift, page_count_changed=True)
-        self._page_count = page_count
+    def _end(self, last: int) -> None:
+        """End the walk at a page, and note how many further ones were promised."""
+        self.over = True
+        promised = min(self._page_count or 0, self._bound)
+        if promised > last:
+            self.drift = replace(self.drift, missing_pages=promised - last)
+
+    def _count(self, page: Page[T]) -> None:
+        page_count, count = page.page_count, page.count
+        if page_count is not None:
+            if self._page_count not in (None, page_count):
+                self.drift = replace(self.drift, page_count_changed=True)
+            self._page_count = page_count
+        if count is not None:
+            if self._total not in (None, count):
+                self.drift = replace(self.drift, count_changed=True)
+            self._total = count
 
     def _drop(self, items: int) -> None:
         if items:

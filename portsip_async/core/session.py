@@ -31,6 +31,7 @@ from .endpoint import Endpoint
 from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
+from .threads import Threads
 from .tokens import Held, Token, TokenCache
 from .transport import FOREIGN, HttpTimeouts, Transport, translate
 from .upload import Source
@@ -67,6 +68,7 @@ class Session:
         clock: monotonic, in seconds.
         now: the time of day, in seconds since the epoch.
         sleep: pauses for so many seconds.
+        threads: where uploads open and read their files.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Session:
         self.tokens: TokenCache
         self.closed: bool = False
         self.clock = clock
+        self.threads: Threads = Threads()
         self._transport = transport
         self._gate = Places(max_connections)
         self._rate = None if requests_per_second is None else _rate(requests_per_second)
@@ -397,7 +400,7 @@ class Session:
             if reply is None:
                 reply = await self._transport.receive(response)
             status = reply.status
-            value = call.plan.judge.read(reply, self.now)
+            value = call.plan.judge.read(reply, self.now, call.parameters)
         except asyncio.CancelledError:
             if not call.took(EXPIRED):
                 raise

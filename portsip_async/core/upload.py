@@ -1,18 +1,26 @@
 """What an upload streams from: bytes, a path, a binary file, or an async iterator of bytes.
 
-Nothing is held in memory but one chunk. Files are read in a thread, from where they stood when the
-upload was asked for; a file that the caller opened stays open. What was read once can be read again
-from bytes, a path and a seekable file; an iterator of which a byte was taken is gone.
+Nothing is held in memory but one chunk. Files are read in a thread of our own, from where they
+stood when the upload was asked for; a file that the caller opened stays open. What was read once
+can be read again from bytes, a path and a seekable file; an iterator of which a byte was taken is
+gone.
+
+Opening and reading may block for as long as a FIFO or a network drive likes. A cancelled upload
+doesn't wait for that: its thread runs on, and closes what it opened itself.
 """
 
 import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable
+from concurrent.futures import Future
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeAlias
+
+from ..arguments import plain_text
+from .threads import Threads
 
 CHUNK = 256 * 1024  # bytes read at once
 
@@ -88,14 +96,15 @@ class _Memory(Source):
 class _File(Source):
     """A binary file that the caller opened and will close."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, threads: Threads) -> None:
         self._file = file
-        self._reading: asyncio.Future[bytes] | None = None
+        self._threads = threads
+        self._reading: Future[bytes] | None = None  # what a thread does, or did last
         self._taken = False
         self._seekable = hasattr(file, "seekable") and file.seekable()
         self._start = file.tell() if self._seekable else 0
         name = getattr(file, "name", None)
-        self.name = Path(name).name if isinstance(name, str) else None
+        self.name = Path(plain_text(name)).name if isinstance(name, str) else None
 
     @property
     def replayable(self) -> bool:
@@ -104,25 +113,24 @@ class _File(Source):
     async def open(self) -> None:
         if self._reading is not None:
             # A thread of an attempt that was given up may still be reading.
-            await asyncio.wait((self._reading,))
-        await asyncio.to_thread(self.measure)
+            await asyncio.wait((asyncio.wrap_future(self._reading),))
+        await self._threads.run(self.measure)
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
         while True:
             self._taken = True
-            self._reading = loop.run_in_executor(None, self._file.read, CHUNK)
-            chunk = await asyncio.shield(self._reading)
+            self._reading = self._threads.submit(lambda: self._file.read(CHUNK))
+            chunk = await asyncio.wrap_future(self._reading)
             if not chunk:
                 return
             yield chunk
 
     def release(self) -> None:
         """Close the file as soon as no thread reads it any more, without waiting for that."""
-        if self._reading is not None and not self._reading.done():
-            self._reading.add_done_callback(lambda _: self.close_now())
-        else:
+        if self._reading is None:
             self.close_now()
+        else:
+            self._reading.add_done_callback(lambda _: self.close_now())  # at once if it is done
 
     def close_now(self) -> None:
         """Close the file that no thread has read yet."""
@@ -139,16 +147,17 @@ class _File(Source):
 class _Path(Source):
     """A file that is opened for each attempt, and closed after it."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], threads: Threads) -> None:
+        self._path = Path(plain_text(path) if isinstance(path, str) else path)
+        self._threads = threads
         self._opened: _File | None = None
         self.name = self._path.name
 
     async def open(self) -> None:
-        opening = asyncio.get_running_loop().run_in_executor(None, self._open)
+        opening = self._threads.submit(self._open)
         try:
             # A cancellation can't take back what the thread does.
-            opened = await asyncio.shield(opening)
+            opened = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unused)
             raise
@@ -160,7 +169,7 @@ class _Path(Source):
             opened.release()
 
     def _open(self) -> _File:
-        opened = _File(self._path.open("rb"))
+        opened = _File(self._path.open("rb"), self._threads)
         opened.measure()
         return opened
 
@@ -169,7 +178,7 @@ class _Path(Source):
         return self._opened._read()
 
 
-def _close_unused(opening: asyncio.Future[_File]) -> None:
+def _close_unused(opening: "Future[_File]") -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close_now()
 
@@ -191,14 +200,19 @@ class _Stream(Source):
             yield chunk
 
 
-def source_of(source: UploadSource) -> Source:
+def source_of(source: UploadSource, threads: Threads | None = None) -> Source:
     """Take whatever can be uploaded.
+
+    Args:
+        source: a path, bytes, a binary file, or an async iterator of bytes.
+        threads: where files are opened and read; None: in threads of its own.
 
     Raises:
         TypeError: a file opened as text, or nothing that holds bytes.
     """
+    threads = threads or Threads()
     if isinstance(source, str | os.PathLike):
-        return _Path(source)
+        return _Path(source, threads)
     if isinstance(source, bytes | bytearray | memoryview):
         return _Memory(bytes(source))
     if isinstance(source, AsyncIterable):
@@ -210,4 +224,4 @@ def source_of(source: UploadSource) -> Source:
         )
     if hasattr(source, "encoding"):
         raise TypeError("open the file in binary mode: open(path, 'rb')")
-    return _File(source)
+    return _File(source, threads)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from ..arguments import plain_text
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -28,6 +29,7 @@ from ..errors import (
 )
 from ..redact import scrub_text, secrets_in
 from .decode import Decoder, Unreadable, parse
+from .echo import as_asked
 from .endpoint import Endpoint, ParameterPlace, TokenPlace
 from .retry import Fault
 
@@ -36,8 +38,29 @@ T = TypeVar("T")
 TOKEN_NAME: Final = "access_token"
 _JSON_HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+_NO_PARAMETERS: Final[Mapping[str, object]] = {}
 _DAY: Final = 86_400.0
-_encode: Final = msgspec.json.Encoder().encode
+
+
+def _plain(value: object) -> str:
+    """Encode what msgspec doesn't know: a str subclass."""
+    if isinstance(value, str):
+        return plain_text(value)
+    raise TypeError(f"a parameter can't be a {type(value).__name__}")
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
+def builtins_of(value: object) -> Any:
+    """Bring a value to plain JSON types; a str subclass to its text, an enum to its value."""
+    if isinstance(value, Mapping):
+        return {
+            plain_text(name) if isinstance(name, str) else name: builtins_of(item)
+            for name, item in value.items()
+        }
+    return msgspec.to_builtins(value, enc_hook=_plain)
+
 
 FieldValue: TypeAlias = str | list[str]
 Query: TypeAlias = str | dict[str, FieldValue]
@@ -87,7 +110,7 @@ class Draft:
 
     def request(self, token: str) -> Request:
         """Finish the request with a token."""
-        return self._token(self, token)
+        return self._token(self, plain_text(token))
 
     def _into_query(self, parameters: Parameters) -> None:
         self._query = _query(parameters)
@@ -154,6 +177,8 @@ def _query(parameters: Parameters) -> Query:
     pairs: list[str] = []
     for name, value in _named(parameters).items():
         text = str(value) if type(value) is int else value
+        if type(name) is not str:
+            return _texts(parameters)
         if type(text) is not str or not (_is_plain(text) and _is_plain(name)):
             return _texts(parameters)
         pairs.append(f"{name}={text}")
@@ -169,7 +194,9 @@ def _texts(parameters: Parameters) -> dict[str, FieldValue]:
     named = _named(parameters)
     "".join(named).encode()  # half of a surrogate pair in a name is refused too
     return {
-        name: [_text(item) for item in value] if isinstance(value, _ARRAYS) else _text(value)
+        plain_text(name): [_text(item) for item in value]
+        if isinstance(value, _ARRAYS)
+        else _text(value)
         for name, value in named.items()
         if value is not None
     }
@@ -177,7 +204,7 @@ def _texts(parameters: Parameters) -> dict[str, FieldValue]:
 
 def _named(parameters: Parameters) -> Mapping[str, object]:
     if isinstance(parameters, msgspec.Struct):
-        return cast("Mapping[str, object]", msgspec.to_builtins(parameters))
+        return cast("Mapping[str, object]", builtins_of(parameters))
     return parameters
 
 
@@ -185,10 +212,10 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         if not value.isascii():
             value.encode()  # a lone surrogate is refused here, before anything is sent
-        return str(value)
+        return plain_text(value)
     if isinstance(value, bytes | bytearray | memoryview):
         raise TypeError("a parameter is no bytes")
-    plain = msgspec.to_builtins(value)  # a UUID or a date is a text
+    plain = builtins_of(value)  # a UUID or a date is a text
     return plain if isinstance(plain, str) else _encode(plain).decode()
 
 
@@ -214,21 +241,24 @@ class Judge(Generic[T]):
 
     def __init__(self, endpoint: Endpoint[T]) -> None:
         self._endpoint = endpoint
-        self._decode = None if endpoint.reply is None else Decoder(endpoint.reply).decode
+        self._decode = None if endpoint.reply is None else Decoder(endpoint.reply).read
         names: tuple[str, ...] = getattr(endpoint.reply, "__struct_encode_fields__", ())
         fields: tuple[str, ...] = getattr(endpoint.reply, "__struct_fields__", ())
         self._error_field = dict(zip(names, fields, strict=True)).get("err_code")
 
-    def read(self, reply: Reply, now: Callable[[], float]) -> T:
+    def read(
+        self, reply: Reply, now: Callable[[], float], parameters: Parameters = _NO_PARAMETERS
+    ) -> T:
         """Answer what the reply holds.
 
         Args:
             reply: the whole reply.
             now: the time of day, in seconds since the epoch, for a Retry-After that is a date.
+            parameters: what the request asked for, which the reply may have to repeat.
 
         Raises:
             APIError: the PBX answered with an error; its texts are not scrubbed yet.
-            ReplyError: the reply is not what the operation answers.
+            ReplyError: the reply is not what the operation answers, or is about something else.
         """
         if not 200 <= reply.status < 300:
             raise _api_error(reply, _object(reply.body), now, self._endpoint)
@@ -236,10 +266,7 @@ class Judge(Generic[T]):
         try:
             if self._decode is None:
                 return cast(T, self._nothing(reply, now))
-            value: T = self._decode(reply.body)
-        except Unreadable as error:
-            unreadable = error
-        else:
+            value, repaired = self._decode(reply.body)
             if self._error_field is not None:
                 failed = _is_error(getattr(value, self._error_field))
             else:
@@ -248,7 +275,11 @@ class Judge(Generic[T]):
                 document = _object(reply.body)
                 if _is_error(document.get("err_code")):
                     raise _api_error(reply, document, now, self._endpoint)
-            return value
+            if self._endpoint.echo is None:
+                return value
+            return as_asked(value, repaired, self._endpoint.echo, parameters)
+        except Unreadable as error:
+            unreadable = error
         document = _object(reply.body)
         if _is_error(document.get("err_code")):
             raise _api_error(reply, document, now, self._endpoint)
@@ -394,9 +425,7 @@ def fault_of(error: PortSIPError) -> Fault:
 
 def secrets_of(parameters: Parameters, token: str | None) -> list[str]:
     """List what must not be told of a call: its token, and every value under a secret name."""
-    plain = parameters if isinstance(parameters, Mapping) else msgspec.to_builtins(parameters)
-    built = {name: msgspec.to_builtins(value) for name, value in plain.items()}
-    return [*([token] if token else []), *secrets_in(built)]
+    return [*([plain_text(token)] if token else []), *secrets_in(builtins_of(parameters))]
 
 
 def scrub_error(error: APIError, secrets: list[str]) -> APIError:

@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, TypeVar, get_args, get_type_hints
 
+import msgspec
+
+from ..arguments import plain_text
 from ..core.calls import CallOptions, Gate
 from ..core.endpoint import Endpoint
 from ..core.pages import Page, Paginator
@@ -131,7 +136,7 @@ def text(name: str, value: object) -> str:
         raise TypeError(f"{name} is a str, not {type(value).__name__}")
     if not value:
         raise ValueError(f"{name} is empty")
-    return value
+    return plain_text(value)
 
 
 def texts(name: str, values: Iterable[str]) -> list[str]:
@@ -144,14 +149,10 @@ def texts(name: str, values: Iterable[str]) -> list[str]:
     if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
         raise TypeError(f"{name} is a collection of str, not {type(values).__name__}")
     found = [*values]
-    # A batch of 100 is checked in 1 µs this way; value by value, only to tell what is wrong.
-    with suppress(TypeError):
-        "".join(found)
-        if all(found):
-            return found
-    for value in found:
-        text(f"each of {name}", value)
-    return found
+    # A batch of 100 is checked in 2 µs this way.
+    if set(map(type, found)) == {str} and "" not in found:
+        return found
+    return [text(f"each of {name}", value) for value in found]
 
 
 def without_none(value: Any) -> Any:
@@ -171,3 +172,51 @@ def merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         else:
             result[key] = value
     return result
+
+
+def check_known(
+    name: str, changes: Mapping[str, Any], read: object, model: type[msgspec.Struct] | None
+) -> None:
+    """Check that a patch names only fields that the model or the reply knows.
+
+    Args:
+        name: what is patched, as in ``forward_rules.available``.
+        changes: the fields to change, plain.
+        read: what the PBX holds there; anything but a mapping has no fields.
+        model: the struct that describes it; None where the SDK knows none.
+
+    Raises:
+        TypeError: a field is unknown to both; says which is nearest.
+    """
+    fields = {} if model is None else fields_of(model)
+    found: Mapping[str, object] = read if isinstance(read, Mapping) else {}
+    for field, value in changes.items():
+        if field not in fields and field not in found:
+            raise unknown_field(name, field, [*fields, *found])
+        if isinstance(value, Mapping):
+            check_known(f"{name}.{field}", value, found.get(field), fields.get(field))
+
+
+@cache
+def fields_of(model: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | None]:
+    """Return a model's fields, each with the struct that it may hold, if it may hold one."""
+    hints = get_type_hints(model)
+    return {
+        field: next(
+            (
+                part
+                for part in (hints[field], *get_args(hints[field]))
+                if isinstance(part, type) and issubclass(part, msgspec.Struct)
+            ),
+            None,
+        )
+        for field in model.__struct_fields__
+    }
+
+
+def unknown_field(owner: str, field: object, known: Iterable[str]) -> TypeError:
+    """Make the error for a field that does not exist, with the nearest name that does."""
+    names = sorted(map(str, known))
+    nearest = get_close_matches(str(field).lower(), names, n=1)
+    hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(names) or 'none'}"
+    return TypeError(f'{owner} has no field "{field}"; {hint}')

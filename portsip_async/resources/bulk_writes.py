@@ -12,9 +12,11 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Mapping,
 )
 from typing import Any, Generic, TypeVar
 
+from ..arguments import plain_text
 from ..core.bulk import Crew, Feed, Stream
 from ..core.calls import Gate
 from ..core.runs import Run
@@ -225,5 +227,14 @@ async def _settled(
 
 
 def _shown(item: object) -> str:
-    """Name an item that has no key."""
-    return item if isinstance(item, str) else type(item).__name__
+    """Return the key of an item that can't be written; its type's name where it has none."""
+    key = item
+    if isinstance(item, tuple | list) and item:
+        key = item[0]
+    elif isinstance(item, Mapping):
+        key = item.get("extension_number")
+    elif not isinstance(item, str | int):
+        key = getattr(item, "extension_number", None)
+    if isinstance(key, str):
+        return plain_text(key) or ("" if key is item else type(item).__name__)
+    return str(key) if type(key) is int else type(item).__name__

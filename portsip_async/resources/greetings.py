@@ -96,7 +96,7 @@ class Greetings:
             TypeError: a source that gives no bytes, or a file opened as text.
         """
         number = text("extension_number", extension_number)
-        stream = source_of(source)
+        stream = source_of(source, self._caller.session.threads)
         name = stream.name if filename is None else text("filename", filename)
         if not name:
             raise ValueError("the source has no name: pass filename=")

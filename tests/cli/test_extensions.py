@@ -120,7 +120,9 @@ class TestUpdate:
     def test_settings_hold_what_the_line_must_not(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """Pins, null, and fields that no model knows, from a file; --set comes on top."""
+        """Pins, null, and fields that only the PBX knows, from a file; --set comes on top."""
+        profile = pbx.extension("101")["profile"] | {"x_new": 0}
+        pbx._pbx.update_extension("101", {"profile": profile})
         file = tmp_path / "settings.json"
         file.write_text(
             json.dumps(
@@ -170,6 +172,15 @@ class TestUpdate:
         assert told in done.err
         assert len(done.err.splitlines()) == 2
         assert not pbx.served
+
+    def test_field_that_nobody_knows(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """Only the PBX's own settings tell that; nothing is changed."""
+        settings = '{"profile": {"firstname": "Zed"}}'
+        done = cli("extensions", "update", "101", "--settings", "-", stdin=settings)
+        assert (done.code, done.out) == (2, "")
+        assert 'did you mean "first_name"?' in done.err
+        assert len(done.err.splitlines()) == 2
+        assert pbx.served["extensions.update"] == 0
 
     def test_completion_knows_the_settings(self) -> None:
         assert completed("profile.f") == ["profile.first_name=", "profile.facebook="]

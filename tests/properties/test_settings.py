@@ -59,7 +59,7 @@ async def written(read: Any, write: Any) -> tuple[Any, list[Arrival]]:
             answer: Any = None
             try:
                 answer = await write(pbx)
-            except ReplyError as error:
+            except (ReplyError, TypeError) as error:
                 answer = error
         return answer, server.arrivals
 
@@ -83,15 +83,60 @@ def overlaid(old: Any, new: Any) -> Any:
     return under | {name: overlaid(under.get(name), value) for name, value in new.items()}
 
 
+def parts_of(model: Any) -> dict[str, Any]:
+    """Tell which struct each field of a model may hold; None where it holds none."""
+    return {
+        field.name: next(
+            (part for part in get_args(field.type) if hasattr(part, "__struct_fields__")), None
+        )
+        for field in (msgspec.structs.fields(model) if model is not None else ())
+    }
+
+
+def misshapen(changes: dict[str, Any], model: Any) -> bool:
+    """Tell whether something else than an object stands where the model has fields."""
+    parts = parts_of(model)
+    return any(
+        misshapen(value, parts.get(name))
+        if isinstance(value, dict)
+        else value is not None and parts.get(name) is not None
+        for name, value in changes.items()
+    )
+
+
+def unknown(changes: dict[str, Any], read: Any, model: Any) -> bool:
+    """Tell whether a change names what neither the model nor the reply has."""
+    parts, found = parts_of(model), read if isinstance(read, dict) else {}
+    return any(
+        (name not in parts and name not in found)
+        or (isinstance(value, dict) and unknown(value, found.get(name), parts.get(name)))
+        for name, value in changes.items()
+    )
+
+
 @given(number=UNICODE.filter(bool), document=DOCUMENT, changes=CHANGES)
 @example(number="101", document={"profile": {"x": [2**64, -(2**63) - 1, 1e300]}}, changes={})
 @example(number="101", document={"profile": None, "unknown": 1}, changes={"profile": {"x": None}})
+@example(number="1", document={"profile": {"x": {"y": 1}}}, changes={"profile": {"x": {"y": 2}}})
+@example(number="1", document={}, changes={"forward_rules": {"away": {"x": 1}}})
+@example(number="1", document={}, changes={"forward_rules": {"away": 1}})
 async def test_patch_of_an_extension(
     number: str, document: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    """The sections go back as they were read, but for what was named, at any depth."""
+    """The sections go back as they were read, but for what was named, at any depth.
+
+    What names an unknown field changes nothing.
+    """
     read = {"extension_number": number, **document}
     patched, arrivals = await written(read, lambda pbx: pbx.extensions.patch(number, **changes))
+    if misshapen(changes, Extension):
+        assert isinstance(patched, TypeError)
+        assert arrivals == []
+        return
+    if unknown(changes, read, Extension):
+        assert isinstance(patched, TypeError)
+        assert [arrival.path for arrival in arrivals] == ["/api/extensions/show"]
+        return
     assert [arrival.path for arrival in arrivals] == [
         "/api/extensions/show",
         "/api/extensions/update",

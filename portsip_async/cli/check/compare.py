@@ -123,6 +123,7 @@ class Comparison:
         place = self._places.setdefault(where, _Place(0, set()))
         place.objects += 1
         aliases: Mapping[str, Sequence[str]] = getattr(model, "reply_aliases", {})
+        optional: frozenset[str] = getattr(model, "reply_may_lack", frozenset())
         known = set(_OF_THE_REPLY)
         for field in msgspec.structs.fields(model):
             name = field.encode_name
@@ -133,7 +134,8 @@ class Comparison:
             if name in value:
                 self._value(value[name], field.type, below)
                 continue
-            self._found[Kind.MISSING_FIELD, below, ""] += 1
+            if name not in optional:
+                self._found[Kind.MISSING_FIELD, below, ""] += 1
             for alias in aliases.get(name, ()):
                 if alias in value:
                     known.add(alias)

@@ -1,0 +1,169 @@
+"""A patch that names a field that does not exist is refused, with the nearest name that does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from portsip_async import (
+    AvailableRule,
+    ForwardRules,
+    NotFound,
+    Options,
+    PortSIPClient,
+    Profile,
+)
+from portsip_async.simulator import PBXSimulator
+
+from .conftest import ClientMaker
+from .wire_server import WireServer, reply
+
+SHOW, UPDATE = "extensions.show", "extensions.update"
+
+UNKNOWN: list[tuple[Mapping[str, Any], str]] = [
+    ({"profile": {"firstname": "Zed"}}, 'profile has no field "firstname".*"first_name"'),
+    ({"profile": {"first_name": "Zed", "FirstName": "Z"}}, '"first_name"'),
+    ({"profile": {"lastName": "Z"}}, '"last_name"'),
+    ({"options": {"enable_extensions": False}}, '"enable_extension"'),
+    ({"voice_mail": {"pin": "1"}}, "voicemail_pin"),
+    ({"office_hours": {"monday_form": "08:00"}}, '"monday_from"'),
+    ({"forward_rules": {"avaliable": {}}}, '"available"'),
+    (
+        {"forward_rules": {"available": {"bussy_action": "CONNECT_TO_VOICE"}}},
+        'forward_rules.available has no field "bussy_action".*"busy_action"',
+    ),
+    ({"forward_rules": {"dnd": {"busy_action": "x"}}}, "office_hours_action"),
+    ({"profile": {"first_name": {"given": "Zed"}}}, 'profile.first_name has no field "given"'),
+    ({"profile": {"qqqq": None}}, "first_name"),
+    ({"profile": Options(enable_extension=True)}, 'profile has no field "enable_extension"'),
+    ({"profile": {"": 1}}, "first_name"),
+]
+MISSHAPEN: list[Any] = [
+    {"profile": "Zed"},
+    {"profile": ["first_name"]},
+    {"profile": {1: "Zed"}},
+    {"forward_rules": {"available": "CONNECT_TO_VOICE"}},
+    {"forward_rules": {"away": []}},
+    {"forward_rules": {"away": {None: 1}}},
+]
+UNKNOWN_SECTIONS: list[Any] = [
+    ({"profil": {}}, '"profile"'),
+    ({"profile": {}, "voicemail": {}}, '"voice_mail"'),
+    ({"forwardrules": None}, '"forward_rules"'),
+    ({1: {}}, "profile"),
+]
+
+
+async def result_of(pbx: PortSIPClient, item: Any) -> Any:
+    first, wrong, last = [
+        result
+        async for result in pbx.extensions.patch_many(
+            [("102", {"profile": {}}), item, ("103", {"profile": {}})], concurrency=1
+        )
+    ]
+    assert (first.error, last.error) == (None, None)
+    assert (wrong.index, wrong.key) == (1, "101")
+    return wrong
+
+
+@pytest.mark.parametrize(("changes", "match"), UNKNOWN)
+class TestUnknownField:
+    async def test_patch(
+        self, changes: Mapping[str, Any], match: str, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        before = sim.extension("101")
+        with pytest.raises(TypeError, match=match):
+            await pbx.extensions.patch("101", **changes)
+        assert sim.served[UPDATE] == 0
+        assert sim.extension("101") == before
+
+    async def test_patch_many(
+        self, changes: Mapping[str, Any], match: str, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        wrong = await result_of(pbx, ("101", changes))
+        with pytest.raises(TypeError, match=match):
+            raise wrong.error
+        assert sim.served[UPDATE] == 2
+
+
+@pytest.mark.parametrize("changes", MISSHAPEN)
+class TestMisshapen:
+    async def test_patch(self, changes: Any, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """Refused before anything at all is sent."""
+        with pytest.raises(TypeError):
+            await pbx.extensions.patch("101", **changes)
+        assert sim.served.total() == 0
+
+    async def test_patch_many(self, changes: Any, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        wrong = await result_of(pbx, ("101", changes))
+        assert type(wrong.error) is TypeError
+        assert sim.served[SHOW] == sim.served[UPDATE] == 2
+
+
+@pytest.mark.parametrize(("changes", "match"), UNKNOWN_SECTIONS)
+async def test_unknown_section(
+    changes: Any, match: str, pbx: PortSIPClient, sim: PBXSimulator
+) -> None:
+    wrong = await result_of(pbx, ("101", changes))
+    with pytest.raises(TypeError, match=match):
+        raise wrong.error
+    assert sim.served[SHOW] == 2
+
+
+class TestKnown:
+    async def test_by_the_reply(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """A field of a version that the SDK doesn't know can be changed, at any depth."""
+        read = {"profile": {"nickname": "A", "more": {"city": "Oslo"}}, "options": None}
+        wire.script = [reply(read), reply()]
+        pbx = make_client(wire.url)
+        await pbx.extensions.patch("101", profile={"nickname": "B", "more": {"city": None}})
+        assert b'"nickname":"B","more":{"city":null}' in wire.arrivals[1].body
+        wire.script = [reply(read)]
+        wire.arrivals.clear()
+        with pytest.raises(TypeError, match='"nickname"'):
+            await pbx.extensions.patch("101", profile={"nicknam": "B"})
+        with pytest.raises(TypeError, match=r'profile\.more has no field "town"'):
+            await pbx.extensions.patch("101", profile={"more": {"town": "B"}})
+        with pytest.raises(TypeError, match="options"):
+            await pbx.extensions.patch("101", options={"nickname": "B"})
+        assert {arrival.path for arrival in wire.arrivals} == {"/api/extensions/show"}
+
+    async def test_by_the_model(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        await pbx.extensions.patch(
+            "101",
+            profile=Profile(first_name="Zed"),
+            options=None,
+            forward_rules=ForwardRules(available=AvailableRule(no_answer_timeval=9)),
+            voice_mail={"voicemail_pin": None},
+        )
+        await pbx.extensions.patch(
+            "101", forward_rules={"available": AvailableRule(busy_action="X"), "away": None}
+        )
+        kept = sim.extension("101")
+        assert kept["profile"]["first_name"] == "Zed"
+        assert kept["forward_rules"]["available"]["no_answer_timeval"] == 9
+        assert kept["forward_rules"]["available"]["busy_action"] == "X"
+        assert kept["forward_rules"]["away"] is None
+
+    async def test_the_pbx_is_asked_first(self, pbx: PortSIPClient) -> None:
+        with pytest.raises(NotFound):
+            await pbx.extensions.patch("99999", profile={"nickname": "B"})
+
+
+class TestGroups:
+    @pytest.mark.parametrize(
+        ("changes", "match"),
+        [
+            ({"groupname": "S"}, 'a group has no field "groupname".*"group_name"'),
+            ({"enable_externalcall": True}, '"enable_external_call"'),
+            ({"member": ["101"]}, '"members"'),
+            ({"err_code": 1}, "group_name"),
+            ({"group_name": {"x": 1}}, "group_name"),
+        ],
+    )
+    async def test_unknown(
+        self, changes: Any, match: str, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        with pytest.raises(TypeError, match=match):
+            await pbx.groups.patch("1", **changes)
+        assert sim.served.total() == 0

@@ -1,0 +1,383 @@
+"""Every str subclass works as its text and every enum of texts as its value, wherever text goes."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum, IntEnum, StrEnum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portsip_async import (
+    APIError,
+    EmailCredentials,
+    Endpoint,
+    ExtensionStatus,
+    ExtensionUpdate,
+    ForwardRules,
+    NewExtension,
+    OfficeHours,
+    Options,
+    PasswordCredentials,
+    PortSIPClient,
+    Profile,
+    StaticToken,
+    StatusMissing,
+    Token,
+    VoiceMail,
+)
+from portsip_async.simulator import PBXSimulator
+
+from .conftest import QUICK, ClientMaker
+from .operations import BY_NAME
+from .wire_server import TOKEN, Arrival, WireServer, reply
+
+Kind = Callable[[str], str]
+
+
+class Plain(str):
+    """Nothing of its own, as a library's text type."""
+
+    __slots__ = ()
+
+
+class Loud(str):
+    """Shows something else than its text."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "WRONG"
+
+    __repr__ = __str__
+
+    def __format__(self, _: str) -> str:
+        return "WRONG"
+
+
+class Alone(str):
+    """Equals nothing else and hashes by identity."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Choice(str, Enum):  # noqa: UP042 - the older form is what is tested
+    """The form that most code has, whose str() is not its value."""
+
+
+def of(base: Any) -> Kind:
+    return lambda text: base("Made", {"MEMBER": text}).MEMBER
+
+
+KINDS: dict[str, Kind] = {
+    "subclass": Plain,
+    "loud subclass": Loud,
+    "lone subclass": Alone,
+    "(str, Enum)": of(Choice),
+    "StrEnum": of(StrEnum),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
+_FLAGS: Mapping[str, Any] = {
+    "enable_intercom": True,
+    "enable_external_call": False,
+    "enable_management_console_access": False,
+}
+
+
+def sections(s: Kind) -> dict[str, Any]:
+    return {
+        "profile": Profile(first_name=s("Ann"), gender=s("MALE")),
+        "options": {s("enable_extension"): True},
+        "forward_rules": {s("available"): {s("busy_action"): s("CONNECT_TO_VOICE")}},
+        "office_hours": OfficeHours(monday_from=s("08:00")),
+        "voice_mail": VoiceMail(voicemail_pin=s("12345678")),
+    }
+
+
+def new_extension(s: Kind) -> NewExtension:
+    return NewExtension(
+        extension_number=s("9001"),
+        password=s("p4ss"),
+        web_access_password=s("w3b"),
+        profile={s("first_name"): s("Ann")},  # type: ignore[arg-type]  # as a caller may well do
+    )
+
+
+def update(s: Kind) -> ExtensionUpdate:
+    return ExtensionUpdate(
+        extension_number=s("101"),
+        profile=Profile(first_name=s("Ann")),
+        options=Options(),
+        forward_rules=ForwardRules(),
+        office_hours=OfficeHours(),
+        voice_mail=VoiceMail(),
+    )
+
+
+async def all_of(run: Any) -> list[Any]:
+    return [each async for each in run]
+
+
+Send = Callable[[PortSIPClient, Kind], Awaitable[Any]]
+CALLS: dict[str, Send] = {
+    "extensions.list": lambda pbx, s: pbx.extensions.list(sort_by=s("DEFAULT")),
+    "extensions.search": lambda pbx, s: pbx.extensions.search(s("a b")),
+    "extensions.show": lambda pbx, s: pbx.extensions.show(s("101")),
+    "extensions.status": lambda pbx, s: pbx.extensions.status([s("101"), "102", s("103")]),
+    "extensions.create": lambda pbx, s: pbx.extensions.create(new_extension(s)),
+    "extensions.update": lambda pbx, s: pbx.extensions.update(s("101"), **sections(s)),
+    "extensions.remove": lambda pbx, s: pbx.extensions.remove(s("101")),
+    "extensions.call": lambda pbx, s: pbx.extensions.call(
+        s("101"), s("102"), auth=s("p&ss"), domain=s("d.example"), src=s("1")
+    ),
+    "groups.list": lambda pbx, s: pbx.groups.list(sort_by=s("DEFAULT")),
+    "groups.show": lambda pbx, s: pbx.groups.show(s("1")),
+    "groups.create": lambda pbx, s: pbx.groups.create(
+        s("Sales"), group_description=s("d"), members=[s("101")], **_FLAGS
+    ),
+    "groups.update": lambda pbx, s: pbx.groups.update(
+        s("1"), group_name=s("Sales"), group_description=s("d"), members=[s("101")], **_FLAGS
+    ),
+    "groups.remove": lambda pbx, s: pbx.groups.remove(s("1")),
+    "greetings.list": lambda pbx, s: pbx.greetings.list(s("101"), sort_by=s("DEFAULT")),
+    "greetings.add": lambda pbx, s: pbx.greetings.add(
+        s("101"), filename=s("ä.wav"), url=s("https://files.example/a.wav")
+    ),
+    "greetings.upload": lambda pbx, s: pbx.greetings.upload(s("101"), b"RIFF", filename=s("ä.wav")),
+    "greetings.setup": lambda pbx, s: pbx.greetings.setup(s("101"), s("a.wav")),
+    "greetings.remove": lambda pbx, s: pbx.greetings.remove(s("101"), s("a.wav")),
+    "account.verify": lambda pbx, s: pbx.account.verify(s("admin"), s("p4ss")),
+    "account.verify_email": lambda pbx, s: pbx.account.verify_email(s("a@b"), s("p4ss")),
+}
+HELPERS: dict[str, Send] = {
+    "extensions.patch": lambda pbx, s: pbx.extensions.patch(s("101"), **sections(s)),
+    "groups.patch": lambda pbx, s: pbx.groups.patch(
+        s("1"), group_name=s("S"), group_description=s("d"), members=[s("101")]
+    ),
+    "groups.add_members": lambda pbx, s: pbx.groups.add_members(s("1"), [s("102")]),
+    "groups.remove_members": lambda pbx, s: pbx.groups.remove_members(s("1"), [s("101")]),
+    "create_many": lambda pbx, s: all_of(pbx.extensions.create_many([new_extension(s)])),
+    "update_many": lambda pbx, s: all_of(pbx.extensions.update_many([update(s)])),
+    "patch_many": lambda pbx, s: all_of(
+        pbx.extensions.patch_many(
+            [(s("101"), {s(name): part for name, part in sections(s).items()})]
+        )
+    ),
+    "remove_many": lambda pbx, s: all_of(pbx.extensions.remove_many([s("101")])),
+    "poll_status": lambda pbx, s: all_of(pbx.extensions.poll_status([s("101"), "102", s("101")])),
+}
+ALL = CALLS | HELPERS
+
+ANSWER = reply(
+    {
+        "access_token": TOKEN,
+        "extension_number": "101",
+        "extension_status": [{"extension_number": "101", "status": "ONLINE"}],
+        "extensions": [],
+        "files": [],
+        "group_id": "1",
+        "group_name": "Sales",
+        "groups": [],
+        "members": ["101"],
+    }
+)
+ELSEWHERE: Any = {
+    "account.verify": {"path": "/verify"},
+    "account.verify_email": {"path": "/verify_email"},
+}
+BOUNDARY = re.compile(rb"[0-9a-f]{32}")
+
+
+def seen(arrival: Arrival) -> tuple[str, ...]:
+    kind = arrival.headers.get("content-type", "")
+    body = arrival.body
+    if kind.startswith("multipart/"):
+        kind, body = "multipart", BOUNDARY.sub(b"", body)
+    return arrival.method, arrival.path, arrival.query, kind, body.decode()
+
+
+def test_calls_are_all_operations() -> None:
+    assert CALLS.keys() == BY_NAME.keys()
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_operation(name: str, kind: Kind, wire: WireServer, make_client: ClientMaker) -> None:
+    """What arrives is what arrives for plain texts."""
+    wire.script = [ANSWER]
+    pbx = make_client(wire.url, token=TOKEN, endpoints=ELSEWHERE)
+    await ALL[name](pbx, str)
+    plain = [seen(arrival) for arrival in wire.arrivals]
+    wire.arrivals.clear()
+    found = await ALL[name](pbx, kind)
+    assert [seen(arrival) for arrival in wire.arrivals] == plain != []
+    for result in found if isinstance(found, list) else ():
+        assert getattr(result, "error", None) is None or isinstance(result.error, StatusMissing)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_operation_that_fails(
+    name: str, kind: Kind, wire: WireServer, make_client: ClientMaker
+) -> None:
+    """Its error is the PBX's, with the secrets in it hidden."""
+    wire.script = [reply({"err_code": 400.1, "msg": "no: p&ss p4ss w3b 12345678"}, 400)]
+    pbx = make_client(wire.url, token=kind(TOKEN), endpoints=ELSEWHERE)
+    with pytest.raises(APIError) as caught:
+        await CALLS[name](pbx, kind)
+    with pytest.raises(APIError) as plain:
+        await CALLS[name](pbx, str)
+    assert str(caught.value) == str(plain.value)
+
+
+@pytest.mark.parametrize("place", ["query", "json", "multipart"])
+@pytest.mark.parametrize("token", ["query", "body", "header", "bearer"])
+async def test_endpoint_of_your_own(
+    place: Any, token: Any, kind: Kind, wire: WireServer, make_client: ClientMaker
+) -> None:
+    """Its name, path and method; names and values of parameters, nested ones too; the token."""
+    if token == "body" and place != "json":
+        return
+    wire.script = [ANSWER]
+    for s in (str, kind):
+        places: Any = {"token": s(token), "parameters": s(place)}
+        endpoint = Endpoint(s("own.call"), s("post"), s("/own/path"), **places)
+        pbx = make_client(wire.url, token=s(TOKEN))
+        nested = {s("deep"): [s("x"), {s("y"): s("z")}]} if place == "json" else [s("x"), s("y")]
+        await pbx.request(
+            endpoint, **{s("plain"): s("ä b"), s("nested"): nested, s("filename"): s("f")}
+        )
+    plain, found = map(seen, wire.arrivals)
+    assert plain == found
+    assert [each.headers.get("authorization") for each in wire.arrivals] in (
+        [None, None],
+        [f"Bearer {TOKEN}"] * 2,
+    )
+
+
+class TestResults:
+    async def test_poll(self, kind: Kind, pbx: PortSIPClient) -> None:
+        """Each number has its own result, beside plain ones and wrong ones."""
+        numbers: Any = [kind("101"), "102", kind("99999"), 5, kind(""), kind("101")]
+        results = await all_of(pbx.extensions.poll_status(numbers, ordered=True))
+        assert [str.__str__(result.extension_number) for result in results if result.status] == [
+            "101",
+            "102",
+            "101",
+        ]
+        assert [type(result.error).__name__ for result in results] == [
+            "NoneType",
+            "NoneType",
+            "NotFound",
+            "TypeError",
+            "ValueError",
+            "NoneType",
+        ]
+
+    async def test_watch(self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        sim.set_status("101", "ONLINE", user_agent="x")
+        known = {kind("101"): ExtensionStatus("101", "ONLINE", "x")}
+        watch = pbx.extensions.watch_status([kind("101"), kind("102")], interval=0.01, known=known)
+        async with watch:
+            async for change in watch:
+                assert change.extension_number == "102"
+                break
+        assert set(watch.snapshot) == {"101", "102"}
+
+    async def test_bulk(self, kind: Kind, pbx: PortSIPClient) -> None:
+        """The keys are the numbers, of what fails too."""
+        for run in (
+            pbx.extensions.create_many([new_extension(kind), new_extension(kind)], concurrency=1),
+            pbx.extensions.patch_many(
+                [(kind("101"), {"profile": {"nme": 1}}), (kind("101"), {kind("profile"): {}})]
+            ),
+            pbx.extensions.update_many([update(kind)]),
+            pbx.extensions.remove_many([kind("101"), kind("99999")]),
+        ):
+            assert {result.key for result in await all_of(run)} <= {"9001", "101", "99999"}
+
+    async def test_numbers_of_an_enum_of_whole_numbers(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        class Seconds(IntEnum):
+            SHORT = 7
+
+        await pbx.extensions.patch(
+            "101", forward_rules={"available": {"no_answer_timeval": Seconds.SHORT}}
+        )
+        assert sim.extension("101")["forward_rules"]["available"]["no_answer_timeval"] == 7
+
+
+class TestClient:
+    @pytest.mark.parametrize("how", ["arguments", "credentials", "email", "token", "own"])
+    async def test_logs_in(self, how: str, kind: Kind, sim: PBXSimulator) -> None:
+        class Own:
+            async def fetch_token(self) -> Token:
+                async with PortSIPClient(
+                    sim.url, username=sim.username, password=sim.password
+                ) as pbx:
+                    token = await pbx.account.verify(sim.username, sim.password)
+                return Token(kind(token.access_token), 30.0)
+
+        token = await Own().fetch_token()
+        options: dict[str, dict[str, Any]] = {
+            "arguments": {"username": kind(sim.username), "password": kind(sim.password)},
+            "credentials": {
+                "credentials": PasswordCredentials(kind(sim.username), kind(sim.password))
+            },
+            "email": {"credentials": EmailCredentials(kind(sim.email), kind(sim.password))},
+            "token": {"token": token.access_token},
+            "own": {"credentials": Own()},
+        }
+        async with PortSIPClient(
+            kind(sim.url), user_agent=kind("mine/1"), retry=QUICK, **options[how]
+        ) as pbx:
+            assert (await pbx.extensions.show("101")).extension_number == "101"
+            assert len(await pbx.extensions.status(["101"])) == 1
+
+    async def test_user_agent_and_proxy(self, kind: Kind, wire: WireServer) -> None:
+        """The wire stands in for a proxy, which is asked for the whole URL."""
+        wire.script = [ANSWER]
+        async with PortSIPClient(
+            "http://pbx.invalid",
+            allow_http=True,
+            credentials=StaticToken(kind(TOKEN)),
+            user_agent=kind("mine/1"),
+            proxy=kind(wire.url),
+        ) as pbx:
+            await pbx.extensions.show("101")
+        [arrival] = wire.arrivals
+        assert arrival.headers["user-agent"] == "mine/1"
+        assert arrival.path == "http://pbx.invalid/api/extensions/show"
+
+    async def test_overrides(self, kind: Kind, wire: WireServer, make_client: ClientMaker) -> None:
+        wire.script = [ANSWER]
+        changed: Any = {"extensions.show": {"path": kind("/other"), "method": kind("post")}}
+        await make_client(wire.url, endpoints=changed).extensions.show("101")
+        assert seen(wire.arrivals[0])[:2] == ("POST", "/api/other")
+
+    async def test_path_of_an_upload(
+        self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a.wav").write_bytes(b"RIFF")
+        await pbx.greetings.upload("101", kind(str(tmp_path / "a.wav")))
+        assert sim.greetings("101")["a.wav"].size == 4
+
+
+async def test_numpy(pbx: PortSIPClient) -> None:
+    """The type that the fault was found with, where it is installed."""
+    numpy = pytest.importorskip("numpy")
+    numbers = list(numpy.array(["101", "102"]))
+    results = await all_of(pbx.extensions.poll_status(numbers))
+    assert {result.extension_number for result in results if result.status} == {"101", "102"}
