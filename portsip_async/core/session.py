@@ -9,6 +9,8 @@ may hold a secret, hangs on as their context.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio loads it to resolve its first name
+import encodings.idna  # noqa: F401 - the codec of the first name that is not an address
 import logging
 import math
 import random
