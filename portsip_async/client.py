@@ -27,9 +27,10 @@ from .core.tokens import (
     PasswordCredentials,
     StaticToken,
     TokenCache,
+    login_error,
 )
 from .core.transport import SSL, Timeout, Transport
-from .core.wire import TOKEN_NAME
+from .core.wire import TOKEN_NAME, Parameters
 from .endpoints import (
     ACCOUNT_REFRESH,
     ACCOUNT_VERIFY,
@@ -37,7 +38,7 @@ from .endpoints import (
     EndpointOverride,
     EndpointTable,
 )
-from .errors import ConfigurationError
+from .errors import APIError, ConfigurationError
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
@@ -441,18 +442,28 @@ def _means(
 def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) -> TokenCache:
     """Tie a token cache to the core, over the rows that log in and refresh."""
 
+    async def renewed(
+        row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
+    ) -> Obtained:
+        renewing = session.renew(row, parameters, access_token)
+        del parameters, access_token  # from tracebacks that show locals
+        try:
+            return Obtained(*await renewing)
+        except APIError as error:
+            failure = login_error(error, session.base_url)
+        raise failure
+
     async def refresh(access_token: str) -> Obtained:
-        renewing = session.renew(table[ACCOUNT_REFRESH], {}, access_token)
-        del access_token  # from tracebacks that show locals
-        return Obtained(*await renewing)
+        renewing = renewed(table[ACCOUNT_REFRESH], {}, access_token)
+        del access_token  # as above
+        return await renewing
 
     async def log_in() -> Obtained:
         if isinstance(means, Credentials):
             asked_at = session.clock()
             return Obtained(await means.fetch_token(), asked_at)
         by_email = isinstance(means, EmailCredentials)
-        row = table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
-        return Obtained(*await session.renew(row, means))
+        return await renewed(table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY], means)
 
     return TokenCache(
         login=None if isinstance(means, StaticToken) else log_in,

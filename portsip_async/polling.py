@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 from .core.bulk import AdaptiveGate, Crew, Feed, StartTask, Stream
 from .core.calls import Gate
 from .core.runs import Run
+from .endpoints import EXTENSIONS_STATUS
 from .errors import (
     AuthenticationError,
     BadRequest,
@@ -196,6 +197,8 @@ class _Split:
 
 def _is_refusal(error: PortSIPError) -> bool:
     """Tell whether the PBX refused a batch for one of its numbers."""
+    if error.operation not in (None, EXTENSIONS_STATUS.name):
+        return False  # it is about the login
     if isinstance(error, NotFound):
         return str(error.err_code) not in _ELSEWHERE
     return isinstance(error, BadRequest)

@@ -189,6 +189,7 @@ async def repeat(
     Raises:
         PortSIPError: what the last attempt raised; at once where the next pause can't end in time.
     """
+
     def wait(state: tenacity.RetryCallState) -> float:
         pause = policy.pause(state.attempt_number, chance())
         error = state.outcome.exception() if state.outcome else None

@@ -328,9 +328,11 @@ class Session:
                 error = failed
             if call.held is not None and call.held.generation > newest:
                 break
-        if call.endpoint.removes and call.acted and isinstance(error, NotFound):
+        # Where a renewal failed, nothing was sent, and its NotFound is not about what is removed.
+        fault = call.fault
+        if fault and call.endpoint.removes and call.acted and isinstance(error, NotFound):
             return None
-        repeatable = call.fault is not None and may_repeat(call.fault, call.endpoint.safety)
+        repeatable = fault is not None and may_repeat(fault, call.endpoint.safety)
         if repeatable and call.source is not None and not call.source.replayable:
             raise _told_not_replayable(error)
         raise error

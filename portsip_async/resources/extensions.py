@@ -365,7 +365,9 @@ class Extensions:
         async def was_created(extension: NewExtension) -> bool:
             try:
                 found = await self.show(extension.extension_number)
-            except NotFound:
+            except NotFound as error:
+                if error.operation != EXTENSIONS_SHOW.name:
+                    raise  # it is about the login
                 return False
             # Someone else's extension of that number has another password, where it is told.
             told = found.password if found.password and found.password.strip("*") else None
@@ -375,7 +377,11 @@ class Extensions:
             lambda extension: _creatable(extension).extension_number,
             create,
             was_carried_out=was_created,
-            passes_over=lambda error: if_exists == "skip" and isinstance(error, Conflict),
+            passes_over=lambda error: (
+                if_exists == "skip"
+                and isinstance(error, Conflict)
+                and error.operation == EXTENSIONS_CREATE.name
+            ),
         )
         return self._many(extensions, write, concurrency, grace)
 
@@ -468,7 +474,9 @@ class Extensions:
         async def was_removed(number: str) -> bool:
             try:
                 await self.show(number)
-            except NotFound:
+            except NotFound as error:
+                if error.operation != EXTENSIONS_SHOW.name:
+                    raise  # it is about the login
                 return True
             return False
 
