@@ -43,6 +43,7 @@ from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
 from .resources.sealed import cut, sealed
+from .single import Single
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ class ClientOptions(TypedDict, total=False):
     on_attempt: Callable[[Attempt], object] | None
 
 
-class PortSIPClient:
+class PortSIPClient(Single):
     """A PortSIP PBX, as its REST API shows it.
 
     Use it as ``async with``, or call `close` at the end. One client serves any number of tasks of

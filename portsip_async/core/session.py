@@ -28,6 +28,7 @@ from ..errors import (
     PortSIPError,
     RequestTimeout,
 )
+from ..single import Single
 from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .endpoint import Endpoint
 from .limits import Places
@@ -57,7 +58,7 @@ _TIMERS_KEPT: Final = 64
 _ADMITTED: Final = 1 - 1e-6
 
 
-class Session:
+class Session(Single):
     """The async core that all views of a client share.
 
     Attributes:

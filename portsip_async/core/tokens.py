@@ -40,6 +40,7 @@ from ..errors import (
     ServerError,
 )
 from ..record import Record
+from ..single import Single
 
 LIFETIME = 30.0  # seconds; the vendor's page
 STALE_AFTER = 2 / 3  # of the life
@@ -224,7 +225,7 @@ def _refuses_refresh(error: APIError) -> bool:
     return told or (400 <= error.status < 500 and error.status != 408)
 
 
-class TokenCache:
+class TokenCache(Single):
     """The one place that holds the client's token.
 
     Attributes:

@@ -6,11 +6,12 @@ from ..core.endpoint import Endpoint
 from ..core.tokens import Token, login_error
 from ..endpoints import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from ..errors import APIError
+from ..single import Single
 from .base import Caller, text
 from .sealed import sealed
 
 
-class Account:
+class Account(Single):
     """The account calls; the client logs in by itself, so few programs need them."""
 
     def __init__(self, caller: Caller) -> None:

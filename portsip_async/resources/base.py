@@ -12,6 +12,7 @@ from ..core.session import Session
 from ..core.upload import Source
 from ..core.wire import Parameters
 from ..endpoints import EndpointTable
+from ..single import Single
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
@@ -37,7 +38,7 @@ class KeyedLocks:
                 self._locks[key] = lock, users - 1
 
 
-class Caller:
+class Caller(Single):
     """How the resources of one client, or of one view of it, reach the core."""
 
     def __init__(

@@ -35,6 +35,7 @@ from ..models import (
     VoiceMail,
 )
 from ..polling import Owner, StatusPoll
+from ..single import Single
 from ..watching import Listing, StatusWatch
 from .base import Caller, merged, text, texts, without_none
 from .bulk_writes import BulkRun, Write
@@ -50,7 +51,7 @@ Numbers: TypeAlias = list[str]
 SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
 
-class Extensions:
+class Extensions(Single):
     """The extensions of the PBX."""
 
     def __init__(self, caller: Caller) -> None:
