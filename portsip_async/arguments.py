@@ -1,6 +1,14 @@
-"""The checking of numbers that callers pass."""
+"""The checking of numbers and texts that callers pass."""
 
 import math
+import re
+from typing import Final
+
+# What shows nothing, though Python calls it printable.
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
 
 
 def integer(name: str, value: object, least: int) -> int:
@@ -36,3 +44,8 @@ def quantity(name: str, value: object, *, above: float | None = None) -> float:
     if not 0 <= value < math.inf or (above is not None and value <= above):
         raise ValueError(f"{name} is {value}, which is out of its bounds")
     return float(value)
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether every character shows: none is a control, a format or a zero-width one."""
+    return text.isprintable() and _INVISIBLE.search(text) is None
