@@ -39,6 +39,7 @@ from .endpoints import (
     EndpointTable,
 )
 from .errors import APIError, ConfigurationError
+from .outages import OutageLog
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
@@ -176,6 +177,7 @@ class PortSIPClient(Single):
         self._options = CallOptions(_timeout(timeout), retry)
         self._table = EndpointTable(endpoints)
         self._locks = KeyedLocks()
+        self._outages = OutageLog(urlsplit(url).netloc)
         self._session = Session(
             url,
             options=self._options,
@@ -305,7 +307,7 @@ class PortSIPClient(Single):
         return f"<PortSIPClient {self._session.base_url}{state}>"
 
     def _hang(self) -> None:
-        caller = Caller(self._session, self._table, self._options, self._locks)
+        caller = Caller(self._session, self._table, self._options, self._locks, self._outages)
         self.account: Account = Account(caller)
         self.extensions: Extensions = Extensions(caller)
         self.groups: Groups = Groups(caller)

@@ -15,7 +15,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 
@@ -33,6 +33,7 @@ from .errors import (
     StatusMissing,
 )
 from .models import ExtensionStatus
+from .outages import OutageLog
 from .record import Record
 
 # What makes going on pointless.
@@ -103,6 +104,7 @@ class Owner:
         clock: monotonic, in seconds.
         sleep: pauses for so many seconds.
         now: the time, in UTC.
+        outages: the log of the PBX's outages, which all watches of a client share.
     """
 
     ask: Ask
@@ -111,6 +113,7 @@ class Owner:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    outages: OutageLog = field(default_factory=OutageLog)
 
 
 class Batches:

@@ -86,7 +86,7 @@ async def test_subclass_refuses_copies(make_client: Callable[..., PortSIPClient]
         Timeout(total=3),
         RetryPolicy(attempts=2),
         Drift(1, page_count_changed=True),
-        WatchStats(cycles=3),
+        WatchStats(cycles=3, unknown=("9",)),
         ExtensionStatus(extension_number="101"),
         PasswordCredentials("admin", "a-long-password"),
         StaticToken("T"),

@@ -35,6 +35,7 @@ RANKS = {
     "models": 8,
     "endpoints": 9,
     "resources.sealed": 9,
+    "outages": 8,
     "polling": 10,
     "watching": 11,
     "resources.base": 10,

@@ -533,6 +533,7 @@ class Extensions(Single):
             session.clock,
             session.sleep,
             lambda: datetime.fromtimestamp(session.now(), UTC),
+            self._caller.outages,
         )
 
     async def _discover(self) -> Listing:
