@@ -1,7 +1,15 @@
 """The checking of numbers and texts that callers pass."""
 
 import math
+import re
 from enum import Enum
+from typing import Final
+
+# What shows nothing, though Python calls it printable.
+_INVISIBLE: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
 
 
 def integer(name: str, value: object, least: int) -> int:
@@ -48,3 +56,8 @@ def plain_text(text: str) -> str:
         return text
     value = text.value if isinstance(text, Enum) else text
     return str.__str__(value) if isinstance(value, str) else str(value)
+
+
+def is_visible(text: str) -> bool:
+    """Tell whether every character shows: none is a control, a format or a zero-width one."""
+    return text.isprintable() and _INVISIBLE.search(text) is None

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from .arguments import integer, plain_text, quantity
+from .arguments import integer, is_visible, plain_text, quantity
 from .core.calls import Attempt, CallOptions
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
@@ -27,9 +27,10 @@ from .core.tokens import (
     PasswordCredentials,
     StaticToken,
     TokenCache,
+    login_error,
 )
-from .core.transport import SSL, Timeout, Transport
-from .core.wire import TOKEN_NAME
+from .core.transport import SSL, Route, Timeout, Transport
+from .core.wire import TOKEN_NAME, Parameters
 from .endpoints import (
     ACCOUNT_REFRESH,
     ACCOUNT_VERIFY,
@@ -37,11 +38,13 @@ from .endpoints import (
     EndpointOverride,
     EndpointTable,
 )
-from .errors import ConfigurationError
+from .errors import APIError, ConfigurationError
+from .outages import OutageLog
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
 from .resources.sealed import cut, sealed
+from .single import Single
 
 T = TypeVar("T")
 
@@ -50,6 +53,8 @@ AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credenti
 _DEFAULT_TIMEOUT: Final = Timeout()
 _DEFAULT_RETRY: Final = RetryPolicy()
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_DOT: Final = re.compile("[.\u3002\uff0e\uff61]")  # what a host's name is divided by
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
@@ -76,7 +81,7 @@ class ClientOptions(TypedDict, total=False):
     on_attempt: Callable[[Attempt], object] | None
 
 
-class PortSIPClient:
+class PortSIPClient(Single):
     """A PortSIP PBX, as its REST API shows it.
 
     Use it as ``async with``, or call `close` at the end. One client serves any number of tasks of
@@ -161,8 +166,10 @@ class PortSIPClient:
         _kind("user_agent", user_agent, str, None)
         if user_agent is not None:
             user_agent = plain_text(user_agent)
-        if user_agent is not None and not user_agent.isprintable():
+        if user_agent is not None and not is_visible(user_agent):
             raise ValueError("user_agent is one printable line")
+        if isinstance(ssl, str | os.PathLike) and "\0" in os.fsdecode(ssl):
+            raise ConfigurationError("ssl: a path holds no NUL character")
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError("on_attempt is called with an Attempt")
         if ssl is False:
@@ -173,6 +180,7 @@ class PortSIPClient:
         self._options = CallOptions(_timeout(timeout), retry)
         self._table = EndpointTable(endpoints)
         self._locks = KeyedLocks()
+        self._outages = OutageLog(urlsplit(url).netloc)
         self._session = Session(
             url,
             options=self._options,
@@ -302,7 +310,7 @@ class PortSIPClient:
         return f"<PortSIPClient {self._session.base_url}{state}>"
 
     def _hang(self) -> None:
-        caller = Caller(self._session, self._table, self._options, self._locks)
+        caller = Caller(self._session, self._table, self._options, self._locks, self._outages)
         self.account: Account = Account(caller)
         self.extensions: Extensions = Extensions(caller)
         self.groups: Groups = Groups(caller)
@@ -325,11 +333,12 @@ def _check_proxy(proxy: str) -> None:
     """
     try:
         parts = urlsplit(proxy)
-        fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        fits = parts.scheme in ("http", "https") and parts.port != 0
+        fits = fits and _is_host(parts.hostname or "", parts.netloc) and _is_sendable(proxy)
         behind = parts.path.strip("/") or parts.query or parts.fragment
     except ValueError:
-        fits, behind = None, ""
-    if not fits or behind or not proxy.isprintable() or " " in proxy:
+        fits, behind = False, ""
+    if not fits or behind or not is_visible(proxy) or " " in proxy:
         raise ConfigurationError(
             "proxy: an http:// or https:// URL is due, with a host and no path; "
             "in a user name and a password, what a URL reserves is percent-encoded"
@@ -365,14 +374,17 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
         raise TypeError(f"base_url is a str, not {type(base_url).__name__}")
     if "@" in base_url:
         raise ConfigurationError("a user name or password has no place in the URL")
+    base_url = base_url.strip(" \t\r\n")
+    shown = scrub_url(base_url)
+    if not is_visible(base_url) or " " in base_url:
+        raise ConfigurationError(f"a base URL holds no space and no invisible character: {shown!a}")
     try:
-        parts = urlsplit(base_url.strip())
+        parts = urlsplit(base_url)
         host = parts.hostname
-        if parts.port == 0 or not _is_host(host or ""):
+        if parts.port == 0 or not _is_host(host or "", parts.netloc):
             host = None
     except ValueError:
         parts, host = urlsplit(""), None
-    shown = scrub_url(base_url)
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError(f"no URL of a PBX, as in https://pbx.example.com:8900: {shown!r}")
     if parts.query or parts.fragment:
@@ -383,10 +395,25 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
             "use https, or say allow_http=True"
         )
     path = parts.path.rstrip("/").removesuffix("/api")
-    return f"{parts.scheme}://{parts.netloc}{path}/api"
+    url = f"{parts.scheme}://{parts.netloc}{path}/api"
+    if not _is_sendable(url):
+        raise ConfigurationError(f"no URL that a request can be sent to: {shown!a}")
+    return url
 
 
-def _is_host(host: str) -> bool:
+def _is_sendable(url: str) -> bool:
+    """Tell whether a request's URL can be made of a base URL, as at each call."""
+    try:
+        route = Route(url, ACCOUNT_VERIFY)
+    except ValueError:
+        return False
+    # A mark such as U+2488, a digit with its dot, must not divide the name anew.
+    host = urlsplit(url).hostname or ""
+    sent = route.url.raw_host or ""
+    return ":" in host or len(_DOT.findall(host)) == sent.count(".")
+
+
+def _is_host(host: str, netloc: str) -> bool:
     """Tell whether a name or an address can be asked for at all."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
@@ -395,7 +422,8 @@ def _is_host(host: str) -> bool:
             name = host.encode("idna").decode()
         except UnicodeError:
             return False
-        return bool(_HOST.fullmatch(name))
+        # In brackets stands an address of version 6.
+        return bool(_HOST.fullmatch(name)) and "[" not in netloc.rpartition("@")[2]
     return True
 
 
@@ -432,6 +460,9 @@ def _means(
     named = msgspec.structs.asdict(means) if isinstance(means, msgspec.Struct) else {}
     if not all(isinstance(value, str) and value for value in named.values()):
         raise ConfigurationError("what to log in with is text, and none of it empty")
+    if _SURROGATE.search("".join(named.values())):
+        # As os.environ has where a variable is not in the locale's encoding.
+        raise ConfigurationError("what to log in with holds half of a surrogate pair")
     if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
         raise ConfigurationError("credentials= has no fetch_token")
     if isinstance(means, StaticToken) and not (
@@ -444,18 +475,28 @@ def _means(
 def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) -> TokenCache:
     """Tie a token cache to the core, over the rows that log in and refresh."""
 
+    async def renewed(
+        row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
+    ) -> Obtained:
+        renewing = session.renew(row, parameters, access_token)
+        del parameters, access_token  # from tracebacks that show locals
+        try:
+            return Obtained(*await renewing)
+        except APIError as error:
+            failure = login_error(error, session.base_url)
+        raise failure
+
     async def refresh(access_token: str) -> Obtained:
-        renewing = session.renew(table[ACCOUNT_REFRESH], {}, access_token)
-        del access_token  # from tracebacks that show locals
-        return Obtained(*await renewing)
+        renewing = renewed(table[ACCOUNT_REFRESH], {}, access_token)
+        del access_token  # as above
+        return await renewing
 
     async def log_in() -> Obtained:
         if isinstance(means, Credentials):
             asked_at = session.clock()
             return Obtained(await means.fetch_token(), asked_at)
         by_email = isinstance(means, EmailCredentials)
-        row = table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
-        return Obtained(*await session.renew(row, means))
+        return await renewed(table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY], means)
 
     return TokenCache(
         login=None if isinstance(means, StaticToken) else log_in,

@@ -129,7 +129,11 @@ class APIError(PortSIPError):
         err_code: the PBX's own code as it gave it, a number or a dotted string, or None.
         message: the PBX's message, scrubbed; "" where it gave none.
         retry_after: seconds after which to ask again, where the PBX said so.
+        is_page: True where the body is neither empty nor JSON: something between this program and
+            the PBX may have sent it.
     """
+
+    is_page: bool = False
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 
@@ -25,6 +25,7 @@ from .core.bulk import AdaptiveGate, Crew, Feed, StartTask, Stream
 from .core.calls import Gate
 from .core.echo import digits_of
 from .core.runs import Run
+from .endpoints import EXTENSIONS_STATUS
 from .errors import (
     AuthenticationError,
     BadRequest,
@@ -35,6 +36,7 @@ from .errors import (
     StatusMissing,
 )
 from .models import ExtensionStatus
+from .outages import OutageLog
 from .record import Record
 
 # What makes going on pointless.
@@ -105,6 +107,7 @@ class Owner:
         clock: monotonic, in seconds.
         sleep: pauses for so many seconds.
         now: the time, in UTC.
+        outages: the log of the PBX's outages, which all watches of a client share.
     """
 
     ask: Ask
@@ -113,6 +116,7 @@ class Owner:
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    outages: OutageLog = field(default_factory=OutageLog)
 
 
 class Batches:
@@ -200,6 +204,8 @@ class _Split:
 
 def _is_refusal(error: PortSIPError) -> bool:
     """Tell whether the PBX refused a batch for one of its numbers."""
+    if error.operation not in (None, EXTENSIONS_STATUS.name):
+        return False  # it is about the login
     if isinstance(error, NotFound):
         return str(error.err_code) not in _ELSEWHERE
     return isinstance(error, BadRequest)

@@ -1,8 +1,12 @@
 """The hiding of secrets: which names carry one, and how a mapping, a URL or a text is scrubbed.
 
 Pure: everything here takes values and returns values. Two nets lie one over the other. What is
-known to be secret in a call (its token, its password) is replaced wherever it stands; what looks
-like a secret by its name is replaced whether or not its value is known.
+known to be secret in a call (its token, its password) is replaced where it stands as a whole word;
+what looks like a secret by its name is replaced whether or not its value is known.
+
+A short secret is found in every other sentence: with the password "a" nothing would stay readable.
+So one of fewer than six characters is replaced only where it stands by itself as a value: in quotes
+or brackets, behind ``=`` or ``:``, between tags, behind the name of a secret, or alone.
 """
 
 import re
@@ -28,18 +32,54 @@ _HEADER = re.compile(
     r"\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n'\"]+", re.IGNORECASE
 )
 # A text may be cut short within its quotes, and quotes may be escaped once over.
+_QUOTED = r"""b?\\"(?:[^"\\]|\\[^"])*+(?:\\"|$)
+                 |b?"(?:[^"\\]|\\.)*+(?:"|\\?$)
+                 |b?'(?:[^'\\]|\\.)*+(?:'|\\?$)"""
 _NAMED = re.compile(
-    r"""(?<![\w-])
+    rf"""(?<![\w-])
         (?=[\w-]*(?:password|passwd|token|secret|authorization|cookie)
           |(?:(?:[\w-]*-)?auth|(?:[\w-]*[_-])?pin)(?![\w-]))
         (?P<name>[\w-]++)
         (?P<between>(?:\\?["'])?\s*[:=]\s*)
-        (?P<value>b?\\"(?:[^"\\]|\\[^"])*+(?:\\"|$)
-                 |b?"(?:[^"\\]|\\.)*+(?:"|\\?$)
-                 |b?'(?:[^'\\]|\\.)*+(?:'|\\?$)
-                 |(?:Bearer\s+|Basic\s+)?[^\s,;&}\])'"]+)""",
+        (?P<value>{_QUOTED}
+                 |(?P<open>[\[{{])
+                 |(?:Bearer\s+|Basic\s+)?[^\s,;&}}\])'"]+)""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+# What an array or an object is made of, as far as its end has to be found.
+_PIECE = re.compile(
+    rf"(?P<quoted>{_QUOTED})|(?P<open>[\[{{])|(?P<close>[\]}}])|[^\[\]{{}}\"'\\]++|.",
+    re.VERBOSE | re.DOTALL,
+)
+
+# Of these many characters on a secret is hidden as a whole word, of those many on inside one too.
+_WORD_LENGTH = 6
+_SURE_LENGTH = 16
+# A letter or a digit, and the edges of a word. Before it an escape may stand that ends like a word.
+_LETTER = r"[^\W_]"
+_BEGINS = (
+    rf"(?:(?<!{_LETTER})|(?<=%[0-9A-Fa-f]{{2}})|(?<=\\[abfnrtv0])|(?<=\\x[0-9A-Fa-f]{{2}})"
+    r"|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\U[0-9A-Fa-f]{8}))"
+)
+_ENDS = rf"(?!{_LETTER})"
+_GAP = r"[ \t]{0,8}"
+_QUOTE = (
+    r"""\\{0,2}["'`]|[\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb]"""
+    r"|&quot;|&\#x27;|&\#39;|%22|%27"
+)
+_NAMED_BEFORE = rf"{_BEGINS}(?i:password|passwd|token|secret|auth|pin){_GAP}[ \t](?i:is[ \t])?"
+# Where a short secret stands by itself: what is before it, and what is behind it.
+_ALONE = (
+    (_QUOTE, _QUOTE),
+    (r"[(\[<]", r"[)\]>]"),
+    (">", "<"),
+    (rf"={_GAP}", r"""[\s,;&)}\]>"']|[.!?](?:\s|$)|$"""),
+    (rf":{_GAP}", rf"{_GAP}(?:[,;&)}}\]>\r\n]|[.!?]?\s*$)"),
+    (r"^\s*", r"[.!?]?\s*$"),
+    (_NAMED_BEFORE, r"[,;)]|[.!?]?\s*$"),
+)
+# Of what is no word of a sentence.
+_ANYWHERE_NAMED = (_NAMED_BEFORE, _ENDS)
 
 
 def is_secret(name: str) -> bool:
@@ -89,15 +129,56 @@ def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
 
     Args:
         text: any text, for instance that of a foreign exception.
-        secrets: values to hide wherever they stand, also percent-encoded or escaped for JSON.
+        secrets: values to hide where they stand as whole words, also percent-encoded or escaped for
+            JSON; those of fewer than six characters only where they stand by themselves.
     """
-    forms = {form for secret in secrets if secret for form in _forms(secret)}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, HIDDEN)
+    forms = {(form, secret) for secret in secrets if secret.strip() for form in _forms(secret)}
+    for form, secret in sorted(forms, key=lambda pair: (len(pair[0]), pair), reverse=True):
+        if form in text:
+            text = _without(text, form, secret)
     text = _USER_INFO.sub(r"\1", text)
     text = _QUERY.sub(r"\1?" + HIDDEN, text)
     text = _HEADER.sub(r"\1\2" + HIDDEN, text)
-    return _NAMED.sub(r"\g<name>\g<between>" + HIDDEN, text)
+    return _without_named(text)
+
+
+def _without(text: str, form: str, secret: str) -> str:
+    """Hide a secret in one of its forms; the secret's own ends tell where a word has to end."""
+    if len(secret) >= _SURE_LENGTH:
+        return text.replace(form, HIDDEN)
+    literal = re.escape(form)
+    # An encoded form that is long enough is no word of a sentence either.
+    if len(form) >= _WORD_LENGTH:
+        begins = _BEGINS if re.match(_LETTER, secret) else ""
+        ends = _ENDS if re.match(_LETTER, secret[-1]) else ""
+        return re.sub(f"{begins}{literal}{ends}", HIDDEN, text)
+    places = _ALONE if secret.isalpha() else (*_ALONE, _ANYWHERE_NAMED)
+    for before, behind in places:
+        text = re.sub(f"({before}){literal}(?={behind})", _keep_before, text)
+    return text
+
+
+def _keep_before(match: re.Match[str]) -> str:
+    return match[1] + HIDDEN
+
+
+def _without_named(text: str) -> str:
+    """Hide what stands behind a secret name; of an array or an object, all of it."""
+    parts, done = [], 0
+    while (match := _NAMED.search(text, done)) is not None:
+        parts += [text[done : match.start("value")], HIDDEN]
+        done = match.end() if match["open"] is None else _end_of_nested(text, match.start("value"))
+    return "".join([*parts, text[done:]])
+
+
+def _end_of_nested(text: str, start: int) -> int:
+    """Find the end of an array or an object; of one that was cut short, the end of the text."""
+    depth = 0
+    for piece in _PIECE.finditer(text, start):
+        depth += (piece["open"] is not None) - (piece["close"] is not None)
+        if depth == 0:
+            return piece.end()
+    return len(text)
 
 
 def _forms(secret: str) -> set[str]:

@@ -6,7 +6,6 @@ that falls behind costs memory by the number of extensions, not by the number of
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +18,6 @@ from .errors import APIError, PortSIPError, StatusMissing
 from .models import ExtensionStatus
 from .polling import ALONE, FATAL, Batches, Owner
 from .record import Record
-
-logger: logging.Logger = logging.getLogger("portsip_async")
 
 _REFUSED_CYCLES_MOST: Final = 64  # cycles between two questions for a refused number, at most
 
@@ -51,6 +48,9 @@ class WatchStats:
         failures: batches and listings that failed, and what ended the watch.
         consecutive_failures: cycles in a row that brought no status at all.
         missing: extensions that the latest cycle's replies left out.
+        unknown: the numbers that the PBX never gave a status for, in the order of the watched ones:
+            it refused each of them alone, or left it out of a reply. A number leaves once it has
+            a status. Empty where all are known.
         last_error: the latest failure.
         last_success: when a cycle last brought a status, in UTC.
         lag: seconds by which the latest cycle began late.
@@ -66,6 +66,7 @@ class WatchStats:
     last_success: datetime | None = None
     lag: float = 0.0
     cycle_seconds: float = 0.0
+    unknown: tuple[str, ...] = ()
 
 
 class Listing(NamedTuple):
@@ -164,6 +165,9 @@ class _Watch(Run):
         self._latest: dict[str, ExtensionStatus] = dict(known)
         self._pending: dict[str, datetime] = {}  # what changed since it was delivered, and when
         self._refused: dict[str, tuple[int, int]] = {}  # number: the cycle it is due in, the pause
+        self._unknown: set[str] = set()  # without a status so far, though asked for
+        self._named: set[str] = set()  # in the log, as without a status
+        self._failing = False  # whether anything of this cycle failed
         self._postponed_to = -math.inf
         self._wake = asyncio.Event()
         self._stopped = False
@@ -196,6 +200,7 @@ class _Watch(Run):
             try:
                 await asyncio.gather(rounds, return_exceptions=True)
             finally:  # cancelled again meanwhile, it has waited all the same
+                self._owner.outages.left(self)
                 self.ended.set()
 
     def _deliver(self, number: str, at: datetime) -> StatusChange | None:
@@ -240,6 +245,7 @@ class _Watch(Run):
             await self._owner.sleep(max(0.0, start + beat * self._interval - now))
 
     async def _cycle(self, beat: int) -> None:
+        self._failing = False
         listed = await self._find_numbers()
         asked = self._numbers if self._numbers is not None else list(self._latest)
         ordinary = [number for number in asked if number not in self._refused]
@@ -249,6 +255,9 @@ class _Watch(Run):
         for numbers, size in ((ordinary, self._batch_size), (due, min(self._batch_size, ALONE))):
             found, lacking = await self._poll(numbers, size, beat)
             seen, missing = seen + found, missing + lacking
+        self._tell_unknown(asked)
+        if not self._failing and (ordinary or due or not asked):
+            self._owner.outages.recovered(self, self._owner.clock())
         if listed and not ordinary and not due and asked:
             return  # all are refused and wait: that is neither a success nor a failure
         if seen or (listed and not asked):
@@ -280,6 +289,7 @@ class _Watch(Run):
         try:
             async for reading in outcomes:
                 failed: dict[int, PortSIPError] = {}
+                refused = set(reading.refused)
                 for result in reading.results:
                     if result.status is not None:
                         found += 1
@@ -287,10 +297,15 @@ class _Watch(Run):
                     elif isinstance(result.error, StatusMissing):
                         missing += 1
                         self._refused.pop(result.extension_number, None)
+                        self._note_unknown(result.extension_number)
                     elif isinstance(result.error, PortSIPError):
-                        failed[id(result.error)] = result.error
+                        if result.extension_number in refused:
+                            self._count(result.error)  # the number is at fault, not the PBX
+                        else:
+                            failed[id(result.error)] = result.error
                 for number in reading.refused:
                     self._put_off(number, beat)
+                    self._note_unknown(number)
                 for error in failed.values():
                     self._failed(error)
         finally:
@@ -299,6 +314,7 @@ class _Watch(Run):
 
     def _note(self, number: str, status: ExtensionStatus) -> None:
         self._refused.pop(number, None)
+        self._unknown.discard(number)
         if self._latest.get(number) != status:
             self._latest[number] = status
             self._pending[number] = self._owner.now()
@@ -310,8 +326,31 @@ class _Watch(Run):
         pause = min(pause * 2, _REFUSED_CYCLES_MOST)
         self._refused[number] = (beat + pause, pause)
 
+    def _note_unknown(self, number: str) -> None:
+        """Note that the PBX gave no status for a number; that it never did, if none is held."""
+        if number not in self._latest:
+            self._unknown.add(number)
+
+    def _tell_unknown(self, asked: list[str]) -> None:
+        """Show the unknown numbers in the stats; log them and the refused ones, each once."""
+        if not (self._unknown or self._refused or self.stats.unknown):
+            return
+        unknown = tuple(number for number in asked if number in self._unknown)
+        if unknown != self.stats.unknown:
+            self.stats = replace(self.stats, unknown=unknown)
+        lacking = self._unknown | self._refused.keys()
+        if not lacking <= self._named:
+            new = [number for number in asked if number in lacking - self._named]
+            self._named |= lacking
+            self._owner.outages.refused(new)
+
     def _failed(self, error: PortSIPError) -> None:
-        logger.warning("a status watch goes on after %s", type(error).__name__)
+        """Count what failed for the PBX's sake, and log the outage."""
+        self._failing = True
+        self._owner.outages.failed(self, error, self._owner.clock())
+        self._count(error)
+
+    def _count(self, error: PortSIPError) -> None:
         self.stats = replace(self.stats, failures=self.stats.failures + 1, last_error=error)
         if isinstance(error, APIError) and error.retry_after is not None:
             self._postponed_to = max(self._postponed_to, self._owner.clock() + error.retry_after)
@@ -346,4 +385,6 @@ class _Watch(Run):
             self._wake.set()
         for gone in self._refused.keys() - present.keys():
             del self._refused[gone]
+        self._unknown &= present.keys()
+        self._named &= present.keys()
         return True

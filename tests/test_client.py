@@ -397,7 +397,7 @@ async def test_account_verify_other_failures_are_themselves(
     mocked.post(url, status=404, payload={"err_code": 404.2, "msg": "moved"})
     mocked.post(url, status=302)
     pbx = make_client(URL)
-    with pytest.raises(AuthenticationError, match="moved"):
+    with pytest.raises(NotFound, match="moved"):
         await pbx.account.verify("a", "b")
     with pytest.raises(Exception, match="redirects are not followed") as caught:
         await pbx.account.verify("a", "b")

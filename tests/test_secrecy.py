@@ -21,8 +21,10 @@ from portsip_async import (
     APIError,
     Attempt,
     AuthenticationError,
+    Conflict,
     EmailCredentials,
     Endpoint,
+    NewExtension,
     PasswordCredentials,
     PortSIPClient,
     PortSIPError,
@@ -404,3 +406,17 @@ class TestLogins:
             await outcome(ear, pbx, BY_NAME["extensions.call"])
         assert "on_attempt raised" in ear.log.getvalue()
         ear.check(TOKEN, AUTH)
+
+
+@pytest.mark.parametrize("password", ["a", "ten", "The"])
+async def test_message_stays_readable_beside_a_short_password(
+    sim: PBXSimulator, make_client: Callable[..., PortSIPClient], password: str
+) -> None:
+    """The PBX's words are told as they came, but for the password as a value."""
+    said = f'The extension exists already, with "{password}"'
+    sim.fail("extensions.create", status=409, msg=said)
+    pbx = make_client(sim.url)
+    new = NewExtension(extension_number="950", password=password, web_access_password=password)
+    with pytest.raises(Conflict) as caught:
+        await pbx.extensions.create(new)
+    assert caught.value.message == 'The extension exists already, with "***"'

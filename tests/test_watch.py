@@ -27,6 +27,7 @@ from portsip_async import (
     TransportError,
 )
 from portsip_async.core.calls import Gate
+from portsip_async.outages import OutageLog
 from portsip_async.polling import Owner
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.watching import Listing, StatusWatch
@@ -733,6 +734,236 @@ class TestOutage:
             assert watch.stats.last_success is not None
             await watch.aclose()
             await following
+
+
+class TestOutageLog:
+    """What an outage writes into the log; an interval is 10 seconds."""
+
+    @staticmethod
+    def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno >= 30]
+
+    async def watched(
+        self,
+        failing: Callable[[int], PortSIPError | None],
+        *,
+        cycles: int,
+        batches: int = 20,
+        **options: Any,
+    ) -> Clockwork:
+        """Watch with 20 batches a cycle, which fail as is said for the cycle's number from 1."""
+        statuses = Statuses()
+        clockwork = Clockwork(statuses, cycles=cycles)
+        statuses.fail = lambda _: failing(len(clockwork.begun))
+        numbers = [str(number) for number in range(batches)]
+        await clockwork.run(numbers, batch_size=1, **options)
+        return clockwork
+
+    async def test_line_when_it_begins_and_when_it_ends(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """20 batches a cycle fail for half a minute: two lines, with the error and how long."""
+        clockwork = await self.watched(
+            lambda cycle: ServerError(status=500) if 2 <= cycle <= 4 else None, cycles=8
+        )
+        begins, ends = self.lines(caplog)
+        assert "ServerError: HTTP 500" in begins
+        assert "30.0 s" in ends
+        assert clockwork.watch.stats.failures == 60
+
+    async def test_line_a_minute_in_between(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An outage of an hour is one line when it begins and at most one a minute."""
+        await self.watched(
+            lambda cycle: TransportError("the connection broke") if cycle > 1 else None, cycles=362
+        )
+        lines = self.lines(caplog)
+        assert len(lines) == 1 + 60
+        assert "after 60 s" in lines[1]
+        assert "after 3600 s" in lines[-1]
+
+    async def test_each_outage_has_its_lines(self, caplog: pytest.LogCaptureFixture) -> None:
+        await self.watched(
+            lambda cycle: ServerError(status=500) if cycle in (2, 3, 6) else None, cycles=9
+        )
+        assert ["works again" in line for line in self.lines(caplog)] == [False, True, False, True]
+
+    async def test_batch_that_keeps_failing_is_one_outage(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It ends with the first cycle in which nothing fails, not with each batch that works."""
+        statuses = Statuses()
+        statuses.fail = lambda count: ServerError(status=500) if count % 4 == 0 else None
+        clockwork = Clockwork(statuses, cycles=6)
+        await clockwork.run([*"1234"], batch_size=1)
+        assert len(self.lines(caplog)) == 1
+
+    async def test_listing_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+        error = ServerError(status=503)
+        clockwork = Clockwork(cycles=6, listings=[error, error, error, Listing(["1"], steady=True)])
+        await clockwork.run(None)
+        begins, ends = self.lines(caplog)
+        assert "ServerError" in begins
+        assert "30.0 s" in ends
+
+    async def test_refused_number_is_no_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is named once, however often it is asked for."""
+        clockwork = Clockwork(Statuses(refused={"bad", "worse"}), cycles=40)
+        await clockwork.run(["1", "bad", "2", "worse"])
+        (line,) = self.lines(caplog)
+        assert "bad, worse" in line
+        assert clockwork.watch.stats.failures > 2
+
+    async def test_many_refused_numbers_fit_in_a_line(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        lacking = [f"9{number:03}" for number in range(500)]
+        await Clockwork(Statuses(lacking=lacking), cycles=3).run(["1", *lacking])
+        (line,) = self.lines(caplog)
+        assert "9000, 9001" in line
+        assert "490 more" in line
+
+    async def test_what_the_pbx_says_stays_in_its_line(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A message with ends of lines and escapes forges no further line."""
+        error = ServerError("down\nERROR root: all is lost\x1b[2J", status=500)
+        await self.watched(lambda cycle: error if cycle == 2 else None, cycles=3, batches=1)
+        assert all(line.isprintable() for line in self.lines(caplog))
+
+    async def test_watches_of_a_client_share_it(
+        self,
+        sim: PBXSimulator,
+        make_client: ClientMaker,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """Three watches, one of a view, lose one PBX: a line when it goes, one when it is back."""
+        pbx = make_client(retry=RetryPolicy(attempts=1))
+        view = pbx.with_options(timeout=3.0)
+        watches = [
+            each.extensions.watch_status(sim.extension_numbers, interval=0.02, batch_size=20)
+            for each in (pbx, pbx, view)
+        ]
+
+        async def follow(watch: StatusWatch) -> None:
+            async for _ in watch:
+                pass
+
+        async with under_way(*map(follow, watches)):
+            await until(lambda: all(watch.stats.cycles for watch in watches))
+            await sim.stop()
+            await until(lambda: all(watch.stats.consecutive_failures > 3 for watch in watches))
+            await sim.start()
+            await until(lambda: all(not watch.stats.consecutive_failures for watch in watches))
+            await until(lambda: len(self.lines(caplog)) >= 2)
+            for watch in watches:
+                await watch.aclose()
+        begins, ends = self.lines(caplog)
+        host = sim.url.removeprefix("http://")
+        assert begins.startswith(f"{host}: ")
+        assert ends.startswith(f"{host}: ")
+        assert "works again" in ends
+
+    async def test_watch_that_was_left_holds_no_outage_open(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The next watch of the client begins a log of its own."""
+        log = OutageLog("pbx")
+        one, other = object(), object()
+        log.failed(one, ServerError(status=500), 0.0)
+        log.failed(other, ServerError(status=500), 1.0)
+        log.left(one)
+        log.recovered(one, 2.0)
+        log.recovered(other, 5.0)
+        log.recovered(other, 6.0)
+        log.failed(one, ServerError(status=500), 7.0)
+        log.left(one)
+        log.failed(other, ServerError(status=500), 8.0)
+        assert [line.split(": ")[1] for line in self.lines(caplog)] == [
+            "a status watch fails, and goes on",
+            "the status watch works again after 5.0 s",
+            "a status watch fails, and goes on",
+            "a status watch fails, and goes on",
+        ]
+
+
+class TestUnknown:
+    """`stats.unknown`: numbers that the PBX never gave a status for."""
+
+    @pytest.mark.parametrize("how", ["refused", "lacking"])
+    async def test_told_in_the_order_of_the_watched(self, how: str) -> None:
+        """Whether the PBX refuses such a number or leaves it out."""
+        unknown = ["99", "nobody", "17"]
+        statuses = Statuses(**{how: set(unknown)})
+        clockwork = Clockwork(statuses, cycles=3)
+        await clockwork.run(["nobody", "1", "99", "2", "17", "99"])
+        assert clockwork.watch.stats.unknown == ("nobody", "99", "17")
+        assert clockwork.watch.stats.missing == (3 if how == "lacking" else 0)
+
+    async def test_only_an_unknown_one(self) -> None:
+        clockwork = Clockwork(Statuses(refused={"99999"}), cycles=4)
+        await clockwork.run(["99999"])
+        assert clockwork.watch.stats.unknown == ("99999",)
+
+    @pytest.mark.parametrize("how", ["refused", "lacking"])
+    async def test_leaves_with_its_first_status(self, how: str) -> None:
+        statuses = Statuses(**{how: {"9"}})
+        seen: list[tuple[str, ...]] = []
+
+        def appear(cycle: int) -> None:
+            seen.append(clockwork.watch.stats.unknown if cycle > 1 else ())
+            if cycle == 3:
+                getattr(statuses, how).clear()
+
+        clockwork = Clockwork(statuses, cycles=6, before=appear)
+        await clockwork.run(["1", "9"])
+        assert seen[:3] == [(), ("9",), ("9",)]
+        assert clockwork.watch.stats.unknown == ()
+
+    @pytest.mark.parametrize("how", ["refused", "lacking"])
+    async def test_known_one_that_goes_is_none(self, how: str) -> None:
+        """Not one that had a status before, nor one of `known=`."""
+        statuses = Statuses()
+
+        def vanish(cycle: int) -> None:
+            if cycle == 2:
+                getattr(statuses, how).update({"2", "3"})
+
+        statuses = Statuses(**{how: {"3"}})
+        clockwork = Clockwork(statuses, cycles=4, before=vanish)
+        await clockwork.run(["1", "2", "3"], known={"3": status_of("3")})
+        assert clockwork.watch.stats.unknown == ()
+
+    async def test_failure_makes_nobody_unknown(self) -> None:
+        """A batch that failed, or was refused as a whole, says nothing of its numbers."""
+        statuses = Statuses()
+        errors = [ServerError(status=500), BadRequest(status=400), TransportError("cut")]
+        statuses.fail = lambda _: errors[len(clockwork.begun) % 3]
+        clockwork = Clockwork(statuses, cycles=6)
+        await clockwork.run([str(number) for number in range(40)], batch_size=40)
+        assert clockwork.watch.stats.unknown == ()
+
+    async def test_discovered_one_that_went_is_forgotten(self) -> None:
+        """Listed, but without a status; then it is not listed any more."""
+        listings = [Listing(["1", "9"], steady=True)] * 2 + [Listing(["1"], steady=True)]
+        seen: list[tuple[str, ...]] = []
+        clockwork = Clockwork(
+            Statuses(lacking={"9"}),
+            cycles=4,
+            before=lambda cycle: seen.append(clockwork.watch.stats.unknown if cycle > 1 else ()),
+            listings=listings,
+        )
+        await clockwork.run(None, rediscover=10.0)
+        assert seen[1] == ("9",)
+        assert clockwork.watch.stats.unknown == ()
+
+    async def test_on_the_wire(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        watch = pbx.extensions.watch_status(["101", "99999"], interval=0.01)
+        async with watch:
+            async for change in watch:
+                assert change.extension_number == "101"
+                await until(lambda: watch.stats.unknown == ("99999",))
+                break
+        assert watch.stats.unknown == ("99999",)
 
 
 class TestLeaving:

@@ -123,7 +123,9 @@ async def _shown(
             if reading:
                 try:
                     extension = await reading.popleft()
-                except NotFound:
+                except NotFound as error:
+                    if error.operation != "extensions.show":
+                        raise  # it is about the login
                     continue
                 yield extension
     finally:

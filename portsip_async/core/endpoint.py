@@ -6,7 +6,7 @@ Another generation of the API differs in these rows, not in the core that sends 
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
-from ..arguments import plain_text
+from ..arguments import is_visible, plain_text
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -157,8 +157,8 @@ class Endpoint(Generic[T_co]):
             raise ValueError("an endpoint needs a name")
         if not method.isalpha() or not method.isascii():
             raise ValueError(f"{name}: {method!r} is no HTTP method")
-        if not path.startswith("/") or not path.isprintable() or "?" in path or "#" in path:
-            raise ValueError(f"{name}: a path starts with a slash and holds no query: {path!r}")
+        if not path.startswith("/") or not is_visible(path) or "?" in path or "#" in path:
+            raise ValueError(f"{name}: a path starts with a slash and holds no query: {path!a}")
         for field, allowed in _ALLOWED.items():
             if values[field] not in allowed:
                 raise ValueError(f"{name}: {field} is one of {', '.join(allowed)}")

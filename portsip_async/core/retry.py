@@ -7,18 +7,19 @@ a source of chance that are passed in (its own `stop_after_delay` reads the real
 injected, hence `stop` and `wait` of our own).
 
 A call is tried once before any of this is touched, so a call that succeeds pays nothing for it.
+tenacity is loaded all the same: at the first failure there may be no file descriptor left to load
+it with.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import tenacity
 
 from ..errors import APIError, PortSIPError
 from .endpoint import Safety
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -188,7 +189,6 @@ async def repeat(
     Raises:
         PortSIPError: what the last attempt raised; at once where the next pause can't end in time.
     """
-    import tenacity  # a program whose calls all succeed never loads it
 
     def wait(state: tenacity.RetryCallState) -> float:
         pause = policy.pause(state.attempt_number, chance())

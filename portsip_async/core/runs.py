@@ -6,6 +6,8 @@ from types import AsyncGeneratorType, MappingProxyType, TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 from weakref import finalize
 
+from ..single import Single
+
 Y = TypeVar("Y")
 
 
@@ -23,7 +25,7 @@ class Run(Protocol):
         ...
 
 
-class Leavable:
+class Leavable(Single):
     """An async iterable whose loops end when they are left.
 
     ``async with`` and ``aclose()`` end every open run, with its tasks, before returning.

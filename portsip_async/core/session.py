@@ -9,6 +9,8 @@ may hold a secret, hangs on as their context.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio loads it to resolve its first name
+import encodings.idna  # noqa: F401 - the codec of the first name that is not an address
 import logging
 import math
 import random
@@ -26,6 +28,7 @@ from ..errors import (
     PortSIPError,
     RequestTimeout,
 )
+from ..single import Single
 from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .endpoint import Endpoint
 from .limits import Places
@@ -56,7 +59,7 @@ _TIMERS_KEPT: Final = 64
 _ADMITTED: Final = 1 - 1e-6
 
 
-class Session:
+class Session(Single):
     """The async core that all views of a client share.
 
     Attributes:
@@ -329,9 +332,11 @@ class Session:
                 error = failed
             if call.held is not None and call.held.generation > newest:
                 break
-        if call.endpoint.removes and call.acted and isinstance(error, NotFound):
+        # Where a renewal failed, nothing was sent, and its NotFound is not about what is removed.
+        fault = call.fault
+        if fault and call.endpoint.removes and call.acted and isinstance(error, NotFound):
             return None
-        repeatable = call.fault is not None and may_repeat(call.fault, call.endpoint.safety)
+        repeatable = fault is not None and may_repeat(fault, call.endpoint.safety)
         if repeatable and call.source is not None and not call.source.replayable:
             raise _told_not_replayable(error)
         raise error

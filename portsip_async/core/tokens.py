@@ -22,7 +22,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from msgspec import structs
 
@@ -35,9 +35,12 @@ from ..errors import (
     NotFound,
     PermissionDenied,
     PortSIPError,
+    RateLimited,
     ReplyError,
+    ServerError,
 )
 from ..record import Record
+from ..single import Single
 
 LIFETIME = 30.0  # seconds; the vendor's page
 STALE_AFTER = 2 / 3  # of the life
@@ -128,35 +131,101 @@ class Obtained:
 _Renew = Callable[[], Coroutine[Any, Any, Held | Exception]]
 
 
-def refusal(error: PortSIPError) -> AuthenticationError | None:
-    """Tell a refused login or refresh from one that failed otherwise.
+# Statuses that refuse a login, where the body is empty or JSON.
+_REFUSED_STATUSES: Final = frozenset({400, 401, 403})
+# What an err_code says of a login with any status; those of an AuthenticationError come on top.
+_REFUSED_CODES: Final = frozenset({"400.1", "400.2", "403.1"})
+_NO_SUCH_PLACE: Final = frozenset({"404.2", "404.3"})
+# There is nothing at the address that takes a login.
+_MISSING: Final = frozenset({404, 405, 410})
 
-    Refused is any 4xx other than 408 and 429, and what an err_code tells of the same kinds.
+
+def refusal(error: PortSIPError) -> AuthenticationError | None:
+    """Tell a refused login from one that failed otherwise.
+
+    Refused is 400, 401 or 403 with an empty or JSON body, or an err_code that means the same. A
+    page (HTML, plain text) comes from something in between, and where nothing is at the address
+    nobody refused anything.
 
     Returns:
         The error as an AuthenticationError; None where it is no refusal.
     """
+    if not isinstance(error, APIError) or error.is_page:
+        return None
     if isinstance(error, AuthenticationError):
         return error
-    if not isinstance(error, APIError):
+    code = "" if error.err_code is None else str(error.err_code)
+    if isinstance(error, RateLimited | ServerError) or code in _NO_SUCH_PLACE:
         return None
-    kinds = (BadRequest, PermissionDenied, NotFound, Conflict)
-    plain = type(error) is APIError and 400 <= error.status < 500 and error.status != 408
-    if not plain and not isinstance(error, kinds):
+    if error.status in _MISSING:
         return None
-    refused = AuthenticationError(
-        error.message,
+    # Inside a 200 an unlisted code such as 403.9 begins with the status that it stands for.
+    status = error.status if error.status >= 300 else _leading(code)
+    if code not in _REFUSED_CODES and status not in _REFUSED_STATUSES:
+        return None
+    return cast(AuthenticationError, _as(AuthenticationError, error, error.message))
+
+
+def login_error(error: APIError, address: str) -> APIError:
+    """Find the error that a login or a refresh ends with.
+
+    Args:
+        error: what the reply was judged to be.
+        address: the base URL, for the message.
+
+    Returns:
+        An AuthenticationError where the login was refused; else an error of another class, which
+        says what to look at.
+    """
+    refused = refusal(error)
+    if refused is not None:
+        return refused
+    said = f" (the reply says: {error.message})" if error.message else ""
+    if error.status in _MISSING:
+        text = (
+            f"there is no PortSIP API of this generation at {address}: "
+            f"check the address and the version of the PBX{said}"
+        )
+    elif error.is_page and error.status < 500:
+        text = f"something between this program and {address} replied with a page of its own"
+    else:
+        return error
+    kind = APIError if isinstance(error, AuthenticationError) else type(error)
+    return _as(kind, error, text)
+
+
+def _as(kind: type[APIError], error: APIError, message: str) -> APIError:
+    """Make an error of another class, or with another message, that keeps all facts."""
+    made = kind(
+        message,
         status=error.status,
         err_code=error.err_code,
         retry_after=error.retry_after,
         operation=error.operation,
         attempts=error.attempts,
+        may_have_acted=error.may_have_acted,
     )
-    refused.__cause__ = error.__cause__
-    return refused
+    made.is_page = error.is_page
+    made.__cause__ = error.__cause__
+    return made
 
 
-class TokenCache:
+def _leading(code: str) -> int:
+    head = code.split(".", 1)[0]
+    return int(head) if len(head) == 3 and head.isascii() and head.isdigit() else 0
+
+
+def _refuses_refresh(error: APIError) -> bool:
+    """Tell whether a refresh won't succeed where a login may: any 4xx but 408 and 429."""
+    if isinstance(error, RateLimited | ServerError):
+        return False
+    told = isinstance(
+        error, BadRequest | AuthenticationError | PermissionDenied | NotFound | Conflict
+    )
+    return told or (400 <= error.status < 500 and error.status != 408)
+
+
+class TokenCache(Single):
     """The one place that holds the client's token.
 
     Attributes:
@@ -312,7 +381,7 @@ class TokenCache:
             try:
                 obtained = await self._refresh(last.token.access_token)
             except (APIError, ReplyError) as error:
-                if isinstance(error, APIError) and refusal(error) is None:
+                if isinstance(error, APIError) and not _refuses_refresh(error):
                     raise
                 refused = error
             else:

@@ -6,6 +6,7 @@ endpoint; the rules that vary by case stand in tables.
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -361,9 +362,21 @@ def _api_error(
         err_code=err_code,
         retry_after=seconds_to_wait(reply.headers.get("Retry-After", ""), now),
     )
+    error.is_page = not document and _is_page(reply.body)
     if isinstance(error, AuthenticationError):
         error.token_rejected = rejected
     return error
+
+
+def _is_page(body: bytes) -> bool:
+    """Tell whether an error's body is neither empty nor JSON, whatever it is labelled as."""
+    if not body.removeprefix(BOM_UTF8).strip():
+        return False
+    try:
+        parse(body)
+    except Unreadable:
+        return True
+    return False
 
 
 def _told(document: dict[str, Any]) -> tuple[str | int | float | None, str]:
@@ -439,6 +452,7 @@ def scrub_error(error: APIError, secrets: list[str]) -> APIError:
         err_code=err_code,
         retry_after=error.retry_after,
     )
+    clean.is_page = error.is_page
     if isinstance(clean, AuthenticationError) and isinstance(error, AuthenticationError):
         clean.token_rejected = error.token_rejected
     return clean

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
-from ..core.tokens import Token, refusal
+from ..core.tokens import Token, login_error
 from ..endpoints import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from ..errors import APIError, AuthenticationError
+from ..errors import APIError
+from ..single import Single
 from .base import Caller, text
 from .sealed import sealed
 
 
-class Account:
+class Account(Single):
     """The account calls; the client logs in by itself, so few programs need them."""
 
     def __init__(self, caller: Caller) -> None:
@@ -25,6 +26,8 @@ class Account:
 
         Raises:
             AuthenticationError: the PBX refused them.
+            NotFound, APIError: there is no API of this generation at the address, or something in
+                between replied.
         """
         return await self._verify(
             ACCOUNT_VERIFY,
@@ -39,6 +42,8 @@ class Account:
 
         Raises:
             AuthenticationError: the PBX refused them.
+            NotFound, APIError: there is no API of this generation at the address, or something in
+                between replied.
         """
         return await self._verify(
             ACCOUNT_VERIFY_EMAIL,
@@ -56,12 +61,8 @@ class Account:
         return await self._caller.session.renew_token()
 
     async def _verify(self, row: Endpoint[Token], parameters: Mapping[str, object]) -> Token:
-        refused: AuthenticationError
         try:
             return await self._caller(row, parameters)
         except APIError as error:
-            found = refusal(error)
-            if found is None or found is error:
-                raise
-            refused = found
-        raise refused
+            failure = login_error(error, self._caller.session.base_url)
+        raise failure

@@ -17,6 +17,8 @@ from ..core.session import Session
 from ..core.upload import Source
 from ..core.wire import Parameters
 from ..endpoints import EndpointTable
+from ..outages import OutageLog
+from ..single import Single
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
@@ -42,16 +44,22 @@ class KeyedLocks:
                 self._locks[key] = lock, users - 1
 
 
-class Caller:
+class Caller(Single):
     """How the resources of one client, or of one view of it, reach the core."""
 
     def __init__(
-        self, session: Session, table: EndpointTable, options: CallOptions, locks: KeyedLocks
+        self,
+        session: Session,
+        table: EndpointTable,
+        options: CallOptions,
+        locks: KeyedLocks,
+        outages: OutageLog,
     ) -> None:
         self.session = session
         self.table = table
         self.options = options
         self.locks = locks
+        self.outages = outages
 
     def __call__(
         self,

@@ -37,6 +37,7 @@ from ..models import (
     VoiceMail,
 )
 from ..polling import Owner, StatusPoll
+from ..single import Single
 from ..watching import Listing, StatusWatch
 from .base import (
     Caller,
@@ -61,7 +62,7 @@ Numbers: TypeAlias = list[str]
 SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
 
-class Extensions:
+class Extensions(Single):
     """The extensions of the PBX."""
 
     def __init__(self, caller: Caller) -> None:
@@ -381,7 +382,9 @@ class Extensions:
         async def was_created(extension: NewExtension) -> bool:
             try:
                 found = await self.show(extension.extension_number)
-            except NotFound:
+            except NotFound as error:
+                if error.operation != EXTENSIONS_SHOW.name:
+                    raise  # it is about the login
                 return False
             # Someone else's extension of that number has another password, where it is told.
             told = found.password if found.password and found.password.strip("*") else None
@@ -391,7 +394,11 @@ class Extensions:
             lambda extension: plain_text(_creatable(extension).extension_number),
             create,
             was_carried_out=was_created,
-            passes_over=lambda error: if_exists == "skip" and isinstance(error, Conflict),
+            passes_over=lambda error: (
+                if_exists == "skip"
+                and isinstance(error, Conflict)
+                and error.operation == EXTENSIONS_CREATE.name
+            ),
         )
         return self._many(extensions, write, concurrency, grace)
 
@@ -488,7 +495,9 @@ class Extensions:
         async def was_removed(number: str) -> bool:
             try:
                 await self.show(number)
-            except NotFound:
+            except NotFound as error:
+                if error.operation != EXTENSIONS_SHOW.name:
+                    raise  # it is about the login
                 return True
             return False
 
@@ -542,6 +551,7 @@ class Extensions:
             session.clock,
             session.sleep,
             lambda: datetime.fromtimestamp(session.now(), UTC),
+            self._caller.outages,
         )
 
     async def _discover(self) -> Listing:

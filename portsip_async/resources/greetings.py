@@ -10,10 +10,11 @@ from ..endpoints import (
     GREETINGS_UPLOAD,
 )
 from ..models import GreetingFile, GreetingPage, SortByValue
+from ..single import Single
 from .base import Caller, text
 
 
-class Greetings:
+class Greetings(Single):
     """The greeting files of the PBX's voicemail."""
 
     def __init__(self, caller: Caller) -> None:

@@ -10,6 +10,7 @@ from ..core.pages import Paginator
 from ..endpoints import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
 from ..errors import ReplyError
 from ..models import CreatedGroup, Group, GroupSummary, SortByValue
+from ..single import Single
 from .base import Caller, merged, text, texts, unknown_field
 
 _CHANGEABLE = (
@@ -26,7 +27,7 @@ _CHANGEABLE = (
 _OF_THE_REPLY = frozenset({"err_code", "msg", "message", "access_token"})
 
 
-class Groups:
+class Groups(Single):
     """The extension groups of the PBX."""
 
     def __init__(self, caller: Caller) -> None:

@@ -118,13 +118,22 @@ def small(quoted: str) -> str:
     return "%".join([parts[0], *(part[:2].lower() + part[2:] for part in parts[1:])])
 
 
+EDGE = ANY_CHARACTER.filter(lambda mark: not mark.isalnum())
+
+
 @given(
     secrets=st.lists(SECRET, min_size=1, max_size=3),
     forms=st.lists(st.sampled_from(sorted(FORMS)), min_size=1, max_size=4),
-    around=st.lists(st.text(ANY_CHARACTER, max_size=6), min_size=5, max_size=5),
+    around=st.lists(
+        # What a word may stand next to: anything but a letter or a digit.
+        st.tuples(EDGE, st.text(ANY_CHARACTER, max_size=6), EDGE).map("".join),
+        min_size=5,
+        max_size=5,
+    ),
 )
-@example(secrets=[f"{MARK}a", f"{MARK}a{TAIL}"], forms=["as it is"] * 2, around=[""] * 5)
-@example(secrets=[f"{MARK} &<b"], forms=["in a form", "in HTML"], around=[""] * 5)
+@example(secrets=[f"{MARK}a", f"{MARK}a{TAIL}"], forms=["as it is"] * 2, around=["-"] * 5)
+@example(secrets=[f"{MARK} &<b"], forms=["in a form", "in HTML"], around=["&"] * 5)
+@example(secrets=[f"{MARK}"], forms=["in a form", "in HTML"], around=["%20", "\\n", "+", "_", "\\"])
 def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: list[str]) -> None:
     """In whatever form a text repeats it, whatever stands around it, and beside whichever else."""
     text = around[-1]
@@ -135,12 +144,41 @@ def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: l
     assert TAIL not in shown
 
 
+@given(
+    secret=st.text("abcdefgh0123", min_size=1, max_size=15),
+    before=st.text("ABC019", min_size=1, max_size=3),
+    behind=st.text("ABC019", min_size=1, max_size=3),
+    place=st.sampled_from(['"{}"', "'{}'", "x={}", "x: {}", "({})", "{}", "the {} of it"]),
+)
+def test_part_of_a_word_stays(secret: str, before: str, behind: str, place: str) -> None:
+    """Whatever a secret's length below sixteen: what is part of a longer word is no secret."""
+    for word in (before + secret, secret + behind, before + secret + behind):
+        text = place.format(word)
+        assert scrub_text(text, [secret]) == text
+
+
+@given(
+    secret=st.text("abcdefgh", min_size=1, max_size=5),
+    words=st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=8),
+)
+def test_short_secret_in_a_sentence_stays(secret: str, words: list[str]) -> None:
+    """A sentence of several words stays as it was, the secret among its words or not."""
+    text = " ".join(words)
+    assert scrub_text(text, [secret]) == text
+    assert scrub_text(f"{text}: {text}, {text}; {text}.", [secret]).count(HIDDEN) == 0
+
+
 UNKNOWN: dict[str, Callable[[str, str], str]] = {
     "JSON": lambda name, secret: json.dumps({"a": 1, name: secret, "b": "x"}),
     "JSON as UTF-8": lambda name, secret: json.dumps({name: secret}, ensure_ascii=False),
     "JSON in JSON": lambda name, secret: json.dumps(json.dumps({name: secret})),
     "repr": lambda name, secret: repr({"a": 1, name: secret, "b": "x"}),
     "repr of bytes": lambda name, secret: repr({name.encode(): secret.encode("utf-8", "replace")}),
+    "JSON array": lambda name, secret: json.dumps(
+        {name: [secret, [secret], {"a": secret}], "b": 1}
+    ),
+    "JSON array in JSON": lambda name, secret: json.dumps(json.dumps({name: ["x", secret]})),
+    "repr of a list": lambda name, secret: repr({name: [secret, (secret,)]}),
     "query": lambda name, secret: urlencode({"a": 1, name: secret}, errors="replace"),
     "URL": lambda name, secret: f"https://pbx/api?{urlencode({name: secret}, errors='replace')} x",
     "path": lambda name, secret: (

@@ -1,0 +1,153 @@
+"""What a failure needs is there before it: no module and no file is opened on its way."""
+
+import asyncio
+import json
+import os
+import sys
+
+import pytest
+
+from .wire_server import Arrival, WireServer, hang_up, reply, reset, silence
+
+OK = b'{"extension_number": "101"}'
+DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
+REPLIES = {
+    "ok": reply(OK),
+    "502": reply("<html>Bad gateway", 502),
+    "503": reply("", 503, {"Retry-After": "0"}),
+    "429": reply("", 429),
+    "429-digits": reply("", 429, {"Retry-After": "0"}),
+    "429-date": reply("", 429, {"Retry-After": DATE}),
+    "408": reply("", 408),
+    "redirect": reply("", 302, {"Location": "/elsewhere"}),
+    "switch": reply("", 101, {"Upgrade": "tls"}),
+    "no-content": reply("", 204),
+    "truncated": reply(OK)[:-4],
+    "rubbish": b"RUBBISH\r\n\r\n",
+    "rubbish-chunk": reply(b"zz\r\nrub", headers={"Transfer-Encoding": "chunked"}),
+    "too-large": reply(b" " * (1 << 17)),
+    "gzip": reply(b"no gzip", headers={"Content-Encoding": "gzip"}),
+    "deflate": reply(b"no deflate", headers={"Content-Encoding": "deflate"}),
+    "br": reply(b"no brotli", headers={"Content-Encoding": "br"}),
+    "zstd": reply(b"no zstd", headers={"Content-Encoding": "zstd"}),
+    "charset": reply(OK, headers={"Content-Type": "application/json; charset=utf-16"}),
+    "cookie": reply(OK, headers={"Set-Cookie": f"a=b; Expires={DATE}"}),
+    "html": reply("<html>Verb\xf6ten".encode("latin-1"), 403, {"Content-Type": "text/html"}),
+    "latin-1": reply(
+        '{"extension_number": "1", "profile": {"first_name": "Jos\xe9"}}'.encode("latin-1")
+    ),
+    "repair": reply('{"extension_number": 101, "profile": {"first_name": 5}, "options": null}'),
+    "unreadable": reply('{"extension_number": '),
+    "null": reply("null"),
+    "401": reply({"msg": "no"}, 401),
+    "token-rejected": reply({"err_code": 403.4, "msg": "the access token died"}, 403),
+    "exists": reply({"err_code": "403.3", "msg": "exists"}),
+}
+MISSING = reply({"err_code": "404.1", "msg": "there is none"}, 404)
+
+
+async def by_path(
+    arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Do what the end of the path says."""
+    kind = arrival.path.rsplit("/", 1)[-1]
+    wire = {"hang-up": hang_up, "reset": reset, "silence": silence}.get(kind)
+    if wire is not None:
+        await wire(arrival, reader, writer)
+    else:
+        writer.write(REPLIES.get(kind, MISSING))
+        await writer.drain()
+
+
+async def run(*command: str) -> tuple[list[str], str]:
+    """Run a client in a process of its own; return the lines it printed, and its stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, err.decode()
+    return out.decode().splitlines(), err.decode()
+
+
+async def test_failure_loads_no_module(wire: WireServer) -> None:
+    """Whatever fails, and however: nothing is imported once the client was made."""
+    wire.script = [by_path]
+    lines, _ = await run("-m", "tests.without_imports", wire.url)
+    *ended, late = map(json.loads, lines)
+    assert late == []
+    outcomes = dict(ended)
+    assert "PermissionError" not in outcomes.values()
+    expected = {
+        "success": "done",
+        "GET 502": "ServerError",
+        "POST hang-up": "TransportError",
+        "GET silence": "RequestTimeout",
+        "GET latin-1": "done",
+        "GET repair": "done",
+        "unknown host": "ConnectError",
+        "proxy unknown": "ConnectError",
+        "refused": "ConnectError",
+        "login refused": "AuthenticationError",
+        "rate": "ServerError",
+        "hook": "ServerError",
+        "watch": "done",
+        "error kept": "done",
+        "after closing": "ClientClosed",
+    }
+    assert expected.items() <= outcomes.items()
+
+
+EXHAUSTED = """
+import asyncio, os, resource, sys
+from portsip_async import PortSIPClient, RetryPolicy
+
+async def show(pbx):
+    try:
+        return (await pbx.extensions.show("101")).extension_number
+    except Exception as error:
+        return type(error).__name__
+
+async def main(url, host):
+    policy = RetryPolicy(initial=0.001, maximum=0.002)
+    url = url.replace("127.0.0.1", host)
+    async with PortSIPClient(url, token="96ACE20C6F34027895F7F95402BB1641", retry=policy) as pbx:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken = len(os.listdir("/proc/self/fd")) - 1  # one of them lists the others
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken, most))
+        failed = await asyncio.gather(*(show(pbx) for _ in range(64)))
+        watch = pbx.extensions.watch_status(["101"], interval=0.01)
+        watching = asyncio.ensure_future(anext(aiter(watch)))
+        await asyncio.wait([watching], timeout=0.2)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        print(*sorted(set(failed)))
+        print(await show(pbx))
+        print(watch.stats.failures > 0, (await watching).extension_number)
+        await watch.aclose()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_descriptor_left_fails_as_no_connection(wire: WireServer, host: str) -> None:
+    """64 calls at the limit of open files are ConnectErrors; a watch goes on; then all is well."""
+    wire.script = [
+        reply(
+            {
+                "extension_number": "101",
+                "extension_status": [{"extension_number": "101", "status": "ONLINE"}],
+            }
+        )
+    ]
+    lines, _ = await run("-c", EXHAUSTED, wire.url, host)
+    assert lines == ["ConnectError", "101", "True 101"]

@@ -1,0 +1,404 @@
+"""Logins: which replies refuse one, which come from something in between, and what follows."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from portsip_async import (
+    APIError,
+    AuthenticationError,
+    BadRequest,
+    Conflict,
+    EmailCredentials,
+    Endpoint,
+    NewExtension,
+    NotFound,
+    PermissionDenied,
+    PortSIPClient,
+    PortSIPError,
+    RateLimited,
+    RetryPolicy,
+    ServerError,
+)
+
+from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply
+
+ONCE = RetryPolicy(attempts=1)
+PASSWORD = "hunter2-long"
+LOGIN, MAIL, REFRESH = "/login", "/mail", "/renewal"
+# Away from where the wire server answers logins by itself.
+ROWS: Any = {
+    "account.verify": {"path": LOGIN},
+    "account.verify_email": {"path": MAIL},
+    "account.refresh": {"path": REFRESH},
+}
+GOOD = reply({"access_token": TOKEN, "expires": 600})
+JSON = {"Content-Type": "application/json"}
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+# What the API itself may send with an error, and what it never sends.
+OURS: dict[str, tuple[bytes, dict[str, str]]] = {
+    "empty": (b"", {}),
+    "blank": (b" \r\n", HTML),
+    "byte order mark": (b"\xef\xbb\xbf", JSON),
+    "object": (b'{"msg": "no"}', JSON),
+    "object after a byte order mark": (b'\xef\xbb\xbf{"msg": "no"}', JSON),
+    "object in latin-1": (b'{"msg": "falsches Pa\xdfwort"}', JSON),
+    "object labelled as a page": (b' {"msg": "no"}\n', HTML),
+    "bare object": (b"{}", JSON),
+    "null": (b"null", JSON),
+    "text": (b'"no"', JSON),
+    "array": (b"[]", JSON),
+    "number": (b"401", JSON),
+}
+PAGES: dict[str, tuple[bytes, dict[str, str]]] = {
+    "page": (b"<!DOCTYPE html><html><h1>Starting up</h1></html>", HTML),
+    "page labelled as JSON": (b"<html>Forbidden</html>", JSON),
+    "page in latin-1": (b"<html>Verboten f\xfcr alle</html>", HTML),
+    "plain text": (b"Forbidden", {"Content-Type": "text/plain"}),
+    "cut object": (b'{"err_code": 401.2, "msg": "wro', JSON),
+    "object and more": (b'{"msg": "no"} -->', JSON),
+    "bytes": (b"\x00\x01\x02\xff", {}),
+}
+BODIES = OURS | PAGES
+
+
+def answer(status: int, body: str, err_code: object = None) -> bytes:
+    if err_code is not None:
+        return reply({"err_code": err_code, "msg": "no"}, status)
+    content, headers = BODIES[body]
+    return reply(content, status, headers)
+
+
+def scripted(wire: WireServer, **answers: list[bytes]) -> list[str]:
+    """Let the server answer by path, the last answer of each again and again; list arrivals."""
+    arrived: list[str] = []
+    script = {LOGIN: [GOOD], MAIL: [GOOD], REFRESH: [GOOD]} | {
+        f"/{name}": list(steps) for name, steps in answers.items()
+    }
+
+    async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = arrival.path.removeprefix("/api")
+        arrived.append(path)
+        steps = script.get(path, [reply({"extension_number": "101"})])
+        writer.write(steps.pop(0) if len(steps) > 1 else steps[0])
+        await writer.drain()
+
+    wire.script = [step]
+    return arrived
+
+
+Make = Callable[..., PortSIPClient]
+
+
+@pytest.fixture
+def make(wire: WireServer, make_client: Make) -> Make:
+    def made(**options: Any) -> PortSIPClient:
+        options = {"retry": ONCE, "endpoints": ROWS, "username": "admin", "password": PASSWORD} | (
+            options
+        )
+        if options.keys() & {"credentials", "token"}:
+            del options["username"], options["password"]
+        return make_client(wire.url, **options)
+
+    return made
+
+
+Case = tuple[int, str, object, type[APIError], bool]
+CASES: list[Case] = [
+    *(
+        (status, body, None, AuthenticationError, True)
+        for status in (400, 401, 403)
+        for body in OURS
+    ),
+    *((400, body, None, BadRequest, False) for body in PAGES),
+    *((401, body, None, APIError, False) for body in PAGES),
+    *((403, body, None, PermissionDenied, False) for body in PAGES),
+    *((404, body, None, NotFound, False) for body in ("empty", "object", "page")),
+    *((405, body, None, APIError, False) for body in ("empty", "object", "page")),
+    *((410, body, None, APIError, False) for body in ("empty", "object", "page")),
+    *((409, body, None, Conflict, False) for body in ("empty", "object", "page")),
+    *((422, body, None, BadRequest, False) for body in ("empty", "object", "page")),
+    *((423, body, None, APIError, False) for body in ("empty", "object", "page")),
+    *((407, body, None, APIError, False) for body in ("empty", "page")),
+    *((408, body, None, APIError, False) for body in ("empty", "object", "page")),
+    *((429, body, None, RateLimited, False) for body in ("empty", "object", "page")),
+    *((302, body, None, APIError, False) for body in ("empty", "object", "page")),
+    *((500, body, None, ServerError, False) for body in ("empty", "object", "page")),
+    *((503, body, None, ServerError, False) for body in ("empty", "object", "page")),
+    # What the err_code means counts before the status.
+    *(
+        (status, "", code, AuthenticationError, True)
+        for status in (200, 400, 401, 403, 404, 409, 500)
+        for code in (401.1, "401.2", 403.4)
+    ),
+    *(
+        (status, "", code, AuthenticationError, True)
+        for status in (200, 400, 403)
+        for code in (400.1, "400.2", 403.1)
+    ),
+    (400, "", 404.1, AuthenticationError, True),
+    (200, "", 404.1, NotFound, False),
+    (404, "", 404.1, NotFound, False),
+    (400, "", 404.2, NotFound, False),
+    (404, "", "404.2", NotFound, False),
+    (404, "", 403.1, PermissionDenied, False),
+    (409, "", 403.3, Conflict, False),
+    (403, "", 403.5, RateLimited, False),
+    (400, "", "500", ServerError, False),
+    (200, "", 503, ServerError, False),
+]
+
+
+def case_id(case: Case) -> str:
+    status, body, code, kind, _ = case
+    return f"{status} {body or code}: {kind.__name__}"
+
+
+async def failing(pbx: PortSIPClient) -> APIError:
+    with pytest.raises(APIError) as caught:
+        await pbx.extensions.show("101")
+    return caught.value
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+async def test_login_is_refused_by_the_api_alone(wire: WireServer, make: Make, case: Case) -> None:
+    """400, 401 and 403 that are empty or JSON, and what err_codes mean; only that is remembered."""
+    status, body, code, kind, remembered = case
+    arrived = scripted(wire, login=[answer(status, body, code)])
+    pbx = make()
+    error = await failing(pbx)
+    assert type(error) is kind
+    assert (error.status, error.err_code, error.operation) == (status, code, "account.verify")
+    assert PASSWORD not in str(error)
+    assert type(await failing(pbx)) is kind
+    assert arrived == [LOGIN] * (1 if remembered else 2)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case[1] in ("", "object", "page")], ids=case_id
+)
+@pytest.mark.parametrize("by_mail", [False, True], ids=["verify", "verify_email"])
+async def test_account_calls_judge_alike(
+    wire: WireServer, make: Make, case: Case, by_mail: bool
+) -> None:
+    """`account.verify` and `verify_email` raise what the client's own login does."""
+    status, body, code, kind, _ = case
+    step = answer(status, body, code)
+    scripted(wire, login=[step], mail=[step])
+    pbx = make()
+    check = pbx.account.verify_email if by_mail else pbx.account.verify
+    with pytest.raises(APIError) as caught:
+        await check("ann@example.com", PASSWORD)
+    assert type(caught.value) is kind
+    assert caught.value.operation == ("account.verify_email" if by_mail else "account.verify")
+
+
+@pytest.mark.parametrize("status", [404, 405, 410])
+@pytest.mark.parametrize("body", ["empty", "object", "page"])
+@pytest.mark.parametrize("way", ["call", "refresh", "verify", "verify_email", "email"])
+async def test_no_api_at_the_address_is_said(
+    wire: WireServer, make: Make, status: int, body: str, way: str
+) -> None:
+    """Where nothing takes a login the error names the address, and hints at no password."""
+    step = answer(status, body)
+    scripted(wire, login=[step], mail=[step])
+    pbx = make(**({"credentials": EmailCredentials("a@b.de", PASSWORD)} if way == "email" else {}))
+    calls: dict[str, Callable[[], Any]] = {
+        "refresh": pbx.account.refresh,
+        "verify": lambda: pbx.account.verify("admin", PASSWORD),
+        "verify_email": lambda: pbx.account.verify_email("a@b.de", PASSWORD),
+    }
+    with pytest.raises(NotFound if status == 404 else APIError) as caught:
+        await calls.get(way, lambda: pbx.extensions.show("101"))()
+    assert not isinstance(caught.value, AuthenticationError)
+    assert f"no PortSIP API of this generation at {wire.url}/api" in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", PAGES)
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_page_at_a_login_is_gone_after_it(
+    wire: WireServer, make: Make, status: int, body: str
+) -> None:
+    """Once what stands in between is through, the next call logs in."""
+    arrived = scripted(wire, login=[answer(status, body), GOOD])
+    pbx = make()
+    assert (await failing(pbx)).is_page
+    assert (await pbx.extensions.show("101")).extension_number == "101"
+    assert arrived == [LOGIN, LOGIN, "/extensions/show"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 422])
+@pytest.mark.parametrize("body", ["empty", "object", "page"])
+async def test_refresh_that_fails_for_good_logs_in_once(
+    wire: WireServer, make: Make, status: int, body: str
+) -> None:
+    """A refresh that is refused, missing, or answered by a page is replaced by a login."""
+    arrived = scripted(wire, renewal=[answer(status, body)])
+    pbx = make()
+    await pbx.account.refresh()
+    await pbx.account.refresh()
+    assert arrived == [LOGIN, REFRESH, LOGIN]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "remembered"),
+    [
+        (400, "object", AuthenticationError, True),
+        (401, "empty", AuthenticationError, True),
+        (403, "object", AuthenticationError, True),
+        (401, "page", APIError, False),
+        (403, "page", PermissionDenied, False),
+        (404, "page", NotFound, False),
+        (405, "object", APIError, False),
+    ],
+)
+async def test_refresh_of_a_given_token(
+    wire: WireServer, make: Make, status: int, body: str, kind: type[APIError], remembered: bool
+) -> None:
+    """With nothing to log in with, a page is no refusal either."""
+    dead = Endpoint("x.dead", "GET", "/dead", reply=dict[str, Any])
+    arrived = scripted(wire, renewal=[answer(status, body)], dead=[answer(401, "object")])
+    pbx = make(token=TOKEN)
+    for _ in range(2):
+        with pytest.raises(APIError) as caught:
+            await pbx.request(dead)
+        assert type(caught.value) is kind
+    assert arrived == ["/dead", REFRESH] + ([] if remembered else [REFRESH])
+
+
+STATUSES = reply({"extension_status": [{"extension_number": "101"}, {"extension_number": "102"}]})
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, "page"),
+        (401, "page"),
+        (403, "page"),
+        (404, "page"),
+        (404, "object"),
+        (405, "empty"),
+        (409, "object"),
+        (410, "page"),
+        (423, "object"),
+    ],
+)
+@pytest.mark.parametrize("given", [True, False], ids=["numbers", "discovery"])
+async def test_watch_outlives_a_login_that_is_not_refused(
+    wire: WireServer, make: Make, status: int, body: str, given: bool
+) -> None:
+    """The cycle fails as a whole, is counted, and the next one finds all."""
+    wrong = answer(status, body)
+    listed = {"extensions": [{"extension_number": "101"}, {"extension_number": "102"}]}
+    scripted(
+        wire,
+        login=[wrong, wrong, wrong, GOOD],
+        **{
+            "extensions/status": [STATUSES],
+            "extensions/list": [reply({**listed, "page_count": 1})],
+        },
+    )
+    watch = make().extensions.watch_status(["101", "102"] if given else None, interval=0.01)
+    found = set()
+    async with asyncio.timeout(5), watch:
+        async for change in watch:
+            found.add(change.extension_number)
+            if len(found) == 2:
+                break
+    assert watch.stats.failures == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_watch_ends_with_a_refused_login(wire: WireServer, make: Make, status: int) -> None:
+    scripted(wire, login=[answer(status, "object")])
+    with pytest.raises(AuthenticationError):
+        async for _ in make().extensions.watch_status(["101"], interval=0.01):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(400, "page"), (404, "object"), (404, "page"), (422, "object")]
+)
+async def test_poll_blames_no_number_for_the_login(
+    wire: WireServer, make: Make, status: int, body: str
+) -> None:
+    """A batch is not split because there is nothing to log in to."""
+    arrived = scripted(wire, login=[answer(status, body)])
+    poll = make().extensions.poll_status([str(number) for number in range(100)])
+    results = [result async for result in poll]
+    assert len(results) == 100
+    assert {getattr(result.error, "operation", "") for result in results} == {"account.verify"}
+    assert (arrived, poll.stats.splits) == ([LOGIN], 0)
+
+
+async def test_removal_is_not_done_because_the_login_is_missing(
+    wire: WireServer, make_client: Make
+) -> None:
+    """A lost reply, a dead token, and a login that answers 404: the removal stays in doubt."""
+    removals = 0
+    scripted(wire)
+    by_path = wire.script[0]
+
+    async def step(
+        arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        nonlocal removals
+        if not arrival.path.endswith("/destroy"):
+            assert callable(by_path)
+            await by_path(arrival, reader, writer)
+            return
+        removals += 1
+        if removals == 1:
+            await hang_up(arrival, reader, writer)
+            return
+        scripted(wire, login=[answer(404, "page")], renewal=[answer(404, "page")])
+        writer.write(answer(401, "object"))
+        await writer.drain()
+
+    wire.script = [step]
+    pbx = make_client(wire.url, username="admin", password=PASSWORD, endpoints=ROWS)
+    with pytest.raises(NotFound) as caught:
+        await pbx.extensions.remove("101")
+    assert caught.value.may_have_acted
+    assert caught.value.operation == "account.verify"
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_bulk_run_takes_no_login_for_its_item(
+    wire: WireServer, make: Make, status: int
+) -> None:
+    """Neither is "skipped" what could not log in, nor settled by a read that could not."""
+    scripted(wire, login=[answer(status, "object")])
+    item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
+    pbx = make()
+    (created,) = [each async for each in pbx.extensions.create_many([item], if_exists="skip")]
+    (removed,) = [each async for each in pbx.extensions.remove_many(["9"])]
+    for result in (created, removed):
+        assert isinstance(result.error, APIError)
+        assert (result.skipped, result.settled) == (False, False)
+
+
+@pytest.mark.parametrize("row", ["create", "remove"])
+async def test_read_back_that_cannot_log_in_settles_nothing(
+    wire: WireServer, make: Make, row: str
+) -> None:
+    """A write's reply is lost, and its read-back finds no login: the outcome stays in doubt."""
+    answers = {
+        "extensions/create": [b""],
+        "extensions/destroy": [b""],
+        "extensions/show": [answer(401, "object")],
+        "renewal": [answer(404, "page")],
+        "login": [GOOD, answer(404, "page")],
+    }
+    scripted(wire, **answers)
+    item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
+    many = make().extensions
+    run: Any = many.create_many([item]) if row == "create" else many.remove_many(["9"])
+    (result,) = [each async for each in run]
+    assert isinstance(result.error, PortSIPError)
+    assert not result.settled
+    assert run.in_doubt == ["9"]
