@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import closing, suppress
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, until
+from .concurrency import hang, ticks, until
+from .virtual_time import in_virtual_time
 
 SECONDS = 10  # that a stop may take before it counts as one that never ends; it needs milliseconds
 TOO_MUCH = b"x" * 16_000_000  # bytes that fit in no buffer between two sockets
@@ -205,8 +207,18 @@ async def test_stop_whatever_a_connection_does(sim: PBXSimulator, act: Act) -> N
 # A connection that comes as the stop does.
 
 
+@pytest.fixture(params=["lazy", "eager"])
+async def task_factory(request: pytest.FixtureRequest) -> None:
+    """Let the loop's tasks start in a turn of their own, or at once."""
+    if request.param == "eager":
+        if sys.version_info < (3, 12):
+            pytest.skip("eager tasks came with Python 3.12")
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+
+
+@pytest.mark.usefixtures("task_factory")
 @pytest.mark.parametrize("sent", [b"", REQUEST[:-5], REQUEST], ids=["idle", "half", "whole"])
-@pytest.mark.parametrize("turns", range(10))
+@pytest.mark.parametrize("turns", range(6))
 async def test_stop_as_a_connection_comes(sim: PBXSimulator, turns: int, sent: bytes) -> None:
     """Wherever in its making a connection or a request is met, it is cut and leaves no task."""
     sim.faults = Faults(latency=3600)
@@ -253,6 +265,28 @@ async def test_stop_as_a_request_comes(sim: PBXSimulator, turns: int) -> None:
         assert others() <= before
         assert await is_cut(client)
     assert sim.in_flight == 0
+
+
+async def test_stop_with_a_request_that_takes_its_time_to_end(
+    sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop ends after the last task, not before."""
+
+    async def end_slowly(*_: Any) -> None:
+        try:
+            await hang()
+        finally:
+            await ticks(50)
+
+    monkeypatch.setattr(sim, "_meet", end_slowly)
+    before = others()
+    with closing(connect(sim)) as client:
+        await send(client, REQUEST)
+        await until(lambda: sim.in_flight)
+        await stopped(sim.stop())
+        assert sim.in_flight == 0
+        assert others() <= before
+        assert await is_cut(client)
 
 
 # Several stops and starts.
@@ -339,6 +373,15 @@ async def test_stops_and_starts(
         sim.faults = Faults()
         with closing(connect(sim)) as client:
             await idle_after_a_reply(sim, client)
+
+
+@in_virtual_time
+async def test_start_while_it_stops_in_memory() -> None:
+    """A start waits until the port is free, also where a loop takes no turn to listen."""
+    sim = PBXSimulator(extensions=1)
+    await sim.start()
+    await asyncio.gather(sim.stop(), sim.start())
+    await sim.stop()
 
 
 @pytest.mark.parametrize("turns", range(1, 8))

@@ -225,15 +225,13 @@ class PBXSimulator:
 
     async def _end(self, listener: asyncio.Server, server: ConnectionServer) -> None:
         """Close the listener, and cut what it has accepted."""
+        # A connection that was accepted before the stop has its transport by now, as its task began
+        # before this one. Earlier, the transport could not be attached to the closed listener, and
+        # the connection would be lost unclosed. ``server`` gets to know it in the next turn.
+        listener.close()
         try:
-            # A connection that has just been accepted gets its transport in the next turn. asyncio
-            # can't attach it to a server that is closed: it would be lost unclosed.
-            await asyncio.sleep(0)
-            listener.close()
-            # The turn after, it is made known to ``server``.
             await asyncio.sleep(0)
         finally:
-            listener.close()
             server.abort()
             for task in self._tasks:
                 task.cancel()
