@@ -8,12 +8,13 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Of trouble that `make soak` makes; the rest of it takes a few seconds more.
 SECONDS ?= 45
 
-.PHONY: help demo test test-browser picture soak lint format types guards docs docs-serve bench \
-	bench-quick fault-matrix dist clean
+.PHONY: help demo test test-pythons test-browser picture soak lint format types guards docs \
+	docs-serve bench bench-quick fault-matrix dist clean
 
 help:
 	@echo "make demo    watch the SDK work against an embedded PBX"
 	@echo "make test    lint, types, tests and coverage"
+	@echo "make test-pythons  the tests on each supported Python that is installed"
 	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
 	@echo "make guards  take each guard out in turn, and see its tests turn red"
 	@echo "make test-browser  the wallboard of the examples in headless Chromium"
@@ -33,6 +34,11 @@ demo: $(READY)
 
 test: lint types
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term
+
+# pyenv's commands fail for a Python that is not enabled, so nox looks at where it keeps them.
+test-pythons: $(READY)
+	PATH="$$(for bin in "$$(pyenv root 2>/dev/null)"/versions/3.*/bin; do printf '%s:' "$$bin"; \
+		done)$$PATH" $(BIN)/nox
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
@@ -100,4 +106,4 @@ fault-matrix: $(READY)
 	$(BIN)/python -m tests.faults
 
 clean:
-	rm -rf .venv dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

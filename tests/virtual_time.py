@@ -139,6 +139,9 @@ class _Listener:
     def close(self) -> None:
         self._listeners.pop(self.sockets[0].port, None)
 
+    async def start_serving(self) -> None:
+        """Do nothing: it listens since it was made."""
+
     async def wait_closed(self) -> None:
         """Do nothing: it closes at once."""
 

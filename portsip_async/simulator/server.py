@@ -21,6 +21,7 @@ from aiohttp import web
 from ..core.endpoint import Endpoint
 from ..endpoints import EndpointOverride, EndpointTable
 from .accounts import Accounts
+from .connections import ConnectionServer
 from .faults import Fault, Faults, Scripts, draw, scripted
 from .operations import OPERATIONS, Visit
 from .quirks import Manner, checked
@@ -37,7 +38,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048  # connections that wait to be accepted, as when hundreds of calls start at once
-_GRACE = 0.05  # seconds that aiohttp may take to clear up connections that are cut already
+_END_SECONDS = 5.0  # the most that a stop waits for what it has cut; a few turns of the loop do
 
 
 class PBXSimulator:
@@ -150,9 +151,10 @@ class PBXSimulator:
             make_token=lambda: secrets.token_hex(16).upper(),
             quirks=names,
         )
-        self._server: web.Server | None = None
+        self._server: ConnectionServer | None = None  # set from the begin of a start to a stop
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._ending: asyncio.Task[None] | None = None  # of the last stop
 
     def __repr__(self) -> str:
         where = self.url if self._port else "not started"
@@ -182,46 +184,62 @@ class PBXSimulator:
             RuntimeError: it is started already.
             OSError: the port is in use.
         """
-        if self._listener is not None:
+        if self._server is not None:
             raise RuntimeError("the simulator is started already")
-        loop = asyncio.get_running_loop()
-        server = web.Server(
+        self._server = ConnectionServer(
             self._handle,
             request_factory=make_request,
             access_log=None,
             logger=discreet_log(),
             lingering_time=0,
         )
-        self._listener = await loop.create_server(server, self.host, self._port, backlog=_BACKLOG)
-        self._server = server
-        self._port = self._listener.sockets[0].getsockname()[1]
+        try:
+            if self._ending is not None:
+                await asyncio.wait([self._ending])
+            # Without start_serving, nothing that must be closed is made before an await.
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._server, self.host, self._port, backlog=_BACKLOG, start_serving=False
+            )
+            self._port = self._listener.sockets[0].getsockname()[1]
+            await self._listener.start_serving()
+        except BaseException:
+            await self.stop()
+            self._server = None
+            raise
 
     async def stop(self) -> None:
         """Stop at once: connections are cut, requests in flight die unanswered.
 
-        Tokens are lost, all else is kept. Does nothing if it is not started.
+        Tokens are lost, all else is kept. Does nothing if it is not started. A stop that is
+        cancelled cuts everything all the same; another stop, or a start, waits for its end.
         """
         listener, server = self._listener, self._server
-        if listener is None or server is None:
-            return
-        self._listener = self._server = None
-        with suppress(NotImplementedError):  # of a loop without readers, as on Windows
-            for listening in listener.sockets:
-                asyncio.get_running_loop().remove_reader(listening.fileno())
-            # A connection that was accepted and not made yet would be lost unclosed: asyncio can't
-            # attach it to a server that is closed.
-            await asyncio.sleep(0)
+        if listener is not None and server is not None:
+            self._listener = self._server = None
+            with suppress(NotImplementedError):  # of a loop without readers, as on Windows
+                for listening in listener.sockets:
+                    asyncio.get_running_loop().remove_reader(listening.fileno())
+            self._ending = asyncio.create_task(self._end(listener, server))
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    async def _end(self, listener: asyncio.Server, server: ConnectionServer) -> None:
+        """Close the listener, and cut what it has accepted."""
+        # A connection that was accepted before the stop has its transport by now, as its task began
+        # before this one. Earlier, the transport could not be attached to the closed listener, and
+        # the connection would be lost unclosed. ``server`` gets to know it in the next turn.
         listener.close()
-        for connection in server.connections:
-            if connection.transport is not None:
-                connection.transport.abort()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.shutdown(_GRACE)
-        await listener.wait_closed()
-        self._accounts.revoke()
+        try:
+            await asyncio.sleep(0)
+        finally:
+            server.abort()
+            for task in self._tasks:
+                task.cancel()
+            self._accounts.revoke()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await server.wait_ended()
+                await listener.wait_closed()
 
     async def restart(self, downtime: float = 0.0) -> None:
         """Stop, stay away for ``downtime`` seconds, and start on the same port."""
@@ -369,6 +387,8 @@ class PBXSimulator:
     # Serving.
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self._listener is None:
+            return Unanswered()  # it came while the simulator stops
         path, _, query = request.raw_path.partition("?")
         rows = self._routes.get((request.method, path)) or self._routes.get(
             (request.method, unquote(path))
