@@ -24,6 +24,7 @@ from ..errors import (
     ClientClosed,
     NotFound,
     PortSIPError,
+    ReplyError,
     RequestTimeout,
 )
 from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
@@ -32,7 +33,7 @@ from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .tokens import Held, Token, TokenCache
-from .transport import FOREIGN, HttpTimeouts, Transport, translate
+from .transport import FOREIGN, HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
 
@@ -406,8 +407,11 @@ class Session:
         except PortSIPError as error:
             call.failed(fault_of(error))
             failure = error
+            if isinstance(error, ReplyError):
+                self._transport.drop(response)
         except FOREIGN as error:
             failure = self._translated(call, error)
+            self._transport.drop(response)
         finally:
             response = None  # as above: its repr shows the URL
             if timer is not None:
@@ -420,6 +424,8 @@ class Session:
         if self._on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
             self._tell(call, status, failure)
         if failure is not None:
+            if isinstance(failure, RequestTimeout):
+                self._transport.silent()
             raise failure
         return value
 
@@ -427,7 +433,7 @@ class Session:
         """Tell a foreign error as ours, or as the one that the caller's upload raised."""
         if call.source is not None and call.source.error is not None:
             return call.source.error.with_traceback(call.source.trace)
-        failure, fault = translate(error, call.secrets())
+        failure, fault = self._transport.translate(error, call.secrets())
         call.failed(fault)
         return failure
 
