@@ -77,7 +77,12 @@ async def call_all(pbx: PortSIPClient) -> None:
 @pytest.mark.parametrize("when", ["before the client", "before its first call", "later"])
 async def test_own_session_takes_no_part(how: Any, when: str, wire: WireServer) -> None:
     """Nobody who instruments all sessions learns of a request, thus of a token."""
-    wire.script = [reply({"extension_number": "1"}, headers=KEEP)] * 2 + [hang_up, reply({}, 500)]
+    wire.script = [
+        shown := reply({"extension_number": "1"}, headers=KEEP),
+        shown,
+        hang_up,
+        reply({}, 500),
+    ]
     pbx = PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE)
     if when == "later":
         await pbx.extensions.show("101")

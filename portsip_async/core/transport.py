@@ -151,6 +151,7 @@ class _Line(asyncio.Protocol):
         transport: the connection.
         clean: whether all that arrived belongs to a reply that was read.
         busy: whether a call uses the connection.
+        content: the body that is being read; its reading ends with the connection.
         rested: when a call last released it, on the loop's clock.
         end: the last bytes that had arrived by then.
     """
@@ -162,6 +163,7 @@ class _Line(asyncio.Protocol):
         "_time",
         "busy",
         "clean",
+        "content",
         "end",
         "rested",
         "transport",
@@ -173,6 +175,7 @@ class _Line(asyncio.Protocol):
         self.transport = transport
         self.clean = True
         self.busy = False
+        self.content: aiohttp.StreamReader | None = None
         self.rested = math.inf
         self.end = b""
         self._handler = handler
@@ -189,6 +192,7 @@ class _Line(asyncio.Protocol):
     def rest(self) -> None:
         """Note that a call released the connection."""
         self.busy = False
+        self.content = None
         self.rested = self._time()
         self.end = self._tail
 
@@ -225,6 +229,11 @@ class _Line(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._handler.connection_lost(exc)
+        # aiohttp's parser forgets the body when it meets rubbish in it: who reads would learn
+        # nothing, and wait until `total` strikes, which for an upload it never does.
+        content, self.content = self.content, None
+        if content is not None and not content.is_eof() and content.exception() is None:
+            content.set_exception(MalformedReply("rubbish in the body"))
 
     def pause_writing(self) -> None:
         self._handler.pause_writing()
@@ -436,8 +445,6 @@ class Transport:
         # Connections that rested since before this moment may be as dead as the one that then
         # kept silent.
         self._silent = -math.inf
-        # What is being read, by the future that tells of its connection's end.
-        self._reading: dict[asyncio.Future[None], aiohttp.StreamReader] = {}
         self._headers: dict[str, str] = {}
         if session is not None and user_agent is not None:
             self._headers["User-Agent"] = user_agent
@@ -548,8 +555,10 @@ class Transport:
             aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
             ReplyError: the reply goes beyond the limit.
         """
+        line: _Line | None = getattr(response, "line", None)
         try:
-            self._watch(response)
+            if line is not None and line.busy:
+                line.content = response.content
             limit, headers = self._max_reply_bytes, response.headers
             length = headers.get(hdrs.CONTENT_LENGTH, "")
             if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
@@ -610,7 +619,8 @@ class Transport:
         transport, protocol = connection.transport, connection.protocol
         failed: Exception
         if transport is None or protocol is None:
-            failed = _Unclean()
+            # Lost while it was being made: aiohttp hands out no kept one that is.
+            failed = _Unconnected(EarlyReply("the peer hung up"))
         else:
             line = _line_of(transport)
             kept = line is not None
@@ -650,27 +660,6 @@ class Transport:
             or hdrs.CONTENT_ENCODING in response.headers
         ):
             self.drop(response)
-
-    def _watch(self, response: aiohttp.ClientResponse) -> None:
-        """Have the reading of a body end with its connection.
-
-        aiohttp's parser forgets the body when it meets rubbish in it: who reads would be told
-        nothing, and wait until `total` strikes, which for an upload it never does.
-        """
-        connection = response.connection
-        protocol = None if connection is None else connection.protocol
-        closed = None if protocol is None else protocol.closed
-        if closed is not None:
-            if closed not in self._reading:
-                closed.add_done_callback(self._lost)
-            self._reading[closed] = response.content
-
-    def _lost(self, closed: "asyncio.Future[None]") -> None:
-        content = self._reading.pop(closed, None)
-        if not closed.cancelled():
-            closed.exception()  # it was told to the body; asyncio would log it as not retrieved
-        if content is not None and not content.is_eof() and content.exception() is None:
-            content.set_exception(MalformedReply("rubbish in the body"))
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
