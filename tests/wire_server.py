@@ -96,17 +96,10 @@ class WireServer:
         for writer in self.writers:
             writer.write(data)
 
-    def end(self, *, abruptly: bool = False) -> None:
+    def end(self) -> None:
         """End every connection from below, so that the kernel tells the peer at once."""
         for writer in self.writers:
-            connection = writer.get_extra_info("socket")
-            if abruptly:
-                linger = struct.pack("ii", 1, 0)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                # The kernel resets when the last descriptor goes, which the loop still holds.
-                writer.transport.abort()
-            else:
-                connection.shutdown(socket.SHUT_RDWR)
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def leave(self) -> None:
         """Stop listening, so that connections are refused; nobody else gets the port meanwhile."""
