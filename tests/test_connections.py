@@ -438,7 +438,7 @@ GIVEN_UP = {
 }
 
 
-@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="tells open files by /dev/fd")
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="counts sockets in /dev/fd")
 class TestNoSocketIsLeft:
     @each_session
     @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
@@ -621,9 +621,9 @@ class TestFailingProxy:
         assert not error.refused_certificate
         assert error.attempts == 4
         assert [head.split()[0] for head in proxy.heads] == [b"CONNECT"] * 4
-        told = repr((error, str(error), error.__cause__, str(error.__cause__)))
+        shown = repr((error, str(error), error.__cause__, str(error.__cause__)))
         for secret in (TOKEN, "hid/den", "hid%2Fden", "p4ssw0rd"):
-            assert secret not in told
+            assert secret not in shown
 
     @each_session
     @each_call

@@ -20,11 +20,11 @@ NO_PAUSE = RetryPolicy(initial=0, maximum=0)
 
 
 def config(seen: list[str]) -> aiohttp.TraceConfig:
-    """Trace whatever aiohttp tells of a request."""
+    """Trace all events that aiohttp has."""
     traced = aiohttp.TraceConfig()
 
-    async def note(_: aiohttp.ClientSession, __: SimpleNamespace, told: Any) -> None:
-        seen.append(repr(told))
+    async def note(_: aiohttp.ClientSession, __: SimpleNamespace, event: Any) -> None:
+        seen.append(repr(event))
 
     for name in dir(traced):
         if name.startswith("on_"):
@@ -76,7 +76,7 @@ async def call_all(pbx: PortSIPClient) -> None:
 @pytest.mark.parametrize("how", [by_trace, by_middleware])
 @pytest.mark.parametrize("when", ["before the client", "before its first call", "later"])
 async def test_own_session_takes_no_part(how: Any, when: str, wire: WireServer) -> None:
-    """Nobody who instruments all sessions learns of a request, thus of a token."""
+    """Nobody who instruments all sessions learns of a request, or of its token."""
     wire.script = [
         shown := reply({"extension_number": "1"}, headers=KEEP),
         shown,

@@ -53,7 +53,7 @@ FOREIGN: Final = (aiohttp.ClientError, OSError)
 _CONNECT_PART: Final = 0.95
 _SWITCHING_PROTOCOLS: Final = 101
 _RECEIVE: Final = 64 * 1024
-# Bytes at the end of a reply by which it is told from a further one's beginning.
+# Bytes at the end of a reply that show whether a further one has begun.
 _TAIL: Final = 16
 _ENDS: Final = (b"\n\r\n", b"\n\n")
 # Passes of the loop that closing sockets may take; TLS within TLS takes four.
@@ -197,7 +197,7 @@ class _Line(asyncio.Protocol):
         self.end = self._tail
 
     def holds(self) -> bool:
-        """Tell whether the kernel holds bytes, or the peer's end, that the loop has not read yet.
+        """Check whether the kernel holds bytes, or the peer's end, that the loop has not read yet.
 
         A loop that was busy has not. Takes about 1 µs.
         """
@@ -212,7 +212,7 @@ class _Line(asyncio.Protocol):
     def abort(self) -> None:
         """Close the connection at once: gently it would take up to 30 s over TLS.
 
-        asyncio's TLS transport ignores `abort` after a second `close`, hence the socket's end too.
+        The socket is shut down too: asyncio's TLS transport ignores `abort` after a second `close`.
         """
         self.transport.abort()
         if self._socket is not None:
@@ -356,7 +356,7 @@ def _line_of(transport: asyncio.Transport) -> _Line | None:
 
 
 class _Checks:
-    """A middleware for one request through an application's session, whose connector is not ours.
+    """A middleware for one request through an application's session. Its connector is not ours.
 
     Lets the request out only on a clean connection, which is looked at when all is ready and
     nothing sent. Keeps aiohttp from sending again when the peer hangs up: one attempt, one arrival.
@@ -389,7 +389,7 @@ class _Checks:
                         raise
                     failed = _HungUp(error)
                 elif request.proxy is None or isinstance(error, TimeoutError | _Unconnected):
-                    raise  # told as unconnected without our help
+                    raise  # these are translated to ConnectError as they are
                 elif isinstance(error, FOREIGN):
                     failed = _Unconnected(error)
                 else:
@@ -609,7 +609,7 @@ class Transport:
         """Take a connection for a request that is about to be sent, if it is clean.
 
         A clean one has nothing unread and was not ended by the peer. Bytes that arrive later than
-        this, and before the request does, can't be told from its reply: HTTP/1.1 has no numbers.
+        this, and before the request does, look like its reply: HTTP/1.1 does not number replies.
 
         Raises:
             _Unclean: a kept connection that can't be used; it was closed.
