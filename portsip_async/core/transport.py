@@ -182,7 +182,8 @@ class _Line(asyncio.Protocol):
         self._socket = transport.get_extra_info("socket")
         self._time = time
         self._tail = b""
-        transport.set_protocol(self)
+        with suppress(NotImplementedError):  # as in `_line_of`
+            transport.set_protocol(self)
 
     def begin(self) -> None:
         """Note that a call takes the connection."""
@@ -351,7 +352,10 @@ _HANGING_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 
 def _line_of(transport: asyncio.Transport) -> _Line | None:
-    protocol = transport.get_protocol()
+    try:
+        protocol = transport.get_protocol()
+    except NotImplementedError:  # a transport that is none of a loop's own, as tests have them
+        return None
     return protocol if isinstance(protocol, _Line) else None
 
 
