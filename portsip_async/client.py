@@ -131,7 +131,7 @@ class PortSIPClient(Single):
             requests_per_second: attempts, spaced evenly; None: unlimited.
             max_reply_bytes: the longest reply that is read, after decompression.
             session: your own aiohttp session; it is never closed, and its headers, cookies,
-                tracing and connection limit are left alone. Its middlewares are not run for GETs.
+                tracing and connection limit are left alone. Its middlewares are not run.
             ssl: an SSLContext, the path of a CA file, an aiohttp.Fingerprint, or False to accept
                 any certificate, which warns; None checks certificates as usual.
             proxy: the URL of an HTTP proxy; None uses none, whatever the environment says.

@@ -331,11 +331,11 @@ class TestCookies:
 
 class TestConnections:
     async def test_reuse(self, wire: WireServer) -> None:
-        """Calls one after the other go through one connection, whatever they answer."""
+        """Calls one after the other go through one connection, whatever can be read as a reply."""
         wire.script = [
             SHOWN,
             reply({"err_code": 404.1}, 404, KEEP),
-            reply("<html>", 200, KEEP),
+            reply("<html>", 502, KEEP),
             reply(gzip.compress(b"{}"), 500, {"Content-Encoding": "gzip", **KEEP}),
         ] * 5
         async with client(wire) as pbx:

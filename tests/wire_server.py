@@ -26,7 +26,8 @@ class Arrival(NamedTuple):
     body: bytes
 
 
-Step = Callable[[Arrival, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]] | bytes
+# A callable that returns True leaves the connection open for a further request.
+Step = Callable[[Arrival, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]] | bytes
 
 
 def reply(
@@ -78,7 +79,7 @@ class WireServer:
         self.url = ""
         self._server: asyncio.Server | None = None
         self._held: socket.socket | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
 
     def paths(self) -> list[str]:
@@ -88,7 +89,17 @@ class WireServer:
     @property
     def open(self) -> int:
         """How many connections there are now."""
-        return len(self._writers)
+        return len(self.writers)
+
+    def say(self, data: bytes) -> None:
+        """Write to every connection, without being asked."""
+        for writer in self.writers:
+            writer.write(data)
+
+    def end(self) -> None:
+        """End every connection from below, so that the kernel tells the peer at once."""
+        for writer in self.writers:
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def leave(self) -> None:
         """Stop listening, so that connections are refused; nobody else gets the port meanwhile."""
@@ -112,7 +123,7 @@ class WireServer:
         self._server.close()
         if self._held is not None:
             self._held.close()
-        for writer in self._writers:
+        for writer in self.writers:
             writer.transport.abort()
         for task in self._serving:
             task.cancel()
@@ -121,7 +132,7 @@ class WireServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
+        self.writers.add(writer)
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
@@ -134,7 +145,7 @@ class WireServer:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()  # only then the client can know
-            self._writers.discard(writer)
+            self.writers.discard(writer)
             self._serving.discard(task)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -152,8 +163,7 @@ class WireServer:
             writer.write(step)
             await writer.drain()
             return b"Connection: close" not in step
-        await step(arrival, reader, writer)
-        return False
+        return await step(arrival, reader, writer) is True
 
 
 async def arriving(reader: asyncio.StreamReader) -> Arrival:

@@ -26,6 +26,7 @@ from ..errors import (
     ClientClosed,
     NotFound,
     PortSIPError,
+    ReplyError,
     RequestTimeout,
 )
 from ..single import Single
@@ -36,7 +37,7 @@ from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .threads import Threads
 from .tokens import Held, Token, TokenCache
-from .transport import FOREIGN, HttpTimeouts, Transport, translate
+from .transport import FOREIGN, HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
 
@@ -414,8 +415,11 @@ class Session(Single):
         except PortSIPError as error:
             call.failed(fault_of(error))
             failure = error
+            if isinstance(error, ReplyError):
+                self._transport.drop(response)
         except FOREIGN as error:
             failure = self._translated(call, error)
+            self._transport.drop(response)
         finally:
             response = None  # as above: its repr shows the URL
             if timer is not None:
@@ -428,6 +432,8 @@ class Session(Single):
         if self._on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
             self._tell(call, status, failure)
         if failure is not None:
+            if isinstance(failure, RequestTimeout):
+                self._transport.silent()
             raise failure
         return value
 
@@ -435,7 +441,7 @@ class Session(Single):
         """Tell a foreign error as ours, or as the one that the caller's upload raised."""
         if call.source is not None and call.source.error is not None:
             return call.source.error.with_traceback(call.source.trace)
-        failure, fault = translate(error, call.secrets())
+        failure, fault = self._transport.translate(error, call.secrets())
         call.failed(fault)
         return failure
 

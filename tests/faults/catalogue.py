@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
+from ..proxy_server import Answer
 from ..wire_server import hang_up, reply, reset
 from .server import KEEP, Exchange, Strike
 
@@ -27,11 +28,13 @@ class Fault(NamedTuple):
         name: as the page tells it.
         kind: its row in the rules.
         strike: what the server does.
-        stage: where it strikes: "nobody", "name", "tls", "connection", "request" or "reply".
+        stage: where it strikes: "nobody", "name", "proxy", "tls", "connection", "request" or
+            "reply".
         acts: whether the server carries the operation out before it strikes.
         times: how often it strikes; None: always.
         over_tls: whether the client asks for TLS.
         heavy: whether one reply at a time is enough for the machine.
+        connect: what the proxy does at CONNECT, where that is the stage.
         waits: seconds that the call takes at least and at most, where its attempts are repeated.
     """
 
@@ -43,6 +46,7 @@ class Fault(NamedTuple):
     times: int | None = None
     over_tls: bool = False
     heavy: bool = False
+    connect: Answer | None = None
     waits: tuple[float, float] = (0.0, 0.5)
 
 
@@ -152,6 +156,43 @@ async def _followed(exchange: Exchange) -> bool:
     return True
 
 
+def _behind(more: Callable[[bytes], bytes] | None, *, later: bool = True) -> Strike:
+    """Answer well, and then say more, in one breath or later; None: hang up instead."""
+
+    async def strike(exchange: Exchange) -> bool:
+        good = reply(exchange.good, headers=KEEP)
+        if more is None or later:
+            await exchange.write(good)
+            await asyncio.sleep(_MOMENT)
+        if more is not None:
+            await exchange.write(more(good) if later else good + more(good))
+        return more is not None
+
+    return strike
+
+
+def _half(good: bytes) -> bytes:
+    return good[:30]
+
+
+async def _no_connect(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def _reset_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reset(_ANY, reader, writer)
+
+
+async def _silent_connect(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+def _at_connect(name: str, connect: Answer, *, waits: tuple[float, float] = (0.0, 0.5)) -> "Fault":
+    return Fault(
+        name, "unconnected", _nothing, "proxy", over_tls=True, connect=connect, waits=waits
+    )
+
+
 def _in_place_of_text(value: bytes) -> Strike:
     marked = json.dumps(TEXT).encode()
     return _spoilt(
@@ -205,6 +246,7 @@ _ASKED = 2.0
 _WAITED = (2 * _ASKED, 2 * _ASKED + 0.5)
 _WAITED_ABOUT = (2 * _ASKED - 0.5, 2 * _ASKED + 2)
 _DEEP = 100_000
+_MOMENT = 0.0005  # seconds; the call has ended by then, and the next has not begun
 
 
 def _drip(head: bytes, drip: bytes, tail: bytes) -> Strike:
@@ -235,6 +277,14 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             over_tls=True,
             waits=_STALLED,
         ),
+        _at_connect("proxy hangs up at CONNECT", _no_connect),
+        _at_connect("proxy resets at CONNECT", _reset_connect),
+        _at_connect("proxy says nothing at CONNECT", _silent_connect, waits=_STALLED),
+        _at_connect("proxy answers CONNECT by half", b"HTTP/1.1 200 Connection"),
+        _at_connect("proxy answers CONNECT with rubbish", b"SSH-2.0-OpenSSH_9.6\r\n"),
+        _at_connect("407 at CONNECT", reply("", 407)),
+        _at_connect("502 at CONNECT", reply("", 502)),
+        _at_connect("proxy hangs up within the tunnel", reply("", 200, content_length=False)),
     ),
     "The connection breaks": (
         Fault("reset before the request", "lost", _reset, "connection"),
@@ -410,6 +460,11 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     ),
     "Replies that are odd": (
         Fault("another reply behind the reply", "odd", _followed, acts=True),
+        Fault("the reply again, later", "odd", _behind(lambda good: good), acts=True),
+        Fault("half a reply behind the reply", "odd", _behind(_half, later=False), acts=True),
+        Fault("half a reply, later", "odd", _behind(_half), acts=True),
+        Fault("408 on an idle connection", "odd", _behind(lambda _: reply("", 408)), acts=True),
+        Fault("hung up on an idle connection", "odd", _behind(None), acts=True),
         Fault("each key twice", "odd", _spoilt(_twice), acts=True),
         Fault("invalid UTF-8", "odd", _in_place_of_text(b'"\xff\xfeAnn"'), acts=True),
         Fault("NaN", "odd", _in_place_of_text(b"NaN"), acts=True),

@@ -20,6 +20,7 @@ from ..operations import (
     WEB_PASSWORD,
     Operation,
 )
+from ..proxy_server import ProxyServer
 from ..test_secrecy import LOGGERS, Ear
 from ..wire_server import WireServer
 from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TEXT, TOTAL, Fault
@@ -176,6 +177,8 @@ async def _cell(
     )
     async with turns, AsyncExitStack() as stack:
         await stack.enter_async_context(server)
+        proxy = ProxyServer(fault.connect)
+        await stack.enter_async_context(proxy)
         url = server.url.replace("http:", "https:") if fault.over_tls else server.url
         host = f"pbx-{server.port}.invalid"
         token = f"first/of+{server.port}&é"
@@ -192,6 +195,7 @@ async def _cell(
                 max_connections=1,
                 max_reply_bytes=LIMIT,
                 ssl=trusting() if fault.over_tls else None,
+                proxy=proxy.url if fault.stage == "proxy" else None,
                 allow_http=True,
             )
         )
@@ -205,16 +209,17 @@ async def _cell(
         outcome.arrivals, outcome.acted = len(server.arrivals), server.acted
         outcome.written = server.written
         await _quiet()
-        outcome.clinging = server.striking
+        outcome.clinging = server.striking + len(proxy.writers)
         loop.names[host] = "127.0.0.1"
         await server.mend()
+        proxy.answers = [None]
         outcome.afterwards, outcome.error_afterwards = await _came_of(row, pbx)
         outcome.acted_afterwards = server.acted - outcome.acted
         outcome.secrets += server.renewed
         outcome.heard.note((pbx, session))
         await pbx.close()
         await _quiet()
-        outcome.open = server.open
+        outcome.open = server.open + len(proxy.writers)
     if outcome.error is not None:
         outcome.heard.error(outcome.error)
     return outcome

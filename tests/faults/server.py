@@ -93,12 +93,14 @@ class FaultServer(WireServer):
             path: where the operation arrives.
             good: the reply that is due; None where no body is.
             strike: what is done.
-            stage: "nobody" is there, or it strikes "tls", a "connection", a "request", a "reply".
+            stage: "nobody" is there, or it strikes "tls", a "connection", a "request", a "reply";
+                "proxy" means that another server does.
             acts: whether the operation is carried out before it strikes.
             times: how often; None: until it is mended.
             over_tls: whether TLS comes before a request.
         """
-        super().__init__(_certified(stranger=True) if stage == "tls" else None)
+        certified = {"tls": True, "proxy": False}.get(stage)
+        super().__init__(None if certified is None else _certified(stranger=certified))
         self._path = path
         self._good = b"" if good is None else json.dumps(good).encode()
         self._strike = strike

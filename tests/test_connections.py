@@ -1,0 +1,702 @@
+"""Which connections are used again, and that none is left, in own and given sessions."""
+
+import asyncio
+import gzip
+import os
+import socket
+import ssl as tls
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+import aiohttp
+import pytest
+import trustme
+
+from portsip_async import (
+    APIError,
+    ClientClosed,
+    ConnectError,
+    NewExtension,
+    PortSIPClient,
+    PortSIPError,
+    ReplyError,
+    RequestTimeout,
+    RetryPolicy,
+    Timeout,
+    TransportError,
+)
+
+from .concurrency import ticks, under_way, until
+from .proxy_server import Answer, ProxyServer
+from .wire_server import TOKEN, Arrival, WireServer, reply
+
+KEEP = {"Connection": "keep-alive"}
+ONCE = RetryPolicy(attempts=1)
+NO_PAUSE = RetryPolicy(initial=0, maximum=0)
+OTHER = reply({"extension_number": "666"}, headers=KEEP)
+STALE_408 = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+SESSIONS = ("own", "given")
+each_session = pytest.mark.parametrize("session", SESSIONS)
+
+
+def number_of(arrival: Arrival) -> str:
+    return parse_qs(arrival.query).get("extension_number", ["created"])[0]
+
+
+def shown(arrival: Arrival) -> bytes:
+    return reply({"extension_number": number_of(arrival)}, headers=KEEP)
+
+
+async def echo(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
+    """Answer with the number that was asked for."""
+    writer.write(shown(arrival))
+    return True
+
+
+def followed_by(more: bytes) -> Any:
+    """Answer, and say more in the same breath."""
+
+    async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
+        writer.write(shown(arrival) + more)
+        return True
+
+    return step
+
+
+@asynccontextmanager
+async def client(
+    url: str, session: str = "own", *, connector: Any = None, **options: Any
+) -> AsyncIterator[PortSIPClient]:
+    """A client of one attempt a call, over a session of its own or over one that it is given."""
+    options = {"token": TOKEN, "retry": ONCE, **options}
+    if session == "own":
+        async with PortSIPClient(url, **options) as pbx:
+            yield pbx
+        return
+    async with (
+        aiohttp.ClientSession(connector=connector) as given,
+        PortSIPClient(url, session=given, **options) as pbx,
+    ):
+        yield pbx
+
+
+async def show(pbx: PortSIPClient) -> None:
+    assert (await pbx.extensions.show("102")).extension_number == "102"
+
+
+async def create(pbx: PortSIPClient) -> None:
+    await pbx.extensions.create(
+        NewExtension(extension_number="9001", password="p4ssw0rd", web_access_password="p4ssw0rd")
+    )
+
+
+async def upload(pbx: PortSIPClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"RIFF" * 1000
+
+    await pbx.greetings.upload("101", pieces(), filename="a.wav")
+
+
+CALLS = {"show": show, "create": create, "upload": upload}
+each_call = pytest.mark.parametrize("call", CALLS)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def certified(authority: trustme.CA) -> tls.SSLContext:
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA) -> tls.SSLContext:
+    context = tls.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+class TestLeftovers:
+    """What is left of one exchange is never taken for a part of the next."""
+
+    @each_session
+    @each_call
+    @pytest.mark.parametrize("read", [True, False], ids=["read", "unread"])
+    @pytest.mark.parametrize(
+        "left",
+        [
+            OTHER,
+            OTHER + OTHER,
+            OTHER[:30],
+            OTHER[:-5],
+            b"H",
+            b"\r\n",
+            STALE_408,
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"rubbish",
+        ],
+        ids=["reply", "replies", "half", "most", "byte", "blank", "408", "100", "rubbish"],
+    )
+    async def test_between_calls(
+        self, left: bytes, read: bool, call: str, session: str, wire: WireServer
+    ) -> None:
+        """What arrives on a kept connection makes it useless, whether the loop saw it or not."""
+        wire.script = [echo]
+        async with client(wire.url, session) as pbx:
+            await pbx.extensions.show("101")
+            wire.say(left)
+            if read:
+                await ticks(50)
+            await CALLS[call](pbx)
+            assert wire.connections == 2
+            assert len(wire.arrivals) == 2
+            await show(pbx)
+            assert wire.connections == 2
+
+    @each_session
+    @each_call
+    @pytest.mark.parametrize(
+        "left", [OTHER, OTHER[:30], OTHER[:-5], b"H", b"HTTP/1.1 1"], ids=range(5)
+    )
+    async def test_in_one_breath(
+        self, left: bytes, call: str, session: str, wire: WireServer
+    ) -> None:
+        """Nor is a connection kept that said more than the reply in one piece with it."""
+        wire.script = [followed_by(left), echo]
+        async with client(wire.url, session) as pbx:
+            assert (await pbx.extensions.show("101")).extension_number == "101"
+            await CALLS[call](pbx)
+            assert wire.connections == 2
+
+    @each_session
+    async def test_in_one_breath_with_the_end_of_a_long_reply(
+        self, session: str, wire: WireServer
+    ) -> None:
+        """Likewise where the reply came in pieces."""
+        body = b'{"extension_number": "101", "x": "%s"}' % (b"y" * 300_000)
+
+        async def long(_: Arrival, __: object, writer: asyncio.StreamWriter) -> bool:
+            whole = reply(body, headers=KEEP)
+            writer.write(whole[:1000])
+            await ticks(50)
+            writer.write(whole[1000:] + OTHER[:20])
+            return True
+
+        wire.script = [long, echo]
+        async with client(wire.url, session) as pbx:
+            assert (await pbx.extensions.show("101")).extension_number == "101"
+            await show(pbx)
+            assert wire.connections == 2
+
+    @each_session
+    @each_call
+    @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+    async def test_end_that_the_loop_has_not_seen(
+        self,
+        secure: bool,
+        call: str,
+        session: str,
+        certified: tls.SSLContext,
+        trusting: tls.SSLContext,
+    ) -> None:
+        """A connection that the PBX closed while the loop was busy is noticed in time."""
+        async with WireServer(certified if secure else None) as wire:
+            wire.script = [echo]
+            async with client(wire.url, session, ssl=trusting) as pbx:
+                await pbx.extensions.show("101")
+                wire.end()  # and the loop gets no chance to read it
+                await CALLS[call](pbx)
+                assert len(wire.arrivals) == 2
+
+    @each_session
+    async def test_every_one_of_a_pool(self, session: str, wire: WireServer) -> None:
+        """However many there are, one call goes past them all."""
+        wire.script = [echo]
+        async with client(wire.url, session) as pbx:
+            await asyncio.gather(*(show(pbx) for _ in range(20)))
+            made = wire.connections
+            assert made > 5
+            wire.end()
+            await create(pbx)
+            assert wire.connections == made + 1
+
+    @each_session
+    @pytest.mark.parametrize("prefetch", [0, 1, 3])
+    async def test_reply_sent_twice_on_a_walk(
+        self, prefetch: int, session: str, wire: WireServer
+    ) -> None:
+        """Pages that a PBX sends twice, the second time later, are each read once."""
+
+        def page_of(number: int) -> bytes:
+            rows = [{"extension_number": str(100 * number + row)} for row in range(3)]
+            return reply({"extensions": rows, "page_count": 6, "pagination": number}, headers=KEEP)
+
+        async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
+            writer.write(page_of(int(parse_qs(arrival.query)["pagination"][0])))
+            return True
+
+        wire.script = [step]
+        found = []
+        async with client(wire.url, session) as pbx:
+            async for page in pbx.extensions.list(page_size=3, prefetch=prefetch).pages():
+                found += [row.extension_number for row in page.items]
+                await asyncio.sleep(0.02)  # until no page is in flight
+                wire.say(page_of(page.pagination or 0))
+        assert found == [str(100 * page + row) for page in range(1, 7) for row in range(3)]
+
+    @each_session
+    async def test_app_uses_its_session_too(self, session: str, wire: WireServer) -> None:
+        """What the application itself does with a connection makes it no worse."""
+        if session == "own":
+            pytest.skip("nobody else has it")
+        wire.script = [echo]
+        async with aiohttp.ClientSession() as given:
+            async with PortSIPClient(wire.url, token=TOKEN, session=given, retry=ONCE) as pbx:
+                await show(pbx)
+                for _ in range(3):
+                    async with given.get(wire.url + "/x?extension_number=7") as response:
+                        assert await response.json() == {"extension_number": "7"}
+                await show(pbx)
+            assert len(wire.arrivals) == 5
+
+    @each_session
+    @each_call
+    async def test_peer_that_speaks_first(
+        self, call: str, session: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A new connection on which the peer speaks first is none: nothing was sent."""
+        met = 0
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal met
+            met += 1
+            writer.write(OTHER)
+            with suppress(OSError):
+                await reader.read()
+            writer.close()
+
+        connect = aiohttp.TCPConnector.connect
+
+        async def slowly(*args: Any, **options: Any) -> Any:
+            connection = await connect(*args, **options)
+            await ticks(50)
+            return connection
+
+        monkeypatch.setattr(aiohttp.TCPConnector, "connect", slowly)
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            async with client(f"http://127.0.0.1:{port}", session, retry=NO_PAUSE) as pbx:
+                with pytest.raises(ConnectError) as caught:
+                    await CALLS[call](pbx)
+        assert not caught.value.may_have_acted
+        # The pieces of an upload can be read only once, but none was.
+        assert caught.value.attempts == met == 4
+
+
+UNREADABLE = {
+    "no JSON": reply("<html>", headers=KEEP),
+    "no object": reply("[1]", headers=KEEP),
+    "empty": reply("", headers=KEEP),
+    "too large": reply({"extension_number": "1" * 2000}, headers=KEEP),
+    "too large, in chunks": reply(
+        b"7d0\r\n%b\r\n0\r\n\r\n" % (b" " * 2000), headers={"Transfer-Encoding": "chunked", **KEEP}
+    ),
+    "bomb": reply(gzip.compress(b" " * 100_000), headers={"Content-Encoding": "gzip", **KEEP}),
+    "no gzip": reply("no gzip at all", headers={"Content-Encoding": "gzip", **KEEP}),
+    "gzip cut short": reply(
+        gzip.compress(b"{}" * 99)[:20], headers={"Content-Encoding": "gzip", **KEEP}
+    ),
+    "longer than it says": reply(b"{}  ", headers={"Content-Length": "2", **KEEP}),
+    "rubbish for chunks": reply(b"zz\r\n{}", headers={"Transfer-Encoding": "chunked", **KEEP}),
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "long head": b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: 2\r\n\r\n{}" % (b"a" * 70_000),
+}
+
+
+class TestUnreadable:
+    @each_session
+    @pytest.mark.parametrize("what", UNREADABLE)
+    async def test_connection_is_not_used_again(
+        self, what: str, session: str, wire: WireServer
+    ) -> None:
+        """After a reply that can't be read, nobody knows what else will come."""
+        wire.script = [UNREADABLE[what], echo]
+        async with client(wire.url, session, max_reply_bytes=1000) as pbx:
+            with pytest.raises(ReplyError):
+                await pbx.extensions.show("101")
+            if session == "own":
+                await until(lambda: not wire.open)
+            await create(pbx)
+            assert wire.connections == 2
+
+    @each_session
+    async def test_refusal_is_readable(self, session: str, wire: WireServer) -> None:
+        """What the PBX says no with leaves the connection as it is."""
+        wire.script = [reply({"err_code": 404.1}, 404, KEEP), echo]
+        async with client(wire.url, session) as pbx:
+            with pytest.raises(APIError):
+                await pbx.extensions.show("101")
+            await show(pbx)
+            assert wire.connections == 1
+
+
+class TestSilentPool:
+    @each_session
+    async def test_one_timeout_is_enough(self, session: str, wire: WireServer) -> None:
+        """Where a firewall forgot every connection, one attempt of one call meets a dead one."""
+        dead: set[asyncio.StreamWriter] = set()
+
+        async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
+            if writer in dead:
+                await asyncio.Event().wait()
+            writer.write(shown(arrival))
+            return True
+
+        wire.script = [step]
+        timeout = Timeout(total=0.15, read=None)
+        async with client(wire.url, session, timeout=timeout, retry=NO_PAUSE) as pbx:
+            await asyncio.gather(*(show(pbx) for _ in range(8)))
+            assert wire.connections == 8
+            dead |= wire.writers
+            arrivals = len(wire.arrivals)
+            await show(pbx)
+            assert len(wire.arrivals) == arrivals + 2
+            once = pbx.with_options(retry=ONCE)
+            await asyncio.gather(*(create(once) for _ in range(8)))
+            assert len(wire.arrivals) == arrivals + 10
+
+    @each_session
+    async def test_others_in_use_are_kept(self, session: str, wire: WireServer) -> None:
+        """A connection that was heard from since is as good as before."""
+        held = asyncio.Event()
+
+        async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
+            if number_of(arrival) == "7":
+                await asyncio.Event().wait()
+            if number_of(arrival) == "8":
+                await held.wait()
+            writer.write(shown(arrival))
+            return True
+
+        wire.script = [step]
+        async with client(wire.url, session) as pbx:
+            async with under_way(pbx.extensions.show("8")) as (waiting,):
+                await until(lambda: wire.arrivals)
+                with pytest.raises(RequestTimeout):
+                    await pbx.with_options(timeout=0.05).extensions.show("7")
+                held.set()
+                await waiting
+            await show(pbx)
+            assert wire.connections == 2
+
+
+async def deaf(_: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Neither answer nor look at what comes, the end included."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.Event().wait()
+
+
+def then_deaf(sent: bytes) -> Any:
+    async def step(
+        arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(sent)
+        await deaf(arrival, reader, writer)
+
+    return step
+
+
+def sockets_to(url: str) -> int:
+    """Count this process's sockets that are connected to a server, on the client's side."""
+    port, count = int(url.rpartition(":")[2]), 0
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                with socket.socket(fileno=os.dup(int(name))) as found:
+                    if found.family == socket.AF_INET:
+                        count += found.getpeername()[1] == port
+    return count
+
+
+GIVEN_UP = {
+    "silence": (deaf, RequestTimeout),
+    "half a head": (then_deaf(OTHER[:20]), RequestTimeout),
+    "half a body": (then_deaf(OTHER[:-5]), RequestTimeout),
+    "too large": (then_deaf(reply("", headers={"Content-Length": "99999", **KEEP})), ReplyError),
+    "no JSON": (then_deaf(reply("<html>", headers=KEEP)), ReplyError),
+    "no HTTP": (then_deaf(b"SSH-2.0-OpenSSH_9.6\r\n"), ReplyError),
+    "the last reply": (then_deaf(reply({}, 404)), APIError),
+}
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="counts sockets in /dev/fd")
+class TestNoSocketIsLeft:
+    @each_session
+    @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+    @pytest.mark.parametrize("how", GIVEN_UP)
+    async def test_given_up(
+        self,
+        how: str,
+        secure: bool,
+        session: str,
+        certified: tls.SSLContext,
+        trusting: tls.SSLContext,
+    ) -> None:
+        """What a call gave up is closed at once, whether or not the peer consents."""
+        step, error = GIVEN_UP[how]
+        async with WireServer(certified if secure else None) as wire:
+            wire.script = [step]
+            async with client(
+                wire.url, session, ssl=trusting, timeout=Timeout(total=0.2), max_reply_bytes=9999
+            ) as pbx:
+                for _ in range(3):
+                    with pytest.raises(error):
+                        await pbx.extensions.show("101")
+                if how == "no JSON" and session == "given":
+                    return  # it stays in the application's pool for a while
+                await ticks()
+                assert sockets_to(wire.url) == 0
+
+    @each_session
+    @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+    @pytest.mark.parametrize("call", CALLS)
+    async def test_cancelled(
+        self,
+        call: str,
+        secure: bool,
+        session: str,
+        certified: tls.SSLContext,
+        trusting: tls.SSLContext,
+    ) -> None:
+        """So is what a cancelled call leaves."""
+        async with WireServer(certified if secure else None) as wire:
+            wire.script = [deaf]
+            async with client(wire.url, session, ssl=trusting) as pbx:
+                async with under_way(CALLS[call](pbx)):
+                    await until(lambda: wire.arrivals)
+                await ticks()
+                assert sockets_to(wire.url) == 0
+
+    @pytest.mark.parametrize("proxied", ["direct", "http proxy", "https proxy"])
+    @pytest.mark.parametrize("when", ["handshake", "request", "idle", "closing"])
+    @pytest.mark.parametrize("how", ["close", "cancelled close", "with a view"])
+    async def test_closed(
+        self,
+        how: str,
+        when: str,
+        proxied: str,
+        certified: tls.SSLContext,
+        trusting: tls.SSLContext,
+    ) -> None:
+        """After `close` there is no socket, whatever was going on and however deaf the peer."""
+        async with (
+            WireServer(None if when == "handshake" else certified) as wire,
+            ProxyServer(ssl=certified if proxied == "https proxy" else None) as proxy,
+        ):
+            if when == "handshake":
+                wire.script = [deaf]
+            elif when == "idle":
+                wire.script = [echo]
+            else:
+                wire.script = [then_deaf(OTHER.replace(b"keep-alive", b"close"))]
+                if when == "request":
+                    wire.script = [deaf]
+            pbx = PortSIPClient(
+                wire.url.replace("http:", "https:"),
+                token=TOKEN,
+                ssl=trusting,
+                retry=ONCE,
+                proxy=None if proxied == "direct" else proxy.url,
+            )
+            target = wire.url if proxied == "direct" else proxy.url
+            caller = pbx.with_options(timeout=14) if how == "with a view" else pbx
+            async with under_way(caller.extensions.show("101")) as (call,):
+                if when == "handshake":
+                    await until(lambda: wire.connections)
+                elif when == "request":
+                    await until(lambda: wire.arrivals)
+                else:
+                    await call
+                    for writer in wire.writers:
+                        writer.transport.pause_reading()  # type: ignore[attr-defined]
+                if how == "cancelled close":
+                    async with under_way(pbx.close()):
+                        await asyncio.sleep(0)
+                    await ticks(30)
+                else:
+                    await pbx.close()
+                assert sockets_to(target) == 0
+                if when in {"handshake", "request"}:
+                    with pytest.raises(ClientClosed):
+                        await call
+
+    async def test_silent_at_connect(
+        self, certified: tls.SSLContext, trusting: tls.SSLContext
+    ) -> None:
+        """Nor does a tunnel that was given up leave its connection to the proxy."""
+
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await asyncio.Event().wait()
+
+        async with (
+            ProxyServer(hold, ssl=certified) as proxy,
+            client(
+                "https://pbx.example:8900",
+                ssl=trusting,
+                proxy=proxy.url,
+                timeout=Timeout(connect=0.2),
+            ) as pbx,
+        ):
+            for _ in range(3):
+                with pytest.raises(ConnectError):
+                    await pbx.extensions.show("101")
+            await ticks()
+            assert sockets_to(proxy.url) == 0
+
+
+async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    writer.transport.abort()
+
+
+async def say_nothing(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+FAILING_PROXIES: dict[str, Answer] = {
+    "hangs up": hang_up,
+    "resets": reset,
+    "says nothing": say_nothing,
+    "cut head": b"HTTP/1.1 200 Conn",
+    "cut line": b"HTTP/1.1 200 Connection established\r\n",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "rubbish": b"\x16\x03\x01\x02\x00\r\n\r\n",
+    "no status": b"HTTP/1.1 fine\r\n\r\n",
+    "long head": b"HTTP/1.1 200 OK\r\nX-Long: %b\r\n\r\n" % (b"a" * 70_000),
+    "no more after 200": b"HTTP/1.1 200 OK\r\n\r\n",
+    "no TLS after 200": b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 400 Bad Request\r\n\r\n",
+    **{
+        str(status): b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno" % status
+        for status in (204, 302, 400, 403, 404, 407, 408, 429, 500, 502, 503, 504)
+    },
+}
+
+
+class TestFailingProxy:
+    """A proxy that fails before the tunnel stands means that nothing was sent."""
+
+    @each_session
+    @each_call
+    @pytest.mark.parametrize("how", FAILING_PROXIES)
+    async def test_at_connect(self, how: str, call: str, session: str) -> None:
+        async with (
+            ProxyServer(FAILING_PROXIES[how]) as proxy,
+            client(
+                "https://pbx.example:8900",
+                session,
+                proxy=proxy.url.replace("//", "//user:hid%2Fden@"),
+                timeout=Timeout(connect=0.2),
+                retry=NO_PAUSE,
+            ) as pbx,
+        ):
+            with pytest.raises(ConnectError) as caught:
+                await CALLS[call](pbx)
+        error = caught.value
+        assert not error.may_have_acted
+        assert not error.refused_certificate
+        assert error.attempts == 4
+        assert [head.split()[0] for head in proxy.heads] == [b"CONNECT"] * 4
+        shown = repr((error, str(error), error.__cause__, str(error.__cause__)))
+        for secret in (TOKEN, "hid/den", "hid%2Fden", "p4ssw0rd"):
+            assert secret not in shown
+
+    @each_session
+    @each_call
+    @pytest.mark.parametrize("how", ["hangs up", "resets", "no HTTP", "502", "407"])
+    async def test_repeated_until_it_works(
+        self,
+        how: str,
+        call: str,
+        session: str,
+        certified: tls.SSLContext,
+        trusting: tls.SSLContext,
+    ) -> None:
+        """A create too is sent again, and arrives once."""
+        async with (
+            WireServer(certified) as wire,
+            ProxyServer(FAILING_PROXIES[how], FAILING_PROXIES[how], None) as proxy,
+        ):
+            wire.script = [echo]
+            async with client(
+                wire.url, session, proxy=proxy.url, ssl=trusting, retry=NO_PAUSE
+            ) as pbx:
+                await CALLS[call](pbx)
+                await show(pbx)
+        assert len(proxy.heads) == 3
+        assert len(wire.arrivals) == 2
+
+    @each_session
+    @each_call
+    async def test_certificate_behind_the_tunnel(
+        self, call: str, session: str, certified: tls.SSLContext
+    ) -> None:
+        """A certificate that is refused is refused behind a tunnel too, once."""
+        async with (
+            WireServer(certified) as wire,
+            ProxyServer() as proxy,
+            client(wire.url, session, proxy=proxy.url, retry=NO_PAUSE) as pbx,
+        ):
+            with pytest.raises(ConnectError) as caught:
+                await CALLS[call](pbx)
+        assert caught.value.refused_certificate
+        assert caught.value.attempts == len(proxy.heads) == 1
+
+    @each_session
+    @each_call
+    async def test_lost_behind_the_tunnel(
+        self,
+        call: str,
+        session: str,
+        certified: tls.SSLContext,
+        trusting: tls.SSLContext,
+    ) -> None:
+        """What is lost after the tunnel stood is in doubt, as without a proxy."""
+
+        async def drop(_: Arrival, __: object, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
+
+        async with WireServer(certified) as wire, ProxyServer() as proxy:
+            wire.script = [drop]
+            async with client(wire.url, session, proxy=proxy.url, ssl=trusting) as pbx:
+                with pytest.raises(PortSIPError) as caught:
+                    await CALLS[call](pbx)
+        assert type(caught.value) is TransportError
+        assert caught.value.may_have_acted is (call != "show")
+        assert len(wire.arrivals) == 1
+
+    @each_session
+    async def test_without_a_tunnel(self, session: str) -> None:
+        """Over plain HTTP the proxy's reply stands for the PBX's."""
+        async with (
+            ProxyServer(FAILING_PROXIES["502"]) as proxy,
+            client("http://pbx.example:8899", session, proxy=proxy.url, allow_http=True) as pbx,
+        ):
+            with pytest.raises(APIError) as caught:
+                await create(pbx)
+        assert caught.value.status == 502
+        assert caught.value.may_have_acted
