@@ -47,5 +47,5 @@ def quantity(name: str, value: object, *, above: float | None = None) -> float:
 
 
 def is_visible(text: str) -> bool:
-    """Tell whether every character shows: none is a control, a format or a zero-width one."""
+    """Check whether every character shows: none is a control, a format or a zero-width one."""
     return text.isprintable() and _INVISIBLE.search(text) is None
