@@ -59,5 +59,5 @@ def plain_text(text: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Tell whether every character shows: none is a control, a format or a zero-width one."""
+    """Check whether every character shows: none is a control, a format or a zero-width one."""
     return text.isprintable() and _INVISIBLE.search(text) is None

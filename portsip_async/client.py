@@ -402,7 +402,7 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
 
 
 def _is_sendable(url: str) -> bool:
-    """Tell whether a request's URL can be made of a base URL, as at each call."""
+    """Check whether a request's URL can be made of a base URL, as at each call."""
     try:
         route = Route(url, ACCOUNT_VERIFY)
     except ValueError:

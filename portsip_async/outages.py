@@ -16,7 +16,7 @@ _NUMBERS_SHOWN: Final = 10
 
 
 class OutageLog:
-    """Tells the program's log of the outages of one PBX.
+    """Writes the outages of one PBX into the program's log.
 
     Args:
         host: the PBX, as it is named in the log.

@@ -255,7 +255,7 @@ class _Watch(Run):
         for numbers, size in ((ordinary, self._batch_size), (due, min(self._batch_size, ALONE))):
             found, lacking = await self._poll(numbers, size, beat)
             seen, missing = seen + found, missing + lacking
-        self._tell_unknown(asked)
+        self._show_unknown(asked)
         if not self._failing and (ordinary or due or not asked):
             self._owner.outages.recovered(self, self._owner.clock())
         if listed and not ordinary and not due and asked:
@@ -331,7 +331,7 @@ class _Watch(Run):
         if number not in self._latest:
             self._unknown.add(number)
 
-    def _tell_unknown(self, asked: list[str]) -> None:
+    def _show_unknown(self, asked: list[str]) -> None:
         """Show the unknown numbers in the stats; log them and the refused ones, each once."""
         if not (self._unknown or self._refused or self.stats.unknown):
             return

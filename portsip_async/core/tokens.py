@@ -141,7 +141,7 @@ _MISSING: Final = frozenset({404, 405, 410})
 
 
 def refusal(error: PortSIPError) -> AuthenticationError | None:
-    """Tell a refused login from one that failed otherwise.
+    """Return the error of a refused login; None where it failed otherwise.
 
     Refused is 400, 401 or 403 with an empty or JSON body, or an err_code that means the same. A
     page (HTML, plain text) comes from something in between, and where nothing is at the address
@@ -216,13 +216,13 @@ def _leading(code: str) -> int:
 
 
 def _refuses_refresh(error: APIError) -> bool:
-    """Tell whether a refresh won't succeed where a login may: any 4xx but 408 and 429."""
+    """Check whether a refresh won't succeed where a login may: any 4xx but 408 and 429."""
     if isinstance(error, RateLimited | ServerError):
         return False
-    told = isinstance(
+    known = isinstance(
         error, BadRequest | AuthenticationError | PermissionDenied | NotFound | Conflict
     )
-    return told or (400 <= error.status < 500 and error.status != 408)
+    return known or (400 <= error.status < 500 and error.status != 408)
 
 
 class TokenCache(Single):

@@ -369,7 +369,7 @@ def _api_error(
 
 
 def _is_page(body: bytes) -> bool:
-    """Tell whether an error's body is neither empty nor JSON, whatever it is labelled as."""
+    """Check whether an error's body is neither empty nor JSON, whatever it is labelled as."""
     if not body.removeprefix(BOM_UTF8).strip():
         return False
     try:
