@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from portsip_async.simulator import Faults, PBXSimulator
+from portsip_async.simulator import Faults, PBXSimulator, server
 
 from .concurrency import hang, ticks, until
 from .virtual_time import in_virtual_time
@@ -287,6 +287,27 @@ async def test_stop_with_a_request_that_takes_its_time_to_end(
         assert sim.in_flight == 0
         assert others() <= before
         assert await is_cut(client)
+
+
+async def test_stop_with_a_task_that_does_not_end(
+    sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop ends even if a task of a request refuses to."""
+    released = asyncio.Event()
+
+    async def resist(*_: Any) -> None:
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
+    monkeypatch.setattr(sim, "_meet", resist)
+    monkeypatch.setattr(server, "_END_SECONDS", 0.05)
+    with closing(connect(sim)) as client:
+        await send(client, REQUEST)
+        await until(lambda: sim.in_flight)
+        await stopped(sim.stop())
+        assert await is_cut(client)
+        released.set()
 
 
 # Several stops and starts.

@@ -142,9 +142,6 @@ class _Listener:
     async def start_serving(self) -> None:
         """Do nothing: it listens since it was made."""
 
-    async def wait_closed(self) -> None:
-        """Do nothing: it closes at once."""
-
 
 class _End(asyncio.Transport):
     """One end of a connection; what is written arrives at the other in the loop's next turn.

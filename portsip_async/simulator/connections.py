@@ -1,8 +1,7 @@
 """The simulator's connections, so that a stop can cut every one of them.
 
-``web.Server`` gives away only its handlers. A handler forgets its transport as soon as it has asked
-for its end, but a transport with unsent data stays open until its client has read that data. Since
-Python 3.12, ``asyncio.Server.wait_closed()`` waits for such a transport for ever.
+``web.Server`` gives access only to its handlers. A handler forgets its transport once it has closed
+it, but a transport with unsent data stays open until its client has read that data.
 """
 
 import asyncio
