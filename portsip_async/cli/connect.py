@@ -18,6 +18,9 @@ import typer
 
 from .. import EmailCredentials, Fingerprint, PortSIPClient, Timeout
 from .failures import USAGE, Failure
+from .letters import one_line
+from .options import read_stdin
+from .streams import StandardInput
 
 T = TypeVar("T")
 
@@ -99,6 +102,12 @@ class Connection:
         ),
     ] = None
 
+    def begin(self) -> None:
+        """Check the connection, and read the password where it comes before other input."""
+        self.check()
+        if self.password_stdin:
+            _ = self.account
+
     def run(self, work: Callable[[PortSIPClient], Awaitable[T]]) -> T:
         """Carry out some work with a client, and close the client however it ends."""
         client = self.client(self.account)
@@ -108,6 +117,15 @@ class Connection:
                 return await work(pbx)
 
         return asyncio.run(session())
+
+    def check(self) -> None:
+        """Refuse what describes no connection, before anybody is asked for anything.
+
+        Raises:
+            ConfigurationError: the URL is missing or wrong, or a file can't be read.
+            typer.BadParameter: an option can't be read.
+        """
+        self.client({"username": "-", "password": "-"})
 
     def client(self, account: Mapping[str, str] | None, **more: Any) -> PortSIPClient:
         """Make the client that the options and the environment describe.
@@ -227,7 +245,7 @@ class Connection:
 
 def next_secret(told: str) -> str:
     """Read a secret from the next line of standard input."""
-    secret = sys.stdin.readline().rstrip("\r\n")
+    secret = read_stdin(StandardInput.line)
     if not secret:
         raise Failure(
             f"standard input holds no line with a {told}", "each secret is a line of its own", USAGE
@@ -242,7 +260,9 @@ def prompt_secret(told: str, variable: str, *, confirm: bool = False) -> str:
         return secret
     if not sys.stdin.isatty():
         raise Failure(f"there is no {told[0].lower()}{told[1:]}", f"set {variable}", USAGE)
-    answer: str = typer.prompt(told, hide_input=True, err=True, confirmation_prompt=confirm)
+    answer: str = typer.prompt(
+        one_line(told), hide_input=True, err=True, confirmation_prompt=confirm
+    )
     return answer
 
 

@@ -5,7 +5,8 @@ Watching, importing and exporting have files of their own.
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, TextIO
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -21,12 +22,14 @@ from .. import (
 from .board import watch
 from .connect import Connection, next_secret, prompt_secret
 from .exporting import export
-from .failures import USAGE, Failure, exit_code, note, tell_many
+from .failures import USAGE, Failure, exit_code, note, shortened, tell, tell_many
 from .fields import completed, plain, read_settings
 from .importing import import_
-from .options import read_lines, spread
+from .letters import one_line
+from .options import read_lines, read_text, spread
 from .output import Output
 from .progress import progress
+from .streams import reader_may_leave
 
 extensions: typer.Typer = typer.Typer(
     name="extensions",
@@ -59,10 +62,14 @@ Set = Annotated[
     ),
 ]
 Settings = Annotated[
-    typer.FileText | None,
+    Path | None,
     typer.Option(
         "--settings",
         metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        allow_dash=True,
         help='Settings as JSON, as {"voice_mail": {"voicemail_pin": "..."}}; - is stdin.',
         show_default=False,
     ),
@@ -185,19 +192,21 @@ def create(
 
     Example: portsip-async extensions create 101 --set profile.first_name=Ann
     """
+    secrets = []
+    if new_passwords_stdin:  # before the settings, which are the rest of standard input
+        secrets = [next_secret("password"), next_secret("web access password")]
     sections = _read(changes, settings)
-    _ = connection.account  # its password is the first line of standard input
-    if new_passwords_stdin:
-        password, web_access_password = next_secret("password"), next_secret("web access password")
-    else:
-        password = prompt_secret(
-            "Password of the new extension", "PORTSIP_NEW_PASSWORD", confirm=True
-        )
-        web_access_password = prompt_secret(
-            "Web access password of the new extension",
-            "PORTSIP_NEW_WEB_ACCESS_PASSWORD",
-            confirm=True,
-        )
+    _ = connection.account  # is asked for first
+    if not secrets:
+        secrets = [
+            prompt_secret("Password of the new extension", "PORTSIP_NEW_PASSWORD", confirm=True),
+            prompt_secret(
+                "Web access password of the new extension",
+                "PORTSIP_NEW_WEB_ACCESS_PASSWORD",
+                confirm=True,
+            ),
+        ]
+    password, web_access_password = secrets
     made = NewExtension(
         extension_number=number,
         password=password,
@@ -238,20 +247,55 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
     wanted = read_lines(numbers)
     confirm(f"Remove {_named(wanted)}?", yes=yes)
 
-    async def work(pbx: PortSIPClient) -> int:
-        failed = []
-        with progress("Removing", len(wanted), shown=len(wanted) > 1) as removed:
-            async with pbx.extensions.remove_many(wanted) as run:
-                async for result in run:
-                    removed.advance()
-                    if result.error is not None:
-                        failed.append((result.key, result.error))
-        return tell_many(failed)
-
-    code = connection.run(work)
+    removing = _Removing(wanted)
+    try:
+        code = connection.run(removing.run)
+    except BaseException:
+        removing.tell()
+        raise
     if code:
+        removing.tell()
         raise typer.Exit(code)
     note(f"Removed {_named(wanted)}.")
+
+
+class _Removing:
+    """One run that removes extensions, and what became of each."""
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._wanted = wanted
+        self._removed: list[str] = []
+        self._in_doubt: list[str] = []
+
+    async def run(self, pbx: PortSIPClient) -> int:
+        """Remove all; tell what failed, and return the exit code."""
+        failed = []
+        with progress("Removing", len(self._wanted), shown=len(self._wanted) > 1) as removed:
+            run = pbx.extensions.remove_many(self._wanted)
+            try:
+                async with run:
+                    async for result in run:
+                        removed.advance()
+                        if result.error is None:
+                            self._removed.append(result.key)
+                        else:
+                            failed.append((result.key, result.error))
+            finally:
+                for result in run.untold:
+                    if result.error is None:
+                        self._removed.append(result.key)
+                self._in_doubt = list(run.in_doubt)
+        return tell_many(failed)
+
+    def tell(self) -> None:
+        """Tell what was removed, where that is not all."""
+        if len(self._wanted) == 1 and not self._in_doubt:
+            return
+        removed = f": {shortened(self._removed)}" if self._removed else ""
+        doubt = ""
+        if self._in_doubt:
+            doubt = f"; perhaps removed: {shortened(self._in_doubt)}"
+        tell(f"removed {len(self._removed):,} of {len(self._wanted):,} extensions{removed}{doubt}")
 
 
 @extensions.command()
@@ -275,7 +319,8 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
-                        rows.write(plain(result.status))
+                        with reader_may_leave():  # the exit code tells of all numbers
+                            rows.write(plain(result.status))
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
         return tell_many(failed)
@@ -315,7 +360,7 @@ def call(
 
     Example: portsip-async extensions call 101 00441234567 --domain pbx.example.com
     """
-    _ = connection.account  # its password is the first line of standard input
+    _ = connection.account  # is asked for first
     told = f"Password of extension {number}"
     auth = next_secret("password") if auth_stdin else prompt_secret(told, "PORTSIP_AUTH")
     connection.run(
@@ -339,7 +384,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Failure("nobody is there to be asked", "say --yes", USAGE)
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(one_line(question), err=True):
         raise Failure("nothing was done")
 
 
@@ -347,5 +392,5 @@ def _named(numbers: Sequence[str]) -> str:
     return f"extension {numbers[0]}" if len(numbers) == 1 else f"{len(numbers):,} extensions"
 
 
-def _read(changes: list[str] | None, settings: TextIO | None) -> dict[str, Any]:
-    return read_settings(changes, None if settings is None else settings.read())
+def _read(changes: list[str] | None, settings: Path | None) -> dict[str, Any]:
+    return read_settings(changes, None if settings is None else read_text(settings))

@@ -1,11 +1,15 @@
 """How a failure is told: one line and a hint on stderr, and an exit code that says of what kind.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,
-130 interrupted.
+130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+
+A standard output that is closed, or that its reader has left, changes no exit code: who asked for
+nothing more misses nothing. One that can't be written, as on a full disk, is a failure.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import Final
 
 from .. import (
@@ -25,44 +29,78 @@ from .. import (
     StatusMissing,
     TransportError,
 )
+from .letters import one_line
 
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,"
-    " 130 interrupted."
+    " 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP."
 )
 
-# The first class that fits counts: the exit code, and what may help.
-_KINDS: tuple[tuple[type[Exception], int, str], ...] = (
+# The command that runs, by its name, as "list": a hint does not send anybody to it.
+running: ContextVar[str] = ContextVar("running", default="")
+
+# The first class that fits counts: the exit code, and what may help. Each part of a hint stands by
+# itself; one that names the running command in quotes is left out.
+_KINDS: tuple[tuple[type[Exception], int, tuple[str, ...]], ...] = (
     (
         ConfigurationError,
         USAGE,
-        "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see the options with --help",
+        ("set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see the options with --help",),
     ),
     (
         AuthenticationError,
         3,
-        "check user name and password; a PBX blocks the address of one who insists",
+        ("check user name and password", "a PBX blocks the address of one who insists"),
     ),
-    (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
-    (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
-    (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
-    (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
-    (Conflict, FAILED, "it exists already: change it with 'update'"),
-    (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
-    (ConnectError, 5, "check the address (--url or PORTSIP_URL), and that the PBX listens there"),
-    (RequestTimeout, 5, "the PBX is slow or away: try --timeout 60"),
-    (TransportError, 5, "the connection broke: try again; 'check' tells more"),
-    (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
-    (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
+    (PermissionDenied, FAILED, ("log in as an administrator, or as the tenant's",)),
+    (
+        NotFound,
+        4,
+        (
+            "'list' shows what there is",
+            "'check' shows whether the PBX has this operation at all",
+            "--endpoint names its place on this PBX",
+        ),
+    ),
+    (StatusMissing, 4, ("the PBX tells no status of it: does it exist?",)),
+    (
+        BadRequest,
+        FAILED,
+        ("the PBX refuses a value", "'show' of something alike tells what it takes"),
+    ),
+    (Conflict, FAILED, ("it exists already", "change it with 'update'")),
+    (RateLimited, FAILED, ("the PBX asks for fewer requests: try --rate 10",)),
+    (
+        ConnectError,
+        5,
+        ("check the address (--url or PORTSIP_URL), and that the PBX listens there",),
+    ),
+    (RequestTimeout, 5, ("the PBX is slow or away: try --timeout 60",)),
+    (TransportError, 5, ("the connection broke: try again", "'check' tells more")),
+    (
+        ServerError,
+        FAILED,
+        ("the PBX, or a proxy before it, is in trouble: try again later",),
+    ),
+    (ReplyError, FAILED, ("'check' tells where this PBX's replies differ",)),
 )
 _DISTRUSTED = (
-    "pass its CA with --ca-file, or pin it with --fingerprint, which 'portsip-async check' tells"
+    "pass its CA with --ca-file, or pin it with --fingerprint",
+    "'check' tells the digest",
 )
+_EXPIRED = (
+    "renew the certificate of the PBX, or pin it with --fingerprint",
+    "'check' tells the digest",
+)
+_NO_API = "check the address (--url or PORTSIP_URL), its port and path: no API of a PBX is there"
+# A login that is answered so was not refused: nothing takes logins there.
+_NOWHERE = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
 _SHOWN = 5  # keys in one line that tells of many
+_LISTED = 20  # keys that a line of their own tells
 
 
 class Failure(Exception):
@@ -95,15 +133,33 @@ def hint(error: Exception) -> str:
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http where the way to the PBX is your own"
     if isinstance(error, ConnectError) and error.refused_certificate:
-        return _DISTRUSTED
-    return next((told for kind, _, told in _KINDS if isinstance(error, kind)), "")
+        return _joined(_EXPIRED if "expired" in str(error) else _DISTRUSTED)
+    if found_no_api(error):
+        return _NO_API
+    return _joined(next((told for kind, _, told in _KINDS if isinstance(error, kind)), ()))
+
+
+def found_no_api(error: Exception) -> bool:
+    """Tell whether an error means that nothing at the address takes logins."""
+    return (
+        isinstance(error, APIError)
+        and error.status in _NOWHERE
+        and "account." in (error.operation or "")
+    )
+
+
+def _joined(parts: tuple[str, ...]) -> str:
+    """Make a hint of its parts, but for those that name the command that just failed."""
+    named = f"'{running.get()}'"
+    fitting = [part for part in parts if named not in part]
+    return "; ".join(part.replace("'check'", "'portsip-async check'") for part in fitting)
 
 
 def tell(message: str, helpful: str = "") -> None:
     """Write one line and a hint to stderr."""
     lines = [f"portsip-async: {one_line(message)}"]
     if helpful:
-        lines.append(f"Hint: {helpful}")
+        lines.append(f"Hint: {one_line(helpful)}")
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
@@ -154,20 +210,14 @@ def _text(error: Exception) -> str:
     return "no status" if isinstance(error, StatusMissing) else str(error)
 
 
+def shortened(keys: Sequence[str]) -> str:
+    """List some keys, and count the rest."""
+    more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more
+
+
 def note(message: str) -> None:
     """Tell a person at a terminal that something was done; scripts hear nothing."""
     if sys.stderr.isatty():
         sys.stderr.write(f"{one_line(message)}\n")
         sys.stderr.flush()
-
-
-def one_line(text: str) -> str:
-    """Bring a text to one line that does nothing to a terminal."""
-    return printable(" ".join(text.split()))
-
-
-def printable(text: str) -> str:
-    """Show what can't be printed as an escape, so that no text commands the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

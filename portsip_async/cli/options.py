@@ -8,13 +8,18 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
 import typer
 
-from .failures import USAGE, Failure
+from .failures import USAGE, Failure, running
+from .streams import StandardInput, standard_input
 
-__all__ = ["read_lines", "spread"]
+__all__ = ["read_lines", "read_stdin", "read_text", "spread"]
+
+T = TypeVar("T")
+_STDIN = Path("-")
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
@@ -51,7 +56,11 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
     def command(*, context: typer.Context, **given: Any) -> None:
         for name, kind in groups.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        running.set(context.info_name or "")
         try:
+            # A group may have something to check, or a secret to read before any data.
+            for name in groups:
+                getattr(given[name], "begin", lambda: None)()
             function(**given)
         except ValueError as error:
             raise Failure(str(error), f"{context.command_path} --help", USAGE) from error
@@ -66,8 +75,30 @@ def read_lines(given: list[str]) -> list[str]:
     """Take numbers as they were given; ``-`` alone stands for the lines of standard input."""
     if given != ["-"]:
         return given
-    lines = [line.strip() for line in typer.get_text_stream("stdin")]
+    lines = [line.strip() for line in read_stdin(StandardInput.rest).split("\n")]
     found = [line for line in lines if line]
     if not found:
         raise typer.BadParameter("standard input holds none", param_hint="'-'")
     return found
+
+
+def read_text(path: Path) -> str:
+    """Read a file of text; ``-`` stands for what is left of standard input."""
+    if path == _STDIN:
+        return read_stdin(StandardInput.rest)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise Failure(f"{path} is not UTF-8 text", "save it as UTF-8", USAGE) from None
+
+
+def read_stdin(read: Callable[[StandardInput], T]) -> T:
+    """Read from standard input.
+
+    Raises:
+        Failure: it holds no UTF-8 text.
+    """
+    try:
+        return read(standard_input())
+    except UnicodeDecodeError:
+        raise Failure("standard input is not UTF-8 text", "send it as UTF-8", USAGE) from None

@@ -1,8 +1,8 @@
 """How rows are written: a table, one JSON list, JSON lines, or CSV, on standard output.
 
 JSON lines and CSV are written row by row, so that what reads them can begin at once. A table and
-a JSON list need all rows first. What a PBX says is never written to a terminal unchecked: in
-tables, what can't be printed is escaped.
+a JSON list need all rows first. A pipe gets the data exactly; on a terminal, and in tables, what a
+terminal would obey is escaped, in JSON by JSON's own escapes.
 """
 
 import csv
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 import typer
 
-from .failures import printable
 from .fields import dotted, flat, plain
+from .letters import encodable, json_printable, printable
+from .streams import print_line, reader_may_leave, unguarded
 from .table import table
 
 if TYPE_CHECKING:
@@ -111,14 +112,22 @@ class Output:
         else:
             writer = _Table(chosen or list(narrow) or dotted(model))
         yield writer
-        writer.end()
+        with reader_may_leave():
+            writer.end()
 
     def check(self, model: type[Any]) -> None:
         """Refuse columns that a model lacks, before anything is sent."""
         self._chosen(model)
 
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
-        """Write one record: a JSON object, a line of CSV, or a table of its fields."""
+        """Write one record: a JSON object, a line of CSV, or a table of its fields.
+
+        A command writes it last. Where it can't be written, the command's end tells of it.
+        """
+        with reader_may_leave():
+            self._show(record, reveal=reveal)
+
+    def _show(self, record: msgspec.Struct, *, reveal: bool) -> None:
         row = picked(plain(record, reveal=reveal), self._chosen(type(record)))
         if self.format is Format.TABLE:
             pairs = flat(row).items()
@@ -180,11 +189,13 @@ class _Csv:
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
         self._columns = _expanded(chosen, known) if chosen else known
+        self._terminal = sys.stdout.isatty()
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         self._writer.writerow(self._columns)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        self._writer.writerow([csv_cell(at(row, name)) for name in self._columns])
+        cells = (csv_cell(at(row, name)) for name in self._columns)
+        self._writer.writerow([printable(cell) if self._terminal else cell for cell in cells])
         sys.stdout.flush()
 
     def end(self) -> None:
@@ -221,15 +232,12 @@ def picked(row: Mapping[str, Any], chosen: Sequence[str] | None) -> Mapping[str,
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Encode to JSON in letters that standard output can take."""
+    """Encode to JSON: in letters for a pipe, and for a terminal in what it can show."""
+    if not sys.stdout.isatty():
+        return json.dumps(value, ensure_ascii=False, indent=indent)
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-    return json.dumps(value, ensure_ascii=not encoding.startswith("utf"), indent=indent)
-
-
-def print_line(text: str) -> None:
-    """Write a line to standard output, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    written = json.dumps(value, ensure_ascii=not encoding.startswith("utf"), indent=indent)
+    return json_printable(written)
 
 
 def csv_cell(value: Any) -> str:
@@ -245,29 +253,50 @@ def csv_cell(value: Any) -> str:
     return str(value)
 
 
+def can_move_cursor() -> bool:
+    """Tell whether a terminal can move its cursor, by TERM: boards and bars need it."""
+    return os.name == "nt" or os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
 def coloured() -> bool:
     """Tell whether a terminal is to be coloured, by the conventions of NO_COLOR and TERM."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def console(*, stderr: bool = False) -> "Console":
-    """Make a rich console that honours NO_COLOR, and tells of a broken pipe by raising."""
+def console(
+    *, stderr: bool = False, markup: bool = False, width_of_pipe: int = 10_000
+) -> "Console":
+    """Make a rich console that honours NO_COLOR, and tells of a broken pipe by raising.
+
+    Args:
+        stderr: whether it writes to standard error.
+        markup: whether texts may hold rich's own marks of style.
+        width_of_pipe: columns where there is no terminal.
+    """
     from rich.console import Console
+    from rich.segment import Segment
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
+        def render(self, *args: Any, **options: Any) -> Any:
+            for segment in super().render(*args, **options):
+                if segment.control or segment.text.isprintable() or not terminal:
+                    yield segment
+                else:
+                    yield Segment(printable(segment.text, keep="\n"), segment.style)
+
     stream = sys.stderr if stderr else sys.stdout
-    # In a pipe there is no edge to fold lines at.
-    width = None if stream.isatty() else 10_000
+    terminal = stream.isatty()
     return Screen(
+        file=unguarded(stream),
         stderr=stderr,
         highlight=False,
-        markup=False,
+        markup=markup,
         emoji=False,
-        width=width,
-        color_system="auto" if stream.isatty() and coloured() else None,
+        width=None if terminal else width_of_pipe,
+        color_system="auto" if terminal and coloured() else None,
     )
 
 
@@ -277,16 +306,23 @@ def styled(value: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    return printable(csv_cell(value))
+    cell = printable(csv_cell(value))
+    return cell if cell.isascii() or not sys.stdout.isatty() else encodable(cell, _encoding())
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
     width = get_terminal_size().columns if terminal else None  # a pipe has no edge
     paint = _painted if terminal and coloured() else _plain
-    for line in table(columns, rows, width=width, paint=paint):
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    rule = "─" if not terminal or encodable("─", _encoding()) == "─" else "-"
+    target = unguarded(sys.stdout)  # for the colours; cells are printable
+    for line in table(columns, rows, width=width, paint=paint, rule=rule):
+        target.write(f"{line}\n")
+    target.flush()
 
 
 def _painted(text: str, cell: str) -> str:

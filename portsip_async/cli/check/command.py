@@ -21,8 +21,9 @@ from ... import (
 from ..connect import Connection
 from ..failures import Failure, exit_code, tell, tell_error
 from ..options import spread
-from ..output import print_line, to_json
+from ..output import to_json
 from ..progress import progress
+from ..streams import print_line, reader_may_leave
 from .probe import Probe, probe
 from .report import Login, Operation, Report, lines
 from .walk import READING, WRITES, Stopwatch, Walk
@@ -65,11 +66,12 @@ def check(
     with progress("Checking", len(READING) + 2) as steps:
         failed = asyncio.run(checking.run(client, steps.advance))
     report = checking.report(stopwatch)
-    if form is Form.JSON:
-        print_line(to_json(msgspec.to_builtins(report), indent=2))
-    else:
-        for line in lines(report):
-            print_line(line)
+    with reader_may_leave():
+        if form is Form.JSON:
+            print_line(to_json(msgspec.to_builtins(report), indent=2))
+        else:
+            for line in lines(report):
+                print_line(line)
     raise typer.Exit(checking.conclude(failed, report))
 
 
