@@ -66,10 +66,6 @@ Settings = Annotated[
     typer.Option(
         "--settings",
         metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        allow_dash=True,
         help='Settings as JSON, as {"voice_mail": {"voicemail_pin": "..."}}; - is stdin.',
         show_default=False,
     ),
@@ -289,7 +285,7 @@ class _Removing:
 
     def tell(self) -> None:
         """Tell what was removed, where that is not all."""
-        if len(self._wanted) == 1 and not self._in_doubt:
+        if not self._removed and not self._in_doubt:
             return
         removed = f": {shortened(self._removed)}" if self._removed else ""
         doubt = ""
@@ -393,4 +389,4 @@ def _named(numbers: Sequence[str]) -> str:
 
 
 def _read(changes: list[str] | None, settings: Path | None) -> dict[str, Any]:
-    return read_settings(changes, None if settings is None else read_text(settings))
+    return read_settings(changes, None if settings is None else read_text(settings, "'--settings'"))

@@ -8,7 +8,7 @@ nothing more misses nothing. One that can't be written, as on a full disk, is a 
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Final
 
@@ -39,63 +39,50 @@ EXIT_CODES: Final = (
     " 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP."
 )
 
-# The command that runs, by its name, as "list": a hint does not send anybody to it.
+# The command that runs, by its name, as "list".
 running: ContextVar[str] = ContextVar("running", default="")
 
-# The first class that fits counts: the exit code, and what may help. Each part of a hint stands by
-# itself; one that names the running command in quotes is left out.
-_KINDS: tuple[tuple[type[Exception], int, tuple[str, ...]], ...] = (
+# The first class that fits counts: the exit code, and what may help.
+_KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (
         ConfigurationError,
         USAGE,
-        ("set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see the options with --help",),
+        "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see the options with --help",
     ),
     (
         AuthenticationError,
         3,
-        ("check user name and password", "a PBX blocks the address of one who insists"),
+        "check user name and password; a PBX blocks the address of one who insists",
     ),
-    (PermissionDenied, FAILED, ("log in as an administrator, or as the tenant's",)),
-    (
-        NotFound,
-        4,
-        (
-            "'list' shows what there is",
-            "'check' shows whether the PBX has this operation at all",
-            "--endpoint names its place on this PBX",
-        ),
-    ),
-    (StatusMissing, 4, ("the PBX tells no status of it: does it exist?",)),
-    (
-        BadRequest,
-        FAILED,
-        ("the PBX refuses a value", "'show' of something alike tells what it takes"),
-    ),
-    (Conflict, FAILED, ("it exists already", "change it with 'update'")),
-    (RateLimited, FAILED, ("the PBX asks for fewer requests: try --rate 10",)),
-    (
-        ConnectError,
-        5,
-        ("check the address (--url or PORTSIP_URL), and that the PBX listens there",),
-    ),
-    (RequestTimeout, 5, ("the PBX is slow or away: try --timeout 60",)),
-    (TransportError, 5, ("the connection broke: try again", "'check' tells more")),
-    (
-        ServerError,
-        FAILED,
-        ("the PBX, or a proxy before it, is in trouble: try again later",),
-    ),
-    (ReplyError, FAILED, ("'check' tells where this PBX's replies differ",)),
+    (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
+    (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
+    (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
+    (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
+    (Conflict, FAILED, "it exists already: change it with 'update'"),
+    (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
+    (ConnectError, 5, "check the address (--url or PORTSIP_URL), and that the PBX listens there"),
+    (RequestTimeout, 5, "the PBX is slow or away: try --timeout 60"),
+    (TransportError, 5, "the connection broke: try again; 'check' tells more"),
+    (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
+    (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
 )
-_DISTRUSTED = (
-    "pass its CA with --ca-file, or pin it with --fingerprint",
-    "'check' tells the digest",
+# A hint sends nobody to the command that just failed: what these say instead.
+_INSTEAD: Mapping[str, Mapping[type[Exception], str]] = {
+    "list": {NotFound: "'check' tells whether the PBX has this operation at all; see --endpoint"},
+    "show": {BadRequest: "the PBX refuses a value"},
+    "update": {Conflict: "another one of that name or number exists already"},
+    "check": {
+        NotFound: "--endpoint names where this PBX has an operation",
+        TransportError: "the connection broke: try again",
+        ReplyError: "the report tells where this PBX's replies differ",
+    },
+}
+_DISTRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
+_EXPIRED = "renew the PBX's certificate, or pin it with --fingerprint"
+_DIGEST = ", which 'portsip-async check' tells"
+NO_API: Final = (
+    "check the address (--url or PORTSIP_URL), its port and path: no API of a PBX is there"
 )
-_EXPIRED = (
-    "renew the certificate of the PBX, or pin it with --fingerprint",
-    "'check' tells the digest",
-)
-_NO_API = "check the address (--url or PORTSIP_URL), its port and path: no API of a PBX is there"
 # A login that is answered so was not refused: nothing takes logins there.
 _NOWHERE = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
@@ -133,10 +120,14 @@ def hint(error: Exception) -> str:
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http where the way to the PBX is your own"
     if isinstance(error, ConnectError) and error.refused_certificate:
-        return _joined(_EXPIRED if "expired" in str(error) else _DISTRUSTED)
+        told = _EXPIRED if "expired" in str(error) else _DISTRUSTED
+        return told if running.get() == "check" else told + _DIGEST
     if found_no_api(error):
-        return _NO_API
-    return _joined(next((told for kind, _, told in _KINDS if isinstance(error, kind)), ()))
+        return NO_API
+    kind, told = next(
+        ((kind, told) for kind, _, told in _KINDS if isinstance(error, kind)), (Exception, "")
+    )
+    return _INSTEAD.get(running.get(), {}).get(kind, told)
 
 
 def found_no_api(error: Exception) -> bool:
@@ -146,13 +137,6 @@ def found_no_api(error: Exception) -> bool:
         and error.status in _NOWHERE
         and "account." in (error.operation or "")
     )
-
-
-def _joined(parts: tuple[str, ...]) -> str:
-    """Make a hint of its parts, but for those that name the command that just failed."""
-    named = f"'{running.get()}'"
-    fitting = [part for part in parts if named not in part]
-    return "; ".join(part.replace("'check'", "'portsip-async check'") for part in fitting)
 
 
 def tell(message: str, helpful: str = "") -> None:

@@ -82,14 +82,16 @@ def read_lines(given: list[str]) -> list[str]:
     return found
 
 
-def read_text(path: Path) -> str:
-    """Read a file of text; ``-`` stands for what is left of standard input."""
+def read_text(path: Path, option: str) -> str:
+    """Read the file that an option names; ``-`` stands for what is left of standard input."""
     if path == _STDIN:
         return read_stdin(StandardInput.rest)
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise Failure(f"{path} is not UTF-8 text", "save it as UTF-8", USAGE) from None
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=option) from None
 
 
 def read_stdin(read: Callable[[StandardInput], T]) -> T:

@@ -277,6 +277,10 @@ def console(
     from rich.segment import Segment
 
     class Screen(Console):
+        @property
+        def is_dumb_terminal(self) -> bool:
+            return not can_move_cursor()
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
