@@ -158,7 +158,8 @@ def _misused(error: Any) -> int:
 
 def _unwritten(error: OSError) -> int:
     """Tell what a file, or standard output, did not take; return the exit code."""
-    if error is output_error():
+    lost = output_error()
+    if error is lost or (isinstance(error, BrokenPipeError) and lost is not None):
         # Who reads has enough, as `head` does. Other reasons are told when the command ends.
         return 0
     named = f"{error.filename}: " if error.filename else ""

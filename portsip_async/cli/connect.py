@@ -6,6 +6,7 @@ other users of the machine could read in the list of processes.
 
 import asyncio
 import os
+import ssl
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
@@ -126,6 +127,18 @@ class Connection:
             typer.BadParameter: an option can't be read.
         """
         self.client({"username": "-", "password": "-"})
+        file = self.trusted_file
+        if file is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+            except (OSError, ValueError) as error:  # an SSLError is an OSError
+                option = "--ca-file" if self.ca_file else "PORTSIP_CA_FILE"
+                reason = "no certificate in it" if isinstance(error, ssl.SSLError) else ""
+                raise Failure(
+                    f"{option}: {file}: {reason or getattr(error, 'strerror', None) or error}",
+                    "name a file that holds the CA's certificate, in PEM form",
+                    USAGE,
+                ) from None
 
     def client(self, account: Mapping[str, str] | None, **more: Any) -> PortSIPClient:
         """Make the client that the options and the environment describe.
@@ -211,7 +224,9 @@ class Connection:
 
     @property
     def trusted_file(self) -> str | None:
-        """The path of the CA that is trusted, if one was given."""
+        """The path of the CA that is trusted, if one was given and nothing takes its place."""
+        if self.insecure or self.fingerprint is not None:
+            return None
         return str(self.ca_file) if self.ca_file else os.environ.get("PORTSIP_CA_FILE") or None
 
     def _trust(self) -> object:

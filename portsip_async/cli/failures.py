@@ -33,6 +33,7 @@ from .letters import one_line
 
 FAILED: Final = 1
 USAGE: Final = 2
+_NOT_FOUND: Final = 4
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,"
@@ -55,7 +56,11 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
         "check user name and password; a PBX blocks the address of one who insists",
     ),
     (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
-    (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
+    (
+        NotFound,
+        _NOT_FOUND,
+        "'list' shows what there is, 'check' whether the PBX has this operation at all",
+    ),
     (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
     (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
@@ -108,6 +113,8 @@ def exit_code(error: Exception) -> int:
     """Answer the exit code that an error ends the command with."""
     if isinstance(error, Failure):
         return error.code
+    if found_no_api(error):
+        return _NOT_FOUND
     return next((code for kind, code, _ in _KINDS if isinstance(error, kind)), FAILED)
 
 

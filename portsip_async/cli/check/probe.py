@@ -92,7 +92,8 @@ async def probe(url: str, *, ca_file: str | None, timeout: float) -> Probe:
         try:
             opened = await _open(parts, context, timeout)
         except ssl.SSLCertVerificationError as error:
-            problem = error.verify_message or "not trusted"
+            # A mismatch of names quotes ours, which the report must not hold.
+            problem = (error.verify_message or "not trusted").partition(" for '")[0]
             opened = await _open(parts, _trusting(), timeout)
             certificate = await _untrusted(parts, opened, problem, timeout)
         else:
