@@ -88,7 +88,7 @@ async def _serve(simulator: PBXSimulator, token_lifetime: float) -> int:
             loop.add_signal_handler(number, stop, code)
     try:
         await simulator.start()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second where a host can't be a name
         where = f"{simulator.host} port {simulator.port}"
         tell(f"can't listen on {where}: {_reason(error)}")
         return 1
@@ -102,7 +102,9 @@ async def _serve(simulator: PBXSimulator, token_lifetime: float) -> int:
             print_line(f"Stopped after {simulator.served.total()} requests.")
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "no such host"
     # asyncio puts a sentence around the reason of a failed bind.
     text = error.strerror or type(error).__name__
     return text.rsplit(": ", 1)[-1]
