@@ -47,10 +47,10 @@ async def provision(
         pbx.extensions.create_many(map(new_extension, rows), if_exists="skip") as run,
     ):
         async for result in run:
-            if result.error is not None:
-                report.writerow({**rows[result.index], "error": str(result.error)})
             outcome = "failed" if result.error else "skipped" if result.skipped else "created"
             tally[outcome] += 1
+            if result.error is not None:
+                report.writerow({**rows[result.index], "error": str(result.error)})
             if sys.stderr.isatty():
                 end = "" if tally.total() < len(rows) else "\n"
                 print(f"\r{tally.total()} of {len(rows)}", end=end, file=sys.stderr)
@@ -72,11 +72,27 @@ def new_file(path: Path) -> TextIO:
             tried = path.with_stem(f"{path.stem}-{at}")
 
 
+def read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Read rows and the names of columns. No error shows a cell, which may be a password."""
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            columns = list(reader.fieldnames or ())
+            if not {"extension_number", "password", "web_access_password"} <= {*columns}:
+                sys.exit(f"{source}: the first line must name the columns, as {SAMPLE.name} does")
+            if len({*columns}) < len(columns):
+                sys.exit(f"{source}: each column must have a name of its own")
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error):
+        sys.exit(f"{source} must be CSV in UTF-8")
+    if any(any(row.get("", ())) for row in rows):
+        sys.exit(f"{source}: a row has more cells than the first line")
+    return rows, columns
+
+
 def main(source: Path) -> int:
     """Provision from a file; answer the exit code."""
-    with source.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        rows, columns = list(reader), list(reader.fieldnames or ())
+    rows, columns = read(source)
     tally = Counter(created=0, skipped=0, failed=0)
     # It holds passwords, so it is nobody else's to read.
     failed = new_file(source.with_suffix(".failed.csv"))
@@ -91,7 +107,8 @@ def main(source: Path) -> int:
             print(f"What failed is in {failed.name}", file=sys.stderr)
         else:
             os.unlink(failed.name)
-    print(", ".join(f"{count} {outcome}" for outcome, count in tally.items()))
+        if tally.total():  # also where the report could not be written to its end
+            print(", ".join(f"{count} {outcome}" for outcome, count in tally.items()))
     return 1 if tally["failed"] else 0
 
 
@@ -100,5 +117,5 @@ if __name__ == "__main__":
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLE)
     try:
         sys.exit(main(parser.parse_args().file))
-    except PortSIPError as error:
+    except (PortSIPError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

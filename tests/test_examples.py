@@ -212,9 +212,64 @@ class TestProvision:
         assert err.count("\n") == 1
         assert os.listdir(tmp_path) == ["new.csv"]
 
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("2001,hunter2-SIP,Hunter2web\n", "the first line must name the columns"),
+            ("extension_number,password,password,web_access_password\n2001,a,b,c\n", "of its own"),
+            ("extension_number,password,web_access_password\n2001,a,b,hunter2-SIP\n", "more cells"),
+            ('extension_number,password,web_access_password\n2001,"hunter2-SIP\n', "must be CSV"),
+            ("extension_number,password,web_access_password\n2001,a,\xe4\n", "must be CSV"),
+        ],
+    )
+    async def test_file_that_is_wrong(
+        self, text: str, told: str, sim: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """It is refused in one line that shows no cell, before anything is sent."""
+        file = tmp_path / "new.csv"
+        file.write_bytes(text.encode("latin-1"))
+        code, out, err = await run(sim, "provision_csv", file)
+        assert (code, out) == (1, "")
+        assert told in err
+        assert err.count("\n") == 1
+        assert "unter2" not in err
+        assert not sim.served
+        assert os.listdir(tmp_path) == ["new.csv"]
+
 
 class TestExport:
     """`export_csv.py`."""
+
+    async def test_names_with_line_ends(
+        self, sim: PBXSimulator, pbx: PortSIPClient, tmp_path: Path
+    ) -> None:
+        await pbx.extensions.patch("100", profile={"first_name": "a\rb\r\nc"})
+        file = tmp_path / "all.csv"
+        assert (await run(sim, "export_csv", file))[0] == 0
+        with file.open(newline="", encoding="utf-8") as written:
+            assert next(csv.DictReader(written))["first_name"] == "a\rb\r\nc"
+
+    async def test_failure_leaves_the_old_file(self, sim: PBXSimulator, tmp_path: Path) -> None:
+        """A file is replaced by a whole one or not at all; a link to it stays."""
+        file, link = tmp_path / "all.csv", tmp_path / "link.csv"
+        file.write_text("old")
+        link.symlink_to(file)
+        sim.fail("extensions.list", status=403, times=1)
+        assert (await run(sim, "export_csv", link))[0] == 1
+        assert file.read_text() == "old"
+        assert (await run(sim, "export_csv", link))[0] == 0
+        assert link.is_symlink()
+        assert len(file.read_text().splitlines()) == len(sim.extension_numbers) + 1
+        assert sorted(os.listdir(tmp_path)) == ["all.csv", "link.csv"]
+
+    async def test_fifo(self, sim: PBXSimulator, tmp_path: Path) -> None:
+        """A FIFO is written into, and stays one."""
+        fifo = tmp_path / "all.csv"
+        os.mkfifo(fifo)
+        reading = asyncio.create_task(asyncio.to_thread(fifo.read_text))
+        assert (await run(sim, "export_csv", fifo))[0] == 0
+        assert len((await reading).splitlines()) == len(sim.extension_numbers) + 1
+        assert stat.S_ISFIFO(fifo.stat().st_mode)
 
     async def test_all(self, sim: PBXSimulator, pbx: PortSIPClient, tmp_path: Path) -> None:
         """Every extension has a line, to a file and to the standard output alike."""

@@ -20,8 +20,7 @@ import typer
 from .. import EmailCredentials, Fingerprint, PortSIPClient, Timeout
 from .failures import USAGE, Failure
 from .letters import one_line
-from .options import read_stdin
-from .streams import StandardInput
+from .reading import read_stdin_line
 
 T = TypeVar("T")
 
@@ -260,7 +259,7 @@ class Connection:
 
 def next_secret(told: str) -> str:
     """Read a secret from the next line of standard input."""
-    secret = read_stdin(StandardInput.line)
+    secret = read_stdin_line()
     if not secret:
         raise Failure(
             f"standard input holds no line with a {told}", "each secret is a line of its own", USAGE

@@ -1,17 +1,15 @@
 """``portsip-async extensions export``: all extensions with their settings, as `import` reads them.
 
 Each extension is read by itself, several at once, and written in the order of the list. A file is
-put in its place only once it is whole.
+put in its place only once it is whole. What is no regular file, as a FIFO, is written into.
 """
 
 import asyncio
-import csv
 import json
-import os
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -19,10 +17,12 @@ import typer
 
 from .. import Extension, NewExtension, NotFound, PortSIPClient
 from .connect import Connection
+from .csv_text import csv_line
 from .failures import note
 from .fields import SECRETS, dotted, plain
+from .files import new_file
 from .options import spread
-from .output import at, csv_cell
+from .output import at, csv_cell, shown_cells
 from .progress import progress
 from .rows import FileFormat, form_of
 
@@ -70,10 +70,9 @@ def export(
     """
     form = (form or FileFormat.CSV) if file == _STDOUT else form_of(file, form)
 
-    async def work(pbx: PortSIPClient) -> int:
+    async def work(pbx: PortSIPClient, target: TextIO) -> int:
         count = 0
-        streamed = file == _STDOUT and sys.stdout.isatty()
-        with _opened(file) as target, progress("Exporting", limit, shown=not streamed) as done:
+        with progress("Exporting", limit, shown=not target.isatty()) as done:
             writer = _Writer(target, form, reveal=reveal)
             shown = _shown(pbx, _numbers(pbx, search, limit), concurrency)
             async with aclosing(shown):
@@ -83,7 +82,13 @@ def export(
                     count += 1
         return count
 
-    count = connection.run(work)
+    if file == _STDOUT:
+        count = connection.run(lambda pbx: work(pbx, sys.stdout))
+    else:
+        # A FIFO waits here for somebody who reads, where Ctrl-C ends it as any other wait.
+        with new_file(file, replace=True) as new:
+            count = connection.run(lambda pbx: work(pbx, new.text))
+            new.publish()
     note(f"Exported {count:,} extensions.")
 
 
@@ -133,20 +138,22 @@ class _Writer:
 
     def __init__(self, target: TextIO, form: FileFormat, *, reveal: bool) -> None:
         self._target = target
-        self._reveal = reveal
+        self._form = form
         self._columns = [
             name
             for name in dotted(NewExtension)
             if reveal or name.rpartition(".")[2] not in SECRETS
         ]
-        self._csv = csv.writer(target, lineterminator="\n") if form is FileFormat.CSV else None
-        if self._csv is not None:
-            self._csv.writerow(self._columns)
+        if form is FileFormat.CSV:
+            target.write(csv_line(self._columns))
 
     def write(self, extension: Extension) -> None:
         row = plain(extension, reveal=True)
-        if self._csv is not None:
-            self._csv.writerow([csv_cell(at(row, name)) for name in self._columns])
+        if self._form is FileFormat.CSV:
+            values = [at(row, name) for name in self._columns]
+            cells = (None if value is None else csv_cell(value) for value in values)
+            shown = shown_cells(cells) if self._target is sys.stdout else cells
+            self._target.write(csv_line(shown))
         else:
             self._target.write(json.dumps(self._told(row)) + "\n")
         self._target.flush()
@@ -160,20 +167,3 @@ class _Writer:
             elif value is not None and f"{above}{name}" in self._columns:
                 told[name] = value
         return told
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    """Open a file for its owner only, which takes its place once it is whole."""
-    if path == _STDOUT:
-        yield sys.stdout
-        return
-    half = path.with_name(f".{path.name}.part")
-    half.unlink(missing_ok=True)
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            yield file
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)

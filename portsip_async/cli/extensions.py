@@ -26,9 +26,10 @@ from .failures import USAGE, Failure, exit_code, note, shortened, tell, tell_man
 from .fields import completed, plain, read_settings
 from .importing import import_
 from .letters import one_line
-from .options import read_lines, read_text, spread
+from .options import read_lines, spread
 from .output import Output
 from .progress import progress
+from .reading import read_text
 from .streams import reader_may_leave
 
 extensions: typer.Typer = typer.Typer(
@@ -389,4 +390,10 @@ def _named(numbers: Sequence[str]) -> str:
 
 
 def _read(changes: list[str] | None, settings: Path | None) -> dict[str, Any]:
-    return read_settings(changes, None if settings is None else read_text(settings, "'--settings'"))
+    try:
+        document = None if settings is None else read_text(settings)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{settings}: {error.strerror}", param_hint="'--settings'"
+        ) from None
+    return read_settings(changes, document)

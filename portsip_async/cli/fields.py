@@ -4,7 +4,7 @@ A field of a section is named as in ``profile.first_name``.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from .. import NewExtension
+from .reading import is_name, read_json
 
 # Every secret that a record may hold, by its field's name.
 SECRETS: Final = frozenset({"password", "web_access_password", "voicemail_pin"})
@@ -59,6 +60,12 @@ def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     return found
 
 
+def is_text(model: type[msgspec.Struct], name: str) -> bool:
+    """Return whether a field holds a text, which `read_value` leaves as it is."""
+    kind = kinds_of(model)[name]
+    return not {bool, int} & ({*get_args(kind)} or {kind})
+
+
 def dotted(model: type[msgspec.Struct]) -> list[str]:
     """List the fields of a model by their dotted names."""
     return list(kinds_of(model))
@@ -76,21 +83,45 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested(flat_row: Mapping[str, Any]) -> dict[str, Any]:
-    """Put fields with dotted names into sections; later ones win.
+    """Put fields with dotted names into sections.
 
     Raises:
-        ValueError: a section is given as something else too.
+        ValueError: a section is given as a whole and in parts, or a part has no name.
     """
     found: dict[str, Any] = {}
+    made: set[str] = set()  # sections that were put together from parts
     for name, value in flat_row.items():
         *sections, last = name.split(".")
+        if not all((*sections, last)):
+            raise ValueError("has a field without a name")
         place = found
-        for section in sections:
+        for depth, section in enumerate(sections, 1):
+            path = ".".join(sections[:depth])
+            if section in place and path not in made:
+                raise ValueError(f"has {_named(path)} twice, whole and in parts")
+            made.add(path)
             place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"has {section} twice, whole and in parts")
+        if last in place:
+            raise ValueError(f"has {_named(name)} twice, whole and in parts")
         place[last] = value
     return found
+
+
+def _named(name: str) -> str:
+    return name if is_name(name) else "a section"
+
+
+def like(name: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """Return the known names that a misspelt one may stand for, the nearest first.
+
+    A field of a section is found without its section too.
+    """
+    whole = {}
+    for each in known:
+        whole[each] = each
+        whole.setdefault(each.rpartition(".")[2], each)
+    near = get_close_matches(name.lower().replace(" ", "_"), whole, n=count + 2, cutoff=0.6)
+    return list(dict.fromkeys(whole[each] for each in near))[:count]
 
 
 def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
@@ -109,6 +140,11 @@ def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
             except msgspec.ValidationError:
                 raise ValueError(f"{name} is {told}") from None
     return text
+
+
+def shown_names(unknown: Iterable[str]) -> list[str]:
+    """Return names for an error: what does not look like one may be a secret, and is not shown."""
+    return list(dict.fromkeys(name if is_name(name) else "one that is no name" for name in unknown))
 
 
 # What --set may name: all settings of an extension, and none of its secrets.
@@ -140,8 +176,11 @@ def read_settings(given: list[str] | None, document: str | None) -> dict[str, An
                 param_hint="'--set'",
             )
         if not equals or name not in SETTABLE:
+            shown = repr(name) if is_name(name) and (equals or _alike(name)) else "what is given"
+            alike = _alike(name)
+            near = f"alike are {', '.join(alike)}" if alike else "'extensions show' tells them all"
             raise typer.BadParameter(
-                f"{name!r} is no setting, as in profile.first_name=Ann; {_alike(name)}",
+                f"{shown} is no setting, as in profile.first_name=Ann; {near}",
                 param_hint="'--set'",
             )
         try:
@@ -152,19 +191,18 @@ def read_settings(given: list[str] | None, document: str | None) -> dict[str, An
     return found
 
 
-def _alike(name: str) -> str:
-    alike = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
-    return f"alike are {', '.join(alike)}" if alike else "'extensions show' tells them all"
+def _alike(name: str) -> list[str]:
+    return get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
 
 
 def _object(document: str) -> dict[str, Any]:
     hinted = "'--settings'"
     try:
-        found = json.loads(document)
+        found = read_json(document)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(f"is no JSON in line {error.lineno}", param_hint=hinted) from None
     except ValueError as error:
-        # The error's position says enough; its text would show a part of the document.
-        where = f" in line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise typer.BadParameter(f"no JSON{where}", param_hint=hinted) from None
+        raise typer.BadParameter(str(error), param_hint=hinted) from None
     sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
     if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
         raise typer.BadParameter(
@@ -174,7 +212,7 @@ def _object(document: str) -> dict[str, Any]:
     unknown = [name for name in found if name not in sections]
     if unknown:
         raise typer.BadParameter(
-            f"no such section: {', '.join(unknown)}; there are {', '.join(sections)}",
+            f"no such section: {', '.join(shown_names(unknown))}; there are {', '.join(sections)}",
             param_hint=hinted,
         )
     return found

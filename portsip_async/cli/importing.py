@@ -1,7 +1,8 @@
 """``portsip-async extensions import``: many new extensions from a file.
 
-The whole file is checked before the first row is sent. Ctrl-C stops what is new and lets what is in
-flight finish, so that the outcome of each row is known; pressed again, it ends at once. What was
+The whole file is checked before the first row is sent, and the report is opened. Ctrl-C, SIGTERM
+and SIGHUP stop what is new and let what is in flight finish, so that the outcome of each row is
+known; a second one ends at once. What was
 not done goes to a report of the same form, with the reasons, which can be imported in its turn;
 rows that were sent, and perhaps created, stand at its end.
 """
@@ -9,7 +10,8 @@ rows that were sent, and perhaps created, stand at its end.
 import asyncio
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from errno import ENOENT
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,20 +24,23 @@ from .. import (
     ConnectError,
     NewExtension,
     PortSIPClient,
-    PortSIPError,
     RequestTimeout,
     TransportError,
 )
 from .connect import Connection
-from .failures import FAILED, INTERRUPTED, Failure, tell, tell_error, tell_many
-from .options import spread
-from .output import Output
+from .failures import FAILED, INTERRUPTED, USAGE, Failure, tell, tell_error, tell_many
+from .files import NewFile, new_file
+from .options import shell_words, spread, words_of
+from .output import Format, Output
 from .progress import progress
-from .rows import FileFormat, Row, Rows, read_rows, report_path, write_report
+from .rows import SUFFIXES, FileFormat, Row, Rows, read_rows, report_path, write_report
 
 _AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, after which we stop
 _GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
 _TOLD: Final = 5  # rows that are told one by one
+_TOLD_DRY: Final = 20  # the same where nothing is written that tells of the others
+_STOPPING_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # by name: Windows lacks the last
+_DEVICES: Final = (("/", "dev"), ("/", "proc"))  # where a report beside FILE has no place
 _UNTRIED: Final = "not tried"
 _PERHAPS: Final = "perhaps created"
 
@@ -48,12 +53,14 @@ class Plan(msgspec.Struct, frozen=True):
         new: extensions that would be created.
         existing: rows whose number is taken.
         unreadable: rows that can't be read.
+        taken: the numbers that are taken.
     """
 
     rows: int
     new: int
     existing: int
     unreadable: int
+    taken: tuple[str, ...]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -66,7 +73,8 @@ class Outcome(msgspec.Struct, frozen=True):
         failed: rows that failed or can't be read.
         untried: rows that were not sent.
         in_doubt: rows that were sent, and perhaps created.
-        report: the file that holds all that was not, or perhaps not, created; None where all was.
+        report: the file that holds all that was not, or perhaps not, created; None where all was,
+            or where it could not be written.
     """
 
     rows: int
@@ -130,32 +138,61 @@ def import_(
     source = read_rows(file, form)
     readable = [row for row in source.rows if row.extension is not None]
     unreadable = [row for row in source.rows if row.extension is None]
-    _tell_unreadable(file, unreadable)
+    _tell_unreadable(file, unreadable, _TOLD_DRY if dry_run else _TOLD)
     if dry_run:
         output.check(Plan)
-        taken = connection.run(_taken)
-        existing = sum(row.extension.extension_number in taken for row in readable if row.extension)
-        output.show(Plan(len(source.rows), len(readable) - existing, existing, len(unreadable)))
-        raise typer.Exit(FAILED if unreadable or (existing and not skip_existing) else 0)
+        plan = _plan(file, connection.run(_taken), source, readable)
+        output.show(_shortened(plan) if output.format is Format.TABLE else plan)
+        raise typer.Exit(FAILED if unreadable or (plan.existing and not skip_existing) else 0)
     if unreadable and not keep_going:
         raise Failure(
             f"{len(unreadable):,} of {len(source.rows):,} rows can't be read; nothing was sent",
             "mend them, or import the others with --keep-going",
         )
     output.check(Outcome)
+    options = words_of(connection)
     work = _Import(readable, skip_existing=skip_existing, concurrency=concurrency)
-    try:
-        connection.run(work.run)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        if not work.began:
-            raise typer.Exit(INTERRUPTED) from None
-        work.interrupted = True
-    except PortSIPError as error:
-        if not work.began:
-            raise
-        work.fatal = error
-    target = report or report_path(file, source.form)
-    raise typer.Exit(_conclude(work, source, unreadable, target, output))
+    with _opened(file, report, source.form) as target:
+        try:
+            connection.run(work.run)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            if not work.began:
+                raise typer.Exit(INTERRUPTED) from None
+            work.interrupted = True
+        except Exception as error:
+            # Whatever ends it, what was created by then has to be told.
+            if not work.began:
+                raise
+            work.fatal = error
+        raise typer.Exit(_conclude(work, source, unreadable, target, output, options))
+
+
+@contextmanager
+def _opened(file: Path, asked: Path | None, form: FileFormat) -> Iterator[NewFile]:
+    """Open the report before a row is sent: what becomes of the rows must not get lost.
+
+    Raises:
+        Failure: it can't be written.
+    """
+    report = asked or report_path(file, form)
+    with ExitStack() as stack:
+        try:
+            if asked is not None and asked.exists() and asked.samefile(file):
+                raise Failure(
+                    f"the report must be another file than the one that is imported, got {asked}",
+                    "say where with --report",
+                    USAGE,
+                )
+            beside_device = not file.is_file() and report.parent.resolve().parts[:2] in _DEVICES
+            if asked is None and beside_device:
+                raise FileNotFoundError(ENOENT, "No folder for files", str(report))
+            target = stack.enter_context(new_file(report, replace=False))
+        except OSError as error:
+            raise Failure(
+                f"the report can't be written: {report}: {error.strerror}; nothing was sent",
+                "say where with --report",
+            ) from None
+        yield target
 
 
 class _Import:
@@ -164,13 +201,13 @@ class _Import:
     def __init__(self, rows: list[Row], *, skip_existing: bool, concurrency: int) -> None:
         self.began = False
         self.interrupted = False
-        self.fatal: PortSIPError | None = None
+        self.fatal: Exception | None = None
         self.created = 0
         self.skipped = 0
         self.failures: list[tuple[str, Exception]] = []
         self.in_doubt: list[Row] = []
         self._rows = rows
-        self._skip = skip_existing
+        self.skips = skip_existing
         self._concurrency = concurrency
         self._stopped = False
         self._away = 0
@@ -184,7 +221,7 @@ class _Import:
         run = pbx.extensions.create_many(
             self._feed(),
             concurrency=self._concurrency,
-            if_exists="skip" if self._skip else "error",
+            if_exists="skip" if self.skips else "error",
             grace=_GRACE,
         )
         with self._interruptible(), progress("Importing", len(self._rows)) as done:
@@ -245,16 +282,27 @@ class _Import:
                 task.cancel()
                 return
             self.interrupted = self._stopped = True
-            tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
+            # A terminal that is gone, which SIGHUP tells of, takes no text.
+            with suppress(OSError, ValueError):
+                tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
 
-        # Loops on Windows have none; there the first Ctrl-C ends all.
-        with suppress(NotImplementedError):
-            loop.add_signal_handler(signal.SIGINT, stop)
+        before = {}
+        for name in _STOPPING_SIGNALS:
+            number = getattr(signal, name, None)
+            handler = None if number is None else signal.getsignal(number)
+            # What was ignored stays ignored, as SIGHUP is by nohup.
+            if number is None or handler in (None, signal.SIG_IGN):
+                continue
+            # Loops on Windows have none; there the first Ctrl-C ends all. So it is in a thread.
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, stop)
+                before[number] = handler
         try:
             yield
         finally:
-            with suppress(NotImplementedError):
-                loop.remove_signal_handler(signal.SIGINT)
+            for number, handler in before.items():
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
 
 async def _taken(pbx: PortSIPClient) -> set[str]:
@@ -266,26 +314,72 @@ async def _taken(pbx: PortSIPClient) -> set[str]:
     return taken
 
 
-def _tell_unreadable(file: Path, rows: list[Row]) -> None:
-    for row in rows[:_TOLD]:
+def _plan(file: Path, taken: set[str], source: Rows, readable: list[Row]) -> Plan:
+    """Compare the rows with the numbers that the PBX has, and name those that are taken."""
+    found = [
+        row
+        for row in readable
+        if row.extension is not None and row.extension.extension_number in taken
+    ]
+    if found:
+        more = f" and {len(found) - _TOLD_DRY:,} more" if len(found) > _TOLD_DRY else ""
+        keys = ", ".join(row.key for row in found[:_TOLD_DRY])
+        count = f"{len(found):,} of {len(source.rows):,} numbers"
+        tell(f"{file.name}: taken are {count}: {keys}{more}")
+    return Plan(
+        rows=len(source.rows),
+        new=len(readable) - len(found),
+        existing=len(found),
+        unreadable=len(source.rows) - len(readable),
+        taken=tuple(row.extension.extension_number for row in found if row.extension),
+    )
+
+
+def _shortened(plan: Plan) -> Plan:
+    """Leave of the numbers as many as a table has room for."""
+    more = len(plan.taken) - _TOLD
+    if more <= 0:
+        return plan
+    return msgspec.structs.replace(plan, taken=(*plan.taken[:_TOLD], f"and {more:,} more"))
+
+
+def _tell_unreadable(file: Path, rows: list[Row], most: int) -> None:
+    for row in rows[:most]:
         tell(f"{file.name} {row.key}: {row.problem}")
-    if len(rows) > _TOLD:
-        tell(f"{file.name}: {len(rows) - _TOLD:,} more rows can't be read")
+    if len(rows) > most:
+        tell(f"{file.name}: {len(rows) - most:,} more rows can't be read")
 
 
 def _conclude(
-    work: _Import, source: Rows, unreadable: list[Row], target: Path, output: Output
+    work: _Import,
+    source: Rows,
+    unreadable: list[Row],
+    target: NewFile,
+    output: Output,
+    options: list[str],
 ) -> int:
-    """Write the report, tell what came of all, and answer the exit code."""
+    """Write the report, tell what came of all, and return the exit code."""
     doubtful = {row.line for row in work.in_doubt}
     certain = [row for row in source.rows if row.problem and row.line not in doubtful]
     left = [*certain, *work.in_doubt]
     untried = sum(row.problem == _UNTRIED for row in certain)
     taken = sum(isinstance(error, Conflict) for _, error in work.failures)
-    written = str(write_report(target, source, left)) if left else None
+    written: Path | None = None
+    lost: OSError | None = None
+    if left:
+        try:
+            write_report(target.text, source, left)
+            written = target.publish()
+        except OSError as error:
+            lost = error
     code = tell_many(work.failures)
     if work.fatal is not None:
         code = tell_error(work.fatal)
+    if lost is not None:
+        # Then this is the only place that has the outcome of each row.
+        for row in left:
+            tell(f"{row.key}: {row.problem}")
+        code = code or FAILED
     output.show(
         Outcome(
             rows=len(source.rows),
@@ -294,19 +388,22 @@ def _conclude(
             failed=len(certain) - untried,
             untried=untried,
             in_doubt=len(work.in_doubt),
-            report=written,
+            report=None if written is None else str(written),
         )
     )
+    perhaps = f", of {len(work.in_doubt):,} it is not known" if work.in_doubt else ""
+    count = f"{len(certain):,} of {len(source.rows):,} rows were not imported{perhaps}"
     if written is not None:
         # Else what was created meanwhile, or was there before, would fail then.
-        taken_then = work.in_doubt or work.ended_early or taken == len(left)
-        again = " --skip-existing" if taken_then else ""
-        perhaps = f", of {len(work.in_doubt):,} it is not known" if work.in_doubt else ""
-        tell(
-            f"{len(certain):,} of {len(source.rows):,} rows were not imported{perhaps};"
-            f" they are in {written}",
-            f"portsip-async extensions import {written}{again}",
-        )
+        if work.in_doubt or work.ended_early or work.skips or taken == len(left):
+            options = [*options, "--skip-existing"]
+        if written.suffix.lower() not in SUFFIXES[source.form]:
+            options = ["--format", source.form.value, *options]
+        again = "portsip-async extensions import " + shell_words([written, *options])
+        tell(f"{count}; they are in {written}", again if written.is_file() else "")
+    elif lost is not None:
+        where = f"{lost.filename}: " if lost.filename else ""
+        tell(f"{count}; the report can't be written: {where}{lost.strerror or lost}")
     if work.interrupted:
         return INTERRUPTED
     return code or (FAILED if unreadable else 0)

@@ -6,20 +6,19 @@ for all of the dataclass's fields, so that thirteen options of a connection are 
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+import shlex
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 
 import typer
 
 from .failures import USAGE, Failure, running
-from .streams import StandardInput, standard_input
+from .reading import read_text
 
-__all__ = ["read_lines", "read_stdin", "read_text", "spread"]
-
-T = TypeVar("T")
-_STDIN = Path("-")
+__all__ = ["read_lines", "shell_words", "spread", "words_of"]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
@@ -75,32 +74,48 @@ def read_lines(given: list[str]) -> list[str]:
     """Take numbers as they were given; ``-`` alone stands for the lines of standard input."""
     if given != ["-"]:
         return given
-    lines = [line.strip() for line in read_stdin(StandardInput.rest).split("\n")]
+    lines = [line.strip() for line in read_text(Path("-")).split("\n")]
     found = [line for line in lines if line]
     if not found:
         raise typer.BadParameter("standard input holds none", param_hint="'-'")
     return found
 
 
-def read_text(path: Path, option: str) -> str:
-    """Read the file that an option names; ``-`` stands for what is left of standard input."""
-    if path == _STDIN:
-        return read_stdin(StandardInput.rest)
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise Failure(f"{path} is not UTF-8 text", "save it as UTF-8", USAGE) from None
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint=option) from None
+def words_of(group: Any) -> list[str]:
+    """Return the words of a command line that give a group of options its values again."""
+    words: list[str] = []
+    for name, hint in get_type_hints(type(group), include_extras=True).items():
+        value = getattr(group, name)
+        (option,) = hint.__metadata__
+        # typer has the first name of an option as its default, until it makes a command.
+        names = [name for name in (option.default, *option.param_decls) if isinstance(name, str)]
+        flag = next(name for name in names if name.startswith("--"))
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            for each in value if isinstance(value, list) else [value]:
+                words += [flag, str(each)]
+    return words
 
 
-def read_stdin(read: Callable[[StandardInput], T]) -> T:
-    """Read from standard input.
+def shell_words(words: Iterable[str | Path]) -> str:
+    """Write words as a shell takes them, for a command that is to be pasted."""
+    return " ".join(_shell_word(word) for word in words)
 
-    Raises:
-        Failure: it holds no UTF-8 text.
-    """
-    try:
-        return read(standard_input())
-    except UnicodeDecodeError:
-        raise Failure("standard input is not UTF-8 text", "send it as UTF-8", USAGE) from None
+
+def _shell_word(word: str | Path) -> str:
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"  # which is no option
+    if text.isprintable() and "  " not in text:
+        return shlex.quote(text)
+    # Escaped, so that no mark is lost where it is shown, and none commands the terminal.
+    shown = []
+    for mark in text:
+        if mark in "'\\":
+            shown.append(f"\\{mark}")
+        elif mark == " " or not mark.isprintable():
+            shown += [f"\\x{byte:02x}" for byte in os.fsencode(mark)]
+        else:
+            shown.append(mark)
+    return f"$'{''.join(shown)}'"

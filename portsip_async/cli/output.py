@@ -5,11 +5,10 @@ a JSON list need all rows first. A pipe gets the data exactly; on a terminal, an
 terminal would obey is escaped, in JSON by JSON's own escapes.
 """
 
-import csv
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 import typer
 
-from .fields import dotted, flat, plain
+from .csv_text import csv_line
+from .fields import dotted, flat, plain, shown_names
 from .letters import encodable, json_printable, printable
 from .streams import print_line, reader_may_leave, unguarded
 from .table import table
@@ -150,7 +150,8 @@ class Output:
         wrong = [name for name in names if name not in {*known, *sections}]
         if wrong or not names:
             raise typer.BadParameter(
-                f"no such column: {', '.join(wrong) or 'none given'}; there are {', '.join(known)}",
+                f"no such column: {', '.join(shown_names(wrong)) or 'none given'};"
+                f" there are {', '.join(known)}",
                 param_hint="'--columns'",
             )
         return names
@@ -189,16 +190,16 @@ class _Csv:
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
         self._columns = _expanded(chosen, known) if chosen else known
-        self._terminal = sys.stdout.isatty()
-        self._writer = csv.writer(sys.stdout, lineterminator="\n")
-        self._writer.writerow(self._columns)
+        self._write(self._columns)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        cells = (csv_cell(at(row, name)) for name in self._columns)
-        self._writer.writerow([printable(cell) if self._terminal else cell for cell in cells])
-        sys.stdout.flush()
+        self._write(csv_cell(at(row, name)) or None for name in self._columns)
 
     def end(self) -> None:
+        pass
+
+    def _write(self, cells: Iterable[str | None]) -> None:
+        sys.stdout.write(csv_line(shown_cells(cells)))
         sys.stdout.flush()
 
 
@@ -214,6 +215,13 @@ class _Table:
 
     def end(self) -> None:
         _print_table(self._columns, self._rows)
+
+
+def shown_cells(cells: Iterable[str | None]) -> Iterable[str | None]:
+    """Return cells as standard output may have them: exactly, but for a terminal printable."""
+    if not sys.stdout.isatty():
+        return cells
+    return (cell and printable(cell) for cell in cells)
 
 
 def at(row: Mapping[str, Any], name: str) -> Any:

@@ -22,6 +22,7 @@ from typing import Any, Final, TextIO, cast
 from .letters import printable
 
 __all__ = [
+    "UTF16_MARKS",
     "Sink",
     "StandardInput",
     "fill_descriptors",
@@ -33,6 +34,7 @@ __all__ = [
     "unguarded",
 ]
 
+UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")  # Windows writes one of them
 _BOM: Final = "\ufeff"
 
 
@@ -205,6 +207,9 @@ class StandardInput:
         """Take the stream, or None where it is closed."""
         self._stream: Any = Nowhere() if stream is None else stream
         self._began = False
+        self._kept = b""
+        self._unit = 1  # bytes that a line feed takes
+        self._encoding = "utf-8"
 
     @property
     def terminal(self) -> bool:
@@ -217,32 +222,54 @@ class StandardInput:
         """Return the next line without its end; None where there is none.
 
         Raises:
-            UnicodeDecodeError: it is not UTF-8.
+            UnicodeDecodeError: it is neither UTF-8 nor marked as UTF-16.
         """
         descriptor = self._descriptor()
         if descriptor is None:
-            found = self._stream.readline()
-        else:
-            parts = []
-            while (part := os.read(descriptor, 1)) and part != b"\n":
-                parts.append(part)
-            found = self._decoded(b"".join(parts)) + ("\n" if part else "")
-        found = self._without_mark(found)
-        return found.rstrip("\r\n") if found else None
+            found = self._without_mark(self._stream.readline())
+            return found.rstrip("\r\n") if found else None
+        self._begin(descriptor)
+        parts = []
+        while unit := self._read(descriptor, self._unit):
+            parts.append(unit)
+            if unit.strip(b"\0") == b"\n":
+                break
+        return self._decoded(parts).rstrip("\r\n") if parts else None
 
     def rest(self) -> str:
         """Return all that is left.
 
         Raises:
-            UnicodeDecodeError: it is not UTF-8.
+            UnicodeDecodeError: it is neither UTF-8 nor marked as UTF-16.
         """
         descriptor = self._descriptor()
         if descriptor is None:
             return self._without_mark(self._stream.read())
+        self._begin(descriptor)
         parts = []
-        while part := os.read(descriptor, 65536):
+        while part := self._read(descriptor, 65536):
             parts.append(part)
-        return self._without_mark(self._decoded(b"".join(parts)))
+        return self._decoded(parts)
+
+    def _begin(self, descriptor: int) -> None:
+        """Look for the mark that tells the encoding; keep what is none for later."""
+        if self._began:
+            return
+        self._began = True
+        head = self._read(descriptor, 2)
+        if head in UTF16_MARKS:
+            self._unit, self._encoding = 2, ("utf-16-le", "utf-16-be")[UTF16_MARKS.index(head)]
+            return
+        if head == _BOM.encode()[:2]:
+            head += self._read(descriptor, 1)
+        self._kept = b"" if head == _BOM.encode() else head
+
+    def _read(self, descriptor: int, size: int) -> bytes:
+        """Read so many bytes, or fewer at the end."""
+        parts, self._kept = self._kept[:size], self._kept[size:]
+        while len(parts) < size and (part := os.read(descriptor, size - len(parts))):
+            parts += part
+        return parts
 
     def _descriptor(self) -> int | None:
         """Return the descriptor, unless the stream has none or is a terminal's."""
@@ -253,8 +280,8 @@ class StandardInput:
         except (AttributeError, OSError, ValueError):
             return None
 
-    def _decoded(self, data: bytes) -> str:
-        return data.decode("utf-8")
+    def _decoded(self, parts: list[bytes]) -> str:
+        return b"".join(parts).decode(self._encoding)
 
     def _without_mark(self, text: str) -> str:
         if not self._began and text:

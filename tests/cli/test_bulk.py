@@ -113,8 +113,15 @@ class TestImport:
 
     def test_dry_run(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
         done = run(cli, people("501,a,b,", "101,a,b,", "502,,b,"), "--dry-run")
-        assert told(done) == {"rows": 3, "new": 1, "existing": 1, "unreadable": 1}
+        assert told(done) == {
+            "rows": 3,
+            "new": 1,
+            "existing": 1,
+            "unreadable": 1,
+            "taken": ["101"],
+        }
         assert done.code == 1
+        assert "taken are 1 of 3 numbers: line 3 (101)" in done.err
         assert not pbx.served["extensions.create"]
         done = run(cli, people("501,a,b,", "101,a,b,"), "--dry-run", "--skip-existing")
         assert done.code == 0

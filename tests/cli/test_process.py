@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -27,14 +28,18 @@ PATIENCE = 40  # seconds until a process is given up
 
 
 def process(
-    *arguments: str, pbx: PBXSimulator | None = None, **environment: str
+    *arguments: str,
+    pbx: PBXSimulator | None = None,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+    **environment: str,
 ) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],
         cwd=ROOT,
         env={**os.environ, **(environment_of(pbx) if pbx else {}), **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
 

@@ -1,0 +1,212 @@
+"""Files that commands write: they appear under their name whole, or not at all.
+
+A file is written under a temporary name of its own, in the folder that it goes to, and gets its
+name when it is complete. Two commands that write the same file at once do not meet: each publishes
+a whole file. Only a regular file is replaced. A FIFO, a device or a descriptor such as /dev/stdout
+is written into. A symbolic link stays, and the file that it points to is replaced.
+
+Files are their owner's only, because they hold passwords.
+"""
+
+import io
+import os
+import signal
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, TextIO
+
+from .letters import printable
+
+_PREFIX: Final = ".portsip-async-"
+_SUFFIX: Final = ".part"
+_ENDING_SIGNALS: Final = ("SIGTERM", "SIGHUP")  # by name: Windows has only the first
+
+
+class NewFile:
+    """A text file that is being written.
+
+    Attributes:
+        text: where its text is written to.
+    """
+
+    def __init__(self, path: Path, descriptor: int, temporary: str | None, *, replace: bool):
+        kind = _Screen if temporary is None and os.isatty(descriptor) else io.TextIOWrapper
+        self.text: TextIO = kind(
+            io.BufferedWriter(_RawFile(descriptor, path)),
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="",
+        )
+        self._path = path
+        self._temporary = temporary
+        self._replace = replace
+
+    def publish(self) -> Path:
+        """Complete the file and let it appear under its name.
+
+        Returns:
+            Its path: the one asked for, or where that is kept the next free one.
+        """
+        self.text.flush()
+        if self._temporary is None:
+            self.text.close()
+            return self._path
+        # Without it, a crash of the machine could leave an empty file under the name.
+        os.fsync(self.text.fileno())
+        self.text.close()
+        path = self._path if self._replace else _reserve(self._path)
+        os.replace(self._temporary, path)
+        return path
+
+
+@contextmanager
+def new_file(path: Path, *, replace: bool) -> Iterator[NewFile]:
+    """Open a text file that appears once it is published; unless it is, nothing stays behind.
+
+    Args:
+        path: where the file goes.
+        replace: whether a file that is there is replaced; else the next free name is used, as
+            ``left-2.csv`` for ``left.csv``.
+
+    Raises:
+        OSError: nothing can be written there. The error names the path.
+    """
+    descriptor = _special(path)
+    if descriptor is not None:
+        file = NewFile(path, descriptor, None, replace=False)
+        try:
+            yield file
+        finally:
+            _close(file.text)
+        return
+
+    target = Path(os.path.realpath(path)) if replace else path
+    if replace and target.exists() and not os.access(target, os.W_OK):
+        raise PermissionError(13, "Permission denied", str(path))
+    temporary: list[str] = []
+    with _removed_by_signals(temporary):
+        try:
+            descriptor, name = tempfile.mkstemp(_SUFFIX, _PREFIX, target.parent)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        temporary.append(name)
+        file = NewFile(target, descriptor, name, replace=replace)
+        try:
+            yield file
+        finally:
+            _close(file.text)
+            _remove(temporary)
+
+
+class _RawFile(io.FileIO):
+    """A file whose errors name it: the system's error of a full disk names none."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "w")
+        self._path = path
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
+
+
+class _Screen(io.TextIOWrapper):
+    """A terminal, which gets nothing that it would obey."""
+
+    def write(self, text: str, /) -> int:
+        super().write("\n".join(map(printable, text.split("\n"))))
+        return len(text)
+
+
+def _special(path: Path) -> int | None:
+    """Open what is no regular file for writing; None where there is a file, or nothing yet."""
+    own = _own_descriptor(path)
+    if own is not None:
+        try:
+            return os.dup(own)  # opened by its name, a file would be written from its start again
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "Is a directory", str(path))
+    return os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """Return the number of the descriptor of this process that a path such as /dev/stdout names."""
+    folder = os.path.realpath("/dev/fd")
+    for _ in range(40):  # as many links as Linux follows
+        if path.name.isdecimal() and os.path.realpath(path.parent) == folder:
+            return int(path.name)
+        try:
+            path = path.parent / os.readlink(path)
+        except (OSError, ValueError):  # no link, or nothing there
+            return None
+    return None
+
+
+def _reserve(path: Path) -> Path:
+    """Make an empty file of that name, or of the next free one."""
+    tried = path
+    at = 1
+    while True:
+        try:
+            os.close(os.open(tried, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            at += 1
+            tried = path.with_name(f"{path.stem}-{at}{path.suffix}")
+        else:
+            return tried
+
+
+def _close(text: TextIO) -> None:
+    # What was not published is given up, so what can't be written any more is no news.
+    with suppress(OSError, ValueError):
+        text.close()
+
+
+def _remove(temporary: list[str]) -> None:
+    for name in temporary:
+        with suppress(OSError):
+            os.unlink(name)
+
+
+@contextmanager
+def _removed_by_signals(temporary: list[str]) -> Iterator[None]:
+    """Remove files if a signal ends the process, which then ends as it would have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before: dict[int, Any] = {}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        _remove(temporary)
+        handler = before[number]
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for name in _ENDING_SIGNALS:
+        number = getattr(signal, name, None)
+        # What was ignored stays ignored, as SIGHUP is by nohup.
+        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
+            before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
