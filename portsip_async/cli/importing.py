@@ -380,17 +380,6 @@ def _conclude(
         for row in left:
             tell(f"{row.key}: {row.problem}")
         code = code or FAILED
-    output.show(
-        Outcome(
-            rows=len(source.rows),
-            created=work.created,
-            skipped=work.skipped,
-            failed=len(certain) - untried,
-            untried=untried,
-            in_doubt=len(work.in_doubt),
-            report=None if written is None else str(written),
-        )
-    )
     perhaps = f", of {len(work.in_doubt):,} it is not known" if work.in_doubt else ""
     count = f"{len(certain):,} of {len(source.rows):,} rows were not imported{perhaps}"
     if written is not None:
@@ -404,6 +393,18 @@ def _conclude(
     elif lost is not None:
         where = f"{lost.filename}: " if lost.filename else ""
         tell(f"{count}; the report can't be written: {where}{lost.strerror or lost}")
+    # Last, so that all of this is told where nobody reads standard output.
+    output.show(
+        Outcome(
+            rows=len(source.rows),
+            created=work.created,
+            skipped=work.skipped,
+            failed=len(certain) - untried,
+            untried=untried,
+            in_doubt=len(work.in_doubt),
+            report=None if written is None else str(written),
+        )
+    )
     if work.interrupted:
         return INTERRUPTED
     return code or (FAILED if unreadable else 0)

@@ -31,6 +31,7 @@ _PASSED_OVER: Final = frozenset({"error", "belong_groups"})
 _KEYS: Final = ("extension_number", "password", "web_access_password")
 _TOP: Final = frozenset(name.partition(".")[0] for name in dotted(NewExtension))
 _FIELDS: Final = frozenset(dotted(NewExtension))
+_TEXTS: Final = frozenset(name for name in _FIELDS if is_text(NewExtension, name))
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
 _HEADER: Final = "the first line names fields, as that of 'extensions export' does"
 
@@ -273,7 +274,7 @@ def _cells(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in given.items():
         if name not in _FIELDS:
             yield name, value
-        elif isinstance(value, str) and not is_text(NewExtension, name):
+        elif isinstance(value, str) and name not in _TEXTS:
             if value.strip():
                 yield name, read_value(NewExtension, name, value)
         elif value is not None:

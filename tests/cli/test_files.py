@@ -23,7 +23,7 @@ from portsip_async.simulator import PBXSimulator
 
 from ..properties.values import HOSTILE
 from .conftest import Beside
-from .terminal import CommandLine, Done
+from .terminal import CommandLine, Done, Gone
 from .test_process import PATIENCE, process, wait_for
 
 KEYS = "extension_number,password,web_access_password"
@@ -784,6 +784,13 @@ class TestReportThatCannotBeWritten:
         assert "report can't be written" in done.err
         for secret in SECRETS:
             assert secret not in done.err
+
+    def test_output_that_nobody_reads(self, cli: CommandLine, tmp_path: Path) -> None:
+        """What failed is told on stderr all the same, and in the report."""
+        done = run(cli, self.people(tmp_path, "501,a,b,", "101,a,b,"), out=Gone(0))
+        assert "line 3 (101): " in done.err
+        assert "1 of 2 rows were not imported" in done.err
+        assert (tmp_path / "people.failed.csv").exists()
 
     def test_fifo(self, cli: CommandLine, tmp_path: Path) -> None:
         """A FIFO gets the report, also an empty one."""
