@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -119,8 +120,11 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
         if abandoned():
             await watching.aclose()
             return
+        report()
+
+    def report() -> None:
         stats = watching.stats
-        for line in (*outage.news(stats), *unknown.news(stats)):
+        for line in (*outage.news(stats, monotonic()), *unknown.news(stats)):
             tell(line)
 
     count = 0
@@ -131,6 +135,7 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
                 count += 1
                 if count == limit:
                     break
+        report()  # what there is to say of the last change's cycle
 
 
 class _Outage:
@@ -140,9 +145,8 @@ class _Outage:
         self._began: float | None = None
         self._told = 0.0
 
-    def news(self, stats: WatchStats) -> Iterator[str]:
-        """Yield what there is to say now."""
-        now = asyncio.get_running_loop().time()
+    def news(self, stats: WatchStats, now: float) -> Iterator[str]:
+        """Yield what there is to say at a time, in seconds of any steady clock."""
         if not stats.consecutive_failures:
             if self._began is not None:
                 yield f"the PBX answers again, after {_lasted(now - self._began)}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import (
+    BulkResult,
     Extension,
     ExtensionStatus,
     ExtensionSummary,
@@ -30,7 +31,6 @@ from .options import read_lines, spread
 from .output import Output
 from .progress import progress
 from .reading import read_text
-from .streams import reader_may_leave
 
 extensions: typer.Typer = typer.Typer(
     name="extensions",
@@ -262,27 +262,30 @@ class _Removing:
     def __init__(self, wanted: Sequence[str]) -> None:
         self._wanted = wanted
         self._removed: list[str] = []
+        self._failed: list[tuple[str, Exception]] = []
         self._in_doubt: list[str] = []
 
     async def run(self, pbx: PortSIPClient) -> int:
         """Remove all; tell what failed, and return the exit code."""
-        failed = []
         with progress("Removing", len(self._wanted), shown=len(self._wanted) > 1) as removed:
             run = pbx.extensions.remove_many(self._wanted)
             try:
                 async with run:
                     async for result in run:
+                        self.note(result)
                         removed.advance()
-                        if result.error is None:
-                            self._removed.append(result.key)
-                        else:
-                            failed.append((result.key, result.error))
             finally:
                 for result in run.untold:
-                    if result.error is None:
-                        self._removed.append(result.key)
+                    self.note(result)
                 self._in_doubt = list(run.in_doubt)
-        return tell_many(failed)
+        return tell_many(self._failed)
+
+    def note(self, result: BulkResult[None]) -> None:
+        """Note what became of an extension."""
+        if result.error is None:
+            self._removed.append(result.key)
+        else:
+            self._failed.append((result.key, result.error))
 
     def tell(self) -> None:
         """Tell what was removed, where that is not all."""
@@ -309,15 +312,14 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     async def work(pbx: PortSIPClient) -> int:
         failed = []
         with (
-            output.rows(ExtensionStatus) as rows,
+            output.rows(ExtensionStatus, goes_on=True) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
             async with pbx.extensions.poll_status(wanted, ordered=True) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
-                        with reader_may_leave():  # the exit code tells of all numbers
-                            rows.write(plain(result.status))
+                        rows.write(plain(result.status))
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
         return tell_many(failed)

@@ -94,12 +94,16 @@ class Output:
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer]:
+    def rows(
+        self, model: type[Any], narrow: Sequence[str] = (), *, goes_on: bool = False
+    ) -> Iterator[Writer]:
         """Open an output of many rows; it ends well only if the block does.
 
         Args:
             model: what each row is, for the names of its columns.
             narrow: the columns of a table for which no columns were asked for.
+            goes_on: whether the block goes on once rows can't be written any more, for its exit
+                code tells of all of them.
         """
         chosen = self._chosen(model)
         writer: Writer
@@ -111,7 +115,7 @@ class Output:
             writer = _Csv(chosen, dotted(model))
         else:
             writer = _Table(chosen or list(narrow) or dotted(model))
-        yield writer
+        yield _GoingOn(writer) if goes_on else writer
         with reader_may_leave():
             writer.end()
 
@@ -157,6 +161,20 @@ class Output:
         return names
 
 
+class _GoingOn:
+    """Writes rows as another writer does, as long as that works."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        with reader_may_leave():
+            self._writer.write(row)
+
+    def end(self) -> None:
+        self._writer.end()
+
+
 class _List:
     """All rows as one JSON list."""
 
@@ -190,13 +208,19 @@ class _Csv:
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
         self._columns = _expanded(chosen, known) if chosen else known
-        self._write(self._columns)
+        self._headed = False
 
     def write(self, row: Mapping[str, Any]) -> None:
+        self._head()
         self._write(csv_cell(at(row, name)) or None for name in self._columns)
 
     def end(self) -> None:
-        pass
+        self._head()
+
+    def _head(self) -> None:
+        if not self._headed:
+            self._headed = True
+            self._write(self._columns)
 
     def _write(self, cells: Iterable[str | None]) -> None:
         sys.stdout.write(csv_line(shown_cells(cells)))
