@@ -19,9 +19,7 @@ PEOPLE = "extension_number,password,web_access_password\n{number},Pw-1-aaaaa,Web
 class TestClosed:
     """A closed stream changes no exit code, and nothing is written into what took its number."""
 
-    @pytest.mark.parametrize(
-        "closed", ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"]
-    )
+    @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
     @pytest.mark.parametrize(
         ("words", "code"),
         [
@@ -109,8 +107,6 @@ class TestReaderLeft:
             ("extensions list", 0),
             ("extensions list -o json", 0),
             ("extensions status 99999 101", 4),
-            ("extensions status 101 99999 -o csv", 4),
-            ("extensions status 101 99999 -o json", 4),
             ("extensions show 99999", 4),
             ("extensions nope", 2),
             ("extensions import PEOPLE", 1),
@@ -198,9 +194,7 @@ ENCODINGS = [
     {"PYTHONIOENCODING": "cp1252"},
     {"PYTHONIOENCODING": "ascii"},
     {"PYTHONIOENCODING": "latin-1:strict"},
-    {"PYTHONIOENCODING": "utf-16"},
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    {"LANG": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
 ]
 NAME = "田中 Zoë Ωß"
 
@@ -216,17 +210,15 @@ class TestEncoding:
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert pbx.extension("101")["profile"]["first_name"] == NAME
-        for form in ("json", "jsonl", "csv", "table"):
-            words = f"run extensions show 101 -c profile.first_name -o {form}"
-            assert NAME in shell(words, pbx, changes=locale).stdout.decode()
-        assert NAME in shell("run extensions export", pbx, changes=locale).stdout.decode()
+        forms = ("json", "jsonl", "csv", "table")
+        words = [f"run extensions show 101 -c profile.first_name -o {form}" for form in forms]
+        shown = shell("; ".join([*words, "run extensions export"]), pbx, changes=locale)
+        assert shown.stdout.decode().count(NAME) == 5
 
-    def test_arguments_and_errors(self, locale: dict[str, str | None], pbx: PBXSimulator) -> None:
+    def test_errors(self, locale: dict[str, str | None], pbx: PBXSimulator) -> None:
         pbx.fail("groups.show", status=403, err_code=403.1, msg=NAME)
         done = shell("run groups show 1", pbx, changes=locale)
         assert NAME in done.stderr.decode()
-
-    def test_numbers(self, locale: dict[str, str | None], pbx: PBXSimulator) -> None:
         done = shell("run extensions status -", pbx, stdin="٩٩٩\n101\n".encode(), changes=locale)
         assert "٩٩٩" in done.stderr.decode()
         assert done.returncode == 4
