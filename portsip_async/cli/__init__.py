@@ -22,4 +22,6 @@ def main() -> None:
                 "portsip-async: the command line is an extra: pip install 'portsip_async[cli]'\n"
             )
         sys.exit(2)
+    except KeyboardInterrupt:  # while all of it is still being loaded
+        sys.exit(130)
     run()

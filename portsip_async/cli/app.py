@@ -64,8 +64,8 @@ class Commands(TyperGroup):
             sys.stdout.flush()
         except _ClickError as error:
             code = _misused(error)
-        except typer.Abort:
-            code = INTERRUPTED  # Ctrl-C or the end of input, at a prompt
+        except (typer.Abort, KeyboardInterrupt):
+            code = INTERRUPTED  # Ctrl-C, or the end of input at a prompt
         except OSError as error:
             code = _unwritten(error)
         except SystemExit as ended:

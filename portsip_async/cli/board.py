@@ -107,8 +107,11 @@ async def _prove(pbx: PortSIPClient, wanted: Sequence[str] | None) -> None:
     if wanted is None:
         await pbx.extensions.list(page_size=1)
         return
-    with suppress(NotFound, BadRequest):
+    try:
         await pbx.extensions.status(wanted[:1])
+    except (NotFound, BadRequest) as error:
+        if error.operation != "extensions.status":
+            raise  # it is about the login
 
 
 async def _write_changes(watching: StatusWatch, limit: int | None, output: Output) -> None:

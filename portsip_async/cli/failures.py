@@ -88,6 +88,7 @@ _DIGEST = ", which 'portsip-async check' tells"
 NO_API: Final = (
     "check the address (--url or PORTSIP_URL), its port and path: no API of a PBX is there"
 )
+_PAGE = "check the address (--url or PORTSIP_URL), and what stands before the PBX, as a proxy"
 # A login that is answered so was not refused: nothing takes logins there.
 _NOWHERE = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
@@ -131,6 +132,8 @@ def hint(error: Exception) -> str:
         return told if running.get() == "check" else told + _DIGEST
     if found_no_api(error):
         return NO_API
+    if is_page(error):
+        return _PAGE
     kind, told = next(
         ((kind, told) for kind, _, told in _KINDS if isinstance(error, kind)), (Exception, "")
     )
@@ -143,6 +146,15 @@ def found_no_api(error: Exception) -> bool:
         isinstance(error, APIError)
         and error.status in _NOWHERE
         and "account." in (error.operation or "")
+    )
+
+
+def is_page(error: Exception) -> bool:
+    """Tell whether something other than a PBX replied to a login, with a page of its own."""
+    return (
+        isinstance(error, APIError)
+        and "account." in (error.operation or "")
+        and getattr(error, "is_page", False)
     )
 
 

@@ -20,7 +20,7 @@ from ... import (
     __version__,
 )
 from ..connect import Connection
-from ..failures import NO_API, Failure, exit_code, tell, tell_error
+from ..failures import NO_API, Failure, exit_code, is_page, tell, tell_error
 from ..options import spread
 from ..output import to_json
 from ..progress import progress
@@ -174,6 +174,8 @@ class _Check:
             if asked.elsewhere:
                 raise Failure(str(error), NO_API, exit_code(error)) from None
             refused = isinstance(error, APIError) and error.status in (400, 401, 403)
+            if is_page(error):
+                raise
             if refused and not isinstance(error, AuthenticationError | RateLimited):
                 raise Failure(str(error), "check user name and password", 3) from None
             raise
