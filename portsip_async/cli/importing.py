@@ -2,9 +2,9 @@
 
 The whole file is checked before the first row is sent, and the report is opened. Ctrl-C, SIGTERM
 and SIGHUP stop what is new and let what is in flight finish, so that the outcome of each row is
-known; a second one ends at once. What was
-not done goes to a report of the same form, with the reasons, which can be imported in its turn;
-rows that were sent, and perhaps created, stand at its end.
+known; a second one ends at once. What was not done goes to a report of the same form, with the
+reasons, which can be imported in its turn; rows that were sent, and perhaps created, stand at its
+end.
 """
 
 import asyncio

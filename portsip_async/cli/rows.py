@@ -182,7 +182,7 @@ def _columns(path: Path, cells: list[str | None]) -> list[str]:
                 told.append(f"column {at + 1}")
         if not is_like_header:
             raise Failure(f"{path.name}: the first line holds no field's name", _HEADER)
-        raise Failure(f"{path.name}: no such field: {', '.join(told)}", _HEADER)
+        raise Failure(f"{path.name}: no such field: {'; '.join(told)}", _HEADER)
     for at, name in enumerate(columns):
         if name and name in columns[:at]:
             first = columns.index(name)
