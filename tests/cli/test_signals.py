@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -74,11 +75,12 @@ class TestTerminalIsLeftAsFound:
         assert "Traceback" not in running.shown
 
 
-def test_job_that_ignores_ctrl_c_ends_by_sigterm(pbx: PBXSimulator) -> None:
+def test_job_that_ignores_ctrl_c_ends_by_sigterm(pbx: PBXSimulator, tmp_path: Path) -> None:
     """A script's background job has SIGINT ignored; it ends by SIGTERM all the same."""
+    file = tmp_path / "lines"
     done = shell(
-        'trap "" INT\n"$PYTHON" -W error -m portsip_async extensions watch -o jsonl > /dev/null &\n'
-        "sleep 3; kill -TERM $!; wait $!; echo $?",
+        f'trap "" INT\n"$PYTHON" -m portsip_async extensions watch -o jsonl > {file} &\n'
+        f"until [ -s {file} ]; do sleep 0.1; done; kill -TERM $!; wait $!; echo $?",
         pbx,
     )
     assert done.stdout.split() == [b"143"]
@@ -139,11 +141,12 @@ def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_lines_end_quietly(number: signal.Signals, pbx: PBXSimulator) -> None:
+def test_lines_end_quietly(number: signal.Signals, pbx: PBXSimulator, tmp_path: Path) -> None:
     name = number.name.removeprefix("SIG")
+    file = tmp_path / "lines"
     done = shell(
-        '"$PYTHON" -c "$PROGRAM" extensions watch -o jsonl > /dev/null &\n'
-        f"sleep 2; kill -{name} $!; wait $!; echo $?",
+        f'"$PYTHON" -c "$PROGRAM" extensions watch -o jsonl > {file} &\n'
+        f"until [ -s {file} ]; do sleep 0.1; done; kill -{name} $!; wait $!; echo $?",
         pbx,
     )
     assert (done.stdout.split(), done.stderr) == ([str(128 + number).encode()], b"")
