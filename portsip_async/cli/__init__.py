@@ -2,6 +2,8 @@
 
 import sys
 
+from .streams import fill_descriptors
+
 __all__ = ["main"]
 
 _EXTRA = ("typer", "rich", "click")
@@ -9,13 +11,17 @@ _EXTRA = ("typer", "rich", "click")
 
 def main() -> None:
     """Run the command line and exit with its code: 0, or as told by ``portsip-async --help``."""
+    fill_descriptors()
     try:
         from .app import run
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _EXTRA:
             raise
-        sys.stderr.write(
-            "portsip-async: the command line is an extra: pip install 'portsip_async[cli]'\n"
-        )
+        if sys.stderr is not None:
+            sys.stderr.write(
+                "portsip-async: the command line is an extra: pip install 'portsip_async[cli]'\n"
+            )
         sys.exit(2)
+    except KeyboardInterrupt:  # while all of it is still being loaded
+        sys.exit(130)
     run()

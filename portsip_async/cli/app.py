@@ -7,11 +7,8 @@ Here every command ends: by its exit code, which `failures` lists, and with one 
 stderr where it failed.
 """
 
-import io
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
@@ -21,7 +18,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from .. import PortSIPError, __version__
-from .failures import EXIT_CODES, FAILED, INTERRUPTED, USAGE, Failure, tell, tell_error
+from .failures import EXIT_CODES, FAILED, INTERRUPTED, USAGE, Failure, running, tell, tell_error
+from .signals import orderly_end
+from .streams import output_error, print_line, standard_streams
 
 # One line a command: the module that holds it under its own name, in the order of the help.
 _COMMANDS = {
@@ -53,17 +52,31 @@ class Commands(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run a command and exit with its code."""
-        for stream in (sys.stdout, sys.stderr):
-            # A letter that a terminal lacks is no reason to fail.
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")
+        with standard_streams(), orderly_end() as ending:
+            code = self._code(args, prog_name, complete_var, windows_expand_args, extra)
+        sys.exit(ending.code(code))
+
+    def _code(self, args: Any, prog_name: Any, complete_var: Any, expand: bool, extra: Any) -> int:
+        """Run a command and return its exit code; what it raises becomes one."""
+        running.set("")
         try:
-            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            code = super().main(args, prog_name, complete_var, False, expand, **extra)
+            sys.stdout.flush()
         except _ClickError as error:
             code = _misused(error)
-        except typer.Abort:
-            code = INTERRUPTED  # Ctrl-C or the end of input, at a prompt
-        sys.exit(code if isinstance(code, int) else 0)
+        except (typer.Abort, KeyboardInterrupt):
+            code = INTERRUPTED  # Ctrl-C, or the end of input at a prompt
+        except OSError as error:
+            code = _unwritten(error)
+        except SystemExit as ended:
+            # Help whose reader has left ends so.
+            code = 0 if output_error() is not None else ended.code
+        code = code if isinstance(code, int) else 0
+        lost = output_error()
+        if lost is not None and not isinstance(lost, BrokenPipeError):
+            tell(lost.strerror or str(lost))
+            code = code or FAILED
+        return code
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List all commands, in the order of the table."""
@@ -78,20 +91,11 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""
         try:
-            code = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # Who reads has enough, as `head` does. Nothing more can be written, not even at exit.
-            _discard_output()
-            code = 0
+            return super().invoke(ctx)
         except (PortSIPError, Failure) as error:
-            code = tell_error(error)
+            return tell_error(error)
         except OSError as error:
-            named = f"{error.filename}: " if error.filename else ""
-            tell(f"{named}{error.strerror or error}")
-            _discard_output()  # if it was standard output that failed, as on a full disk
-            code = FAILED
-        return code
+            return _unwritten(error)
 
 
 # Tracebacks with local variables would show passwords and tokens.
@@ -119,7 +123,7 @@ def _loaded(name: str) -> Any:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"portsip-async {__version__}")
+        print_line(f"portsip-async {__version__}")
         raise typer.Exit
 
 
@@ -152,11 +156,12 @@ def _misused(error: Any) -> int:
     return USAGE
 
 
-def _discard_output() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError, ValueError):
-        os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _unwritten(error: OSError) -> int:
+    """Tell what a file, or standard output, did not take; return the exit code."""
+    lost = output_error()
+    if error is lost or (isinstance(error, BrokenPipeError) and lost is not None):
+        # Who reads has enough, as `head` does. Other reasons are told when the command ends.
+        return 0
+    named = f"{error.filename}: " if error.filename else ""
+    tell(f"{named}{error.strerror or error}")
+    return FAILED

@@ -1,8 +1,9 @@
 """``portsip-async extensions watch``: a live board on a terminal, a line a change in a pipe.
 
 The board shows each extension in a cell, coloured and marked by its status, the counts, the latest
-changes, and since when the PBX gives no answer. In a pipe, outages are told on stderr, and the
-watch ends once nobody reads it any more, though nothing changes that could be written.
+changes, and since when the PBX gives no answer. A terminal that can't move its cursor gets lines.
+In a pipe, outages are told on stderr, and the watch ends once nobody reads it any more, though
+nothing changes that could be written.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ import io
 import select
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,10 +30,14 @@ from .. import (
     WatchStats,
 )
 from .connect import Connection
-from .failures import USAGE, Failure, one_line, printable, tell
+from .failures import USAGE, Failure, shortened, tell
 from .fields import plain
+from .letters import encodable, one_line, printable
+from .letters import width as width_of
 from .options import read_lines, spread
-from .output import Format, Output, console, styled
+from .output import Format, Output, can_move_cursor, console, styled
+from .signals import steps_aside
+from .streams import Sink, unguarded
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,6 +48,8 @@ _RECENT = 8  # changes that are shown, at most
 # A mark beside the colour, for those who see none.
 _MARKS = {"ON_CALL": "●", "RINGING": "◐", "OFFLINE": "·"}
 _OTHER_MARK = "○"
+_PLAIN_MARKS = {"●": "*", "◐": "!", "·": ".", "○": "o"}  # where the terminal lacks these
+_REMINDER = 60.0  # seconds between two lines about one outage, at least
 
 
 @spread
@@ -65,8 +74,9 @@ def watch(
 ) -> None:
     """Watch what extensions are doing.
 
-    A terminal shows a live board, a pipe gets a line a change. Every extension is told once, then
-    every change, through outages of the PBX, until Ctrl-C.
+    A terminal shows a live board, a pipe gets a line a change; so does a terminal that can't move
+    its cursor. Every extension is told once, then every change, through outages of the PBX, until
+    Ctrl-C.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
     """
@@ -75,6 +85,8 @@ def watch(
     on_board = output.format is Format.TABLE
     if on_board and not sys.stdout.isatty():
         raise Failure("the board needs a terminal", "use --output jsonl or csv", USAGE)
+    if on_board and not can_move_cursor():
+        on_board, output = False, replace(output, output=Format.JSONL)
     output.check(StatusChange)
     wanted = read_lines(numbers) if numbers else None
 
@@ -103,18 +115,20 @@ async def _prove(pbx: PortSIPClient, wanted: Sequence[str] | None) -> None:
 
 
 async def _write_changes(watching: StatusWatch, limit: int | None, output: Output) -> None:
-    failing = False
+    outage = _Outage()
+    unknown = _Unknown()
     abandoned = _abandonment()
 
     async def look() -> None:
-        nonlocal failing
         if abandoned():
             await watching.aclose()
             return
+        report()
+
+    def report() -> None:
         stats = watching.stats
-        if failing != bool(stats.consecutive_failures):
-            failing = not failing
-            tell(f"no answer: {stats.last_error}" if failing else "the PBX answers again")
+        for line in (*outage.news(stats, monotonic()), *unknown.news(stats)):
+            tell(line)
 
     count = 0
     with output.rows(StatusChange) as rows:
@@ -124,25 +138,75 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
                 count += 1
                 if count == limit:
                     break
+        report()  # what there is to say of the last change's cycle
+
+
+class _Outage:
+    """Says when an outage begins, when it ends, and in between now and then that it lasts."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._told = 0.0
+
+    def news(self, stats: WatchStats, now: float) -> Iterator[str]:
+        """Yield what there is to say at a time, in seconds of any steady clock."""
+        if not stats.consecutive_failures:
+            if self._began is not None:
+                yield f"the PBX answers again, after {_lasted(now - self._began)}"
+            self._began = None
+        elif self._began is None:
+            self._began = self._told = now
+            yield f"no answer: {stats.last_error}"
+        elif now - self._told >= _REMINDER:
+            self._told = now
+            yield f"still no answer after {_lasted(now - self._began)}: {stats.last_error}"
+
+
+class _Unknown:
+    """Says once which of the watched numbers the PBX does not know."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def news(self, stats: WatchStats) -> Iterator[str]:
+        """Yield what there is to say now."""
+        new = [number for number in unknown_of(stats) if number not in self._told]
+        self._told.update(new)
+        if new:
+            yield f"the PBX knows no extension {shortened(new)}; it is watched all the same"
+
+
+def unknown_of(stats: WatchStats) -> tuple[str, ...]:
+    """Return the watched numbers that the PBX never knew."""
+    return tuple(getattr(stats, "unknown", ()))
+
+
+def _lasted(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def _abandonment() -> Callable[[], bool]:
     """Answer what tells whether the reader of standard output has gone, where that can be told."""
+    target = unguarded(sys.stdout)
     try:
         poll = select.poll()  # which Windows lacks
-        poll.register(sys.stdout.fileno(), 0)  # for what is told unasked: errors and hang-ups
+        poll.register(target.fileno(), 0)  # for what is told unasked: errors and hang-ups
     except (AttributeError, io.UnsupportedOperation):
-        return lambda: False
+        return lambda: isinstance(target, Sink) and target.abandoned
     return lambda: bool(poll.poll(0))
 
 
 async def _show_board(watching: StatusWatch, limit: int | None) -> None:
     from rich.live import Live
 
-    board = Board()
     screen = console()
+    marks = _OTHER_MARK + "".join(_MARKS.values())
+    board = Board(plain=encodable(marks, screen.encoding) != marks)
     count = 0
-    with Live(console=screen, screen=True, auto_refresh=False) as live:
+    with (
+        steps_aside(unguarded(sys.stdout), own_screen=True),
+        Live(console=screen, screen=True, auto_refresh=False) as live,
+    ):
 
         async def look() -> None:
             shown = board.picture(screen.width, screen.height, watching.stats, datetime.now(UTC))
@@ -158,17 +222,30 @@ async def _show_board(watching: StatusWatch, limit: int | None) -> None:
 
 @asynccontextmanager
 async def _beating(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Look at something again and again while the block lasts."""
+    """Look at something again and again while the block lasts; a failed look ends the block."""
+    around = asyncio.current_task()
 
     async def beat() -> None:
         while True:
             await look()
             await asyncio.sleep(_BEAT)
 
+    def ended(beating: asyncio.Task[None]) -> None:
+        if not beating.cancelled() and around is not None:
+            around.cancel()
+
     task = asyncio.create_task(beat())
+    task.add_done_callback(ended)
     try:
         yield
+    except asyncio.CancelledError:
+        if not task.done() or task.cancelled():
+            raise
+        if around is not None:
+            around.uncancel()
+        task.result()  # raises why it failed
     finally:
+        task.remove_done_callback(ended)
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
@@ -177,8 +254,13 @@ async def _beating(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
 class Board:
     """What is known of the extensions, and its picture."""
 
-    def __init__(self) -> None:
-        """Begin with nothing known."""
+    def __init__(self, *, plain: bool = False) -> None:
+        """Begin with nothing known.
+
+        Args:
+            plain: whether the marks are ASCII.
+        """
+        self._marks = _PLAIN_MARKS if plain else {}
         self._statuses: dict[str, ExtensionStatus] = {}
         self._recent: deque[StatusChange] = deque(maxlen=_RECENT)
 
@@ -211,14 +293,14 @@ class Board:
         line = Text(f"{len(self._statuses):,} extensions", style="bold", no_wrap=True)
         counts = Counter(_told(status) for status in self._statuses.values())
         for told, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
-            line.append(f"   {_mark(told)} {count:,} {printable(told)}", style=styled(told))
+            line.append(f"   {self._mark(told)} {count:,} {printable(told)}", style=styled(told))
         return line
 
     def _cells(self, width: int, lines: int) -> "Text":
         from rich.text import Text
 
         numbers = sorted(self._statuses, key=lambda number: (len(number), number))
-        size = max((len(number) for number in numbers), default=1) + 3
+        size = max((width_of(printable(number)) for number in numbers), default=1) + 3
         columns = max(1, width // size)
         more = len(numbers) - columns * lines
         if more > 0:
@@ -229,20 +311,21 @@ class Board:
         text = Text()
         for at, number in enumerate(numbers):
             told = _told(self._statuses[number])
-            cell = f"{_mark(told)} {printable(number)}".ljust(size)
+            cell = f"{self._mark(told)} {printable(number)}"
+            cell += " " * (size - width_of(cell))
             text.append(cell if (at + 1) % columns else f"{cell.rstrip()}\n", style=styled(told))
         text.rstrip()
         if more > 0:
             text.append(f"\n... and {more:,} more")
         return text
 
+    def _mark(self, told: str) -> str:
+        mark = _MARKS.get(told, _OTHER_MARK)
+        return self._marks.get(mark, mark)
+
 
 def _told(status: ExtensionStatus | None) -> str:
     return "gone" if status is None else str(status.status or "unknown")
-
-
-def _mark(told: str) -> str:
-    return _MARKS.get(told, _OTHER_MARK)
 
 
 def _line(change: StatusChange) -> "Text":
@@ -272,4 +355,8 @@ def _health(stats: WatchStats, now: datetime) -> "Text":
         return Text(f"{told}: {why}", style="bold red", no_wrap=True, overflow="ellipsis")
     seconds = f"a look takes {stats.cycle_seconds:.2f} s"
     missing = f"   {stats.missing:,} not told" if stats.missing else ""
-    return Text(f"up to date   {seconds}{missing}   Ctrl-C ends", style="dim", no_wrap=True)
+    line = Text(no_wrap=True, overflow="ellipsis")
+    unknown = unknown_of(stats)
+    if unknown:
+        line.append(f"the PBX knows no {printable(shortened(unknown))}   ", style="bold yellow")
+    return line.append(f"up to date   {seconds}{missing}   Ctrl-C ends", style="dim")

@@ -6,6 +6,7 @@ other users of the machine could read in the list of processes.
 
 import asyncio
 import os
+import ssl
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,6 +19,7 @@ import typer
 
 from .. import EmailCredentials, Fingerprint, PortSIPClient, Timeout
 from .failures import USAGE, Failure
+from .letters import one_line
 from .reading import read_stdin_line
 
 T = TypeVar("T")
@@ -100,6 +102,12 @@ class Connection:
         ),
     ] = None
 
+    def begin(self) -> None:
+        """Check the connection, and read the password where it comes before other input."""
+        self.check()
+        if self.password_stdin:
+            _ = self.account
+
     def run(self, work: Callable[[PortSIPClient], Awaitable[T]]) -> T:
         """Carry out some work with a client, and close the client however it ends."""
         client = self.client(self.account)
@@ -109,6 +117,27 @@ class Connection:
                 return await work(pbx)
 
         return asyncio.run(session())
+
+    def check(self) -> None:
+        """Refuse what describes no connection, before anybody is asked for anything.
+
+        Raises:
+            ConfigurationError: the URL is missing or wrong, or a file can't be read.
+            typer.BadParameter: an option can't be read.
+        """
+        self.client({"username": "-", "password": "-"})
+        file = self.trusted_file
+        if file is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+            except (OSError, ValueError) as error:  # an SSLError is an OSError
+                option = "--ca-file" if self.ca_file else "PORTSIP_CA_FILE"
+                reason = "no certificate in it" if isinstance(error, ssl.SSLError) else ""
+                raise Failure(
+                    f"{option}: {file}: {reason or getattr(error, 'strerror', None) or error}",
+                    "name a file that holds the CA's certificate, in PEM form",
+                    USAGE,
+                ) from None
 
     def client(self, account: Mapping[str, str] | None, **more: Any) -> PortSIPClient:
         """Make the client that the options and the environment describe.
@@ -194,7 +223,9 @@ class Connection:
 
     @property
     def trusted_file(self) -> str | None:
-        """The path of the CA that is trusted, if one was given."""
+        """The path of the CA that is trusted, if one was given and nothing takes its place."""
+        if self.insecure or self.fingerprint is not None:
+            return None
         return str(self.ca_file) if self.ca_file else os.environ.get("PORTSIP_CA_FILE") or None
 
     def _trust(self) -> object:
@@ -243,7 +274,9 @@ def prompt_secret(told: str, variable: str, *, confirm: bool = False) -> str:
         return secret
     if not sys.stdin.isatty():
         raise Failure(f"there is no {told[0].lower()}{told[1:]}", f"set {variable}", USAGE)
-    answer: str = typer.prompt(told, hide_input=True, err=True, confirmation_prompt=confirm)
+    answer: str = typer.prompt(
+        one_line(told), hide_input=True, err=True, confirmation_prompt=confirm
+    )
     return answer
 
 

@@ -22,7 +22,7 @@ from .failures import note
 from .fields import SECRETS, dotted, plain
 from .files import new_file
 from .options import spread
-from .output import at, csv_cell
+from .output import at, csv_cell, shown_cells
 from .progress import progress
 from .rows import FileFormat, form_of
 
@@ -154,7 +154,8 @@ class _Writer:
         if self._form is FileFormat.CSV:
             values = [at(row, name) for name in self._columns]
             cells = (None if value is None else csv_cell(value) for value in values)
-            self._target.write(csv_line(cells))
+            shown = shown_cells(cells) if self._target is sys.stdout else cells
+            self._target.write(csv_line(shown))
         else:
             self._target.write(json.dumps(self._told(row)) + "\n")
         self._target.flush()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import (
+    BulkResult,
     Extension,
     ExtensionStatus,
     ExtensionSummary,
@@ -22,9 +23,10 @@ from .. import (
 from .board import watch
 from .connect import Connection, next_secret, prompt_secret
 from .exporting import export
-from .failures import USAGE, Failure, exit_code, note, tell_many
+from .failures import USAGE, Failure, exit_code, note, shortened, tell, tell_many
 from .fields import completed, plain, read_settings
 from .importing import import_
+from .letters import one_line
 from .options import read_lines, spread
 from .output import Output
 from .progress import progress
@@ -187,19 +189,21 @@ def create(
 
     Example: portsip-async extensions create 101 --set profile.first_name=Ann
     """
+    secrets = []
+    if new_passwords_stdin:  # before the settings, which are the rest of standard input
+        secrets = [next_secret("password"), next_secret("web access password")]
     sections = _read(changes, settings)
-    _ = connection.account  # its password is the first line of standard input
-    if new_passwords_stdin:
-        password, web_access_password = next_secret("password"), next_secret("web access password")
-    else:
-        password = prompt_secret(
-            "Password of the new extension", "PORTSIP_NEW_PASSWORD", confirm=True
-        )
-        web_access_password = prompt_secret(
-            "Web access password of the new extension",
-            "PORTSIP_NEW_WEB_ACCESS_PASSWORD",
-            confirm=True,
-        )
+    _ = connection.account  # is asked for first
+    if not secrets:
+        secrets = [
+            prompt_secret("Password of the new extension", "PORTSIP_NEW_PASSWORD", confirm=True),
+            prompt_secret(
+                "Web access password of the new extension",
+                "PORTSIP_NEW_WEB_ACCESS_PASSWORD",
+                confirm=True,
+            ),
+        ]
+    password, web_access_password = secrets
     made = NewExtension(
         extension_number=number,
         password=password,
@@ -243,20 +247,58 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
     wanted = read_lines(numbers)
     confirm(f"Remove {_named(wanted)}?", yes=yes)
 
-    async def work(pbx: PortSIPClient) -> int:
-        failed = []
-        with progress("Removing", len(wanted), shown=len(wanted) > 1) as removed:
-            async with pbx.extensions.remove_many(wanted) as run:
-                async for result in run:
-                    removed.advance()
-                    if result.error is not None:
-                        failed.append((result.key, result.error))
-        return tell_many(failed)
-
-    code = connection.run(work)
+    removing = _Removing(wanted)
+    try:
+        code = connection.run(removing.run)
+    except BaseException:
+        removing.tell()
+        raise
     if code:
+        removing.tell()
         raise typer.Exit(code)
     note(f"Removed {_named(wanted)}.")
+
+
+class _Removing:
+    """One run that removes extensions, and what became of each."""
+
+    def __init__(self, wanted: Sequence[str]) -> None:
+        self._wanted = wanted
+        self._removed: list[str] = []
+        self._failed: list[tuple[str, Exception]] = []
+        self._in_doubt: list[str] = []
+
+    async def run(self, pbx: PortSIPClient) -> int:
+        """Remove all; tell what failed, and return the exit code."""
+        with progress("Removing", len(self._wanted), shown=len(self._wanted) > 1) as removed:
+            run = pbx.extensions.remove_many(self._wanted)
+            try:
+                async with run:
+                    async for result in run:
+                        self.note(result)
+                        removed.advance()
+            finally:
+                for result in run.untold:
+                    self.note(result)
+                self._in_doubt = list(run.in_doubt)
+        return tell_many(self._failed)
+
+    def note(self, result: BulkResult[None]) -> None:
+        """Note what became of an extension."""
+        if result.error is None:
+            self._removed.append(result.key)
+        else:
+            self._failed.append((result.key, result.error))
+
+    def tell(self) -> None:
+        """Tell what was removed, where that is not all."""
+        if not self._removed and not self._in_doubt:
+            return
+        removed = f": {shortened(self._removed)}" if self._removed else ""
+        doubt = ""
+        if self._in_doubt:
+            doubt = f"; perhaps removed: {shortened(self._in_doubt)}"
+        tell(f"removed {len(self._removed):,} of {len(self._wanted):,} extensions{removed}{doubt}")
 
 
 @extensions.command()
@@ -273,7 +315,7 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     async def work(pbx: PortSIPClient) -> int:
         failed = []
         with (
-            output.rows(ExtensionStatus) as rows,
+            output.rows(ExtensionStatus, goes_on=True) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
             async with pbx.extensions.poll_status(wanted, ordered=True) as poll:
@@ -320,7 +362,7 @@ def call(
 
     Example: portsip-async extensions call 101 00441234567 --domain pbx.example.com
     """
-    _ = connection.account  # its password is the first line of standard input
+    _ = connection.account  # is asked for first
     told = f"Password of extension {number}"
     auth = next_secret("password") if auth_stdin else prompt_secret(told, "PORTSIP_AUTH")
     connection.run(
@@ -344,7 +386,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Failure("nobody is there to be asked", "say --yes", USAGE)
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(one_line(question), err=True):
         raise Failure("nothing was done")
 
 

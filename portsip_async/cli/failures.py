@@ -1,11 +1,15 @@
 """How a failure is told: one line and a hint on stderr, and an exit code that says of what kind.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,
-130 interrupted.
+130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
+
+A standard output that is closed, or that its reader has left, changes no exit code: who asked for
+nothing more misses nothing. One that can't be written, as on a full disk, is a failure.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Final
 
 from .. import (
@@ -25,14 +29,19 @@ from .. import (
     StatusMissing,
     TransportError,
 )
+from .letters import one_line
 
 FAILED: Final = 1
 USAGE: Final = 2
+_NOT_FOUND: Final = 4
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,"
-    " 130 interrupted."
+    " 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP."
 )
+
+# The command that runs, by its name, as "list".
+running: ContextVar[str] = ContextVar("running", default="")
 
 # The first class that fits counts: the exit code, and what may help.
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -47,7 +56,11 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
         "check user name and password; a PBX blocks the address of one who insists",
     ),
     (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
-    (NotFound, 4, "'list' shows what there is, 'check' whether the PBX has this operation at all"),
+    (
+        NotFound,
+        _NOT_FOUND,
+        "'list' shows what there is, 'check' whether the PBX has this operation at all",
+    ),
     (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
     (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
@@ -58,11 +71,29 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
     (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
 )
-_DISTRUSTED = (
-    "pass its CA with --ca-file, or pin it with --fingerprint, which 'portsip-async check' tells"
+# A hint sends nobody to the command that just failed: what these say instead.
+_INSTEAD: Mapping[str, Mapping[type[Exception], str]] = {
+    "list": {NotFound: "'check' tells whether the PBX has this operation at all; see --endpoint"},
+    "show": {BadRequest: "the PBX refuses a value"},
+    "update": {Conflict: "another one of that name or number exists already"},
+    "check": {
+        NotFound: "--endpoint names where this PBX has an operation",
+        TransportError: "the connection broke: try again",
+        ReplyError: "the report tells where this PBX's replies differ",
+    },
+}
+_DISTRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
+_EXPIRED = "renew the PBX's certificate, or pin it with --fingerprint"
+_DIGEST = ", which 'portsip-async check' tells"
+NO_API: Final = (
+    "check the address (--url or PORTSIP_URL), its port and path: no API of a PBX is there"
 )
+_PAGE = "check the address (--url or PORTSIP_URL), and what stands before the PBX, as a proxy"
+# A login that is answered so was not refused: nothing takes logins there.
+_NOWHERE = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
 _SHOWN = 5  # keys in one line that tells of many
+_LISTED = 20  # keys that a line of their own tells
 
 
 class Failure(Exception):
@@ -83,6 +114,8 @@ def exit_code(error: Exception) -> int:
     """Answer the exit code that an error ends the command with."""
     if isinstance(error, Failure):
         return error.code
+    if found_no_api(error):
+        return _NOT_FOUND
     return next((code for kind, code, _ in _KINDS if isinstance(error, kind)), FAILED)
 
 
@@ -95,15 +128,41 @@ def hint(error: Exception) -> str:
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http where the way to the PBX is your own"
     if isinstance(error, ConnectError) and error.refused_certificate:
-        return _DISTRUSTED
-    return next((told for kind, _, told in _KINDS if isinstance(error, kind)), "")
+        told = _EXPIRED if "expired" in str(error) else _DISTRUSTED
+        return told if running.get() == "check" else told + _DIGEST
+    if found_no_api(error):
+        return NO_API
+    if is_page(error):
+        return _PAGE
+    kind, told = next(
+        ((kind, told) for kind, _, told in _KINDS if isinstance(error, kind)), (Exception, "")
+    )
+    return _INSTEAD.get(running.get(), {}).get(kind, told)
+
+
+def found_no_api(error: Exception) -> bool:
+    """Tell whether an error means that nothing at the address takes logins."""
+    return (
+        isinstance(error, APIError)
+        and error.status in _NOWHERE
+        and "account." in (error.operation or "")
+    )
+
+
+def is_page(error: Exception) -> bool:
+    """Tell whether something other than a PBX replied to a login, with a page of its own."""
+    return (
+        isinstance(error, APIError)
+        and "account." in (error.operation or "")
+        and getattr(error, "is_page", False)
+    )
 
 
 def tell(message: str, helpful: str = "") -> None:
     """Write one line and a hint to stderr."""
     lines = [f"portsip-async: {one_line(message)}"]
     if helpful:
-        lines.append(f"Hint: {helpful}")
+        lines.append(f"Hint: {one_line(helpful)}")
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
@@ -154,20 +213,14 @@ def _text(error: Exception) -> str:
     return "no status" if isinstance(error, StatusMissing) else str(error)
 
 
+def shortened(keys: Sequence[str]) -> str:
+    """List some keys, and count the rest."""
+    more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more
+
+
 def note(message: str) -> None:
     """Tell a person at a terminal that something was done; scripts hear nothing."""
     if sys.stderr.isatty():
         sys.stderr.write(f"{one_line(message)}\n")
         sys.stderr.flush()
-
-
-def one_line(text: str) -> str:
-    """Bring a text to one line that does nothing to a terminal."""
-    return printable(" ".join(text.split()))
-
-
-def printable(text: str) -> str:
-    """Show what can't be printed as an escape, so that no text commands the terminal."""
-    if text.isprintable():
-        return text
-    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

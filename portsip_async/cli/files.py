@@ -10,21 +10,17 @@ Files are their owner's only, because they hold passwords.
 
 import io
 import os
-import signal
 import stat
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final, TextIO
 
-from .failures import printable
+from .letters import printable
 
 _PREFIX: Final = ".portsip-async-"
 _SUFFIX: Final = ".part"
-_ENDING_SIGNALS: Final = ("SIGTERM", "SIGHUP")  # by name: Windows has only the first
 
 
 class NewFile:
@@ -88,19 +84,17 @@ def new_file(path: Path, *, replace: bool) -> Iterator[NewFile]:
     target = Path(os.path.realpath(path)) if replace else path
     if replace and target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(13, "Permission denied", str(path))
-    temporary: list[str] = []
-    with _removed_by_signals(temporary):
-        try:
-            descriptor, name = tempfile.mkstemp(_SUFFIX, _PREFIX, target.parent)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        temporary.append(name)
-        file = NewFile(target, descriptor, name, replace=replace)
-        try:
-            yield file
-        finally:
-            _close(file.text)
-            _remove(temporary)
+    try:
+        descriptor, name = tempfile.mkstemp(_SUFFIX, _PREFIX, target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    file = NewFile(target, descriptor, name, replace=replace)
+    try:
+        yield file
+    finally:
+        _close(file.text)
+        with suppress(OSError):
+            os.unlink(name)
 
 
 class _RawFile(io.FileIO):
@@ -175,38 +169,3 @@ def _close(text: TextIO) -> None:
     # What was not published is given up, so what can't be written any more is no news.
     with suppress(OSError, ValueError):
         text.close()
-
-
-def _remove(temporary: list[str]) -> None:
-    for name in temporary:
-        with suppress(OSError):
-            os.unlink(name)
-
-
-@contextmanager
-def _removed_by_signals(temporary: list[str]) -> Iterator[None]:
-    """Remove files if a signal ends the process, which then ends as it would have."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before: dict[int, Any] = {}
-
-    def end(number: int, frame: FrameType | None) -> None:
-        _remove(temporary)
-        handler = before[number]
-        if callable(handler):
-            handler(number, frame)
-        else:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-    for name in _ENDING_SIGNALS:
-        number = getattr(signal, name, None)
-        # What was ignored stays ignored, as SIGHUP is by nohup.
-        if number is not None and signal.getsignal(number) not in (signal.SIG_IGN, None):
-            before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """``portsip-async groups``: extension groups."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from .. import CreatedGroup, Group, GroupSummary, PortSIPClient
 from .connect import Connection
 from .extensions import Limit, Page, PageSize, SortBy, Yes, confirm, write_all
-from .failures import note
+from .failures import note, tell
 from .options import spread
 from .output import Output
 
@@ -142,13 +143,23 @@ def update(
     if not (changes or add or drop):
         raise typer.BadParameter("say what to change, as with --name or --add")
 
+    steps: tuple[tuple[object, str, Callable[[PortSIPClient], Awaitable[object]]], ...] = (
+        (changes, "changed", lambda pbx: pbx.groups.patch(group_id, **changes)),
+        (add, "members added", lambda pbx: pbx.groups.add_members(group_id, add or ())),
+        (drop, "members removed", lambda pbx: pbx.groups.remove_members(group_id, drop or ())),
+    )
+    done: list[str] = []
+
     async def work(pbx: PortSIPClient) -> None:
-        if changes:
-            await pbx.groups.patch(group_id, **changes)
-        if add:
-            await pbx.groups.add_members(group_id, add)
-        if drop:
-            await pbx.groups.remove_members(group_id, drop)
+        try:
+            for wanted, told, step in steps:
+                if wanted:
+                    await step(pbx)
+                    done.append(told)
+        except BaseException:
+            if done:
+                tell(f"group {group_id}: {', '.join(done)}; what follows failed")
+            raise
 
     connection.run(work)
     note(f"Updated group {group_id}.")

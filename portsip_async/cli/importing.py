@@ -2,9 +2,9 @@
 
 The whole file is checked before the first row is sent, and the report is opened. Ctrl-C, SIGTERM
 and SIGHUP stop what is new and let what is in flight finish, so that the outcome of each row is
-known; a second one ends at once. What was
-not done goes to a report of the same form, with the reasons, which can be imported in its turn;
-rows that were sent, and perhaps created, stand at its end.
+known; a second one ends at once. What was not done goes to a report of the same form, with the
+reasons, which can be imported in its turn; rows that were sent, and perhaps created, stand at its
+end.
 """
 
 import asyncio
@@ -39,7 +39,6 @@ _AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, afte
 _GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
 _TOLD: Final = 5  # rows that are told one by one
 _TOLD_DRY: Final = 20  # the same where nothing is written that tells of the others
-_STOPPING_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # by name: Windows lacks the last
 _DEVICES: Final = (("/", "dev"), ("/", "proc"))  # where a report beside FILE has no place
 _UNTRIED: Final = "not tried"
 _PERHAPS: Final = "perhaps created"
@@ -282,27 +281,22 @@ class _Import:
                 task.cancel()
                 return
             self.interrupted = self._stopped = True
-            # A terminal that is gone, which SIGHUP tells of, takes no text.
-            with suppress(OSError, ValueError):
-                tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
+            tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
 
-        before = {}
-        for name in _STOPPING_SIGNALS:
-            number = getattr(signal, name, None)
-            handler = None if number is None else signal.getsignal(number)
-            # What was ignored stays ignored, as SIGHUP is by nohup.
-            if number is None or handler in (None, signal.SIG_IGN):
-                continue
-            # Loops on Windows have none; there the first Ctrl-C ends all. So it is in a thread.
+        # What was ignored stays ignored. Loops on Windows have no handlers; there the first Ctrl-C
+        # ends all. So it is in a thread.
+        before = signal.getsignal(signal.SIGINT)
+        handled = False
+        if before not in (None, signal.SIG_IGN):
             with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, stop)
-                before[number] = handler
+                loop.add_signal_handler(signal.SIGINT, stop)
+                handled = True
         try:
             yield
         finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+            if handled:
+                loop.remove_signal_handler(signal.SIGINT)
+                signal.signal(signal.SIGINT, before)
 
 
 async def _taken(pbx: PortSIPClient) -> set[str]:

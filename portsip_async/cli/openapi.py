@@ -2,11 +2,10 @@
 
 import json
 
-import typer
-
 from ..openapi import document
+from .streams import print_line
 
 
 def openapi() -> None:
     """Print an OpenAPI 3.1 document of all operations."""
-    typer.echo(json.dumps(document(), indent=2))
+    print_line(json.dumps(document(), indent=2))

@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import typer
 
-from .failures import USAGE, Failure
+from .failures import USAGE, Failure, running
 from .reading import read_text
 
 __all__ = ["read_lines", "shell_words", "spread", "words_of"]
@@ -55,7 +55,11 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
     def command(*, context: typer.Context, **given: Any) -> None:
         for name, kind in groups.items():
             given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        running.set(context.info_name or "")
         try:
+            # A group may have something to check, or a secret to read before any data.
+            for name in groups:
+                getattr(given[name], "begin", lambda: None)()
             function(**given)
         except ValueError as error:
             raise Failure(str(error), f"{context.command_path} --help", USAGE) from error

@@ -1,14 +1,14 @@
 """How rows are written: a table, one JSON list, JSON lines, or CSV, on standard output.
 
 JSON lines and CSV are written row by row, so that what reads them can begin at once. A table and
-a JSON list need all rows first. What a PBX says is never written to a terminal unchecked: in
-tables, what can't be printed is escaped.
+a JSON list need all rows first. A pipe gets the data exactly; on a terminal, and in tables, what a
+terminal would obey is escaped, in JSON by JSON's own escapes.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,8 +19,9 @@ import msgspec
 import typer
 
 from .csv_text import csv_line
-from .failures import printable
 from .fields import dotted, flat, plain, shown_names
+from .letters import encodable, json_printable, printable
+from .streams import print_line, reader_may_leave, unguarded
 from .table import table
 
 if TYPE_CHECKING:
@@ -93,12 +94,16 @@ class Output:
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer]:
+    def rows(
+        self, model: type[Any], narrow: Sequence[str] = (), *, goes_on: bool = False
+    ) -> Iterator[Writer]:
         """Open an output of many rows; it ends well only if the block does.
 
         Args:
             model: what each row is, for the names of its columns.
             narrow: the columns of a table for which no columns were asked for.
+            goes_on: whether the block goes on once rows can't be written any more, for its exit
+                code tells of all of them.
         """
         chosen = self._chosen(model)
         writer: Writer
@@ -110,15 +115,23 @@ class Output:
             writer = _Csv(chosen, dotted(model))
         else:
             writer = _Table(chosen or list(narrow) or dotted(model))
-        yield writer
-        writer.end()
+        yield _GoingOn(writer) if goes_on else writer
+        with reader_may_leave():
+            writer.end()
 
     def check(self, model: type[Any]) -> None:
         """Refuse columns that a model lacks, before anything is sent."""
         self._chosen(model)
 
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
-        """Write one record: a JSON object, a line of CSV, or a table of its fields."""
+        """Write one record: a JSON object, a line of CSV, or a table of its fields.
+
+        A command writes it last. Where it can't be written, the command's end tells of it.
+        """
+        with reader_may_leave():
+            self._show(record, reveal=reveal)
+
+    def _show(self, record: msgspec.Struct, *, reveal: bool) -> None:
         row = picked(plain(record, reveal=reveal), self._chosen(type(record)))
         if self.format is Format.TABLE:
             pairs = flat(row).items()
@@ -146,6 +159,20 @@ class Output:
                 param_hint="'--columns'",
             )
         return names
+
+
+class _GoingOn:
+    """Writes rows as another writer does, as long as that works."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        with reader_may_leave():
+            self._writer.write(row)
+
+    def end(self) -> None:
+        self._writer.end()
 
 
 class _List:
@@ -181,13 +208,22 @@ class _Csv:
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
         self._columns = _expanded(chosen, known) if chosen else known
-        sys.stdout.write(csv_line(self._columns))
+        self._headed = False
 
     def write(self, row: Mapping[str, Any]) -> None:
-        sys.stdout.write(csv_line(csv_cell(at(row, name)) or None for name in self._columns))
-        sys.stdout.flush()
+        self._head()
+        self._write(csv_cell(at(row, name)) or None for name in self._columns)
 
     def end(self) -> None:
+        self._head()
+
+    def _head(self) -> None:
+        if not self._headed:
+            self._headed = True
+            self._write(self._columns)
+
+    def _write(self, cells: Iterable[str | None]) -> None:
+        sys.stdout.write(csv_line(shown_cells(cells)))
         sys.stdout.flush()
 
 
@@ -203,6 +239,13 @@ class _Table:
 
     def end(self) -> None:
         _print_table(self._columns, self._rows)
+
+
+def shown_cells(cells: Iterable[str | None]) -> Iterable[str | None]:
+    """Return cells as standard output may have them: exactly, but for a terminal printable."""
+    if not sys.stdout.isatty():
+        return cells
+    return (cell and printable(cell) for cell in cells)
 
 
 def at(row: Mapping[str, Any], name: str) -> Any:
@@ -221,15 +264,12 @@ def picked(row: Mapping[str, Any], chosen: Sequence[str] | None) -> Mapping[str,
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Encode to JSON in letters that standard output can take."""
+    """Encode to JSON: in letters for a pipe, and for a terminal in what it can show."""
+    if not sys.stdout.isatty():
+        return json.dumps(value, ensure_ascii=False, indent=indent)
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
-    return json.dumps(value, ensure_ascii=not encoding.startswith("utf"), indent=indent)
-
-
-def print_line(text: str) -> None:
-    """Write a line to standard output, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    written = json.dumps(value, ensure_ascii=not encoding.startswith("utf"), indent=indent)
+    return json_printable(written)
 
 
 def csv_cell(value: Any) -> str:
@@ -245,29 +285,54 @@ def csv_cell(value: Any) -> str:
     return str(value)
 
 
+def can_move_cursor() -> bool:
+    """Tell whether a terminal can move its cursor, by TERM: boards and bars need it."""
+    return os.name == "nt" or os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+
+
 def coloured() -> bool:
     """Tell whether a terminal is to be coloured, by the conventions of NO_COLOR and TERM."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def console(*, stderr: bool = False) -> "Console":
-    """Make a rich console that honours NO_COLOR, and tells of a broken pipe by raising."""
+def console(
+    *, stderr: bool = False, markup: bool = False, width_of_pipe: int = 10_000
+) -> "Console":
+    """Make a rich console that honours NO_COLOR, and tells of a broken pipe by raising.
+
+    Args:
+        stderr: whether it writes to standard error.
+        markup: whether texts may hold rich's own marks of style.
+        width_of_pipe: columns where there is no terminal.
+    """
     from rich.console import Console
+    from rich.segment import Segment
 
     class Screen(Console):
+        @property
+        def is_dumb_terminal(self) -> bool:
+            return not can_move_cursor()
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
+        def render(self, *args: Any, **options: Any) -> Any:
+            for segment in super().render(*args, **options):
+                if segment.control or segment.text.isprintable() or not terminal:
+                    yield segment
+                else:
+                    yield Segment(printable(segment.text, keep="\n"), segment.style)
+
     stream = sys.stderr if stderr else sys.stdout
-    # In a pipe there is no edge to fold lines at.
-    width = None if stream.isatty() else 10_000
+    terminal = stream.isatty()
     return Screen(
+        file=unguarded(stream),
         stderr=stderr,
         highlight=False,
-        markup=False,
+        markup=markup,
         emoji=False,
-        width=width,
-        color_system="auto" if stream.isatty() and coloured() else None,
+        width=None if terminal else width_of_pipe,
+        color_system="auto" if terminal and coloured() else None,
     )
 
 
@@ -277,16 +342,23 @@ def styled(value: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    return printable(csv_cell(value))
+    cell = printable(csv_cell(value))
+    return cell if cell.isascii() or not sys.stdout.isatty() else encodable(cell, _encoding())
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
     width = get_terminal_size().columns if terminal else None  # a pipe has no edge
     paint = _painted if terminal and coloured() else _plain
-    for line in table(columns, rows, width=width, paint=paint):
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    rule = "─" if not terminal or encodable("─", _encoding()) == "─" else "-"
+    target = unguarded(sys.stdout)  # for the colours; cells are printable
+    for line in table(columns, rows, width=width, paint=paint, rule=rule):
+        target.write(f"{line}\n")
+    target.flush()
 
 
 def _painted(text: str, cell: str) -> str:

@@ -1,11 +1,14 @@
-"""Progress of long work: on stderr, and only where that is a terminal."""
+"""Progress of long work: on stderr, only where that is a terminal that can move its cursor."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from .output import console
+from .letters import one_line
+from .output import can_move_cursor, console
+from .signals import steps_aside
+from .streams import unguarded
 
 
 class Progress(Protocol):
@@ -38,7 +41,7 @@ def progress(
         unit: "bytes" for sizes; else a count is shown.
         shown: False where the terminal is needed for the output itself.
     """
-    if not shown or not sys.stderr.isatty():
+    if not shown or not sys.stderr.isatty() or not can_move_cursor():
         yield _Silent()
         return
     from rich import progress as bars
@@ -48,15 +51,16 @@ def progress(
         counts = [bars.DownloadColumn(), bars.TransferSpeedColumn()]
     else:
         counts = [bars.MofNCompleteColumn()]
-    with bars.Progress(
+    live = bars.Progress(
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         *counts,
         bars.TimeRemainingColumn(),
         console=console(stderr=True),
         transient=True,
-    ) as live:
-        task = live.add_task(title, total=total)
+    )
+    with steps_aside(unguarded(sys.stderr)), live:
+        task = live.add_task(one_line(title), total=total)
 
         class Bar:
             def advance(self, by: int = 1) -> None:

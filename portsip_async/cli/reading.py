@@ -4,27 +4,21 @@ Text is UTF-8. A byte order mark at its start is dropped, and one of UTF-16 is h
 writes both. No error shows a part of the text, which may be a secret.
 """
 
-import io
 import json
 import math
 import re
-import sys
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
-from weakref import WeakSet
+from typing import Any, Final, NoReturn, TypeVar
 
 from .failures import USAGE, Failure
+from .streams import UTF16_MARKS, StandardInput, standard_input
 
-_MARK: Final = "\ufeff"
-_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+T = TypeVar("T")
+
 _DEEPEST: Final = 64  # levels of JSON; no setting has more than four
 _NAME: Final = re.compile(r"[a-z]+(?:[._][a-z]+)*")
-
-# Streams whose start was read: a mark is dropped there only, and once.
-_begun: WeakSet[TextIO] = WeakSet()
 
 
 def read_text(path: Path) -> str:
@@ -35,10 +29,10 @@ def read_text(path: Path) -> str:
         OSError: it can't be read.
     """
     if path == Path("-"):
-        return _from_stdin(-1)
+        return _from_stdin(StandardInput.rest)
     data = path.read_bytes()
     try:
-        return data.decode("utf-16" if data[:2] in _UTF16_MARKS else "utf-8-sig")
+        return data.decode("utf-16" if data[:2] in UTF16_MARKS else "utf-8-sig")
     except UnicodeDecodeError:
         raise Failure(f"{path.name} is no UTF-8 text", "save it as UTF-8") from None
 
@@ -54,7 +48,7 @@ def is_name(text: str) -> bool:
 
 def read_stdin_line() -> str:
     """Read the next line of standard input without its end; "" if there is none."""
-    return _from_stdin(1).rstrip("\r\n")
+    return _from_stdin(StandardInput.line) or ""
 
 
 def read_json(text: str) -> Any:
@@ -123,28 +117,8 @@ def _check_depth(document: object) -> None:
     raise _Problem(_TOO_DEEP)
 
 
-def _from_stdin(lines: int) -> str:
-    """Read a line of standard input, or all that is left of it if -1 lines are wanted."""
-    stream = sys.stdin
-    if stream is None:
-        raise Failure("standard input is closed", "", USAGE)
-    first = stream not in _begun
-    if first:
-        _begun.add(stream)
-        _set_encoding(stream)
+def _from_stdin(read: Callable[[StandardInput], T]) -> T:
     try:
-        text = stream.read() if lines < 0 else stream.readline()
+        return read(standard_input())
     except UnicodeDecodeError:
-        raise Failure("standard input is no UTF-8 text", "", USAGE) from None
-    return text.removeprefix(_MARK) if first else text
-
-
-def _set_encoding(stream: TextIO) -> None:
-    """Have a pipe or a file read as UTF-8, or by its mark as UTF-16, whatever the locale."""
-    if not isinstance(stream, io.TextIOWrapper) or stream.isatty():
-        return
-    peek = getattr(stream.buffer, "peek", None)
-    mark = peek(2)[:2] if peek is not None else b""
-    # It can't be changed where something else has read from it.
-    with suppress(io.UnsupportedOperation):
-        stream.reconfigure(encoding="utf-16" if mark in _UTF16_MARKS else "utf-8", errors="strict")
+        raise Failure("standard input is no UTF-8 text", "send it as UTF-8", USAGE) from None

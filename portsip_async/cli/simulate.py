@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ..simulator import QUIRKS, Faults, PBXSimulator
+from .failures import tell
+from .streams import print_line, reader_may_leave
 
 # How the command ends by signal: Ctrl-C interrupts it, a service manager's SIGTERM is its end.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}
@@ -86,19 +88,23 @@ async def _serve(simulator: PBXSimulator, token_lifetime: float) -> int:
             loop.add_signal_handler(number, stop, code)
     try:
         await simulator.start()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second where a host can't be a name
         where = f"{simulator.host} port {simulator.port}"
-        typer.echo(f"portsip-async: can't listen on {where}: {_reason(error)}", err=True)
+        tell(f"can't listen on {where}: {_reason(error)}")
         return 1
     try:
-        typer.echo(_greeting(simulator, token_lifetime))
+        with reader_may_leave():
+            print_line(_greeting(simulator, token_lifetime))
         return await stopped
     finally:
         await simulator.stop()
-        typer.echo(f"Stopped after {simulator.served.total()} requests.")
+        with reader_may_leave():
+            print_line(f"Stopped after {simulator.served.total()} requests.")
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "no such host"
     # asyncio puts a sentence around the reason of a failed bind.
     text = error.strerror or type(error).__name__
     return text.rsplit(": ", 1)[-1]

@@ -4,10 +4,12 @@ Pure, and quick enough for the 100,000 rows that a large PBX has. Where a termin
 widest columns give way, and their cells go on below, so that nothing is cut off.
 """
 
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Final
+
+from .letters import clusters
+from .letters import width as width_of
 
 __all__ = ["table"]
 
@@ -21,6 +23,7 @@ def table(
     *,
     width: int | None,
     paint: Callable[[str, str], str] = lambda text, _: text,
+    rule: str = "─",
 ) -> Iterator[str]:
     """Lay out rows below the names of their columns, line by line.
 
@@ -29,14 +32,16 @@ def table(
         rows: a text for each column, printable, of one line.
         width: columns that the terminal has; None: no limit.
         paint: colours a text, padded or not, by the cell that it stands for.
+        rule: what underlines the names.
     """
     widths = [
-        max([_width(name), *(_width(row[at]) for row in rows)]) for at, name in enumerate(columns)
+        max([width_of(name), *(width_of(row[at]) for row in rows)])
+        for at, name in enumerate(columns)
     ]
     if width is not None:
         _narrow(widths, width - len(_GAP) * (len(widths) - 1))
     yield from _lines(columns, widths, lambda text, _: text)
-    yield _GAP.join("─" * size for size in widths)
+    yield _GAP.join(rule * size for size in widths)
     for row in rows:
         yield from _lines(row, widths, paint)
 
@@ -48,7 +53,7 @@ def _lines(
     last = len(widths) - 1
     for parts in zip_longest(*folded, fillvalue=""):
         padded = [
-            part if at == last else part + " " * (size - _width(part))
+            part if at == last else part + " " * (size - width_of(part))
             for at, (part, size) in enumerate(zip(parts, widths, strict=True))
         ]
         painted = (paint(part, cell) for part, cell in zip(padded, row, strict=True))
@@ -66,28 +71,15 @@ def _narrow(widths: list[int], room: int) -> None:
         widths[at] = max(_NARROWEST, next_widest, widest - (sum(widths) - room))
 
 
-def _width(text: str) -> int:
-    """Answer how many columns a text takes: wide letters take two, marks on a letter none."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_letter_width, text))
-
-
-def _letter_width(letter: str) -> int:
-    if unicodedata.combining(letter):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-
-
 def _folded(text: str, size: int) -> list[str]:
-    """Cut a text into parts that fit."""
-    if _width(text) <= size:
+    """Cut a text into parts that fit; a letter keeps its marks."""
+    if width_of(text) <= size:
         return [text]
     parts, part, used = [], "", 0
-    for letter in text:
-        if used + _letter_width(letter) > size:
+    for cluster, columns in clusters(text):
+        if part and used + columns > size:
             parts.append(part)
             part, used = "", 0
-        part += letter
-        used += _letter_width(letter)
+        part += cluster
+        used += columns
     return [*parts, part]

@@ -2,11 +2,18 @@
 
 import json
 import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from portsip_async import ENDPOINTS, Extension, ExtensionPage, GreetingPage, Token
 from portsip_async.cli.check.compare import Comparison
@@ -14,7 +21,7 @@ from portsip_async.cli.check.probe import Address, Certificate
 from portsip_async.cli.check.report import Report, lines
 from portsip_async.simulator import PBXSimulator
 
-from .conftest import PBXMaker, environment_of
+from .conftest import Beside, PBXMaker, environment_of, relayed
 from .terminal import CommandLine
 
 
@@ -229,6 +236,64 @@ class TestFailures:
         assert found["login"]["problem"] == "refused (HTTP 400)"
         assert pbx.served == {"account.verify": 1}
 
+    @pytest.mark.parametrize("status", [404, 405, 410, 501])
+    @pytest.mark.parametrize("way", ["username", "email"])
+    def test_login_where_no_api_is(
+        self, status: int, way: str, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        """Nobody refused the password, and the hint does not send to the check that just ran."""
+        for name in ("account.verify", "account.verify_email"):
+            pbx.fail(name, status=status, body="<html>Not here</html>", times=None)
+        words = ("--email", pbx.email) if way == "email" else ()
+        done = cli("check", "-o", "json", *words)
+        found = json.loads(done.out)
+        assert found["login"]["problem"] == f"nothing there (HTTP {status})"
+        assert found["operations"][0]["state"] == "elsewhere"
+        assert done.code == 4
+        assert "password" not in done.err
+        assert "check the address" in done.err
+        assert "'portsip-async check'" not in done.err
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            {"status": 404},
+            {"drop": True},
+            {"status": 500},
+            {"body": "<html>"},
+            {"status": 429},
+            {"status": 403, "err_code": 403.1},
+        ],
+        ids=str,
+    )
+    def test_hint_does_not_send_to_itself(
+        self, failure: dict[str, Any], cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        pbx.fail("account.verify", **failure, times=None)
+        done = cli("check", "--timeout", "1")
+        assert done.code
+        assert "portsip-async check" not in done.err
+        assert "'check'" not in done.err
+
+    def test_missing_ca_file(self, cli: CommandLine, encrypted: str, pbx: PBXSimulator) -> None:
+        """The file is named, and the variable that names it, over either scheme."""
+        for url in (encrypted, pbx.url):
+            done = cli("check", PORTSIP_URL=url, PORTSIP_CA_FILE="/no/such.pem")
+            assert (done.code, done.out) == (2, "")
+            assert "PORTSIP_CA_FILE: /no/such.pem: No such file" in done.err
+
+    def test_ca_file_that_holds_none(
+        self, cli: CommandLine, encrypted: str, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "ca.pem"
+        file.write_text("no certificate\n")
+        for words in (("check",), ("extensions", "list")):
+            for given in ({"PORTSIP_CA_FILE": str(file)}, {}):
+                option = () if given else ("--ca-file", file)
+                done = cli(*words, *option, PORTSIP_URL=encrypted, environment=given)
+                assert done.code == 2
+                assert f"{file}: no certificate in it" in done.err
+
     def test_unreachable(self, cli: CommandLine) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -323,6 +388,61 @@ class TestTLS:
         assert "NOT TRUSTED: unable to get local issuer certificate" in done.out
         assert cli("check", "--fingerprint", digest, PORTSIP_URL=encrypted).code == 0
 
+    @pytest.mark.parametrize(
+        ("since", "until", "told"),
+        [(-30, -3, "expired"), (3, 30, "not yet valid"), (-3, 30, "self-signed certificate")],
+    )
+    @pytest.mark.parametrize("signed_by", ["itself", "another"])
+    def test_dates_of_an_untrusted_certificate(
+        self,
+        since: int,
+        until: int,
+        told: str,
+        signed_by: str,
+        cli: CommandLine,
+        beside: Beside,
+        pbx: PBXSimulator,
+        tmp_path: Path,
+    ) -> None:
+        """Who signed it is complained of first; its dates are told all the same."""
+        context = certified(tmp_path, since, until, signed_by == "itself")
+        if signed_by == "another" and told.startswith("self"):
+            told = "unable to get"
+        with relayed(beside, int(pbx.url.rpartition(":")[2]), context) as port:
+            done = cli("check", "-o", "json", PORTSIP_URL=f"https://127.0.0.1:{port}")
+        certificate = json.loads(done.out)["address"]["certificate"]
+        assert done.code == 5
+        assert certificate["trusted"] is False
+        assert told in certificate["problem"]
+        assert told in done.err
+        assert certificate["self_signed"] is (signed_by == "itself")
+        assert until - 2 <= certificate["days_left"] <= until
+
+    def test_expired_certificate_of_a_trusted_authority(
+        self, cli: CommandLine, beside: Beside, pbx: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """Passing the CA would not help, so the hint does not say so."""
+        context = certified(tmp_path, -30, -3, itself=True)
+        ca = ("--ca-file", tmp_path / "cert.pem")
+        with relayed(beside, int(pbx.url.rpartition(":")[2]), context) as port:
+            done = cli("extensions", "list", *ca, PORTSIP_URL=f"https://127.0.0.1:{port}")
+        assert done.code == 5
+        assert "expired" in done.err
+        assert "renew the PBX's certificate" in done.err
+
+    def test_other_name(
+        self, cli: CommandLine, beside: Beside, pbx: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """The report says that the names differ, and holds no name."""
+        context = certified(tmp_path, -3, 30, itself=True, name="other.example")
+        ca = ("--ca-file", tmp_path / "cert.pem")
+        with relayed(beside, int(pbx.url.rpartition(":")[2]), context) as port:
+            done = cli("check", *ca, PORTSIP_URL=f"https://127.0.0.1:{port}")
+        assert done.code == 5
+        assert "mismatch" in done.out
+        assert "127.0.0.1" not in done.out
+        assert "other.example" not in done.out
+
     def test_words(self) -> None:
         own = Certificate(trusted=False, problem="self-signed", self_signed=True, days_left=3)
         address = Address(
@@ -352,3 +472,33 @@ class TestTLS:
         assert "address   behind a proxy, not looked at" in list(
             lines(Report(portsip_async="1", python="3", made_at="now"))
         )
+
+
+def certified(
+    folder: Path, since: int, until: int, itself: bool, name: str = "127.0.0.1"
+) -> ssl.SSLContext:
+    """Make a server's context with a certificate that is valid between two days from now."""
+    key, foreign = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pbx")])
+    issuer = subject if itself else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+    now = datetime.now(UTC)
+    shown = x509.DNSName(name) if name[-1].isalpha() else x509.IPAddress(ip_address(name))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=since))
+        .not_valid_after(now + timedelta(days=until))
+        .add_extension(x509.SubjectAlternativeName([shown]), critical=False)
+        .sign(key if itself else foreign, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context

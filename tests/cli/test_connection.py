@@ -60,6 +60,53 @@ class TestAccount:
         monkeypatch.setattr(typer, "prompt", prompt)
         assert cli(*LIST, terminal=True, PORTSIP_PASSWORD=None).code == 0
 
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"PORTSIP_URL": None},
+            {"PORTSIP_URL": "ftp://pbx.example"},
+            {"PORTSIP_URL": "http://pbx.example"},
+            {"PORTSIP_CA_FILE": "/no/such.pem"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ("extensions", "list"),
+            ("extensions", "list", "--email", "a@b.example"),
+            ("extensions", "create", "900"),
+            ("extensions", "remove", "101"),
+            ("extensions", "call", "101", "5", "--domain", "d"),
+            ("groups", "remove", "1"),
+            ("greetings", "remove", "101", "a.wav"),
+            ("check",),
+        ],
+        ids=" ".join,
+    )
+    def test_nothing_is_asked_for_in_vain(
+        self,
+        wrong: dict[str, str | None],
+        words: tuple[str, ...],
+        cli: CommandLine,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What is wrong with the address comes before any question."""
+
+        def ask(*_: object, **__: object) -> str:
+            raise AssertionError("asked")
+
+        for name in ("prompt", "confirm"):
+            monkeypatch.setattr(typer, name, ask)
+        done = cli(*words, terminal=True, environment={"PORTSIP_PASSWORD": None, **wrong})
+        assert done.code == 2
+        assert "user name" not in done.err
+
+    def test_no_line_of_secrets_is_read_in_vain(self, cli: CommandLine) -> None:
+        done = cli(*LIST, "--password-stdin", PORTSIP_URL=None)
+        assert done.code == 2
+        assert "PORTSIP_URL is not set" in done.err
+
     def test_interrupted_prompt(self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
         def prompt(*_: object, **__: object) -> str:
             raise typer.Abort
@@ -122,6 +169,44 @@ class TestFailures:
         assert "check user name and password" in done.err
         assert "not-the-one" not in done.err
         assert len(done.err.splitlines()) == 2
+
+    @pytest.mark.parametrize("status", [404, 405, 410, 501])
+    def test_login_where_no_api_is(self, status: int, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """Nobody refused the password: the address is another server's."""
+        pbx.fail("account.verify", status=status, body="<html>Not here</html>", times=None)
+        for words in (LIST, ("groups", "show", "1"), ("extensions", "status", "101")):
+            done = cli(*words)
+            assert done.code == 4
+            assert "user name" not in done.err
+            assert "check the address" in done.err
+
+    @pytest.mark.parametrize(
+        ("words", "operation", "failure", "itself"),
+        [
+            (LIST, "extensions.list", {"status": 404}, "'list'"),
+            (("groups", "list"), "groups.list", {"status": 404}, "'list'"),
+            (("extensions", "show", "1"), "extensions.show", {"status": 400}, "'show'"),
+            (
+                ("extensions", "update", "101", "-s", "profile.first_name=A"),
+                "extensions.update",
+                {"status": 403, "err_code": 403.3},
+                "'update'",
+            ),
+        ],
+    )
+    def test_hint_does_not_send_to_itself(
+        self,
+        words: tuple[object, ...],
+        operation: str,
+        failure: dict[str, Any],
+        itself: str,
+        cli: CommandLine,
+        pbx: PBXSimulator,
+    ) -> None:
+        pbx.fail(operation, **failure, times=None)
+        done = cli(*words)
+        assert done.code
+        assert itself not in done.err
 
     def test_no_server(self, cli: CommandLine) -> None:
         with socket.socket() as free:

@@ -2,16 +2,21 @@
 
 import hashlib
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import typer
 
 import portsip_async
+from portsip_async.cli import extensions
 from portsip_async.cli.fields import SECRETS, completed
 from portsip_async.simulator import PBXSimulator
 
+from .conftest import PBXMaker, environment_of
 from .terminal import CommandLine, Done
 
 NEW = {"PORTSIP_NEW_PASSWORD": "sip-Secret", "PORTSIP_NEW_WEB_ACCESS_PASSWORD": "web-Secret"}
@@ -281,6 +286,54 @@ class TestStatus:
             "Hint",
             "portsip-async",
         ]
+
+    def test_tells_what_was_removed(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        done = cli("extensions", "remove", "101", "102", "99777", "-y")
+        assert done.code == 4
+        assert "99777: " in done.err
+        assert "removed 2 of 3 extensions: 101, 102" in done.err
+        assert not {"101", "102"} & {*pbx.extension_numbers}
+
+    def test_tells_what_was_removed_before_it_ended(
+        self, cli: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ctrl-C in the middle: some are gone, and somebody must know which."""
+        gone: list[str] = []
+        advance = extensions._Removing.note
+
+        def note(self: Any, result: Any) -> None:
+            advance(self, result)
+            gone.append(result.key)
+            if len(gone) == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(extensions._Removing, "note", note)
+        numbers = pbx.extension_numbers
+        pbx.fail("extensions.remove", latency=0.05, times=None)
+        done = cli("extensions", "remove", *numbers, "-y")
+        assert done.code == 130
+        told = done.err.splitlines()[-1]
+        assert f" of {len(numbers)} extensions: " in told
+        listed = told.rpartition(": ")[2].split(", ")
+        assert {*listed} == {*numbers} - {*pbx.extension_numbers}
+
+    def test_many_removed_are_counted(self, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        pbx = make_pbx(extensions=40)
+        numbers = pbx.extension_numbers
+        done = cli("extensions", "remove", *numbers, "9999", "-y", environment=environment_of(pbx))
+        assert "removed 40 of 41 extensions: " in done.err
+        assert " and 20 more" in done.err
+
+    def test_group_tells_what_was_done_before_it_failed(
+        self, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        group = pbx.group_ids[1]
+        pbx.fail("groups.update", latency=0.001)  # goes through
+        pbx.fail("groups.update", status=400, err_code=400.1, times=None)
+        done = cli("groups", "update", group, "--name", "New", "--add", "101", "--drop", "102")
+        assert done.code == 1
+        assert f"group {group}: changed; what follows failed" in done.err
+        assert pbx.group(group)["group_name"] == "New"
 
     def test_many_failures_are_one_line(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         pbx.fail("extensions.status", status=500, times=None)

@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+import time
+import unicodedata
 
 import pytest
+from rich.cells import cell_len
 
 from portsip_async.cli.table import table
 from portsip_async.simulator import PBXSimulator
@@ -131,6 +134,55 @@ class TestTable:
             "漢字  |",
             "e\u0301     |",
         ]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "\u0e17\u0e35\u0e48",  # Thai: a consonant with two marks
+            "\u0e01\u0e33\u0e25\u0e31\u0e07",
+            unicodedata.normalize("NFD", "한국어"),
+            "\u0928\u093f\u0936\u093e",  # Devanagari
+            "田\u3000中",
+            "\U0001f468\u200d\U0001f469\u200d\U0001f467",  # a family, joined
+            "\u2764\ufe0f",  # a heart, shown as an emoji
+            "\U0001f1e9\U0001f1ea",  # a flag
+            "\U0001f44d\U0001f3fd",
+            "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",  # Persian, with a non-joiner
+            "a\u0308\u0301\u0316",
+            "\uff46\uff55\uff4c\uff4c",  # letters of full width
+            "ﾊﾝｶｸ",
+            "‼\ufe0f",
+            "\u1e9e\xa0\u2003x",
+        ],
+        ids=ascii,
+    )
+    def test_columns_of_every_script(self, name: str) -> None:
+        rows = [(name, "|"), ("x" * 12, "|")]
+        lines = list(table(("a", "b"), rows, width=None))
+        assert lines[2].startswith(name)
+        assert cell_len(lines[2]) == cell_len(lines[3]) == 15
+
+    def test_folds_between_letters(self) -> None:
+        """A letter keeps its marks, and an emoji what is joined to it, where a cell is folded."""
+        for letter in ("e\u0301", "\u0e17\u0e35\u0e48", "\U0001f468\u200d\U0001f469", "❤\ufe0f"):
+            rows = [(letter * 9, "|")]
+            lines = list(table(("a", "b"), rows, width=11))[2:]
+            parts = [line.removesuffix("|").rstrip() for line in lines]
+            assert len(parts) > 1
+            assert "".join(parts) == letter * 9
+            assert all(part == letter * (len(part) // len(letter)) for part in parts)
+            assert all(cell_len(part) <= 8 for part in parts)
+
+    def test_letter_wider_than_its_column(self) -> None:
+        rows = [("x" * 30, "田" * 30)]
+        assert list(table(("a", "b"), rows, width=3))
+
+    def test_is_quick(self) -> None:
+        """A large PBX has 100,000 rows; those beyond ASCII may take a little longer."""
+        rows = [(str(at), f"Zoë {at}", "田中 太郎", "ที่") for at in range(20_000)]
+        began = time.perf_counter()
+        assert sum(1 for _ in table(("a", "b", "c", "d"), rows, width=80)) == 20_002
+        assert time.perf_counter() - began < 10
 
     def test_too_narrow(self) -> None:
         """The widest column gives way, and its cells go on below."""

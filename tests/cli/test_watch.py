@@ -4,11 +4,14 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from portsip_async import (
@@ -17,13 +20,14 @@ from portsip_async import (
     StatusChange,
     WatchStats,
 )
-from portsip_async.cli.board import Board
+from portsip_async.cli.board import Board, _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import Beside
 from .terminal import CommandLine, Stream
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+WATCH_FIELDS = [name for name in dir(WatchStats()) if not name.startswith("_")]
 WATCH = ("extensions", "watch", "--interval", "0.1")
 
 
@@ -102,6 +106,145 @@ class TestLines:
         assert cli(*WATCH, "-o", form).code == 2
 
 
+class TestOutage:
+    """Standard error gets a line when it begins, one a minute, and one when it ends."""
+
+    def told(self, *looks: tuple[float, int]) -> list[str]:
+        """Return what is told by looks at a time, at so many failed cycles in a row."""
+        outage = _Outage()
+        error = ConnectError("not there")
+        lines: list[str] = []
+        for at, failures in looks:
+            lines += outage.news(WatchStats(consecutive_failures=failures, last_error=error), at)
+        return lines
+
+    def test_long(self) -> None:
+        looks = [(at / 4, 1 + at // 20) for at in range(4 * 250)]
+        assert self.told((0.0, 0), *looks, (250.0, 0), (251.0, 0)) == [
+            "no answer: not there",
+            "still no answer after 60 s: not there",
+            "still no answer after 2 min: not there",
+            "still no answer after 3 min: not there",
+            "still no answer after 4 min: not there",
+            "the PBX answers again, after 4 min",
+        ]
+
+    def test_two(self) -> None:
+        assert self.told((0.0, 1), (5.0, 0), (8.0, 1), (9.0, 2), (28.0, 0)) == [
+            "no answer: not there",
+            "the PBX answers again, after 5 s",
+            "no answer: not there",
+            "the PBX answers again, after 20 s",
+        ]
+
+    def test_in_a_pipe(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        def cut() -> None:
+            for operation in ("extensions.status", "extensions.list"):
+                pbx.fail(operation, drop=True, times=None)
+            threading.Timer(2.5, back).start()
+
+        def back() -> None:
+            pbx.clear()
+            pbx.set_status("101", "RINGING", user_agent="After")
+
+        pbx.set_status("101", "OFFLINE", user_agent="")
+        done = cli(*WATCH, "101", "--limit", 2, out=Reacting({1: cut}))
+        assert done.code == 0
+        lines = done.err.splitlines()
+        assert len(lines) == 2, lines
+        assert lines[0].startswith("portsip-async: no answer: ")
+        assert lines[1].startswith("portsip-async: the PBX answers again, after ")
+
+
+class TestUnknown:
+    def stats(self, *unknown: str, **told: Any) -> Any:
+        stats = WatchStats(cycles=1, last_success=AT, **told)
+        return SimpleNamespace(
+            **{name: getattr(stats, name) for name in WATCH_FIELDS}, unknown=unknown
+        )
+
+    def test_told_once(self) -> None:
+        told = _Unknown()
+        assert list(told.news(self.stats())) == []
+        (line,) = told.news(self.stats("99999", "99998"))
+        assert "99999, 99998" in line
+        assert list(told.news(self.stats("99999", "99998"))) == []
+        (line,) = told.news(self.stats("99997", "99999"))
+        assert "99997" in line
+        assert "99999" not in line
+
+    def test_on_the_board(self) -> None:
+        console = Console(width=80, color_system=None, record=True, file=Stream())
+        console.print(Board().picture(80, 20, self.stats("99999"), AT))
+        assert "the PBX knows no 99999" in console.export_text()
+
+    @pytest.mark.skipif(
+        not hasattr(WatchStats(), "unknown"), reason="this watch does not tell unknown numbers"
+    )
+    def test_in_a_pipe(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """It is said once, and the watch goes on for the others."""
+
+        def change() -> None:
+            threading.Timer(1.0, lambda: pbx.set_status("101", "RINGING")).start()
+
+        pbx.set_status("101", "OFFLINE")
+        done = cli(*WATCH, "99999", "101", "--limit", 2, out=Reacting({1: change}))
+        assert done.code == 0
+        assert done.err.count("99999") == 1
+
+
+class TestTerminals:
+    @pytest.mark.parametrize("term", ["dumb", "unknown", "", None])
+    @pytest.mark.parametrize("form", [(), ("-o", "table")])
+    def test_without_a_cursor(
+        self, term: str | None, form: tuple[str, ...], cli: CommandLine
+    ) -> None:
+        """A terminal that can't draw a board gets lines."""
+        done = cli(*WATCH, "--limit", 12, *form, terminal=True, TERM=term)
+        assert done.code == 0
+        assert len([json.loads(line) for line in done.lines]) == 12
+        assert "\x1b" not in done.out + done.err
+
+    def test_bars_need_a_cursor(self, cli: CommandLine) -> None:
+        for term in ("dumb", "unknown", "", None):
+            done = cli("extensions", "list", terminal=True, TERM=term)
+            assert (done.code, done.err) == (0, "")
+
+    def test_without_colours(self, cli: CommandLine) -> None:
+        done = cli(*WATCH, "--limit", 12, terminal=True, NO_COLOR="1")
+        assert done.code == 0
+        assert "\x1b[?1049h" in done.out  # still a board
+
+    @pytest.mark.parametrize("size", ["0", "1", "7", "nonsense"])
+    def test_tiny(self, size: str, cli: CommandLine) -> None:
+        done = cli(*WATCH, "--limit", 12, terminal=True, COLUMNS=size, LINES=size)
+        assert done.code == 0
+        done = cli("extensions", "list", terminal=True, COLUMNS=size, LINES=size)
+        assert done.code == 0
+
+    def test_other_encoding(self, cli: CommandLine) -> None:
+        class Old(Stream):
+            encoding = "ascii"
+
+        done = cli(*WATCH, "--limit", 12, out=Old(terminal=True), terminal=True)
+        assert done.code == 0
+        assert done.out.isascii()
+
+    def test_board_that_can_not_be_drawn(
+        self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A bug in the board ends the watch; it does not freeze."""
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(Board, "picture", fail)
+        out = Stream(terminal=True)
+        with pytest.raises(RuntimeError, match="a bug"):
+            cli(*WATCH, terminal=True, out=out)
+        assert out.getvalue().rstrip().endswith("\x1b[?25h\x1b[?1049l")
+
+
 class TestBoard:
     def picture(self, board: Board, *, height: int = 30, **stats: Any) -> list[str]:
         told = WatchStats(cycles=1, last_success=AT, **stats)
@@ -145,6 +288,15 @@ class TestBoard:
         assert lines[0].startswith("4 extensions")
         assert "102  OFFLINE  Desk" in lines[5]
         assert "101  OFFLINE -> gone" in lines[6]
+
+    def test_cells_of_every_width(self) -> None:
+        """Numbers of another script stay in their columns."""
+        board = self.board(1)
+        for number in ("田中", "e\u0301", "ที่"):
+            board.take(change(number, None, "OFFLINE"))
+        cells = self.picture(board)[3]
+        starts = [cell_len(cells[:at]) for at, mark in enumerate(cells) if mark == "·"]
+        assert starts == [0, 7, 14, 21]
 
     def test_too_many_for_the_screen(self) -> None:
         """Who does something is shown before who is offline, and the rest is counted."""

@@ -16,13 +16,15 @@ from ... import (
     ConnectError,
     PortSIPClient,
     PortSIPError,
+    RateLimited,
     __version__,
 )
 from ..connect import Connection
-from ..failures import Failure, exit_code, tell, tell_error
+from ..failures import NO_API, Failure, exit_code, is_page, tell, tell_error
 from ..options import spread
-from ..output import print_line, to_json
+from ..output import to_json
 from ..progress import progress
+from ..streams import print_line, reader_may_leave
 from .probe import Probe, probe
 from .report import Login, Operation, Report, lines
 from .walk import READING, WRITES, Stopwatch, Walk
@@ -65,11 +67,12 @@ def check(
     with progress("Checking", len(READING) + 2) as steps:
         failed = asyncio.run(checking.run(client, steps.advance))
     report = checking.report(stopwatch)
-    if form is Form.JSON:
-        print_line(to_json(msgspec.to_builtins(report), indent=2))
-    else:
-        for line in lines(report):
-            print_line(line)
+    with reader_may_leave():
+        if form is Form.JSON:
+            print_line(to_json(msgspec.to_builtins(report), indent=2))
+        else:
+            for line in lines(report):
+                print_line(line)
     raise typer.Exit(checking.conclude(failed, report))
 
 
@@ -128,8 +131,11 @@ class _Check:
     def _told(self, failed: PortSIPError | Failure) -> int:
         digest = self._probe.digest if self._probe else ""
         if isinstance(failed, ConnectError) and failed.refused_certificate and digest:
+            address = self._probe.address if self._probe else None
+            certificate = address.certificate if address else None
+            problem = certificate.problem if certificate else None
             tell(
-                "the PBX's certificate is not trusted",
+                f"the PBX's certificate is not trusted{f': {problem}' if problem else ''}",
                 f"if it is the PBX's own, pin it: --fingerprint {digest}",
             )
             return exit_code(failed)
@@ -161,14 +167,16 @@ class _Check:
         try:
             reply = await asked.sent(**self._account)
         except PortSIPError as error:
-            refused = (
-                isinstance(error, APIError)
-                and error.status not in (408, 429)
-                and (isinstance(error, AuthenticationError) or 400 <= error.status < 500)
-            )
-            told = f"refused (HTTP {error.status})" if isinstance(error, APIError) else None
-            self._login = Login(means=means, accepted=False, problem=told or type(error).__name__)
-            if refused and not isinstance(error, AuthenticationError):
+            told = type(error).__name__
+            if isinstance(error, APIError):
+                told = f"{'nothing there' if asked.elsewhere else 'refused'} (HTTP {error.status})"
+            self._login = Login(means=means, accepted=False, problem=told)
+            if asked.elsewhere:
+                raise Failure(str(error), NO_API, exit_code(error)) from None
+            refused = isinstance(error, APIError) and error.status in (400, 401, 403)
+            if is_page(error):
+                raise
+            if refused and not isinstance(error, AuthenticationError | RateLimited):
                 raise Failure(str(error), "check user name and password", 3) from None
             raise
         self._login = Login(

@@ -18,6 +18,7 @@ import msgspec
 
 __all__ = ["Address", "Certificate", "Probe", "probe"]
 
+_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which ssl does not name
 _LINE_MOST: Final = 64 * 1024  # bytes of a reply's head
 
 
@@ -91,7 +92,8 @@ async def probe(url: str, *, ca_file: str | None, timeout: float) -> Probe:
         try:
             opened = await _open(parts, context, timeout)
         except ssl.SSLCertVerificationError as error:
-            problem = error.verify_message or "not trusted"
+            # A mismatch of names quotes ours, which the report must not hold.
+            problem = (error.verify_message or "not trusted").partition(" for '")[0]
             opened = await _open(parts, _trusting(), timeout)
             certificate = await _untrusted(parts, opened, problem, timeout)
         else:
@@ -184,13 +186,15 @@ async def _open(parts: SplitResult, context: ssl.SSLContext | None, timeout: flo
 
 
 def _trusting(encoded: bytes | None = None) -> ssl.SSLContext:
-    """Make a context that takes any certificate, or one of its own making."""
+    """Make a context that takes any certificate, or one of its own making whatever its dates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     if encoded is None:
         context.verify_mode = ssl.CERT_NONE
     else:
         context.load_verify_locations(cadata=encoded)
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_flags |= _NO_CHECK_TIME
     return context
 
 
@@ -204,17 +208,31 @@ async def _untrusted(
         return Certificate(trusted=False, problem=problem)
     again.close()
     described = _described(again.told)
+    # Who signed it is complained of first, and its dates are not looked at any more.
+    if described.days_left is not None and described.days_left < 0 and "expired" not in problem:
+        problem = f"{problem}, and the certificate has expired"
+    elif _begins_later(again.told) and "not yet" not in problem:
+        problem = f"{problem}, and the certificate is not yet valid"
     return msgspec.structs.replace(described, trusted=False, problem=problem)
 
 
 def _described(told: dict[str, Any]) -> Certificate:
-    days = None
-    with suppress(ValueError, KeyError, TypeError):
-        until = datetime.fromtimestamp(ssl.cert_time_to_seconds(told["notAfter"]), UTC)
-        days = (until - datetime.now(UTC)).days
+    until = _date(told, "notAfter")
+    days = None if until is None else (until - datetime.now(UTC)).days
     return Certificate(
         trusted=True, self_signed=told.get("subject") == told.get("issuer"), days_left=days
     )
+
+
+def _begins_later(told: dict[str, Any]) -> bool:
+    since = _date(told, "notBefore")
+    return since is not None and since > datetime.now(UTC)
+
+
+def _date(told: dict[str, Any], name: str) -> datetime | None:
+    with suppress(ValueError, KeyError, TypeError, OverflowError):
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(told[name]), UTC)
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -142,7 +142,10 @@ def _tls(address: Address) -> str:
     assert certificate is not None  # noqa: S101 - the line is there for https only
     trust = "certificate trusted" if certificate.trusted else f"NOT TRUSTED: {certificate.problem}"
     own = ", signed by itself" if certificate.self_signed else ""
-    days = "" if certificate.days_left is None else f", {certificate.days_left} days left"
+    days = ""
+    if certificate.days_left is not None:
+        left = certificate.days_left
+        days = f", {left} days left" if left >= 0 else f", expired {-left} days ago"
     return f"{address.tls}, {address.cipher}, {trust}{own}{days}"
 
 

@@ -35,7 +35,7 @@ READING: Final = (
 WRITES: Final = tuple(
     name for name in ENDPOINTS if name not in READING and not name.startswith("account.")
 )
-_NO_SUCH_PLACE: Final = frozenset({404, 405, 501})
+_NO_SUCH_PLACE: Final = frozenset({404, 405, 410, 501})
 # A NotFound with one of these is about what was asked for, not about the address.
 _OF_THE_THING: Final = frozenset({"404.1", "404.3"})
 _OTHER_METHODS: Final = {"extensions.status": "GET"}  # as an older console asked
@@ -63,6 +63,11 @@ class Asked:
             token = row.token if row.token == "none" else None
             changes |= {"token": token, "parameters": None}
         return row.replace(**changes, **override)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether nothing was found where it was asked."""
+        return self._state == "elsewhere"
 
     async def sent(self, **parameters: object) -> dict[str, Any]:
         """Ask once, and compare what comes."""

@@ -6,6 +6,7 @@ failed or a count is wrong.
 """
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated
@@ -19,6 +20,9 @@ from rich.text import Text
 
 from ... import PortSIPClient, PortSIPError, RetryPolicy
 from ...simulator import Faults, PBXSimulator
+from ..output import console as make_console
+from ..signals import steps_aside
+from ..streams import unguarded
 from .ledger import Ledger, wrong
 from .lives import ExtensionLife, GroupLife
 from .many import Provisioning
@@ -31,6 +35,7 @@ from .watching import Watching
 _FAULTS = Faults(
     latency=0.02, rate_limited=0.02, server_error=0.02, html=0.01, dropped=0.015, truncated=0.015
 )
+_WIDTH = 80  # columns in a pipe
 # Where one in twelve fails, four in a row do so once in 20,000 calls, eight in 400 million.
 _RETRY = RetryPolicy(attempts=8)
 _IN_FLIGHT = 16  # calls; so many are rejected at once where all tokens were revoked before
@@ -78,7 +83,10 @@ def demo(
 ) -> None:
     """Watch the SDK work with a PBX that fails on purpose."""
     setting = Setting(extensions=extensions, token_lifetime=token_lifetime, seed=seed)
-    raise typer.Exit(asyncio.run(run(Console(highlight=False), setting)))
+    console = make_console(markup=True, width_of_pipe=_WIDTH)
+    with steps_aside(unguarded(sys.stdout)):
+        code = asyncio.run(run(console, setting))
+    raise typer.Exit(code)
 
 
 async def run(console: Console, setting: Setting) -> int:

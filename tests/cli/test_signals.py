@@ -1,0 +1,152 @@
+"""How a command ends by a signal: the terminal is as it was, and the exit code says why."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from portsip_async.simulator import PBXSimulator
+
+from .processes import COMMAND, PATIENCE, on_terminal, shell
+
+AWAY, BACK = "\x1b[?1049h", "\x1b[?1049l"
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+def left_as_found(shown: str) -> bool:
+    """Tell whether the screen of its own is left, and the cursor is there."""
+    return (
+        shown.rfind(BACK) >= shown.rfind(AWAY)
+        and shown.rfind(SHOWN) >= shown.rfind(HIDDEN)
+        and shown.count("\x1b[?7l") == 0
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+class TestTerminalIsLeftAsFound:
+    def test_board(self, number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
+        with on_terminal("extensions", "watch", pbx=pbx) as running:
+            running.wait_for(lambda shown: "up to date" in shown, "the board")
+            assert AWAY in running.shown
+            running.process.send_signal(number)
+            assert running.end() == code
+        assert left_as_found(running.shown)
+
+    def test_board_that_waits_for_the_pbx(
+        self, number: signal.Signals, code: int, pbx: PBXSimulator
+    ) -> None:
+        pbx.fail("extensions.status", latency=PATIENCE, times=None)
+        with on_terminal("extensions", "watch", pbx=pbx) as running:
+            running.wait_for(lambda shown: "reading" in shown, "the board")
+            running.process.send_signal(number)
+            assert running.end() == code
+        assert left_as_found(running.shown)
+
+    def test_bar(self, number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
+        pbx.fail("extensions.list", latency=PATIENCE, times=None)
+        with on_terminal("extensions", "list", pbx=pbx) as running:
+            running.wait_for(lambda shown: "Reading" in shown, "the bar")
+            assert HIDDEN in running.shown
+            running.process.send_signal(number)
+            assert running.end() == code
+        assert left_as_found(running.shown)
+        assert "Traceback" not in running.shown
+
+    def test_demo(self, number: signal.Signals, code: int) -> None:
+        with on_terminal("demo", "--extensions", 50) as running:
+            running.wait_for(lambda shown: HIDDEN in shown, "a step")
+            running.process.send_signal(number)
+            assert running.end() == code
+        assert left_as_found(running.shown)
+        assert "Traceback" not in running.shown
+
+    def test_prompt(self, number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
+        changes = {"PORTSIP_PASSWORD": None}
+        with on_terminal("extensions", "list", pbx=pbx, changes=changes) as running:
+            running.wait_for(lambda shown: "Password of admin: " in shown, "the prompt")
+            time.sleep(0.1)
+            running.process.send_signal(number)
+            assert running.end() == code
+        assert "Traceback" not in running.shown
+
+
+def test_job_that_ignores_ctrl_c_ends_by_sigterm(pbx: PBXSimulator, tmp_path: Path) -> None:
+    """A script's background job has SIGINT ignored; it ends by SIGTERM all the same."""
+    file = tmp_path / "lines"
+    done = shell(
+        f'trap "" INT\n"$PYTHON" -m portsip_async extensions watch -o jsonl > {file} &\n'
+        f"until [ -s {file} ]; do sleep 0.1; done; kill -TERM $!; wait $!; echo $?",
+        pbx,
+    )
+    assert done.stdout.split() == [b"143"]
+    assert done.stderr == b""
+
+
+def test_import_settles_what_is_in_flight(pbx: PBXSimulator, tmp_path: object) -> None:
+    """SIGTERM stops an import as Ctrl-C does, with its report."""
+    rows = "".join(f"{number},Pw-{number}-x,Web-{number}-x\n" for number in range(900, 960))
+    path = os.path.join(str(tmp_path), "people.csv")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"extension_number,password,web_access_password\n{rows}")
+    pbx.fail("extensions.create", latency=0.2, times=None)
+    with on_terminal(
+        "extensions", "import", path, "-o", "json", pbx=pbx, stdout=subprocess.DEVNULL
+    ) as running:
+        running.wait_for(lambda _: pbx.served["extensions.create"] > 8, "the first rows")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.end() == 143
+    assert "people.failed.csv" in running.shown
+    assert os.path.exists(path.replace(".csv", ".failed.csv"))
+
+
+def test_ignored_hangup_stays_ignored(pbx: PBXSimulator) -> None:
+    """Under nohup a command goes on."""
+    done = shell(
+        'trap "" HUP\n"$PYTHON" -c "$PROGRAM" extensions watch --limit 13 -o jsonl &\n'
+        "sleep 2; kill -HUP $!; sleep 1; kill -TERM $!; wait $!; echo code $?",
+        pbx,
+    )
+    assert done.stdout.splitlines()[-1] == b"code 143"
+
+
+# A shell with job control, on a terminal that is its own.
+SHELL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+script = 'set -m; "$@"; echo code $?; fg; echo code $?'
+os.execvp("bash", ["bash", "-c", script, "bash", *sys.argv[1:]])
+"""
+
+
+def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
+    """While the board is stopped the terminal is the shell's; then the board is drawn again."""
+    words = (*COMMAND, "extensions", "watch")
+    command = (sys.executable, "-c", SHELL)
+    with on_terminal(*words, pbx=pbx, command=command) as running:
+        running.wait_for(lambda shown: "up to date" in shown, "the board")
+        running.type("\x1a")
+        running.wait_for(lambda shown: "code 148" in shown, "the shell")
+        assert left_as_found(running.shown.partition("code 148")[0])
+        running.wait_for(lambda shown: shown.count(AWAY) == 2, "the board")
+        running.wait_for(lambda shown: "up to date" in shown.rpartition(AWAY)[2], "the board")
+        running.type("\x03")
+        running.wait_for(lambda shown: "code 130" in shown, "the end")
+        assert running.end() == 0
+    assert left_as_found(running.shown)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_lines_end_quietly(number: signal.Signals, pbx: PBXSimulator, tmp_path: Path) -> None:
+    name = number.name.removeprefix("SIG")
+    file = tmp_path / "lines"
+    done = shell(
+        f'"$PYTHON" -c "$PROGRAM" extensions watch -o jsonl > {file} &\n'
+        f"until [ -s {file} ]; do sleep 0.1; done; kill -{name} $!; wait $!; echo $?",
+        pbx,
+    )
+    assert (done.stdout.split(), done.stderr) == ([str(128 + number).encode()], b"")
