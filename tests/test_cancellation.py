@@ -184,7 +184,7 @@ class TestCancelled:
         wire.script = [OK]
         pbx = make_client(wire.url, max_connections=1)
         await pbx._session._gate.acquire()
-        async with under_way(pbx.extensions.show("101"), pbx.extensions.show("101")) as (one, two):
+        async with under_way(pbx.extensions.show("101"), pbx.extensions.show("102")) as (one, two):
             await ticks()
             pbx._session._gate.release()
             one.cancel()

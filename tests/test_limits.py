@@ -65,9 +65,9 @@ class TestMaxConnections:
 
     async def test_in_the_order_of_asking(self, wire: WireServer, make_client: ClientMaker) -> None:
         """Those who wait get their turn one after the other."""
-        numbers = [str(number) for number in range(100, 120)]
-        wire.script = [reply({"extension_number": number}) for number in numbers]
+        wire.script = [OK]
         pbx = make_client(wire.url, max_connections=1)
+        numbers = [str(number) for number in range(100, 120)]
         await asyncio.gather(*(pbx.extensions.show(number) for number in numbers))
         assert [arrival.query.rpartition("=")[2] for arrival in wire.arrivals] == numbers
 

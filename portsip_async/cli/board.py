@@ -170,15 +170,10 @@ class _Unknown:
 
     def news(self, stats: WatchStats) -> Iterator[str]:
         """Yield what there is to say now."""
-        new = [number for number in unknown_of(stats) if number not in self._told]
+        new = [number for number in stats.unknown if number not in self._told]
         self._told.update(new)
         if new:
             yield f"the PBX knows no extension {shortened(new)}; it is watched all the same"
-
-
-def unknown_of(stats: WatchStats) -> tuple[str, ...]:
-    """Return the watched numbers that the PBX never knew."""
-    return tuple(getattr(stats, "unknown", ()))
 
 
 def _lasted(seconds: float) -> str:
@@ -356,7 +351,7 @@ def _health(stats: WatchStats, now: datetime) -> "Text":
     seconds = f"a look takes {stats.cycle_seconds:.2f} s"
     missing = f"   {stats.missing:,} not told" if stats.missing else ""
     line = Text(no_wrap=True, overflow="ellipsis")
-    unknown = unknown_of(stats)
-    if unknown:
-        line.append(f"the PBX knows no {printable(shortened(unknown))}   ", style="bold yellow")
+    if stats.unknown:
+        unknown = printable(shortened(stats.unknown))
+        line.append(f"the PBX knows no {unknown}   ", style="bold yellow")
     return line.append(f"up to date   {seconds}{missing}   Ctrl-C ends", style="dim")

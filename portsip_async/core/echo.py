@@ -1,8 +1,9 @@
-"""Whether a reply is about what was asked for, and how it spells that.
+"""How a reply spells what was asked for.
 
 Some PBXes send numbers as JSON numbers, which have no leading zeros: 101 may then be the extension
-"0101". A JSON number is the text that was asked for if it has the same digits; a text must be that
-text. A reply about anything else is refused, and a row that fits more than one number is left out.
+"0101". A JSON number is the text that was asked for if it has the same digits. A text stays as it
+is, so that whoever needs to can see that the reply is about something else. A row that fits more
+than one number is left out.
 
 Pure: a parsed reply goes in and comes out.
 """
@@ -13,7 +14,6 @@ from typing import Any, TypeVar
 from msgspec import Struct, structs
 
 from ..arguments import plain_text
-from .decode import Unreadable
 from .endpoint import Echo
 
 T = TypeVar("T")
@@ -27,16 +27,13 @@ def digits_of(text: str) -> str:
 
 
 def as_asked(value: T, document: Any, echo: Echo, parameters: Mapping[str, Any] | Struct) -> T:
-    """Return a reply that names things as the request did.
+    """Return a reply that names things as the request did, if it is about them.
 
     Args:
         value: the decoded reply.
         document: the parsed JSON, if the reply had to be repaired; None if every text was a text.
         echo: where the reply repeats the request.
         parameters: what the request asked for.
-
-    Raises:
-        Unreadable: the reply is about something else.
     """
     asked = (
         getattr(parameters, echo.parameter, None)
@@ -60,7 +57,7 @@ def _one(value: T, document: Any, echo: Echo, asked: str) -> T:
     if isinstance(document, dict):
         raw = document.get(field)
     if not _is_same(raw, asked):
-        raise Unreadable(f"the {field} that was asked for", f"$.{field}")
+        return value
     if isinstance(value, Struct):
         return structs.replace(value, **{field: plain_text(asked)})
     return {**value, field: plain_text(asked)}  # type: ignore[dict-item, return-value]  # a dict

@@ -32,9 +32,7 @@ class PageScheme:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """Where a reply repeats what the request asked for.
-
-    A reply about something else is never passed on: it may be another request's.
+    """Where a reply repeats what the request asked for, perhaps as a JSON number.
 
     Attributes:
         parameter: the parameter that says what is asked for; a text, or a list of texts.

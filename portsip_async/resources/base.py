@@ -17,6 +17,7 @@ from ..core.session import Session
 from ..core.upload import Source
 from ..core.wire import Parameters
 from ..endpoints import EndpointTable
+from ..errors import ReplyError
 from ..outages import OutageLog
 from ..single import Single
 
@@ -161,6 +162,18 @@ def texts(name: str, values: Iterable[str]) -> list[str]:
     if set(map(type, found)) == {str} and "" not in found:
         return found
     return [text(f"each of {name}", value) for value in found]
+
+
+def check_asked(field: str, shown: object, asked: str, row: Endpoint[Any]) -> None:
+    """Check that a reply shows what was asked for, before something is written by it.
+
+    Raises:
+        ReplyError: it names another; where it names none, it is taken for the right one.
+    """
+    if shown not in (None, "", asked):
+        raise ReplyError(
+            expected=f"the {field} that was asked for", where=f"$.{field}", operation=row.name
+        )
 
 
 def without_none(value: Any) -> Any:

@@ -41,6 +41,7 @@ from ..single import Single
 from ..watching import Listing, StatusWatch
 from .base import (
     Caller,
+    check_asked,
     check_known,
     fields_of,
     merged,
@@ -381,7 +382,7 @@ class Extensions(Single):
 
         async def was_created(extension: NewExtension) -> bool:
             try:
-                found = await self.show(extension.extension_number)
+                found = await self._read_back(extension.extension_number)
             except NotFound as error:
                 if error.operation != EXTENSIONS_SHOW.name:
                     raise  # it is about the login
@@ -494,7 +495,7 @@ class Extensions(Single):
 
         async def was_removed(number: str) -> bool:
             try:
-                await self.show(number)
+                await self._read_back(number)
             except NotFound as error:
                 if error.operation != EXTENSIONS_SHOW.name:
                     raise  # it is about the login
@@ -506,6 +507,12 @@ class Extensions(Single):
         )
         return self._many(extension_numbers, write, concurrency, grace)
 
+    async def _read_back(self, number: str) -> Extension:
+        """Read what became of an extension; a reply about another one says nothing of it."""
+        found = await self.show(number)
+        check_asked("extension_number", found.extension_number, plain_text(number), EXTENSIONS_SHOW)
+        return found
+
     async def _patch(
         self, number: str, sections: Mapping[str, object], gate: Gate | None = None
     ) -> Extension:
@@ -513,6 +520,7 @@ class Extensions(Single):
         models = fields_of(Extension)
         async with self._caller.locks.holding("extensions", number):
             read = await self._caller.document(EXTENSIONS_SHOW, {"extension_number": number})
+            check_asked("extension_number", read.get("extension_number"), number, EXTENSIONS_SHOW)
             for name, section in changes.items():
                 check_known(name, section, read.get(name), models[name])
             whole = {**merged(read, changes), "extension_number": number}

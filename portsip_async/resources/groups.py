@@ -11,7 +11,7 @@ from ..endpoints import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, 
 from ..errors import ReplyError
 from ..models import CreatedGroup, Group, GroupSummary, SortByValue
 from ..single import Single
-from .base import Caller, merged, text, texts, unknown_field
+from .base import Caller, check_asked, merged, text, texts, unknown_field
 
 _CHANGEABLE = (
     "group_name",
@@ -225,6 +225,7 @@ class Groups(Single):
         async with self._caller.locks.holding("groups", group_id):
             read = await self._caller.document(GROUPS_SHOW, {"group_id": group_id})
             _check(read.get("group_id") or read.get("group_name"))
+            check_asked("group_id", read.get("group_id"), group_id, GROUPS_SHOW)
             kept = {name: value for name, value in read.items() if name not in _OF_THE_REPLY}
             whole = {**change(kept), "group_id": group_id}
             group = _group(whole)  # read before it is written, lest an error hide a write
