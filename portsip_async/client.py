@@ -39,12 +39,12 @@ from .endpoints import (
     EndpointTable,
 )
 from .errors import APIError, ConfigurationError
+from .not_copyable import NotCopyable
 from .outages import OutageLog
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
 from .resources.sealed import cut, sealed
-from .single import Single
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class ClientOptions(TypedDict, total=False):
     on_attempt: Callable[[Attempt], object] | None
 
 
-class PortSIPClient(Single):
+class PortSIPClient(NotCopyable):
     """A PortSIP PBX, as its REST API shows it.
 
     Use it as ``async with``, or call `close` at the end. One client serves any number of tasks of

@@ -29,7 +29,7 @@ from ..errors import (
     ReplyError,
     RequestTimeout,
 )
-from ..single import Single
+from ..not_copyable import NotCopyable
 from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .endpoint import Endpoint
 from .limits import Places
@@ -60,7 +60,7 @@ _TIMERS_KEPT: Final = 64
 _ADMITTED: Final = 1 - 1e-6
 
 
-class Session(Single):
+class Session(NotCopyable):
     """The async core that all views of a client share.
 
     Attributes:

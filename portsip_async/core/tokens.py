@@ -39,8 +39,8 @@ from ..errors import (
     ReplyError,
     ServerError,
 )
+from ..not_copyable import NotCopyable
 from ..record import Record
-from ..single import Single
 
 LIFETIME = 30.0  # seconds; the vendor's page
 STALE_AFTER = 2 / 3  # of the life
@@ -225,7 +225,7 @@ def _refuses_refresh(error: APIError) -> bool:
     return known or (400 <= error.status < 500 and error.status != 408)
 
 
-class TokenCache(Single):
+class TokenCache(NotCopyable):
     """The one place that holds the client's token.
 
     Attributes:

@@ -18,8 +18,8 @@ from ..core.upload import Source
 from ..core.wire import Parameters
 from ..endpoints import EndpointTable
 from ..errors import ReplyError
+from ..not_copyable import NotCopyable
 from ..outages import OutageLog
-from ..single import Single
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
@@ -45,7 +45,7 @@ class KeyedLocks:
                 self._locks[key] = lock, users - 1
 
 
-class Caller(Single):
+class Caller(NotCopyable):
     """How the resources of one client, or of one view of it, reach the core."""
 
     def __init__(

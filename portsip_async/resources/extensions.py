@@ -36,8 +36,8 @@ from ..models import (
     SortByValue,
     VoiceMail,
 )
+from ..not_copyable import NotCopyable
 from ..polling import Owner, StatusPoll
-from ..single import Single
 from ..watching import Listing, StatusWatch
 from .base import (
     Caller,
@@ -63,7 +63,7 @@ Numbers: TypeAlias = list[str]
 SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
 
-class Extensions(Single):
+class Extensions(NotCopyable):
     """The extensions of the PBX."""
 
     def __init__(self, caller: Caller) -> None:

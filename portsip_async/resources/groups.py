@@ -10,7 +10,7 @@ from ..core.pages import Paginator
 from ..endpoints import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
 from ..errors import ReplyError
 from ..models import CreatedGroup, Group, GroupSummary, SortByValue
-from ..single import Single
+from ..not_copyable import NotCopyable
 from .base import Caller, check_asked, merged, text, texts, unknown_field
 
 _CHANGEABLE = (
@@ -27,7 +27,7 @@ _CHANGEABLE = (
 _OF_THE_REPLY = frozenset({"err_code", "msg", "message", "access_token"})
 
 
-class Groups(Single):
+class Groups(NotCopyable):
     """The extension groups of the PBX."""
 
     def __init__(self, caller: Caller) -> None:
