@@ -562,6 +562,19 @@ class TestRefused:
         assert statuses.asked[-1] == numbers
         assert clockwork.watch.stats.last_success == EPOCH + timedelta(seconds=20)
 
+    @pytest.mark.parametrize("status", [400, 404])
+    async def test_page_of_something_in_between(self, status: int) -> None:
+        """Such an outage blames no number: each is asked again at the next beat."""
+        page = (BadRequest if status == 400 else NotFound)(status=status)
+        page.is_page = True
+        statuses = Statuses()
+        statuses.fail = lambda _: page if 2 <= len(clockwork.begun) <= 40 else None
+        clockwork = Clockwork(statuses, cycles=41)
+        await clockwork.run(["1", "2"])
+        assert statuses.asked == [["1", "2"]] * 41
+        stats = clockwork.watch.stats
+        assert (stats.failures, stats.consecutive_failures, stats.unknown) == (39, 0, ())
+
 
 class TestDiscovery:
     async def test_rhythm(self) -> None:
@@ -903,6 +916,46 @@ class TestUnknown:
         clockwork = Clockwork(Statuses(refused={"99999"}), cycles=4)
         await clockwork.run(["99999"])
         assert clockwork.watch.stats.unknown == ("99999",)
+
+    @pytest.mark.parametrize("how", ["refused", "lacking"])
+    @pytest.mark.parametrize("count", [1, 5, 8, 9, 20, 150])
+    @pytest.mark.parametrize("good", [[], ["1", "2"]], ids=["alone", "with good ones"])
+    async def test_any_number_of_them(
+        self, count: int, how: str, good: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """All are told after the first cycle, and the good ones among them are watched."""
+        unknown = [f"9{number:03}" for number in range(count)]
+        clockwork = Clockwork(Statuses(**{how: set(unknown)}), cycles=1)
+        changes = await clockwork.run([*unknown, *good], batch_size=100)
+        assert [change.extension_number for change in changes] == good
+        assert clockwork.watch.stats.unknown == tuple(unknown)
+        (line,) = TestOutageLog.lines(caplog)
+        assert "there is no status for 9000" in line
+
+    async def test_many_are_asked_ever_more_rarely(self) -> None:
+        statuses = Statuses(refused={str(number) for number in range(150)})
+        counts: list[int] = []
+        clockwork = Clockwork(
+            statuses, cycles=30, before=lambda _: counts.append(len(statuses.asked))
+        )
+        await clockwork.run(sorted(statuses.refused), batch_size=100)
+        each = [later - earlier for earlier, later in pairwise(counts)]
+        assert [at for at, requests in enumerate(each) if requests] == [0, 2, 6, 14]
+
+    async def test_pbx_that_forgot_all_extensions(self) -> None:
+        """Numbers that had a status stay known, and are asked again at the next beat, together."""
+        statuses = Statuses()
+        numbers = [str(number) for number in range(40)]
+
+        def forget(cycle: int) -> None:
+            if cycle in (2, 5):
+                statuses.refused = set(numbers) if cycle == 2 else set()
+
+        clockwork = Clockwork(statuses, cycles=5, before=forget)
+        await clockwork.run(numbers, batch_size=40)
+        assert clockwork.watch.stats.unknown == ()
+        assert statuses.asked[-1] == numbers
+        assert len(statuses.asked) < 1 + 3 * 20 + 2
 
     @pytest.mark.parametrize("how", ["refused", "lacking"])
     async def test_leaves_with_its_first_status(self, how: str) -> None:
