@@ -10,6 +10,7 @@ import msgspec
 from ..arguments import integer, plain_text, quantity
 from ..core.calls import Gate
 from ..core.decode import Unreadable, repair
+from ..core.endpoint import Endpoint
 from ..core.pages import Paginator
 from ..core.wire import builtins_of
 from ..endpoints import (
@@ -22,7 +23,7 @@ from ..endpoints import (
     EXTENSIONS_STATUS,
     EXTENSIONS_UPDATE,
 )
-from ..errors import Conflict, NotFound, ReplyError
+from ..errors import APIError, Conflict, NotFound, ReplyError
 from ..models import (
     Extension,
     ExtensionStatus,
@@ -149,7 +150,6 @@ class Extensions(NotCopyable):
 
         Raises:
             NotFound: there is no such extension.
-            ReplyError: the reply shows another extension.
         """
         number = text("extension_number", extension_number)
         return await self._caller(EXTENSIONS_SHOW, {"extension_number": number})
@@ -384,8 +384,8 @@ class Extensions(NotCopyable):
             try:
                 found = await self._read_back(extension.extension_number)
             except NotFound as error:
-                if error.operation != EXTENSIONS_SHOW.name:
-                    raise  # it is about the login
+                if not _is_about(error, EXTENSIONS_SHOW):
+                    raise
                 return False
             # Someone else's extension of that number has another password, where it is told.
             told = found.password if found.password and found.password.strip("*") else None
@@ -398,7 +398,7 @@ class Extensions(NotCopyable):
             passes_over=lambda error: (
                 if_exists == "skip"
                 and isinstance(error, Conflict)
-                and error.operation == EXTENSIONS_CREATE.name
+                and _is_about(error, EXTENSIONS_CREATE)
             ),
         )
         return self._many(extensions, write, concurrency, grace)
@@ -497,8 +497,8 @@ class Extensions(NotCopyable):
             try:
                 await self._read_back(number)
             except NotFound as error:
-                if error.operation != EXTENSIONS_SHOW.name:
-                    raise  # it is about the login
+                if not _is_about(error, EXTENSIONS_SHOW):
+                    raise
                 return True
             return False
 
@@ -601,6 +601,11 @@ def _known(known: Mapping[str, ExtensionStatus] | None) -> dict[str, ExtensionSt
 def _instance(taker: str, item: object, kind: type[object]) -> None:
     if not isinstance(item, kind):
         raise TypeError(f"{taker} takes {kind.__name__}, not {type(item).__name__}")
+
+
+def _is_about(error: APIError, row: Endpoint[Any]) -> bool:
+    """Check that the PBX said it of this operation: not of a login, and not a page in between."""
+    return error.operation == row.name and not error.is_page
 
 
 def _creatable(extension: NewExtension) -> NewExtension:

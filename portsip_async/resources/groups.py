@@ -69,7 +69,7 @@ class Groups(NotCopyable):
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows another group.
+            ReplyError: the reply shows no group.
         """
         group_id = text("group_id", group_id)
         group = await self._caller(GROUPS_SHOW, {"group_id": group_id})
