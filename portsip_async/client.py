@@ -168,6 +168,8 @@ class PortSIPClient(NotCopyable):
             user_agent = plain_text(user_agent)
         if user_agent is not None and not is_visible(user_agent):
             raise ValueError("user_agent is one printable line")
+        if isinstance(ssl, str):
+            ssl = plain_text(ssl)
         if isinstance(ssl, str | os.PathLike) and "\0" in os.fsdecode(ssl):
             raise ConfigurationError("ssl: a path holds no NUL character")
         if on_attempt is not None and not callable(on_attempt):

@@ -110,6 +110,13 @@ async def test_unknown_section(
     assert sim.served[SHOW] == 2
 
 
+async def test_names_are_listed_once(pbx: PortSIPClient) -> None:
+    """Those that the model and the reply know alike, too."""
+    with pytest.raises(TypeError) as caught:
+        await pbx.extensions.patch("101", profile={"qqqq": 1})
+    assert str(caught.value).count("first_name") == 1
+
+
 class TestKnown:
     async def test_by_the_reply(self, wire: WireServer, make_client: ClientMaker) -> None:
         """A field of a version that the SDK doesn't know can be changed, at any depth."""

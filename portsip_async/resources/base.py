@@ -237,7 +237,7 @@ def fields_of(model: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | N
 
 def unknown_field(owner: str, field: object, known: Iterable[str]) -> TypeError:
     """Make the error for a field that does not exist, with the nearest name that does."""
-    names = sorted(map(str, known))
+    names = sorted(set(map(str, known)))
     nearest = get_close_matches(str(field).lower(), names, n=1)
     hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(names) or 'none'}"
     return TypeError(f'{owner} has no field "{field}"; {hint}')

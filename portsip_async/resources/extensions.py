@@ -650,7 +650,7 @@ def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Stru
             _check_shape(f"{name}.{field}", value, part)
         elif part is not None and value is not None:
             raise TypeError(
-                f"{name}.{field} must be a {part.__name__} or a mapping, got {type(value).__name__}"
+                f"{name}.{field} must be a mapping or {part.__name__}, got {type(value).__name__}"
             )
 
 

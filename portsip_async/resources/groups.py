@@ -7,6 +7,7 @@ from msgspec import structs
 
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
+from ..core.wire import builtins_of
 from ..endpoints import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
 from ..errors import ReplyError
 from ..models import CreatedGroup, Group, GroupSummary, SortByValue
@@ -176,7 +177,8 @@ class Groups(NotCopyable):
         members = changes.get("members")
         if members is not None:
             changes["members"] = texts("members", members)  # type: ignore[arg-type]  # it checks
-        return await self._change(group_id, lambda read: merged(read, changes))
+        plain: dict[str, Any] = builtins_of(changes)
+        return await self._change(group_id, lambda read: merged(read, plain))
 
     async def add_members(self, group_id: str, numbers: Iterable[str]) -> Group:
         """Add extensions to a group: read, change, update; those that it has already stay once.
