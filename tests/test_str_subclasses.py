@@ -397,7 +397,7 @@ class TestClient:
         assert sim.greetings("102")["a.wav"].size == 4
 
     async def test_path_of_a_ca_file(self, kind: Kind, make_client: ClientMaker) -> None:
-        with pytest.raises(ConfigurationError, match="none.pem: No such file"):
+        with pytest.raises(ConfigurationError, match=r"none\.pem: No such file"):
             await make_client("https://127.0.0.1:1", ssl=kind("none.pem")).extensions.show("101")
 
 

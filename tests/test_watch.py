@@ -879,7 +879,7 @@ class TestOutageLog:
     async def test_watch_that_was_left_holds_no_outage_open(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The next watch of the client begins a log of its own."""
+        """Once a watch works, or a minute after the latest line, the next failure is a new one."""
         log = OutageLog("pbx")
         one, other = object(), object()
         log.failed(one, ServerError(status=500), 0.0)
@@ -890,13 +890,33 @@ class TestOutageLog:
         log.recovered(other, 6.0)
         log.failed(one, ServerError(status=500), 7.0)
         log.left(one)
-        log.failed(other, ServerError(status=500), 8.0)
+        log.recovered(other, 8.0)
+        log.failed(one, ServerError(status=500), 9.0)
+        log.left(one)
+        log.failed(other, ServerError(status=500), 69.0)
         assert [line.split(": ")[1] for line in self.lines(caplog)] == [
             "a status watch fails, and goes on",
             "the status watch works again after 5.0 s",
             "a status watch fails, and goes on",
             "a status watch fails, and goes on",
+            "a status watch fails, and goes on",
         ]
+
+    async def test_watches_made_anew_share_the_outage(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One that is left and made anew every ten seconds writes no more than one that lasts."""
+        log = OutageLog("pbx")
+        for second in range(0, 130, 10):
+            watch = object()
+            log.failed(watch, ServerError(status=500), float(second))
+            log.left(watch)
+        last = object()
+        log.failed(last, ServerError(status=500), 130.0)
+        log.recovered(last, 135.0)
+        *begins, ends = [line.split(": ")[1] for line in self.lines(caplog)]
+        assert len(begins) == 3
+        assert "works again" in ends
 
 
 class TestUnknown:
