@@ -170,8 +170,8 @@ class PortSIPClient(NotCopyable):
             raise ValueError("user_agent is one printable line")
         if isinstance(ssl, str):
             ssl = plain_text(ssl)
-        if isinstance(ssl, str | os.PathLike) and "\0" in os.fsdecode(ssl):
-            raise ConfigurationError("ssl: a path holds no NUL character")
+        if isinstance(ssl, str | os.PathLike) and not _is_path(ssl):
+            raise ConfigurationError("ssl: a path holds no NUL and no half of a surrogate pair")
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError("on_attempt is called with an Attempt")
         if ssl is False:
@@ -325,6 +325,14 @@ def _frames_of_ours() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
         count, frame = count + 1, frame.f_back
     return count
+
+
+def _is_path(path: str | os.PathLike[str]) -> bool:
+    """Check whether a file can have this name."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_proxy(proxy: str) -> None:

@@ -79,7 +79,7 @@ _ALONE = (
     (rf"(?m:^){_GAP}", rf"{_END}{_GAP}\r?(?m:$)"),
     (_NAMED_BEFORE, rf"[,;)]|{_END}\s*$"),
 )
-# Of what is no word of a sentence.
+# A secret that has other characters than letters is no word of a sentence.
 _ANYWHERE_NAMED = (_NAMED_BEFORE, _ENDS)
 
 

@@ -148,8 +148,7 @@ class _Path(Source):
     """A file that is opened for each attempt, and closed after it."""
 
     def __init__(self, path: str | os.PathLike[str], threads: Threads) -> None:
-        plain = os.fspath(path)
-        self._path = Path(plain_text(plain) if isinstance(plain, str) else plain)
+        self._path = Path(plain_text(os.fsdecode(path)))
         self._threads = threads
         self._opened: _File | None = None
         self.name = self._path.name
