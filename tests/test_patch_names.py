@@ -12,6 +12,7 @@ from portsip_async import (
     Options,
     PortSIPClient,
     Profile,
+    ReplyError,
 )
 from portsip_async.simulator import PBXSimulator
 
@@ -134,6 +135,34 @@ class TestKnown:
         with pytest.raises(TypeError, match="options"):
             await pbx.extensions.patch("101", options={"nickname": "B"})
         assert {arrival.path for arrival in wire.arrivals} == {"/api/extensions/show"}
+
+    @pytest.mark.parametrize(
+        ("read", "where"),
+        [
+            ({"forward_rules": [{"dnd": {}}]}, "$.forward_rules"),
+            ({"forward_rules": "none"}, "$.forward_rules"),
+            ({"forward_rules": {"away": [{"office_hours_action": "X"}]}}, "$.forward_rules.away"),
+            ({"forward_rules": {"away": 5}}, "$.forward_rules.away"),
+        ],
+    )
+    async def test_what_is_no_object_is_not_overwritten(
+        self, read: Any, where: str, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """Merged as if it were empty, it would be lost; null and an empty array hold nothing."""
+        rules = {"away": {"office_hours_action_value": "9"}}
+        wire.script = [reply(read)]
+        pbx = make_client(wire.url)
+        with pytest.raises(ReplyError) as caught:
+            await pbx.extensions.patch("101", forward_rules=rules)
+        assert (caught.value.where, caught.value.operation) == (where, SHOW)
+        assert len(wire.arrivals) == 1
+        for nothing in ({}, {"forward_rules": None}, {"forward_rules": []}):
+            wire.arrivals.clear()
+            wire.script = [reply(nothing), reply()]
+            await pbx.extensions.patch("101", forward_rules=rules)
+            assert b'"forward_rules":{"away":{"office_hours_action_value":"9"}}' in (
+                wire.arrivals[1].body
+            )
 
     async def test_by_the_model(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         await pbx.extensions.patch(

@@ -16,7 +16,7 @@ from ..core.pages import Page, Paginator
 from ..core.session import Session
 from ..core.upload import Source
 from ..core.wire import Parameters
-from ..endpoints import EndpointTable
+from ..endpoints import EXTENSIONS_SHOW, EndpointTable
 from ..errors import ReplyError
 from ..not_copyable import NotCopyable
 from ..outages import OutageLog
@@ -208,8 +208,11 @@ def check_known(
 
     Raises:
         TypeError: a field is unknown to both; says which is nearest.
+        ReplyError: what the PBX holds there is no object, and would be lost when written.
     """
     fields = {} if model is None else fields_of(model)
+    if model is not None and not isinstance(read, Mapping) and read not in (None, "", []):
+        raise ReplyError(expected="an object", where=f"$.{name}", operation=EXTENSIONS_SHOW.name)
     found: Mapping[str, object] = read if isinstance(read, Mapping) else {}
     for field, value in changes.items():
         if field not in fields and field not in found:

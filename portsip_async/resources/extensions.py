@@ -253,7 +253,8 @@ class Extensions(NotCopyable):
 
         Raises:
             NotFound: there is no such extension.
-            ReplyError: the reply shows another extension, so nothing was written.
+            ReplyError: the reply shows another extension, or something else in the place of a
+                section, so nothing was written.
             TypeError: a field that neither the models nor the PBX's reply have; nothing was
                 written.
         """
