@@ -47,6 +47,7 @@ MISSHAPEN: list[Any] = [
     {"forward_rules": {"away": []}},
     {"forward_rules": {"away": {None: 1}}},
 ]
+NO_RULES: list[dict[str, Any]] = [{}, {"forward_rules": None}, {"forward_rules": []}]
 UNKNOWN_SECTIONS: list[Any] = [
     ({"profil": {}}, '"profile"'),
     ({"profile": {}, "voicemail": {}}, '"voice_mail"'),
@@ -156,7 +157,7 @@ class TestKnown:
             await pbx.extensions.patch("101", forward_rules=rules)
         assert (caught.value.where, caught.value.operation) == (where, SHOW)
         assert len(wire.arrivals) == 1
-        for nothing in ({}, {"forward_rules": None}, {"forward_rules": []}):
+        for nothing in NO_RULES:
             wire.arrivals.clear()
             wire.script = [reply(nothing), reply()]
             await pbx.extensions.patch("101", forward_rules=rules)
