@@ -39,12 +39,12 @@ from .endpoints import (
     EndpointTable,
 )
 from .errors import APIError, ConfigurationError
+from .not_copyable import NotCopyable
 from .outages import OutageLog
 from .redact import scrub_url
 from .resources import Account, Extensions, Greetings, Groups
 from .resources.base import Caller, KeyedLocks, given
 from .resources.sealed import cut, sealed
-from .single import Single
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class ClientOptions(TypedDict, total=False):
     on_attempt: Callable[[Attempt], object] | None
 
 
-class PortSIPClient(Single):
+class PortSIPClient(NotCopyable):
     """A PortSIP PBX, as its REST API shows it.
 
     Use it as ``async with``, or call `close` at the end. One client serves any number of tasks of
@@ -168,8 +168,10 @@ class PortSIPClient(Single):
             user_agent = plain_text(user_agent)
         if user_agent is not None and not is_visible(user_agent):
             raise ValueError("user_agent is one printable line")
-        if isinstance(ssl, str | os.PathLike) and "\0" in os.fsdecode(ssl):
-            raise ConfigurationError("ssl: a path holds no NUL character")
+        if isinstance(ssl, str):
+            ssl = plain_text(ssl)
+        if isinstance(ssl, str | os.PathLike) and not _is_path(ssl):
+            raise ConfigurationError("ssl: a path holds no NUL and no half of a surrogate pair")
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError("on_attempt is called with an Attempt")
         if ssl is False:
@@ -323,6 +325,14 @@ def _frames_of_ours() -> int:
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
         count, frame = count + 1, frame.f_back
     return count
+
+
+def _is_path(path: str | os.PathLike[str]) -> bool:
+    """Check whether a file can have this name."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_proxy(proxy: str) -> None:

@@ -27,6 +27,7 @@ from .core.echo import digits_of
 from .core.runs import Run
 from .endpoints import EXTENSIONS_STATUS
 from .errors import (
+    APIError,
     AuthenticationError,
     BadRequest,
     ClientClosed,
@@ -43,6 +44,7 @@ from .record import Record
 FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)
 # No such address, no such file: of a NotFound, what is not about an extension.
 _ELSEWHERE: Final = frozenset({"404.2", "404.3"})
+_NO_SUCH_EXTENSION: Final = "404.1"
 ALONE: Final = 8  # numbers asked alone in vain, after which the refusal is the batch's
 
 StatusError: TypeAlias = PortSIPError | ValueError | TypeError
@@ -90,10 +92,13 @@ class Reading(NamedTuple):
     Attributes:
         results: one for each number, in their order.
         refused: the numbers that the PBX refused when they stood alone.
+        doubted: the numbers of a batch that was refused as a whole with the code of an unknown
+            extension, so that any number of them may be to blame.
     """
 
     results: list[StatusResult]
     refused: list[str]
+    doubted: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,8 @@ class Batches:
         split = _Split(self)
         if _are_numbers(numbers):
             await split.ask(_apart(list(dict.fromkeys(numbers))))
-            return Reading(list(map(split.found.__getitem__, numbers)), split.refused)
+            results = list(map(split.found.__getitem__, numbers))
+            return Reading(results, split.refused, split.doubted)
         numbers = [plain_text(each) if isinstance(each, str) else each for each in numbers]
         unique = list(dict.fromkeys(number for number in numbers if _is_number(number)))
         if unique:
@@ -146,6 +152,7 @@ class Batches:
         return Reading(
             [found[number] if _is_number(number) else _wrong(number) for number in numbers],
             split.refused,
+            split.doubted,
         )
 
     async def ask(self, numbers: list[str], found: dict[str, StatusResult]) -> None:
@@ -168,6 +175,7 @@ class _Split:
     def __init__(self, batches: Batches) -> None:
         self.found: dict[str, StatusResult] = {}
         self.refused: list[str] = []
+        self.doubted: list[str] = []
         self._batches = batches
 
     async def ask(self, parts: list[list[str]]) -> None:
@@ -184,7 +192,10 @@ class _Split:
             except PortSIPError as error:
                 refused = _is_refusal(error)
                 if refused and doubted:
-                    self._share([number for left in (part, *parts) for number in left], error)
+                    left = [number for each in (part, *parts) for number in each]
+                    self._share(left, error)
+                    if isinstance(error, APIError) and str(error.err_code) == _NO_SUCH_EXTENSION:
+                        self.doubted = [*self.refused, *left]
                     self.refused.clear()
                     return
                 if refused and len(part) > 1:
@@ -206,6 +217,8 @@ def _is_refusal(error: PortSIPError) -> bool:
     """Tell whether the PBX refused a batch for one of its numbers."""
     if error.operation not in (None, EXTENSIONS_STATUS.name):
         return False  # it is about the login
+    if isinstance(error, APIError) and error.is_page:
+        return False  # something in between sent it
     if isinstance(error, NotFound):
         return str(error.err_code) not in _ELSEWHERE
     return isinstance(error, BadRequest)

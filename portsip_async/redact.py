@@ -62,7 +62,8 @@ _BEGINS = (
     r"|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\U[0-9A-Fa-f]{8}))"
 )
 _ENDS = rf"(?!{_LETTER})"
-_GAP = r"[ \t]{0,8}"
+_GAP = r"[ \t\xa0]{0,8}"
+_END = r"[.!?\u2026]{0,3}"  # of a sentence
 _QUOTE = (
     r"""\\{0,2}["'`]|[\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb]"""
     r"|&quot;|&\#x27;|&\#39;|%22|%27"
@@ -71,14 +72,14 @@ _NAMED_BEFORE = rf"{_BEGINS}(?i:password|passwd|token|secret|auth|pin){_GAP}[ \t
 # Where a short secret stands by itself: what is before it, and what is behind it.
 _ALONE = (
     (_QUOTE, _QUOTE),
-    (r"[(\[<]", r"[)\]>]"),
+    (r"[(\[{<]", r"[)\]}>]"),
     (">", "<"),
-    (rf"={_GAP}", r"""[\s,;&)}\]>"']|[.!?](?:\s|$)|$"""),
-    (rf":{_GAP}", rf"{_GAP}(?:[,;&)}}\]>\r\n]|[.!?]?\s*$)"),
-    (r"^\s*", r"[.!?]?\s*$"),
-    (_NAMED_BEFORE, r"[,;)]|[.!?]?\s*$"),
+    (rf"={_GAP}", rf"""[,;&)}}\]>"']|{_END}(?:\s|$)"""),
+    (rf":{_GAP}", rf"{_GAP}(?:[,;&)}}\]>\r\n]|{_END}\s*$)"),
+    (rf"(?m:^){_GAP}", rf"{_END}{_GAP}\r?(?m:$)"),
+    (_NAMED_BEFORE, rf"[,;)]|{_END}\s*$"),
 )
-# Of what is no word of a sentence.
+# A secret that has other characters than letters is no word of a sentence.
 _ANYWHERE_NAMED = (_NAMED_BEFORE, _ENDS)
 
 

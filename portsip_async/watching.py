@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from .core.bulk import Crew, Feed, Stream
 from .core.runs import Run
@@ -18,6 +18,9 @@ from .errors import APIError, PortSIPError, StatusMissing
 from .models import ExtensionStatus
 from .polling import ALONE, FATAL, Batches, Owner
 from .record import Record
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _REFUSED_CYCLES_MOST: Final = 64  # cycles between two questions for a refused number, at most
 
@@ -124,15 +127,33 @@ class StatusWatch(Stream[StatusChange]):
         watch = _Watch(
             self._owner,
             self._numbers,
-            discover=self._discover,
+            discover=_with_errors_of_ours(self._discover),
             interval=self._interval,
             batch_size=self._batch_size,
-            batches=Batches(self._owner.ask, self._concurrency),
+            batches=Batches(_with_errors_of_ours(self._owner.ask), self._concurrency),
             known=self._known,
             rediscover=self._rediscover,
         )
         self._latest = watch
         return watch.changes(), watch
+
+
+def _with_errors_of_ours(
+    send: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Wrap a call so that what an application's fetch_token raises ends no watch."""
+
+    async def sent(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await send(*args, **kwargs)
+        except PortSIPError:
+            raise
+        except Exception as error:
+            foreign = error.with_traceback(None)
+        # Its text may hold secrets that only the application knows, and this one is logged.
+        raise PortSIPError(f"fetching a token raised {type(foreign).__name__}") from foreign
+
+    return sent
 
 
 class _Watch(Run):
@@ -249,12 +270,11 @@ class _Watch(Run):
         listed = await self._find_numbers()
         asked = self._numbers if self._numbers is not None else list(self._latest)
         ordinary = [number for number in asked if number not in self._refused]
-        due = [number for number in asked if self._refused.get(number, (beat + 1, 0))[0] <= beat]
-        seen = missing = 0
+        seen, missing = await self._poll(ordinary, self._batch_size, beat)
         # The refused ones in batches so small that none is blamed on the batch.
-        for numbers, size in ((ordinary, self._batch_size), (due, min(self._batch_size, ALONE))):
-            found, lacking = await self._poll(numbers, size, beat)
-            seen, missing = seen + found, missing + lacking
+        due = [number for number in asked if self._refused.get(number, (beat + 1, 0))[0] <= beat]
+        found, lacking = await self._poll(due, min(self._batch_size, ALONE), beat)
+        seen, missing = seen + found, missing + lacking
         self._show_unknown(asked)
         if not self._failing and (ordinary or due or not asked):
             self._owner.outages.recovered(self, self._owner.clock())
@@ -290,6 +310,7 @@ class _Watch(Run):
             async for reading in outcomes:
                 failed: dict[int, PortSIPError] = {}
                 refused = set(reading.refused)
+                doubted = self._ask_in_small_batches(reading.doubted, beat)
                 for result in reading.results:
                     if result.status is not None:
                         found += 1
@@ -301,7 +322,7 @@ class _Watch(Run):
                     elif isinstance(result.error, PortSIPError):
                         if result.extension_number in refused:
                             self._count(result.error)  # the number is at fault, not the PBX
-                        else:
+                        elif result.extension_number not in doubted:
                             failed[id(result.error)] = result.error
                 for number in reading.refused:
                     self._put_off(number, beat)
@@ -319,6 +340,19 @@ class _Watch(Run):
             self._latest[number] = status
             self._pending[number] = self._owner.now()
             self._wake.set()
+
+    def _ask_in_small_batches(self, doubted: list[str], beat: int) -> set[str]:
+        """Make numbers that never had a status due among the refused ones of the same cycle.
+
+        Numbers with a status are asked again at the next beat. If there are no others, the PBX has
+        forgotten its extensions, and nothing is learnt from asking each alone.
+
+        Returns:
+            The numbers that will be asked again; none if all have a status.
+        """
+        new = [number for number in doubted if number not in self._latest]
+        self._refused |= dict.fromkeys(new, (beat, 1))
+        return set(doubted) if new else set()
 
     def _put_off(self, number: str, beat: int) -> None:
         """Ask for a refused number again after a pause that doubles, in a batch of its own."""

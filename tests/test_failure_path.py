@@ -1,11 +1,17 @@
 """What a failure needs is there before it: no module and no file is opened on its way."""
 
 import asyncio
+import errno
 import json
 import os
+import ssl as tls
 import sys
+from typing import Any, NoReturn
 
+import aiohttp
 import pytest
+
+from portsip_async import ConnectError, PortSIPClient, RetryPolicy
 
 from .wire_server import Arrival, WireServer, hang_up, reply, reset, silence
 
@@ -151,3 +157,49 @@ async def test_no_descriptor_left_fails_as_no_connection(wire: WireServer, host:
     ]
     lines, _ = await run("-c", EXHAUSTED, wire.url, host)
     assert lines == ["ConnectError", "101", "True 101"]
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["own session", "given session"])
+async def test_name_that_no_thread_can_look_up(
+    monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """Where the system starts no further thread no connection is made, so each is tried again."""
+    tries = 0
+
+    def refuse(*_: Any) -> NoReturn:
+        nonlocal tries
+        tries += 1
+        raise RuntimeError("can't start new thread")
+
+    session = aiohttp.ClientSession() if given else None
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+    policy = RetryPolicy(attempts=3, initial=0.001)
+    async with PortSIPClient(
+        "https://pbx.invalid", token="T", session=session, retry=policy
+    ) as pbx:
+        with pytest.raises(ConnectError) as caught:
+            await pbx.groups.remove("1")
+    if session is not None:
+        await session.close()
+    assert (tries, caught.value.attempts, caught.value.may_have_acted) == (3, 3, False)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_ca_file_that_cannot_be_opened_for_now(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """It is no mistake in the configuration, so it ends no watch."""
+    made = tls.create_default_context
+    errors: list[Exception] = [OSError(code, os.strerror(code))] * 2
+
+    def make(*args: Any, **options: Any) -> tls.SSLContext:
+        if errors and options.get("cafile"):
+            raise errors.pop()
+        return made()
+
+    monkeypatch.setattr(tls, "create_default_context", make)
+    policy = RetryPolicy(attempts=1)
+    async with PortSIPClient("https://127.0.0.1:1", token="T", ssl="ca.pem", retry=policy) as pbx:
+        for reason in (os.strerror(code), os.strerror(code), "Connect call failed"):
+            with pytest.raises(ConnectError, match=reason):
+                await pbx.extensions.show("101")

@@ -21,6 +21,7 @@ from portsip_async import (
     RateLimited,
     RetryPolicy,
     ServerError,
+    Token,
 )
 
 from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply
@@ -312,6 +313,66 @@ async def test_watch_outlives_a_login_that_is_not_refused(
     assert watch.stats.failures == 3
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["numbers", "discovery"])
+async def test_watch_outlives_a_page_that_refuses_its_token(
+    wire: WireServer, make: Make, given: bool
+) -> None:
+    """401 with a page, whatever the token: something in between is not through yet."""
+    wrong = answer(401, "page")
+    page = {"extensions": [{"extension_number": "101"}], "page_count": 1}
+    row = "extensions/status" if given else "extensions/list"
+    good = {
+        "extensions/status": [reply({"extension_status": [{"extension_number": "101"}]})],
+        "extensions/list": [reply(page)],
+    }
+    scripted(wire, **{**good, row: [wrong] * 8 + good[row]})
+    watch = make().extensions.watch_status(["101"] if given else None, interval=0.01)
+    async with asyncio.timeout(5), watch:
+        async for change in watch:
+            assert change.extension_number == "101"
+            break
+    assert watch.stats.failures == 4
+
+
+async def test_page_that_refuses_every_token_is_told_as_one(wire: WireServer, make: Make) -> None:
+    scripted(wire, **{"extensions/show": [answer(401, "page")]})
+    error = await failing(make())
+    assert (type(error), error.status, error.is_page) == (APIError, 401, True)
+    assert "replied with a page of its own" in str(error)
+
+
+@pytest.mark.parametrize("raised", [OSError("vault"), TimeoutError(), KeyError("k"), TypeError()])
+@pytest.mark.parametrize("given", [True, False], ids=["numbers", "discovery"])
+async def test_watch_outlives_what_fetch_token_raises(
+    wire: WireServer, make: Make, given: bool, raised: Exception
+) -> None:
+    """The application's own exceptions are counted like any failure; calls raise them as is."""
+
+    class Vault:
+        fetched = 0
+
+        async def fetch_token(self) -> Token:
+            self.fetched += 1
+            if self.fetched <= 3:
+                raise raised
+            return Token(TOKEN)
+
+    page = {"extensions": [{"extension_number": "101"}], "page_count": 1}
+    statuses = {"extension_status": [{"extension_number": "101"}]}
+    scripted(wire, **{"extensions/status": [reply(statuses)], "extensions/list": [reply(page)]})
+    pbx = make(credentials=Vault())
+    with pytest.raises(type(raised)):
+        await pbx.extensions.show("101")
+    watch = pbx.extensions.watch_status(["101"] if given else None, interval=0.01)
+    async with asyncio.timeout(5), watch:
+        async for change in watch:
+            assert change.extension_number == "101"
+            break
+    assert watch.stats.failures == 2
+    assert type(raised).__name__ in str(watch.stats.last_error)
+    assert "vault" not in str(watch.stats.last_error)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_watch_ends_with_a_refused_login(wire: WireServer, make: Make, status: int) -> None:
     scripted(wire, login=[answer(status, "object")])
@@ -402,3 +463,31 @@ async def test_read_back_that_cannot_log_in_settles_nothing(
     assert isinstance(result.error, PortSIPError)
     assert not result.settled
     assert run.in_doubt == ["9"]
+
+
+@pytest.mark.parametrize("row", ["create", "remove"])
+async def test_read_back_that_meets_a_page_settles_nothing(
+    wire: WireServer, make: Make, row: str
+) -> None:
+    """A page with status 404 does not say that there is no such extension."""
+    answers = {
+        "extensions/create": [b""],
+        "extensions/destroy": [b""],
+        "extensions/show": [answer(404, "page")],
+    }
+    scripted(wire, **answers)
+    item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
+    many = make().extensions
+    run: Any = many.create_many([item]) if row == "create" else many.remove_many(["9"])
+    (result,) = [each async for each in run]
+    assert isinstance(result.error, PortSIPError)
+    assert not result.settled
+    assert run.in_doubt == ["9"]
+
+
+async def test_conflict_of_a_page_is_not_skipped(wire: WireServer, make: Make) -> None:
+    scripted(wire, **{"extensions/create": [answer(409, "page")]})
+    item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
+    run = make().extensions.create_many([item], if_exists="skip")
+    (result,) = [each async for each in run]
+    assert (type(result.error), result.skipped) == (Conflict, False)

@@ -12,6 +12,7 @@ from portsip_async import (
     Options,
     PortSIPClient,
     Profile,
+    ReplyError,
 )
 from portsip_async.simulator import PBXSimulator
 
@@ -46,6 +47,7 @@ MISSHAPEN: list[Any] = [
     {"forward_rules": {"away": []}},
     {"forward_rules": {"away": {None: 1}}},
 ]
+NO_RULES: list[dict[str, Any]] = [{}, {"forward_rules": None}, {"forward_rules": []}]
 UNKNOWN_SECTIONS: list[Any] = [
     ({"profil": {}}, '"profile"'),
     ({"profile": {}, "voicemail": {}}, '"voice_mail"'),
@@ -110,6 +112,13 @@ async def test_unknown_section(
     assert sim.served[SHOW] == 2
 
 
+async def test_names_are_listed_once(pbx: PortSIPClient) -> None:
+    """Those that the model and the reply know alike, too."""
+    with pytest.raises(TypeError) as caught:
+        await pbx.extensions.patch("101", profile={"qqqq": 1})
+    assert str(caught.value).count("first_name") == 1
+
+
 class TestKnown:
     async def test_by_the_reply(self, wire: WireServer, make_client: ClientMaker) -> None:
         """A field of a version that the SDK doesn't know can be changed, at any depth."""
@@ -127,6 +136,34 @@ class TestKnown:
         with pytest.raises(TypeError, match="options"):
             await pbx.extensions.patch("101", options={"nickname": "B"})
         assert {arrival.path for arrival in wire.arrivals} == {"/api/extensions/show"}
+
+    @pytest.mark.parametrize(
+        ("read", "where"),
+        [
+            ({"forward_rules": [{"dnd": {}}]}, "$.forward_rules"),
+            ({"forward_rules": "none"}, "$.forward_rules"),
+            ({"forward_rules": {"away": [{"office_hours_action": "X"}]}}, "$.forward_rules.away"),
+            ({"forward_rules": {"away": 5}}, "$.forward_rules.away"),
+        ],
+    )
+    async def test_what_is_no_object_is_not_overwritten(
+        self, read: Any, where: str, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """Merged as if it were empty, it would be lost; null and an empty array hold nothing."""
+        rules = {"away": {"office_hours_action_value": "9"}}
+        wire.script = [reply(read)]
+        pbx = make_client(wire.url)
+        with pytest.raises(ReplyError) as caught:
+            await pbx.extensions.patch("101", forward_rules=rules)
+        assert (caught.value.where, caught.value.operation) == (where, SHOW)
+        assert len(wire.arrivals) == 1
+        for nothing in NO_RULES:
+            wire.arrivals.clear()
+            wire.script = [reply(nothing), reply()]
+            await pbx.extensions.patch("101", forward_rules=rules)
+            assert b'"forward_rules":{"away":{"office_hours_action_value":"9"}}' in (
+                wire.arrivals[1].body
+            )
 
     async def test_by_the_model(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         await pbx.extensions.patch(

@@ -15,7 +15,7 @@ RANKS = {
     "_version": 0,
     "redact": 0,
     "arguments": 0,
-    "single": 0,
+    "not_copyable": 0,
     "errors": 1,
     "record": 1,
     "core.endpoint": 2,

@@ -295,8 +295,13 @@ class TestTexts:
             "({})",
             "[{}]",
             "<x>{}</x>",
+            "/{{{}}}/",
+            "x={}...",
+            "x: {}\u2026",
+            "x =\xa0{}!",
             "{}",
             " {}.",
+            "not one of these:\r\n {}\r\n",
         ],
     )
     def test_short_secret_is_hidden_where_it_stands_alone(self, place: str, secret: str) -> None:

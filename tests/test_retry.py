@@ -218,6 +218,16 @@ async def test_remove_not_found(
     assert len(wire.arrivals) == len(steps) + 1
 
 
+async def test_removal_is_not_done_because_of_a_page(wire: WireServer) -> None:
+    """A page with status 404 comes from something in between, which knows no extensions."""
+    wire.script = [hang_up, reply("<html>Not here</html>", 404)]
+    async with PortSIPClient(wire.url, token="1") as pbx:
+        steady(pbx)
+        with pytest.raises(NotFound) as caught:
+            await BY_NAME["extensions.remove"].send(pbx)
+    assert caught.value.may_have_acted
+
+
 async def test_not_found_after_a_lost_update(wire: WireServer) -> None:
     """Only a removal is done by NotFound."""
     wire.script = [hang_up, told(404, 404.1)]

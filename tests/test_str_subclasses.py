@@ -10,6 +10,7 @@ import pytest
 
 from portsip_async import (
     APIError,
+    ConfigurationError,
     EmailCredentials,
     Endpoint,
     ExtensionStatus,
@@ -307,6 +308,20 @@ class TestResults:
         ):
             assert {result.key for result in await all_of(run)} <= {"9001", "101", "99999"}
 
+    async def test_patched_group_holds_plain_texts(
+        self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        listed = await pbx.groups.list()
+        group = await pbx.groups.patch(
+            kind(listed.items[0].group_id),
+            group_name=kind("Sales"),
+            group_description=kind("d"),
+            members=[kind("101")],
+        )
+        texts = (group.group_id, group.group_name, group.group_description, *group.members)
+        assert {type(each) for each in texts} == {str}
+        assert group.group_name == "Sales"
+
     async def test_numbers_of_an_enum_of_whole_numbers(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
@@ -373,6 +388,17 @@ class TestClient:
         (tmp_path / "a.wav").write_bytes(b"RIFF")
         await pbx.greetings.upload("101", kind(str(tmp_path / "a.wav")))
         assert sim.greetings("101")["a.wav"].size == 4
+
+        class Named:
+            def __fspath__(self) -> str:
+                return kind(str(tmp_path / "a.wav"))
+
+        await pbx.greetings.upload("102", Named())
+        assert sim.greetings("102")["a.wav"].size == 4
+
+    async def test_path_of_a_ca_file(self, kind: Kind, make_client: ClientMaker) -> None:
+        with pytest.raises(ConfigurationError, match=r"none\.pem: No such file"):
+            await make_client("https://127.0.0.1:1", ssl=kind("none.pem")).extensions.show("101")
 
 
 async def test_numpy(pbx: PortSIPClient) -> None:

@@ -674,7 +674,14 @@ class TestWaiters:
 
     @pytest.mark.parametrize(
         "answer",
-        [None, "T", {"access_token": "T"}, Token("T", "30")],  # type: ignore[arg-type]  # no number
+        [
+            None,
+            "T",
+            {"access_token": "T"},
+            Token("T", "30"),  # type: ignore[arg-type]  # no number
+            Token(5),  # type: ignore[arg-type]  # no text
+            Token(b"T"),  # type: ignore[arg-type]  # no text
+        ],
     )
     async def test_fetch_token_that_answers_no_token(self, answer: object) -> None:
         rig = Rig()

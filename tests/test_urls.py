@@ -1,6 +1,7 @@
 """What a client is given to send requests to: refused at construction, or good for every call."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -232,10 +233,11 @@ def test_credentials_that_no_request_can_hold_are_refused(given: dict[str, Any])
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["ca\0.pem", Path("ca\0.pem")], ids=["str", "Path"])
-def test_ca_file_with_nul_is_refused(path: Any) -> None:
+@pytest.mark.parametrize("path", ["ca\0.pem", "ca\ud800.pem"], ids=["NUL", "surrogate"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_ca_file_that_cannot_be_is_refused(kind: Callable[[str], Any], path: str) -> None:
     with pytest.raises(ConfigurationError, match="ssl"):
-        PortSIPClient(URL, ssl=path, **TOKEN)
+        PortSIPClient(URL, ssl=kind(path), **TOKEN)
 
 
 @pytest.mark.parametrize("host", ["b\xfccher.invalid", "p_b-x.invalid", "xn--a.invalid", "x" * 63])

@@ -562,6 +562,19 @@ class TestRefused:
         assert statuses.asked[-1] == numbers
         assert clockwork.watch.stats.last_success == EPOCH + timedelta(seconds=20)
 
+    @pytest.mark.parametrize("status", [400, 404])
+    async def test_page_of_something_in_between(self, status: int) -> None:
+        """Such an outage blames no number: each is asked again at the next beat."""
+        page = (BadRequest if status == 400 else NotFound)(status=status)
+        page.is_page = True
+        statuses = Statuses()
+        statuses.fail = lambda _: page if 2 <= len(clockwork.begun) <= 40 else None
+        clockwork = Clockwork(statuses, cycles=41)
+        await clockwork.run(["1", "2"])
+        assert statuses.asked == [["1", "2"]] * 41
+        stats = clockwork.watch.stats
+        assert (stats.failures, stats.consecutive_failures, stats.unknown) == (39, 0, ())
+
 
 class TestDiscovery:
     async def test_rhythm(self) -> None:
@@ -866,7 +879,7 @@ class TestOutageLog:
     async def test_watch_that_was_left_holds_no_outage_open(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """The next watch of the client begins a log of its own."""
+        """Once a watch works, or a minute after the latest line, the next failure is a new one."""
         log = OutageLog("pbx")
         one, other = object(), object()
         log.failed(one, ServerError(status=500), 0.0)
@@ -877,13 +890,33 @@ class TestOutageLog:
         log.recovered(other, 6.0)
         log.failed(one, ServerError(status=500), 7.0)
         log.left(one)
-        log.failed(other, ServerError(status=500), 8.0)
+        log.recovered(other, 8.0)
+        log.failed(one, ServerError(status=500), 9.0)
+        log.left(one)
+        log.failed(other, ServerError(status=500), 69.0)
         assert [line.split(": ")[1] for line in self.lines(caplog)] == [
             "a status watch fails, and goes on",
             "the status watch works again after 5.0 s",
             "a status watch fails, and goes on",
             "a status watch fails, and goes on",
+            "a status watch fails, and goes on",
         ]
+
+    async def test_watches_made_anew_share_the_outage(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One that is left and made anew every ten seconds writes no more than one that lasts."""
+        log = OutageLog("pbx")
+        for second in range(0, 130, 10):
+            watch = object()
+            log.failed(watch, ServerError(status=500), float(second))
+            log.left(watch)
+        last = object()
+        log.failed(last, ServerError(status=500), 130.0)
+        log.recovered(last, 135.0)
+        *begins, ends = [line.split(": ")[1] for line in self.lines(caplog)]
+        assert len(begins) == 3
+        assert "works again" in ends
 
 
 class TestUnknown:
@@ -903,6 +936,46 @@ class TestUnknown:
         clockwork = Clockwork(Statuses(refused={"99999"}), cycles=4)
         await clockwork.run(["99999"])
         assert clockwork.watch.stats.unknown == ("99999",)
+
+    @pytest.mark.parametrize("how", ["refused", "lacking"])
+    @pytest.mark.parametrize("count", [1, 5, 8, 9, 20, 150])
+    @pytest.mark.parametrize("good", [[], ["1", "2"]], ids=["alone", "with good ones"])
+    async def test_any_number_of_them(
+        self, count: int, how: str, good: list[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """All are told after the first cycle, and the good ones among them are watched."""
+        unknown = [f"9{number:03}" for number in range(count)]
+        clockwork = Clockwork(Statuses(**{how: set(unknown)}), cycles=1)
+        changes = await clockwork.run([*unknown, *good], batch_size=100)
+        assert [change.extension_number for change in changes] == good
+        assert clockwork.watch.stats.unknown == tuple(unknown)
+        (line,) = TestOutageLog.lines(caplog)
+        assert "there is no status for 9000" in line
+
+    async def test_many_are_asked_ever_more_rarely(self) -> None:
+        statuses = Statuses(refused={str(number) for number in range(150)})
+        counts: list[int] = []
+        clockwork = Clockwork(
+            statuses, cycles=30, before=lambda _: counts.append(len(statuses.asked))
+        )
+        await clockwork.run(sorted(statuses.refused), batch_size=100)
+        each = [later - earlier for earlier, later in pairwise(counts)]
+        assert [at for at, requests in enumerate(each) if requests] == [0, 2, 6, 14]
+
+    async def test_pbx_that_forgot_all_extensions(self) -> None:
+        """Numbers that had a status stay known, and are asked again at the next beat, together."""
+        statuses = Statuses()
+        numbers = [str(number) for number in range(40)]
+
+        def forget(cycle: int) -> None:
+            if cycle in (2, 5):
+                statuses.refused = set(numbers) if cycle == 2 else set()
+
+        clockwork = Clockwork(statuses, cycles=5, before=forget)
+        await clockwork.run(numbers, batch_size=40)
+        assert clockwork.watch.stats.unknown == ()
+        assert statuses.asked[-1] == numbers
+        assert len(statuses.asked) < 1 + 3 * 20 + 2
 
     @pytest.mark.parametrize("how", ["refused", "lacking"])
     async def test_leaves_with_its_first_status(self, how: str) -> None:

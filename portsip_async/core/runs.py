@@ -6,7 +6,7 @@ from types import AsyncGeneratorType, MappingProxyType, TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 from weakref import finalize
 
-from ..single import Single
+from ..not_copyable import NotCopyable
 
 Y = TypeVar("Y")
 
@@ -25,7 +25,7 @@ class Run(Protocol):
         ...
 
 
-class Leavable(Single):
+class Leavable(NotCopyable):
     """An async iterable whose loops end when they are left.
 
     ``async with`` and ``aclose()`` end every open run, with its tasks, before returning.

@@ -29,14 +29,14 @@ from ..errors import (
     ReplyError,
     RequestTimeout,
 )
-from ..single import Single
+from ..not_copyable import NotCopyable
 from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .endpoint import Endpoint
 from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .threads import Threads
-from .tokens import Held, Token, TokenCache
+from .tokens import Held, Token, TokenCache, page_error
 from .transport import FOREIGN, HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
@@ -60,7 +60,7 @@ _TIMERS_KEPT: Final = 64
 _ADMITTED: Final = 1 - 1e-6
 
 
-class Session(Single):
+class Session(NotCopyable):
     """The async core that all views of a client share.
 
     Attributes:
@@ -333,9 +333,12 @@ class Session(Single):
                 error = failed
             if call.held is not None and call.held.generation > newest:
                 break
+        if isinstance(error, AuthenticationError) and error.token_rejected and error.is_page:
+            error = page_error(error, self.base_url)
         # Where a renewal failed, nothing was sent, and its NotFound is not about what is removed.
         fault = call.fault
-        if fault and call.endpoint.removes and call.acted and isinstance(error, NotFound):
+        gone = isinstance(error, NotFound) and not error.is_page
+        if fault and call.endpoint.removes and call.acted and gone:
             return None
         repeatable = fault is not None and may_repeat(fault, call.endpoint.safety)
         if repeatable and call.source is not None and not call.source.replayable:

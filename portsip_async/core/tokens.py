@@ -39,8 +39,8 @@ from ..errors import (
     ReplyError,
     ServerError,
 )
+from ..not_copyable import NotCopyable
 from ..record import Record
-from ..single import Single
 
 LIFETIME = 30.0  # seconds; the vendor's page
 STALE_AFTER = 2 / 3  # of the life
@@ -187,11 +187,26 @@ def login_error(error: APIError, address: str) -> APIError:
             f"check the address and the version of the PBX{said}"
         )
     elif error.is_page and error.status < 500:
-        text = f"something between this program and {address} replied with a page of its own"
+        return page_error(error, address)
     else:
         return error
+    return _as_no_refusal(error, text)
+
+
+def page_error(error: APIError, address: str) -> APIError:
+    """Make the error for a page of something in between, which refuses neither login nor token.
+
+    Args:
+        error: what the reply was judged to be.
+        address: the base URL, for the message.
+    """
+    text = f"something between this program and {address} replied with a page of its own"
+    return _as_no_refusal(error, text)
+
+
+def _as_no_refusal(error: APIError, message: str) -> APIError:
     kind = APIError if isinstance(error, AuthenticationError) else type(error)
-    return _as(kind, error, text)
+    return _as(kind, error, message)
 
 
 def _as(kind: type[APIError], error: APIError, message: str) -> APIError:
@@ -225,7 +240,7 @@ def _refuses_refresh(error: APIError) -> bool:
     return known or (400 <= error.status < 500 and error.status != 408)
 
 
-class TokenCache(Single):
+class TokenCache(NotCopyable):
     """The one place that holds the client's token.
 
     Attributes:
@@ -429,6 +444,8 @@ def _whole(token: object) -> Token:
     if not isinstance(token, Token | Renewal) or not isinstance(expires, int | float):
         del token  # which may be the secret itself, from tracebacks that show locals
         raise TypeError("fetch_token answers a Token, whose expires are seconds")
+    if not isinstance(token.access_token, str):
+        raise TypeError("fetch_token answers a Token, whose access_token is a str")
     if not token.access_token or not token.access_token.isprintable():
         raise ReplyError(expected="a printable text", where="$.access_token")
     if isinstance(token, Token):

@@ -6,6 +6,7 @@ scrubbed stand-in as its cause.
 """
 
 import asyncio
+import errno
 import math
 import os
 import posixpath
@@ -286,8 +287,11 @@ class _Connector(aiohttp.TCPConnector):
         except BaseException as error:
             for each in opened:
                 _shut(each)
-            if isinstance(error, TimeoutError | _Unconnected) or not isinstance(error, FOREIGN):
+            if isinstance(error, TimeoutError | _Unconnected) or not isinstance(
+                error, (*FOREIGN, RuntimeError)
+            ):
                 raise
+            # A RuntimeError says that no thread could be started to look up the name.
             failed = _Unconnected(error)
         finally:
             _OPENED.reset(outer)
@@ -392,6 +396,8 @@ class _Checks:
                     if not isinstance(error, _HANGING_UP):
                         raise
                     failed = _HungUp(error)
+                elif isinstance(error, RuntimeError):
+                    failed = _Unconnected(error)  # no thread could be started to look up the name
                 elif request.proxy is None or isinstance(error, TimeoutError | _Unconnected):
                     raise  # these are translated to ConnectError as they are
                 elif isinstance(error, FOREIGN):
@@ -458,6 +464,7 @@ class Transport:
 
         Raises:
             ConfigurationError: another event loop than the first call's, or an unusable CA file.
+            ConnectError: the CA file could not be read for want of descriptors or memory.
             ClientClosed: the application closed its session.
         """
         loop = asyncio.get_running_loop()
@@ -677,6 +684,10 @@ def _abort(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
+# What keeps a good CA file from being read for a while: no descriptor, no memory.
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
 def _credentials(proxy: str) -> tuple[str | None, ...]:
     try:
         url = URL(proxy)
@@ -695,7 +706,9 @@ def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
         return tls.create_default_context(cafile=ssl)
     except OSError as error:
         reason = error.strerror or "no certificates in it"
-    raise ConfigurationError(f"ssl: {os.fspath(ssl)}: {reason}")
+        passing = error.errno in _PASSING
+    text = f"ssl: {os.fspath(ssl)}: {reason}"
+    raise ConnectError(f"no connection was made ({text})") if passing else ConfigurationError(text)
 
 
 class _Body(payload.Payload):

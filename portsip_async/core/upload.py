@@ -148,7 +148,7 @@ class _Path(Source):
     """A file that is opened for each attempt, and closed after it."""
 
     def __init__(self, path: str | os.PathLike[str], threads: Threads) -> None:
-        self._path = Path(plain_text(path) if isinstance(path, str) else path)
+        self._path = Path(plain_text(os.fsdecode(path)))
         self._threads = threads
         self._opened: _File | None = None
         self.name = self._path.name

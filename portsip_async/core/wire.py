@@ -255,11 +255,11 @@ class Judge(Generic[T]):
         Args:
             reply: the whole reply.
             now: the time of day, in seconds since the epoch, for a Retry-After that is a date.
-            parameters: what the request asked for, which the reply may have to repeat.
+            parameters: what the request asked for, since a reply may spell it in another way.
 
         Raises:
             APIError: the PBX answered with an error; its texts are not scrubbed yet.
-            ReplyError: the reply is not what the operation answers, or is about something else.
+            ReplyError: the reply is not what the operation answers.
         """
         if not 200 <= reply.status < 300:
             raise _api_error(reply, _object(reply.body), now, self._endpoint)

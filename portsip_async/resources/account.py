@@ -6,12 +6,12 @@ from ..core.endpoint import Endpoint
 from ..core.tokens import Token, login_error
 from ..endpoints import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from ..errors import APIError
-from ..single import Single
+from ..not_copyable import NotCopyable
 from .base import Caller, text
 from .sealed import sealed
 
 
-class Account(Single):
+class Account(NotCopyable):
     """The account calls; the client logs in by itself, so few programs need them."""
 
     def __init__(self, caller: Caller) -> None:

@@ -16,10 +16,10 @@ from ..core.pages import Page, Paginator
 from ..core.session import Session
 from ..core.upload import Source
 from ..core.wire import Parameters
-from ..endpoints import EndpointTable
+from ..endpoints import EXTENSIONS_SHOW, EndpointTable
 from ..errors import ReplyError
+from ..not_copyable import NotCopyable
 from ..outages import OutageLog
-from ..single import Single
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
@@ -45,7 +45,7 @@ class KeyedLocks:
                 self._locks[key] = lock, users - 1
 
 
-class Caller(Single):
+class Caller(NotCopyable):
     """How the resources of one client, or of one view of it, reach the core."""
 
     def __init__(
@@ -208,8 +208,11 @@ def check_known(
 
     Raises:
         TypeError: a field is unknown to both; says which is nearest.
+        ReplyError: what the PBX holds there is no object, and would be lost when written.
     """
     fields = {} if model is None else fields_of(model)
+    if model is not None and not isinstance(read, Mapping) and read not in (None, "", []):
+        raise ReplyError(expected="an object", where=f"$.{name}", operation=EXTENSIONS_SHOW.name)
     found: Mapping[str, object] = read if isinstance(read, Mapping) else {}
     for field, value in changes.items():
         if field not in fields and field not in found:
@@ -237,7 +240,7 @@ def fields_of(model: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | N
 
 def unknown_field(owner: str, field: object, known: Iterable[str]) -> TypeError:
     """Make the error for a field that does not exist, with the nearest name that does."""
-    names = sorted(map(str, known))
+    names = sorted(set(map(str, known)))
     nearest = get_close_matches(str(field).lower(), names, n=1)
     hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(names) or 'none'}"
     return TypeError(f'{owner} has no field "{field}"; {hint}')

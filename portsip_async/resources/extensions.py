@@ -10,6 +10,7 @@ import msgspec
 from ..arguments import integer, plain_text, quantity
 from ..core.calls import Gate
 from ..core.decode import Unreadable, repair
+from ..core.endpoint import Endpoint
 from ..core.pages import Paginator
 from ..core.wire import builtins_of
 from ..endpoints import (
@@ -22,7 +23,7 @@ from ..endpoints import (
     EXTENSIONS_STATUS,
     EXTENSIONS_UPDATE,
 )
-from ..errors import Conflict, NotFound, ReplyError
+from ..errors import APIError, Conflict, NotFound, ReplyError
 from ..models import (
     Extension,
     ExtensionStatus,
@@ -36,8 +37,8 @@ from ..models import (
     SortByValue,
     VoiceMail,
 )
+from ..not_copyable import NotCopyable
 from ..polling import Owner, StatusPoll
-from ..single import Single
 from ..watching import Listing, StatusWatch
 from .base import (
     Caller,
@@ -63,7 +64,7 @@ Numbers: TypeAlias = list[str]
 SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
 
-class Extensions(Single):
+class Extensions(NotCopyable):
     """The extensions of the PBX."""
 
     def __init__(self, caller: Caller) -> None:
@@ -149,7 +150,6 @@ class Extensions(Single):
 
         Raises:
             NotFound: there is no such extension.
-            ReplyError: the reply shows another extension.
         """
         number = text("extension_number", extension_number)
         return await self._caller(EXTENSIONS_SHOW, {"extension_number": number})
@@ -253,7 +253,8 @@ class Extensions(Single):
 
         Raises:
             NotFound: there is no such extension.
-            ReplyError: the reply shows another extension, so nothing was written.
+            ReplyError: the reply shows another extension, or something else in the place of a
+                section, so nothing was written.
             TypeError: a field that neither the models nor the PBX's reply have; nothing was
                 written.
         """
@@ -384,8 +385,8 @@ class Extensions(Single):
             try:
                 found = await self._read_back(extension.extension_number)
             except NotFound as error:
-                if error.operation != EXTENSIONS_SHOW.name:
-                    raise  # it is about the login
+                if not _is_about(error, EXTENSIONS_SHOW):
+                    raise
                 return False
             # Someone else's extension of that number has another password, where it is told.
             told = found.password if found.password and found.password.strip("*") else None
@@ -398,7 +399,7 @@ class Extensions(Single):
             passes_over=lambda error: (
                 if_exists == "skip"
                 and isinstance(error, Conflict)
-                and error.operation == EXTENSIONS_CREATE.name
+                and _is_about(error, EXTENSIONS_CREATE)
             ),
         )
         return self._many(extensions, write, concurrency, grace)
@@ -497,8 +498,8 @@ class Extensions(Single):
             try:
                 await self._read_back(number)
             except NotFound as error:
-                if error.operation != EXTENSIONS_SHOW.name:
-                    raise  # it is about the login
+                if not _is_about(error, EXTENSIONS_SHOW):
+                    raise
                 return True
             return False
 
@@ -603,6 +604,11 @@ def _instance(taker: str, item: object, kind: type[object]) -> None:
         raise TypeError(f"{taker} takes {kind.__name__}, not {type(item).__name__}")
 
 
+def _is_about(error: APIError, row: Endpoint[Any]) -> bool:
+    """Check that the PBX said it of this operation: not of a login, and not a page in between."""
+    return error.operation == row.name and not error.is_page
+
+
 def _creatable(extension: NewExtension) -> NewExtension:
     _instance("create", extension, NewExtension)
     text("extension_number", extension.extension_number)
@@ -645,7 +651,7 @@ def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Stru
             _check_shape(f"{name}.{field}", value, part)
         elif part is not None and value is not None:
             raise TypeError(
-                f"{name}.{field} must be a {part.__name__} or a mapping, got {type(value).__name__}"
+                f"{name}.{field} must be a mapping or {part.__name__}, got {type(value).__name__}"
             )
 
 

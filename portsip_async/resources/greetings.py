@@ -10,11 +10,11 @@ from ..endpoints import (
     GREETINGS_UPLOAD,
 )
 from ..models import GreetingFile, GreetingPage, SortByValue
-from ..single import Single
+from ..not_copyable import NotCopyable
 from .base import Caller, text
 
 
-class Greetings(Single):
+class Greetings(NotCopyable):
     """The greeting files of the PBX's voicemail."""
 
     def __init__(self, caller: Caller) -> None:

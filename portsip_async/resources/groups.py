@@ -7,10 +7,11 @@ from msgspec import structs
 
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
+from ..core.wire import builtins_of
 from ..endpoints import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
 from ..errors import ReplyError
 from ..models import CreatedGroup, Group, GroupSummary, SortByValue
-from ..single import Single
+from ..not_copyable import NotCopyable
 from .base import Caller, check_asked, merged, text, texts, unknown_field
 
 _CHANGEABLE = (
@@ -27,7 +28,7 @@ _CHANGEABLE = (
 _OF_THE_REPLY = frozenset({"err_code", "msg", "message", "access_token"})
 
 
-class Groups(Single):
+class Groups(NotCopyable):
     """The extension groups of the PBX."""
 
     def __init__(self, caller: Caller) -> None:
@@ -69,7 +70,7 @@ class Groups(Single):
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows another group.
+            ReplyError: the reply shows no group.
         """
         group_id = text("group_id", group_id)
         group = await self._caller(GROUPS_SHOW, {"group_id": group_id})
@@ -176,7 +177,8 @@ class Groups(Single):
         members = changes.get("members")
         if members is not None:
             changes["members"] = texts("members", members)  # type: ignore[arg-type]  # it checks
-        return await self._change(group_id, lambda read: merged(read, changes))
+        plain: dict[str, Any] = builtins_of(changes)
+        return await self._change(group_id, lambda read: merged(read, plain))
 
     async def add_members(self, group_id: str, numbers: Iterable[str]) -> Group:
         """Add extensions to a group: read, change, update; those that it has already stay once.

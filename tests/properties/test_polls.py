@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portsip_async import (
@@ -82,6 +82,19 @@ def is_number(text: str) -> bool:
     return bool(text) and not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
+# Twice the same number in one batch of plain ones, which chance does not always draw.
+@example(
+    numbers=["a", "a"],
+    refused=set(),
+    lacking=set(),
+    faults=[],
+    batch_size=2,
+    concurrency=1,
+    ordered=False,
+    asynchronous=False,
+    fails=False,
+    ticks=[0],
+)
 @given(
     numbers=NUMBERS,
     refused=st.sets(PLAIN),

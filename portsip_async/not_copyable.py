@@ -1,10 +1,10 @@
-"""What exists once: an object that refuses to be copied and pickled."""
+"""A base class for objects that refuse to be copied and pickled."""
 
 from typing import NoReturn, SupportsIndex
 
 
-class Single:
-    """Holds on to connections, tasks and a token, none of which a copy could have.
+class NotCopyable:
+    """Refuse copies of what holds connections, tasks and a token.
 
     A shallow copy would work through the original, and a deep one would be half of it.
     """
