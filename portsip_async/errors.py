@@ -193,3 +193,13 @@ class RateLimited(APIError):
 
 class ServerError(APIError):
     """The PBX or a proxy before it failed: any 5xx."""
+
+
+def is_fatal(error: Exception) -> bool:
+    """Return whether the same error awaits everything that is still to be sent.
+
+    A page is no refusal: a proxy in front of a PBX that restarts may have sent it.
+    """
+    if isinstance(error, AuthenticationError):
+        return not error.is_page
+    return isinstance(error, ConfigurationError | ClientClosed)

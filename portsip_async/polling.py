@@ -28,20 +28,16 @@ from .core.runs import Run
 from .endpoints import EXTENSIONS_STATUS
 from .errors import (
     APIError,
-    AuthenticationError,
     BadRequest,
-    ClientClosed,
-    ConfigurationError,
     NotFound,
     PortSIPError,
     StatusMissing,
+    is_fatal,
 )
 from .models import ExtensionStatus
 from .outages import OutageLog
 from .record import Record
 
-# What makes going on pointless.
-FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)
 # No such address, no such file: of a NotFound, what is not about an extension.
 _ELSEWHERE: Final = frozenset({"404.2", "404.3"})
 _NO_SUCH_EXTENSION: Final = "404.1"
@@ -187,9 +183,9 @@ class _Split:
             try:
                 await self._batches.ask(part, self.found)
                 answered = True
-            except FATAL:
-                raise
             except PortSIPError as error:
+                if is_fatal(error):
+                    raise
                 refused = _is_refusal(error)
                 if refused and doubted:
                     left = [number for each in (part, *parts) for number in each]

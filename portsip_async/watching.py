@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from .core.bulk import Crew, Feed, Stream
 from .core.runs import Run
-from .errors import APIError, PortSIPError, StatusMissing
+from .errors import APIError, PortSIPError, StatusMissing, is_fatal
 from .models import ExtensionStatus
-from .polling import ALONE, FATAL, Batches, Owner
+from .polling import ALONE, Batches, Owner
 from .record import Record
 
 P = ParamSpec("P")
@@ -242,7 +242,7 @@ class _Watch(Run):
             begun = clock()
             try:
                 await self._cycle(beat)
-            except FATAL as error:
+            except PortSIPError as error:
                 # The consumer, who is told, may be elsewhere; till then it must not look well.
                 self.stats = replace(
                     self.stats,
@@ -402,9 +402,9 @@ class _Watch(Run):
         asked_at = self._owner.clock()
         try:
             listing = await self._discover()
-        except FATAL:
-            raise
         except PortSIPError as error:
+            if is_fatal(error):
+                raise
             self._failed(error)
             return False
         self._discovered_at = asked_at

@@ -334,11 +334,10 @@ async def test_watch_outlives_a_page_that_refuses_its_token(
     assert watch.stats.failures == 4
 
 
-async def test_page_that_refuses_every_token_is_told_as_one(wire: WireServer, make: Make) -> None:
+async def test_page_that_refuses_every_token_is_marked(wire: WireServer, make: Make) -> None:
     scripted(wire, **{"extensions/show": [answer(401, "page")]})
     error = await failing(make())
-    assert (type(error), error.status, error.is_page) == (APIError, 401, True)
-    assert "replied with a page of its own" in str(error)
+    assert (type(error), error.status, error.is_page) == (AuthenticationError, 401, True)
 
 
 @pytest.mark.parametrize("raised", [OSError("vault"), TimeoutError(), KeyError("k"), TypeError()])

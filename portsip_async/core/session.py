@@ -36,7 +36,7 @@ from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .threads import Threads
-from .tokens import Held, Token, TokenCache, page_error
+from .tokens import Held, Token, TokenCache
 from .transport import FOREIGN, HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
@@ -333,8 +333,6 @@ class Session(NotCopyable):
                 error = failed
             if call.held is not None and call.held.generation > newest:
                 break
-        if isinstance(error, AuthenticationError) and error.token_rejected and error.is_page:
-            error = page_error(error, self.base_url)
         # Where a renewal failed, nothing was sent, and its NotFound is not about what is removed.
         fault = call.fault
         gone = isinstance(error, NotFound) and not error.is_page

@@ -187,26 +187,11 @@ def login_error(error: APIError, address: str) -> APIError:
             f"check the address and the version of the PBX{said}"
         )
     elif error.is_page and error.status < 500:
-        return page_error(error, address)
+        text = f"something between this program and {address} replied with a page of its own"
     else:
         return error
-    return _as_no_refusal(error, text)
-
-
-def page_error(error: APIError, address: str) -> APIError:
-    """Make the error for a page of something in between, which refuses neither login nor token.
-
-    Args:
-        error: what the reply was judged to be.
-        address: the base URL, for the message.
-    """
-    text = f"something between this program and {address} replied with a page of its own"
-    return _as_no_refusal(error, text)
-
-
-def _as_no_refusal(error: APIError, message: str) -> APIError:
     kind = APIError if isinstance(error, AuthenticationError) else type(error)
-    return _as(kind, error, message)
+    return _as(kind, error, text)
 
 
 def _as(kind: type[APIError], error: APIError, message: str) -> APIError:

@@ -21,14 +21,12 @@ from ..core.bulk import Crew, Feed, Stream
 from ..core.calls import Gate
 from ..core.runs import Run
 from ..core.session import Session
-from ..errors import AuthenticationError, ClientClosed, ConfigurationError, PortSIPError
+from ..errors import PortSIPError, is_fatal
 from ..record import Record
 from .sealed import cut
 
 X = TypeVar("X")
 V = TypeVar("V")
-
-_FATAL = (AuthenticationError, ConfigurationError, ClientClosed)
 
 WriteError = PortSIPError | ValueError | TypeError
 
@@ -189,15 +187,15 @@ async def _written(
     try:
         key = write.key(item)
         return BulkResult(index, key, await write.carry_out(item, sent))
-    except _FATAL as error:
-        if error.may_have_acted:
-            in_doubt.append(key)
-        raise
     except asyncio.CancelledError:
         if sent.sent:
             in_doubt.append(key)
         raise
     except (PortSIPError, ValueError, TypeError) as error:
+        if is_fatal(error):
+            if isinstance(error, PortSIPError) and error.may_have_acted:
+                in_doubt.append(key)
+            raise
         wrong = error.with_traceback(None)  # whose frames hold the item
     if not isinstance(wrong, PortSIPError):
         return BulkResult(index, key or _shown(item), error=wrong)
