@@ -29,6 +29,7 @@ RANKS = {
     "core.echo": 4,
     "core.wire": 5,
     "core.tokens": 5,
+    "core.connections": 5,
     "core.transport": 6,
     "core.calls": 7,
     "core.session": 8,
