@@ -215,10 +215,16 @@ class ConnectionGuard:
         """
         self._silent = monotonic()
 
-    def check(self, connection: aiohttp.connector.Connection) -> GuardedProtocol:
+    def check(
+        self, connection: aiohttp.connector.Connection, *, kept: bool = False
+    ) -> GuardedProtocol:
         """Check a connection right before a request is sent on it.
 
         Bytes that arrive after the check and before the request does still look like its reply.
+
+        Args:
+            connection: the connection.
+            kept: whether it comes from the pool even if it has no guard yet.
 
         Raises:
             _Stale: a kept connection that can't be used; it was closed.
@@ -226,39 +232,33 @@ class ConnectionGuard:
                 better, so the call's policy decides about a repeat.
         """
         transport, handler = connection.transport, connection.protocol
-        failed: Exception
-        if transport is None or handler is None:
-            # Lost while it was being made: aiohttp hands out no kept one that is.
-            failed = Unconnected(EarlyReply("the peer hung up"))
-        else:
+        if transport is not None and handler is not None:
             guard = guard_of(transport)
-            if guard is not None:
-                failed = _Stale()
-                usable = (
-                    guard.arrived is None
-                    and not guard.dropped
-                    and not handler.should_close
-                    and not transport.is_closing()
-                    and guard.rested > self._silent
-                    and not guard.has_unread()
-                )
-            else:
-                failed = Unconnected(EarlyReply("the peer spoke first"))
+            if guard is None:
                 guard = GuardedProtocol(handler, transport)
+                if kept:
+                    guard.rested = -math.inf  # nobody knows since when
                 self._save_memory(transport)
-                usable = (
-                    not handler.should_close
-                    and not transport.is_closing()
-                    # A new TLS connection may hold session tickets, which are no part of a reply.
-                    and (transport.get_extra_info("sslcontext") or not guard.has_unread())
+            else:
+                kept = True
+            if (
+                guard.arrived is None
+                and not guard.dropped
+                and not handler.should_close
+                and not transport.is_closing()
+                and guard.rested >= self._silent
+                # A new TLS connection may hold session tickets, which are no part of a reply.
+                and not (
+                    (kept or transport.get_extra_info("sslcontext") is None) and guard.has_unread()
                 )
-            if usable:
+            ):
                 guard.uses += 1
                 guard.end = b""
                 return guard
             guard.abort()
+        # Without a transport it was lost while it was made: aiohttp hands out no kept one like it.
         connection.close()
-        raise failed
+        raise _Stale if kept else Unconnected(EarlyReply("the peer spoke first, or hung up"))
 
     def settle(self, response: aiohttp.ClientResponse, body: bytes) -> None:
         """Check, after a reply that was read whole, whether its connection can be used again.
@@ -445,16 +445,22 @@ class CheckConnection:
     ) -> aiohttp.ClientResponse:
         """Send a request on a checked connection."""
         send = request.send
+        loop = asyncio.get_running_loop()
         guard: GuardedProtocol | None = None
+        passes: list[None] = []
 
         async def checked(connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
             nonlocal guard
-            guard = self._check(connection)
+            # Only a connection that the application made has no guard. If the loop had no pass to
+            # make it in, it comes from the pool. aiohttp does not say so.
+            guard = self._check(connection, kept=not passes)
             return await send(connection)
 
         request.send = checked  # type: ignore[assignment]  # of this one request
         failed: Exception
         while True:
+            passes.clear()
+            loop.call_soon(passes.append, None)
             try:
                 response = await handler(request)
             except _Stale:
