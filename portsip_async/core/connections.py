@@ -46,20 +46,18 @@ _ENDS: Final = (b"\n\r\n", b"\n\n")
 _PASSES: Final = 20
 
 
-class HungUp(aiohttp.ClientError):
+class _Carrier(aiohttp.ClientError):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class HungUp(_Carrier):
     """Carries an error past aiohttp, which would take it for a reason to send again."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
 
-
-class Unconnected(aiohttp.ClientError):
+class Unconnected(_Carrier):
     """Carries an error from before there was a connection, so nothing was sent to the PBX."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
 
 
 class MalformedReply(aiohttp.ClientError):
