@@ -181,7 +181,9 @@ class Transport:
             )
             # Tracing tools (OpenTelemetry, error trackers) patch `ClientSession.__init__` to add
             # theirs to every session of a program. They would record URLs, which hold the token.
-            self._http.trace_configs.clear()
+            # The list may be the tool's own, so it is replaced rather than emptied; aiohttp has no
+            # public way to do that.
+            self._http._trace_configs = []
         elif self._http.closed:
             raise ClientClosed("the session that the client was given is closed")
 
