@@ -269,7 +269,9 @@ class ConnectionGuard:
             return
         if guard.transport.is_closing():
             guard.abort()  # as the reply said; gently it would take up to 30 s over TLS
-        elif not _ends_with(guard.end, body, response):
+        elif not (len(body) >= _TAIL and guard.end.endswith(body[-_TAIL:])) and not _is_end(
+            guard.end, body, response
+        ):
             self.drop(response)
 
     def drop(self, response: Any) -> None:
@@ -292,11 +294,10 @@ class ConnectionGuard:
             transport.max_size = _RECEIVE  # type: ignore[attr-defined]  # asyncio's own, no proxy's
 
 
-def _ends_with(end: bytes, body: bytes, response: aiohttp.ClientResponse) -> bool:
+def _is_end(end: bytes, body: bytes, response: aiohttp.ClientResponse) -> bool:
     """Check whether the last bytes that arrived are the end of a reply."""
-    # What stands before a body ends with a line feed.
-    last = body[-_TAIL:] if len(body) >= _TAIL else b"\n" + body
-    if (body and end.endswith(last)) or end.endswith(_ENDS):
+    # No body, chunks, or a short body after the line feed of its head.
+    if end.endswith(_ENDS) or (body and end.endswith((b"\n" + body)[-_TAIL:])):
         return True
     # A packed body that came in one piece ends with a checksum of what was packed.
     packed = response.headers.get(hdrs.CONTENT_ENCODING, "").lower()
