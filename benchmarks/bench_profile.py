@@ -33,6 +33,7 @@ _OWNERS = {
     "site-packages/yarl": "aiohttp: URLs and headers",
     "site-packages/multidict": "aiohttp: URLs and headers",
     "asyncio/": "asyncio",
+    "portsip_async/core/connections.py": "portsip_async: connections",
     "portsip_async/core/transport.py": "portsip_async: transport",
     "portsip_async/core/wire.py": "portsip_async: wire",
     "portsip_async/core/": "portsip_async: the rest of the core",

@@ -6,7 +6,8 @@ import os
 import socket
 import ssl as tls
 import stat
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs
@@ -124,6 +125,31 @@ def trusting(authority: trustme.CA) -> tls.SSLContext:
     return context
 
 
+def in_chunks(body: bytes, head: bytes = b"", trailer: bytes = b"") -> bytes:
+    """Write a reply in two chunks."""
+    lines = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + head
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:5], body[5:]))
+    return lines + b"\r\n" + chunks + b"0\r\n" + trailer + b"\r\n"
+
+
+def packed(body: bytes, encoding: str) -> bytes:
+    """Write a reply with a packed body and its length."""
+    return reply(body, headers={"Content-Encoding": encoding, **KEEP})
+
+
+FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
+    "length": lambda body: reply(body, headers=KEEP),
+    "chunks": in_chunks,
+    "trailer": lambda body: in_chunks(body, trailer=b"X-Sum: 1\r\n"),
+    "gzip": lambda body: packed(gzip.compress(body), "gzip"),
+    "deflate": lambda body: packed(zlib.compress(body), "deflate"),
+    "gzip in chunks": lambda body: in_chunks(gzip.compress(body), b"Content-Encoding: gzip\r\n"),
+    "identity": lambda body: packed(body, "identity"),
+    "after 100": lambda body: b"HTTP/1.1 100 Continue\r\n\r\n" + reply(body, headers=KEEP),
+    "old": lambda body: reply(body, headers=KEEP).replace(b"HTTP/1.1", b"HTTP/1.0"),
+}
+
+
 class TestLeftovers:
     """What is left of one exchange is never taken for a part of the next."""
 
@@ -175,6 +201,20 @@ class TestLeftovers:
             assert (await pbx.extensions.show("101")).extension_number == "101"
             await CALLS[call](pbx)
             assert wire.connections == 2
+
+    @each_session
+    @pytest.mark.parametrize("framing", FRAMINGS)
+    @pytest.mark.parametrize("left", [b"", b"H", OTHER[:30]], ids=["none", "byte", "half"])
+    async def test_in_one_breath_with_each_framing(
+        self, left: bytes, framing: str, session: str, wire: WireServer
+    ) -> None:
+        """However a reply tells where it ends; one that nothing follows keeps its connection."""
+        body = b'{"extension_number": "101", "display_name": "%b"}' % (b"y" * 40)
+        wire.script = [FRAMINGS[framing](body) + left, echo]
+        async with client(wire.url, session) as pbx:
+            assert (await pbx.extensions.show("101")).extension_number == "101"
+            await create(pbx)
+            assert wire.connections == (2 if left else 1)
 
     @each_session
     async def test_in_one_breath_with_the_end_of_a_long_reply(
@@ -266,6 +306,24 @@ class TestLeftovers:
                         assert await response.json() == {"extension_number": "7"}
                 await show(pbx)
             assert len(wire.arrivals) == 5
+
+    @each_call
+    async def test_pool_that_only_the_app_used(self, call: str, wire: WireServer) -> None:
+        """Connections that a given session made before are as suspicious as those of calls."""
+        wire.script = [echo]
+        async with aiohttp.ClientSession() as given:
+
+            async def get() -> None:
+                async with given.get(wire.url + "/x") as response:
+                    await response.read()
+
+            await asyncio.gather(*(get() for _ in range(8)))
+            made = wire.connections
+            assert made > 5
+            wire.end()
+            async with PortSIPClient(wire.url, token=TOKEN, session=given, retry=ONCE) as pbx:
+                await CALLS[call](pbx)
+            assert wire.connections == made + 1
 
     @each_session
     @each_call
@@ -373,6 +431,32 @@ class TestSilentPool:
             once = pbx.with_options(retry=ONCE)
             await asyncio.gather(*(create(once) for _ in range(8)))
             assert len(wire.arrivals) == arrivals + 10
+
+    async def test_pool_that_only_the_app_used(self, wire: WireServer) -> None:
+        """Nor does each repeat meet a dead connection that a given session made before."""
+        dead: set[asyncio.StreamWriter] = set()
+
+        async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
+            if writer in dead:
+                await asyncio.Event().wait()
+            writer.write(shown(arrival))
+            return True
+
+        wire.script = [step]
+        async with aiohttp.ClientSession() as given:
+
+            async def get() -> None:
+                async with given.get(wire.url + "/x") as response:
+                    await response.read()
+
+            await asyncio.gather(*(get() for _ in range(8)))
+            dead |= wire.writers
+            arrivals = len(wire.arrivals)
+            async with PortSIPClient(
+                wire.url, token=TOKEN, session=given, timeout=0.15, retry=NO_PAUSE
+            ) as pbx:
+                await show(pbx)
+        assert len(wire.arrivals) == arrivals + 2
 
     @each_session
     async def test_others_in_use_are_kept(self, session: str, wire: WireServer) -> None:

@@ -29,6 +29,7 @@ RANKS = {
     "core.echo": 4,
     "core.wire": 5,
     "core.tokens": 5,
+    "core.connections": 5,
     "core.transport": 6,
     "core.calls": 7,
     "core.session": 8,
@@ -54,6 +55,9 @@ RANKS = {
     "": 17,
     "core": 0,
 }
+# Who may import aiohttp's client: the two files that wrap it, and those that name its types in the
+# client's arguments.
+AIOHTTP = {"core.connections", "core.transport", "client", "public"}
 SIDE = "simulator"
 TOP = ("cli", "pytest_plugin", "__main__")
 SIMULATOR_MAY_USE = {"errors", "redact", "record", "models", "endpoints", "core.endpoint"}
@@ -120,6 +124,19 @@ def test_top_uses_the_public_interface_only(module: str) -> None:
     for imported in imports_of(module):
         allowed = side_of(imported) in TOP or imported in {*TOP_MAY_USE, SIDE}
         assert allowed, f"{module} imports {imported}"
+
+
+def test_aiohttp_is_wrapped_in_two_files() -> None:
+    """The rest of the main house knows nothing of how requests are sent."""
+    users = set()
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            if side_of(module) == "main" and any(name.split(".")[0] == "aiohttp" for name in names):
+                users.add(module)
+    assert users == AIOHTTP
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("core.")])

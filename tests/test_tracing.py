@@ -96,6 +96,24 @@ async def test_own_session_takes_no_part(how: Any, when: str, wire: WireServer) 
         assert seen == []
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+async def test_traces_of_other_sessions_are_left_alone(kind: Any, wire: WireServer) -> None:
+    """A tool may pass one sequence of traces to every session; the others go on tracing."""
+    wire.script = [reply({"extension_number": "101"}, headers=KEEP)]
+    seen: list[str] = []
+    shared = kind([config(seen)])
+
+    def share(_: list[str], options: dict[str, Any]) -> None:
+        options["trace_configs"] = shared
+
+    with instrumented(share):
+        async with PortSIPClient(wire.url, token=TOKEN) as pbx, aiohttp.ClientSession() as other:
+            await pbx.extensions.show("101")
+            assert seen == []
+            async with other.get(wire.url):
+                assert seen
+
+
 @pytest.mark.parametrize("how", [by_trace, by_middleware])
 async def test_given_session_keeps_its_own(how: Any, wire: WireServer) -> None:
     """What traces an application's session is the application's affair; it goes on tracing."""

@@ -255,3 +255,15 @@ class TestThreads:
             await ticks()
         Stuck.go_on.set()
         assert (await first, await second) == (True, 5)
+
+    async def test_file_that_raises_stop_iteration(self, pbx: PortSIPClient) -> None:
+        """A stand-in for a file that runs dry, as `Mock(side_effect=...)` does, ends the upload."""
+        pieces = iter([b"RIFF"])
+
+        class Dry(io.RawIOBase):
+            def read(self, _: int = -1) -> bytes:
+                return next(pieces)
+
+        async with asyncio.timeout(SECONDS):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await pbx.greetings.upload("101", Dry(), filename="a.wav")  # type: ignore[arg-type]

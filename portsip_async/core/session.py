@@ -31,13 +31,14 @@ from ..errors import (
 )
 from ..not_copyable import NotCopyable
 from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
+from .connections import FOREIGN
 from .endpoint import Endpoint
 from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
 from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .threads import Threads
 from .tokens import Held, Token, TokenCache
-from .transport import FOREIGN, HttpTimeouts, Transport
+from .transport import HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
 

@@ -65,6 +65,11 @@ class Threads:
             if future.set_running_or_notify_cancel():
                 try:
                     result = function()
+                except StopIteration as error:
+                    # A future of asyncio takes none, so whoever waits for it would wait for ever.
+                    failure = RuntimeError("a function in a thread raised StopIteration")
+                    failure.__cause__ = error
+                    future.set_exception(failure)
                 except BaseException as error:
                     future.set_exception(error)
                 else:

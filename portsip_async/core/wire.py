@@ -10,6 +10,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl
 
@@ -178,9 +179,9 @@ def _query(parameters: Parameters) -> Query:
     pairs: list[str] = []
     for name, value in _named(parameters).items():
         text = str(value) if type(value) is int else value
-        if type(name) is not str:
+        if type(name) is not str or type(text) is not str:
             return _texts(parameters)
-        if type(text) is not str or not (_is_plain(text) and _is_plain(name)):
+        if not (_is_plain(text) and _is_plain_name(name)):
             return _texts(parameters)
         pairs.append(f"{name}={text}")
     return "&".join(pairs)
@@ -189,6 +190,10 @@ def _query(parameters: Parameters) -> Query:
 def _is_plain(text: str) -> bool:
     """Tell what reads the same quoted and unquoted."""
     return text.isascii() and (text.isalnum() or _UNRESERVED.fullmatch(text) is not None)
+
+
+# Names are few, and the same in each call.
+_is_plain_name = lru_cache(maxsize=256)(_is_plain)
 
 
 def _texts(parameters: Parameters) -> dict[str, FieldValue]:
