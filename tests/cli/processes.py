@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 # What changes how a process writes: unbuffered, nothing fails late, as at the end of a process.
 OTHERS = ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONLEGACY")
 PATIENCE = 40  # seconds until a process is given up
-# Who runs the tests in the background may have told children to ignore Ctrl-C.
+# A shell that runs the tests in the background lets its children ignore Ctrl-C.
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,7 +18,7 @@ ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 def left_as_found(shown: str) -> bool:
-    """Tell whether the screen of its own is left, and the cursor is there."""
+    """Return whether the screen of its own is left, and the cursor is there."""
     return (
         shown.rfind(BACK) >= shown.rfind(AWAY)
         and shown.rfind(SHOWN) >= shown.rfind(HIDDEN)

@@ -262,7 +262,7 @@ class TestEncoding:
 
 
 class TestStandardInput:
-    """Secrets are the first lines, whoever else reads."""
+    """Secrets are the first lines, and data is the rest."""
 
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     @pytest.mark.parametrize("mark", ["", "\ufeff"])

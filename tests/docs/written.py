@@ -56,10 +56,10 @@ What is read from standard input comes in one order: the password of the login (
 secrets (a line each), then the data: numbers, settings, or rows. All of it is UTF-8, or UTF-16 with
 a byte order mark.
 
-Data in a pipe or a file is exact, and UTF-8 whatever the locale. A terminal gets escapes in place of
-control and bidirectional characters, which it would obey, and of letters that its encoding lacks. In
-JSON these are JSON's own escapes. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`)
-gets lines in place of the board, and no progress bars.
+Data in a pipe or a file is exact, and UTF-8 whatever the locale. A terminal gets escapes in place
+of control and bidirectional characters, which it would obey, and of letters that its encoding
+lacks. In JSON these are JSON's own escapes. A terminal that can't move its cursor (`TERM=dumb`, or
+no `TERM`) gets lines in place of the board, and no progress bars.
 
 Ctrl-C ends a command in good order: what is in flight is settled, and the terminal is left as it
 was found. SIGTERM and SIGHUP do the same, with exit codes of their own.
