@@ -169,7 +169,7 @@ class PortSIPClient(Single):
         if user_agent is not None and not is_visible(user_agent):
             raise ValueError("user_agent is one printable line")
         if isinstance(ssl, str | os.PathLike) and "\0" in os.fsdecode(ssl):
-            raise ConfigurationError("ssl must be a path without a NUL character")
+            raise ConfigurationError("ssl: a path holds no NUL character")
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError("on_attempt is called with an Attempt")
         if ssl is False:

@@ -78,7 +78,7 @@ _ALONE = (
     (r"^\s*", r"[.!?]?\s*$"),
     (_NAMED_BEFORE, r"[,;)]|[.!?]?\s*$"),
 )
-# For a short secret that is no plain word, such as one with digits.
+# Of what is no word of a sentence.
 _ANYWHERE_NAMED = (_NAMED_BEFORE, _ENDS)
 
 

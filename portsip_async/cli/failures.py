@@ -150,7 +150,7 @@ def found_no_api(error: Exception) -> bool:
 
 
 def is_page(error: Exception) -> bool:
-    """Return whether something other than a PBX replied to a login, with a page of its own."""
+    """Tell whether something other than a PBX replied to a login, with a page of its own."""
     return (
         isinstance(error, APIError)
         and "account." in (error.operation or "")

@@ -33,7 +33,7 @@ _TOP: Final = frozenset(name.partition(".")[0] for name in dotted(NewExtension))
 _FIELDS: Final = frozenset(dotted(NewExtension))
 _TEXTS: Final = frozenset(name for name in _FIELDS if is_text(NewExtension, name))
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
-_HEADER: Final = "the first line must name fields, as in a file from 'extensions export'"
+_HEADER: Final = "the first line names fields, as that of 'extensions export' does"
 
 
 class FileFormat(StrEnum):
