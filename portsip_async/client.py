@@ -387,7 +387,9 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
     base_url = base_url.strip(" \t\r\n")
     shown = scrub_url(base_url)
     if not is_visible(base_url) or " " in base_url:
-        raise ConfigurationError(f"a base URL holds no space and no invisible character: {shown!a}")
+        raise ConfigurationError(
+            f"base_url must have no space and no invisible character, got {shown!a}"
+        )
     try:
         parts = urlsplit(base_url)
         host = parts.hostname
@@ -407,7 +409,9 @@ def _api_url(base_url: str, *, allow_http: bool) -> str:
     path = parts.path.rstrip("/").removesuffix("/api")
     url = f"{parts.scheme}://{parts.netloc}{path}/api"
     if not _is_sendable(url):
-        raise ConfigurationError(f"no URL that a request can be sent to: {shown!a}")
+        raise ConfigurationError(
+            f"base_url must be one that a request can be sent to, got {shown!a}"
+        )
     return url
 
 
@@ -472,7 +476,9 @@ def _means(
         raise ConfigurationError("what to log in with is text, and none of it empty")
     if _SURROGATE.search("".join(named.values())):
         # As os.environ has where a variable is not in the locale's encoding.
-        raise ConfigurationError("what to log in with holds half of a surrogate pair")
+        raise ConfigurationError(
+            "a name, password or token must be valid Unicode, got half of a surrogate pair"
+        )
     if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
         raise ConfigurationError("credentials= has no fetch_token")
     if isinstance(means, StaticToken) and not (

@@ -168,6 +168,8 @@ class BadRequest(APIError):
 class AuthenticationError(APIError):
     """The credentials or the token were refused: status 401, err_code 401.1, 401.2 or 403.4.
 
+    A login that gets 400 or 403 with an empty or JSON body raises this as well.
+
     Attributes:
         token_rejected: True where the PBX refused the access token, not the credentials.
     """

@@ -144,7 +144,7 @@ def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _without(text: str, form: str, secret: str) -> str:
-    """Hide a secret in one of its forms; the secret's own ends tell where a word has to end."""
+    """Hide a form of a secret, as a whole word at those ends that are letters or digits."""
     if len(secret) >= _SURE_LENGTH:
         return text.replace(form, HIDDEN)
     literal = re.escape(form)
@@ -173,7 +173,7 @@ def _without_named(text: str) -> str:
 
 
 def _end_of_nested(text: str, start: int) -> int:
-    """Find the end of an array or an object; of one that was cut short, the end of the text."""
+    """Find the end of an array or an object; the end of the text if it was cut short."""
     depth = 0
     for piece in _PIECE.finditer(text, start):
         depth += (piece["open"] is not None) - (piece["close"] is not None)

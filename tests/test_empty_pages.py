@@ -77,7 +77,7 @@ class TestLists:
             await LISTS[name](make_client(wire.url))
 
     async def test_amid_a_walk(self, name: str, wire: WireServer, make_client: ClientMaker) -> None:
-        """It ends the walk, and the drift tells what is missing."""
+        """It ends the walk, and the drift shows what is missing."""
         key = {"groups.list": "group_id", "greetings.list": "filename"}.get(
             name, "extension_number"
         )

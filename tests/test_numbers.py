@@ -204,7 +204,7 @@ class TestStatus:
     async def test_poll_tells_the_two_apart(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """They are never asked for in one request, since nothing could tell them apart there."""
+        """They are never asked for in one request, since no reply could distinguish them there."""
         pbx = PBX(wire)
         poll = make_client(wire.url).extensions.poll_status(["101", "7", "0101", "00101", "0101"])
         found = {result.extension_number: result async for result in poll}
@@ -276,7 +276,7 @@ class TestStatus:
 
 
 class TestReadingBack:
-    """Where the reply to a write was lost, only the same extension tells what became of it."""
+    """Where the reply to a write was lost, only the same extension shows what became of it."""
 
     @staticmethod
     def create(pbx: PortSIPClient) -> Any:

@@ -412,7 +412,7 @@ class TestLogins:
 async def test_message_stays_readable_beside_a_short_password(
     sim: PBXSimulator, make_client: Callable[..., PortSIPClient], password: str
 ) -> None:
-    """The PBX's words are told as they came, but for the password as a value."""
+    """The PBX's message is kept, except for the password as a value."""
     said = f'The extension exists already, with "{password}"'
     sim.fail("extensions.create", status=409, msg=said)
     pbx = make_client(sim.url)

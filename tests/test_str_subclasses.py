@@ -297,7 +297,7 @@ class TestResults:
         assert set(watch.snapshot) == {"101", "102"}
 
     async def test_bulk(self, kind: Kind, pbx: PortSIPClient) -> None:
-        """The keys are the numbers, of what fails too."""
+        """The keys are the numbers, for failed items too."""
         for run in (
             pbx.extensions.create_many([new_extension(kind), new_extension(kind)], concurrency=1),
             pbx.extensions.patch_many(

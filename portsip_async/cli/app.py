@@ -69,7 +69,7 @@ class Commands(TyperGroup):
         except OSError as error:
             code = _unwritten(error)
         except SystemExit as ended:
-            # Help whose reader has left ends so.
+            # Help ends this way when its reader has left.
             code = 0 if output_error() is not None else ended.code
         code = code if isinstance(code, int) else 0
         lost = output_error()
@@ -157,10 +157,10 @@ def _misused(error: Any) -> int:
 
 
 def _unwritten(error: OSError) -> int:
-    """Tell what a file, or standard output, did not take; return the exit code."""
+    """Report a failed write to a file or to standard output; return the exit code."""
     lost = output_error()
     if error is lost or (isinstance(error, BrokenPipeError) and lost is not None):
-        # Who reads has enough, as `head` does. Other reasons are told when the command ends.
+        # The reader has enough, as `head` does. The command's end reports other reasons.
         return 0
     named = f"{error.filename}: " if error.filename else ""
     tell(f"{named}{error.strerror or error}")

@@ -75,7 +75,7 @@ def watch(
     """Watch what extensions are doing.
 
     A terminal shows a live board, a pipe gets a line a change; so does a terminal that can't move
-    its cursor. Every extension is told once, then every change, through outages of the PBX, until
+    its cursor. Every extension is shown once, then every change, through outages of the PBX, until
     Ctrl-C.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
@@ -142,7 +142,7 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
 
 
 class _Outage:
-    """Says when an outage begins, when it ends, and in between now and then that it lasts."""
+    """Says when an outage begins, that it lasts (once a minute), and when it ends."""
 
     def __init__(self) -> None:
         self._began: float | None = None
@@ -173,7 +173,7 @@ class _Unknown:
         new = [number for number in stats.unknown if number not in self._told]
         self._told.update(new)
         if new:
-            yield f"the PBX knows no extension {shortened(new)}; it is watched all the same"
+            yield f"the PBX knows no extension {shortened(new)}; watching goes on"
 
 
 def _lasted(seconds: float) -> str:
@@ -185,7 +185,7 @@ def _abandonment() -> Callable[[], bool]:
     target = unguarded(sys.stdout)
     try:
         poll = select.poll()  # which Windows lacks
-        poll.register(target.fileno(), 0)  # for what is told unasked: errors and hang-ups
+        poll.register(target.fileno(), 0)  # reports errors and hang-ups without being asked to
     except (AttributeError, io.UnsupportedOperation):
         return lambda: isinstance(target, Sink) and target.abandoned
     return lambda: bool(poll.poll(0))

@@ -1,7 +1,7 @@
 """CSV as text: rows of cells, every one of which is read back as it was written.
 
-An empty cell is None, a quoted empty cell is "". Python's csv module tells these two apart only in
-its newest versions, and leaves a bare carriage return unquoted in older ones.
+An empty cell is None, a quoted empty cell is "". Python's csv module distinguishes these two only
+in its newest versions, and leaves a bare carriage return unquoted in older ones.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final
 
-DELIMITERS: Final = (",", ";", "\t", "|")  # of two that fit as well, the first counts
+DELIMITERS: Final = (",", ";", "\t", "|")  # the first of those that fit equally well counts
 
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 _QUOTED: Final = re.compile(r'"([^"]*(?:""[^"]*)*)"')
@@ -47,10 +47,10 @@ def read_csv(text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str | 
     """Read rows of cells, each with the number of the line that it begins on.
 
     Where the first row has only quoted cells, all cells of the text are quoted. Then a quoted
-    empty cell is None too, since whoever wrote it had no other empty cell.
+    empty cell is None too, since its writer had no other way to write an empty cell.
 
     Raises:
-        CSVError: a quoted cell does not end, or goes on behind its quotes.
+        CSVError: a quoted cell does not end, or text follows its closing quote.
     """
     bare = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
     at = 0

@@ -269,7 +269,7 @@ class _Removing:
         self._in_doubt: list[str] = []
 
     async def run(self, pbx: PortSIPClient) -> int:
-        """Remove all; tell what failed, and return the exit code."""
+        """Remove all, report what failed, and return the exit code."""
         with progress("Removing", len(self._wanted), shown=len(self._wanted) > 1) as removed:
             run = pbx.extensions.remove_many(self._wanted)
             try:
@@ -291,7 +291,7 @@ class _Removing:
             self._failed.append((result.key, result.error))
 
     def tell(self) -> None:
-        """Tell what was removed, where that is not all."""
+        """Report what was removed, unless all was."""
         if not self._removed and not self._in_doubt:
             return
         removed = f": {shortened(self._removed)}" if self._removed else ""

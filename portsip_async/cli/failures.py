@@ -3,8 +3,8 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,
 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 
-A standard output that is closed, or that its reader has left, changes no exit code: who asked for
-nothing more misses nothing. One that can't be written, as on a full disk, is a failure.
+A standard output that is closed, or that its reader has left, changes no exit code: whoever
+closed it wants no more. One that can't be written, as on a full disk, is a failure.
 """
 
 import sys
@@ -71,29 +71,29 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
     (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
 )
-# A hint sends nobody to the command that just failed: what these say instead.
+# No hint names the command that just failed. These commands say this instead.
 _INSTEAD: Mapping[str, Mapping[type[Exception], str]] = {
-    "list": {NotFound: "'check' tells whether the PBX has this operation at all; see --endpoint"},
+    "list": {NotFound: "'check' shows whether the PBX has this operation at all; see --endpoint"},
     "show": {BadRequest: "the PBX refuses a value"},
     "update": {Conflict: "another one of that name or number exists already"},
     "check": {
         NotFound: "--endpoint names where this PBX has an operation",
         TransportError: "the connection broke: try again",
-        ReplyError: "the report tells where this PBX's replies differ",
+        ReplyError: "the report shows where this PBX's replies differ",
     },
 }
 _DISTRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
 _EXPIRED = "renew the PBX's certificate, or pin it with --fingerprint"
-_DIGEST = ", which 'portsip-async check' tells"
+_DIGEST = ", which 'portsip-async check' shows"
 NO_API: Final = (
-    "check the address (--url or PORTSIP_URL), its port and path: no API of a PBX is there"
+    "check the address (--url or PORTSIP_URL), its port and path: no PBX API was found there"
 )
-_PAGE = "check the address (--url or PORTSIP_URL), and what stands before the PBX, as a proxy"
-# A login that is answered so was not refused: nothing takes logins there.
+_PAGE = "check the address (--url or PORTSIP_URL), and any proxy in front of the PBX"
+# A login that gets one of these was not refused: nothing there takes logins.
 _NOWHERE = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
 _SHOWN = 5  # keys in one line that tells of many
-_LISTED = 20  # keys that a line of their own tells
+_LISTED = 20  # keys that one line names, at most
 
 
 class Failure(Exception):
@@ -141,7 +141,7 @@ def hint(error: Exception) -> str:
 
 
 def found_no_api(error: Exception) -> bool:
-    """Tell whether an error means that nothing at the address takes logins."""
+    """Return whether an error means that nothing at the address takes logins."""
     return (
         isinstance(error, APIError)
         and error.status in _NOWHERE

@@ -178,7 +178,7 @@ def read_settings(given: list[str] | None, document: str | None) -> dict[str, An
         if not equals or name not in SETTABLE:
             shown = repr(name) if is_name(name) and (equals or _alike(name)) else "what is given"
             alike = _alike(name)
-            near = f"alike are {', '.join(alike)}" if alike else "'extensions show' tells them all"
+            near = f"alike are {', '.join(alike)}" if alike else "'extensions show' shows them all"
             raise typer.BadParameter(
                 f"{shown} is no setting, as in profile.first_name=Ann; {near}",
                 param_hint="'--set'",

@@ -98,7 +98,7 @@ def new_file(path: Path, *, replace: bool) -> Iterator[NewFile]:
 
 
 class _RawFile(io.FileIO):
-    """A file whose errors name it: the system's error of a full disk names none."""
+    """A file that is named in its errors: the system's error for a full disk names no file."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(descriptor, "w")
@@ -166,6 +166,6 @@ def _reserve(path: Path) -> Path:
 
 
 def _close(text: TextIO) -> None:
-    # What was not published is given up, so what can't be written any more is no news.
+    # An unpublished file is given up, so a failed write no longer matters.
     with suppress(OSError, ValueError):
         text.close()

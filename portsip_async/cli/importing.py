@@ -38,7 +38,7 @@ from .rows import SUFFIXES, FileFormat, Row, Rows, read_rows, report_path, write
 _AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, after which we stop
 _GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
 _TOLD: Final = 5  # rows that are told one by one
-_TOLD_DRY: Final = 20  # the same where nothing is written that tells of the others
+_TOLD_DRY: Final = 20  # the same in a dry run, which writes no report
 _DEVICES: Final = (("/", "dev"), ("/", "proc"))  # where a report beside FILE has no place
 _UNTRIED: Final = "not tried"
 _PERHAPS: Final = "perhaps created"
@@ -159,7 +159,7 @@ def import_(
                 raise typer.Exit(INTERRUPTED) from None
             work.interrupted = True
         except Exception as error:
-            # Whatever ends it, what was created by then has to be told.
+            # Whatever ends it, the rows that were created by then must be reported.
             if not work.began:
                 raise
             work.fatal = error
@@ -179,7 +179,7 @@ def _opened(file: Path, asked: Path | None, form: FileFormat) -> Iterator[NewFil
             if asked is not None and asked.exists() and asked.samefile(file):
                 raise Failure(
                     f"the report must be another file than the one that is imported, got {asked}",
-                    "say where with --report",
+                    "name another file with --report",
                     USAGE,
                 )
             beside_device = not file.is_file() and report.parent.resolve().parts[:2] in _DEVICES
@@ -189,7 +189,7 @@ def _opened(file: Path, asked: Path | None, form: FileFormat) -> Iterator[NewFil
         except OSError as error:
             raise Failure(
                 f"the report can't be written: {report}: {error.strerror}; nothing was sent",
-                "say where with --report",
+                "name another file with --report",
             ) from None
         yield target
 
@@ -319,7 +319,7 @@ def _plan(file: Path, taken: set[str], source: Rows, readable: list[Row]) -> Pla
         more = f" and {len(found) - _TOLD_DRY:,} more" if len(found) > _TOLD_DRY else ""
         keys = ", ".join(row.key for row in found[:_TOLD_DRY])
         count = f"{len(found):,} of {len(source.rows):,} numbers"
-        tell(f"{file.name}: taken are {count}: {keys}{more}")
+        tell(f"{file.name}: {count} are taken: {keys}{more}")
     return Plan(
         rows=len(source.rows),
         new=len(readable) - len(found),
@@ -330,7 +330,7 @@ def _plan(file: Path, taken: set[str], source: Rows, readable: list[Row]) -> Pla
 
 
 def _shortened(plan: Plan) -> Plan:
-    """Leave of the numbers as many as a table has room for."""
+    """Keep as many of the numbers as a table has room for."""
     more = len(plan.taken) - _TOLD
     if more <= 0:
         return plan
@@ -352,7 +352,7 @@ def _conclude(
     output: Output,
     options: list[str],
 ) -> int:
-    """Write the report, tell what came of all, and return the exit code."""
+    """Write the report, print the outcome, and return the exit code."""
     doubtful = {row.line for row in work.in_doubt}
     certain = [row for row in source.rows if row.problem and row.line not in doubtful]
     left = [*certain, *work.in_doubt]
@@ -370,7 +370,7 @@ def _conclude(
     if work.fatal is not None:
         code = tell_error(work.fatal)
     if lost is not None:
-        # Then this is the only place that has the outcome of each row.
+        # Without a report, these lines are the only record of each row's outcome.
         for row in left:
             tell(f"{row.key}: {row.problem}")
         code = code or FAILED
@@ -387,7 +387,7 @@ def _conclude(
     elif lost is not None:
         where = f"{lost.filename}: " if lost.filename else ""
         tell(f"{count}; the report can't be written: {where}{lost.strerror or lost}")
-    # Last, so that all of this is told where nobody reads standard output.
+    # Last, so that all of this is printed even if nobody reads standard output.
     output.show(
         Outcome(
             rows=len(source.rows),

@@ -102,8 +102,8 @@ class Output:
         Args:
             model: what each row is, for the names of its columns.
             narrow: the columns of a table for which no columns were asked for.
-            goes_on: whether the block goes on once rows can't be written any more, for its exit
-                code tells of all of them.
+            goes_on: whether the block goes on once rows can't be written any more, since its exit
+                code depends on all of them.
         """
         chosen = self._chosen(model)
         writer: Writer
@@ -126,7 +126,7 @@ class Output:
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
         """Write one record: a JSON object, a line of CSV, or a table of its fields.
 
-        A command writes it last. Where it can't be written, the command's end tells of it.
+        A command writes it last. If that fails, the command's end reports it.
         """
         with reader_may_leave():
             self._show(record, reveal=reveal)
@@ -286,7 +286,7 @@ def csv_cell(value: Any) -> str:
 
 
 def can_move_cursor() -> bool:
-    """Tell whether a terminal can move its cursor, by TERM: boards and bars need it."""
+    """Return whether TERM names a terminal that can move its cursor: boards and bars need it."""
     return os.name == "nt" or os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
@@ -298,7 +298,7 @@ def coloured() -> bool:
 def console(
     *, stderr: bool = False, markup: bool = False, width_of_pipe: int = 10_000
 ) -> "Console":
-    """Make a rich console that honours NO_COLOR, and tells of a broken pipe by raising.
+    """Make a rich console that honours NO_COLOR, and raises for a broken pipe.
 
     Args:
         stderr: whether it writes to standard error.

@@ -43,7 +43,7 @@ class FileFormat(StrEnum):
     JSONL = "jsonl"
 
 
-# The ends of names that tell the form.
+# The ends of file names, by form.
 SUFFIXES: Final = {FileFormat.CSV: (".csv",), FileFormat.JSONL: (".jsonl", ".ndjson")}
 
 
@@ -69,7 +69,7 @@ class Row:
     def key(self) -> str:
         """Name the row to a person."""
         number = str(self.given.get("extension_number")).strip()
-        # In a row whose cells are shifted, a password may stand there.
+        # In a row with shifted cells, a password may stand there.
         return f"line {self.line}" + (f" ({number})" if _NUMBER.fullmatch(number) else "")
 
 
@@ -197,7 +197,7 @@ def _csv_row(path: Path, line: int, cells: list[str | None], columns: list[str])
     while len(cells) > len(columns) and not (cells[-1] or "").strip():
         cells.pop()
     if len(cells) > len(columns):
-        # A comma without its quotes: what belongs where is anyone's guess.
+        # A comma without quotes: nobody knows which cell belongs where.
         raise Failure(
             f"{path.name} line {line} has {len(cells)} cells, not {len(columns)}",
             "put a cell that holds a comma into quotes",

@@ -1,4 +1,4 @@
-"""How a command ends when it is told to by a signal, and how it steps aside for Ctrl-Z.
+"""How a signal ends a command, and how a command steps aside for Ctrl-Z.
 
 SIGTERM and SIGHUP end a command the way Ctrl-C does: what is open is closed, what is in flight is
 settled, and the terminal is left as it was found. Only the exit code differs: 128 and the signal's
@@ -35,7 +35,7 @@ class Ending:
         return code if self.number is None or not code else 128 + self.number
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal, and pass it on as Ctrl-C."""
+        """Note a signal, and pass it on as Ctrl-C."""
         self.number = number
         if callable(signal.getsignal(signal.SIGINT)):
             signal.raise_signal(signal.SIGINT)

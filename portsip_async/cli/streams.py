@@ -41,7 +41,7 @@ _BOM: Final = "\ufeff"
 def fill_descriptors() -> None:
     """Open the null device in the place of closed standard streams.
 
-    Else the next file or socket would get the number of standard output, and our text.
+    Otherwise the next file or socket would get the number of standard output, and our text.
     """
     for descriptor in range(3):
         try:
@@ -69,7 +69,7 @@ class Nowhere(io.TextIOBase):
 
 
 class Sink(io.TextIOBase):
-    """A standard stream that is written to, and what became of it.
+    """A standard stream that is written to, and remembers why it failed.
 
     Attributes:
         error: why it takes no more; None while it does.
@@ -102,7 +102,7 @@ class Sink(io.TextIOBase):
         return isinstance(self._inner, Nowhere) or self.error is not None
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Return whether it is a terminal."""
         with suppress(ValueError):
             return self._inner.isatty()
         return False
@@ -252,7 +252,7 @@ class StandardInput:
         return self._decoded(parts)
 
     def _begin(self, descriptor: int) -> None:
-        """Look for the mark that tells the encoding; keep what is none for later."""
+        """Look for a byte order mark; keep other bytes for later."""
         if self._began:
             return
         self._began = True
@@ -333,7 +333,7 @@ def output_error() -> OSError | None:
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Go on after a write to standard output failed; the command's end tells of it.
+    """Go on after a write to standard output failed; the command's end reports it.
 
     For what comes last: the work is done, so its outcome and exit code count.
     """

@@ -2,7 +2,7 @@
 
 Some PBXes send numbers as JSON numbers, which have no leading zeros: 101 may then be the extension
 "0101". A JSON number is the text that was asked for if it has the same digits. A text stays as it
-is, so that whoever needs to can see that the reply is about something else. A row that fits more
+is, so that the caller can see that the reply is about something else. A row that fits more
 than one number is left out.
 
 Pure: a parsed reply goes in and comes out.

@@ -36,6 +36,6 @@ class ConnectionServer(web.Server):
 
     async def wait_ended(self) -> None:
         """Wait until all connections are lost and their tasks have ended."""
-        # No event tells of both. A cut connection needs a few turns of the loop, but no time.
+        # No event covers both. A cut connection needs a few turns of the loop, but no time.
         while self._transports or self.connections:  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -151,7 +151,7 @@ class PBXSimulator:
             make_token=lambda: secrets.token_hex(16).upper(),
             quirks=names,
         )
-        self._server: ConnectionServer | None = None  # set from the begin of a start to a stop
+        self._server: ConnectionServer | None = None  # set from the beginning of a start to a stop
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending: asyncio.Task[None] | None = None  # of the last stop
@@ -227,7 +227,7 @@ class PBXSimulator:
         """Close the listener, and cut what it has accepted."""
         # A connection that was accepted before the stop has its transport by now, as its task began
         # before this one. Earlier, the transport could not be attached to the closed listener, and
-        # the connection would be lost unclosed. ``server`` gets to know it in the next turn.
+        # the connection would be lost unclosed. ``server`` learns of it in the next turn.
         listener.close()
         try:
             await asyncio.sleep(0)

@@ -121,7 +121,7 @@ class TestImport:
             "taken": ["101"],
         }
         assert done.code == 1
-        assert "taken are 1 of 3 numbers: line 3 (101)" in done.err
+        assert "1 of 3 numbers are taken: line 3 (101)" in done.err
         assert not pbx.served["extensions.create"]
         done = run(cli, people("501,a,b,", "101,a,b,"), "--dry-run", "--skip-existing")
         assert done.code == 0

@@ -404,7 +404,7 @@ class TestTLS:
         pbx: PBXSimulator,
         tmp_path: Path,
     ) -> None:
-        """Who signed it is complained of first; its dates are told all the same."""
+        """OpenSSL reports the unknown issuer first; the report has the dates all the same."""
         context = certified(tmp_path, since, until, signed_by == "itself")
         if signed_by == "another" and told.startswith("self"):
             told = "unable to get"

@@ -153,7 +153,7 @@ class TestUpdate:
             (("--set", "voice_mail.voicemail_pin=1"), "", "is a secret"),
             (("--set", "password=1"), "", "is a secret"),
             (("--set", "profile.fist_name=A"), "", "alike are profile.first_name"),
-            (("--set", "zzzzzz=A"), "", "'extensions show' tells them all"),
+            (("--set", "zzzzzz=A"), "", "'extensions show' shows them all"),
             (("--set", "profile.first_name"), "", "is no setting"),
             (("--set", "options.enable_extension=maybe"), "", "is true or false"),
             (("--set", "forward_rules.available.no_answer_timeval=x"), "", "is a whole number"),
@@ -179,7 +179,7 @@ class TestUpdate:
         assert not pbx.served
 
     def test_field_that_nobody_knows(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """Only the PBX's own settings tell that; nothing is changed."""
+        """Only the PBX's own settings show it; nothing is changed."""
         settings = '{"profile": {"firstname": "Zed"}}'
         done = cli("extensions", "update", "101", "--settings", "-", stdin=settings)
         assert (done.code, done.out) == (2, "")

@@ -210,7 +210,7 @@ class TestColumns:
     def test_cells_that_are_all_quoted(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """Whoever quotes all cells has no other empty cell: the field is left out."""
+        """A program that quotes all cells has no other empty cell: the field is left out."""
         head = f"{HEAD},office_hours.monday_from,options.enable_extension"
         rows = [head.split(","), ["501", "a", "b", "Ann", "", ""]]
         text = "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in rows)
@@ -753,7 +753,7 @@ class TestReportThatCannotBeWritten:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Every row is told of, without its secrets, and the exit code says that it failed."""
+        """Every row is reported, without its secrets, and the exit code says that it failed."""
         folder = tmp_path / "reports"
         folder.mkdir()
         report = folder / "r.csv"
@@ -792,7 +792,7 @@ class TestReportThatCannotBeWritten:
             assert secret not in done.err
 
     def test_output_that_nobody_reads(self, cli: CommandLine, tmp_path: Path) -> None:
-        """What failed is told on stderr all the same, and in the report."""
+        """What failed is on stderr all the same, and in the report."""
         done = run(cli, self.people(tmp_path, "501,a,b,", "101,a,b,"), out=Gone(0))
         assert "line 3 (101): " in done.err
         assert "1 of 2 rows were not imported" in done.err

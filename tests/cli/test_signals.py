@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from portsip_async.simulator import PBXSimulator
 
-from .processes import COMMAND, PATIENCE, on_terminal, shell
+from .processes import COMMAND, PATIENCE, environment, on_terminal, shell
 
 AWAY, BACK = "\x1b[?1049h", "\x1b[?1049l"
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
@@ -19,7 +18,7 @@ ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 def left_as_found(shown: str) -> bool:
-    """Tell whether the screen of its own is left, and the cursor is there."""
+    """Return whether the screen of its own is left, and the cursor is there."""
     return (
         shown.rfind(BACK) >= shown.rfind(AWAY)
         and shown.rfind(SHOWN) >= shown.rfind(HIDDEN)
@@ -69,7 +68,6 @@ class TestTerminalIsLeftAsFound:
         changes = {"PORTSIP_PASSWORD": None}
         with on_terminal("extensions", "list", pbx=pbx, changes=changes) as running:
             running.wait_for(lambda shown: "Password of admin: " in shown, "the prompt")
-            time.sleep(0.1)
             running.process.send_signal(number)
             assert running.end() == code
         assert "Traceback" not in running.shown
@@ -106,12 +104,17 @@ def test_import_settles_what_is_in_flight(pbx: PBXSimulator, tmp_path: object) -
 
 def test_ignored_hangup_stays_ignored(pbx: PBXSimulator) -> None:
     """Under nohup a command goes on."""
-    done = shell(
-        'trap "" HUP\n"$PYTHON" -c "$PROGRAM" extensions watch --limit 13 -o jsonl &\n'
-        "sleep 2; kill -HUP $!; sleep 1; kill -TERM $!; wait $!; echo code $?",
-        pbx,
-    )
-    assert done.stdout.splitlines()[-1] == b"code 143"
+    words = 'trap "" HUP; exec "$@" extensions watch --interval 0.1 --limit 13 -o jsonl'
+    with subprocess.Popen(
+        ["bash", "-c", words, "bash", *COMMAND], env=environment(pbx), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(12):
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        pbx.set_status("101", "RINGING")
+        assert b"RINGING" in process.stdout.readline()
+        assert process.wait(PATIENCE) == 0
 
 
 # A shell with job control, on a terminal that is its own.

@@ -53,19 +53,20 @@ could read: it comes from the environment, a prompt, or standard input with `--p
 is honoured.
 
 What is read from standard input comes in one order: the password of the login (a line), then other
-secrets (a line each), then the data: numbers, settings, or rows. All of it is UTF-8.
+secrets (a line each), then the data: numbers, settings, or rows. All of it is UTF-8, or UTF-16 with
+a byte order mark.
 
-Data in a pipe or a file is exact, and UTF-8 whatever the locale. On a terminal what the terminal
-would obey is shown as an escape: control and bidirectional characters, and letters that its
-encoding lacks. In JSON these are JSON's own escapes. A terminal that can't move its cursor
-(`TERM=dumb`, or no `TERM`) gets lines in place of the board, and no progress bars.
+Data in a pipe or a file is exact, and UTF-8 whatever the locale. A terminal gets escapes in place
+of control and bidirectional characters, which it would obey, and of letters that its encoding
+lacks. In JSON these are JSON's own escapes. A terminal that can't move its cursor (`TERM=dumb`, or
+no `TERM`) gets lines in place of the board, and no progress bars.
 
 Ctrl-C ends a command in good order: what is in flight is settled, and the terminal is left as it
 was found. SIGTERM and SIGHUP do the same, with exit codes of their own.
 
 A standard stream may be closed, and a reader may leave early, as `head` does: neither is an error,
-and the exit code is the command's own. Output that can't be written, as on a full disk, is told on
-standard error, with exit code 1.
+and the exit code is the command's own. If output can't be written, as on a full disk, the reason
+goes to standard error, and the exit code is 1.
 
 {shared}
 

@@ -84,7 +84,7 @@ EXEMPTIONS = (
         frozenset(name for name in ENDPOINTS if name.startswith("account.")),
         frozenset({"rejected", "rejected once", "refused"}),
         Rule("a refused login", AuthenticationError, (1, 1, 1)),
-        "The account calls have no token that could be replaced: whatever refuses them is a "
+        "The account calls have no token that could be replaced: a reply that refuses them is a "
         "refused login, an `AuthenticationError` at once.",
     ),
     Exemption(

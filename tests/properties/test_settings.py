@@ -84,7 +84,7 @@ def overlaid(old: Any, new: Any) -> Any:
 
 
 def parts_of(model: Any) -> dict[str, Any]:
-    """Tell which struct each field of a model may hold; None where it holds none."""
+    """Return which struct each field of a model may hold; None where it holds none."""
     return {
         field.name: next(
             (part for part in get_args(field.type) if hasattr(part, "__struct_fields__")), None
@@ -94,7 +94,7 @@ def parts_of(model: Any) -> dict[str, Any]:
 
 
 def misshapen(changes: dict[str, Any], model: Any) -> bool:
-    """Tell whether something else than an object stands where the model has fields."""
+    """Return whether something else than an object stands where the model has fields."""
     parts = parts_of(model)
     return any(
         misshapen(value, parts.get(name))
@@ -105,7 +105,7 @@ def misshapen(changes: dict[str, Any], model: Any) -> bool:
 
 
 def unknown(changes: dict[str, Any], read: Any, model: Any) -> bool:
-    """Tell whether a change names what neither the model nor the reply has."""
+    """Return whether a change names what neither the model nor the reply has."""
     parts, found = parts_of(model), read if isinstance(read, dict) else {}
     return any(
         (name not in parts and name not in found)

@@ -208,7 +208,7 @@ async def _untrusted(
         return Certificate(trusted=False, problem=problem)
     again.close()
     described = _described(again.told)
-    # Who signed it is complained of first, and its dates are not looked at any more.
+    # OpenSSL reports an unknown issuer first, and then does not check the dates.
     if described.days_left is not None and described.days_left < 0 and "expired" not in problem:
         problem = f"{problem}, and the certificate has expired"
     elif _begins_later(again.told) and "not yet" not in problem:
