@@ -420,13 +420,12 @@ class TestSilentPool:
             return True
 
         wire.script = [step]
-        timeout = Timeout(total=0.15, read=None)
-        async with client(wire.url, session, timeout=timeout, retry=NO_PAUSE) as pbx:
+        async with client(wire.url, session, retry=NO_PAUSE) as pbx:
             await asyncio.gather(*(show(pbx) for _ in range(8)))
             assert wire.connections == 8
             dead |= wire.writers
             arrivals = len(wire.arrivals)
-            await show(pbx)
+            await show(pbx.with_options(timeout=1.0))
             assert len(wire.arrivals) == arrivals + 2
             once = pbx.with_options(retry=ONCE)
             await asyncio.gather(*(create(once) for _ in range(8)))

@@ -2,8 +2,8 @@
 
 The board shows each extension in a cell, coloured and marked by its status, the counts, the latest
 changes, and since when the PBX gives no answer. A terminal that can't move its cursor gets lines.
-In a pipe, outages are told on stderr, and the watch ends once nobody reads it any more, though
-nothing changes that could be written.
+In a pipe, outages are told on stderr. The watch ends once nobody reads it any more, though nothing
+changes that could be written.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import io
 import select
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -117,13 +117,6 @@ async def _prove(pbx: PortSIPClient, wanted: Sequence[str] | None) -> None:
 async def _write_changes(watching: StatusWatch, limit: int | None, output: Output) -> None:
     outage = _Outage()
     unknown = _Unknown()
-    abandoned = _abandonment()
-
-    async def look() -> None:
-        if abandoned():
-            await watching.aclose()
-            return
-        report()
 
     def report() -> None:
         stats = watching.stats
@@ -132,7 +125,7 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
 
     count = 0
     with output.rows(StatusChange) as rows:
-        async with _beating(look):
+        async with _beating(report):
             async for change in watching:
                 rows.write(plain(change))
                 count += 1
@@ -203,7 +196,7 @@ async def _show_board(watching: StatusWatch, limit: int | None) -> None:
         Live(console=screen, screen=True, auto_refresh=False) as live,
     ):
 
-        async def look() -> None:
+        def look() -> None:
             shown = board.picture(screen.width, screen.height, watching.stats, datetime.now(UTC))
             live.update(shown, refresh=True)
 
@@ -216,13 +209,18 @@ async def _show_board(watching: StatusWatch, limit: int | None) -> None:
 
 
 @asynccontextmanager
-async def _beating(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Look at something again and again while the block lasts; a failed look ends the block."""
+async def _beating(look: Callable[[], None]) -> AsyncIterator[None]:
+    """Look at something again and again while the block lasts.
+
+    The block ends when a look fails, or when nobody reads standard output any more: a terminal that
+    has gone is not always followed by a SIGHUP.
+    """
     around = asyncio.current_task()
+    abandoned = _abandonment()
 
     async def beat() -> None:
-        while True:
-            await look()
+        while not abandoned():
+            look()
             await asyncio.sleep(_BEAT)
 
     def ended(beating: asyncio.Task[None]) -> None:
@@ -238,7 +236,7 @@ async def _beating(look: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
             raise
         if around is not None:
             around.uncancel()
-        task.result()  # raises why it failed
+        task.result()  # raises why a look failed
     finally:
         task.remove_done_callback(ended)
         task.cancel()

@@ -151,11 +151,11 @@ def found_no_api(error: Exception) -> bool:
 
 def is_page(error: Exception) -> bool:
     """Tell whether something other than a PBX replied to a login, with a page of its own."""
-    return (
-        isinstance(error, APIError)
-        and "account." in (error.operation or "")
-        and getattr(error, "is_page", False)
-    )
+    if not isinstance(error, PortSIPError) or "account." not in (error.operation or ""):
+        return False
+    if isinstance(error, ReplyError):
+        return error.where == "$"  # a page with a status of success
+    return isinstance(error, APIError) and error.is_page
 
 
 def tell(message: str, helpful: str = "") -> None:

@@ -115,7 +115,7 @@ class _Screen(io.TextIOWrapper):
     """A terminal, which gets nothing that it would obey."""
 
     def write(self, text: str, /) -> int:
-        super().write("\n".join(map(printable, text.split("\n"))))
+        super().write(printable(text, keep="\n"))
         return len(text)
 
 

@@ -333,6 +333,11 @@ def console(
         emoji=False,
         width=None if terminal else width_of_pipe,
         color_system="auto" if terminal and coloured() else None,
+        _environ={
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("COLUMNS", "LINES") or value.strip("0")  # 0: not known
+        },
     )
 
 

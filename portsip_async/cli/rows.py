@@ -33,6 +33,7 @@ _TOP: Final = frozenset(name.partition(".")[0] for name in dotted(NewExtension))
 _FIELDS: Final = frozenset(dotted(NewExtension))
 _TEXTS: Final = frozenset(name for name in _FIELDS if is_text(NewExtension, name))
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
+_ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]+")  # as 1.0E+11
 _HEADER: Final = "the first line names fields, as that of 'extensions export' does"
 
 
@@ -259,6 +260,11 @@ def _check(row: Row) -> None:
             value = document.get(name)
             if not value or (isinstance(value, str) and not value.strip()):
                 raise ValueError(f"has no {name}")
+        if _ROUNDED.fullmatch(str(document["extension_number"])):
+            raise ValueError(
+                "has an extension_number in scientific notation, as a spreadsheet writes a long"
+                " number: format the column as text"
+            )
         msgspec.convert(document, NewExtension)
     except msgspec.ValidationError as error:
         row.problem = str(error)

@@ -34,27 +34,32 @@ def table(
         paint: colours a text, padded or not, by the cell that it stands for.
         rule: what underlines the names.
     """
-    widths = [
-        max([width_of(name), *(width_of(row[at]) for row in rows)])
-        for at, name in enumerate(columns)
-    ]
+    sizes = [[width_of(cell) for cell in row] for row in rows]
+    named = [width_of(name) for name in columns]
+    widths = [max([size, *(row[at] for row in sizes)]) for at, size in enumerate(named)]
     if width is not None:
         _narrow(widths, width - len(_GAP) * (len(widths) - 1))
-    yield from _lines(columns, widths, lambda text, _: text)
+    yield from _lines(columns, named, widths, lambda text, _: text)
     yield _GAP.join(rule * size for size in widths)
-    for row in rows:
-        yield from _lines(row, widths, paint)
+    for row, taken in zip(rows, sizes, strict=True):
+        yield from _lines(row, taken, widths, paint)
 
 
 def _lines(
-    row: Sequence[str], widths: Sequence[int], paint: Callable[[str, str], str]
+    row: Sequence[str],
+    sizes: Sequence[int],
+    widths: Sequence[int],
+    paint: Callable[[str, str], str],
 ) -> Iterator[str]:
-    folded = [_folded(cell, size) for cell, size in zip(row, widths, strict=True)]
+    folded = [
+        [(cell, size)] if size <= room else _folded(cell, room)
+        for cell, size, room in zip(row, sizes, widths, strict=True)
+    ]
     last = len(widths) - 1
-    for parts in zip_longest(*folded, fillvalue=""):
+    for parts in zip_longest(*folded, fillvalue=("", 0)):
         padded = [
-            part if at == last else part + " " * (size - width_of(part))
-            for at, (part, size) in enumerate(zip(parts, widths, strict=True))
+            part if at == last else part + " " * (room - used)
+            for at, ((part, used), room) in enumerate(zip(parts, widths, strict=True))
         ]
         painted = (paint(part, cell) for part, cell in zip(padded, row, strict=True))
         yield _GAP.join(painted).rstrip()
@@ -71,15 +76,13 @@ def _narrow(widths: list[int], room: int) -> None:
         widths[at] = max(_NARROWEST, next_widest, widest - (sum(widths) - room))
 
 
-def _folded(text: str, size: int) -> list[str]:
-    """Cut a text into parts that fit; a letter keeps its marks."""
-    if width_of(text) <= size:
-        return [text]
+def _folded(text: str, room: int) -> list[tuple[str, int]]:
+    """Cut a text into parts that fit, each with its columns; a letter keeps its marks."""
     parts, part, used = [], "", 0
     for cluster, columns in clusters(text):
-        if part and used + columns > size:
-            parts.append(part)
+        if part and used + columns > room:
+            parts.append((part, used))
             part, used = "", 0
         part += cluster
         used += columns
-    return [*parts, part]
+    return [*parts, (part, used)]

@@ -180,6 +180,16 @@ class TestFailures:
             assert "user name" not in done.err
             assert "check the address" in done.err
 
+    @pytest.mark.parametrize("status", [200, 302, 403, 502])
+    def test_login_at_a_page(self, status: int, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """A web server or a proxy replied, which says nothing about the password or the PBX."""
+        pbx.fail("account.verify", status=status, body="<html>Welcome</html>", times=None)
+        for words in (LIST, ("extensions", "status", "101"), ("check",)):
+            done = cli(*words)
+            assert done.code == 1
+            assert "user name" not in done.err
+            assert "check the address" in done.err
+
     @pytest.mark.parametrize(
         ("words", "operation", "failure", "itself"),
         [

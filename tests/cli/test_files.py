@@ -684,16 +684,18 @@ class TestWhereExportsGo:
         assert file.read_text() == "old"
         assert os.listdir(tmp_path) == ["all.csv"]
 
+    @pytest.mark.parametrize("form", ["csv", "jsonl"])
     def test_terminal_gets_nothing_it_obeys(
-        self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
+        self, form: str, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """A terminal that is named as a file is a terminal."""
-        settings = write(tmp_path, json.dumps({"profile": {"first_name": "\x1b[31m"}}), "s.json")
+        """A terminal that is named as a file is a terminal; JSON stays JSON there."""
+        name = "\x1b[31m\x7f\x9b\u202e"
+        settings = write(tmp_path, json.dumps({"profile": {"first_name": name}}), "s.json")
         assert cli("extensions", "update", "101", "--settings", settings).code == 0
         ours, theirs = os.openpty()
         try:
             terminal = link_to(os.ttyname(theirs), tmp_path)
-            done = cli("extensions", "export", terminal, "--format", "csv", "--limit=2")
+            done = cli("extensions", "export", terminal, "--format", form, "--limit=2")
         finally:
             os.close(theirs)
         shown = b""
@@ -702,8 +704,13 @@ class TestWhereExportsGo:
                 shown += part
         os.close(ours)
         assert done.code == 0, done.err
-        assert b"\x1b" not in shown
-        assert b"\\x1b[31m" in shown
+        text = shown.decode().replace("\r\n", "\n")
+        assert text.replace("\n", "").isprintable()
+        if form == "csv":
+            assert "\\x1b[31m\\x7f" in text
+        else:
+            people = [json.loads(line) for line in text.splitlines()]
+            assert name in [each["profile"]["first_name"] for each in people]
 
 
 class TestReportThatCannotBeWritten:

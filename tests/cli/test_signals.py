@@ -126,6 +126,20 @@ os.execvp("bash", ["bash", "-c", script, "bash", *sys.argv[1:]])
 """
 
 
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_watch_ends_when_its_terminal_goes_without_a_signal(form: str, pbx: PBXSimulator) -> None:
+    """As for a job that ignores SIGHUP: nobody would ever see or stop it."""
+    ours, theirs = os.openpty()
+    words = ("extensions", "watch", "--interval", "0.2", "-o", form)
+    with on_terminal(*words, pbx=pbx, stdout=theirs) as running:
+        os.close(theirs)
+        while b"101" not in os.read(ours, 65536):
+            pass
+        os.close(ours)
+        running.end()
+        assert "Traceback" not in running.shown
+
+
 def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
     """While the board is stopped the terminal is the shell's; then the board is drawn again."""
     words = (*COMMAND, "extensions", "watch")

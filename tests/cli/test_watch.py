@@ -214,6 +214,12 @@ class TestTerminals:
         done = cli("extensions", "list", terminal=True, COLUMNS=size, LINES=size)
         assert done.code == 0
 
+    def test_size_that_is_not_known(self, cli: CommandLine) -> None:
+        """Some programs set COLUMNS and LINES to 0: then the terminal is asked."""
+        done = cli(*WATCH, "--limit", 12, terminal=True, COLUMNS="0", LINES="0")
+        assert done.code == 0
+        assert " extensions" in done.out
+
     def test_other_encoding(self, cli: CommandLine) -> None:
         class Old(Stream):
             encoding = "ascii"
