@@ -171,7 +171,7 @@ class PortSIPClient(NotCopyable):
         if isinstance(ssl, str):
             ssl = plain_text(ssl)
         if isinstance(ssl, str | os.PathLike) and not _is_path(ssl):
-            raise ConfigurationError("ssl: a path holds no NUL and no half of a surrogate pair")
+            raise ConfigurationError("ssl: a path must not hold a NUL or half of a surrogate pair")
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError("on_attempt is called with an Attempt")
         if ssl is False:

@@ -452,7 +452,7 @@ class TestSilentPool:
             dead |= wire.writers
             arrivals = len(wire.arrivals)
             async with PortSIPClient(
-                wire.url, token=TOKEN, session=given, timeout=0.15, retry=NO_PAUSE
+                wire.url, token=TOKEN, session=given, timeout=1.0, retry=NO_PAUSE
             ) as pbx:
                 await show(pbx)
         assert len(wire.arrivals) == arrivals + 2
@@ -536,10 +536,11 @@ class TestNoSocketIsLeft:
     ) -> None:
         """What a call gave up is closed at once, whether or not the peer consents."""
         step, error = GIVEN_UP[how]
+        timeout = Timeout(total=0.2) if error is RequestTimeout else Timeout()
         async with WireServer(certified if secure else None) as wire:
             wire.script = [step]
             async with client(
-                wire.url, session, ssl=trusting, timeout=Timeout(total=0.2), max_reply_bytes=9999
+                wire.url, session, ssl=trusting, timeout=timeout, max_reply_bytes=9999
             ) as pbx:
                 for _ in range(3):
                     with pytest.raises(error):

@@ -2,8 +2,8 @@
 
 The board shows each extension in a cell, coloured and marked by its status, the counts, the latest
 changes, and since when the PBX gives no answer. A terminal that can't move its cursor gets lines.
-In a pipe, outages are told on stderr. The watch ends once nobody reads it any more, though nothing
-changes that could be written.
+In a pipe, outages are reported on stderr. The watch ends once its reader has gone, even if there is
+nothing to write.
 """
 
 import asyncio

@@ -150,7 +150,9 @@ def found_no_api(error: Exception) -> bool:
 
 
 def is_page(error: Exception) -> bool:
-    """Tell whether something other than a PBX replied to a login, with a page of its own."""
+    """Return whether something other than a PBX refused a login or a token, with its own page."""
+    if isinstance(error, AuthenticationError) and error.is_page:
+        return True
     if not isinstance(error, PortSIPError) or "account." not in (error.operation or ""):
         return False
     if isinstance(error, ReplyError):

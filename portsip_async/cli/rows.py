@@ -34,7 +34,7 @@ _FIELDS: Final = frozenset(dotted(NewExtension))
 _TEXTS: Final = frozenset(name for name in _FIELDS if is_text(NewExtension, name))
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]+")  # as 1.0E+11
-_HEADER: Final = "the first line names fields, as that of 'extensions export' does"
+_HEADER: Final = "the first line must name fields, as in a file from 'extensions export'"
 
 
 class FileFormat(StrEnum):

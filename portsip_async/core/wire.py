@@ -264,7 +264,7 @@ class Judge(Generic[T]):
 
         Raises:
             APIError: the PBX answered with an error; its texts are not scrubbed yet.
-            ReplyError: the reply is not what the operation answers.
+            ReplyError: the reply does not have the type that the operation returns.
         """
         if not 200 <= reply.status < 300:
             raise _api_error(reply, _object(reply.body), now, self._endpoint)
