@@ -45,7 +45,10 @@ class FileFormat(StrEnum):
 
 
 # The ends of file names, by form.
-SUFFIXES: Final = {FileFormat.CSV: (".csv",), FileFormat.JSONL: (".jsonl", ".ndjson")}
+SUFFIXES: Final[dict[FileFormat, tuple[str, ...]]] = {
+    FileFormat.CSV: (".csv",),
+    FileFormat.JSONL: (".jsonl", ".ndjson"),
+}
 
 
 @dataclass(slots=True)

@@ -103,12 +103,12 @@ class GuardedProtocol(asyncio.Protocol):
     )
 
     def __init__(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
-        self.transport = transport
+        self.transport: asyncio.Transport = transport
         self.arrived: bytes | None = None
-        self.end = b""
-        self.rested = math.inf
-        self.uses = 0
-        self.dropped = False
+        self.end: bytes = b""
+        self.rested: float = math.inf
+        self.uses: int = 0
+        self.dropped: bool = False
         # The body that is being read.
         self._content: aiohttp.StreamReader | None = None
         self._handler = handler
