@@ -114,18 +114,34 @@ def unknown(changes: dict[str, Any], read: Any, model: Any) -> bool:
     )
 
 
+def overwritten(changes: dict[str, Any], read: Any, model: Any) -> bool:
+    """Return whether a change would replace something in the reply that is no object."""
+    parts, found = parts_of(model), read if isinstance(read, dict) else {}
+    return any(
+        isinstance(value, dict)
+        and parts.get(name) is not None
+        and (
+            (not isinstance(found.get(name), dict | None) and found.get(name) not in ("", []))
+            or overwritten(value, found.get(name), parts.get(name))
+        )
+        for name, value in changes.items()
+    )
+
+
 @given(number=UNICODE.filter(bool), document=DOCUMENT, changes=CHANGES)
 @example(number="101", document={"profile": {"x": [2**64, -(2**63) - 1, 1e300]}}, changes={})
 @example(number="101", document={"profile": None, "unknown": 1}, changes={"profile": {"x": None}})
 @example(number="1", document={"profile": {"x": {"y": 1}}}, changes={"profile": {"x": {"y": 2}}})
 @example(number="1", document={}, changes={"forward_rules": {"away": {"x": 1}}})
 @example(number="1", document={}, changes={"forward_rules": {"away": 1}})
+@example(number="1", document={"options": True}, changes={"options": {}})
+@example(number="1", document={"options": "x"}, changes={"options": {"x": 1}})
 async def test_patch_of_an_extension(
     number: str, document: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     """The sections go back as they were read, but for what was named, at any depth.
 
-    What names an unknown field changes nothing.
+    What names an unknown field, or would replace what is no object, changes nothing.
     """
     read = {"extension_number": number, **document}
     patched, arrivals = await written(read, lambda pbx: pbx.extensions.patch(number, **changes))
@@ -133,8 +149,12 @@ async def test_patch_of_an_extension(
         assert isinstance(patched, TypeError)
         assert arrivals == []
         return
-    if unknown(changes, read, Extension):
-        assert isinstance(patched, TypeError)
+    refusals = (
+        *((TypeError,) if unknown(changes, read, Extension) else ()),
+        *((ReplyError,) if overwritten(changes, read, Extension) else ()),
+    )
+    if refusals:
+        assert isinstance(patched, refusals)
         assert [arrival.path for arrival in arrivals] == ["/api/extensions/show"]
         return
     assert [arrival.path for arrival in arrivals] == [
