@@ -98,7 +98,7 @@ def test_invisible_character_in_the_environment_is_refused(
     monkeypatch: pytest.MonkeyPatch, mark: str
 ) -> None:
     if mark in ("\0", "\ud800"):
-        pytest.skip("no environment can hold it")
+        pytest.skip("no environment variable can hold this character")
     monkeypatch.setenv("PORTSIP_URL", f"https://p{mark}bx.example.com")
     with pytest.raises(ConfigurationError):
         PortSIPClient.from_env(**TOKEN)

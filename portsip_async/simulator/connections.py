@@ -36,6 +36,6 @@ class ConnectionServer(web.Server):
 
     async def wait_ended(self) -> None:
         """Wait until all connections are lost and their tasks have ended."""
-        # No event covers both. A cut connection needs a few turns of the loop, but no time.
-        while self._transports or self.connections:  # noqa: ASYNC110
+        # A cut connection needs a few turns of the loop, but no time.
+        while self._transports or self.connections:  # noqa: ASYNC110 - no event covers both
             await asyncio.sleep(0)
