@@ -75,9 +75,10 @@ def steps_aside(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]
         return
 
     def write(text: str) -> None:
+        # Past the stream: the signal may have come in the middle of a write to it, and Python's
+        # streams refuse another one then.
         with suppress(OSError, ValueError):
-            terminal.write(text)
-            terminal.flush()
+            os.write(terminal.fileno(), text.encode())
 
     def stop(*_: object) -> None:
         write(_SHOWN + _BACK * own_screen)

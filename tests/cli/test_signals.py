@@ -157,6 +157,43 @@ def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
     assert left_as_found(running.shown)
 
 
+# Sends Ctrl-Z's signal to the thread that writes, once the reader takes no more. The process leads
+# a session of its own, where the kernel stops nobody, so it goes on at once.
+STOPPED_IN_A_WRITE = """
+import select, signal, sys, threading, time
+from portsip_async.cli.signals import steps_aside
+
+def stop():
+    while select.select([], [1], [], 0)[1]:
+        time.sleep(0.01)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTSTP)
+    sys.stderr.write("sent\\n")
+    sys.stderr.flush()
+
+with steps_aside(sys.stdout):
+    threading.Thread(target=stop).start()
+    sys.stdout.write("x" * 1_000_000)
+    sys.stdout.flush()
+"""
+
+
+def test_ctrl_z_in_the_middle_of_a_write() -> None:
+    """A terminal may be slow, and a stream of Python's can't be written to twice at once."""
+    with subprocess.Popen(
+        (sys.executable, "-c", STOPPED_IN_A_WRITE),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        start_new_session=True,
+    ) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline() == b"sent\n"
+        shown, errors = running.communicate(timeout=30)
+    assert (running.returncode, errors) == (0, b"")
+    assert b"\x1b[?25h" in shown
+    assert shown.count(b"x") == 1_000_000
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_lines_end_quietly(number: signal.Signals, pbx: PBXSimulator, tmp_path: Path) -> None:
     name = number.name.removeprefix("SIG")
