@@ -25,8 +25,8 @@ class Fault(NamedTuple):
     """Something that goes wrong.
 
     Attributes:
-        name: as the page tells it.
-        kind: its row in the rules.
+        name: the name on the page.
+        kind: the kind of fault, a key of `RULES`.
         strike: what the server does.
         stage: where it strikes: "nobody", "name", "proxy", "tls", "connection", "request" or
             "reply".
@@ -256,65 +256,79 @@ def _drip(head: bytes, drip: bytes, tail: bytes) -> Strike:
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "No connection": (
         Fault("connection refused", "unconnected", _nothing, "nobody"),
-        Fault("host name unknown", "unconnected", _nothing, "name"),
-        Fault("certificate of a stranger", "distrusted", _nothing, "tls", over_tls=True),
+        Fault("unknown host name", "unconnected", _nothing, "name"),
+        Fault("untrusted certificate", "distrusted", _nothing, "tls", over_tls=True),
         Fault(
-            "no TLS where it is asked for",
+            "server without TLS",
             "unconnected",
             _raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
             "connection",
             over_tls=True,
         ),
-        Fault("reset within the TLS handshake", "unconnected", _reset, "connection", over_tls=True),
         Fault(
-            "hung up within the TLS handshake", "unconnected", _hang_up, "connection", over_tls=True
+            "connection reset during the TLS handshake",
+            "unconnected",
+            _reset,
+            "connection",
+            over_tls=True,
         ),
         Fault(
-            "silence within the TLS handshake",
+            "connection closed during the TLS handshake",
+            "unconnected",
+            _hang_up,
+            "connection",
+            over_tls=True,
+        ),
+        Fault(
+            "no response during the TLS handshake",
             "unconnected",
             _silence,
             "connection",
             over_tls=True,
             waits=_STALLED,
         ),
-        _at_connect("proxy hangs up at CONNECT", _no_connect),
-        _at_connect("proxy resets at CONNECT", _reset_connect),
-        _at_connect("proxy says nothing at CONNECT", _silent_connect, waits=_STALLED),
-        _at_connect("proxy answers CONNECT by half", b"HTTP/1.1 200 Connection"),
-        _at_connect("proxy answers CONNECT with rubbish", b"SSH-2.0-OpenSSH_9.6\r\n"),
+        _at_connect("proxy closes the connection at CONNECT", _no_connect),
+        _at_connect("proxy resets the connection at CONNECT", _reset_connect),
+        _at_connect("proxy doesn't respond to CONNECT", _silent_connect, waits=_STALLED),
+        _at_connect("proxy sends half a response to CONNECT", b"HTTP/1.1 200 Connection"),
+        _at_connect("proxy sends garbage in response to CONNECT", b"SSH-2.0-OpenSSH_9.6\r\n"),
         _at_connect("407 at CONNECT", reply("", 407)),
         _at_connect("502 at CONNECT", reply("", 502)),
-        _at_connect("proxy hangs up within the tunnel", reply("", 200, content_length=False)),
+        _at_connect("proxy closes the tunnel", reply("", 200, content_length=False)),
     ),
     "The connection breaks": (
-        Fault("reset before the request", "lost", _reset, "connection"),
-        Fault("reset within the request", "lost", _reset, "request"),
-        Fault("reset after the request", "lost", _reset, acts=True),
-        Fault("hung up after the request", "lost", _hang_up, acts=True),
-        Fault("half-closed after the request", "lost", _half_close, acts=True),
-        Fault("reply cut within its head", "lost", _raw(_HEAD[:-9]), acts=True),
+        Fault("connection reset before the request", "lost", _reset, "connection"),
+        Fault("connection reset during the request", "lost", _reset, "request"),
+        Fault("connection reset after the request", "lost", _reset, acts=True),
+        Fault("connection closed after the request", "lost", _hang_up, acts=True),
+        Fault("connection half-closed after the request", "lost", _half_close, acts=True),
+        Fault("connection closed within the reply's headers", "lost", _raw(_HEAD[:-9]), acts=True),
         Fault(
             "reply shorter than its Content-Length",
             "lost",
             _raw(_HEAD + b'Content-Length: 900\r\n\r\n{"extension_number": "101"}'),
             acts=True,
         ),
-        Fault("chunked reply without its end", "lost", _raw(_CHUNKED, _chunk(b"{}")), acts=True),
+        Fault("chunked reply without an end", "lost", _raw(_CHUNKED, _chunk(b"{}")), acts=True),
     ),
-    "Slowness": (
-        Fault("silence instead of a reply", "silent", _silence, acts=True, waits=_STALLED),
+    "Timeouts": (
+        Fault("no reply", "silent", _silence, acts=True, waits=_STALLED),
         Fault(
-            "silence within the head", "silent", _raw(_HEAD, stays=True), acts=True, waits=_STALLED
+            "reply stops within its headers",
+            "silent",
+            _raw(_HEAD, stays=True),
+            acts=True,
+            waits=_STALLED,
         ),
         Fault(
-            "silence within the body",
+            "reply stops within its body",
             "silent",
             _raw(_HEAD + b"Content-Length: 90\r\n\r\n{", stays=True),
             acts=True,
             waits=_STALLED,
         ),
         Fault(
-            "slow head",
+            "slow headers",
             "dripping",
             _drip(_HEAD, b"X-More: 1\r\n", b"\r\n"),
             acts=True,
@@ -328,7 +342,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             waits=_TIMED,
         ),
     ),
-    "Replies that can't be read": (
+    "Unreadable replies": (
         Fault(
             "reply longer than its Content-Length",
             "unreadable",
@@ -336,27 +350,27 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             acts=True,
         ),
         Fault(
-            "Content-Length that is no number",
+            "Content-Length that is not a number",
             "unreadable",
             _raw(_HEAD + b"Content-Length: ten\r\n\r\n{}"),
             acts=True,
         ),
         Fault(
-            "two Content-Lengths",
+            "two different Content-Lengths",
             "unreadable",
             _raw(_HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} "),
             acts=True,
         ),
         Fault(
-            "rubbish instead of chunks", "unreadable", _raw(_CHUNKED, b"zz\r\n{}\r\n"), acts=True
+            "garbage instead of chunks", "unreadable", _raw(_CHUNKED, b"zz\r\n{}\r\n"), acts=True
         ),
         Fault(
-            "rubbish after the first chunk",
+            "garbage after the first chunk",
             "unreadable",
             _raw(_CHUNKED + _chunk(b"{"), b"zz\r\n{}\r\n", every=0.1, stays=True),
             acts=True,
         ),
-        Fault("rubbish instead of gzip", "unreadable", _raw(_GZIP, b"no gzip at all"), acts=True),
+        Fault("garbage instead of gzip", "unreadable", _raw(_GZIP, b"no gzip at all"), acts=True),
         Fault(
             "gzip bomb",
             "unreadable",
@@ -365,7 +379,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             heavy=True,
         ),
         Fault(
-            "200 MB announced",
+            "Content-Length of 200 MB",
             "unreadable",
             _streamed(
                 b"Content-Length: %d\r\n" % (len(_PIECE) * _PIECES),
@@ -388,8 +402,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             acts=True,
         ),
         Fault("100,000 open brackets", "unreadable", _spoilt(lambda _: b"[" * _DEEP), acts=True),
-        Fault("HTML with 200", "unreadable", _page(200), acts=True),
-        Fault("empty body with 200", "empty", _spoilt(lambda _: b""), acts=True),
+        Fault("HTML page with status 200", "unreadable", _page(200), acts=True),
+        Fault("empty body with status 200", "empty", _spoilt(lambda _: b""), acts=True),
     ),
     "The token": (
         Fault("401 once", "rejected once", _told(401), times=1),
@@ -398,7 +412,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         Fault("403 with err_code 403.4 always", "rejected", _told(403, "403.4")),
         Fault("200 with err_code 403.4", "rejected", _told(200, 403.4)),
     ),
-    "The PBX says no": (
+    "The PBX refuses": (
         Fault("403 with err_code 403.1", "refused", _told(403, "403.1")),
         Fault("200 with err_code 403.1", "refused", _told(200, 403.1)),
         Fault("redirect to another host", "redirected", _redirect),
@@ -413,7 +427,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         ),
         Fault("429, Retry-After as a date", "limited", _told(429, after=2.9), waits=_WAITED_ABOUT),
         Fault("429, Retry-After in the past", "limited", _told(429, after=-3600)),
-        Fault("429, Retry-After of no sense", "limited", _told(429, None, {"Retry-After": "soon"})),
+        Fault("429, unreadable Retry-After", "limited", _told(429, None, {"Retry-After": "soon"})),
         Fault("429, Retry-After of a week", "limited", _told(429, None, {"Retry-After": "604800"})),
         Fault(
             "429, Retry-After of 10^400 s",
@@ -421,7 +435,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             _told(429, None, {"Retry-After": "1" + "0" * 400}),
         ),
         Fault(
-            "429, Retry-After beyond the deadline",
+            "429, Retry-After after the deadline",
             "limited for long",
             _told(429, None, {"Retry-After": "60"}),
         ),
@@ -437,7 +451,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             "503, Retry-After as a date", "busy", _told(503, None, after=2.9), waits=_WAITED_ABOUT
         ),
     ),
-    "Failures": (
+    "Server errors": (
         Fault("408", "gave up", _told(408), acts=True),
         Fault("500", "failed", _told(500, 500), acts=True),
         Fault(
@@ -448,24 +462,24 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             waits=_WAITED,
         ),
         Fault("200 with err_code 500", "failed", _told(200, 500), acts=True),
-        Fault("502 with HTML", "failed", _page(502), acts=True),
+        Fault("502 with an HTML page", "failed", _page(502), acts=True),
         Fault("503", "failed", _told(503), acts=True),
         Fault(
-            "503, Retry-After of no sense",
+            "503, unreadable Retry-After",
             "failed",
             _told(503, None, {"Retry-After": "soon"}),
             acts=True,
         ),
-        Fault("504 with HTML", "failed", _page(504), acts=True),
+        Fault("504 with an HTML page", "failed", _page(504), acts=True),
     ),
-    "Replies that are odd": (
-        Fault("another reply behind the reply", "odd", _followed, acts=True),
-        Fault("the reply again, later", "odd", _behind(lambda good: good), acts=True),
-        Fault("half a reply behind the reply", "odd", _behind(_half, later=False), acts=True),
+    "Unusual replies": (
+        Fault("a second reply right after the reply", "odd", _followed, acts=True),
+        Fault("the same reply again, later", "odd", _behind(lambda good: good), acts=True),
+        Fault("half a reply right after the reply", "odd", _behind(_half, later=False), acts=True),
         Fault("half a reply, later", "odd", _behind(_half), acts=True),
         Fault("408 on an idle connection", "odd", _behind(lambda _: reply("", 408)), acts=True),
-        Fault("hung up on an idle connection", "odd", _behind(None), acts=True),
-        Fault("each key twice", "odd", _spoilt(_twice), acts=True),
+        Fault("idle connection closed", "odd", _behind(None), acts=True),
+        Fault("every key twice", "odd", _spoilt(_twice), acts=True),
         Fault("invalid UTF-8", "odd", _in_place_of_text(b'"\xff\xfeAnn"'), acts=True),
         Fault("NaN", "odd", _in_place_of_text(b"NaN"), acts=True),
         Fault("integers beyond 64 bits", "odd", _in_place_of_text(b"1" + b"0" * 30), acts=True),
