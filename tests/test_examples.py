@@ -216,7 +216,7 @@ class TestProvision:
         ("text", "told"),
         [
             ("2001,hunter2-SIP,Hunter2web\n", "the first line must name the columns"),
-            ("extension_number,password,password,web_access_password\n2001,a,b,c\n", "of its own"),
+            ("extension_number,password,password,web_access_password\n2001,a,b,c\n", "unique name"),
             ("extension_number,password,web_access_password\n2001,a,b,hunter2-SIP\n", "more cells"),
             ('extension_number,password,web_access_password\n2001,"hunter2-SIP\n', "must be CSV"),
             ("extension_number,password,web_access_password\n2001,a,\xe4\n", "must be CSV"),
