@@ -30,12 +30,12 @@ from ..errors import (
     RequestTimeout,
 )
 from ..not_copyable import NotCopyable
-from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
+from .call import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .connections import FOREIGN
 from .endpoint import Endpoint
+from .interrupts import CLOSED, EXPIRED, Scope, Timer
 from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
-from .scopes import CLOSED, EXPIRED, Scope, Timer
 from .threads import Threads
 from .tokens import Held, Token, TokenCache
 from .transport import HttpTimeouts, Transport

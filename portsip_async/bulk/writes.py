@@ -17,13 +17,13 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
-from ..core.bulk import Crew, Feed, Stream
-from ..core.calls import Gate
-from ..core.runs import Run
+from ..core.call import Gate
 from ..core.session import Session
+from ..core.streams import Run
+from ..core.tracebacks import cut
 from ..errors import PortSIPError, is_fatal
 from ..record import Record
-from .sealed import cut
+from .workers import Crew, Feed, Stream
 
 X = TypeVar("X")
 V = TypeVar("V")
