@@ -25,7 +25,7 @@ LONG = 86_400.0  # seconds; the life of a token unless told otherwise
 KEPT = 4_096  # replies at most that are kept for each kind
 
 # Fixed-width, so that a page of another number is a replacement in the bytes.
-_PAGE_MARK = b""
+_PAGE_MARK = b"@@@@@@"
 _HEAD = (
     "HTTP/1.1 {status}\r\nServer: canned\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
     "Content-Type: application/json;charset=utf-8\r\n{extra}Content-Length: {length}\r\n\r\n"

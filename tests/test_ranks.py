@@ -15,7 +15,7 @@ RANKS = {
     "_version": 0,
     "redact": 0,
     "arguments": 0,
-    "not_copyable": 0,
+    "core.tasks": 0,
     "errors": 1,
     "record": 1,
     "core": 0,

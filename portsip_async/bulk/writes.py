@@ -169,7 +169,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
             Feed(self._items, 1, session.start),
             numbered,
             start=session.start,
-            check=session.check,
+            check=session.check_open,
             limit=lambda: self._concurrency,
             grace=self._grace,
         )

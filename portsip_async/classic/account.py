@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
+from ..core.tasks import NotCopyable
 from ..core.tokens import Token, login_error
 from ..core.tracebacks import sealed
 from ..errors import APIError
-from ..not_copyable import NotCopyable
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Caller, text
 

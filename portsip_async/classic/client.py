@@ -21,6 +21,7 @@ from ..core.call import Attempt, CallOptions
 from ..core.endpoint import Endpoint
 from ..core.retry import RetryPolicy
 from ..core.session import Session
+from ..core.tasks import NotCopyable
 from ..core.tokens import (
     Credentials,
     EmailCredentials,
@@ -34,7 +35,6 @@ from ..core.tracebacks import cut, sealed
 from ..core.transport import SSL, Route, Timeout, Transport
 from ..core.wire import TOKEN_NAME, Parameters
 from ..errors import APIError, ConfigurationError
-from ..not_copyable import NotCopyable
 from ..redact import scrub_url
 from .account import Account
 from .extensions import Extensions
@@ -299,7 +299,7 @@ class PortSIPClient(NotCopyable):
             await self._session.close()
 
     async def __aenter__(self) -> Self:
-        self._session.check()
+        self._session.check_open()
         return self
 
     async def __aexit__(

@@ -15,10 +15,10 @@ from ..core.call import Gate
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
 from ..core.pages import Paginator
+from ..core.tasks import NotCopyable
 from ..core.tracebacks import sealed
 from ..core.wire import builtins_of
 from ..errors import APIError, Conflict, NotFound, ReplyError
-from ..not_copyable import NotCopyable
 from .models import (
     Extension,
     ExtensionStatus,
@@ -165,7 +165,7 @@ class Extensions(NotCopyable):
         """
         numbers = texts("extension_numbers", extension_numbers)
         if not numbers:
-            self._caller.session.check()
+            self._caller.session.check_open()
             return []
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
@@ -556,7 +556,7 @@ class Extensions(NotCopyable):
         return Owner(
             ask,
             session.start,
-            session.check,
+            session.check_open,
             session.clock,
             session.sleep,
             lambda: datetime.fromtimestamp(session.now(), UTC),

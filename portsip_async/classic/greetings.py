@@ -1,8 +1,8 @@
 """The voicemail greetings of an extension."""
 
 from ..core.pages import TypedPaginator
+from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
-from ..not_copyable import NotCopyable
 from .models import GreetingFile, GreetingPage, SortByValue
 from .operations import (
     GREETINGS_ADD,

@@ -15,10 +15,10 @@ from ..core.call import CallOptions, Gate
 from ..core.endpoint import Endpoint
 from ..core.pages import Page, Paginator
 from ..core.session import Session
+from ..core.tasks import NotCopyable
 from ..core.upload import Source
 from ..core.wire import Parameters
 from ..errors import ReplyError
-from ..not_copyable import NotCopyable
 from .operations import EXTENSIONS_SHOW, EndpointTable
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Caller(NotCopyable):
             max_pages=max_pages,
             pagesize=page_size,
             start=session.start,
-            check=session.check,
+            check=session.check_open,
         )
 
 
