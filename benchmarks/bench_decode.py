@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from portsip_async.classic.models import Extension, ExtensionPage, ExtensionStatuses
 from portsip_async.core.decode import Decoder
-from portsip_async.models import Extension, ExtensionPage, ExtensionStatuses
 
 from .harness import Figure, Table, answer, fresh, geometric_mean
 from .server import extension, list_page, statuses

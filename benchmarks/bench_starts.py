@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from portsip_async.models import ExtensionPage
+from portsip_async.classic.models import ExtensionPage
 
 from .bench_calls import block
 from .clients import Contestant, Naive, Sdk

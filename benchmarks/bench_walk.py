@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from portsip_async import PortSIPClient
+from portsip_async.classic.models import ExtensionSummary
 from portsip_async.core.pages import Page, Paginator
-from portsip_async.models import ExtensionSummary
 
 from .clients import PASSWORD, USERNAME
 from .harness import Figure, Server, Table, answer, fresh, rotated, settle_receiving

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from portsip_async import Token
-from portsip_async.core.scopes import Scope
+from portsip_async.core.interrupts import Scope
 
 X = TypeVar("X")
 

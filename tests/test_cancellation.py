@@ -15,7 +15,7 @@ from portsip_async import (
     RetryPolicy,
     Timeout,
 )
-from portsip_async.core.scopes import CLOSED, EXPIRED, Scope, Timer
+from portsip_async.core.interrupts import CLOSED, EXPIRED, Scope, Timer
 from portsip_async.simulator import PBXSimulator
 
 from .concurrency import Vault, entered, hang, ticks, under_way, until

@@ -11,11 +11,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
 import msgspec
 import pytest
 
-from portsip_async.core.decode import Decoder, Unreadable, parse, repair
-from portsip_async.core.pages import Page
-from portsip_async.core.tokens import Renewal, Token
-from portsip_async.endpoints import ENDPOINTS
-from portsip_async.models import (
+from portsip_async.classic.models import (
     Extension,
     ExtensionPage,
     ExtensionStatus,
@@ -27,6 +23,10 @@ from portsip_async.models import (
     OpenEnum,
     VoiceMail,
 )
+from portsip_async.classic.operations import ENDPOINTS
+from portsip_async.core.decode import Decoder, Unreadable, parse, repair
+from portsip_async.core.pages import Page
+from portsip_async.core.tokens import Renewal, Token
 
 from .samples import load
 

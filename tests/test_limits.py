@@ -17,8 +17,8 @@ from portsip_async import (
     ServerError,
     Timeout,
 )
-from portsip_async.core.calls import Attempt
-from portsip_async.core.scopes import EXPIRED, Scope, Timer
+from portsip_async.core.call import Attempt
+from portsip_async.core.interrupts import EXPIRED, Scope, Timer
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import FrozenClock

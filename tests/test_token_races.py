@@ -18,7 +18,7 @@ from portsip_async import (
     ServerError,
     StaticToken,
 )
-from portsip_async.core.calls import Attempt
+from portsip_async.core.call import Attempt
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import leaping

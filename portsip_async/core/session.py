@@ -29,13 +29,13 @@ from ..errors import (
     ReplyError,
     RequestTimeout,
 )
-from ..not_copyable import NotCopyable
-from .calls import Attempt, Call, CallOptions, Gate, Observer, Plan
+from .call import Attempt, Call, CallOptions, Gate, Observer, Plan
 from .connections import FOREIGN
 from .endpoint import Endpoint
+from .interrupts import CLOSED, EXPIRED, Scope, Timer
 from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
-from .scopes import CLOSED, EXPIRED, Scope, Timer
+from .tasks import NotCopyable
 from .threads import Threads
 from .tokens import Held, Token, TokenCache
 from .transport import HttpTimeouts, Transport
@@ -128,7 +128,7 @@ class Session(NotCopyable):
     def __repr__(self) -> str:
         return f"<Session of {self.base_url}, {len(self._scopes)} calls in flight>"
 
-    def check(self) -> None:
+    def check_open(self) -> None:
         """Raise ClientClosed once the client was closed."""
         if self.closed:
             raise ClientClosed("the client was closed")
@@ -148,7 +148,7 @@ class Session(NotCopyable):
         for scope in calling:
             scope.interrupt(CLOSED)
         try:
-            await asyncio.sleep(0)  # a task that has not begun yet runs into `check` now
+            await asyncio.sleep(0)  # a task that has not begun yet runs into `check_open` now
             others = self._tasks - {current}
             for task in others - {scope.task for scope in calling}:
                 task.cancel()
@@ -203,7 +203,7 @@ class Session(NotCopyable):
 
     async def renew_token(self) -> Token:
         """Renew the client's token now, and answer it."""
-        self.check()
+        self.check_open()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
         scope = Scope()
@@ -222,7 +222,7 @@ class Session(NotCopyable):
     async def _run(self, call: Call) -> Any:
         """Take a call from its admission to its end."""
         if self.closed:
-            self.check()
+            self.check_open()
         self._transport.open()  # another event loop is refused here, before anything waits in it
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
@@ -373,7 +373,7 @@ class Session(NotCopyable):
     async def _attempt(self, call: Call) -> Any:
         """Send once, and judge what comes back."""
         if self.closed:
-            self.check()
+            self.check_open()
         held = self.tokens.current() if call.token is None else None
         if call.number or (call.token is None and held is None):
             call.fault = None

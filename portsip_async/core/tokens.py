@@ -39,8 +39,8 @@ from ..errors import (
     ReplyError,
     ServerError,
 )
-from ..not_copyable import NotCopyable
 from ..record import Record
+from .tasks import NotCopyable
 
 LIFETIME = 30.0  # seconds; the vendor's page
 STALE_AFTER = 2 / 3  # of the life

@@ -7,12 +7,12 @@ from msgspec import structs
 
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
+from ..core.tasks import NotCopyable
 from ..core.wire import builtins_of
-from ..endpoints import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
 from ..errors import ReplyError
-from ..models import CreatedGroup, Group, GroupSummary, SortByValue
-from ..not_copyable import NotCopyable
-from .base import Caller, check_asked, merged, text, texts, unknown_field
+from .models import CreatedGroup, Group, GroupSummary, SortByValue
+from .operations import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
+from .resource import Caller, check_asked, merged, text, texts, unknown_field
 
 _CHANGEABLE = (
     "group_name",

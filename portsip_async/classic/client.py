@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from .arguments import integer, is_visible, plain_text, quantity
-from .core.calls import Attempt, CallOptions
-from .core.endpoint import Endpoint
-from .core.retry import RetryPolicy
-from .core.session import Session
-from .core.tokens import (
+from ..arguments import integer, is_visible, plain_text, quantity
+from ..bulk.outages import OutageLog
+from ..core.call import Attempt, CallOptions
+from ..core.endpoint import Endpoint
+from ..core.retry import RetryPolicy
+from ..core.session import Session
+from ..core.tasks import NotCopyable
+from ..core.tokens import (
     Credentials,
     EmailCredentials,
     Obtained,
@@ -29,22 +31,23 @@ from .core.tokens import (
     TokenCache,
     login_error,
 )
-from .core.transport import SSL, Route, Timeout, Transport
-from .core.wire import TOKEN_NAME, Parameters
-from .endpoints import (
+from ..core.tracebacks import cut, sealed
+from ..core.transport import SSL, Route, Timeout, Transport
+from ..core.wire import TOKEN_NAME, Parameters
+from ..errors import APIError, ConfigurationError
+from ..redact import scrub_url
+from .account import Account
+from .extensions import Extensions
+from .greetings import Greetings
+from .groups import Groups
+from .operations import (
     ACCOUNT_REFRESH,
     ACCOUNT_VERIFY,
     ACCOUNT_VERIFY_EMAIL,
     EndpointOverride,
     EndpointTable,
 )
-from .errors import APIError, ConfigurationError
-from .not_copyable import NotCopyable
-from .outages import OutageLog
-from .redact import scrub_url
-from .resources import Account, Extensions, Greetings, Groups
-from .resources.base import Caller, KeyedLocks, given
-from .resources.sealed import cut, sealed
+from .resource import Caller, KeyedLocks, given
 
 T = TypeVar("T")
 
@@ -296,7 +299,7 @@ class PortSIPClient(NotCopyable):
             await self._session.close()
 
     async def __aenter__(self) -> Self:
-        self._session.check()
+        self._session.check_open()
         return self
 
     async def __aexit__(
@@ -322,7 +325,9 @@ class PortSIPClient(NotCopyable):
 def _frames_of_ours() -> int:
     """Count the frames up to the caller of this package, as a warning does."""
     count, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
+        __name__.partition(".")[0]
+    ):
         count, frame = count + 1, frame.f_back
     return count
 

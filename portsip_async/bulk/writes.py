@@ -17,13 +17,13 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
-from ..core.bulk import Crew, Feed, Stream
-from ..core.calls import Gate
-from ..core.runs import Run
+from ..core.call import Gate
 from ..core.session import Session
+from ..core.streams import Run
+from ..core.tracebacks import cut
 from ..errors import PortSIPError, is_fatal
 from ..record import Record
-from .sealed import cut
+from .workers import Crew, Feed, Stream
 
 X = TypeVar("X")
 V = TypeVar("V")
@@ -169,7 +169,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
             Feed(self._items, 1, session.start),
             numbered,
             start=session.start,
-            check=session.check,
+            check=session.check_open,
             limit=lambda: self._concurrency,
             grace=self._grace,
         )

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 from ..errors import PortSIPError
 from ..record import Record
 from .endpoint import Endpoint
+from .interrupts import Scope, Timer
 from .retry import Fault, RetryPolicy, may_have_acted, may_repeat
-from .scopes import Scope, Timer
 from .tokens import Held
 from .transport import HttpTimeouts, Route, Timeout
 from .upload import Source

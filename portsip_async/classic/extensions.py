@@ -8,23 +8,18 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from ..arguments import integer, plain_text, quantity
-from ..core.calls import Gate
+from ..bulk.status_poll import Owner, StatusPoll
+from ..bulk.status_watch import Listing, StatusWatch
+from ..bulk.writes import BulkRun, Write
+from ..core.call import Gate
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
 from ..core.pages import Paginator
+from ..core.tasks import NotCopyable
+from ..core.tracebacks import sealed
 from ..core.wire import builtins_of
-from ..endpoints import (
-    EXTENSIONS_CALL,
-    EXTENSIONS_CREATE,
-    EXTENSIONS_LIST,
-    EXTENSIONS_REMOVE,
-    EXTENSIONS_SEARCH,
-    EXTENSIONS_SHOW,
-    EXTENSIONS_STATUS,
-    EXTENSIONS_UPDATE,
-)
 from ..errors import APIError, Conflict, NotFound, ReplyError
-from ..models import (
+from .models import (
     Extension,
     ExtensionStatus,
     ExtensionSummary,
@@ -37,10 +32,17 @@ from ..models import (
     SortByValue,
     VoiceMail,
 )
-from ..not_copyable import NotCopyable
-from ..polling import Owner, StatusPoll
-from ..watching import Listing, StatusWatch
-from .base import (
+from .operations import (
+    EXTENSIONS_CALL,
+    EXTENSIONS_CREATE,
+    EXTENSIONS_LIST,
+    EXTENSIONS_REMOVE,
+    EXTENSIONS_SEARCH,
+    EXTENSIONS_SHOW,
+    EXTENSIONS_STATUS,
+    EXTENSIONS_UPDATE,
+)
+from .resource import (
     Caller,
     check_asked,
     check_known,
@@ -51,8 +53,6 @@ from .base import (
     unknown_field,
     without_none,
 )
-from .bulk_writes import BulkRun, Write
-from .sealed import sealed
 
 V = TypeVar("V")
 X = TypeVar("X")
@@ -165,7 +165,7 @@ class Extensions(NotCopyable):
         """
         numbers = texts("extension_numbers", extension_numbers)
         if not numbers:
-            self._caller.session.check()
+            self._caller.session.check_open()
             return []
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
@@ -556,7 +556,7 @@ class Extensions(NotCopyable):
         return Owner(
             ask,
             session.start,
-            session.check,
+            session.check_open,
             session.clock,
             session.sleep,
             lambda: datetime.fromtimestamp(session.now(), UTC),

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
+from ..core.tasks import NotCopyable
 from ..core.tokens import Token, login_error
-from ..endpoints import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
+from ..core.tracebacks import sealed
 from ..errors import APIError
-from ..not_copyable import NotCopyable
-from .base import Caller, text
-from .sealed import sealed
+from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
+from .resource import Caller, text
 
 
 class Account(NotCopyable):

@@ -13,7 +13,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, Final, TypeVar, cast
 
-from ..core.session import Session
+from .session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
