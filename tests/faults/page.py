@@ -19,7 +19,7 @@ combinations, so it shows tested behaviour. For every combination the tests also
 - an unsafe operation is carried out at most once;
 - if the server carried out a write and the call failed, `error.may_have_acted` is True;
 - no token, password or pin appears in an error, in its chain of causes, or in the log;
-- the call ends within its deadline, and releases its connection, its tasks and its connection slot;
+- the call ends within its deadline, and leaves no connection, task or connection slot in use;
 - the same call succeeds again as soon as the fault is gone.
 
 ## Kinds of operations
@@ -40,9 +40,9 @@ combinations, so it shows tested behaviour. For every combination the tests also
 | succeeds | returns as usual |
 | `?` after an entry | has `error.may_have_acted` set to True if it raises: the PBX may have acted |
 
-`ReplyError` and `TransportError` are not an `APIError`, and neither are `ConnectError` and
-`RequestTimeout`, the subclasses of `TransportError`. All other errors in the table are: the PBX or
-a proxy replied with an error, and `error.status` and `error.err_code` show which one.
+Every error in the table is an `APIError`, except `ReplyError`, `TransportError`, `ConnectError` and
+`RequestTimeout`. An `APIError` means that the PBX or a proxy replied with an error. `error.status`
+and `error.err_code` show which one.
 
 ## The matrix
 
@@ -67,7 +67,7 @@ If a reply is lost, the client can't know whether the PBX carried out the reques
 are retried, because a second read does no harm. Idempotent operations are retried, because the
 result is the same. Unsafe operations are not retried: a telephone could ring twice. There is one
 exception. They are retried if the PBX can't have acted: no connection was made, the token was
-refused, or the PBX was too busy to accept the request.
+rejected, or the PBX was too busy to accept the request.
 
 A `503` counts as "too busy" only with a `Retry-After`. Without one, it may come from a proxy that
 lost its connection to the PBX while the PBX was working. The client waits for a `Retry-After` that

@@ -85,7 +85,7 @@ EXEMPTIONS = (
         frozenset({"rejected", "rejected once", "refused"}),
         Rule("a refused login", AuthenticationError, (1, 1, 1)),
         "The account calls carry no token that could be replaced. If the PBX refuses one of them, "
-        "it is a refused login and raises an `AuthenticationError` at once.",
+        "the login is refused, and the call raises an `AuthenticationError` at once.",
     ),
     Exemption(
         frozenset(name for name, row in ENDPOINTS.items() if row.reply is None),
@@ -97,7 +97,7 @@ EXEMPTIONS = (
         frozenset(name for name, row in ENDPOINTS.items() if row.parameters == "multipart"),
         frozenset({"dripping"}),
         RULES["odd"],
-        "An upload has no total timeout, only a timeout for silence. So the client waits for a "
+        "An upload has no total timeout, only a read timeout. So the client waits for a "
         "slow reply.",
     ),
     Exemption(
