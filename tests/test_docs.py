@@ -37,7 +37,7 @@ SECONDS = 30.0  # to wait for the first output of a new process
 
 
 @pytest.fixture
-def place(tmp_path: Path, sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set a new working directory and an environment that names the simulator."""
     monkeypatch.chdir(tmp_path)
     for name, value in environment(sim).items():
@@ -95,11 +95,11 @@ async def pbx_with_queues() -> AsyncIterator[PortSIPClient]:
 
 
 @pytest.mark.parametrize("page", pages())
-async def test_python_blocks_run(page: str, place: Path, sim: PBXSimulator) -> None:
+async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) -> None:
     """Every Python block of a page runs after the blocks above it."""
-    write_files(page, place)
+    write_files(page, workdir)
     if page.endswith("certificates.md"):
-        trustme.CA().cert_pem.write_to_path(place / "pbx-ca.pem")
+        trustme.CA().cert_pem.write_to_path(workdir / "pbx-ca.pem")
     opened = PortSIPClient(sim.url, username=sim.username, password=sim.password)
     if page.endswith("own-endpoint.md"):
         client: Any = pbx_with_queues()
@@ -214,9 +214,9 @@ async def finished(*command: str, code: int = 0) -> str:
     return out.decode()
 
 
-async def test_provision(place: Path, sim: PBXSimulator) -> None:
+async def test_provision(workdir: Path, sim: PBXSimulator) -> None:
     """The tutorial's second program creates two extensions and reports that the third exists."""
-    write_files(TUTORIAL, place)
+    write_files(TUTORIAL, workdir)
     said = dict(
         line.split(" ", 1) for line in (await finished(sys.executable, "provision.py")).splitlines()
     )
@@ -227,11 +227,11 @@ async def test_provision(place: Path, sim: PBXSimulator) -> None:
     assert sim.extension("902")["profile"]["first_name"] == "Björn"
 
 
-async def test_board(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_board(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tutorial's board continues after a restart of the PBX, and ends with Ctrl-C."""
-    write_files(TUTORIAL, place)
-    code = (place / "board.py").read_text().replace("interval=2.0", "interval=0.1")
-    (place / "board.py").write_text(code)
+    write_files(TUTORIAL, workdir)
+    code = (workdir / "board.py").read_text().replace("interval=2.0", "interval=0.1")
+    (workdir / "board.py").write_text(code)
     async with PBXSimulator(extensions=50, status_seconds=1.0) as changing:
         for name, value in environment(changing).items():
             monkeypatch.setenv(name, value)
@@ -252,18 +252,18 @@ async def test_board(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "KeyboardInterrupt" in err.decode()
 
 
-async def test_count(place: Path, sim: PBXSimulator) -> None:
+async def test_count(workdir: Path, sim: PBXSimulator) -> None:
     """The program for scripts counts all extensions."""
-    write_files("docs/explanation/why-async.md", place)
+    write_files("docs/explanation/why-async.md", workdir)
     said = await finished(sys.executable, "count.py")
     assert int(said) == len(sim.extension_numbers)
 
 
 @pytest.mark.parametrize("name", ["test_board.py", "test_mocked.py"])
-async def test_tests(place: Path, name: str) -> None:
+async def test_tests(workdir: Path, name: str) -> None:
     """The tests in the how-to pass with the command below them."""
     page = "docs/howto/testing.md"
-    write_files(page, place)
+    write_files(page, workdir)
     (command,) = (
         command
         for block in blocks(page)
@@ -271,7 +271,7 @@ async def test_tests(place: Path, name: str) -> None:
         for command in commands(block)
         if command[-1] == name
     )
-    (place / "pytest.ini").write_text("[pytest]\n")
+    (workdir / "pytest.ini").write_text("[pytest]\n")
     said = await finished(sys.executable, "-m", *command, "-p", "no:randomly")
     assert " passed" in said
 
@@ -312,10 +312,10 @@ async def asked(application: Any, path: str) -> tuple[int, bytes]:
     return head["status"], body
 
 
-async def test_fastapi(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service returns data of the PBX, and passes on its errors."""
-    write_files("docs/howto/fastapi.md", place)
-    monkeypatch.syspath_prepend(str(place))
+    write_files("docs/howto/fastapi.md", workdir)
+    monkeypatch.syspath_prepend(str(workdir))
     service = importlib.import_module("service")
     status, body = await asked(service.app, "/extensions/101/status")
     assert (status, body[:18]) == (200, b'{"number":"101","s')
@@ -324,14 +324,14 @@ async def test_fastapi(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b'"may_have_acted":false' in body
 
 
-async def test_django(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view returns data of the PBX, with the client that the lifespan opened."""
-    write_files("docs/howto/django.md", place)
-    (place / "mysite" / "__init__.py").touch()
-    (place / "mysite" / "settings.py").write_text(
+    write_files("docs/howto/django.md", workdir)
+    (workdir / "mysite" / "__init__.py").touch()
+    (workdir / "mysite" / "settings.py").write_text(
         "SECRET_KEY = 'x'\nROOT_URLCONF = 'mysite.urls'\nALLOWED_HOSTS = ['localhost']\n"
     )
-    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.syspath_prepend(str(workdir))
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
     asgi = importlib.import_module("mysite.asgi")
     status, body = await asked(asgi.application, "/extensions/101")
@@ -366,11 +366,11 @@ CONSOLE = [block for page in pages() for block in blocks(page) if block.language
 
 
 @pytest.mark.parametrize("block", CONSOLE, ids=str)
-def test_commands_exist(block: Block, place: Path) -> None:
+def test_commands_exist(block: Block, workdir: Path) -> None:
     """Every command in a shell block exists and accepts its options."""
-    write_files(block.page, place)
+    write_files(block.page, workdir)
     if block.page == "README.md":
-        write_files(PROVISION, place)
+        write_files(PROVISION, workdir)
     given = list(commands(block))
     assert given
     for words in given:
@@ -433,17 +433,17 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize(("command", "output"), OUTPUTS, ids=str)
-async def test_output_below_a_command(command: Block, output: Block, place: Path) -> None:
+async def test_output_below_a_command(command: Block, output: Block, workdir: Path) -> None:
     """A command prints exactly the output that the page shows below it."""
-    write_files(command.page, place)
+    write_files(command.page, workdir)
     (words,) = commands(command)
     start = ["-m", "portsip_async"] if words[0] == "portsip-async" else []
     assert await finished(sys.executable, *start, *words[1:]) == output.code
 
 
-async def test_import(place: Path, sim: PBXSimulator) -> None:
+async def test_import(workdir: Path, sim: PBXSimulator) -> None:
     """The how-to's file is checked and imported, except for the existing extension."""
-    write_files(PROVISION, place)
+    write_files(PROVISION, workdir)
     shell = next(block for block in blocks(PROVISION) if block.language == "console")
     dry, real = (command[1:] for command in commands(shell))
     await portsip(*dry, code=1)
