@@ -200,9 +200,9 @@ async def _cell(
             )
         )
         session = pbx._session
-        session.clock = session.tokens._clock = loop.time
-        session.now = lambda: EPOCH + loop.time()
-        session._chance = lambda: 1.0
+        session.clock.monotonic = loop.time
+        session.clock.now = lambda: EPOCH + loop.time()
+        session.clock.random = lambda: 1.0
         begun = loop.time()
         outcome.value, outcome.error = await _came_of(row, pbx)
         outcome.seconds = loop.time() - begun
