@@ -51,8 +51,8 @@ def main() -> None:
         figures.update(findings[0])
         tables.extend(findings[1])
 
-    *findings, calls = bench_calls.measure(quick=quick, progress=progress)
-    keep((findings[0], findings[1]))
+    findings, calls = bench_calls.measure(quick=quick, progress=progress)
+    keep(findings)
     keep(bench_server.measure(calls, quick=quick, progress=progress))
     for benchmark in _BENCHMARKS:
         keep(benchmark.measure(quick=quick, progress=progress))

@@ -65,7 +65,7 @@ async def run(task: dict[str, Any]) -> tuple[float, float]:
 
 
 def measure(*, quick: bool, progress: Progress) -> Findings:
-    """Run the rounds, and return figures and a table."""
+    """Run the rounds, and return a table."""
     # Wall seconds, CPU seconds and requests of each round, by label.
     found: dict[str, list[tuple[float, float, float]]] = {label: [] for label, *_ in _CASES}
     with (
@@ -84,17 +84,10 @@ def measure(*, quick: bool, progress: Progress) -> Findings:
                 task = {"what": what, "size": size, "url": server.urls["plain"]}
                 wall, cpu = run_in_process("bench_batches", task)
                 found[label].append((wall, cpu, _requests(server) - before))
-    figures: dict[str, Figure] = {}
     rows = []
     for label, rounds in found.items():
         walls, cpus, requests = (Figure.of(each) for each in zip(*rounds, strict=True))
         rows.append([label, f"{requests.value:,.0f}", walls.text(3, " s"), cpus.text(3, " s")])
-    for key, fixed, learned in (
-        ("batches.poll", _CASES[0][0], _CASES[1][0]),
-        ("batches.walk", _CASES[3][0], _CASES[4][0]),
-    ):
-        figures[f"{key}.requests"] = _ratio(found[learned], found[fixed], 2)
-        figures[f"{key}.cpu"] = _ratio(found[learned], found[fixed], 1)
     table = Table(
         "100,000 numbers polled and 100,000 rows walked, with fixed and learned sizes",
         ["", "requests", "wall", "CPU"],
@@ -103,20 +96,13 @@ def measure(*, quick: bool, progress: Progress) -> Findings:
         f"{LARGEST_BATCH} numbers a batch, which the client has to find out. Polls have "
         f"{CONCURRENCY} requests in flight, walks fetch one page ahead.",
     )
-    return figures, [table]
+    return {}, [table]
 
 
 def _requests(server: Server) -> float:
     """Return the requests so far, without logins."""
     counts = server.counts()
     return counts["requests"] - counts["logins"]
-
-
-def _ratio(
-    learned: list[tuple[float, float, float]], fixed: list[tuple[float, float, float]], index: int
-) -> Figure:
-    pairs = zip(learned, fixed, strict=True)
-    return Figure.of(first[index] / second[index] for first, second in pairs)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from .clients import CLIENTS, Client, Naive, Sdk
 from .harness import (
     Figure,
+    Findings,
     Progress,
     Server,
     Table,
@@ -148,8 +149,8 @@ class Results:
         return _CLASSES[name].name, 1 / seconds
 
 
-def measure(*, quick: bool, progress: Progress) -> tuple[dict[str, Figure], list[Table], Results]:
-    """Run the rounds, and return figures, tables, and the results of all blocks."""
+def measure(*, quick: bool, progress: Progress) -> tuple[Findings, Results]:
+    """Run the rounds, and return figures and tables, and the results of all blocks."""
     results = Results()
     with Server(tls=True) as server, Server(compressed=True) as compressing:
         parts = [
@@ -190,7 +191,7 @@ def measure(*, quick: bool, progress: Progress) -> tuple[dict[str, Figure], list
             progress(f"calls: round {number + 1} of {count}")
             rows = run_in_process("bench_calls", {"round": number, **task})
             results.add([(name, tuple(cell), cpu, wall) for name, cell, cpu, wall in rows])
-    return _figures(results), [*_tables(results)], results
+    return (_figures(results), [*_tables(results)]), results
 
 
 def _figures(results: Results) -> dict[str, Figure]:
