@@ -178,7 +178,7 @@ async def test_demo_fails_where_a_change_goes_unseen(monkeypatch: pytest.MonkeyP
     ("counter", "key", "problem"),
     [
         ("served", "groups.list", "groups.list: 0 sent, 0 of them cut by the restart, 1 received"),
-        ("injected", "html", "faults: 2 injected, 1 met, 0 of them caused by the restart"),
+        ("injected", "html", "faults: 2 injected, 1 met, 0 requests cut by the restart"),
     ],
 )
 async def test_demo_fails_where_the_counts_differ(

@@ -119,12 +119,12 @@ def compare(console: Console, sim: PBXSimulator, traffic: Traffic) -> Iterator[s
     console.print("\n[bold]Requests that the SDK sent and the PBX received[/]", table)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sim.injected.most_common())
     cut, injected, met = traffic.cut.total(), sim.injected.total(), traffic.faults
-    # A request that the restart cut may have met a fault as well.
+    # A request that the restart cut counts as a fault met; the PBX may have injected one, too.
     if not met - cut <= injected <= met:
-        yield f"faults: {injected} injected, {met} met, {cut} of them caused by the restart"
+        yield f"faults: {injected} injected, {met} met, {cut} requests cut by the restart"
     console.print(
-        f"Faults: {injected} injected ({kinds.replace('_', ' ')}), {met} met, {cut} of them caused"
-        f" by the restart. {traffic.not_connected} more attempts found no connection.\n"
+        f"Faults: {injected} injected ({kinds.replace('_', ' ')}), {met} met.\n"
+        f"Restart: {cut} requests cut off, {traffic.not_connected} attempts without a connection.\n"
         f"Tokens: {traffic.succeeded['account.verify']} logins,"
         f" {traffic.succeeded['account.refresh']} renewals,"
         f" {sim.rejected.total()} requests rejected for a dead token."

@@ -268,7 +268,7 @@ class Steps:
                 traffic.restarting = False
                 failed = traffic.not_connected + traffic.cut.total()
                 expect(failed > 0, "no request failed while the PBX was away")
-                result.append(f"{await see(watched[1::10])}; {failed} attempts failed")
+                result.append(f"{await see(watched[1::10])}; failed attempts: {failed}")
             with self._step("change all, compare, and leave") as result:
                 change(watched, "after the restart")
                 result.append(await see(watched))
