@@ -260,6 +260,10 @@ class Steps:
                 change(watched[::10], "before the restart")
                 result.append(await see(watched[::10]))
             with self._step("restart, and change some more") as result:
+                # Wait for requests in flight, which the restart cuts. A fast PBX may show none.
+                until = monotonic() + 2 * interval
+                while not self._sim.in_flight and monotonic() < until:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.005)
                 traffic.restarting = True
                 await self._sim.stop()
                 change(watched[1::10], "during the restart")
