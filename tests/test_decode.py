@@ -21,12 +21,13 @@ from portsip_async.classic.models import (
     GreetingPage,
     Group,
     OpenEnum,
+    RefreshReply,
     VoiceMail,
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable, parse, repair
 from portsip_async.core.pages import Page
-from portsip_async.core.tokens import Renewal, Token
+from portsip_async.core.tokens import Token
 
 from .samples import load
 
@@ -453,7 +454,7 @@ class TestTokens:
         """Not even as text does a token live for ever, or for no number of seconds."""
         found = decode(Token, {"access_token": "a", "expires": given})
         assert found == Token("a", expected)
-        assert decode(Renewal, {"expires": given}) == Renewal(None, expected)
+        assert decode(RefreshReply, {"expires": given}) == RefreshReply(None, expected)
 
     def test_null_as_text_stays_text(self) -> None:
         """What the server says for text is what it said."""

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
-from ..core.tokens import Token, login_error
+from ..core.tokens import Token
 from ..core.tracebacks import sealed
 from ..errors import APIError
+from .login import login_error
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Caller, text
 

@@ -10,7 +10,7 @@ from ..record import Record
 from .endpoint import Endpoint
 from .interrupts import Scope, Timer
 from .retry import Fault, RetryPolicy, may_have_acted, may_repeat
-from .tokens import Held
+from .tokens import CachedToken
 from .transport import HttpTimeouts, Route, Timeout
 from .upload import Source
 from .wire import Draft, Judge, Parameters, secrets_of
@@ -104,7 +104,7 @@ class Call(Scope):
     gate: Gate | None = None
     token: str | None = None  # set where the call does not use the client's own
     renews = False
-    held: Held | None = None
+    held: CachedToken | None = None
     former: tuple[str, ...] = ()  # tokens of earlier attempts
     number = 0
     deadline: float | None = None

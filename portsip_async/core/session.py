@@ -37,7 +37,7 @@ from .limits import Places
 from .retry import Balance, Fault, may_repeat, repeat
 from .tasks import NotCopyable
 from .threads import Threads
-from .tokens import Held, Token, TokenCache
+from .tokens import CachedToken, Token, TokenCache, TokenSource
 from .transport import HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
@@ -66,7 +66,7 @@ class Session(NotCopyable):
 
     Attributes:
         options: the timeout and retry policy of calls that bring none of their own.
-        tokens: the cache that the client sets up over `renew`.
+        tokens: the client's token, which calls share.
         observer: what stands around calls and renewals; None: nothing.
         closed: whether `close` was called.
         base_url: what the paths of endpoints are appended to.
@@ -85,6 +85,7 @@ class Session(NotCopyable):
         max_connections: int = 64,
         requests_per_second: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
+        token_source: "Callable[[Session], TokenSource]",
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -99,6 +100,7 @@ class Session(NotCopyable):
             max_connections: calls in flight at once.
             requests_per_second: attempts, spaced evenly; None: unlimited.
             on_attempt: called after each attempt; an `Observer` stands around calls as well.
+            token_source: makes what logs in over `send_login`.
             clock: monotonic, in seconds.
             now: the time of day, in seconds since the epoch.
             sleep: pauses before a repeat.
@@ -106,7 +108,6 @@ class Session(NotCopyable):
         """
         self.base_url = base_url
         self.options = options
-        self.tokens: TokenCache
         self.closed: bool = False
         self.clock = clock
         self.threads: Threads = Threads()
@@ -116,6 +117,12 @@ class Session(NotCopyable):
         self._next_slot = -math.inf  # on the clock; the rate has none before
         self._on_attempt = on_attempt
         self.observer: Observer | None = on_attempt if isinstance(on_attempt, Observer) else None
+        self.tokens: TokenCache = TokenCache(
+            token_source(self),
+            owner=self,
+            clock=clock,
+            observe=None if self.observer is None else self.observer.renewal,
+        )
         self.now = now
         self.sleep = sleep
         self._chance = chance
@@ -183,8 +190,8 @@ class Session(NotCopyable):
             return self.observer.call(endpoint, self.base_url, partial(self._run, call))
         return self._run(call)
 
-    async def renew(
-        self, endpoint: Endpoint[T], parameters: Parameters, token: str | None = None
+    async def send_login(
+        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
     ) -> tuple[T, float]:
         """Send a login or a refresh in a lane of its own: no place, no rate, no budget.
 
@@ -193,9 +200,9 @@ class Session(NotCopyable):
         """
         call = Call(endpoint, parameters, self.options, self._plan(endpoint))
         call.renews = True
-        if token is not None:
-            call.token = token
-        del token  # from tracebacks that show locals
+        if access_token is not None:
+            call.token = access_token
+        del access_token  # from tracebacks that show locals
         if self.observer is not None:
             run = self.observer.call(endpoint, self.base_url, partial(self._run, call))
             return await run, call.started
@@ -469,7 +476,7 @@ class Session(NotCopyable):
             except Exception:
                 logger.exception("on_attempt raised")
 
-    async def _made_ready(self, call: Call) -> Held | None:
+    async def _made_ready(self, call: Call) -> CachedToken | None:
         """Wait for the token and, before a repeat, for a slot; answer the token after both."""
         held = await self._token(call)
         if self._rate is None or call.renews:
@@ -479,7 +486,7 @@ class Session(NotCopyable):
         await self._within(call, self._slot(self._rate, _ADMITTED))
         return await self._token(call)
 
-    async def _token(self, call: Call) -> Held | None:
+    async def _token(self, call: Call) -> CachedToken | None:
         if call.token is not None:
             return None
         return self.tokens.current() or await self._within(call, self.tokens.wait())
