@@ -1,8 +1,10 @@
 """Clocks that tests hold in their hands."""
 
 import time
+from collections.abc import Callable
 
 from portsip_async import PortSIPClient
+from portsip_async.core.clock import Clock
 
 
 class FrozenClock:
@@ -13,6 +15,8 @@ class FrozenClock:
 
     def __call__(self) -> float:
         return self.now
+
+    monotonic = __call__
 
 
 class LeapingClock:
@@ -32,4 +36,11 @@ def leaping(client: PortSIPClient) -> LeapingClock:
     """Let a client, before its first call, and its tokens go by a clock that can leap."""
     clock = LeapingClock()
     client._session.clock.monotonic = clock
+    return clock
+
+
+def clock_that_reads(monotonic: Callable[[], float]) -> Clock:
+    """Return a clock whose monotonic time is the test's."""
+    clock = Clock()
+    clock.monotonic = monotonic
     return clock

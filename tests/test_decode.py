@@ -22,12 +22,13 @@ from portsip_async.classic.models import (
     GreetingPage,
     Group,
     OpenEnum,
+    RefreshReply,
     VoiceMail,
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable, parse, repair
 from portsip_async.core.pages import Page
-from portsip_async.core.tokens import Renewal, Token
+from portsip_async.core.tokens import Token
 
 from .samples import load
 
@@ -454,7 +455,7 @@ class TestTokens:
         """A lifetime that is not a finite number, even as text, is the default."""
         found = decode(Token, {"access_token": "a", "expires": given})
         assert found == Token("a", expected)
-        assert decode(Renewal, {"expires": given}) == Renewal(None, expected)
+        assert decode(RefreshReply, {"expires": given}) == RefreshReply(None, expected)
 
     def test_null_as_text_stays_text(self) -> None:
         """The text "null" is not read as null."""

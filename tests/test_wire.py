@@ -133,7 +133,7 @@ class TestRequest:
     def test_half_a_surrogate_pair(self, place: str) -> None:
         """Text that can't be sent is refused at once, and not shown."""
         token = "body" if place == "json" else "query"
-        with pytest.raises(ValueError, match="half a surrogate pair") as caught:
+        with pytest.raises(ValueError, match="half of a surrogate pair") as caught:
             RequestTemplate(endpoint(token, place), {"auth": "hidden\ud800"})
         assert type(caught.value) is ValueError
         assert caught.value.__context__ is None
@@ -143,7 +143,7 @@ class TestRequest:
     def test_half_a_surrogate_pair_in_a_name(self, place: str) -> None:
         """A parameter is never sent under another name than its own."""
         token = "body" if place == "json" else "query"
-        with pytest.raises(ValueError, match="half a surrogate pair"):
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
             RequestTemplate(endpoint(token, place), {"name\ud800": "1"})
 
     @pytest.mark.parametrize("place", ["query", "json"])

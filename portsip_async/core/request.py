@@ -72,7 +72,9 @@ class RequestTemplate:
             pass  # its repr shows the whole text, which may be a secret
         else:
             return
-        raise ValueError(f"{endpoint.name}: a text must be valid Unicode; it has half a surrogate pair")
+        raise ValueError(
+            f"{endpoint.name}: a text must be valid Unicode, got half of a surrogate pair"
+        )
 
     def request(self, token: str) -> Request:
         """Return the request with a token in it."""
