@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -14,20 +14,19 @@ import typer
 from ... import (
     APIError,
     Attempt,
-    AuthenticationError,
     ConnectError,
     PortSIPClient,
     PortSIPError,
-    RateLimited,
     __version__,
 )
-from ..connect import Connection
-from ..failures import NO_API, Failure, exit_code, is_page, tell, tell_error
+from ..connection import Connection
+from ..failures import Failure, exit_code, print_error, report_error
 from ..options import spread
 from ..output import to_json
 from ..progress import progress
 from ..streams import print_line, reader_may_leave
-from .operations import READS, WRITES, ReadCheck
+from .compare import Kind
+from .operations import READS, WRITES, OperationChecks
 from .probe import probe
 from .report import Latency, Login, Report, lines
 
@@ -70,7 +69,7 @@ def check(
     )
     attempts: list[Attempt] = []
     client = connection.client(connection.account, on_attempt=attempts.append)
-    with progress("Checking", len(READS) + 2) as steps:
+    with progress("Checking", len(READS)) as steps:
         error = asyncio.run(_fill(report, client, connection, sample, steps.advance))
     report.latency = Latency.of(attempts)
     with reader_may_leave():
@@ -80,10 +79,10 @@ def check(
             for line in lines(report):
                 print_line(line)
     if error is not None:
-        raise typer.Exit(tell_error(error))
+        raise typer.Exit(report_error(error))
     unusable = report.unusable()
     if unusable:
-        tell(f"{len(unusable)} operations can't be used", "see the report for the reasons")
+        print_error(f"{len(unusable)} operations can't be used", "see the report for the reasons")
     raise typer.Exit(1 if unusable else 0)
 
 
@@ -95,16 +94,16 @@ async def _fill(
     advance: Callable[[], None],
 ) -> PortSIPError | Failure | None:
     """Run all steps and fill in the report; return the error that ended them early."""
+    hint = ""
     async with client as pbx:
-        checks = ReadCheck(pbx, connection.overrides(), sample, advance)
-        hint = ""
+        checks = OperationChecks(pbx, connection.overrides(), advance)
+        report.operations = checks.operations
         try:
-            if connection.address and connection.way() is None:
+            if connection.address and connection.proxy_url() is None:
                 hint = await _probe_address(report, connection)
             advance()
-            await _log_in(report, checks, connection.account)
-            advance()
-            await checks.run()
+            await _log_in(report, checks, pbx, connection.account)
+            await _read_all(checks, pbx, sample)
         except ConnectError as error:
             if not (error.refused_certificate and hint):
                 return error
@@ -114,8 +113,6 @@ async def _fill(
             return Failure(message, hint, exit_code(error))
         except (PortSIPError, Failure) as error:
             return error
-        finally:
-            report.operations = checks.results()
     return None
 
 
@@ -139,49 +136,90 @@ async def _probe_address(report: Report, connection: Connection) -> str:
     return digest and f"if it is the PBX's own, pin it: --fingerprint {digest}"
 
 
-async def _log_in(report: Report, checks: ReadCheck, account: Mapping[str, str] | None) -> None:
-    """Log in once; a refused login is not repeated, because a PBX may block the address.
+async def _log_in(
+    report: Report,
+    checks: OperationChecks,
+    pbx: PortSIPClient,
+    account: Mapping[str, str] | None,
+) -> None:
+    """Log in; a refused login is not repeated, because a PBX may block the address.
 
     Raises:
-        PortSIPError, Failure: the login was not accepted.
+        PortSIPError: the login was not accepted.
     """
     if account is None:
         report.login = Login(account="token")
         return
-    kind = "username" if "username" in account else "email"
-    login = checks.begin("account.verify" if kind == "username" else "account.verify_email")
+    kind = "email" if "email" in account else "username"
+    row = "account.verify_email" if kind == "email" else "account.verify"
+    verify: Any = pbx.account.verify_email if kind == "email" else pbx.account.verify
     try:
-        reply = await login.send(**account)
+        token = await checks.check(row, [account], lambda: verify(**account), required=True)
     except PortSIPError as error:
-        elsewhere = login.state == "elsewhere"
         problem = type(error).__name__
         if isinstance(error, APIError):
-            reason = "nothing there" if elsewhere else "refused"
-            problem = f"{reason} (HTTP {error.status})"
+            elsewhere = checks.operations[-1].state == "elsewhere"
+            problem = f"{'nothing there' if elsewhere else 'refused'} (HTTP {error.status})"
         report.login = Login(account=kind, accepted=False, problem=problem)
-        if elsewhere:
-            raise Failure(str(error), NO_API, exit_code(error)) from None
-        # Sent as an ordinary operation, a login may get an error that is not about logins.
-        refused = isinstance(error, APIError) and error.status in (400, 401, 403)
-        known = isinstance(error, AuthenticationError | RateLimited) or is_page(error)
-        if refused and not known:
-            raise Failure(str(error), "check user name and password", 3) from None
         raise
+    differences = checks.operations[-1].differences
+    missing = {one.where for one in differences if one.kind is Kind.MISSING_FIELD}
     report.login = Login(
         account=kind,
         accepted=True,
-        seconds=_number(reply.get("expires")),
-        role=_matched(_WORD, reply.get("role")),
-        api_version=_matched(_VERSION, reply.get("api_version")),
+        seconds=None if "expires" in missing else token.expires,
+        role=_matched(_WORD, token.role),
+        api_version=_matched(_VERSION, token.api_version),
     )
 
 
-def _number(value: object) -> float | None:
-    try:
-        return float(value)  # type: ignore[arg-type]  # a TypeError is expected
-    except (TypeError, ValueError):
-        return None
+async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) -> None:
+    """Check every other operation that only reads.
+
+    Raises:
+        AuthenticationError: the account or its token is refused.
+    """
+    extensions, groups = pbx.extensions, pbx.groups
+    pages = [{"pagination": page, "pagesize": sample} for page in (1, 2)]
+    await checks.check("account.refresh", [{}])
+
+    page = await checks.check("extensions.list", pages, lambda: extensions.list(page_size=sample))
+    numbers = [one.extension_number for one in page.items[:sample]] if page else []
+    by_number = [{"extension_number": number} for number in numbers]
+    await checks.check(
+        "extensions.search",
+        [{"condition": number, **pages[0]} for number in numbers[:1]],
+        lambda: extensions.search(numbers[0], page_size=sample),
+    )
+    await checks.check("extensions.show", by_number, lambda: extensions.show(numbers[0]))
+    statuses = await checks.check(
+        "extensions.status",
+        [{"extensions": numbers}] if numbers else [],
+        lambda: extensions.status(numbers),
+    )
+    if statuses is not None:
+        found = {status.extension_number for status in statuses}
+        sets = {"not asked for": found - {*numbers}, "left out": {*numbers} - found}
+        counts = [f"{len(those)} {what}" for what, those in sets.items() if those]
+        if counts:
+            operation = checks.operations[-1]
+            operation.state = "differs"
+            operation.detail = f"of {len(numbers)} numbers {' and '.join(counts)}"
+
+    page = await checks.check("groups.list", pages, lambda: groups.list(page_size=sample))
+    ids = [one.group_id for one in page.items[:sample]] if page else []
+    await checks.check(
+        "groups.show",
+        [{"group_id": group_id} for group_id in ids],
+        lambda: groups.show(ids[0]),
+        missing="group",
+    )
+    await checks.check(
+        "greetings.list",
+        [{**query, **pages[0]} for query in by_number],
+        lambda: pbx.greetings.list(numbers[0]),
+    )
 
 
-def _matched(pattern: re.Pattern[str], value: object) -> str | None:
-    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+def _matched(pattern: re.Pattern[str], value: str | None) -> str | None:
+    return value if value is not None and pattern.fullmatch(value) else None

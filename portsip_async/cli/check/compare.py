@@ -34,21 +34,13 @@ class Kind(StrEnum):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One difference between replies and their model.
-
-    Attributes:
-        kind: how they differ.
-        where: the path of the field, such as ``extensions[].status``.
-        detail: what was found there, such as "text, not number"; "told" in the JSON report.
-        times: how many objects differ.
-        of: how many objects were compared.
-    """
+    """One difference between replies and their model."""
 
     kind: Kind
-    where: str
-    detail: str = msgspec.field(name="told")
-    times: int
-    of: int
+    where: str  # the path of the field, such as "extensions[].status"
+    detail: str = msgspec.field(name="told")  # what was found, such as "text, not number"
+    times: int  # how many objects differ
+    of: int  # how many objects were compared
 
 
 class Comparison:

@@ -23,44 +23,25 @@ _NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which s
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """The PBX's certificate.
+    """The PBX's certificate; what is not known is None."""
 
-    Attributes:
-        trusted: whether a trusted CA signed it, for this name, and it is valid today.
-        problem: why it is not trusted; None if it is.
-        self_signed: whether it signed itself; None if that is not known.
-        days_left: days until it expires; None if that is not known.
-    """
-
-    trusted: bool
+    trusted: bool  # whether a trusted CA signed it, for this name, and it is valid today
     problem: str | None = None
     self_signed: bool | None = None
     days_left: int | None = None
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """The PBX's address, without its name and its number.
-
-    Attributes:
-        scheme: "https" or "http".
-        reachable: whether a connection was made.
-        problem: why no connection was made; None if one was.
-        connect_ms: milliseconds to connect, name lookup and TLS handshake included.
-        tls: the TLS version.
-        cipher: the cipher suite.
-        certificate: None for http.
-        clock_ahead: seconds that the PBX's clock is ahead of ours, accurate to a second; None if
-            the PBX sent no date.
-    """
+    """The PBX's address, without its name and its number; what is not known is None."""
 
     scheme: str
     reachable: bool
     problem: str | None = None
-    connect_ms: float | None = None
-    tls: str | None = None
+    connect_ms: float | None = None  # milliseconds, including the name lookup and TLS
+    tls: str | None = None  # the TLS version
     cipher: str | None = None
-    certificate: Certificate | None = None
-    clock_ahead: float | None = None
+    certificate: Certificate | None = None  # None for http
+    clock_ahead: float | None = None  # seconds that the PBX's clock is ahead, to a second
 
 
 @dataclass(slots=True)

@@ -26,23 +26,14 @@ _ADVICE: Final = (
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """The login.
+    """The login; what is not known is None."""
 
-    Attributes:
-        account: "username", "email" or "token"; "means" in the JSON report.
-        accepted: whether it was accepted; None for a token, which needs no login.
-        problem: why it was refused; None if it was not.
-        seconds: the token's lifetime; None if the PBX does not send it.
-        role: the account's role, if it is one word.
-        api_version: the API's version, if it is one.
-    """
-
-    account: str = msgspec.field(name="means")
-    accepted: bool | None = None
+    account: str = msgspec.field(name="means")  # "username", "email" or "token"
+    accepted: bool | None = None  # None for a token, which needs no login
     problem: str | None = None
-    seconds: float | None = None
-    role: str | None = None
-    api_version: str | None = None
+    seconds: float | None = None  # the token's lifetime
+    role: str | None = None  # only if it is one word
+    api_version: str | None = None  # only if it is a version
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -59,50 +50,34 @@ class Latency(msgspec.Struct, frozen=True):
         return cls(len(in_ms), round(median(in_ms), 1), max(in_ms)) if in_ms else None
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of one operation.
-
-    Attributes:
-        name: the row's name, such as ``extensions.list``.
-        method: the HTTP method that was used.
-        path: the path that was used.
-        state: how its replies compare with the model.
-        detail: more about the state; "told" in the JSON report.
-        replies: how many replies were compared.
-        differences: how they differ from the model.
-    """
+class Operation(msgspec.Struct, kw_only=True):
+    """The outcome of one operation."""
 
     name: str
     method: str
     path: str
-    state: State
-    detail: str = msgspec.field(default="", name="told")
-    replies: int = 0
+    state: State = "fits"
+    detail: str = msgspec.field(default="", name="told")  # more about the state
+    replies: int = 0  # how many replies were compared
     differences: tuple[Difference, ...] = ()
+
+    def note(self, state: State, detail: str) -> None:
+        """Set the state, unless an earlier one is set."""
+        if self.state == "fits":
+            self.state, self.detail = state, detail
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """The result of a check.
-
-    Attributes:
-        portsip_async: the SDK's version.
-        python: Python's version.
-        made_at: when the check was made, in UTC.
-        address: the PBX's address; None behind a proxy.
-        login: the login; None if the check ended before it.
-        latency: the client's requests; None if none got a reply.
-        operations: the operations that were sent.
-        writes: the operations that change something, which a check never sends.
-    """
+    """The result of a check, as its steps fill it in."""
 
     portsip_async: str
     python: str
-    made_at: str
-    address: Address | None = None
-    login: Login | None = None
-    latency: Latency | None = None
-    operations: tuple[Operation, ...] = ()
-    writes: tuple[str, ...] = ()
+    made_at: str  # in UTC
+    address: Address | None = None  # None behind a proxy
+    login: Login | None = None  # None if the check ended before it
+    latency: Latency | None = None  # None if no request got a reply
+    operations: list[Operation] = msgspec.field(default_factory=list)
+    writes: tuple[str, ...] = ()  # operations that change something, which a check never sends
 
     def unusable(self) -> list[str]:
         """List the operations that can't be used."""
