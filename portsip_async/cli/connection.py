@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -24,12 +24,10 @@ from .text_input import read_stdin_line
 
 T = TypeVar("T")
 
-_PANEL = "Connection"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def _option(*names: str, text: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=_PANEL, show_default=False, **more)
+_option: Any = partial(typer.Option, rich_help_panel="Connection", show_default=False)
 
 
 @dataclass(frozen=True)
@@ -39,22 +37,21 @@ class Connection:
     url: Annotated[
         str | None,
         _option(
-            "--url", metavar="URL", text="Such as https://pbx.example.com:8900; else PORTSIP_URL."
+            "--url", metavar="URL", help="Such as https://pbx.example.com:8900; else PORTSIP_URL."
         ),
     ] = None
     username: Annotated[
-        str | None,
-        _option("--username", "-u", metavar="NAME", text="Else PORTSIP_USERNAME."),
+        str | None, _option("--username", "-u", metavar="NAME", help="Else PORTSIP_USERNAME.")
     ] = None
     email: Annotated[
         str | None,
-        _option("--email", metavar="ADDRESS", text="Instead of a user name; else PORTSIP_EMAIL."),
+        _option("--email", metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
     ] = None
     password_stdin: Annotated[
         bool,
         _option(
             "--password-stdin",
-            text="Read the password from the first line of standard input; else PORTSIP_PASSWORD,"
+            help="Read the password from the first line of standard input; else PORTSIP_PASSWORD,"
             " else a prompt. PORTSIP_TOKEN replaces the account.",
         ),
     ] = False
@@ -65,7 +62,7 @@ class Connection:
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            text="Trust the CA in this file; else PORTSIP_CA_FILE.",
+            help="Trust the CA in this file; else PORTSIP_CA_FILE.",
         ),
     ] = None
     fingerprint: Annotated[
@@ -73,34 +70,32 @@ class Connection:
         _option(
             "--fingerprint",
             metavar="SHA256",
-            text="Trust only the certificate with this digest, which 'check' shows.",
+            help="Trust only the certificate with this digest, which 'check' shows.",
         ),
     ] = None
     insecure: Annotated[
-        bool, _option("--insecure", text="Accept any certificate: no protection at all.")
+        bool, _option("--insecure", help="Accept any certificate: no protection at all.")
     ] = False
     allow_http: Annotated[
         bool,
-        _option("--allow-http", text="Allow http to another machine; else PORTSIP_ALLOW_HTTP=1."),
+        _option("--allow-http", help="Allow http to another machine; else PORTSIP_ALLOW_HTTP=1."),
     ] = False
     proxy: Annotated[
-        str | None,
-        _option("--proxy", metavar="URL", text="Use an HTTP proxy; else PORTSIP_PROXY."),
+        str | None, _option("--proxy", metavar="URL", help="Use an HTTP proxy; else PORTSIP_PROXY.")
     ] = None
     timeout: Annotated[
         float | None,
-        _option("--timeout", metavar="SECONDS", text="For each attempt; 15 by default."),
+        _option("--timeout", metavar="SECONDS", help="For each attempt; 15 by default."),
     ] = None
     rate: Annotated[
-        float | None,
-        _option("--rate", metavar="NUMBER", text="Requests per second, at most."),
+        float | None, _option("--rate", metavar="NUMBER", help="Requests per second, at most.")
     ] = None
     endpoint: Annotated[
         list[str] | None,
         _option(
             "--endpoint",
             metavar="NAME=METHOD:PATH",
-            text="The method or path of an operation that differs on this PBX, such as"
+            help="The method or path of an operation that differs on this PBX, such as"
             " extensions.status=GET or groups.list=/group/list; repeatable.",
         ),
     ] = None
@@ -201,8 +196,7 @@ class Connection:
             method, _, path = ("", "", value) if value[:1] == "/" else value.partition(":")
             if not value or (method and method.upper() not in _METHODS):
                 raise typer.BadParameter(
-                    f"must have the form NAME=METHOD:PATH, got {text!r}",
-                    param_hint="'--endpoint'",
+                    f"must have the form NAME=METHOD:PATH, got {text!r}", param_hint="'--endpoint'"
                 )
             row = found.setdefault(name, {})
             row |= {"method": method} if method else {}

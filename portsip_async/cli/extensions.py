@@ -9,14 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import (
-    BulkResult,
-    Extension,
-    ExtensionStatus,
-    ExtensionSummary,
-    NewExtension,
-    PortSIPClient,
-)
+from .. import BulkResult, Extension, ExtensionStatus, ExtensionSummary, NewExtension, PortSIPClient
 from .board import watch
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
@@ -27,6 +20,7 @@ from .listing import Paging, SortBy, write_list
 from .options import Number, Yes, confirm, read_lines, spread
 from .output import Output
 from .progress import progress
+from .streams import reader_may_leave
 from .text_input import read_text
 
 extensions: typer.Typer = typer.Typer(
@@ -274,14 +268,16 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     async def work(pbx: PortSIPClient) -> int:
         failed = []
         with (
-            output.rows(ExtensionStatus, keep_going=True) as rows,
+            output.rows(ExtensionStatus) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
             async with pbx.extensions.poll_status(wanted, ordered=True) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
-                        rows.write(plain(result.status))
+                        # The exit code depends on all results, so a failed write does not end it.
+                        with reader_may_leave():
+                            rows.write(plain(result.status))
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
         return report_failures(failed)

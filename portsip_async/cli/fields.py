@@ -218,7 +218,6 @@ def _object(document: str) -> dict[str, Any]:
     if unknown:
         names = ", ".join(shown_names(unknown))
         raise typer.BadParameter(
-            f"no such section: {names}; choose from {', '.join(sections)}",
-            param_hint=option,
+            f"no such section: {names}; choose from {', '.join(sections)}", param_hint=option
         )
     return found

@@ -28,13 +28,7 @@ Filename = Annotated[
 
 @greetings.command("list")
 @spread
-def list_(
-    number: Number,
-    *,
-    paging: Paging,
-    connection: Connection,
-    output: Output,
-) -> None:
+def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
     """List an extension's greetings."""
 
     async def work(pbx: PortSIPClient) -> None:
@@ -50,8 +44,7 @@ def add(
     number: Number,
     *,
     source: Annotated[
-        str | None,
-        typer.Option("--from-url", metavar="URL", help="The URL to fetch it from."),
+        str | None, typer.Option("--from-url", metavar="URL", help="The URL to fetch it from.")
     ] = None,
     filename: Annotated[
         str | None, typer.Option(metavar="NAME", help="The greeting's name on the PBX.")
@@ -80,8 +73,7 @@ def upload(
     ],
     *,
     filename: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Its name on the PBX; else the file's name."),
+        str | None, typer.Option(metavar="NAME", help="Its name on the PBX; else the file's name.")
     ] = None,
     connection: Connection,
 ) -> None:

@@ -104,14 +104,11 @@ def update(
     member: Annotated[
         list[str] | None,
         typer.Option(
-            "--member",
-            metavar="NUMBER",
-            help="A member; replaces all members; repeatable.",
+            "--member", metavar="NUMBER", help="A member; replaces all members; repeatable."
         ),
     ] = None,
     add: Annotated[
-        list[str] | None,
-        typer.Option("--add", metavar="NUMBER", help="Add a member; repeatable."),
+        list[str] | None, typer.Option("--add", metavar="NUMBER", help="Add a member; repeatable.")
     ] = None,
     drop: Annotated[
         list[str] | None,

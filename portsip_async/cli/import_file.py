@@ -53,21 +53,13 @@ SUFFIXES: Final[dict[FileFormat, tuple[str, ...]]] = {
 
 @dataclass(slots=True)
 class Row:
-    """A row of the file.
+    """A row of the file."""
 
-    Attributes:
-        line: the number of the line that it begins on.
-        cells: the row as it was read; None is an empty cell.
-        extension: the extension to create; None if the row can't be read.
-        problem: why it can't be read or was not imported; "" if there is no problem.
-        text: the line itself if it is not a JSON object.
-    """
-
-    line: int
-    cells: dict[str, Any]
-    extension: NewExtension | None = None
-    problem: str = ""
-    text: str | None = None
+    line: int  # where it begins
+    cells: dict[str, Any]  # as they were read; None is an empty cell
+    extension: NewExtension | None = None  # to create; None if the row can't be read
+    problem: str = ""  # why it can't be read, or was not imported
+    text: str | None = None  # the line itself, if it is not a JSON object
 
     @property
     def key(self) -> str:
@@ -79,14 +71,7 @@ class Row:
 
 @dataclass(slots=True)
 class Rows:
-    """A file of extensions.
-
-    Attributes:
-        form: the format of the file.
-        rows: all rows.
-        columns: the column names of a CSV file.
-        delimiter: the delimiter of a CSV file.
-    """
+    """A file of extensions; the columns and the delimiter are those of CSV."""
 
     form: FileFormat
     rows: list[Row]

@@ -17,13 +17,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from .. import (
-    BulkResult,
-    Conflict,
-    NewExtension,
-    PortSIPClient,
-    TransportError,
-)
+from .. import BulkResult, Conflict, NewExtension, PortSIPClient, TransportError
 from .atomic_file import NewFile, new_file
 from .connection import Connection
 from .failures import (
@@ -52,44 +46,25 @@ _PERHAPS: Final = "perhaps created"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What an import would do.
-
-    Attributes:
-        rows: rows of the file.
-        new: extensions that would be created.
-        existing: rows with a number that exists.
-        unreadable: rows that can't be read.
-        taken: the numbers that exist.
-    """
+    """What an import would do, counted in rows of the file."""
 
     rows: int
-    new: int
-    existing: int
+    new: int  # would be created
+    existing: int  # have a number that exists
     unreadable: int
-    taken: tuple[str, ...]
+    taken: tuple[str, ...]  # the numbers that exist
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What an import did.
-
-    Attributes:
-        rows: rows of the file.
-        created: extensions that were created.
-        skipped: rows skipped because their number exists.
-        failed: rows that failed or can't be read.
-        untried: rows that were not sent.
-        in_doubt: rows that were perhaps created.
-        report: the file of all rows that were not, or perhaps not, created; None if there is no
-            such row, or the file could not be written.
-    """
+    """What an import did, counted in rows of the file."""
 
     rows: int
     created: int
-    skipped: int
-    failed: int
+    skipped: int  # because their number exists
+    failed: int  # unreadable ones included
     untried: int
-    in_doubt: int
-    report: str | None
+    in_doubt: int  # perhaps created
+    report: str | None  # the file of rows that failed, were untried or are in doubt
 
 
 @spread
@@ -97,11 +72,7 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            help="A csv or jsonl file.",
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="A csv or jsonl file."
         ),
     ],
     *,
@@ -109,8 +80,7 @@ def import_(
         bool, typer.Option("--dry-run", help="Check the file and the PBX; create nothing.")
     ] = False,
     skip_existing: Annotated[
-        bool,
-        typer.Option("--skip-existing", help="Skip numbers that exist."),
+        bool, typer.Option("--skip-existing", help="Skip numbers that exist.")
     ] = False,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Import the other rows if some can't be read.")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -27,14 +28,9 @@ from .terminal_text import encodable, json_printable, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PANEL = "Output"
+_option: Any = partial(typer.Option, rich_help_panel="Output", show_default=False)
 
-_STYLES = {
-    "OFFLINE": "dim",
-    "ONLINE": "green",
-    "ON_CALL": "bold red",
-    "RINGING": "bold yellow",
-}
+_STYLES = {"OFFLINE": "dim", "ONLINE": "green", "ON_CALL": "bold red", "RINGING": "bold yellow"}
 _CODES = {"dim": "2", "green": "32", "bold red": "1;31", "bold yellow": "1;33"}
 
 
@@ -63,23 +59,15 @@ class Output:
 
     output: Annotated[
         Format | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="By default a table on a terminal, and jsonl in a pipe.",
-            rich_help_panel=_PANEL,
-            show_default=False,
-        ),
+        _option("--output", "-o", help="By default a table on a terminal, and jsonl in a pipe."),
     ] = None
     columns: Annotated[
         str | None,
-        typer.Option(
+        _option(
             "--columns",
             "-c",
             metavar="NAMES",
             help="Only these, in this order, such as extension_number,status.",
-            rich_help_panel=_PANEL,
-            show_default=False,
         ),
     ] = None
 
@@ -94,18 +82,14 @@ class Output:
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(
-        self, model: type[Any], narrow: Sequence[str] = (), *, keep_going: bool = False
-    ) -> Iterator[Writer]:
+    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer]:
         """Open an output of many rows, which is completed if the block raises nothing.
 
         Args:
             model: the type of the rows, which names the columns.
             narrow: the columns of a table unless columns were requested.
-            keep_going: whether the block continues when rows can't be written any more, because
-                its exit code depends on all rows.
         """
-        columns = self._check_columns(model)
+        columns = self.check(model)
         writer: Writer
         if self.format is Format.JSON:
             writer = _JsonList(columns)
@@ -115,20 +99,16 @@ class Output:
             writer = _Csv(columns, dotted(model))
         else:
             writer = _Table(columns or list(narrow) or dotted(model))
-        yield _KeepGoing(writer) if keep_going else writer
+        yield writer
         with reader_may_leave():
             writer.end()
-
-    def check(self, model: type[Any]) -> None:
-        """Refuse columns that a model lacks, before anything is sent."""
-        self._check_columns(model)
 
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
         """Write one record as a JSON object, a line of CSV, or a table of its fields.
 
         It is a command's last output. If it can't be written, the command's end reports that.
         """
-        columns = self._check_columns(type(record))
+        columns = self.check(type(record))
         row = pick(plain(record, reveal=reveal), columns)
         with reader_may_leave():
             if self.format is Format.TABLE:
@@ -141,7 +121,7 @@ class Output:
             else:
                 print_line(to_json(row, indent=2 if self.format is Format.JSON else None))
 
-    def _check_columns(self, model: type[Any]) -> list[str] | None:
+    def check(self, model: type[Any]) -> list[str] | None:
         """Return the requested columns or sections; None for all.
 
         Raises:
@@ -160,20 +140,6 @@ class Output:
                 param_hint="'--columns'",
             )
         return names
-
-
-class _KeepGoing:
-    """Passes rows to another writer until that fails."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        with reader_may_leave():
-            self._writer.write(row)
-
-    def end(self) -> None:
-        self._writer.end()
 
 
 class _JsonList:

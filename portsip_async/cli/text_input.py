@@ -60,10 +60,7 @@ def read_json(text: str) -> Any:
     """
     try:
         found = json.loads(
-            text,
-            object_pairs_hook=_object_of,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
+            text, object_pairs_hook=_object_of, parse_constant=_refuse_constant, parse_float=_finite
         )
     except (json.JSONDecodeError, _Problem):
         raise

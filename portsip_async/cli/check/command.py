@@ -11,14 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from ... import (
-    APIError,
-    Attempt,
-    ConnectError,
-    PortSIPClient,
-    PortSIPError,
-    __version__,
-)
+from ... import APIError, Attempt, ConnectError, PortSIPClient, PortSIPError, __version__
 from ..connection import Connection
 from ..failures import Failure, exit_code, print_error, report_error
 from ..options import spread
@@ -137,10 +130,7 @@ async def _probe_address(report: Report, connection: Connection) -> str:
 
 
 async def _log_in(
-    report: Report,
-    checks: OperationChecks,
-    pbx: PortSIPClient,
-    account: Mapping[str, str] | None,
+    report: Report, checks: OperationChecks, pbx: PortSIPClient, account: Mapping[str, str] | None
 ) -> None:
     """Log in; a refused login is not repeated, because a PBX may block the address.
 
