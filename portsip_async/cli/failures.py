@@ -3,8 +3,8 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,
 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 
-A closed standard output, or one whose reader has left, does not change the exit code. An output
-that can't be written, as on a full disk, is a failure.
+A closed standard output, or one that nobody reads any more, does not change the exit code. An
+output that can't be written, as on a full disk, is a failure.
 """
 
 import sys

@@ -66,7 +66,7 @@ def steps_aside(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]
     """Restore the terminal while Ctrl-Z suspends the command, and set it up again afterwards.
 
     Args:
-        terminal: the terminal whose cursor is hidden.
+        terminal: the terminal, with its cursor hidden.
         own_screen: whether the alternate screen is shown.
     """
     number = getattr(signal, "SIGTSTP", None)

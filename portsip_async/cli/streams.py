@@ -239,7 +239,7 @@ class StandardInput:
         self._kept = b"" if head == _BOM.encode() else head
 
     def _read(self, descriptor: int, size: int) -> bytes:
-        """Read so many bytes, or fewer at the end."""
+        """Read this many bytes, or fewer at the end."""
         parts, self._kept = self._kept[:size], self._kept[size:]
         while len(parts) < size and (part := os.read(descriptor, size - len(parts))):
             parts += part
@@ -309,7 +309,7 @@ def output_error() -> OSError | None:
 def reader_may_leave() -> Iterator[None]:
     """Continue after a failed write to standard output, which the command's end reports.
 
-    For a command's last output: the work is done, so its exit code counts.
+    For output that does not decide the exit code, such as a command's last.
     """
     try:
         yield

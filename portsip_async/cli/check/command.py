@@ -25,11 +25,11 @@ from .report import Latency, Login, Report, lines
 
 _WORD: Final = re.compile(r"[A-Za-z_]{1,20}")
 _VERSION: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
-_TIMEOUT: Final = 10.0  # seconds for each step of the probe
+_TIMEOUT: Final = 10.0  # seconds to connect, and to wait for a reply
 
 
 class Form(StrEnum):
-    """A form of the report."""
+    """A format of the report."""
 
     TEXT = "text"
     JSON = "json"
@@ -39,7 +39,7 @@ class Form(StrEnum):
 def check(
     *,
     form: Annotated[
-        Form, typer.Option("--output", "-o", help="The report's form, on standard output.")
+        Form, typer.Option("--output", "-o", help="The report's format, on standard output.")
     ] = Form.TEXT,
     sample: Annotated[int, typer.Option(min=1, max=100, help="Extensions and groups to read.")] = 5,
     connection: Connection,
@@ -62,8 +62,9 @@ def check(
     )
     attempts: list[Attempt] = []
     client = connection.client(connection.account, on_attempt=attempts.append)
+    # One of the two logins is not sent, but the address is a step too.
     with progress("Checking", len(READS)) as steps:
-        error = asyncio.run(_fill(report, client, connection, sample, steps.advance))
+        error = asyncio.run(_run(report, client, connection, sample, steps.advance))
     report.latency = Latency.of(attempts)
     with reader_may_leave():
         if form is Form.JSON:
@@ -79,7 +80,7 @@ def check(
     raise typer.Exit(1 if unusable else 0)
 
 
-async def _fill(
+async def _run(
     report: Report,
     client: PortSIPClient,
     connection: Connection,

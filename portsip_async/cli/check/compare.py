@@ -1,8 +1,8 @@
 """Compare replies with the models, field by field.
 
-Pure. A difference holds no value of a reply. It names fields and unknown values of enumerations,
-and only those that look like a programmer's names: capitals for values, and no run of digits that
-might be a telephone number.
+Pure. A report can be passed on, so a difference holds no value of a reply, except unknown values of
+enumerations. It shows these, and the names of unknown fields, only if they look like names in code:
+capitals for values, and no run of digits that might be a telephone number.
 """
 
 import re

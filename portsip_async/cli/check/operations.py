@@ -76,6 +76,7 @@ class OperationChecks:
         Raises:
             AuthenticationError: no further operation would be accepted.
         """
+        # Begin the outcome, so that it is reported even if an error ends the check.
         endpoint = _raw(name, self._overrides.get(name, {}))
         operation = Operation(name=name, method=endpoint.method, path=endpoint.path)
         self.operations.append(operation)
@@ -96,6 +97,7 @@ class OperationChecks:
                 operation.note("not asked", f"there is no {missing}")
             elif read is not None:
                 result = await attempt(read)
+            # The SDK repairs some replies, so the models are compared with raw ones.
             for query in queries:
                 reply = await attempt(partial(self._pbx.request, endpoint, **query))
                 if reply is not None:

@@ -1,7 +1,7 @@
 """Look at the PBX's address with plain aiohttp: the connection, its certificate, and the clock.
 
-Sends HEAD requests for the server's root only, and no secret. The SDK can't do this part: its
-errors hide what a certificate holds, and its results hold no response headers.
+Sends only HEAD requests for the server's root, and no secret. The SDK can't do this part: it shows
+neither certificates nor response headers.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which s
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """The PBX's certificate; what is not known is None."""
+    """The PBX's certificate; None means unknown."""
 
     trusted: bool  # whether a trusted CA signed it, for this name, and it is valid today
     problem: str | None = None
@@ -32,7 +32,7 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """The PBX's address, without its name and its number; what is not known is None."""
+    """The PBX's address, without its name and its number; None means unknown."""
 
     scheme: str
     reachable: bool
@@ -135,7 +135,7 @@ async def _visit(root: URL, context: ssl.SSLContext, timeout: float) -> Probe:
 
 
 async def _visit_untrusted(root: URL, error: Any, timeout: float) -> tuple[Probe, Certificate]:
-    """Visit a server whose certificate was refused, and describe that certificate."""
+    """Visit a server with a refused certificate, and describe the certificate."""
     # A name mismatch quotes the name, which the report must not hold.
     problem = (getattr(error, "verify_message", "") or "not trusted").partition(" for '")[0]
     found = await _visit(root, _context(ssl.CERT_NONE), timeout)

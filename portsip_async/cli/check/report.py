@@ -26,7 +26,7 @@ _ADVICE: Final = (
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """The login; what is not known is None."""
+    """The login; None means unknown."""
 
     account: str = msgspec.field(name="means")  # "username", "email" or "token"
     accepted: bool | None = None  # None for a token, which needs no login
