@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import aiohttp
 import pytest
 
-from portsip_async.endpoints import ENDPOINTS
+from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.errors import ConfigurationError
 from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.operations import OPERATIONS

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
+from ..classic.models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
 from .accounts import Accounts
 from .reading import Field, any_text, flag, number, section, text, texts
 from .refusal import Refusal

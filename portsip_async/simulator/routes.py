@@ -5,8 +5,8 @@ from typing import Any
 
 from aiohttp import web
 
+from ..classic.operations import ENDPOINTS, EndpointTable
 from ..core.endpoint import Endpoint
-from ..endpoints import ENDPOINTS, EndpointTable
 
 _ROOT = "/api"
 

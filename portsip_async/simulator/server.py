@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from ..classic.operations import EndpointOverride, EndpointTable
 from ..core.endpoint import Endpoint
-from ..endpoints import EndpointOverride, EndpointTable
 from .accounts import Accounts
 from .connections import ConnectionServer
 from .faults import Fault, Faults, Scripts, draw, scripted
