@@ -34,7 +34,7 @@ from .failures import USAGE, Failure, print_error, shorten
 from .fields import plain
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console, style_of
-from .signals import steps_aside
+from .signals import suspendable
 from .streams import Sink, unguarded
 from .terminal_text import encodable, one_line, printable
 from .terminal_text import width as width_of
@@ -191,7 +191,7 @@ async def _show_board(watch: StatusWatch, limit: int | None) -> None:
     board = Board(plain=encodable(marks, screen.encoding) != marks)
     count = 0
     with (
-        steps_aside(unguarded(sys.stdout), own_screen=True),
+        suspendable(unguarded(sys.stdout), own_screen=True),
         Live(console=screen, screen=True, auto_refresh=False) as live,
     ):
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from .output import can_move_cursor, console
-from .signals import steps_aside
+from .signals import suspendable
 from .streams import unguarded
 from .terminal_text import one_line
 
@@ -59,7 +59,7 @@ def progress(
         console=console(stderr=True),
         transient=True,
     )
-    with steps_aside(unguarded(sys.stderr)), live:
+    with suspendable(unguarded(sys.stderr)), live:
         task = live.add_task(one_line(title), total=total)
 
         class Bar:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TextIO
 
-__all__ = ["Ending", "orderly_end", "steps_aside"]
+__all__ = ["Ending", "orderly_end", "suspendable"]
 
 _NAMES: Final = ("SIGTERM", "SIGHUP")  # Windows lacks the second
 _SHOW_CURSOR: Final = "\x1b[?25h"
@@ -62,7 +62,7 @@ def orderly_end() -> Iterator[Ending]:
 
 
 @contextmanager
-def steps_aside(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]:
+def suspendable(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]:
     """Restore the terminal while Ctrl-Z suspends the command, and set it up again afterwards.
 
     Args:
