@@ -193,7 +193,7 @@ def _clock_ahead(date: str, now: float) -> float | None:
 def _reason(error: Exception) -> str:
     """Say why no connection was made, without the address."""
     if isinstance(error, TimeoutError):
-        return "no reply in time"
+        return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the name is not known"
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
