@@ -184,11 +184,13 @@ def report_failures(failures: Iterable[tuple[str, Exception]]) -> int:
     Returns:
         The exit code: 0 for no failure, the common code of all failures, else 1.
     """
+    # Group the failures by their reason.
     reasons: dict[tuple[object, ...], list[tuple[str, Exception]]] = {}
     codes = set()
     for key, error in failures:
         reasons.setdefault(_reason(error), []).append((key, error))
         codes.add(exit_code(error))
+    # Write a line for each reason.
     shown_hints = set()
     for failed in reasons.values():
         error = failed[0][1]

@@ -107,6 +107,7 @@ def read_rows(path: Path, form: FileFormat | None = None) -> Rows:
         if row.problem:
             continue
         _check(row)
+        # The first row of a number is imported, and later ones are problems.
         if row.extension is not None:
             number = row.extension.extension_number
             if number in first:

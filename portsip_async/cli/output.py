@@ -275,6 +275,7 @@ def console(
     from rich.console import Console
     from rich.segment import Segment
 
+    # rich writes control characters of texts as they are, and exits at a broken pipe.
     class Screen(Console):
         @property
         def is_dumb_terminal(self) -> bool:

@@ -106,6 +106,7 @@ class Comparison:
         self._objects[path] += 1
         aliases: Mapping[str, Sequence[str]] = getattr(model, "reply_aliases", {})
         optional: frozenset[str] = getattr(model, "reply_may_lack", frozenset())
+        # Compare the fields of the model, or note that they are missing.
         known = set(_ENVELOPE)
         for field in msgspec.structs.fields(model):
             name = field.encode_name
@@ -124,6 +125,7 @@ class Comparison:
                     detail = f"stands for {name}"
                     self._found[Kind.UNKNOWN_FIELD, _child(path, alias), detail] += 1
                     self._compare(value[alias], field.type, _child(path, alias))
+        # Note the fields that the model lacks.
         for name in value:
             if name not in known:
                 self._note_unknown(str(name), value[name], path)
