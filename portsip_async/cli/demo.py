@@ -19,7 +19,7 @@ from .. import ENDPOINTS, PortSIPClient, RetryPolicy
 from ..simulator import Faults, PBXSimulator
 from .demo_steps import CONCURRENCY, Failed, Steps, Traffic
 from .output import console as make_console
-from .signals import steps_aside
+from .signals import suspendable
 from .streams import unguarded
 
 # About one request in twelve fails. No rate revokes tokens: the SDK repeats a request with a
@@ -42,7 +42,7 @@ def demo(
     """Watch the SDK work with a PBX that fails on purpose."""
     sim = PBXSimulator(extensions, token_lifetime=token_lifetime, faults=_FAULTS, seed=seed)
     console = make_console(markup=True, width_of_pipe=_PIPE_WIDTH)
-    with steps_aside(unguarded(sys.stdout)):
+    with suspendable(unguarded(sys.stdout)):
         code = asyncio.run(run(console, sim))
     raise typer.Exit(code)
 
