@@ -82,7 +82,8 @@ class GatedCredentials:
 
 
 # The names that some tests still use.
-ticks, under_way, entered, Vault = yield_to_loop, in_background, interruptible, GatedCredentials
+ticks, under_way, entered = yield_to_loop, in_background, interruptible
+Vault = GatedCredentials
 
 
 async def told(source: AsyncIterable[X], found: list[X]) -> None:
