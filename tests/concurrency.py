@@ -1,12 +1,13 @@
 """Helpers for tests of concurrent calls: waiting, background tasks, credentials behind a gate."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from portsip_async import Token
-from portsip_async.core.limits import Interruptible
+from portsip_async.core.limits import Interruptible, SharedTimer
 
 X = TypeVar("X")
 
@@ -47,6 +48,23 @@ async def collect_into(found: list[X], source: AsyncIterable[X]) -> None:
 async def hang(*_: object) -> None:
     """Wait for ever."""
     await asyncio.Event().wait()
+
+
+@contextmanager
+def shared_timer_handles() -> Iterator[list[asyncio.TimerHandle]]:
+    """Record the timers that the SDK's `SharedTimer`s set in the running loop."""
+    handles: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def record(when: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        handle = call_at(when, callback, *args, **options)
+        if isinstance(getattr(callback, "__self__", None), SharedTimer):
+            handles.append(handle)
+        return handle
+
+    with patch.object(loop, "call_at", record):
+        yield handles
 
 
 def interruptible(task: "asyncio.Task[Any]") -> Interruptible:
