@@ -4,5 +4,5 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> None:
+def no_task_is_left() -> None:
     """Skip the check for open resources: each observation has its own loop and does the check."""
