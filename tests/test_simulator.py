@@ -17,7 +17,8 @@ import pytest
 from portsip_async.endpoints import ENDPOINTS
 from portsip_async.errors import ConfigurationError
 from portsip_async.simulator import PBXSimulator
-from portsip_async.simulator.operations import OPERATIONS
+from portsip_async.simulator.fields import FIELDS
+from portsip_async.simulator.operations import ACTIONS
 
 from .concurrency import ticks
 
@@ -114,7 +115,7 @@ async def probe(clock: Clock, session: aiohttp.ClientSession) -> AsyncIterator[P
 
 def test_operations_are_the_tables() -> None:
     """Every row of the endpoint table is served, and nothing else."""
-    assert OPERATIONS.keys() == ENDPOINTS.keys()
+    assert ACTIONS.keys() == FIELDS.keys() == ENDPOINTS.keys()
 
 
 class TestAccount:
@@ -711,7 +712,7 @@ class TestRequests:
     ) -> None:
         """A failure of the simulator's own is a 500, and its log tells its type alone."""
 
-        def fail(*_: Any) -> None:
+        def fail(**_: Any) -> None:
             raise LookupError("a password")
 
         monkeypatch.setattr(probe.sim._pbx, "show_extension", fail)

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from portsip_async.simulator import Faults, PBXSimulator
-from portsip_async.simulator.faults import RATES, draw, scripted
+from portsip_async.simulator.faults import RATES, Fault, complete_script, draw
 
 from .concurrency import under_way, until
 from .test_simulator import Probe
@@ -152,11 +152,11 @@ class TestScripts:
             {"times": 0},
         ]
         for script in scripts:
-            with pytest.raises(ValueError, match="is "):
+            with pytest.raises(ValueError, match="must be"):
                 sim.fail("extensions.show", **script)
-        with pytest.raises(ValueError, match="no row"):
+        with pytest.raises(ValueError, match="name of a row"):
             sim.fail("extensions.fly")
-        with pytest.raises(ValueError, match="no row"):
+        with pytest.raises(ValueError, match="name of a row"):
             sim.clear("extensions.fly")
 
 
@@ -231,9 +231,9 @@ class TestRates:
         with pytest.raises(ValueError, match="from 0"):
             Faults(**options)
 
-    def test_scripted_leaves_rates_alone(self) -> None:
-        """What a script leaves open is filled in once, when it is made."""
-        fault = scripted(drop=True)
+    def test_script_of_a_drop_does_not_act(self) -> None:
+        """A script that drops the reply gets no status, and its operation is not carried out."""
+        fault = complete_script(Fault("scripted", drop=True))
         assert (fault.status, fault.acts) == (None, False)
 
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from portsip_async.simulator import QUIRKS, PBXSimulator
-from portsip_async.simulator.quirks import Manner, checked
+from portsip_async.simulator.quirks import ReplyShaper, check_quirks
 
 from .test_simulator import Clock, Probe
 
@@ -94,10 +94,10 @@ async def test_text_html() -> None:
 def test_encodings() -> None:
     """A reply may be in Latin-1, or begin with a byte order mark."""
     reply = {"first_name": "Zoë", "last_name": "Łucja"}
-    assert Manner(frozenset({"latin1"})).reply("x", reply) == (
+    assert ReplyShaper(frozenset({"latin1"})).reply("x", reply) == (
         b'{"first_name":"Zo\xeb","last_name":"?ucja"}'
     )
-    marked = Manner(frozenset({"bom"})).reply("x", {"a": 1})
+    marked = ReplyShaper(frozenset({"bom"})).reply("x", {"a": 1})
     assert marked == codecs.BOM_UTF8 + b'{"a":1}'
 
 
@@ -192,8 +192,8 @@ async def test_login_block() -> None:
 def test_names() -> None:
     """A quirk has a name and a line that describes it; other names are refused."""
     assert all(QUIRKS.values())
-    assert checked(iter(("bom", "bom"))) == {"bom"}
+    assert check_quirks(iter(("bom", "bom"))) == {"bom"}
     with pytest.raises(ValueError, match="no such quirk: bim"):
-        checked(["bim"])
+        check_quirks(["bim"])
     with pytest.raises(TypeError):
-        checked("bom")
+        check_quirks("bom")

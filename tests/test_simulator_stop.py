@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from portsip_async.simulator import Faults, PBXSimulator, server
+from portsip_async.simulator import Faults, PBXSimulator, http_server
 
 from .concurrency import hang, ticks, until
 from .virtual_time import in_virtual_time
@@ -278,7 +278,7 @@ async def test_stop_with_a_request_that_takes_its_time_to_end(
         finally:
             await ticks(50)
 
-    monkeypatch.setattr(sim, "_meet", end_slowly)
+    monkeypatch.setattr(sim, "_respond", end_slowly)
     before = others()
     with closing(connect(sim)) as client:
         await send(client, REQUEST)
@@ -300,8 +300,8 @@ async def test_stop_with_a_task_that_does_not_end(
             with suppress(asyncio.CancelledError):
                 await released.wait()
 
-    monkeypatch.setattr(sim, "_meet", resist)
-    monkeypatch.setattr(server, "_END_SECONDS", 0.05)
+    monkeypatch.setattr(sim, "_respond", resist)
+    monkeypatch.setattr(http_server, "_STOP_SECONDS", 0.05)
     with closing(connect(sim)) as client:
         await send(client, REQUEST)
         await until(lambda: sim.in_flight)
