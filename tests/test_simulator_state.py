@@ -42,7 +42,7 @@ class TestNumbers:
                 model.remove(number)
         assert list(numbers) == model
         assert len(numbers) == len(model)
-        page = [numbers.number_at(index) for index in numbers.page(start, size)]
+        page = [numbers.number_at(index) for index in numbers[start : start + size]]
         assert page == model[start : start + size]
         assert all((str(at) in numbers) == (str(at) in model) for at in range(90, 121))
 
@@ -61,7 +61,7 @@ class TestPBX:
         tracemalloc.start()
         try:
             pbx = make_pbx(100_000)
-            pbx.list_extensions(900, 100, now=0.0)
+            pbx.list_extensions(0.0, pagination=900, pagesize=100)
             pbx.statuses(["100", "100099"], 0.0)
             assert tracemalloc.get_traced_memory()[0] < 200_000
         finally:
@@ -76,7 +76,7 @@ class TestPBX:
         pbx.update_extension("100", {"profile": profile})
 
         def found(condition: str) -> list[str]:
-            page = pbx.search_extensions(condition, 1, now=0.0)
+            page = pbx.search_extensions(0.0, condition, pagination=1)
             return [row["extension_number"] for row in page["extensions"]]
 
         assert found("QUENTIN") == ["100", "300", "20"]

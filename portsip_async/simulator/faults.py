@@ -11,8 +11,9 @@ A `Fault` describes what happens to one request; the server carries it out.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import repeat
 from math import inf
 
 from .errors import code_of, status_of
@@ -157,27 +158,23 @@ class ScriptedFaults:
     """The queue of scripted faults of each operation."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[tuple[Fault, int | None]]] = {}
+        self._queues: dict[str, deque[Iterator[Fault]]] = {}
 
     def add(self, operation: str, fault: Fault, times: int | None) -> None:
         """Queue a fault for ``times`` requests of an operation; None: for all, until cleared."""
-        self._queues.setdefault(operation, deque()).append((fault, times))
+        faults = repeat(fault) if times is None else repeat(fault, times)
+        self._queues.setdefault(operation, deque()).append(faults)
 
     def clear(self, operation: str | None = None) -> None:
         """Drop the queue of an operation; None: all queues."""
-        if operation is None:
-            self._queues.clear()
-        else:
-            self._queues.pop(operation, None)
+        for name in [operation] if operation else [*self._queues]:
+            self._queues.pop(name, None)
 
     def take(self, operation: str) -> Fault | None:
         """Take the fault of the next request of an operation from the queue; None: no fault."""
         queue = self._queues.get(operation)
-        if not queue:
-            return None
-        fault, times = queue[0]
-        if times == 1:
+        while queue:
+            for fault in queue[0]:
+                return fault
             queue.popleft()
-        elif times is not None:
-            queue[0] = fault, times - 1
-        return fault
+        return None

@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from aiohttp import StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp import web
 
 _BACKLOG = 2048  # connections that wait to be accepted, as when hundreds of calls start at once
 _MAX_BODY = 64 * 1024 * 1024  # bytes of JSON; a status request may name 100,000 extensions
@@ -181,11 +179,7 @@ class _Connections(web.Server):
 
 
 def _make_request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: "asyncio.Task[None]",
+    message: Any, payload: Any, protocol: Any, writer: Any, task: Any
 ) -> web.BaseRequest:
     # As web.Server does, but with room for a large body.
     loop = asyncio.get_running_loop()

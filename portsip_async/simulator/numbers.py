@@ -75,14 +75,15 @@ class ExtensionNumbers:
         self._added_at.pop(index, None)
         insort(self._removed, index)
 
-    def page(self, start: int, size: int) -> list[int]:
-        """Return the indexes of up to ``size`` extensions, from the ``start``-th on (from 0)."""
+    def __getitem__(self, part: slice) -> list[int]:
+        """Return the indexes of the extensions that ``part`` selects from all that exist."""
+        start, stop, _ = part.indices(len(self))
         removed = self._removed
         # How many were removed before the start-th that exists.
         skipped = bisect_right(range(len(removed)), start, key=lambda at: removed[at] - at)
         index = start + skipped
         found: list[int] = []
-        while len(found) < size and index < self.next_index:
+        while len(found) < stop - start:
             if skipped < len(removed) and removed[skipped] == index:
                 skipped += 1
             else:

@@ -69,17 +69,17 @@ ACTIONS: Mapping[str, Action] = {
     "account.verify": _log_in,
     "account.verify_email": _log_in,
     "account.refresh": lambda context, _: context.issuer.renew(context.token, context.now),
-    "extensions.list": (
-        lambda context, fields: context.pbx.list_extensions(**fields, now=context.now)
-    ),
+    "extensions.list": lambda context, fields: context.pbx.list_extensions(context.now, **fields),
     "extensions.search": (
-        lambda context, fields: context.pbx.search_extensions(**fields, now=context.now)
+        lambda context, fields: context.pbx.search_extensions(context.now, **fields)
     ),
     "extensions.create": lambda context, fields: context.pbx.create_extension(fields),
     "extensions.show": lambda context, fields: context.pbx.show_extension(**fields),
     "extensions.status": (
         lambda context, fields: {
-            "extension_status": context.pbx.statuses(fields["extensions"], context.now)
+            "extension_status": context.pbx.statuses(
+                dict.fromkeys(fields["extensions"]), context.now
+            )
         }
     ),
     "extensions.call": _call,

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ from ..core.endpoint import Endpoint
 from ..endpoints import EndpointOverride, EndpointTable
 from .errors import PBXError
 from .faults import Fault, Faults, ScriptedFaults, complete_script, draw
-from .fields import FIELDS, read_fields
+from .fields import read_fields
 from .http_server import DroppedReply, HTTPServer, TruncatedReply
 from .operations import ACTIONS, RequestContext
 from .quirks import ReplyShaper, check_quirks
@@ -38,13 +39,10 @@ _log = logging.getLogger(__name__)
 class PBXSimulator:
     """An embedded PBX: all operations, real state, tokens that expire, faults and quirks.
 
+    The arguments ``username``, ``password``, ``email``, ``host``, ``faults`` and ``max_in_flight``
+    are attributes too; the last two may be set at any time.
+
     Attributes:
-        username: the administrator's user name.
-        password: the administrator's password.
-        email: the administrator's email address, for a login by email.
-        host: the address that it listens on.
-        faults: the faults by rate; may be set at any time.
-        max_in_flight: requests at once above which more are answered 429; None: no limit.
         served: arrivals by row, refused ones included.
         acted: by row, how often the operation was carried out, whatever became of the reply.
         rejected: by row, how many requests had an invalid token or none.
@@ -395,8 +393,9 @@ class PBXSimulator:
                     raise PBXError("token")
             if row.parameters == "multipart":  # a file is read only after the token was checked
                 sent = await read_form(request)
+            fields = read_fields(row.name, sent, strict=row.parameters == "json")
             context = RequestContext(self._pbx, self._issuer, token, now)
-            reply = ACTIONS[row.name](context, read_fields(FIELDS[row.name], sent))
+            reply = ACTIONS[row.name](context, fields)
             self.acted[row.name] += 1
             return 200, self._shaper.reply(row.name, reply)
         except PBXError as error:
@@ -415,15 +414,11 @@ class PBXSimulator:
         """Make the reply that a fault describes."""
         if fault.drop:
             return DroppedReply()
-        status, body = fault.status or 200, fault.body
-        if body is None and fault.err_code is None:
-            body = b""
-        elif body is None:
+        status, body = fault.status or 200, fault.body or b""
+        if fault.body is None and fault.err_code is not None:
             status, body = self._shaper.error(status, fault.err_code, fault.msg)
         headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-        return self._response(
-            status, body, fault.content_type, headers=headers, truncate=fault.truncate
-        )
+        return self._response(status, body, fault.content_type, headers, truncate=fault.truncate)
 
     def _refuse(self, reason: str) -> web.StreamResponse:
         error = PBXError(reason)
@@ -434,13 +429,13 @@ class PBXSimulator:
         status: int,
         body: bytes,
         content_type: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         *,
-        headers: Mapping[str, str] | None = None,
         truncate: bool = False,
     ) -> web.StreamResponse:
         kind = content_type or self._shaper.content_type
         make = TruncatedReply if truncate else web.Response
-        return make(body=body, status=status, headers={"Content-Type": kind, **(headers or {})})
+        return make(body=body, status=status, headers={"Content-Type": kind, **headers})
 
 
 def _or_key_error(read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

@@ -7,10 +7,11 @@ changed is stored, so that 100,000 extensions take next to no memory.
 The methods that operations call take and return fields as the PBX names them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from .errors import PBXError
 from .generated import hash32, person, phone, settings, status_at, with_defaults
@@ -19,7 +20,6 @@ from .numbers import ExtensionNumbers
 DEFAULT_GROUP = "__DEFAULT_EXTENSION_GROUP__"
 
 _PAGE_SIZE = 100  # items of a page if the request has no pagesize, as in the vendor's samples
-_MAX_INDEX = 2**61  # beyond any list; a page that begins there still fits in islice's integers
 _GROUP_SIZE = 5  # members of each generated group
 _MAX_FOUND = 16  # searches with results in memory
 
@@ -100,7 +100,7 @@ class PBX:
         self._members: dict[str, dict[str, None]] = {}  # by group id
         self._groups_created = 0
         for at in range(groups - 1):
-            indexes = self.numbers.page(at * _GROUP_SIZE, _GROUP_SIZE)
+            indexes = self.numbers[at * _GROUP_SIZE : (at + 1) * _GROUP_SIZE]
             members = [self.numbers.number_at(index) for index in indexes]
             self.create_group({"group_name": f"Group {at + 1}", "members": members})
         if groups:
@@ -108,28 +108,16 @@ class PBX:
 
     # Extensions.
 
-    def list_extensions(
-        self, pagination: int, pagesize: int | None = None, sort_by: str = "DEFAULT", *, now: float
-    ) -> dict[str, Any]:
-        """Return a page of all extensions."""
-        start, size = self._window(pagination, pagesize)
-        rows = [self._summary(index, now) for index in self.numbers.page(start, size)]
-        total = len(self.numbers)
-        return self._page(pagination, size, total, sort_by=sort_by, extensions=rows)
+    def list_extensions(self, now: float, **page: Any) -> dict[str, Any]:
+        """Return a page of all extensions; see `_page` for ``page``."""
+        return self._page("extensions", self.numbers, partial(self._summary, now), **page)
 
-    def search_extensions(
-        self, condition: str, pagination: int, pagesize: int | None = None, *, now: float
-    ) -> dict[str, Any]:
+    def search_extensions(self, now: float, condition: str, **page: Any) -> dict[str, Any]:
         """Return a page of the extensions whose number, name or email contains a text."""
-        start, size = self._window(pagination, pagesize)
-        if condition:
-            found = self._search(condition.casefold())
-            page, total = found[start : start + size], len(found)
-        else:
-            page, total = self.numbers.page(start, size), len(self.numbers)
-        rows = [self._summary(index, now) for index in page]
-        # Without sort_by, as in the vendor's sample.
-        return self._page(pagination, size, total, extensions=rows)
+        found = self._search(condition.casefold()) if condition else self.numbers
+        reply = self._page("extensions", found, partial(self._summary, now), **page)
+        del reply["sort_by"]  # as in the vendor's sample
+        return reply
 
     def show_extension(self, extension_number: str) -> dict[str, Any]:
         """Return the settings of an extension and the groups that it belongs to."""
@@ -198,7 +186,7 @@ class PBX:
         index = self._index(number)
         self._index_text(index, self._text(index))
 
-    def _summary(self, index: int, now: float) -> dict[str, Any]:
+    def _summary(self, now: float, index: int) -> dict[str, Any]:
         number = self.numbers.number_at(index)
         first, last, email = self._person(index, number)
         status, agent = self._status(index, number, now)
@@ -255,20 +243,9 @@ class PBX:
 
     # Groups.
 
-    def list_groups(
-        self, pagination: int, pagesize: int | None = None, sort_by: str = "DEFAULT"
-    ) -> dict[str, Any]:
-        """Return a page of the groups."""
-        start, size = self._window(pagination, pagesize)
-        rows = [
-            {
-                "group_id": group_id,
-                "group_name": self.groups[group_id]["group_name"],
-                "members_count": len(self._members[group_id]),
-            }
-            for group_id in islice(self.groups, start, start + size)
-        ]
-        return self._page(pagination, size, len(self.groups), sort_by=sort_by, groups=rows)
+    def list_groups(self, **page: Any) -> dict[str, Any]:
+        """Return a page of the groups; see `_page` for ``page``."""
+        return self._page("groups", list(self.groups), self._group_summary, **page)
 
     def show_group(self, group_id: str) -> dict[str, Any]:
         """Return a group with its members."""
@@ -279,9 +256,8 @@ class PBX:
         self._check_members(fields)
         self._groups_created += 1
         parts = (hash32(self._groups_created, self._seed, part) for part in range(4))
-        digits = "".join(f"{part:08X}" for part in parts)
-        cuts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-        group_id, name = "-".join(cuts), fields["group_name"]
+        group_id = str(UUID("".join(f"{part:08x}" for part in parts))).upper()
+        name = fields["group_name"]
         self._add_group(group_id, name)
         self.update_group(group_id, fields)
         return {"group_id": group_id, "group_name": name}
@@ -301,6 +277,13 @@ class PBX:
             raise PBXError("permission", "the default group stays")
         self._set_members(group_id, [])
         del self.groups[group_id], self._members[group_id]
+
+    def _group_summary(self, group_id: str) -> dict[str, Any]:
+        return {
+            "group_id": group_id,
+            "group_name": self.groups[group_id]["group_name"],
+            "members_count": len(self._members[group_id]),
+        }
 
     def _group(self, group_id: str) -> dict[str, Any]:
         if group_id not in self.groups:
@@ -336,24 +319,15 @@ class PBX:
         self._index(number)
         return dict(self._greetings.get(number, {}))
 
-    def list_greetings(
-        self,
-        extension_number: str,
-        pagination: int,
-        pagesize: int | None = None,
-        sort_by: str = "DEFAULT",
-    ) -> dict[str, Any]:
-        """Return a page of the greeting files of an extension."""
-        files = self.greetings(extension_number)
+    def list_greetings(self, extension_number: str, **page: Any) -> dict[str, Any]:
+        """Return a page of the greeting files of an extension; see `_page` for ``page``."""
+        files = list(self.greetings(extension_number))
         default = self._default_files.get(extension_number, "")
-        start, size = self._window(pagination, pagesize)
-        rows = [
-            {"filename": name, "enabled": name == default}
-            for name in islice(files, start, start + size)
-        ]
-        return self._page(
-            pagination, size, len(files), sort_by=sort_by, default_file=default, files=rows
-        )
+
+        def row(name: str) -> dict[str, Any]:
+            return {"filename": name, "enabled": name == default}
+
+        return self._page("files", files, row, **page) | {"default_file": default}
 
     def add_greeting(self, number: str, greeting: Greeting) -> None:
         """Add a greeting file, or replace the one of the same name."""
@@ -377,18 +351,24 @@ class PBX:
         if filename not in self.greetings(number):
             raise PBXError("no file", filename)
 
-    # Pages.
-
-    def _window(self, pagination: int, pagesize: int | None) -> tuple[int, int]:
-        """Return where a page begins, counted from 0, and how many items it may have."""
-        size = min(pagesize or _PAGE_SIZE, self._page_limit or _MAX_INDEX)
-        return min((pagination - 1) * size, _MAX_INDEX), size
-
-    def _page(self, pagination: int, size: int, total: int, **fields: Any) -> dict[str, Any]:
+    def _page(
+        self,
+        name: str,
+        items: Sequence[Any] | ExtensionNumbers,
+        row: Callable[[Any], dict[str, Any]],
+        *,
+        pagination: int,
+        pagesize: int | None = None,
+        sort_by: str = "DEFAULT",
+    ) -> dict[str, Any]:
+        """Make a page of ``items``, each shown by ``row``; the result has the rows as ``name``."""
+        size = pagesize or _PAGE_SIZE
+        if self._page_limit is not None:
+            size = min(size, self._page_limit)
+        start = (pagination - 1) * size
+        rows = [row(item) for item in items[start : start + size]]
+        page = {"pagination": pagination, "pagesize": size, "sort_by": sort_by, name: rows}
         if "no_page_count" in self._quirks:
-            counts = {"count": total}
-        else:
-            # The vendor describes count as the size of the current page.
-            shown = max(0, min(size, total - (pagination - 1) * size))
-            counts = {"page_count": -(-total // size), "count": shown}
-        return {"pagination": pagination, "pagesize": size, **counts, **fields}
+            return page | {"count": len(items)}
+        # The vendor describes count as the size of the current page.
+        return page | {"page_count": -(-len(items) // size), "count": len(rows)}

@@ -14,11 +14,7 @@ class TokenIssuer:
     """Checks the login of the one administrator, and issues access tokens.
 
     Attributes:
-        username: the administrator's user name.
-        password: the administrator's password.
-        email: the administrator's email address.
         lifetime: seconds from the issue of a token to its expiry.
-        make_token: returns a new token.
         issued: how many tokens were issued, by logins and renewals.
     """
 
@@ -32,7 +28,7 @@ class TokenIssuer:
         make_token: Callable[[], str],
         quirks: frozenset[str] = frozenset(),
     ) -> None:
-        """Store the login, the lifetime of tokens in seconds, and the quirks to show."""
+        """Store the login of the administrator, and how tokens are made."""
         self.username: str = username
         self.password: str = password
         self.email: str = email
