@@ -134,13 +134,26 @@ class TestScripts:
             await probe.post("/extensions/destroy", extension_number="100")
         assert "100" not in probe.sim.extension_numbers
 
-    async def test_latency(self, probe: Probe) -> None:
-        """Latency alone only makes the reply late."""
-        probe.sim.fail("extensions.show", latency=0.05)
+    async def test_latency_slows_one_operation(self, probe: Probe) -> None:
+        """Latency alone makes the replies of one operation late but good, until it is cleared."""
+        probe.sim.fail("extensions.show", latency=0.05, times=None)
+        for _ in range(2):
+            started = time.monotonic()
+            reply = await probe.get(SHOW, extension_number="100")
+            assert time.monotonic() - started >= 0.05
+            assert reply.body["extension_number"] == "100"
+        probe.sim.fail("extensions.show", latency=60, times=None)
+        async with asyncio.timeout(10):
+            assert (await probe.get("/extensions/list", pagination=1)).status == 200
+            probe.sim.clear("extensions.show")
+            assert (await probe.get(SHOW, extension_number="100")).status == 200
+
+    async def test_latency_with_a_status(self, probe: Probe) -> None:
+        """An error may be late as well."""
+        probe.sim.fail("extensions.show", latency=0.05, status=500)
         started = time.monotonic()
-        reply = await probe.get(SHOW, extension_number="100")
+        assert (await probe.get(SHOW, extension_number="100")).status == 500
         assert time.monotonic() - started >= 0.05
-        assert reply.body["extension_number"] == "100"
 
     def test_refused(self) -> None:
         """A script for no row, or of what HTTP lacks, is refused."""
