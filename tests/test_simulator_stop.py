@@ -429,7 +429,7 @@ async def test_stop_cancelled(sim: PBXSimulator, turns: int) -> None:
 
 
 def test_stop_at_the_end_of_a_loop() -> None:
-    """A simulator in a task that asyncio.run() cancels at its end stops and cuts its connections."""
+    """A simulator in a task that asyncio.run() cancels stops and cuts its connections."""
     clients: list[socket.socket] = []
 
     async def simulate(ready: "asyncio.Future[PBXSimulator]") -> None:
