@@ -4,11 +4,12 @@ Unknown fields are ignored. A required field that is missing, or a field of anot
 error.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args
 
 import msgspec
-from msgspec import Meta, Struct, structs
+from msgspec import Meta
 
 from ..models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
 from .errors import PBXError
@@ -16,7 +17,7 @@ from .state import Greeting
 
 Text = Annotated[str, Meta(pattern=r"\S")]  # not blank
 Texts = list[Text]
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 _PAGE = {"pagination": Count, "pagesize": Count | None}
 _SORTED_PAGE = {**_PAGE, "sort_by": str | None}
@@ -75,39 +76,45 @@ def is_required(kind: Any) -> bool:
     return type(None) not in get_args(kind)
 
 
-def _struct(name: str, fields: Mapping[str, Any]) -> type[Struct]:
+def _struct(name: str, fields: Mapping[str, Any]) -> type[msgspec.Struct]:
     members = [(n, kind) if is_required(kind) else (n, kind, None) for n, kind in fields.items()]
     return msgspec.defstruct(name, members, kw_only=True)
 
 
+def _from_text(kind: Any) -> Callable[[str], Any]:
+    """Return the conversion of a query's text to a type; other text stays as it is."""
+    kinds = (kind, *get_args(kind))
+    if Texts in kinds:  # a query that names it once
+        return lambda text: [text]
+    if bool in kinds:
+        return lambda text: {"true": True, "false": False}.get(text, text)
+    if Count in kinds:
+        return lambda text: int(text) if re.fullmatch("[0-9]{1,18}", text) else text
+    return str
+
+
 _STRUCTS = {name: _struct(name, fields) for name, fields in FIELDS.items()}
-_ARRAYS = {
-    name: [field for field, kind in fields.items() if Texts in (kind, *get_args(kind))]
+_FROM_TEXT = {
+    name: {field: _from_text(kind) for field, kind in fields.items()}
     for name, fields in FIELDS.items()
 }
 
 
-def read_fields(operation: str, sent: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
-    """Return the fields of a request that its operation takes.
+def read_fields(operation: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request that its operation takes, without those that are null.
 
-    Args:
-        operation: the name of its row.
-        sent: all fields of the request.
-        strict: whether numbers and booleans must not be text; in a query they are.
+    Sections are returned as they were sent, with the fields that the models don't have.
 
     Raises:
         PBXError: a required field is missing, or a field has another type.
     """
-    for name in _ARRAYS[operation]:
-        if isinstance(sent.get(name), str):  # an array of one in a query
-            sent = {**sent, name: [sent[name]]}
+    fields: dict[str, Any] = {}
+    for name, from_text in _FROM_TEXT[operation].items():
+        value = sent.get(name)
+        if value is not None:
+            fields[name] = from_text(value) if isinstance(value, str) else value
     try:
-        read = structs.asdict(msgspec.convert(sent, _STRUCTS[operation], strict=strict))
+        msgspec.convert(fields, _STRUCTS[operation])
     except msgspec.ValidationError as error:
         raise PBXError("format", str(error)) from None  # names the field, not its value
-    # Sections stay as they were sent: fields that the models don't have are stored too.
-    return {
-        name: sent[name] if isinstance(value, Struct) else value
-        for name, value in read.items()
-        if value is not None
-    }
+    return fields

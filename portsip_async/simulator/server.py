@@ -393,9 +393,8 @@ class PBXSimulator:
                     raise PBXError("token")
             if row.parameters == "multipart":  # a file is read only after the token was checked
                 sent = await read_form(request)
-            fields = read_fields(row.name, sent, strict=row.parameters == "json")
             context = RequestContext(self._pbx, self._issuer, token, now)
-            reply = ACTIONS[row.name](context, fields)
+            reply = ACTIONS[row.name](context, read_fields(row.name, sent))
             self.acted[row.name] += 1
             return 200, self._shaper.reply(row.name, reply)
         except PBXError as error:
