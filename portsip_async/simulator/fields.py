@@ -6,7 +6,7 @@ error.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -15,9 +15,9 @@ from ..models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
 from .errors import PBXError
 from .state import Greeting
 
-Text = Annotated[str, Meta(min_length=1)]  # and not blank
-Texts = list[Text]
-Count = Annotated[int, Meta(ge=1)]
+Text: TypeAlias = Annotated[str, Meta(min_length=1)]  # and not blank
+Texts: TypeAlias = list[Text]
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
 
 _PAGE = {"pagination": Count, "pagesize": Count | None}
 _SORTED_PAGE = {**_PAGE, "sort_by": str | None}
