@@ -18,8 +18,10 @@ from .state import Greeting
 Text: TypeAlias = Annotated[str, Meta(min_length=1)]  # and not blank
 Texts: TypeAlias = list[Text]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
+OptionalText: TypeAlias = Text | None
+OptionalCount: TypeAlias = Count | None
 
-_PAGE = {"pagination": Count, "pagesize": Count | None}
+_PAGE = {"pagination": Count, "pagesize": OptionalCount}
 _SORTED_PAGE = {**_PAGE, "sort_by": str | None}
 _NUMBER = {"extension_number": Text}
 _SECTIONS: Mapping[str, Any] = {
@@ -64,8 +66,8 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "groups.update": {**_GROUP_ID, **_GROUP},
     "groups.remove": _GROUP_ID,
     "greetings.list": {**_NUMBER, **_SORTED_PAGE},
-    "greetings.add": {**_NUMBER, "filename": Text | None, "url": Text | None},
-    "greetings.upload": {**_NUMBER, "filename": Text | None, "file": Greeting},
+    "greetings.add": {**_NUMBER, "filename": OptionalText, "url": OptionalText},
+    "greetings.upload": {**_NUMBER, "filename": OptionalText, "file": Greeting},
     "greetings.setup": {**_NUMBER, "filename": Text},
     "greetings.remove": {**_NUMBER, "filename": Text},
 }
