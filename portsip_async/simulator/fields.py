@@ -79,8 +79,8 @@ def is_required(kind: Any) -> bool:
 
 
 # The readers below return the value to work with, or raise ValueError with the rest of "NAME must
-# be ...". Written in Python and not by msgspec, whose patterns and constraints take a microsecond
-# a field: 30 for a status request of 100 numbers.
+# be ...". They are plain Python, since msgspec.convert with a pattern takes 30 µs more for a status
+# request of 100 numbers.
 
 
 def _string(value: Any) -> str:
