@@ -17,11 +17,14 @@ import msgspec
 from msgspec import Meta, json, structs
 
 from ._version import __version__
+from .classic.account import Account
+from .classic.extensions import Extensions
+from .classic.greetings import Greetings
+from .classic.groups import Groups
+from .classic.models import ExtensionUpdate, NewExtension, OpenEnum, SortBy
+from .classic.operations import ENDPOINTS
 from .core.endpoint import Endpoint
-from .core.wire import TOKEN_NAME
-from .endpoints import ENDPOINTS
-from .models import ExtensionUpdate, NewExtension, OpenEnum, SortBy
-from .resources import Account, Extensions, Greetings, Groups
+from .core.request import TOKEN_NAME
 
 __all__ = ["document"]
 

@@ -2,39 +2,11 @@
 
 from aiohttp import Fingerprint
 
-from .client import ClientOptions, PortSIPClient
-from .core.calls import Attempt
-from .core.endpoint import Endpoint, PageScheme
-from .core.pages import Drift, Page, Paginator
-from .core.retry import RetryBudget, RetryPolicy
-from .core.tokens import (
-    Credentials,
-    EmailCredentials,
-    PasswordCredentials,
-    StaticToken,
-    Token,
-)
-from .core.transport import Timeout
-from .endpoints import ENDPOINTS
-from .errors import (
-    APIError,
-    AuthenticationError,
-    BadRequest,
-    ClientClosed,
-    ConfigurationError,
-    Conflict,
-    ConnectError,
-    NotFound,
-    PermissionDenied,
-    PortSIPError,
-    RateLimited,
-    ReplyError,
-    RequestTimeout,
-    ServerError,
-    StatusMissing,
-    TransportError,
-)
-from .models import (
+from .bulk.status_poll import PollStats, StatusPoll, StatusResult
+from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
+from .bulk.writes import BulkResult, BulkRun
+from .classic.client import ClientOptions, PortSIPClient
+from .classic.models import (
     AvailableRule,
     AwayRule,
     CreatedGroup,
@@ -61,9 +33,37 @@ from .models import (
     SortBy,
     VoiceMail,
 )
-from .polling import PollStats, StatusPoll, StatusResult
-from .resources.bulk_writes import BulkResult, BulkRun
-from .watching import StatusChange, StatusWatch, WatchStats
+from .classic.operations import ENDPOINTS
+from .core.endpoint import Endpoint, PageScheme
+from .core.observer import Attempt
+from .core.pages import Drift, Page, Paginator
+from .core.retry import RetryBudget, RetryPolicy
+from .core.tokens import (
+    Credentials,
+    EmailCredentials,
+    PasswordCredentials,
+    StaticToken,
+    Token,
+)
+from .core.transport import Timeout
+from .errors import (
+    APIError,
+    AuthenticationError,
+    BadRequest,
+    ClientClosed,
+    ConfigurationError,
+    Conflict,
+    ConnectError,
+    NotFound,
+    PermissionDenied,
+    PortSIPError,
+    RateLimited,
+    ReplyError,
+    RequestTimeout,
+    ServerError,
+    StatusMissing,
+    TransportError,
+)
 
 __all__ = [
     # the client and its settings

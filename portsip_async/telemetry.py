@@ -43,10 +43,10 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from ._version import __version__
-from .core.calls import Attempt, Observer
+from .classic.models import ExtensionStatuses
 from .core.endpoint import Endpoint
+from .core.observer import Attempt, Observer
 from .core.pages import Page
-from .models import ExtensionStatuses
 
 __all__ = ["Telemetry"]
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from portsip_async import Token
-from portsip_async.core.scopes import Scope
+from portsip_async.core.limits import Interruptible
 
 X = TypeVar("X")
 
@@ -49,9 +49,9 @@ async def hang(*_: object) -> None:
     await asyncio.Event().wait()
 
 
-def entered(task: "asyncio.Task[Any]") -> Scope:
+def entered(task: "asyncio.Task[Any]") -> Interruptible:
     """Make a scope of a task."""
-    scope = Scope()
+    scope = Interruptible()
     scope.enter(task)
     return scope
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from portsip_async import ExtensionStatus, NotFound
-from portsip_async.core.calls import Gate
-from portsip_async.polling import Owner
+from portsip_async.bulk.status_poll import Owner
+from portsip_async.core.limits import Gate
 
 X = TypeVar("X")
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from portsip_async.core.bulk import AdaptiveGate, Crew, Feed, Stream
-from portsip_async.core.runs import Run
+from portsip_async.bulk.workers import AdaptiveGate, Crew, Feed, Stream
+from portsip_async.core.streams import Run
 from portsip_async.errors import (
     BadRequest,
     ConnectError,

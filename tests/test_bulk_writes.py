@@ -26,7 +26,7 @@ from portsip_async import (
     TransportError,
     VoiceMail,
 )
-from portsip_async.resources.bulk_writes import BulkRun
+from portsip_async.bulk.writes import BulkRun
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import ticks, told, under_way, until

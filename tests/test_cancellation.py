@@ -15,7 +15,7 @@ from portsip_async import (
     RetryPolicy,
     Timeout,
 )
-from portsip_async.core.scopes import CLOSED, EXPIRED, Scope, Timer
+from portsip_async.core.limits import CLOSED, TIMED_OUT, Interruptible, SharedTimer
 from portsip_async.simulator import PBXSimulator
 
 from .concurrency import Vault, entered, hang, ticks, under_way, until
@@ -78,7 +78,7 @@ def hold(
             return pbx.extensions.show("101")
 
         def scopes() -> int:
-            return len(session._scopes)
+            return len(session._context.calls)
 
         if place == "token":
             vault.open.clear()
@@ -111,7 +111,7 @@ def hold(
                 pausing.set()
                 await hang()
 
-            session.sleep = pause
+            session.clock.sleep = pause
             wire.script = [reply(status=503)]
             return Held(pbx, show, pausing.is_set, nothing)
         if place == "body":
@@ -134,12 +134,12 @@ class TestCancelled:
         task = asyncio.ensure_future(held.call())
         await until(held.reached)
         session = held.pbx._session
-        assert session._gate.locked()
+        assert session._context.semaphore.locked()
         task.cancel()
         await ticks()
         assert task.cancelled()
-        assert not session._gate.locked()
-        assert not session._scopes
+        assert not session._context.semaphore.locked()
+        assert not session._context.calls
         await until(held.left)
 
     @pytest.mark.parametrize("place", PLACES)
@@ -156,7 +156,7 @@ class TestCancelled:
         assert type(caught.value) is TimeoutError
         assert bound.expired()
         assert task.cancelling() == 0
-        assert not held.pbx._session._gate.locked()
+        assert not held.pbx._session._context.semaphore.locked()
 
     @staticmethod
     async def expiring(held: Held, bound: asyncio.Timeout) -> None:
@@ -167,15 +167,15 @@ class TestCancelled:
         """One who waits in the line leaves it; those behind move up, and the place is not lost."""
         held = hold("head")
         async with under_way(*(held.call() for _ in range(4))) as (first, second, third, _):
-            await until(lambda: len(held.pbx._session._scopes) == 4)
+            await until(lambda: len(held.pbx._session._context.calls) == 4)
             second.cancel()
             await ticks()
             assert second.cancelled()
             assert not third.done()
             first.cancel()
             await ticks()
-            assert held.pbx._session._gate.locked()
-        assert not held.pbx._session._gate.locked()
+            assert held.pbx._session._context.semaphore.locked()
+        assert not held.pbx._session._context.semaphore.locked()
 
     async def test_woken_and_cancelled_at_once(
         self, wire: WireServer, make_client: ClientMaker
@@ -183,14 +183,14 @@ class TestCancelled:
         """A place that falls to one who is cancelled in the same moment goes to the next."""
         wire.script = [OK]
         pbx = make_client(wire.url, max_connections=1)
-        await pbx._session._gate.acquire()
+        await pbx._session._context.semaphore.acquire()
         async with under_way(pbx.extensions.show("101"), pbx.extensions.show("102")) as (one, two):
             await ticks()
-            pbx._session._gate.release()
+            pbx._session._context.semaphore.release()
             one.cancel()
             await two
             assert one.cancelled()
-        assert not pbx._session._gate.locked()
+        assert not pbx._session._context.semaphore.locked()
 
     async def test_waiting_for_the_rate(self, wire: WireServer, make_client: ClientMaker) -> None:
         wire.script = [OK]
@@ -198,11 +198,11 @@ class TestCancelled:
         await pbx.extensions.show("101")
         task = asyncio.ensure_future(pbx.extensions.show("101"))
         await ticks()
-        assert pbx._session._gate.locked()
+        assert pbx._session._context.semaphore.locked()
         task.cancel()
         await ticks()
         assert task.cancelled()
-        assert not pbx._session._gate.locked()
+        assert not pbx._session._context.semaphore.locked()
         assert len(wire.arrivals) == 1
 
     async def test_slot_of_the_cancelled_goes_to_the_next(
@@ -331,7 +331,7 @@ class TestAtOnce:
     @pytest.fixture
     async def calling(
         self, hold: Callable[..., Held]
-    ) -> AsyncIterator[tuple[asyncio.Task[Any], Scope, PortSIPClient]]:
+    ) -> AsyncIterator[tuple[asyncio.Task[Any], Interruptible, PortSIPClient]]:
         held = hold("head", retry=RetryPolicy(attempts=1))
 
         async def call() -> Any:
@@ -339,16 +339,16 @@ class TestAtOnce:
 
         task = asyncio.create_task(call())
         await until(held.reached)
-        (scope,) = held.pbx._session._scopes
+        (scope,) = held.pbx._session._context.calls
         yield task, scope, held.pbx
-        assert not held.pbx._session._gate.locked()
-        assert not held.pbx._session._scopes
+        assert not held.pbx._session._context.semaphore.locked()
+        assert not held.pbx._session._context.calls
 
-    @pytest.mark.parametrize("cause", [EXPIRED, CLOSED])
+    @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
     @pytest.mark.parametrize("ours_first", [True, False])
     async def test_cancellation_wins(
         self,
-        calling: tuple[asyncio.Task[Any], Scope, PortSIPClient],
+        calling: tuple[asyncio.Task[Any], Interruptible, PortSIPClient],
         cause: str,
         ours_first: bool,
     ) -> None:
@@ -364,20 +364,22 @@ class TestAtOnce:
             await task
         assert task.cancelling() == 1
 
-    @pytest.mark.parametrize("cause", [EXPIRED, CLOSED])
+    @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
     async def test_ours_alone(
-        self, calling: tuple[asyncio.Task[Any], Scope, PortSIPClient], cause: str
+        self, calling: tuple[asyncio.Task[Any], Interruptible, PortSIPClient], cause: str
     ) -> None:
         task, scope, _ = calling
         scope.interrupt(cause)
         scope.interrupt(cause)
-        with pytest.raises(RequestTimeout if cause is EXPIRED else ClientClosed):
+        with pytest.raises(RequestTimeout if cause is TIMED_OUT else ClientClosed):
             await task
         assert task.cancelling() == 0
 
-    @pytest.mark.parametrize("causes", [(EXPIRED, CLOSED), (CLOSED, EXPIRED)])
+    @pytest.mark.parametrize("causes", [(TIMED_OUT, CLOSED), (CLOSED, TIMED_OUT)])
     async def test_closing_outranks_the_time(
-        self, calling: tuple[asyncio.Task[Any], Scope, PortSIPClient], causes: tuple[str, str]
+        self,
+        calling: tuple[asyncio.Task[Any], Interruptible, PortSIPClient],
+        causes: tuple[str, str],
     ) -> None:
         """A call that is late as its client is closed is not repeated after a pause first."""
         task, scope, _ = calling
@@ -428,7 +430,7 @@ class TestTaskGroup:
         assert all(other.cancelled() for other in others)
         (error,) = caught.value.exceptions
         assert isinstance(error, NotFound)
-        assert not pbx._session._scopes
+        assert not pbx._session._context.calls
 
     async def test_timeout_within_a_group_is_an_error_of_the_group(
         self, hold: Callable[..., Held]
@@ -477,7 +479,7 @@ class TestScope:
         task = asyncio.current_task()
         assert task is not None
         scope = entered(task)
-        timer = Timer(0.001, asyncio.get_running_loop())
+        timer = SharedTimer(0.001, asyncio.get_running_loop())
         for _ in range(2):
             timer.start(scope)
             with suppress(asyncio.CancelledError):  # as a tracing callback might
@@ -486,12 +488,12 @@ class TestScope:
             assert task.cancelling() == 0
         timer.cancel()
 
-    @pytest.mark.parametrize("cause", [EXPIRED, CLOSED])
+    @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
     async def test_took_nothing(self, cause: str) -> None:
         """A cancellation that no interruption caused is somebody else's."""
         task = asyncio.current_task()
         assert task is not None
         scope = entered(task)
-        assert not scope.took(cause)
-        scope.settle(cause)
+        assert not scope.caught(cause)
+        scope.revoke(cause)
         assert task.cancelling() == 0

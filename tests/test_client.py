@@ -538,6 +538,6 @@ async def test_what_is_not_repeated_needs_no_plan(
     make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that is the answer costs no more than itself."""
-    monkeypatch.setattr("portsip_async.core.session.repeat", None)
+    monkeypatch.setattr("portsip_async.core.call.repeat", None)
     with pytest.raises(NotFound):
         await make_client().extensions.show("nobody")

@@ -4,18 +4,7 @@ from typing import Any
 
 import pytest
 
-from portsip_async.core.endpoint import Endpoint, PageScheme
-from portsip_async.core.tokens import Renewal, Token
-from portsip_async.endpoints import (
-    ENDPOINTS,
-    EXTENSIONS_CALL,
-    EXTENSIONS_LIST,
-    EXTENSIONS_STATUS,
-    GREETINGS_UPLOAD,
-    EndpointTable,
-)
-from portsip_async.errors import ConfigurationError
-from portsip_async.models import (
+from portsip_async.classic.models import (
     CreatedGroup,
     Extension,
     ExtensionPage,
@@ -24,6 +13,17 @@ from portsip_async.models import (
     Group,
     GroupPage,
 )
+from portsip_async.classic.operations import (
+    ENDPOINTS,
+    EXTENSIONS_CALL,
+    EXTENSIONS_LIST,
+    EXTENSIONS_STATUS,
+    GREETINGS_UPLOAD,
+    EndpointTable,
+)
+from portsip_async.core.endpoint import Endpoint, PageScheme
+from portsip_async.core.tokens import Renewal, Token
+from portsip_async.errors import ConfigurationError
 
 from .samples import SAMPLES, TOKEN, load
 

@@ -178,9 +178,9 @@ class TestInFlight:
         if place == "rate":
             options = {"requests_per_second": 0.01}
         pbx = make_client(wire.url, credentials=vault, **options)
-        waiting: Callable[[], object] = lambda: len(pbx._session._scopes) >= 1  # noqa: E731
+        waiting: Callable[[], object] = lambda: len(pbx._session._context.calls) >= 1  # noqa: E731
         if place == "place":
-            await pbx._session._gate.acquire()
+            await pbx._session._context.semaphore.acquire()
         elif place == "rate":
             await pbx.extensions.show("101")
         else:
@@ -208,7 +208,7 @@ class TestInFlight:
             pausing.set()
             await hang()
 
-        pbx._session.sleep = pause
+        pbx._session.clock.sleep = pause
         async with under_way(pbx.extensions.remove("101")) as (task,):
             await pausing.wait()
             await pbx.close()
@@ -411,7 +411,7 @@ class TestOwnSession:
         async def pause(_: float) -> None:
             await http.close()
 
-        pbx._session.sleep = pause
+        pbx._session.clock.sleep = pause
         with pytest.raises(ClientClosed) as caught:
             await pbx.extensions.show("101")
         assert caught.value.attempts == 1

@@ -17,8 +17,8 @@ from portsip_async import (
     ServerError,
     Timeout,
 )
-from portsip_async.core.calls import Attempt
-from portsip_async.core.scopes import EXPIRED, Scope, Timer
+from portsip_async.core.limits import TIMED_OUT, Interruptible, SharedTimer
+from portsip_async.core.observer import Attempt
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import FrozenClock
@@ -83,7 +83,7 @@ class TestMaxConnections:
             pausing.set()
             await go_on.wait()
 
-        pbx._session.sleep = pause
+        pbx._session.clock.sleep = pause
         sim.fail(SHOW, status=503)
         async with under_way(pbx.extensions.show("101"), pbx.extensions.status(["101"])) as (
             first,
@@ -206,7 +206,7 @@ class TestRate:
         pbx = make_client(requests_per_second=0.1, retry=RetryPolicy(deadline=5))
         sim.fail(SHOW, status=401)
         begin = time.monotonic()
-        with pytest.raises(RequestTimeout, match="rate"):
+        with pytest.raises(RequestTimeout, match="requests_per_second"):
             await pbx.extensions.show("101")
         assert time.monotonic() - begin < AMPLE
 
@@ -293,7 +293,7 @@ class TestDeadline:
             timeout=Timeout(total=None, connect=None, read=None),
         )
         await pbx.extensions.show("101")
-        assert pbx._options.timer is None
+        assert not pbx._session._context._timers
 
 
 async def drip(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -489,11 +489,11 @@ class TestTimer:
         return Wheel()
 
     @pytest.fixture
-    def timer(self, wheel: Wheel) -> Timer:
-        return Timer(10.0, wheel)  # type: ignore[arg-type]  # as much of a loop as it needs
+    def timer(self, wheel: Wheel) -> SharedTimer:
+        return SharedTimer(10.0, wheel)  # type: ignore[arg-type]  # as much of a loop as it needs
 
     @pytest.fixture
-    async def scopes(self) -> AsyncIterator[list[Scope]]:
+    async def scopes(self) -> AsyncIterator[list[Interruptible]]:
         tasks = [asyncio.create_task(hang()) for _ in range(5)]
         await ticks()
         yield [entered(task) for task in tasks]
@@ -502,7 +502,7 @@ class TestTimer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def test_rings_for_each_at_its_time(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+        self, wheel: Wheel, timer: SharedTimer, scopes: list[Interruptible]
     ) -> None:
         for scope in scopes:
             timer.start(scope)
@@ -515,10 +515,10 @@ class TestTimer:
             assert [scope.task.cancelling() for scope in scopes] == [1] * count + [0] * (5 - count)
             wheel.advance(0.8)
         assert wheel.armed == []
-        assert all(scope.took(EXPIRED) for scope in scopes)
+        assert all(scope.caught(TIMED_OUT) for scope in scopes)
 
     async def test_leaves_those_alone_who_are_through(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+        self, wheel: Wheel, timer: SharedTimer, scopes: list[Interruptible]
     ) -> None:
         for scope in scopes:
             timer.start(scope)
@@ -528,7 +528,7 @@ class TestTimer:
         assert [scope.task.cancelling() for scope in scopes] == [1, 0, 0, 0, 0]
 
     async def test_costs_a_quick_call_nothing(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+        self, wheel: Wheel, timer: SharedTimer, scopes: list[Interruptible]
     ) -> None:
         """A thousand calls one after the other arm one timer."""
         for _ in range(1000):
@@ -541,7 +541,7 @@ class TestTimer:
         assert scopes[0].task.cancelling() == 0
 
     async def test_begins_anew_after_a_rest(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+        self, wheel: Wheel, timer: SharedTimer, scopes: list[Interruptible]
     ) -> None:
         timer.start(scopes[0])
         timer.stop(scopes[0])
@@ -552,7 +552,9 @@ class TestTimer:
         wheel.advance(0.2)
         assert scopes[0].task.cancelling() == 1
 
-    async def test_cancelled(self, wheel: Wheel, timer: Timer, scopes: list[Scope]) -> None:
+    async def test_cancelled(
+        self, wheel: Wheel, timer: SharedTimer, scopes: list[Interruptible]
+    ) -> None:
         """What a closed client leaves in the loop is nothing."""
         timer.start(scopes[0])
         timer.cancel()

@@ -9,12 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from portsip_async import PortSIPClient, models
-from portsip_async.core.decode import Decoder, Unreadable
-from portsip_async.core.pages import Page
-from portsip_async.core.tokens import Renewal, Token
-from portsip_async.endpoints import ENDPOINTS
-from portsip_async.models import (
+from portsip_async import PortSIPClient
+from portsip_async.classic import models
+from portsip_async.classic.models import (
     AvailableRule,
     AwayRule,
     CreatedGroup,
@@ -43,6 +40,10 @@ from portsip_async.models import (
     SortBy,
     VoiceMail,
 )
+from portsip_async.classic.operations import ENDPOINTS
+from portsip_async.core.decode import Decoder, Unreadable
+from portsip_async.core.pages import Page
+from portsip_async.core.tokens import Renewal, Token
 from portsip_async.record import Record
 from portsip_async.simulator.generated import status_at
 

@@ -176,7 +176,7 @@ def test_import_of_the_package_alone_loads_nothing() -> None:
 def test_import_of_the_client_loads_no_extra() -> None:
     """Neither command line, simulator nor telemetry, and no package but the four."""
     others, ours = loaded("from portsip_async import *", "import aiohttp, msgspec")
-    assert "portsip_async.client" in ours
+    assert "portsip_async.classic.client" in ours
     unwanted = ("cli", "simulator", "telemetry", "openapi", "pytest_plugin")
     assert not [name for name in ours if name.split(".")[1:2] and name.split(".")[1] in unwanted]
     foreign = others - sys.stdlib_module_names - {"portsip_async"}

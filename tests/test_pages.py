@@ -11,9 +11,9 @@ from typing import Any, TypeVar, assert_type
 import pytest
 from msgspec import structs
 
+from portsip_async.classic.models import GreetingFile, GreetingPage
 from portsip_async.core.pages import Drift, Page, Paginator, TypedPaginator
 from portsip_async.errors import ClientClosed, PortSIPError, RequestTimeout, ServerError
-from portsip_async.models import GreetingFile, GreetingPage
 
 X = TypeVar("X")
 

@@ -29,7 +29,7 @@ from portsip_async import (
     StatusResult,
     TransportError,
 )
-from portsip_async.polling import StatusPoll
+from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import ticks, under_way, until

@@ -18,7 +18,8 @@ import portsip_async
 import portsip_async.openapi
 import portsip_async.simulator
 import portsip_async.telemetry
-from portsip_async import PortSIPClient, endpoints
+from portsip_async import PortSIPClient
+from portsip_async.classic import operations
 
 # JSON as the PBX would answer it, handed to tests, which look into it.
 JSON = {"PBXSimulator.extension", "PBXSimulator.group"}
@@ -97,7 +98,7 @@ def test_no_any(name: str) -> None:
     elif inspect.isfunction(value):
         hints = list(get_type_hints(value).items())
     else:
-        hints = [(name, get_type_hints(endpoints).get(name, type(value)))]
+        hints = [(name, get_type_hints(operations).get(name, type(value)))]
     found = [f"{name}.{member}" for member, hint in hints if has_any(hint)]
     assert not set(found) - JSON
 

@@ -27,7 +27,7 @@ from portsip_async import (
     Timeout,
     TransportError,
 )
-from portsip_async.core.retry import Balance
+from portsip_async.core.retry import RetryBucket
 
 from .operations import BY_NAME, Operation
 from .wire_server import Step, WireServer, hang_up, reply, reset, silence
@@ -52,10 +52,10 @@ def steady(client: PortSIPClient, chance: float = 1.0, *, clock: bool = False) -
     """Let a client pause without waiting, with a chance that is known."""
     pauses = Pauses()
     session = client._session
-    session.sleep = pauses
-    session._chance = lambda: chance
+    session.clock.sleep = pauses
+    session.clock.random = lambda: chance
     if clock:
-        session.clock = lambda: pauses.now
+        session.clock.monotonic = lambda: pauses.now
     return pauses
 
 
@@ -357,7 +357,7 @@ class TestRetryAfter:
         wire.script = [told(429, headers={"Retry-After": value}), reply({"extension_number": "1"})]
         async with PortSIPClient(wire.url, token="1") as pbx:
             pauses = steady(pbx, clock=True)
-            pbx._session.now = lambda: 1445412480.0  # Wed, 21 Oct 2015 07:28:00 UTC
+            pbx._session.clock.now = lambda: 1445412480.0  # Wed, 21 Oct 2015 07:28:00 UTC
             await pbx.extensions.show("1")
         assert pauses.taken == [pytest.approx(pause)]
 
@@ -507,20 +507,20 @@ async def one_by_one(pbx: PortSIPClient, calls: int) -> list[PortSIPError]:
 
 def test_balance_is_bounded() -> None:
     """However long the peace, no more repeats than its burst are kept."""
-    balance = Balance(RetryPolicy(attempts=3, budget=RetryBudget(ratio=1.0, burst=5)))
+    balance = RetryBucket(RetryPolicy(attempts=3, budget=RetryBudget(ratio=1.0, burst=5)))
     for _ in range(1000):
-        balance.earn()
-        balance.settle()
+        balance.begin_call()
+        balance.end_call()
     assert [balance.spend() for _ in range(7)] == [True] * 5 + [False] * 2
 
 
 def test_balance_keeps_what_calls_under_way_earned() -> None:
     """What a call under way has earned is not cut off by the burst."""
-    balance = Balance(RetryPolicy(attempts=1, budget=RetryBudget(ratio=1.0, burst=2)))
+    balance = RetryBucket(RetryPolicy(attempts=1, budget=RetryBudget(ratio=1.0, burst=2)))
     for _ in range(10):
-        balance.earn()
-    balance.settle()  # that one has ended is no loss to the other nine
+        balance.begin_call()
+    balance.end_call()  # that one has ended is no loss to the other nine
     assert [balance.spend() for _ in range(11)] == [True] * 10 + [False]
     for _ in range(9):
-        balance.settle()
+        balance.end_call()
     assert not balance.spend()

@@ -272,7 +272,7 @@ class TestCalls:
                     on_attempt=ear.attempt,
                 )
             )
-            pbx._session.sleep = lambda _: asyncio.sleep(0)
+            pbx._session.clock.sleep = lambda _: asyncio.sleep(0)
             for _ in range(3):
                 await asyncio.gather(*(outcome(ear, pbx, operation) for operation in OPERATIONS))
         assert given

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from portsip_async.endpoints import ENDPOINTS
+from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.simulator import PBXSimulator
 
 from .test_simulator import Probe

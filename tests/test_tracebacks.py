@@ -513,8 +513,8 @@ class TestBugs:
     @pytest.mark.parametrize(
         ("place", "what", "owner"),
         [
-            ("portsip_async.core.wire.Judge.read", bug, "client"),
-            ("portsip_async.core.wire.Judge.read", bug, "application"),
+            ("portsip_async.core.reply.ReplyParser.parse", bug, "client"),
+            ("portsip_async.core.reply.ReplyParser.parse", bug, "application"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "client"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "application"),
             # A short reply of an own connection comes with its head, others have to be read.
@@ -537,7 +537,7 @@ class TestBugs:
     async def test_of_a_renewal(
         self, means: str, client: Maker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("portsip_async.core.wire.Judge.read", bug)
+        monkeypatch.setattr("portsip_async.core.reply.ReplyParser.parse", bug)
         pbx = {
             "token": lambda: client(),
             "password": lambda: client(username="admin", password=LOGIN_PASSWORD),

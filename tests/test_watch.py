@@ -26,11 +26,11 @@ from portsip_async import (
     StatusChange,
     TransportError,
 )
-from portsip_async.core.calls import Gate
-from portsip_async.outages import OutageLog
-from portsip_async.polling import Owner
+from portsip_async.bulk.outages import OutageLog
+from portsip_async.bulk.status_poll import Owner
+from portsip_async.bulk.status_watch import Listing, StatusWatch
+from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator
-from portsip_async.watching import Listing, StatusWatch
 
 from .concurrency import ticks, under_way, until
 from .conftest import ClientMaker

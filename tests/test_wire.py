@@ -27,16 +27,10 @@ from portsip_async import (
     ReplyError,
     ServerError,
 )
-from portsip_async.core.retry import Fault
-from portsip_async.core.wire import (
-    Draft,
-    Judge,
-    Reply,
-    fault_of,
-    scrub_error,
-    seconds_to_wait,
-    secrets_of,
-)
+from portsip_async.core.message import Reply
+from portsip_async.core.reply import ReplyParser, parse_retry_after, scrub_error
+from portsip_async.core.request import RequestTemplate, secrets_of
+from portsip_async.core.retry import Failure, failure_of
 
 NOON = 1445428800.0  # Wed, 21 Oct 2015 12:00:00 UTC
 TOKEN = 'to"ken\\é'
@@ -52,15 +46,15 @@ def sent(query: str | Mapping[str, Any]) -> dict[str, list[str]]:
     return parse_qs(url.raw_query_string, keep_blank_values=True)
 
 
-class TestDraft:
+class TestRequest:
     @pytest.mark.parametrize("parameters", [{}, {"a": 1}, {"a": None}, {"a": {"b": ["é", 1.5]}}])
     def test_token_in_body(self, parameters: dict[str, Any]) -> None:
         """The token is a field among the others, in valid JSON whatever it holds."""
-        request = Draft(endpoint(), parameters).request(TOKEN)
+        request = RequestTemplate(endpoint(), parameters).request(TOKEN)
         assert request.body is not None
         assert json.loads(request.body) == {"access_token": TOKEN, **parameters}
         assert request.headers == {"Content-Type": "application/json"}
-        assert request.query == ""
+        assert request.query == {}
 
     @pytest.mark.parametrize(
         ("token", "query", "headers"),
@@ -75,11 +69,11 @@ class TestDraft:
         self, token: str, query: dict[str, list[str]], headers: dict[str, str]
     ) -> None:
         """Wherever the token goes, it goes nowhere else."""
-        in_query = Draft(endpoint(token, "query"), {"n": "1"}).request(TOKEN)
+        in_query = RequestTemplate(endpoint(token, "query"), {"n": "1"}).request(TOKEN)
         assert sent(in_query.query) == {**query, "n": ["1"]}
         assert in_query.headers == headers
         assert in_query.body is None
-        in_json = Draft(endpoint(token, "json"), {"n": "1"}).request(TOKEN)
+        in_json = RequestTemplate(endpoint(token, "json"), {"n": "1"}).request(TOKEN)
         assert sent(in_json.query) == query
         assert in_json.headers == {"Content-Type": "application/json", **headers}
         assert in_json.body == b'{"n":"1"}'
@@ -99,7 +93,9 @@ class TestDraft:
     )
     def test_query_values(self, value: object, text: list[str]) -> None:
         """Values are told as JSON tells them; an array repeats its key."""
-        request = Draft(endpoint("none", "query"), {"v": value, "absent": None}).request("")
+        request = RequestTemplate(endpoint("none", "query"), {"v": value, "absent": None}).request(
+            ""
+        )
         assert sent(request.query) == ({"v": text} if text else {})
 
     def test_struct(self) -> None:
@@ -110,7 +106,7 @@ class TestDraft:
             web_access_password="b",
             profile=Profile(first_name="Ann"),
         )
-        body = Draft(endpoint(), extension).request("t").body
+        body = RequestTemplate(endpoint(), extension).request("t").body
         assert body is not None
         assert json.loads(body) == {
             "access_token": "t",
@@ -122,13 +118,13 @@ class TestDraft:
 
     def test_multipart(self) -> None:
         """The fields of a form stand apart, the token in the query."""
-        draft = Draft(endpoint("query", "multipart"), {"extension_number": "1", "n": 2})
-        assert draft.fields == {"extension_number": "1", "n": "2"}
+        draft = RequestTemplate(endpoint("query", "multipart"), {"extension_number": "1", "n": 2})
+        assert draft.form == {"extension_number": "1", "n": "2"}
         request = draft.request("t")
-        assert (request.query, request.body) == ("access_token=t", None)
+        assert (request.query, request.body) == ({"access_token": "t"}, None)
 
     def test_anew_on_each_attempt(self) -> None:
-        draft = Draft(endpoint(), {"a": 1})
+        draft = RequestTemplate(endpoint(), {"a": 1})
         bodies = [draft.request(token).body for token in ("one", "two", "one")]
         assert bodies[0] == bodies[2] == b'{"access_token":"one","a":1}'
         assert bodies[1] == b'{"access_token":"two","a":1}'
@@ -137,8 +133,8 @@ class TestDraft:
     def test_half_a_surrogate_pair(self, place: str) -> None:
         """Text that can't be sent is refused at once, and not shown."""
         token = "body" if place == "json" else "query"
-        with pytest.raises(ValueError, match="a text holds half") as caught:
-            Draft(endpoint(token, place), {"auth": "hidden\ud800"})
+        with pytest.raises(ValueError, match="half a surrogate pair") as caught:
+            RequestTemplate(endpoint(token, place), {"auth": "hidden\ud800"})
         assert type(caught.value) is ValueError
         assert caught.value.__context__ is None
         assert "hidden" not in repr(caught.value)
@@ -147,23 +143,23 @@ class TestDraft:
     def test_half_a_surrogate_pair_in_a_name(self, place: str) -> None:
         """A parameter is never sent under another name than its own."""
         token = "body" if place == "json" else "query"
-        with pytest.raises(ValueError, match="a text holds half"):
-            Draft(endpoint(token, place), {"name\ud800": "1"})
+        with pytest.raises(ValueError, match="half a surrogate pair"):
+            RequestTemplate(endpoint(token, place), {"name\ud800": "1"})
 
     @pytest.mark.parametrize("place", ["query", "json"])
     def test_what_cannot_be_sent(self, place: str) -> None:
         with pytest.raises(TypeError, match="object"):
-            Draft(endpoint("none", place), {"a": object()})
+            RequestTemplate(endpoint("none", place), {"a": object()})
 
     def test_parameters_without_names(self) -> None:
         class Pair(msgspec.Struct, array_like=True):
             first: int
 
-        with pytest.raises(TypeError, match="named"):
-            Draft(endpoint(), Pair(1))
+        with pytest.raises(TypeError, match="must have names"):
+            RequestTemplate(endpoint(), Pair(1))
 
     def test_reprs(self) -> None:
-        request = Draft(endpoint("query", "query"), {"auth": "hidden"}).request("hidden")
+        request = RequestTemplate(endpoint("query", "query"), {"auth": "hidden"}).request("hidden")
         assert "hidden" not in repr(request)
         assert "hidden" not in repr(Reply(200, {}, b"hidden"))
 
@@ -175,7 +171,7 @@ class TestDraft:
             token.encode()
         except UnicodeEncodeError:
             return  # no token: `isprintable` is False for it
-        body = Draft(endpoint(), parameters).request(token).body
+        body = RequestTemplate(endpoint(), parameters).request(token).body
         assert body is not None
         assert json.loads(body) == {"access_token": token, **parameters}
 
@@ -217,12 +213,12 @@ class TestRetryAfter:
     )
     def test_values(self, value: str, seconds: float | None) -> None:
         """Digits or a date, of today and UTC where it doesn't say; anything else is ignored."""
-        assert seconds_to_wait(value, lambda: NOON) == seconds
+        assert parse_retry_after(value, lambda: NOON) == seconds
 
     @given(st.text() | st.from_regex(r"\w{3}, \d\d? \w{3} \d{2,5} \d\d:\d\d:\d\d( [+-]\d{4})?"))
     def test_anything(self, value: str) -> None:
         """Whatever a server sends, it is a time within a day or nothing."""
-        seconds = seconds_to_wait(value, lambda: NOON)
+        seconds = parse_retry_after(value, lambda: NOON)
         assert seconds is None or 0 <= seconds <= 86400
 
     def test_attribute(self) -> None:
@@ -236,7 +232,7 @@ class TestRetryAfter:
 def judged(reply: Reply, /, **places: Any) -> APIError:
     """Judge a reply that must be an error."""
     with pytest.raises(APIError) as caught:
-        Judge(endpoint(**places)).read(reply, lambda: NOON)
+        ReplyParser(endpoint(**places)).parse(reply, lambda: NOON)
     error = caught.value
     assert error.status == reply.status
     return error
@@ -348,28 +344,28 @@ class TestErrors:
         fields = {} if err_code == "absent" else {"err_code": err_code}
         body = json.dumps({"name": "a", **fields}).encode()
         read = Reply(status, {}, body)
-        assert Judge(endpoint()).read(read, lambda: NOON) is None
-        assert Judge(endpoint(reply=Reading)).read(read, lambda: NOON) == Reading("a")
-        assert Judge(endpoint(reply=Cautious)).read(read, lambda: NOON).name == "a"
+        assert ReplyParser(endpoint()).parse(read, lambda: NOON) is None
+        assert ReplyParser(endpoint(reply=Reading)).parse(read, lambda: NOON) == Reading("a")
+        assert ReplyParser(endpoint(reply=Cautious)).parse(read, lambda: NOON).name == "a"
 
     @pytest.mark.parametrize("body", [b"", b"{}", b"null", b" \r\n", b"[]", b'{"more": 1}', b"1"])
     def test_nothing_due(self, body: bytes) -> None:
         """Where no body is due, nothing and any JSON mean success."""
-        assert Judge(endpoint()).read(Reply(200, {}, body), lambda: NOON) is None
+        assert ReplyParser(endpoint()).parse(Reply(200, {}, body), lambda: NOON) is None
 
     @pytest.mark.parametrize("reply", [None, Reading])
     @pytest.mark.parametrize("body", [b"<html>hidden</html>", b'{"name": ', b"\xff\xfe\x00"])
     def test_unreadable(self, body: bytes, reply: Any) -> None:
         """What is no JSON is no reply, and the error does not quote it."""
         with pytest.raises(ReplyError) as caught:
-            Judge(endpoint(reply=reply)).read(Reply(200, {}, body), lambda: NOON)
+            ReplyParser(endpoint(reply=reply)).parse(Reply(200, {}, body), lambda: NOON)
         assert "hidden" not in repr(caught.value)
         assert caught.value.__context__ is None
 
     def test_word_in_a_value(self) -> None:
         """A reply that only speaks of err_code is none."""
         body = b'{"name": "the \\"err_code\\": 5 of x"}'
-        read = Judge(endpoint(reply=Reading)).read(Reply(200, {}, body), lambda: NOON)
+        read = ReplyParser(endpoint(reply=Reading)).parse(Reply(200, {}, body), lambda: NOON)
         assert read.name.startswith("the")
 
     @pytest.mark.parametrize(
@@ -440,26 +436,26 @@ class TestRejectedTokens:
         assert not (isinstance(error, AuthenticationError) and error.token_rejected)
 
 
-class TestFaults:
+class TestFailures:
     @pytest.mark.parametrize(
         ("error", "fault"),
         [
-            (ReplyError(), Fault.UNREADABLE),
-            (RateLimited(status=429), Fault.LIMITED),
-            (RateLimited(status=503, retry_after=1.0), Fault.LIMITED),
-            (ServerError(status=500), Fault.FAILED),
-            (ServerError(status=500, retry_after=1.0), Fault.FAILED),
-            (ServerError(status=200, err_code=503, retry_after=1.0), Fault.FAILED),
-            (ServerError(status=503), Fault.FAILED),
-            (ServerError(status=503, retry_after=0.0), Fault.BUSY),
-            (APIError(status=408), Fault.STALLED),
-            (APIError(status=418), Fault.REFUSED),
-            (BadRequest(status=400, retry_after=1.0), Fault.REFUSED),
-            (AuthenticationError(status=401), Fault.REFUSED),
+            (ReplyError(), Failure.UNREADABLE),
+            (RateLimited(status=429), Failure.LIMITED),
+            (RateLimited(status=503, retry_after=1.0), Failure.LIMITED),
+            (ServerError(status=500), Failure.SERVER_ERROR),
+            (ServerError(status=500, retry_after=1.0), Failure.SERVER_ERROR),
+            (ServerError(status=200, err_code=503, retry_after=1.0), Failure.SERVER_ERROR),
+            (ServerError(status=503), Failure.SERVER_ERROR),
+            (ServerError(status=503, retry_after=0.0), Failure.BUSY),
+            (APIError(status=408), Failure.STALLED),
+            (APIError(status=418), Failure.REFUSED),
+            (BadRequest(status=400, retry_after=1.0), Failure.REFUSED),
+            (AuthenticationError(status=401), Failure.REFUSED),
         ],
     )
-    def test_of_an_error(self, error: PortSIPError, fault: Fault) -> None:
-        assert fault_of(error) is fault
+    def test_of_an_error(self, error: PortSIPError, fault: Failure) -> None:
+        assert failure_of(error) is fault
 
 
 class TestScrubbing:

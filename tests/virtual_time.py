@@ -244,7 +244,7 @@ def client(sim: PBXSimulator, *, seed: int = 0, **options: Any) -> PortSIPClient
         options |= {"username": sim.username, "password": sim.password}
     made = PortSIPClient(sim.url, **options)
     session, loop = made._session, the_loop()
-    session.clock = session.tokens._clock = loop.time
-    session.now = loop.now
-    session._chance = random.Random(seed).random
+    session.clock.monotonic = loop.time
+    session.clock.now = loop.now
+    session.clock.random = random.Random(seed).random
     return made

@@ -28,7 +28,7 @@ from msgspec import field, structs
 from ..arguments import integer
 from ..errors import PortSIPError
 from ..record import Record
-from .runs import Leavable
+from .streams import Leavable
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Page[Any]")

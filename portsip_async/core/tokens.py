@@ -20,7 +20,7 @@ further refusal, 15 minutes at most.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast, runtime_checkable
 
@@ -39,8 +39,9 @@ from ..errors import (
     ReplyError,
     ServerError,
 )
-from ..not_copyable import NotCopyable
 from ..record import Record
+from .clock import Clock
+from .tasks import NotCopyable, TaskOwner
 
 LIFETIME = 30.0  # seconds; the vendor's page
 STALE_AFTER = 2 / 3  # of the life
@@ -107,7 +108,7 @@ class Credentials(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CachedToken:
     """A token that is held, with its generation and, on the monotonic clock, its times."""
 
     token: Token
@@ -116,11 +117,11 @@ class Held:
     spent_at: float
 
     def __repr__(self) -> str:
-        return f"Held(generation={self.generation})"
+        return f"CachedToken(generation={self.generation})"
 
 
 @dataclass(frozen=True, slots=True)
-class Obtained:
+class TokenReply:
     """What a login or a refresh brought, and when the request that brought it was sent."""
 
     token: Token | Renewal = field(repr=False)
@@ -128,7 +129,7 @@ class Obtained:
 
 
 # What renews: it answers what it failed with.
-_Renew = Callable[[], Coroutine[Any, Any, Held | Exception]]
+_Renew = Callable[[], Coroutine[Any, Any, CachedToken | Exception]]
 
 
 # Statuses that refuse a login, where the body is empty or JSON.
@@ -225,6 +226,15 @@ def _refuses_refresh(error: APIError) -> bool:
     return known or (400 <= error.status < 500 and error.status != 408)
 
 
+class TokenSource(Protocol):
+    can_login: bool
+    initial: str | None
+
+    async def login(self) -> TokenReply: ...
+
+    async def refresh(self, access_token: str) -> TokenReply: ...
+
+
 class TokenCache(NotCopyable):
     """The one place that holds the client's token.
 
@@ -234,13 +244,11 @@ class TokenCache(NotCopyable):
 
     def __init__(
         self,
+        source: "TokenSource",
         *,
-        login: Callable[[], Awaitable[Obtained]] | None,
-        refresh: Callable[[str], Awaitable[Obtained]],
-        initial: str | None = None,
-        clock: Callable[[], float],
-        start: Callable[[Coroutine[Any, Any, Held | Exception]], asyncio.Task[Held | Exception]],
-        around: Callable[[_Renew], Coroutine[Any, Any, Held | Exception]] | None = None,
+        owner: TaskOwner,
+        clock: Clock,
+        observe: Callable[[_Renew], Coroutine[Any, Any, CachedToken | Exception]] | None = None,
     ) -> None:
         """Hold nothing yet.
 
@@ -252,28 +260,30 @@ class TokenCache(NotCopyable):
             start: makes a task that its owner ends at closing.
             around: runs a renewal, to take notice of it; None: nobody does.
         """
-        self._login = login
-        self._refresh = refresh
-        self._initial = initial
+        self._login = source.login if source.can_login else None
+        self._refresh = source.refresh
+        self._initial = source.initial
         self._clock = clock
-        self._start = start
-        self._around = around
-        self._held: Held | None = None
-        self._last: Held | None = None  # what a refresh starts from; rejected or spent, perhaps
+        self._start = owner.start
+        self._around = observe
+        self._held: CachedToken | None = None
+        self._last: CachedToken | None = (
+            None  # what a refresh starts from; rejected or spent, perhaps
+        )
         self.generation: int = 0
-        self._renewal: asyncio.Task[Held | Exception] | None = None
+        self._renewal: asyncio.Task[CachedToken | Exception] | None = None
         self._failures = 0
         self._quiet_until = -math.inf
         self._refusals = 0
         self._refused: AuthenticationError | None = None
         self._refused_until = -math.inf
 
-    def current(self) -> Held | None:
+    def current(self) -> CachedToken | None:
         """Answer the token if it can be served now; renew it in the background if it is stale."""
         held = self._held
         if held is None:
             return self._first()
-        now = self._clock()
+        now = self._clock.monotonic()
         if now >= held.stale_at:
             if now >= held.spent_at:
                 return None
@@ -281,7 +291,7 @@ class TokenCache(NotCopyable):
                 self._begin()
         return held
 
-    async def wait(self) -> Held:
+    async def wait(self) -> CachedToken:
         """Wait for the one renewal, and answer the token that it brought.
 
         Raises:
@@ -294,7 +304,7 @@ class TokenCache(NotCopyable):
             return held
         if self._renewal is not None:
             return await self._outcome(self._renewal)
-        if self._refused is not None and self._clock() < self._refused_until:
+        if self._refused is not None and self._clock.monotonic() < self._refused_until:
             refused = self._refused.copy()
             refused.attempts = 0
             raise refused
@@ -307,25 +317,25 @@ class TokenCache(NotCopyable):
         self._first()
         return (await self._outcome(self._begin())).token
 
-    def reject(self, held: Held) -> None:
+    def reject(self, held: CachedToken) -> None:
         """Never serve this token again; a later one that is held already stays."""
         if self._held is not None and self._held.generation == held.generation:
             self._held = None
 
-    def _first(self) -> Held | None:
+    def _first(self) -> CachedToken | None:
         """Take up the token to start from, once."""
         if self._initial is None:
             return None
         token, self._initial = Token(self._initial), None
-        return self._hold(token, self._clock())
+        return self._hold(token, self._clock.monotonic())
 
-    def _begin(self) -> asyncio.Task[Held | Exception]:
+    def _begin(self) -> asyncio.Task[CachedToken | Exception]:
         task = self._start(self._renew() if self._around is None else self._around(self._renew))
         # An eager task may be done already.
         self._renewal = None if task.done() else task
         return task
 
-    async def _outcome(self, renewal: asyncio.Task[Held | Exception]) -> Held:
+    async def _outcome(self, renewal: asyncio.Task[CachedToken | Exception]) -> CachedToken:
         # Waiting for the task, rather than awaiting it, keeps a waiter's cancellation from it.
         await asyncio.wait((renewal,))
         if renewal.cancelled():
@@ -337,7 +347,7 @@ class TokenCache(NotCopyable):
             raise outcome
         return outcome
 
-    async def _renew(self) -> Held | Exception:
+    async def _renew(self) -> CachedToken | Exception:
         try:
             obtained = await self._obtain()
             token = _whole(obtained.token)
@@ -366,15 +376,15 @@ class TokenCache(NotCopyable):
             return error
         self._refusals += 1
         cool_down = min(COOL_DOWN * 2.0 ** min(self._refusals - 1, 10), COOL_DOWN_MOST)
-        self._refused, self._refused_until = refused, self._clock() + cool_down
+        self._refused, self._refused_until = refused, self._clock.monotonic() + cool_down
         return refused
 
     def _pause(self) -> None:
         self._failures += 1
         pause = min(PAUSE * 2.0 ** min(self._failures - 1, 10), PAUSE_MOST)
-        self._quiet_until = self._clock() + pause
+        self._quiet_until = self._clock.monotonic() + pause
 
-    async def _obtain(self) -> Obtained:
+    async def _obtain(self) -> TokenReply:
         refused: PortSIPError | None = None
         last = self._last
         if last is not None:
@@ -388,7 +398,7 @@ class TokenCache(NotCopyable):
                 token = obtained.token.access_token or last.token.access_token
                 # A token that was rejected is not made good by being prolonged.
                 if token != last.token.access_token or last is self._held:
-                    return Obtained(
+                    return TokenReply(
                         structs.replace(
                             obtained.token,
                             access_token=token,
@@ -403,12 +413,12 @@ class TokenCache(NotCopyable):
             "the token was rejected, and there are no credentials to log in with", status=401
         )
 
-    def _hold(self, token: Token, sent_at: float) -> Held:
+    def _hold(self, token: Token, sent_at: float) -> CachedToken:
         life = token.expires if 0 < token.expires < math.inf else LIFETIME
         # A token that was prolonged is the same one: who had it rejected before must find it.
         if self._held is None or self._held.token.access_token != token.access_token:
             self.generation += 1
-        held = Held(
+        held = CachedToken(
             token,
             self.generation,
             stale_at=sent_at + life * STALE_AFTER,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias, get_args
 import msgspec
 from msgspec import Meta
 
-from ..models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
+from ..classic.models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
 from .errors import PBXError
 from .state import Greeting
 

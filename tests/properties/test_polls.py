@@ -22,8 +22,8 @@ from portsip_async import (
     StatusResult,
     TransportError,
 )
-from portsip_async.core.calls import Gate
-from portsip_async.polling import StatusPoll
+from portsip_async.bulk.status_poll import StatusPoll
+from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
 from ..statuses import Statuses, status_of

@@ -19,8 +19,8 @@ from portsip_async import (
     ReplyError,
     RetryPolicy,
 )
+from portsip_async.classic.extensions import SECTIONS
 from portsip_async.core.decode import Decoder
-from portsip_async.resources.extensions import SECTIONS
 
 from ..wire_server import TOKEN, Arrival, WireServer, reply
 from .values import FRACTION, UNICODE, json_of

@@ -6,7 +6,7 @@ from types import AsyncGeneratorType, MappingProxyType, TracebackType
 from typing import Any, Protocol, Self, TypeVar, cast
 from weakref import finalize
 
-from ..not_copyable import NotCopyable
+from .tasks import NotCopyable
 
 Y = TypeVar("Y")
 

@@ -8,9 +8,9 @@ client by its name.
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
-from .core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
-from .core.tokens import Renewal, Token
-from .errors import ConfigurationError
+from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
+from ..core.tokens import Renewal, Token
+from ..errors import ConfigurationError
 from .models import (
     CreatedGroup,
     Extension,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from msgspec import field
 
-from .core.pages import Page
-from .record import Record
+from ..core.pages import Page
+from ..record import Record
 
 _VALUES_KEPT = 128
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
-from .core.bulk import Crew, Feed, Stream
-from .core.runs import Run
-from .errors import APIError, PortSIPError, StatusMissing, is_fatal
-from .models import ExtensionStatus
-from .polling import ALONE, Batches, Owner
-from .record import Record
+from ..classic.models import ExtensionStatus
+from ..core.streams import Run
+from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
+from ..record import Record
+from .status_poll import ALONE, Batches, Owner
+from .workers import Crew, Feed, Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")

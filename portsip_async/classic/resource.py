@@ -10,16 +10,17 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from ..arguments import plain_text
-from ..core.calls import CallOptions, Gate
+from ..bulk.outages import OutageLog
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
 from ..core.pages import Page, Paginator
+from ..core.request import Parameters
 from ..core.session import Session
+from ..core.tasks import NotCopyable
 from ..core.upload import Source
-from ..core.wire import Parameters
-from ..endpoints import EXTENSIONS_SHOW, EndpointTable
 from ..errors import ReplyError
-from ..not_copyable import NotCopyable
-from ..outages import OutageLog
+from .operations import EXTENSIONS_SHOW, EndpointTable
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
@@ -123,7 +124,7 @@ class Caller(NotCopyable):
             max_pages=max_pages,
             pagesize=page_size,
             start=session.start,
-            check=session.check,
+            check=session.check_open,
         )
 
 

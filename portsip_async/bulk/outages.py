@@ -8,7 +8,7 @@ watch that fails within a minute of the latest line meets the same outage.
 import logging
 from typing import Final
 
-from .errors import PortSIPError
+from ..errors import PortSIPError
 
 logger: logging.Logger = logging.getLogger("portsip_async")
 

@@ -26,8 +26,8 @@ from collections.abc import (
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
+from ..core.streams import Leavable, Run
 from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
-from .runs import Leavable, Run
 
 X = TypeVar("X")
 R = TypeVar("R")

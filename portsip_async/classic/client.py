@@ -8,6 +8,7 @@ import ssl as tls
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
@@ -15,36 +16,39 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from .arguments import integer, is_visible, plain_text, quantity
-from .core.calls import Attempt, CallOptions
-from .core.endpoint import Endpoint
-from .core.retry import RetryPolicy
-from .core.session import Session
-from .core.tokens import (
+from ..arguments import integer, is_visible, plain_text, quantity
+from ..bulk.outages import OutageLog
+from ..core.context import CallOptions
+from ..core.endpoint import Endpoint
+from ..core.observer import Attempt
+from ..core.request import TOKEN_NAME, Parameters
+from ..core.retry import RetryPolicy
+from ..core.session import Session
+from ..core.tasks import NotCopyable
+from ..core.tokens import (
     Credentials,
     EmailCredentials,
-    Obtained,
     PasswordCredentials,
     StaticToken,
-    TokenCache,
+    TokenReply,
     login_error,
 )
-from .core.transport import SSL, Route, Timeout, Transport
-from .core.wire import TOKEN_NAME, Parameters
-from .endpoints import (
+from ..core.tracebacks import hide_arguments, strip_frames
+from ..core.transport import SSL, Route, Timeout, Transport
+from ..errors import APIError, ConfigurationError, raise_without_context
+from ..redact import scrub_url
+from .account import Account
+from .extensions import Extensions
+from .greetings import Greetings
+from .groups import Groups
+from .operations import (
     ACCOUNT_REFRESH,
     ACCOUNT_VERIFY,
     ACCOUNT_VERIFY_EMAIL,
     EndpointOverride,
     EndpointTable,
 )
-from .errors import APIError, ConfigurationError
-from .not_copyable import NotCopyable
-from .outages import OutageLog
-from .redact import scrub_url
-from .resources import Account, Extensions, Greetings, Groups
-from .resources.base import Caller, KeyedLocks, given
-from .resources.sealed import cut, sealed
+from .resource import Caller, KeyedLocks, given
 
 T = TypeVar("T")
 
@@ -94,7 +98,7 @@ class PortSIPClient(NotCopyable):
         greetings: voicemail greetings.
     """
 
-    @sealed
+    @hide_arguments
     def __init__(
         self,
         base_url: str,
@@ -196,13 +200,13 @@ class PortSIPClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            token_source=partial(Login, means, self._table),
         )
-        self._session.tokens = _token_cache(means, self._session, self._table)
         self._owner = True
         self._hang()
 
     @classmethod
-    @sealed
+    @hide_arguments
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
@@ -284,7 +288,7 @@ class PortSIPClient(NotCopyable):
                 raise TypeError(f"{TOKEN_NAME} is put in by the client")
             return self._session.call(self._table[endpoint], given(parameters), self._options)
         except Exception as error:
-            cut(error)
+            strip_frames(error)
             raise
 
     async def close(self) -> None:
@@ -296,7 +300,7 @@ class PortSIPClient(NotCopyable):
             await self._session.close()
 
     async def __aenter__(self) -> Self:
-        self._session.check()
+        self._session.check_open()
         return self
 
     async def __aexit__(
@@ -322,7 +326,9 @@ class PortSIPClient(NotCopyable):
 def _frames_of_ours() -> int:
     """Count the frames up to the caller of this package, as a warning does."""
     count, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
+        __name__.partition(".")[0]
+    ):
         count, frame = count + 1, frame.f_back
     return count
 
@@ -488,37 +494,31 @@ def _means(
     return means
 
 
-def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) -> TokenCache:
-    """Tie a token cache to the core, over the rows that log in and refresh."""
+class Login:
+    def __init__(self, means: AnyCredentials, table: EndpointTable, session: Session) -> None:
+        self._means, self._table, self._session = means, table, session
+        self.can_login = not isinstance(means, StaticToken)
+        self.initial = means.access_token if isinstance(means, StaticToken) else None
 
-    async def renewed(
-        row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
-    ) -> Obtained:
-        renewing = session.renew(row, parameters, access_token)
-        del parameters, access_token  # from tracebacks that show locals
-        try:
-            return Obtained(*await renewing)
-        except APIError as error:
-            failure = login_error(error, session.base_url)
-        raise failure
+    async def login(self) -> TokenReply:
+        if isinstance(self._means, Credentials):
+            asked_at = self._session.clock.monotonic()
+            return TokenReply(await self._means.fetch_token(), asked_at)
+        by_email = isinstance(self._means, EmailCredentials)
+        row = self._table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
+        return await self._renewed(row, self._means)
 
-    async def refresh(access_token: str) -> Obtained:
-        renewing = renewed(table[ACCOUNT_REFRESH], {}, access_token)
-        del access_token  # as above
+    async def refresh(self, access_token: str) -> TokenReply:
+        renewing = self._renewed(self._table[ACCOUNT_REFRESH], {}, access_token)
+        del access_token
         return await renewing
 
-    async def log_in() -> Obtained:
-        if isinstance(means, Credentials):
-            asked_at = session.clock()
-            return Obtained(await means.fetch_token(), asked_at)
-        by_email = isinstance(means, EmailCredentials)
-        return await renewed(table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY], means)
-
-    return TokenCache(
-        login=None if isinstance(means, StaticToken) else log_in,
-        refresh=refresh,
-        initial=means.access_token if isinstance(means, StaticToken) else None,
-        clock=session.clock,
-        start=session.start,
-        around=None if session.observer is None else session.observer.renewal,
-    )
+    async def _renewed(
+        self, row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
+    ) -> TokenReply:
+        renewing = self._session.send_login(row, parameters, access_token=access_token)
+        del parameters, access_token
+        try:
+            return TokenReply(*await renewing)
+        except APIError as error:
+            raise_without_context(login_error(error, self._session.base_url))

@@ -8,23 +8,18 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from ..arguments import integer, plain_text, quantity
-from ..core.calls import Gate
+from ..bulk.status_poll import Owner, StatusPoll
+from ..bulk.status_watch import Listing, StatusWatch
+from ..bulk.writes import BulkRun, Write
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
 from ..core.pages import Paginator
-from ..core.wire import builtins_of
-from ..endpoints import (
-    EXTENSIONS_CALL,
-    EXTENSIONS_CREATE,
-    EXTENSIONS_LIST,
-    EXTENSIONS_REMOVE,
-    EXTENSIONS_SEARCH,
-    EXTENSIONS_SHOW,
-    EXTENSIONS_STATUS,
-    EXTENSIONS_UPDATE,
-)
+from ..core.request import to_builtins
+from ..core.tasks import NotCopyable
+from ..core.tracebacks import hide_arguments
 from ..errors import APIError, Conflict, NotFound, ReplyError
-from ..models import (
+from .models import (
     Extension,
     ExtensionStatus,
     ExtensionSummary,
@@ -37,10 +32,17 @@ from ..models import (
     SortByValue,
     VoiceMail,
 )
-from ..not_copyable import NotCopyable
-from ..polling import Owner, StatusPoll
-from ..watching import Listing, StatusWatch
-from .base import (
+from .operations import (
+    EXTENSIONS_CALL,
+    EXTENSIONS_CREATE,
+    EXTENSIONS_LIST,
+    EXTENSIONS_REMOVE,
+    EXTENSIONS_SEARCH,
+    EXTENSIONS_SHOW,
+    EXTENSIONS_STATUS,
+    EXTENSIONS_UPDATE,
+)
+from .resource import (
     Caller,
     check_asked,
     check_known,
@@ -51,8 +53,6 @@ from .base import (
     unknown_field,
     without_none,
 )
-from .bulk_writes import BulkRun, Write
-from .sealed import sealed
 
 V = TypeVar("V")
 X = TypeVar("X")
@@ -132,7 +132,7 @@ class Extensions(NotCopyable):
             max_pages=max_pages,
         )
 
-    @sealed
+    @hide_arguments
     async def create(self, extension: NewExtension) -> None:
         """Create an extension (``POST /extensions/create``).
 
@@ -165,12 +165,12 @@ class Extensions(NotCopyable):
         """
         numbers = texts("extension_numbers", extension_numbers)
         if not numbers:
-            self._caller.session.check()
+            self._caller.session.check_open()
             return []
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
 
-    @sealed
+    @hide_arguments
     async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> None:
         """Ring an extension and connect it to somebody (``GET /extensions/call``).
 
@@ -194,7 +194,7 @@ class Extensions(NotCopyable):
             },
         )
 
-    @sealed
+    @hide_arguments
     async def update(
         self,
         extension_number: str,
@@ -223,7 +223,7 @@ class Extensions(NotCopyable):
         plain = {name: without_none(_section(name, section)) for name, section in sections.items()}
         await self._caller(EXTENSIONS_UPDATE, {"extension_number": number, **plain})
 
-    @sealed
+    @hide_arguments
     async def patch(
         self,
         extension_number: str,
@@ -556,10 +556,10 @@ class Extensions(NotCopyable):
         return Owner(
             ask,
             session.start,
-            session.check,
-            session.clock,
-            session.sleep,
-            lambda: datetime.fromtimestamp(session.now(), UTC),
+            session.check_open,
+            lambda: session.clock.monotonic(),
+            lambda seconds: session.clock.sleep(seconds),
+            lambda: datetime.fromtimestamp(session.clock.now(), UTC),
             self._caller.outages,
         )
 
@@ -658,7 +658,7 @@ def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Stru
 def _section(name: str, section: object) -> dict[str, Any]:
     if not isinstance(section, Mapping | msgspec.Struct):
         raise TypeError(f"{name} must be a struct or a mapping, got {type(section).__name__}")
-    plain: dict[str, Any] = builtins_of(section)
+    plain: dict[str, Any] = to_builtins(section)
     return plain
 
 

@@ -1,17 +1,17 @@
 """The voicemail greetings of an extension."""
 
 from ..core.pages import TypedPaginator
+from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
-from ..endpoints import (
+from .models import GreetingFile, GreetingPage, SortByValue
+from .operations import (
     GREETINGS_ADD,
     GREETINGS_LIST,
     GREETINGS_REMOVE,
     GREETINGS_SETUP,
     GREETINGS_UPLOAD,
 )
-from ..models import GreetingFile, GreetingPage, SortByValue
-from ..not_copyable import NotCopyable
-from .base import Caller, text
+from .resource import Caller, text
 
 
 class Greetings(NotCopyable):

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
+from ..core.tasks import NotCopyable
 from ..core.tokens import Token, login_error
-from ..endpoints import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
+from ..core.tracebacks import hide_arguments
 from ..errors import APIError
-from ..not_copyable import NotCopyable
-from .base import Caller, text
-from .sealed import sealed
+from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
+from .resource import Caller, text
 
 
 class Account(NotCopyable):
@@ -17,7 +17,7 @@ class Account(NotCopyable):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    @sealed
+    @hide_arguments
     async def verify(self, username: str, password: str) -> Token:
         """Check a user name and a password, and get a token for them.
 
@@ -34,7 +34,7 @@ class Account(NotCopyable):
             {"username": text("username", username), "password": text("password", password)},
         )
 
-    @sealed
+    @hide_arguments
     async def verify_email(self, email: str, password: str) -> Token:
         """Check an email address and a password, and get a token for them.
 

@@ -17,13 +17,13 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
-from ..core.bulk import Crew, Feed, Stream
-from ..core.calls import Gate
-from ..core.runs import Run
+from ..core.limits import Gate
 from ..core.session import Session
+from ..core.streams import Run
+from ..core.tracebacks import strip_frames
 from ..errors import PortSIPError, is_fatal
 from ..record import Record
-from .sealed import cut
+from .workers import Crew, Feed, Stream
 
 X = TypeVar("X")
 V = TypeVar("V")
@@ -157,7 +157,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
             try:
                 return await _written(self._write, place, chunk[0], sent, in_doubt)
             except BaseException as error:
-                cut(error)
+                strip_frames(error)
                 raise
 
         def numbered(chunk: list[Any]) -> Any:
@@ -169,7 +169,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
             Feed(self._items, 1, session.start),
             numbered,
             start=session.start,
-            check=session.check,
+            check=session.check_open,
             limit=lambda: self._concurrency,
             grace=self._grace,
         )

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 
-from .arguments import plain_text
-from .core.bulk import AdaptiveGate, Crew, Feed, StartTask, Stream
-from .core.calls import Gate
-from .core.echo import digits_of
-from .core.runs import Run
-from .endpoints import EXTENSIONS_STATUS
-from .errors import (
+from ..arguments import plain_text
+from ..classic.models import ExtensionStatus
+from ..classic.operations import EXTENSIONS_STATUS
+from ..core.echo import digits_of
+from ..core.limits import Gate
+from ..core.streams import Run
+from ..errors import (
     APIError,
     BadRequest,
     NotFound,
@@ -34,9 +34,9 @@ from .errors import (
     StatusMissing,
     is_fatal,
 )
-from .models import ExtensionStatus
+from ..record import Record
 from .outages import OutageLog
-from .record import Record
+from .workers import AdaptiveGate, Crew, Feed, StartTask, Stream
 
 # No such address, no such file: of a NotFound, what is not about an extension.
 _ELSEWHERE: Final = frozenset({"404.2", "404.3"})

@@ -1,0 +1,1 @@
+"""Many operations at once, over any generation of the API."""
