@@ -13,11 +13,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import aiohttp
 import pytest
-from portsip_async.simulator.actions import ACTIONS
 
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.errors import ConfigurationError
 from portsip_async.simulator import PBXSimulator
+from portsip_async.simulator.actions import ACTIONS
 from portsip_async.simulator.fields import FIELDS
 
 from .concurrency import ticks

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ..core.endpoint import Endpoint
-from ..core.request import Parameters
+from ..core.message import Parameters
 from ..core.session import Session
 from ..core.tokens import (
     Credentials,

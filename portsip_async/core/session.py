@@ -13,8 +13,8 @@ from .clock import Clock
 from .context import CallContext, CallOptions, PreparedEndpoint
 from .endpoint import Endpoint
 from .limits import CLOSED, Gate, Interruptible, RequestRate
+from .message import Parameters
 from .observer import Attempt, Observer
-from .request import Parameters
 from .retry import RetryBucket
 from .tasks import NotCopyable
 from .threads import Threads

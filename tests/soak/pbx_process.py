@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from portsip_async.simulator.actions import ACTIONS, Action, RequestContext
-
 from portsip_async.simulator import Faults, Greeting, PBXSimulator
+from portsip_async.simulator.actions import ACTIONS, Action, RequestContext
 
 from .journal import STATUS, TOKEN, WRITES, Entry, Journal
 
