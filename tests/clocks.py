@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from portsip_async import PortSIPClient
+from portsip_async.core.clock import Clock
 
 from .internals import session_of
 
@@ -16,6 +17,8 @@ class FrozenClock:
 
     def __call__(self) -> float:
         return self.now
+
+    monotonic = __call__
 
 
 class JumpingClock:
@@ -57,6 +60,13 @@ def use_jumping_clock(client: PortSIPClient) -> JumpingClock:
     """Give a client, before its first call, a clock that can jump ahead."""
     clock = JumpingClock()
     set_clock(client, monotonic=clock)
+    return clock
+
+
+def clock_that_reads(monotonic: Callable[[], float]) -> Clock:
+    """Return a clock whose monotonic time is the test's."""
+    clock = Clock()
+    clock.monotonic = monotonic
     return clock
 
 

@@ -117,7 +117,7 @@ class TestTemplate:
     def test_half_a_surrogate_pair_in_a_value(self, form: str) -> None:
         """Text that can't be sent is refused at once, and the error does not show it."""
         token = "body" if form == "json" else "query"
-        with pytest.raises(ValueError, match="half a surrogate pair") as caught:
+        with pytest.raises(ValueError, match="half of a surrogate pair") as caught:
             RequestTemplate(endpoint(token, form), {"auth": "hidden\ud800"})
         assert type(caught.value) is ValueError
         assert caught.value.__context__ is None
@@ -127,7 +127,7 @@ class TestTemplate:
     def test_half_a_surrogate_pair_in_a_name(self, form: str) -> None:
         """A parameter whose name can't be sent is refused, not sent under another name."""
         token = "body" if form == "json" else "query"
-        with pytest.raises(ValueError, match="half a surrogate pair"):
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
             RequestTemplate(endpoint(token, form), {"name\ud800": "1"})
 
     @pytest.mark.parametrize("form", ["query", "json"])

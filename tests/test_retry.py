@@ -27,7 +27,8 @@ from portsip_async import (
     Timeout,
     TransportError,
 )
-from portsip_async.core.retry import Failure, RetryBucket, failure_of
+from portsip_async.core.retry import RetryBucket, failure_of
+from portsip_async.core.safety import Failure
 
 from .clocks import set_clock
 from .operations import BY_NAME, Operation

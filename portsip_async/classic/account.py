@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
-from ..core.tokens import Token, login_error
+from ..core.tokens import Token
 from ..core.tracebacks import hide_arguments
-from ..errors import APIError
+from ..errors import APIError, raise_without_context
+from .login import login_error
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Caller, text
 
@@ -64,5 +65,4 @@ class Account(NotCopyable):
         try:
             return await self._caller(row, parameters)
         except APIError as error:
-            failure = login_error(error, self._caller.session.base_url)
-        raise failure
+            raise_without_context(login_error(error, self._caller.session.base_url))

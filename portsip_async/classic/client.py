@@ -8,56 +8,39 @@ import ssl as tls
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 
 from ..arguments import integer, is_visible, plain_text, quantity
 from ..bulk.outages import OutageLog
 from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
 from ..core.observer import Attempt
-from ..core.request import TOKEN_NAME, Parameters
+from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
-from ..core.tokens import (
-    Credentials,
-    EmailCredentials,
-    PasswordCredentials,
-    StaticToken,
-    TokenReply,
-    login_error,
-)
+from ..core.tokens import EmailCredentials
 from ..core.tracebacks import hide_arguments, strip_frames
 from ..core.transport import SSL, Route, Timeout, Transport
-from ..errors import APIError, ConfigurationError, raise_without_context
+from ..errors import ConfigurationError
 from ..redact import scrub_url
 from .account import Account
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
-from .operations import (
-    ACCOUNT_REFRESH,
-    ACCOUNT_VERIFY,
-    ACCOUNT_VERIFY_EMAIL,
-    EndpointOverride,
-    EndpointTable,
-)
+from .login import AnyCredentials, Login, resolve_credentials
+from .operations import ACCOUNT_VERIFY, EndpointOverride, EndpointTable
 from .resource import Caller, KeyedLocks, given
 
 T = TypeVar("T")
 
-AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
-
 _DEFAULT_TIMEOUT: Final = Timeout()
 _DEFAULT_RETRY: Final = RetryPolicy()
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DOT: Final = re.compile("[.\u3002\uff0e\uff61]")  # what a host's name is divided by
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
@@ -153,7 +136,7 @@ class PortSIPClient(NotCopyable):
             ValueError, TypeError: an option out of bounds.
         """
         url = _api_url(base_url, allow_http=allow_http)
-        means = _means(username, password, credentials, token)
+        login = resolve_credentials(username, password, credentials, token)
         integer("max_connections", max_connections, 1)
         integer("max_reply_bytes", max_reply_bytes, 1)
         if requests_per_second is not None:
@@ -200,7 +183,7 @@ class PortSIPClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
-            token_source=partial(Login, means, self._table),
+            token_source=lambda session: Login(session, self._table, login),
         )
         self._owner = True
         self._hang()
@@ -454,71 +437,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _means(
-    username: str | None,
-    password: str | None,
-    credentials: AnyCredentials | None,
-    token: str | None,
-) -> AnyCredentials:
-    """Find the one way to log in that was given."""
-    given: list[AnyCredentials] = []
-    if username is not None or password is not None:
-        if not username or not password:
-            raise ConfigurationError("username and password go together, and neither is empty")
-        given.append(PasswordCredentials(username, password))
-    if credentials is not None:
-        given.append(credentials)
-    if token is not None:
-        given.append(StaticToken(token))
-    if len(given) != 1:
-        raise ConfigurationError(
-            "give exactly one of username= and password=, credentials=, or token="
-        )
-    means = given[0]
-    named = msgspec.structs.asdict(means) if isinstance(means, msgspec.Struct) else {}
-    if not all(isinstance(value, str) and value for value in named.values()):
-        raise ConfigurationError("what to log in with is text, and none of it empty")
-    if _SURROGATE.search("".join(named.values())):
-        # As os.environ has where a variable is not in the locale's encoding.
-        raise ConfigurationError(
-            "a name, password or token must be valid Unicode, got half of a surrogate pair"
-        )
-    if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
-        raise ConfigurationError("credentials= has no fetch_token")
-    if isinstance(means, StaticToken) and not (
-        means.access_token and means.access_token.isprintable()
-    ):
-        raise ConfigurationError("a token is a printable text")
-    return means
-
-
-class Login:
-    def __init__(self, means: AnyCredentials, table: EndpointTable, session: Session) -> None:
-        self._means, self._table, self._session = means, table, session
-        self.can_login = not isinstance(means, StaticToken)
-        self.initial = means.access_token if isinstance(means, StaticToken) else None
-
-    async def login(self) -> TokenReply:
-        if isinstance(self._means, Credentials):
-            asked_at = self._session.clock.monotonic()
-            return TokenReply(await self._means.fetch_token(), asked_at)
-        by_email = isinstance(self._means, EmailCredentials)
-        row = self._table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
-        return await self._renewed(row, self._means)
-
-    async def refresh(self, access_token: str) -> TokenReply:
-        renewing = self._renewed(self._table[ACCOUNT_REFRESH], {}, access_token)
-        del access_token
-        return await renewing
-
-    async def _renewed(
-        self, row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
-    ) -> TokenReply:
-        renewing = self._session.send_login(row, parameters, access_token=access_token)
-        del parameters, access_token
-        try:
-            return TokenReply(*await renewing)
-        except APIError as error:
-            raise_without_context(login_error(error, self._session.base_url))

@@ -14,8 +14,8 @@ from ..bulk.outages import OutageLog
 from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
 from ..core.limits import Gate
+from ..core.message import Parameters
 from ..core.pages import Page, Paginator
-from ..core.request import Parameters
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.upload import Source

@@ -31,10 +31,12 @@ from ..errors import (
 from .connections import FOREIGN
 from .context import CallContext, CallOptions, PreparedEndpoint
 from .limits import CLOSED, TIMED_OUT, Gate, Interruptible, SharedTimer
+from .message import Parameters
 from .observer import Attempt
 from .reply import scrub_error
-from .request import Parameters, RequestTemplate, secrets_of
-from .retry import Failure, failure_of, may_have_acted, may_repeat, repeat
+from .request import RequestTemplate, secrets_of
+from .retry import failure_of, repeat
+from .safety import Failure, may_have_acted, may_repeat
 from .tokens import CachedToken
 from .transport import HttpTimeouts
 from .upload import Source

@@ -8,10 +8,10 @@ from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from ..arguments import is_visible, plain_text
 from ..errors import CLASSIC_ERRORS, ErrorScheme
+from .safety import Safety
 
 T_co = TypeVar("T_co", covariant=True)
 
-Safety = Literal["safe", "idempotent", "unsafe"]
 TokenPlace = Literal["query", "body", "header", "bearer", "none"]
 ParameterPlace = Literal["query", "json", "multipart"]
 

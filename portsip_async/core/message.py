@@ -7,6 +7,8 @@ import msgspec
 
 FieldValue: TypeAlias = str | list[str]
 Fields: TypeAlias = dict[str, FieldValue]
+# What an operation takes, by the names of the API.
+Parameters: TypeAlias = Mapping[str, object] | msgspec.Struct
 
 
 class Request(msgspec.Struct, eq=False):

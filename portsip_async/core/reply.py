@@ -24,8 +24,7 @@ from ..redact import scrub_text
 from .decode import Decoder, Unreadable, parse
 from .echo import as_asked
 from .endpoint import Endpoint
-from .message import Reply
-from .request import Parameters
+from .message import Parameters, Reply
 
 T = TypeVar("T")
 

@@ -4,20 +4,18 @@ Pure: no event loop, no clock, no connection. Where things go is read from the e
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 from ..arguments import plain_text
 from ..redact import secrets_in
 from .endpoint import Endpoint
-from .message import Fields, Request
+from .message import Fields, Parameters, Request
 
 TOKEN_NAME: Final = "access_token"
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 _JSON_HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
-
-Parameters: TypeAlias = Mapping[str, object] | msgspec.Struct
 
 
 def _encode_other(value: object) -> str:
@@ -72,7 +70,9 @@ class RequestTemplate:
             pass  # its repr shows the whole text, which may be a secret
         else:
             return
-        raise ValueError(f"{endpoint.name}: a text must be valid Unicode; it has half a surrogate pair")
+        raise ValueError(
+            f"{endpoint.name}: a text must be valid Unicode, got half of a surrogate pair"
+        )
 
     def request(self, token: str) -> Request:
         """Return the request with a token in it."""

@@ -1,8 +1,4 @@
-"""What may be repeated, when, and how often.
-
-How an attempt failed is a `Failure`. One table says, for each failure and each safety, whether the
-call may be repeated. The rule behind the table: an operation that acts each time is repeated only
-if the PBX can't have acted.
+"""When a failed call is repeated, and how often. What may be repeated at all is in `safety.py`.
 
 tenacity runs the repeats, with a clock, a sleep and random numbers that are passed in. Its own
 `stop_after_delay` reads the real clock, so `stop` and `wait` are ours.
@@ -14,61 +10,14 @@ left to import it with.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeVar
 
 import tenacity
 
 from ..errors import APIError, PortSIPError, RateLimited, ReplyError, ServerError
-from .endpoint import Safety
+from .safety import Failure
 
 T = TypeVar("T")
-
-
-class Failure(Enum):
-    """How an attempt failed."""
-
-    NOT_SENT = "no connection was made"
-    DISTRUSTED = "the certificate was refused"
-    LOST = "no complete reply arrived"
-    STALLED = "the PBX gave up waiting for the request"
-    LIMITED = "too many requests"
-    BUSY = "unavailable, with a time to come back"
-    SERVER_ERROR = "the PBX or a proxy failed"
-    UNREADABLE = "a reply that could not be read"
-    REFUSED = "the PBX refused the request"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    repeat: frozenset[Safety] = frozenset()
-    may_have_acted: bool = False
-
-
-_ANY: frozenset[Safety] = frozenset({"safe", "idempotent", "unsafe"})
-_HARMLESS: frozenset[Safety] = frozenset({"safe", "idempotent"})
-
-RULES: dict[Failure, _Rule] = {
-    Failure.NOT_SENT: _Rule(repeat=_ANY),
-    Failure.DISTRUSTED: _Rule(),
-    Failure.LOST: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Failure.STALLED: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Failure.LIMITED: _Rule(repeat=_ANY),
-    Failure.BUSY: _Rule(repeat=_ANY),
-    Failure.SERVER_ERROR: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Failure.UNREADABLE: _Rule(may_have_acted=True),
-    Failure.REFUSED: _Rule(),
-}
-
-
-def may_repeat(failure: Failure, safety: Safety) -> bool:
-    """Return whether an operation of this safety may be repeated after this failure."""
-    return safety in RULES[failure].repeat
-
-
-def may_have_acted(failure: Failure, safety: Safety) -> bool:
-    """Return whether the PBX may have carried out a write although no reply said so."""
-    return safety != "safe" and RULES[failure].may_have_acted
 
 
 def failure_of(error: PortSIPError) -> Failure:

@@ -13,8 +13,8 @@ from .clock import Clock
 from .context import CallContext, CallOptions, PreparedEndpoint
 from .endpoint import Endpoint
 from .limits import CLOSED, Gate, Interruptible, RequestRate
+from .message import Parameters
 from .observer import Attempt, Observer
-from .request import Parameters
 from .retry import RetryBucket
 from .tasks import NotCopyable
 from .threads import Threads
@@ -78,9 +78,7 @@ class Session(NotCopyable):
             transport=transport,
             tokens=self.tokens,
             max_connections=max_connections,
-            rate=None
-            if requests_per_second is None
-            else RequestRate(requests_per_second, self.clock),
+            rate=None if rate is None else RequestRate(rate, self.clock),
             bucket=RetryBucket(options.retry),
             on_attempt=on_attempt,
             clock=self.clock,

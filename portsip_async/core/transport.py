@@ -45,7 +45,7 @@ from .connections import (
 )
 from .endpoint import Endpoint
 from .message import FieldValue, Reply, Request
-from .retry import Failure
+from .safety import Failure
 from .upload import Source
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None

@@ -78,12 +78,12 @@ async def draw() -> None:
             news = 0
             async with watch:
                 async for change in watch:
-                    board.take(change)
+                    board.apply(change)
                     news += change.before is not None
                     if news == CHANGES and watch.stats.cycles:
                         break
             screen.print(Text(f"\n$ portsip-async {' '.join(WATCH)}", "bold"))
-            screen.print(board.picture(COLUMNS, LINES, watch.stats, datetime.now(UTC)))
+            screen.print(board.render(COLUMNS, LINES, watch.stats, datetime.now(UTC)))
     picture = screen.export_svg(title="portsip-async")
     (DOCS / "images").mkdir(exist_ok=True)
     (DOCS / "images" / "cli.svg").write_text(FONT_FACE.sub("", picture), encoding="utf-8")

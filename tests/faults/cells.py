@@ -21,7 +21,7 @@ from ..operations import (
     Operation,
 )
 from ..proxy_server import ProxyServer
-from ..test_secrecy import LOGGERS, Ear
+from ..test_secrecy import LOGGERS, Recorder
 from ..wire_server import WireServer
 from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TEXT, TOTAL, Fault
 from .impatience import ImpatientLoop
@@ -108,7 +108,7 @@ class Outcome:
     acted: int = 0
     written: int = 0
     seconds: float = 0.0
-    heard: Ear = field(default_factory=Ear)
+    heard: Recorder = field(default_factory=Recorder)
     secrets: list[str] = field(default_factory=list)
     clinging: int = 0  # exchanges that the client left open after its call ended
     open: int = 0  # connections still open after the client was closed
