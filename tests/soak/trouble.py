@@ -16,7 +16,7 @@ _FAULTS = {
 }
 _SPELL = 2.0  # seconds that a fault lasts
 _DOWNTIME = (0.0, 1.0)  # seconds from a kill of the PBX to its next start
-_PAUSE = (0.8, 2.5)  # seconds between two faults
+_PAUSE = (0.5, 1.5)  # seconds between two faults
 
 
 class Trouble:
