@@ -56,8 +56,9 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (folder / "conftest.py").write_text("")
-    # Plugins of this environment that others need not have.
-    others = ["-p", "no:randomly", "-p", "no:schemathesis"]
+    # Other plugins of this environment would take most of the time, and users need not have them.
+    installed = {point.name for point in entry_points(group="pytest11")}
+    others = [f"-pno:{name}" for name in installed - {"asyncio", "portsip_async"}]
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers", *others]
     return subprocess.run(
         [*command, *options, str(folder)],
