@@ -16,6 +16,8 @@ import pytest
 from portsip_async import PortSIPClient, pytest_plugin
 from portsip_async.simulator import PBXSimulator
 
+from .pytest_runs import NO_OTHER_PLUGINS
+
 ROOT = Path(__file__).parent.parent
 USES = """
 import pytest
@@ -56,12 +58,9 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (folder / "conftest.py").write_text("")
-    # Other plugins of this environment would take most of the time, and users need not have them.
-    installed = {point.name for point in entry_points(group="pytest11")}
-    others = [f"-pno:{name}" for name in installed - {"asyncio", "portsip_async"}]
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers", *others]
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers"]
     return subprocess.run(
-        [*command, *options, str(folder)],
+        [*command, *NO_OTHER_PLUGINS, *options, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
