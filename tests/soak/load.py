@@ -103,10 +103,7 @@ class Load:
     def _explain(self, what: str, error: BaseException, *, may_lack: bool = False) -> None:
         """Count a failure; it is wrong unless the faults explain it.
 
-        Args:
-            what: what failed.
-            error: why.
-            may_lack: whether NotFound is fine, because a create is in doubt.
+        `may_lack` is for something that may not exist, because its create is in doubt.
         """
         if may_lack and isinstance(error, NotFound):
             return
@@ -216,11 +213,7 @@ class Load:
     ) -> Outcome:
         """Await a write, record it, and return its outcome.
 
-        Args:
-            row: the operation.
-            key: what identifies this write among all writes of its row.
-            call: sends it.
-            created: the outcome of creating the thing that it works on.
+        `created` is the outcome of creating the thing that the write works on.
         """
         try:
             await call

@@ -87,7 +87,8 @@ async def _serve() -> None:
     async with PBXSimulator(**settings) as simulator:
         for entry in past:
             if entry.row == STATUS:
-                _set_statuses(simulator, entry.fields)
+                for number, status in entry.fields.items():
+                    simulator.set_status(number, status)
         sys.stdout.write("listening\n")
         sys.stdout.flush()
         while line := await orders.readline():
@@ -129,12 +130,8 @@ def _follow(simulator: PBXSimulator, journal: Journal[Entry], order: dict[str, A
         simulator.revoke()
     if "statuses" in order:
         journal.append(Entry(STATUS, order["statuses"]))
-        _set_statuses(simulator, order["statuses"])
-
-
-def _set_statuses(simulator: PBXSimulator, statuses: Mapping[str, str]) -> None:
-    for number, status in statuses.items():
-        simulator.set_status(number, status)
+        for number, status in order["statuses"].items():
+            simulator.set_status(number, status)
 
 
 if __name__ == "__main__":
