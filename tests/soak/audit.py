@@ -114,7 +114,7 @@ class Audit:
         return acts == (sum(self._acts[row, write.key] for row in creates) if creates else 1)
 
     def _check_arrivals(self, reported: Reported, arrivals: Counter[str]) -> None:
-        """Check that acts <= arrivals at nginx <= attempts sent, for each path."""
+        """Check that no path has more arrivals at nginx, or acts, than attempts were sent."""
         rows: defaultdict[str, list[str]] = defaultdict(list)
         for row in WRITES:
             rows[f"{ENDPOINTS[row].method} /api{ENDPOINTS[row].path}"].append(row)
@@ -123,6 +123,6 @@ class Audit:
             sent, acted = (
                 sum(self.counts[row][what] for row in names) for what in ("sent", "acted")
             )
-            if not acted <= arrivals[request] <= sent:
-                arrived = arrivals[request]
+            arrived = arrivals[request]  # a worker that is killed may not log its last requests
+            if max(arrived, acted) > sent:
                 self.wrong.append(f"{request}: {sent} sent, {arrived} arrived, {acted} acted")

@@ -158,9 +158,8 @@ class Nginx:
     def close(self) -> None:
         """Stop nginx."""
         if self.alive:
-            self.cut_connections()  # so that no worker waits for a client
             self._process.terminate()
-            self._process.wait()
+            self._process.wait(10)
 
 
 def _end_with_parent() -> None:
