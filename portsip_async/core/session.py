@@ -411,9 +411,7 @@ class Session(NotCopyable):
             response = await self._transport.send(
                 call.plan.route, request, http, call.draft.fields, call.source
             )
-            reply = self._transport.received(response)
-            if reply is None:
-                reply = await self._transport.receive(response)
+            reply = await self._transport.receive(response)
             status = reply.status
             value = call.plan.judge.read(reply, self.now, call.parameters)
         except asyncio.CancelledError:
