@@ -34,8 +34,8 @@ from .classic.models import (
     VoiceMail,
 )
 from .classic.operations import ENDPOINTS
-from .core.call import Attempt
 from .core.endpoint import Endpoint, PageScheme
+from .core.observer import Attempt
 from .core.pages import Drift, Page, Paginator
 from .core.retry import RetryBudget, RetryPolicy
 from .core.tokens import (

@@ -32,7 +32,7 @@ from portsip_async.core.decode import Decoder
 from portsip_async.core.endpoint import Endpoint
 from portsip_async.core.tokens import CachedToken, TokenCache, is_fetch_error
 
-from .clocks import FrozenClock
+from .clocks import FrozenClock, clock_that_reads
 
 X = TypeVar("X")
 
@@ -79,7 +79,7 @@ class Rig:
         session: Any = self
         source = Login(session, EndpointTable(), self if vault else credentials)
         source.initial = initial
-        self.cache = TokenCache(source, owner=self, clock=self.clock)
+        self.cache = TokenCache(source, owner=self, clock=clock_that_reads(self.clock))
 
     @property
     def traffic(self) -> int:

@@ -16,15 +16,16 @@ import aiohttp
 
 from ..arguments import integer, is_visible, plain_text, quantity
 from ..bulk.outages import OutageLog
-from ..core.call import Attempt, CallOptions
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.observer import Attempt
+from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.tokens import EmailCredentials
-from ..core.tracebacks import cut, sealed
+from ..core.tracebacks import hide_arguments, strip_frames
 from ..core.transport import SSL, Route, Timeout, Transport
-from ..core.wire import TOKEN_NAME
 from ..errors import ConfigurationError
 from ..redact import scrub_url
 from .account import Account
@@ -80,7 +81,7 @@ class PortSIPClient(NotCopyable):
         greetings: voicemail greetings.
     """
 
-    @sealed
+    @hide_arguments
     def __init__(
         self,
         base_url: str,
@@ -188,7 +189,7 @@ class PortSIPClient(NotCopyable):
         self._hang()
 
     @classmethod
-    @sealed
+    @hide_arguments
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
@@ -270,7 +271,7 @@ class PortSIPClient(NotCopyable):
                 raise TypeError(f"{TOKEN_NAME} is put in by the client")
             return self._session.call(self._table[endpoint], given(parameters), self._options)
         except Exception as error:
-            cut(error)
+            strip_frames(error)
             raise
 
     async def close(self) -> None:

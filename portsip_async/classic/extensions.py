@@ -11,13 +11,13 @@ from ..arguments import integer, plain_text, quantity
 from ..bulk.status_poll import Owner, StatusPoll
 from ..bulk.status_watch import Listing, StatusWatch
 from ..bulk.writes import BulkRun, Write
-from ..core.call import Gate
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
 from ..core.pages import Paginator
+from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
-from ..core.tracebacks import sealed
-from ..core.wire import builtins_of
+from ..core.tracebacks import hide_arguments
 from ..errors import APIError, Conflict, NotFound, ReplyError
 from .models import (
     Extension,
@@ -132,7 +132,7 @@ class Extensions(NotCopyable):
             max_pages=max_pages,
         )
 
-    @sealed
+    @hide_arguments
     async def create(self, extension: NewExtension) -> None:
         """Create an extension (``POST /extensions/create``).
 
@@ -170,7 +170,7 @@ class Extensions(NotCopyable):
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
 
-    @sealed
+    @hide_arguments
     async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> None:
         """Ring an extension and connect it to somebody (``GET /extensions/call``).
 
@@ -194,7 +194,7 @@ class Extensions(NotCopyable):
             },
         )
 
-    @sealed
+    @hide_arguments
     async def update(
         self,
         extension_number: str,
@@ -223,7 +223,7 @@ class Extensions(NotCopyable):
         plain = {name: without_none(_section(name, section)) for name, section in sections.items()}
         await self._caller(EXTENSIONS_UPDATE, {"extension_number": number, **plain})
 
-    @sealed
+    @hide_arguments
     async def patch(
         self,
         extension_number: str,
@@ -557,9 +557,9 @@ class Extensions(NotCopyable):
             ask,
             session.start,
             session.check_open,
-            session.clock,
-            session.sleep,
-            lambda: datetime.fromtimestamp(session.now(), UTC),
+            lambda: session.clock.monotonic(),
+            lambda seconds: session.clock.sleep(seconds),
+            lambda: datetime.fromtimestamp(session.clock.now(), UTC),
             self._caller.outages,
         )
 
@@ -658,7 +658,7 @@ def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Stru
 def _section(name: str, section: object) -> dict[str, Any]:
     if not isinstance(section, Mapping | msgspec.Struct):
         raise TypeError(f"{name} must be a struct or a mapping, got {type(section).__name__}")
-    plain: dict[str, Any] = builtins_of(section)
+    plain: dict[str, Any] = to_builtins(section)
     return plain
 
 

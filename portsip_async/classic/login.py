@@ -7,11 +7,12 @@ address does not either.
 """
 
 import re
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
 from ..core.endpoint import Endpoint
+from ..core.message import Parameters
 from ..core.session import Session
 from ..core.tokens import (
     Credentials,
@@ -21,16 +22,17 @@ from ..core.tokens import (
     Token,
     TokenReply,
     fetch_token,
-    leading_status,
 )
-from ..core.wire import Parameters
 from ..errors import (
+    CLASSIC_ERRORS,
     APIError,
     AuthenticationError,
     ConfigurationError,
     PortSIPError,
     RateLimited,
     ServerError,
+    leading_status,
+    raise_without_context,
 )
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL, EndpointTable
 
@@ -39,11 +41,7 @@ AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credenti
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 # Statuses that refuse a login.
 _REFUSED_STATUSES: Final = frozenset({400, 401, 403})
-# Codes that refuse a login whatever the status is. Those of an AuthenticationError do so as well.
-_REFUSED_CODES: Final = frozenset({"400.1", "400.2", "403.1"})
-# Codes that say that nothing is at the address.
-_MISSING_CODES: Final = frozenset({"404.2", "404.3"})
-# Statuses that say the same.
+# Statuses that say that nothing is at the address.
 _MISSING: Final = frozenset({404, 405, 410})
 
 
@@ -82,12 +80,11 @@ class Login:
             row = self._table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY]
             return TokenReply(*await self._send(row, credentials))
         assert isinstance(credentials, Credentials)  # noqa: S101 - can_login is False otherwise
-        sent_at = self._session.clock()
+        sent_at = self._session.clock.monotonic()
         try:
             return TokenReply(await fetch_token(credentials), sent_at)
         except APIError as error:
-            failure = refused_login(error) or error
-        raise failure
+            raise_without_context(refused_login(error) or error)
 
     async def refresh(self, access_token: str) -> TokenReply:
         """Refresh a token; a reply without a token prolongs it.
@@ -112,8 +109,7 @@ class Login:
         try:
             return await sending
         except APIError as error:
-            failure = login_error(error, self._session.base_url)
-        raise failure
+            raise_without_context(login_error(error, self._session.base_url))
 
 
 def resolve_credentials(
@@ -172,15 +168,16 @@ def refused_login(error: PortSIPError) -> AuthenticationError | None:
         return error
     code = str(error.err_code)
     # A code outranks the status, so the class may mean "too busy" with any status.
-    if isinstance(error, RateLimited | ServerError) or code in _MISSING_CODES:
+    if isinstance(error, RateLimited | ServerError) or code in CLASSIC_ERRORS.no_such_address:
         return None
     if error.status in _MISSING:
         return None
     # Inside a 200, an unlisted code such as 403.9 begins with the status that it means.
     status = error.status if error.status >= 300 else leading_status(code)
-    if code not in _REFUSED_CODES and status not in _REFUSED_STATUSES:
+    if code not in CLASSIC_ERRORS.refused_login and status not in _REFUSED_STATUSES:
         return None
-    return cast(AuthenticationError, _copy(error, AuthenticationError, error.message))
+    refused: AuthenticationError = error.copy(AuthenticationError)
+    return refused
 
 
 def login_error(error: APIError, address: str) -> APIError:
@@ -209,20 +206,5 @@ def login_error(error: APIError, address: str) -> APIError:
         return error
     # The page did not come from the PBX, so it says nothing about the credentials.
     kind = APIError if isinstance(error, AuthenticationError) else type(error)
-    return _copy(error, kind, message)
-
-
-def _copy(error: APIError, kind: type[APIError], message: str) -> APIError:
-    """Copy an error with another class and message; keep everything else."""
-    copied = kind(
-        message,
-        status=error.status,
-        err_code=error.err_code,
-        retry_after=error.retry_after,
-        operation=error.operation,
-        attempts=error.attempts,
-        may_have_acted=error.may_have_acted,
-    )
-    copied.is_page = error.is_page
-    copied.__cause__ = error.__cause__
-    return copied
+    described: APIError = error.copy(kind, message=message)
+    return described

@@ -8,7 +8,8 @@ client by its name.
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
-from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
+from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, TokenPlace
+from ..core.safety import Safety
 from ..core.tokens import Token
 from ..errors import ConfigurationError
 from .models import (

@@ -11,13 +11,14 @@ import msgspec
 
 from ..arguments import plain_text
 from ..bulk.outages import OutageLog
-from ..core.call import CallOptions, Gate
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
+from ..core.message import Parameters
 from ..core.pages import Page, Paginator
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.upload import Source
-from ..core.wire import Parameters
 from ..errors import ReplyError
 from .operations import EXTENSIONS_SHOW, EndpointTable
 

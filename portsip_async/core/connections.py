@@ -36,6 +36,7 @@ from aiohttp import hdrs
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from ..errors import raise_without_context
 from .monitor import TAIL, ConnectionMonitor, monitor_of, shut_down
 
 # After these errors aiohttp sends a GET a second time by itself.
@@ -237,9 +238,9 @@ class GuardedConnector(aiohttp.TCPConnector):
             failure = _unconnected(error)
             if failure is None:
                 raise
+            raise_without_context(failure)
         finally:
             _OPENED.reset(outer)
-        raise failure
 
     async def shut(self) -> None:
         """Close every socket, also those that aiohttp closes gently or does not know yet."""
@@ -285,12 +286,10 @@ class MonitoredResponse(aiohttp.ClientResponse):
                 monitor.abort()
             if not isinstance(error, HANGING_UP):
                 raise
-            failure = HungUp(error)
-        else:
-            if monitor is not None:
-                monitor.follow(self)
-            return response
-        raise failure
+            raise_without_context(HungUp(error))
+        if monitor is not None:
+            monitor.follow(self)
+        return response
 
     def __repr__(self) -> str:
         return "<response>"  # aiohttp's own shows the URL
@@ -338,11 +337,10 @@ class CheckConnection:
                 failure = HungUp(error) if isinstance(error, HANGING_UP) else None
             if failure is None:
                 raise
-        else:
-            if monitor is not None:
-                monitor.follow(response)
-                response.monitor = monitor  # type: ignore[attr-defined]  # see MonitoredResponse
-            return response
+            raise_without_context(failure)
         finally:
             del request.send  # else the request and this function keep each other alive
-        raise failure
+        if monitor is not None:
+            monitor.follow(response)
+            response.monitor = monitor  # type: ignore[attr-defined]  # see MonitoredResponse
+        return response

@@ -45,8 +45,10 @@ from ..errors import (
     RateLimited,
     ReplyError,
     ServerError,
+    leading_status,
 )
 from ..record import Record
+from .clock import Clock
 from .tasks import NotCopyable, TaskOwner
 
 LIFETIME = 30.0  # seconds; from the vendor's documentation
@@ -241,7 +243,7 @@ class TokenCache(NotCopyable):
         source: TokenSource,
         *,
         owner: TaskOwner,
-        clock: Callable[[], float],
+        clock: Clock,
         observe: Callable[[Callable[[], _Renewal]], _Renewal] | None = None,
     ) -> None:
         """Store the settings; the first call that needs a token starts the first login.
@@ -249,7 +251,7 @@ class TokenCache(NotCopyable):
         Args:
             source: gets tokens.
             owner: starts the tasks of renewals, and ends them when the client closes.
-            clock: monotonic, in seconds.
+            clock: the time.
             observe: runs each renewal, for telemetry; None: nobody observes them.
         """
         self._source = source
@@ -279,7 +281,7 @@ class TokenCache(NotCopyable):
         cached = self._cached
         if cached is None:
             return self._use_initial()
-        now = self._clock()
+        now = self._clock.monotonic()
         if now >= cached.stale_at:
             if now >= cached.spent_at:
                 return None
@@ -301,7 +303,7 @@ class TokenCache(NotCopyable):
             return cached
         if self._renewal is not None:
             return await self._outcome(self._renewal)
-        if self._refused is not None and self._clock() < self._cool_down.until:
+        if self._refused is not None and self._clock.monotonic() < self._cool_down.until:
             refused = self._refused.copy()
             refused.attempts = 0
             raise refused
@@ -327,7 +329,7 @@ class TokenCache(NotCopyable):
         if self._initial is None:
             return None
         token, self._initial = Token(self._initial), None
-        return self._store(token, self._clock())
+        return self._store(token, self._clock.monotonic())
 
     def _start_renewal(self) -> asyncio.Task[Outcome]:
         observe = self._observe
@@ -363,14 +365,14 @@ class TokenCache(NotCopyable):
             if task is None or task.cancelling():
                 raise  # the client closes
             # Nobody cancelled this task: the application's fetch_token raised it by itself.
-            self._pause.fail(self._clock())
+            self._pause.fail(self._clock.monotonic())
             return PortSIPError("fetching a token was cancelled from within")
         except Exception as error:
             if isinstance(error, AuthenticationError) and not error.is_page:
                 self._refused = error
-                self._cool_down.fail(self._clock())
+                self._cool_down.fail(self._clock.monotonic())
             else:
-                self._pause.fail(self._clock())
+                self._pause.fail(self._clock.monotonic())
             return error
         finally:
             self._renewal = None
@@ -431,9 +433,3 @@ def _may_login_after(error: APIError) -> bool:
     # Inside a 200, a code such as 404.1 begins with the status that it means.
     code = leading_status(str(error.err_code))
     return any(400 <= status < 500 and status not in (408, 429) for status in (error.status, code))
-
-
-def leading_status(code: str) -> int:
-    """Return the HTTP status that a dotted err_code begins with; 0 if it does not."""
-    head = code.split(".", 1)[0]
-    return int(head) if len(head) == 3 and head.isascii() and head.isdigit() else 0

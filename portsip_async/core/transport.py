@@ -28,6 +28,7 @@ from ..errors import (
     ReplyError,
     RequestTimeout,
     TransportError,
+    raise_without_context,
 )
 from ..redact import scrub_text
 from .connections import (
@@ -41,10 +42,10 @@ from .connections import (
 )
 from .endpoint import Endpoint
 from .forms import build_form
+from .message import FieldValue, Reply, Request
 from .monitor import MalformedReply
-from .retry import Fault
+from .safety import Failure
 from .upload import Source
-from .wire import FieldValue, Reply, Request
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
 
@@ -260,16 +261,28 @@ class Transport:
             aiohttp.ClientError, OSError: see `translate`.
             ReplyError: the reply is longer than the limit.
         """
-        content = response.content
+        content, headers, limit = response.content, response.headers, self._max_reply_bytes
+        length = headers.get(hdrs.CONTENT_LENGTH, "")
         try:
             if self._owned and content.is_eof() and response.status != _SWITCHING_PROTOCOLS:
                 # A short reply comes whole with its head. `response.read` would take 4 µs more,
                 # for the traces that only an application's session has.
                 body = content.read_nowait()
-                if len(body) > self._max_reply_bytes:
+                if len(body) > limit:
                     raise self._too_large()
+            elif length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
+                if int(length) > limit:
+                    raise self._too_large()
+                body = await response.read()
             else:
-                body = await self._read(response)
+                # The size of a compressed or chunked body shows only while it is read.
+                chunks: list[bytes] = []
+                async for chunk in content.iter_any():
+                    chunks.append(chunk)
+                    limit -= len(chunk)
+                    if limit < 0:
+                        raise self._too_large()
+                body = b"".join(chunks)
         except BaseException:
             abort_response(response)
             del response  # its repr shows the URL, and tracebacks may show local variables
@@ -279,23 +292,6 @@ class Transport:
         self._guard.settle(response, body)
         return Reply(response.status, response.headers, body)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read a body piece by piece, and stop at the limit."""
-        limit, headers = self._max_reply_bytes, response.headers
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
-        if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-            if int(length) > limit:
-                raise self._too_large()
-            return await response.read()
-        # The size of a compressed or chunked body shows only while it is read.
-        chunks: list[bytes] = []
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            limit -= len(chunk)
-            if limit < 0:
-                raise self._too_large()
-        return b"".join(chunks)
-
     def silent(self) -> None:
         """Note that a connection kept silent for too long."""
         self._guard.silent()
@@ -304,7 +300,7 @@ class Transport:
         """Make sure that the connection of an unreadable reply is not used again."""
         self._guard.drop(response)
 
-    def translate(self, error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault]:
+    def translate(self, error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
         """Translate an error of aiohttp or of the system; see the function `translate`."""
         return translate(error, [*secrets, *self._secrets])
 
@@ -333,10 +329,10 @@ def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
     try:
         return tls.create_default_context(cafile=ssl)
     except OSError as error:
-        reason = error.strerror or "no certificates in it"
-        passing = error.errno in _PASSING
-    text = f"ssl: {os.fspath(ssl)}: {reason}"
-    raise ConnectError(f"no connection was made ({text})") if passing else ConfigurationError(text)
+        text = f"ssl: {os.fspath(ssl)}: {error.strerror or 'no certificates in it'}"
+        if error.errno in _PASSING:
+            raise_without_context(ConnectError(f"no connection was made ({text})"))
+        raise_without_context(ConfigurationError(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,13 +342,13 @@ class _Translation:
     Attributes:
         foreign: the classes that the row is for.
         ours: the class of the translated error.
-        fault: what the error means for a repeat.
+        failure: what the error means for a repeat.
         text: the beginning of its message.
     """
 
     foreign: tuple[type[Exception], ...]
     ours: type[PortSIPError]
-    fault: Fault
+    failure: Failure
     text: str
 
 
@@ -363,33 +359,33 @@ _UNSENT = _Translation(
         aiohttp.ConnectionTimeoutError,
     ),
     ConnectError,
-    Fault.UNSENT,
+    Failure.NOT_SENT,
     "no connection was made",
 )
 _TRANSLATIONS = (
     _Translation(
         (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         ConnectError,
-        Fault.DISTRUSTED,
+        Failure.DISTRUSTED,
         "the PBX's certificate was refused; see the client's ssl= argument",
     ),
     _UNSENT,
-    _Translation((aiohttp.InvalidURL,), ConnectError, Fault.UNSENT, "the URL can't be used"),
-    _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
+    _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "the URL can't be used"),
+    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "the PBX fell silent"),
     _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
         ReplyError,
-        Fault.UNREADABLE,
+        Failure.UNREADABLE,
         "the reply is not valid HTTP",
     ),
     _Translation(
-        (ContentEncodingError,), ReplyError, Fault.UNREADABLE, "the reply can't be decompressed"
+        (ContentEncodingError,), ReplyError, Failure.UNREADABLE, "the reply can't be decompressed"
     ),
-    _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
+    _Translation((Exception,), TransportError, Failure.LOST, "the connection broke"),
 )
 
 
-def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault]:
+def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
     """Translate an error of aiohttp or of the system.
 
     Returns:
@@ -405,11 +401,11 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault
         row = _UNSENT
     # A URL that can't be used may be that of the proxy, with its password.
     text = "" if isinstance(error, aiohttp.InvalidURL) else scrub_text(str(error), secrets)
-    failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
-    if isinstance(failure, ConnectError):
-        failure.refused_certificate = row.fault is Fault.DISTRUSTED
-    failure.__cause__ = _foreign_class(type(error).__name__)(text)
-    return failure, row.fault
+    translated = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
+    if isinstance(translated, ConnectError):
+        translated.refused_certificate = row.failure is Failure.DISTRUSTED
+    translated.__cause__ = _foreign_class(type(error).__name__)(text)
+    return translated, row.failure
 
 
 @lru_cache(maxsize=64)

@@ -40,7 +40,7 @@ from portsip_async.core.tokens import (
     TokenReply,
 )
 
-from ..clocks import FrozenClock
+from ..clocks import FrozenClock, clock_that_reads
 
 X = TypeVar("X")
 
@@ -98,7 +98,7 @@ class Cache(RuleBasedStateMachine):
     def begin(self, *, initial: bool, credentials: bool) -> None:
         self.can_login = credentials or not initial
         self.initial = "initial" if initial else None
-        self.cache = TokenCache(self, owner=self, clock=self.clock)
+        self.cache = TokenCache(self, owner=self, clock=clock_that_reads(self.clock))
 
     # The PBX
 
