@@ -261,8 +261,7 @@ class Transport:
             aiohttp.ClientError, OSError: see `translate`.
             ReplyError: the reply is longer than the limit.
         """
-        content, headers, limit = response.content, response.headers, self._max_reply_bytes
-        length = headers.get(hdrs.CONTENT_LENGTH, "")
+        content, limit = response.content, self._max_reply_bytes
         try:
             if self._owned and content.is_eof() and response.status != _SWITCHING_PROTOCOLS:
                 # A short reply comes whole with its head. `response.read` would take 4 µs more,
@@ -270,8 +269,8 @@ class Transport:
                 body = content.read_nowait()
                 if len(body) > limit:
                     raise self._too_large()
-            elif length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-                if int(length) > limit:
+            elif (length := _length(response.headers)) is not None:
+                if length > limit:
                     raise self._too_large()
                 body = await response.read()
             else:
@@ -306,6 +305,12 @@ class Transport:
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of a body that is not compressed, if its head says so."""
+    length = headers.get(hdrs.CONTENT_LENGTH, "")
+    return int(length) if length.isdigit() and hdrs.CONTENT_ENCODING not in headers else None
 
 
 def _passwords(proxy: str) -> tuple[str | None, ...]:
