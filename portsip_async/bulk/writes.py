@@ -20,7 +20,7 @@ from ..arguments import plain_text
 from ..core.call import Gate
 from ..core.session import Session
 from ..core.streams import Run
-from ..core.tracebacks import cut
+from ..core.tracebacks import strip_frames
 from ..errors import PortSIPError, is_fatal
 from ..record import Record
 from .workers import Crew, Feed, Stream
@@ -157,7 +157,7 @@ class BulkRun(Stream[BulkResult[V]], Generic[V]):
             try:
                 return await _written(self._write, place, chunk[0], sent, in_doubt)
             except BaseException as error:
-                cut(error)
+                strip_frames(error)
                 raise
 
         def numbered(chunk: list[Any]) -> Any:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from msgspec import field, structs
 
-from ..arguments import integer
+from ..arguments import check_int
 from ..errors import PortSIPError
 from ..record import Record
 from .streams import Leavable
@@ -122,12 +122,12 @@ class Paginator(Leavable, Generic[T]):
             TypeError: a number that is no integer.
             ValueError: ``page``, ``max_pages`` or ``pagesize`` below 1, or ``prefetch`` below 0.
         """
-        integer("page", page, 1)
-        integer("prefetch", prefetch, 0)
+        check_int("page", page, 1)
+        check_int("prefetch", prefetch, 0)
         if max_pages is not None:
-            integer("max_pages", max_pages, 1)
+            check_int("max_pages", max_pages, 1)
         if pagesize is not None:
-            integer("page_size", pagesize, 1)
+            check_int("page_size", pagesize, 1)
         self._fetch = fetch
         self._key = key
         self._page = page
@@ -170,7 +170,7 @@ class Paginator(Leavable, Generic[T]):
             PortSIPError: ``aclose()`` ended the walk, so that its items are not the whole list.
         """
         if limit is not None:
-            integer("limit", limit, 0)
+            check_int("limit", limit, 0)
         self._check()
         found: list[T] = []
         if limit == 0:

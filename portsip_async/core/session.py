@@ -38,6 +38,7 @@ from .retry import Balance, Fault, may_repeat, repeat
 from .tasks import NotCopyable
 from .threads import Threads
 from .tokens import Held, Token, TokenCache
+from .tracebacks import core_entry
 from .transport import HttpTimeouts, Transport
 from .upload import Source
 from .wire import Parameters, fault_of, scrub_error
@@ -219,6 +220,7 @@ class Session(NotCopyable):
             scope.settle(CLOSED)
         raise ClientClosed("the client was closed during the call")
 
+    @core_entry
     async def _run(self, call: Call) -> Any:
         """Take a call from its admission to its end."""
         if self.closed:

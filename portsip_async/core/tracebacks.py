@@ -1,54 +1,60 @@
-"""What callers pass stays out of tracebacks that show local variables.
+"""Keeps the arguments of public calls out of tracebacks that show local variables.
 
-Error trackers send the locals of every frame that hangs on an error. A coroutine whose arguments
-are passwords and pins has them among its locals, and so have those that it calls on the way to the
-core; from `Session._run` down, secrets are held in objects only, whose reprs hide them. So `sealed`
-takes the frames above the core off whatever is raised. Nothing is lost by it but the way from the
-public name to the core: an error that nobody foresaw keeps the frames that tell where it came from,
-and so does one of the application's own code under the core (its credentials, an upload's source).
+Error trackers send the local variables of every frame in a traceback. A coroutine whose arguments
+are passwords and pins has them among its locals, and so do the functions between it and the core.
+Below `core_entry`, secrets are held only in objects with a repr that hides them.
+
+So `hide_arguments` takes the frames above the core out of the traceback of every error. What stays
+says where an unforeseen error came from, and what the application's own code did below the core:
+its credentials, or the source of an upload.
 """
 
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
+from types import CodeType
 from typing import Any, Final, TypeVar, cast
-
-from .session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_CORE: Final = Session._run.__code__
+_ENTRIES: Final[set[CodeType]] = set()
 
 
-def sealed(function: F) -> F:
-    """Keep the arguments of a function or a coroutine out of the traceback of what it raises."""
+def core_entry(function: F) -> F:
+    """Mark a function: `strip_frames` keeps its frame and those below it."""
+    _ENTRIES.add(cast(Any, function).__code__)
+    return function
+
+
+def hide_arguments(function: F) -> F:
+    """Keep the arguments of a function or coroutine out of the traceback of what it raises."""
 
     @wraps(function)
-    async def sealed_coroutine(*args: Any, **kwargs: Any) -> Any:
+    async def coroutine_wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
         except BaseException as error:
-            cut(error)
+            strip_frames(error)
             raise
 
     @wraps(function)
-    def sealed_function(*args: Any, **kwargs: Any) -> Any:
+    def function_wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            cut(error)
+            strip_frames(error)
             raise
 
-    return cast(F, sealed_coroutine if iscoroutinefunction(function) else sealed_function)
+    return cast(F, coroutine_wrapper if iscoroutinefunction(function) else function_wrapper)
 
 
-def cut(error: BaseException) -> None:
-    """Take the frames above the core off, that of the `except` which calls this included.
+def strip_frames(error: BaseException) -> None:
+    """Take the frames above the core out of a traceback, the caller's frame included.
 
-    A plain ``raise`` after it puts none on. It stands in the place of `sealed` where that would
-    cost a busy path a microsecond.
+    Call it in an `except` block and end the block with a plain ``raise``, which adds no frame. On
+    a busy path this is a microsecond cheaper than `hide_arguments`.
     """
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code is not _CORE:
+    while trace is not None and trace.tb_frame.f_code not in _ENTRIES:
         trace = trace.tb_next
     error.__traceback__ = trace
