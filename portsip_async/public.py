@@ -1,4 +1,4 @@
-"""Every public name of the SDK, by subject; `portsip_async` itself hands them out."""
+"""The public names of the SDK except for the structures, by subject."""
 
 from aiohttp import Fingerprint
 
@@ -6,33 +6,6 @@ from .bulk.status_poll import PollStats, StatusPoll, StatusResult
 from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
 from .bulk.writes import BulkResult, BulkRun
 from .classic.client import ClientOptions, PortSIPClient
-from .classic.models import (
-    AvailableRule,
-    AwayRule,
-    CreatedGroup,
-    Extension,
-    ExtensionPage,
-    ExtensionStatus,
-    ExtensionSummary,
-    ExtensionUpdate,
-    ForwardAction,
-    ForwardRules,
-    Gender,
-    GreetingFile,
-    GreetingPage,
-    Group,
-    GroupPage,
-    GroupSummary,
-    NewExtension,
-    OfficeHours,
-    OfficeHoursMode,
-    Options,
-    Presence,
-    Profile,
-    ReadOutDatetime,
-    SortBy,
-    VoiceMail,
-)
 from .classic.operations import ENDPOINTS
 from .core.call import Attempt
 from .core.endpoint import Endpoint, PageScheme
@@ -76,6 +49,7 @@ __all__ = [
     "EmailCredentials",
     "StaticToken",
     "Credentials",
+    "Token",
     "Fingerprint",
     "Attempt",
     # the API as data
@@ -85,11 +59,8 @@ __all__ = [
     # pages
     "Paginator",
     "Page",
-    "ExtensionPage",
-    "GroupPage",
-    "GreetingPage",
     "Drift",
-    # many at once, and for weeks
+    # bulk operations and watching
     "StatusPoll",
     "StatusResult",
     "PollStats",
@@ -98,31 +69,6 @@ __all__ = [
     "WatchStats",
     "BulkRun",
     "BulkResult",
-    # structures
-    "Token",
-    "ExtensionSummary",
-    "ExtensionStatus",
-    "Extension",
-    "NewExtension",
-    "ExtensionUpdate",
-    "Profile",
-    "VoiceMail",
-    "Options",
-    "ForwardRules",
-    "AvailableRule",
-    "AwayRule",
-    "OfficeHours",
-    "GroupSummary",
-    "Group",
-    "CreatedGroup",
-    "GreetingFile",
-    # open enums
-    "SortBy",
-    "Presence",
-    "Gender",
-    "ForwardAction",
-    "ReadOutDatetime",
-    "OfficeHoursMode",
     # errors
     "PortSIPError",
     "ConfigurationError",

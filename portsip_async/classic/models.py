@@ -14,6 +14,38 @@ from msgspec import field
 from ..core.pages import Page
 from ..record import Record
 
+# The public structures; `portsip_async` exports all of them.
+__all__ = [
+    # extensions
+    "ExtensionPage",
+    "ExtensionSummary",
+    "ExtensionStatus",
+    "Extension",
+    "NewExtension",
+    "ExtensionUpdate",
+    "Profile",
+    "VoiceMail",
+    "Options",
+    "ForwardRules",
+    "AvailableRule",
+    "AwayRule",
+    "OfficeHours",
+    # groups and greetings
+    "GroupPage",
+    "GroupSummary",
+    "Group",
+    "CreatedGroup",
+    "GreetingPage",
+    "GreetingFile",
+    # open enums
+    "SortBy",
+    "Presence",
+    "Gender",
+    "ForwardAction",
+    "ReadOutDatetime",
+    "OfficeHoursMode",
+]
+
 # Unknown values that each enum remembers. A PBX has few of them; a hostile server must not be able
 # to fill the memory.
 _VALUES_KEPT: Final = 128
