@@ -1,18 +1,11 @@
 """Rows of the API: their defaults, their overrides, and the table itself."""
 
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import pytest
 
-from portsip_async.classic.models import (
-    CreatedGroup,
-    Extension,
-    ExtensionPage,
-    ExtensionStatuses,
-    GreetingPage,
-    Group,
-    GroupPage,
-)
+from portsip_async.classic.models import Extension, ExtensionStatuses
 from portsip_async.classic.operations import (
     ENDPOINTS,
     EXTENSIONS_CALL,
@@ -22,121 +15,30 @@ from portsip_async.classic.operations import (
     EndpointTable,
 )
 from portsip_async.core.endpoint import Endpoint, PageScheme
-from portsip_async.core.tokens import Renewal, Token
 from portsip_async.errors import ConfigurationError
 
+from .operations import BY_ROW, ROWS, Row
 from .samples import SAMPLES, TOKEN, load
-
-# name: method, path, reply, safety, token, parameters, key of a list's items.
-ROWS: dict[str, tuple[str, str, type[Any] | None, str, str, str, str | None]] = {
-    "account.verify": (
-        *("POST", "/account/credentials/verify", Token),
-        *("safe", "none", "json", None),
-    ),
-    "account.verify_email": (
-        *("POST", "/account/email/verify", Token),
-        *("safe", "none", "json", None),
-    ),
-    "account.refresh": (
-        *("POST", "/account/token/refresh", Renewal),
-        *("safe", "body", "json", None),
-    ),
-    "extensions.list": (
-        *("GET", "/extensions/list", ExtensionPage),
-        *("safe", "query", "query", "extension_number"),
-    ),
-    "extensions.search": (
-        *("GET", "/extensions/search", ExtensionPage),
-        *("safe", "query", "query", "extension_number"),
-    ),
-    "extensions.create": (
-        *("POST", "/extensions/create", None),
-        *("unsafe", "body", "json", None),
-    ),
-    "extensions.show": (
-        *("GET", "/extensions/show", Extension),
-        *("safe", "query", "query", None),
-    ),
-    "extensions.status": (
-        *("POST", "/extensions/status", ExtensionStatuses),
-        *("safe", "body", "json", None),
-    ),
-    "extensions.call": (
-        *("GET", "/extensions/call", None),
-        *("unsafe", "query", "query", None),
-    ),
-    "extensions.update": (
-        *("POST", "/extensions/update", None),
-        *("idempotent", "body", "json", None),
-    ),
-    "extensions.remove": (
-        *("POST", "/extensions/destroy", None),
-        *("idempotent", "body", "json", None),
-    ),
-    "groups.list": (
-        *("GET", "/extensions/group/list", GroupPage),
-        *("safe", "query", "query", "group_id"),
-    ),
-    "groups.show": (
-        *("GET", "/extensions/group/show", Group),
-        *("safe", "query", "query", None),
-    ),
-    "groups.create": (
-        *("POST", "/extensions/group/create", CreatedGroup),
-        *("unsafe", "body", "json", None),
-    ),
-    "groups.update": (
-        *("POST", "/extensions/group/update", None),
-        *("idempotent", "body", "json", None),
-    ),
-    "groups.remove": (
-        *("POST", "/extensions/group/destroy", None),
-        *("idempotent", "body", "json", None),
-    ),
-    "greetings.list": (
-        *("GET", "/extensions/greeting_file/list", GreetingPage),
-        *("safe", "query", "query", "filename"),
-    ),
-    "greetings.add": (
-        *("POST", "/extensions/greeting_file/create", None),
-        *("unsafe", "body", "json", None),
-    ),
-    "greetings.upload": (
-        *("POST", "/extensions/greeting_file/create", None),
-        *("unsafe", "query", "multipart", None),
-    ),
-    "greetings.setup": (
-        *("POST", "/extensions/greeting_file/update", None),
-        *("idempotent", "body", "json", None),
-    ),
-    "greetings.remove": (
-        *("POST", "/extensions/greeting_file/destroy", None),
-        *("idempotent", "body", "json", None),
-    ),
-}
 
 
 class TestTable:
     def test_table_holds_every_operation_and_no_other(self) -> None:
         """The 18 operations of the page and the three account calls."""
         assert list(ENDPOINTS) == list(ENDPOINTS.keys()) == [row.name for row in ENDPOINTS.values()]
-        assert set(ENDPOINTS) == set(ROWS) == set(SAMPLES)
+        assert set(ENDPOINTS) == set(BY_ROW) == set(SAMPLES)
         assert len(ENDPOINTS) == 21
 
-    @pytest.mark.parametrize("name", ROWS)
-    def test_row_is_as_written_down(self, name: str) -> None:
+    @pytest.mark.parametrize("written", ROWS, ids=lambda row: row.name)
+    def test_row_is_as_written_down(self, written: Row) -> None:
         """A row says what the reference says."""
-        row = ENDPOINTS[name]
-        key = row.pages.key if row.pages else None
-        assert (
-            row.method,
-            row.path,
-            row.reply,
-            row.safety,
-            row.token,
-            row.parameters,
-            key,
-        ) == ROWS[name]
+        row = ENDPOINTS[written.name]
+        for name in ("method", "path", "reply", "safety", "token", "parameters"):
+            assert getattr(row, name) == getattr(written, name), name
+        assert (row.pages.key if row.pages else None) == written.key
+        assert row.takes is not None
+        optional = {name for name, kind in row.takes.items() if NoneType in get_args(kind)}
+        assert set(row.takes) == set(written.sends)
+        assert optional == written.optional
 
     @pytest.mark.parametrize("name", SAMPLES)
     def test_row_agrees_with_the_page(self, name: str) -> None:

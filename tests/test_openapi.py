@@ -27,7 +27,7 @@ from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.operations import OPERATIONS as SERVED
 
 from .conftest import ClientMaker
-from .operations import OPERATIONS, Operation
+from .operations import BY_ROW, OPERATIONS, Operation
 from .wire_server import WireServer, reply
 
 EXAMPLES = 12  # of each operation
@@ -86,14 +86,7 @@ async def test_client_sends_what_is_told(
 ) -> None:
     """What the SDK sends has no field that the document lacks."""
     row = ENDPOINTS[operation.name]
-    replies: dict[str, dict[str, Any]] = {
-        "extensions.status": {"extension_status": []},
-        "groups.create": {"group_id": "1"},
-    }
-    for name in ("extensions", "groups"):
-        replies |= {f"{name}.list": {name: []}, f"{name}.search": {name: []}}
-    replies |= {"greetings.list": {"files": []}, "groups.show": {"group_id": "1"}}
-    wire.script = [reply(replies.get(operation.name, {"extension_number": "101"}))]
+    wire.script = [reply(BY_ROW[operation.name].replies or b"")]
     await operation.send(make_client(wire.url, token="t"))
     (arrival,) = wire.arrivals
     sent = dict(parse_qsl(arrival.query)) if row.parameters == "query" else json.loads(arrival.body)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
+from ..operations import TEXT
 from ..proxy_server import Answer
 from ..wire_server import hang_up, reply, reset
 from .server import KEEP, Exchange, Strike
@@ -18,7 +19,6 @@ SILENCE = 2.0  # seconds; between bytes, and to connect
 LIMIT = 2**20  # bytes of a reply
 
 # Where a text stands in every reply that is due, for faults to put something else in its place.
-TEXT = "Ann"
 
 
 class Fault(NamedTuple):
