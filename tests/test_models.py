@@ -45,7 +45,7 @@ from portsip_async.core.decode import Decoder, Unreadable
 from portsip_async.core.pages import Page
 from portsip_async.core.tokens import Renewal, Token
 from portsip_async.record import Record
-from portsip_async.simulator.settings import presence
+from portsip_async.simulator.generated import status_at
 
 from .samples import SAMPLES, TOKEN, load
 
@@ -586,5 +586,5 @@ async def test_simulator_shows_no_value_without_a_member(pbx: PortSIPClient) -> 
 
 def test_simulator_states_are_members() -> None:
     """Also those that no extension has at the moment."""
-    shown = {presence(place, 0, seconds, 1.0) for place in range(50) for seconds in range(50)}
+    shown = {status_at(place, 0, seconds, 1.0) for place in range(50) for seconds in range(50)}
     assert shown == {each.value for each in Presence}

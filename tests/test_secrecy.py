@@ -251,13 +251,13 @@ class TestCalls:
         extension = sim.extension("101")
         shown = [extension["password"], extension["web_access_password"]]
         given: list[str] = []
-        issue = sim._accounts._make_token
+        issue = sim._issuer.make_token
 
         def note() -> str:
             given.append(issue())
             return given[-1]
 
-        sim._accounts._make_token = note
+        sim._issuer.make_token = note
         async with contextlib.AsyncExitStack() as stack:
             own: Any = None
             if session != "own":

@@ -45,7 +45,11 @@ class File:
 
 
 def _fields_of(model: type[Struct]) -> dict[str, object]:
-    return {field.encode_name: field.type for field in structs.fields(model)}
+    """Return a model's fields with their types; texts of the models must not be empty."""
+    return {
+        field.encode_name: Text if field.type is str else field.type
+        for field in structs.fields(model)
+    }
 
 
 _NUMBER: Final = {"extension_number": Text}
