@@ -7,8 +7,8 @@ from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
 from .bulk.writes import BulkResult, BulkRun
 from .classic.client import ClientOptions, PortSIPClient
 from .classic.operations import ENDPOINTS
-from .core.call import Attempt
 from .core.endpoint import Endpoint, PageScheme
+from .core.observer import Attempt
 from .core.pages import Drift, Page, Paginator
 from .core.retry import RetryBudget, RetryPolicy
 from .core.tokens import (

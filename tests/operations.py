@@ -20,8 +20,7 @@ from portsip_async import (
     PortSIPClient,
     Token,
 )
-from portsip_async.classic.models import ExtensionStatuses
-from portsip_async.core.tokens import Renewal
+from portsip_async.classic.models import ExtensionStatuses, RefreshReply
 
 PASSWORD = 'pass wörd/+&"1'
 WEB_PASSWORD = "web%Secret=2"
@@ -30,7 +29,7 @@ PIN = "9031790317903179"
 AUTH = "auth;Secret<3>"
 LOGIN_PASSWORD = "login'Secret\\4"
 SECRETS = (PASSWORD, WEB_PASSWORD, PIN, AUTH, LOGIN_PASSWORD)
-# A text in the replies below, which faults change.
+# A text in the replies below. Faults replace it with something else.
 TEXT = "Ann"
 
 SECTIONS: Mapping[str, Mapping[str, object]] = {
@@ -171,7 +170,7 @@ ROWS = (
     Row(
         name="account.refresh",
         path="/account/token/refresh",
-        reply=Renewal,
+        reply=RefreshReply,
         safety="safe",
         sends={},
         **_IN_JSON,

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from portsip_async import ExtensionStatus, NotFound
 from portsip_async.bulk.status_poll import Owner
-from portsip_async.core.call import Gate
+from portsip_async.core.limits import Gate
 
 X = TypeVar("X")
 

@@ -37,13 +37,14 @@ from portsip_async.classic.models import (
     Presence,
     Profile,
     ReadOutDatetime,
+    RefreshReply,
     SortBy,
     VoiceMail,
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable
 from portsip_async.core.pages import Page
-from portsip_async.core.tokens import Renewal, Token
+from portsip_async.core.tokens import Token
 from portsip_async.record import Record
 from portsip_async.simulator.generated import status_at
 
@@ -56,7 +57,6 @@ STRUCTS: list[type[Record]] = [
         if isinstance(value, type) and issubclass(value, Record) and value not in (Record, Page)
     ),
     Token,
-    Renewal,
 ]
 ENUMS: list[type[OpenEnum]] = [
     SortBy,
@@ -162,7 +162,7 @@ SUMMARY = ExtensionSummary(
 REPLIES: dict[str, Record] = {
     "account.verify": Token(TOKEN, 600.0, "tenant", "2.0.0"),
     "account.verify_email": Token(TOKEN, 600.0, "tenant", "2.0.0"),
-    "account.refresh": Renewal(TOKEN, 600.0, "tenant", "2.0.0"),
+    "account.refresh": RefreshReply(TOKEN, 600.0, "tenant", "2.0.0"),
     "extensions.list": ExtensionPage(
         items=(SUMMARY,),
         pagination=1,
@@ -471,7 +471,7 @@ class TestReprs:
             SECRETS,
             msgspec.convert(msgspec.to_builtins(SECRETS), NewExtension),
             Token("S3cr3t"),
-            Renewal("S3cr3t"),
+            RefreshReply("S3cr3t"),
         ],
     )
     def test_no_form_of_text_shows_a_secret(self, model: Record) -> None:

@@ -47,6 +47,7 @@ RANKS = {
     "classic.models": 9,
     "classic.operations": 10,
     "classic.patches": 11,
+    "classic.login": 12,
     "classic.extension_writes": 12,
     "classic.resource": 12,
     "classic.account": 13,

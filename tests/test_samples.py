@@ -10,8 +10,7 @@ from msgspec import structs
 from yarl import URL
 
 from portsip_async import ENDPOINTS, Group, PortSIPClient, StaticToken, Token
-from portsip_async.classic.models import ExtensionStatuses
-from portsip_async.core.tokens import Renewal
+from portsip_async.classic.models import ExtensionStatuses, RefreshReply
 
 from .conftest import ClientMaker, Mocked
 from .operations import BY_ROW, ROWS, Row
@@ -57,7 +56,7 @@ async def test_client_sends_what_the_page_shows(
 def expected(row: Row) -> object:
     """Return what the call answers, from the page's reply as a person read it."""
     reply = REPLIES.get(row.name)
-    if isinstance(reply, Renewal):
+    if isinstance(reply, RefreshReply):
         return Token(TOKEN, 600.0, "tenant", "2.0.0")
     if isinstance(reply, ExtensionStatuses):
         return [*reply.extension_status]

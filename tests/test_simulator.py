@@ -17,8 +17,8 @@ import pytest
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.errors import ConfigurationError
 from portsip_async.simulator import PBXSimulator
+from portsip_async.simulator.actions import ACTIONS
 from portsip_async.simulator.fields import FIELDS
-from portsip_async.simulator.operations import ACTIONS
 
 from .concurrency import ticks
 

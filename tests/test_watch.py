@@ -29,7 +29,7 @@ from portsip_async import (
 from portsip_async.bulk.outages import OutageLog
 from portsip_async.bulk.status_poll import Owner
 from portsip_async.bulk.status_watch import Listing, StatusWatch
-from portsip_async.core.call import Gate
+from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import ticks, under_way, until

@@ -23,8 +23,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 from ..arguments import plain_text
 from ..classic.models import ExtensionStatus
 from ..classic.operations import EXTENSIONS_STATUS
-from ..core.call import Gate
 from ..core.echo import digits_of
+from ..core.limits import Gate
 from ..core.streams import Run
 from ..errors import (
     APIError,

@@ -17,7 +17,7 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
-from ..core.call import Gate
+from ..core.limits import Gate
 from ..core.session import Session
 from ..core.streams import Run
 from ..core.tracebacks import strip_frames

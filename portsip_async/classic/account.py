@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from ..arguments import check_str
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
-from ..core.tokens import Token, login_error
+from ..core.tokens import Token
 from ..core.tracebacks import hide_arguments
-from ..errors import APIError
+from ..errors import APIError, raise_without_context
+from .login import login_error
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Sender
 
@@ -74,5 +75,4 @@ class Account(NotCopyable):
         try:
             return await self._sender.send(row, parameters)
         except APIError as error:
-            failure = login_error(error, self._sender.session.base_url)
-        raise failure
+            raise_without_context(login_error(error, self._sender.session.base_url))

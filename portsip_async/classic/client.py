@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import ssl as tls
 import sys
 import warnings
@@ -12,49 +11,33 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 
 from ..arguments import check_int, check_number, check_type, is_visible, plain_text
 from ..bulk.outages import OutageLog
-from ..core.call import Attempt, CallOptions
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.observer import Attempt
+from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
-from ..core.tokens import (
-    Credentials,
-    EmailCredentials,
-    Obtained,
-    PasswordCredentials,
-    StaticToken,
-    TokenCache,
-    login_error,
-)
+from ..core.tokens import EmailCredentials
 from ..core.tracebacks import hide_arguments, strip_frames
 from ..core.transport import SSL, Timeout, Transport
 from ..core.urls import api_url, check_proxy
-from ..core.wire import TOKEN_NAME, Parameters
-from ..errors import APIError, ConfigurationError
+from ..errors import ConfigurationError
 from .account import Account
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
-from .operations import (
-    ACCOUNT_REFRESH,
-    ACCOUNT_VERIFY,
-    ACCOUNT_VERIFY_EMAIL,
-    EndpointOverride,
-    EndpointTable,
-)
+from .login import AnyCredentials, Login, resolve_credentials
+from .operations import EndpointOverride, EndpointTable
 from .resource import ClientState, KeyedLocks, Sender, drop_none
 
 T = TypeVar("T")
 
-AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
-
 _DEFAULT_TIMEOUT: Final = Timeout()
 _DEFAULT_RETRY: Final = RetryPolicy()
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
@@ -149,7 +132,7 @@ class PortSIPClient(NotCopyable):
             ValueError, TypeError: an option is out of bounds, or has the wrong type.
         """
         url = api_url(base_url, allow_http=allow_http, suffix="/api")
-        means = _means(username, password, credentials, token)
+        login = resolve_credentials(username, password, credentials, token)
         check_int("max_connections", max_connections, 1)
         check_int("max_reply_bytes", max_reply_bytes, 1)
         if requests_per_second is not None:
@@ -199,8 +182,8 @@ class PortSIPClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            token_source=lambda session: Login(session, table, login),
         )
-        core.tokens = _token_cache(means, core, table)
         self._set_up(
             ClientState(core, table, KeyedLocks(), OutageLog(urlsplit(url).netloc)),
             options,
@@ -366,77 +349,3 @@ def _flag(name: str) -> bool:
     if value not in _TRUE | _FALSE:
         raise ConfigurationError(f"PORTSIP_{name} must be 1 or 0, got {value!r}")
     return value in _TRUE
-
-
-def _means(
-    username: str | None,
-    password: str | None,
-    credentials: AnyCredentials | None,
-    token: str | None,
-) -> AnyCredentials:
-    """Find the one way to log in that was given."""
-    given: list[AnyCredentials] = []
-    if username is not None or password is not None:
-        if not username or not password:
-            raise ConfigurationError("username and password go together, and neither is empty")
-        given.append(PasswordCredentials(username, password))
-    if credentials is not None:
-        given.append(credentials)
-    if token is not None:
-        given.append(StaticToken(token))
-    if len(given) != 1:
-        raise ConfigurationError(
-            "give exactly one of username= and password=, credentials=, or token="
-        )
-    means = given[0]
-    named = msgspec.structs.asdict(means) if isinstance(means, msgspec.Struct) else {}
-    if not all(isinstance(value, str) and value for value in named.values()):
-        raise ConfigurationError("what to log in with is text, and none of it empty")
-    if _SURROGATE.search("".join(named.values())):
-        # As os.environ has where a variable is not in the locale's encoding.
-        raise ConfigurationError(
-            "a name, password or token must be valid Unicode, got half of a surrogate pair"
-        )
-    if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
-        raise ConfigurationError("credentials= has no fetch_token")
-    if isinstance(means, StaticToken) and not (
-        means.access_token and means.access_token.isprintable()
-    ):
-        raise ConfigurationError("a token is a printable text")
-    return means
-
-
-def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) -> TokenCache:
-    """Tie a token cache to the core, over the rows that log in and refresh."""
-
-    async def renewed(
-        row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
-    ) -> Obtained:
-        renewing = session.renew(row, parameters, access_token)
-        del parameters, access_token  # from tracebacks that show locals
-        try:
-            return Obtained(*await renewing)
-        except APIError as error:
-            failure = login_error(error, session.base_url)
-        raise failure
-
-    async def refresh(access_token: str) -> Obtained:
-        renewing = renewed(table[ACCOUNT_REFRESH], {}, access_token)
-        del access_token  # as above
-        return await renewing
-
-    async def log_in() -> Obtained:
-        if isinstance(means, Credentials):
-            asked_at = session.clock()
-            return Obtained(await means.fetch_token(), asked_at)
-        by_email = isinstance(means, EmailCredentials)
-        return await renewed(table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY], means)
-
-    return TokenCache(
-        login=None if isinstance(means, StaticToken) else log_in,
-        refresh=refresh,
-        initial=means.access_token if isinstance(means, StaticToken) else None,
-        clock=session.clock,
-        start=session.start,
-        around=None if session.observer is None else session.observer.renewal,
-    )

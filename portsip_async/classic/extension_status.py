@@ -16,7 +16,7 @@ from ..arguments import (
 )
 from ..bulk.status_poll import Owner, StatusPoll
 from ..bulk.status_watch import Listing, StatusWatch
-from ..core.call import Gate
+from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
 from .models import ExtensionStatus, ExtensionSummary
@@ -141,9 +141,9 @@ class StatusCalls(NotCopyable):
             ask,
             session.start,
             session.check_open,
-            session.clock,
-            session.sleep,
-            lambda: datetime.fromtimestamp(session.now(), UTC),
+            lambda: session.clock.monotonic(),
+            lambda seconds: session.clock.sleep(seconds),
+            lambda: datetime.fromtimestamp(session.clock.now(), UTC),
             self._sender.outages,
         )
 

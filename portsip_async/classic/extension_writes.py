@@ -9,8 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..arguments import check_str, check_type, plain_text
 from ..bulk.writes import Write
-from ..core.call import Gate
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
 from ..errors import APIError, Conflict, NotFound
 from .models import SECTIONS, Extension, ExtensionUpdate, NewExtension
 from .operations import EXTENSIONS_CREATE, EXTENSIONS_SHOW

@@ -11,7 +11,7 @@ from ..arguments import (
     plain_text,
 )
 from ..bulk.writes import BulkRun, Write
-from ..core.call import Gate
+from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tracebacks import hide_arguments
 from .extension_status import StatusCalls

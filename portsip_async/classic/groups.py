@@ -7,8 +7,8 @@ from msgspec import structs
 
 from ..arguments import check_str, check_strs
 from ..core.pages import Paginator
+from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
-from ..core.wire import builtins_of
 from ..errors import ReplyError
 from .models import CreatedGroup, Group, GroupSummary, SortByValue
 from .operations import (
@@ -173,7 +173,7 @@ class Groups(NotCopyable):
         members = changes.get("members")
         if members is not None:
             changes["members"] = check_strs("members", members)  # type: ignore[arg-type]  # it checks
-        plain: dict[str, Any] = builtins_of(changes)
+        plain: dict[str, Any] = to_builtins(changes)
         return await self._change(group_id, lambda group: merge(group, plain))
 
     async def add_members(self, group_id: str, numbers: Iterable[str]) -> Group:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeAlias
 from msgspec import field
 
 from ..core.pages import Page
+from ..core.tokens import LIFETIME
 from ..record import Record
 
 # The public structures; `portsip_async` exports all of them.
@@ -338,3 +339,12 @@ class GreetingPage(Page[GreetingFile], frozen=True, kw_only=True):
 
     items: tuple[GreetingFile, ...] = field(name="files")
     default_file: str | None = None
+
+
+class RefreshReply(Record, frozen=True):
+    """The reply to a refresh. Without an `access_token` it prolongs the token that was sent."""
+
+    access_token: str | None = None
+    expires: float = LIFETIME  # seconds
+    role: str | None = None
+    api_version: str | None = None

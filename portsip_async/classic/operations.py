@@ -9,8 +9,9 @@ from typing import Any, Final, TypedDict, TypeVar, cast, get_type_hints
 
 from msgspec import Struct, structs
 
-from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
-from ..core.tokens import Renewal, Token
+from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, TokenPlace
+from ..core.safety import Safety
+from ..core.tokens import Token
 from ..errors import ConfigurationError
 from .models import (
     CreatedGroup,
@@ -22,6 +23,7 @@ from .models import (
     Group,
     GroupPage,
     NewExtension,
+    RefreshReply,
     SortBy,
 )
 
@@ -89,7 +91,7 @@ ACCOUNT_VERIFY_EMAIL = Endpoint(
     token="none",
 )
 ACCOUNT_REFRESH = Endpoint(
-    "account.refresh", "POST", "/account/token/refresh", takes={}, reply=Renewal, safety="safe"
+    "account.refresh", "POST", "/account/token/refresh", takes={}, reply=RefreshReply, safety="safe"
 )
 
 EXTENSIONS_LIST = Endpoint(

@@ -17,8 +17,8 @@ import msgspec
 from ..arguments import plain_text
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
-from ..core.wire import builtins_of
-from ..errors import ReplyError
+from ..core.request import to_builtins
+from ..errors import ReplyError, raise_without_context
 from .models import SECTIONS, Extension
 from .operations import EXTENSIONS_SHOW
 
@@ -73,7 +73,7 @@ def plain_section(name: str, section: object) -> dict[str, Any]:
     """
     if not isinstance(section, Mapping | msgspec.Struct):
         raise TypeError(f"{name} must be a struct or a mapping, got {type(section).__name__}")
-    plain: dict[str, Any] = builtins_of(section)
+    plain: dict[str, Any] = to_builtins(section)
     return plain
 
 
@@ -181,10 +181,8 @@ def decode_item(document: dict[str, Any], row: Endpoint[T]) -> T:
         ReplyError: it cannot be read as one.
     """
     assert row.reply is not None  # noqa: S101 - only rows with a reply are patched
-    unreadable: Unreadable
     try:
         return repair(document, row.reply)
     except Unreadable as error:
-        unreadable = error
-    # Raised here so that nothing of the document hangs on the error as its context.
-    raise ReplyError(expected=unreadable.expected, where=unreadable.where, operation=row.name)
+        unreadable = ReplyError(expected=error.expected, where=error.where, operation=row.name)
+        raise_without_context(unreadable)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..bulk.outages import OutageLog
-from ..core.call import CallOptions, Gate
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
+from ..core.message import Parameters
 from ..core.pages import Page, Paginator
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.upload import Source
-from ..core.wire import Parameters
 from .operations import EndpointTable
 from .patches import check_identity, decode_item
 

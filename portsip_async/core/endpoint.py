@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from ..arguments import is_visible, plain_text
+from ..errors import CLASSIC_ERRORS, ErrorScheme
+from .safety import Safety
 
 T_co = TypeVar("T_co", covariant=True)
 
-Safety = Literal["safe", "idempotent", "unsafe"]
 TokenPlace = Literal["query", "body", "header", "bearer", "none"]
 ParameterPlace = Literal["query", "json", "multipart"]
 
@@ -65,6 +66,7 @@ class Endpoint(Generic[T_co]):
         removes: whether it removes something. "Not found" after an attempt that may have acted
             then means that it is done.
         echo: where the reply repeats what was asked for; None if it does not.
+        errors: which codes and statuses become which errors.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Endpoint(Generic[T_co]):
     pages: PageScheme | None
     removes: bool
     echo: Echo | None
+    errors: ErrorScheme
 
     @overload
     def __init__(
@@ -94,6 +97,7 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
+        errors: ErrorScheme = CLASSIC_ERRORS,
     ) -> None: ...
     @overload
     def __init__(
@@ -110,6 +114,7 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
+        errors: ErrorScheme = CLASSIC_ERRORS,
     ) -> None: ...
     def __init__(
         self,
@@ -125,6 +130,7 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
+        errors: ErrorScheme = CLASSIC_ERRORS,
     ) -> None:
         """Describe an operation.
 
@@ -153,6 +159,7 @@ class Endpoint(Generic[T_co]):
             "pages": pages,
             "removes": removes,
             "echo": echo,
+            "errors": errors,
         }
         for field in _ALLOWED:
             if isinstance(values[field], str):

@@ -1,36 +1,33 @@
-"""Keeps the arguments of public calls out of tracebacks that show local variables.
+"""Keep what callers pass out of tracebacks that show local variables.
 
-Error trackers send the local variables of every frame in a traceback. A coroutine whose arguments
-are passwords and pins has them among its locals, and so do the functions between it and the core.
-Below `core_entry`, secrets are held only in objects with a repr that hides them.
+Error trackers send the local variables of every frame in an error's traceback. A coroutine whose
+arguments are passwords and pins has them among its locals, and so have the functions that it calls
+on the way to the core. From `Call.run` down, secrets are only in objects whose reprs hide them. So
+`hide_arguments` removes the frames above the core from whatever is raised.
 
-So `hide_arguments` takes the frames above the core out of the traceback of every error. What stays
-says where an unforeseen error came from, and what the application's own code did below the core:
-its credentials, or the source of an upload.
+Little is lost: the way from the public name to the core. An unexpected error keeps the frames that
+show where it came from, and so does an error of the application's own code below the core (its
+credentials, the source of an upload).
 """
 
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from types import CodeType
+from types import FrameType
 from typing import Any, Final, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ENTRIES: Final[set[CodeType]] = set()
-
-
-def core_entry(function: F) -> F:
-    """Mark a function: `strip_frames` keeps its frame and those below it."""
-    _ENTRIES.add(cast(Any, function).__code__)
-    return function
+# Where the core begins.
+_MODULE: Final = f"{__package__}.call"
+_FUNCTION: Final = "run"
 
 
 def hide_arguments(function: F) -> F:
-    """Keep the arguments of a function or coroutine out of the traceback of what it raises."""
+    """Decorate a function or a coroutine: what it raises shows none of its arguments."""
 
     @wraps(function)
-    async def coroutine_wrapper(*args: Any, **kwargs: Any) -> Any:
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
         try:
             return await function(*args, **kwargs)
         except BaseException as error:
@@ -38,23 +35,27 @@ def hide_arguments(function: F) -> F:
             raise
 
     @wraps(function)
-    def function_wrapper(*args: Any, **kwargs: Any) -> Any:
+    def plain(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BaseException as error:
             strip_frames(error)
             raise
 
-    return cast(F, coroutine_wrapper if iscoroutinefunction(function) else function_wrapper)
+    return cast(F, coroutine if iscoroutinefunction(function) else plain)
 
 
 def strip_frames(error: BaseException) -> None:
-    """Take the frames above the core out of a traceback, the caller's frame included.
+    """Remove the frames above the core, including that of the ``except`` block that calls this.
 
-    Call it in an `except` block and end the block with a plain ``raise``, which adds no frame. On
-    a busy path this is a microsecond cheaper than `hide_arguments`.
+    A plain ``raise`` afterwards adds none. Busy functions call this instead of being decorated,
+    because a decorated call costs a microsecond.
     """
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code not in _ENTRIES:
+    while trace is not None and not _is_core(trace.tb_frame):
         trace = trace.tb_next
     error.__traceback__ = trace
+
+
+def _is_core(frame: FrameType) -> bool:
+    return frame.f_code.co_name == _FUNCTION and frame.f_globals.get("__name__") == _MODULE

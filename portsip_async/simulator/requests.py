@@ -7,7 +7,7 @@ requests, so that a mistake there shows up here.
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import BodyPartReader, web
@@ -77,8 +77,15 @@ async def read_request(
 
 def _read_query(query: str) -> dict[str, Any]:
     # A name that is repeated has a list of its values, any other a text.
-    found = parse_qs(query, keep_blank_values=True)
-    return {name: texts if len(texts) > 1 else texts[0] for name, texts in found.items()}
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in found:
+            found[name] = value
+        elif isinstance(found[name], list):
+            found[name].append(value)
+        else:
+            found[name] = [found[name], value]
+    return found
 
 
 def _read_json(body: bytes) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 One handler serves every row of the endpoint table. It finds the row, lets the request meet its
 fault, checks the token and the fields, and calls the action. The rest of the package holds the
-steps: ``requests``, ``faults``, ``tokens``, ``fields``, ``operations`` and ``state``, ``quirks``.
+steps: ``requests``, ``faults``, ``tokens``, ``fields``, ``actions`` and ``state``, ``quirks``.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from aiohttp import web
 
 from ..classic.operations import EndpointOverride, EndpointTable
 from ..core.endpoint import Endpoint
+from .actions import ACTIONS, RequestContext
 from .errors import PBXError
 from .faults import Fault, Faults, ScriptedFaults, complete_script, draw
 from .fields import read_fields
 from .http_server import DroppedReply, HTTPServer, TruncatedReply
-from .operations import ACTIONS, RequestContext
 from .quirks import ReplyShaper, check_quirks
 from .requests import choose_row, make_routes, read_form, read_request
 from .state import PBX, Call, Greeting

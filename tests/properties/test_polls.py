@@ -23,7 +23,7 @@ from portsip_async import (
     TransportError,
 )
 from portsip_async.bulk.status_poll import StatusPoll
-from portsip_async.core.call import Gate
+from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
 from ..statuses import Statuses, status_of

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from portsip_async.simulator import Faults, Greeting, PBXSimulator
-from portsip_async.simulator.operations import ACTIONS, Action, RequestContext
+from portsip_async.simulator.actions import ACTIONS, Action, RequestContext
 
 from .journal import STATUS, TOKEN, WRITES, Entry, Journal
 

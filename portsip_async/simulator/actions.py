@@ -77,9 +77,7 @@ ACTIONS: Mapping[str, Action] = {
     "extensions.show": lambda context, fields: context.pbx.show_extension(**fields),
     "extensions.status": (
         lambda context, fields: {
-            "extension_status": context.pbx.statuses(
-                dict.fromkeys(fields["extensions"]), context.now
-            )
+            "extension_status": context.pbx.statuses(fields["extensions"], context.now)
         }
     ),
     "extensions.call": _call,
