@@ -4,7 +4,8 @@ Every error survives pickling and copying, but for its ``__cause__``. No text he
 a password, a pin or ``auth``: what comes from outside is scrubbed before it gets here.
 """
 
-from typing import Any, Self
+from contextlib import suppress
+from typing import Any, Final, Self
 
 
 def _restore(kind: type["PortSIPError"], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
@@ -205,3 +206,23 @@ def is_fatal(error: Exception) -> bool:
     if isinstance(error, AuthenticationError):
         return not error.is_page
     return isinstance(error, ConfigurationError | ClientClosed)
+
+
+# The err_codes of a NotFound that is not about an extension: no such address, no such file.
+ELSEWHERE_CODES: Final = frozenset({"404.2", "404.3"})
+# The err_codes that mean that there is no such extension.
+UNKNOWN_EXTENSION_CODES: Final = frozenset({"404.1"})
+
+_FETCH_TOKEN_NOTE: Final = "raised by the fetch_token of the client's credentials"
+
+
+def note_fetch_token(error: Exception) -> None:
+    """Mark an exception as one that the application's fetch_token raised, or caused."""
+    if not is_from_fetch_token(error):
+        with suppress(AttributeError):  # of a frozen exception
+            error.add_note(_FETCH_TOKEN_NOTE)
+
+
+def is_from_fetch_token(error: Exception) -> bool:
+    """Return whether the application's fetch_token raised or caused an exception."""
+    return _FETCH_TOKEN_NOTE in getattr(error, "__notes__", ())

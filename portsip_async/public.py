@@ -2,7 +2,8 @@
 
 from aiohttp import Fingerprint
 
-from .bulk.status_poll import PollStats, StatusPoll, StatusResult
+from .bulk.status_batches import PollStats, StatusResult
+from .bulk.status_poll import StatusPoll
 from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
 from .bulk.writes import BulkResult, BulkRun
 from .classic.client import ClientOptions, PortSIPClient
@@ -36,7 +37,8 @@ from .classic.models import (
 from .classic.operations import ENDPOINTS
 from .core.call import Attempt
 from .core.endpoint import Endpoint, PageScheme
-from .core.pages import Drift, Page, Paginator
+from .core.page_sequence import Drift, Page
+from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
 from .core.tokens import (
     Credentials,

@@ -46,7 +46,7 @@ from ._version import __version__
 from .classic.models import ExtensionStatuses
 from .core.call import Attempt, Observer
 from .core.endpoint import Endpoint
-from .core.pages import Page
+from .core.page_sequence import Page
 
 __all__ = ["Telemetry"]
 

@@ -1,7 +1,7 @@
 """Helpers of tests that hold calls at a point: until, under_way, credentials behind a gate."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -54,6 +54,20 @@ def entered(task: "asyncio.Task[Any]") -> Scope:
     scope = Scope()
     scope.enter(task)
     return scope
+
+
+class LoopOwner:
+    """A `TaskOwner` that starts tasks on the running loop; it is never closed.
+
+    Attributes:
+        check_open: what to do when asked whether the owner is open.
+    """
+
+    def __init__(self, check_open: Callable[[], None] = lambda: None) -> None:
+        self.check_open = check_open
+
+    def start(self, coroutine: Coroutine[Any, Any, X]) -> "asyncio.Task[X]":
+        return asyncio.get_running_loop().create_task(coroutine)
 
 
 class Vault:

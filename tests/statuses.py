@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from portsip_async import ExtensionStatus, NotFound
-from portsip_async.bulk.status_poll import Owner
+from portsip_async.bulk.batch_size import BatchSizeLearner
+from portsip_async.bulk.status_batches import StatusSource
 from portsip_async.core.call import Gate
+from portsip_async.errors import ELSEWHERE_CODES, UNKNOWN_EXTENSION_CODES
 
 X = TypeVar("X")
 
@@ -59,10 +61,20 @@ class Statuses:
             if number not in self.lacking
         ]
 
-    def owner(self, check: Callable[[], None] = lambda: None) -> Owner:
-        """Make what a poll needs of a client, with this in the place of the PBX."""
-        loop = asyncio.get_running_loop()
-        return Owner(self.ask, loop.create_task, check, loop.time)
+    def source(self, batch_sizes: BatchSizeLearner | None = None) -> StatusSource[ExtensionStatus]:
+        """Return what a poll needs to know about a PBX, with this as the PBX."""
+
+        async def ask(numbers: list[str], gate: Gate) -> dict[str, ExtensionStatus]:
+            return {status.extension_number: status for status in await self.ask(numbers, gate)}
+
+        return StatusSource(
+            ask,
+            "extensions.status",
+            clock=asyncio.get_running_loop().time,
+            batch_sizes=batch_sizes or BatchSizeLearner(),
+            unknown_codes=UNKNOWN_EXTENSION_CODES,
+            elsewhere_codes=ELSEWHERE_CODES,
+        )
 
 
 class Source(AsyncIterator[X]):

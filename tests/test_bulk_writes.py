@@ -427,7 +427,7 @@ class TestSources:
         with pytest.raises(AuthenticationError):
             await told(run, found)
         assert len(found) == sim.acted[CREATE]
-        assert run.untold == []
+        assert run.late_results == []
 
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_error_of_the_source(
@@ -530,8 +530,8 @@ class TestLeaving:
         assert served <= sim.served[CREATE] <= 4
         assert sim.acted[CREATE] == sim.served[CREATE]
         assert run.in_doubt == []
-        assert len(run.untold) == sim.acted[CREATE] - 1
-        assert {result.error for result in run.untold} == {None}
+        assert len(run.late_results) == sim.acted[CREATE] - 1
+        assert {result.error for result in run.late_results} == {None}
         await asyncio.sleep(0.03)
         assert sim.acted[CREATE] <= 4
 

@@ -18,6 +18,7 @@ from portsip_async import (
     BadRequest,
     ClientClosed,
     ConfigurationError,
+    ExtensionStatus,
     NotFound,
     PortSIPClient,
     PortSIPError,
@@ -32,7 +33,7 @@ from portsip_async import (
 from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, under_way, until
+from .concurrency import LoopOwner, ticks, under_way, until
 from .conftest import ClientMaker
 from .statuses import Source, Statuses
 
@@ -53,20 +54,25 @@ def poll_of(
     batch_size: int = 10,
     concurrency: int = 4,
     ordered: bool = False,
-) -> StatusPoll:
+) -> StatusPoll[ExtensionStatus]:
     """Poll the scripted PBX; the concurrency is open from the start."""
     poll = StatusPoll(
-        statuses.owner(), numbers, batch_size=batch_size, concurrency=concurrency, ordered=ordered
+        statuses.source(),
+        numbers,
+        owner=LoopOwner(),
+        batch_size=batch_size,
+        concurrency=concurrency,
+        ordered=ordered,
     )
-    begin = poll._begin
+    start_run = poll._start_run
 
-    def opened() -> Any:
-        run = begin()
-        assert poll._latest is not None
-        poll._latest.gate.limit = concurrency
+    def start_open_run() -> Any:
+        run = start_run()
+        assert poll._reader is not None
+        poll._reader.gate.limit = concurrency
         return run
 
-    poll._begin = opened  # type: ignore[method-assign]  # skips the first climb
+    poll._start_run = start_open_run  # type: ignore[method-assign]  # skips the first climb
     return poll
 
 
@@ -605,7 +611,12 @@ class TestConcurrency:
     async def test_batches_begin_as_the_limit_allows(self, statuses: Statuses) -> None:
         """None is read and then waits, while its deadline runs, for a place among the requests."""
         poll = StatusPoll(
-            statuses.owner(), map(str, range(100)), batch_size=10, concurrency=8, ordered=False
+            statuses.source(),
+            map(str, range(100)),
+            owner=LoopOwner(),
+            batch_size=10,
+            concurrency=8,
+            ordered=False,
         )
         assert len(await all_of(poll)) == 100
         assert statuses.most_in_flight == 4

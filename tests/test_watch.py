@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -27,12 +28,11 @@ from portsip_async import (
     TransportError,
 )
 from portsip_async.bulk.outages import OutageLog
-from portsip_async.bulk.status_poll import Owner
-from portsip_async.bulk.status_watch import Listing, StatusWatch
+from portsip_async.bulk.status_watch import DiscoveredExtensions, StatusWatch
 from portsip_async.core.call import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, under_way, until
+from .concurrency import LoopOwner, ticks, under_way, until
 from .conftest import ClientMaker
 from .statuses import Statuses, status_of
 from .test_poll import our_tasks
@@ -66,14 +66,14 @@ class Clockwork:
         cycles: int,
         durations: Iterable[float] = (),
         before: Callable[[int], None] = lambda _: None,
-        listings: Sequence[Listing | PortSIPError] = (),
+        listings: Sequence[DiscoveredExtensions | PortSIPError] = (),
     ) -> None:
         self.statuses = statuses or Statuses()
         self.durations = list(durations)
         self.cycles = cycles
         self.begun: list[float] = []
         self.listed: list[float] = []
-        self.watch: StatusWatch
+        self.watch: StatusWatch[ExtensionStatus]
         self._now = BEGIN
         self._before = before
         self._listings = list(listings)
@@ -81,18 +81,19 @@ class Clockwork:
 
     def start(self, numbers: Sequence[str] | None, **options: Any) -> StatusWatch:
         """Make the watch; with an interval of 10 seconds."""
-        owner = Owner(
-            self._ask,
-            asyncio.get_running_loop().create_task,
-            lambda: None,
-            lambda: self._now,
-            self._sleep,
-            lambda: EPOCH + timedelta(seconds=self._now - BEGIN),
+        source = replace(
+            self.statuses.source(),
+            ask=self._ask,
+            clock=lambda: self._now,
+            sleep=self._sleep,
+            now=lambda: EPOCH + timedelta(seconds=self._now - BEGIN),
         )
         usual: dict[str, Any] = {"interval": 10.0, "batch_size": 10, "concurrency": 1}
         usual |= {"known": None, "rediscover": 60.0}
         self._begin()
-        self.watch = StatusWatch(owner, numbers, discover=self._discover, **usual | options)
+        self.watch = StatusWatch(
+            source, numbers, owner=LoopOwner(), discover=self._discover, **usual | options
+        )
         return self.watch
 
     async def run(self, numbers: Sequence[str] | None, **options: Any) -> list[StatusChange]:
@@ -109,13 +110,13 @@ class Clockwork:
         self.begun.append(self._now - BEGIN)
         self._before(len(self.begun))
 
-    async def _ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
+    async def _ask(self, numbers: list[str], gate: Gate) -> Mapping[str, ExtensionStatus]:
         if self._asked_in != len(self.begun):
             self._asked_in = len(self.begun)
             self._now += self.durations.pop(0) if self.durations else 0.0
-        return await self.statuses.ask(numbers, gate)
+        return await self.statuses.source().ask(numbers, gate)
 
-    async def _discover(self) -> Listing:
+    async def _discover(self) -> DiscoveredExtensions:
         self.listed.append(self._now - BEGIN)
         listing = self._listings.pop(0) if len(self._listings) > 1 else self._listings[0]
         if isinstance(listing, PortSIPError):
@@ -128,6 +129,16 @@ class Clockwork:
             raise Ended("the script is over")
         self._now += seconds
         self._begin()
+
+
+def complete(*numbers: str) -> DiscoveredExtensions:
+    """Return a listing that stood still while it was walked."""
+    return DiscoveredExtensions([*numbers], is_complete=True)
+
+
+def incomplete(*numbers: str) -> DiscoveredExtensions:
+    """Return a listing that changed while it was walked."""
+    return DiscoveredExtensions([*numbers], is_complete=False)
 
 
 def told(changes: Iterable[StatusChange]) -> list[tuple[str, str | None, str | None]]:
@@ -207,7 +218,7 @@ class TestRhythm:
 
     async def test_retry_after_of_a_listing(self) -> None:
         error = ServerError(status=503, retry_after=25)
-        clockwork = Clockwork(cycles=2, listings=[error, Listing(["1"], steady=True)])
+        clockwork = Clockwork(cycles=2, listings=[error, complete("1")])
         assert told(await clockwork.run(None)) == [("1", None, "ONLINE")]
         assert clockwork.begun == [0, 30]
 
@@ -460,7 +471,8 @@ class TestFailures:
         clockwork = Clockwork(cycles=10**9)
         changes = aiter(clockwork.start(["1"]))
         await anext(changes)
-        (rounds,) = [task for task in asyncio.all_tasks() if "_go_round" in str(task.get_coro())]
+        tasks = asyncio.all_tasks()
+        (rounds,) = [task for task in tasks if "_poll_forever" in str(task.get_coro())]
         async with under_way(anext(changes)) as (waiting,):
             await ticks()
             rounds.cancel()
@@ -579,7 +591,7 @@ class TestRefused:
 class TestDiscovery:
     async def test_rhythm(self) -> None:
         """The list is read at first, and again once it is `rediscover` seconds old."""
-        clockwork = Clockwork(cycles=9, listings=[Listing(["1", "2"], steady=True)])
+        clockwork = Clockwork(cycles=9, listings=[complete("1", "2")])
         changes = await clockwork.run(None, rediscover=25.0)
         assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
         assert clockwork.listed == [0, 30, 60]
@@ -587,9 +599,9 @@ class TestDiscovery:
     async def test_came_and_went(self) -> None:
         """One that went is told with no `after`, once, and is told anew if it comes back."""
         listings = [
-            Listing(["1", "2"], steady=True),
-            Listing(["1", "3"], steady=True),
-            Listing(["1", "2", "3"], steady=True),
+            complete("1", "2"),
+            complete("1", "3"),
+            complete("1", "2", "3"),
         ]
         clockwork = Clockwork(cycles=4, listings=listings)
         changes = await clockwork.run(None, rediscover=10.0)
@@ -605,14 +617,17 @@ class TestDiscovery:
 
     async def test_unsteady_listing_makes_nobody_go(self) -> None:
         """While the list moved, an extension may have slipped past the walk; one can come."""
-        listings = [Listing(["1", "2"], steady=True), Listing(["1", "3"], steady=False)]
+        listings = [
+            complete("1", "2"),
+            incomplete("1", "3"),
+        ]
         clockwork = Clockwork(cycles=3, listings=listings)
         changes = await clockwork.run(None, rediscover=10.0)
         assert [change.after is None for change in changes] == [False] * 3
         assert clockwork.watch.snapshot.keys() == {"1", "2", "3"}
 
     async def test_known_ones_that_went_meanwhile(self) -> None:
-        clockwork = Clockwork(cycles=2, listings=[Listing(["1"], steady=True)])
+        clockwork = Clockwork(cycles=2, listings=[complete("1")])
         known = {number: status_of(number) for number in "12"}
         changes = await clockwork.run(None, known=known)
         assert told(changes) == [("2", "ONLINE", None)]
@@ -620,8 +635,13 @@ class TestDiscovery:
     async def test_failed_listing(self) -> None:
         """It is a failure, is tried again at the next beat, and what is known is asked."""
         error = ServerError(status=503)
-        listings: list[Listing | PortSIPError]
-        listings = [Listing(["1"], steady=True), error, error, Listing(["1", "2"], steady=True)]
+        listings: list[DiscoveredExtensions | PortSIPError]
+        listings = [
+            complete("1"),
+            error,
+            error,
+            complete("1", "2"),
+        ]
         clockwork = Clockwork(cycles=5, listings=listings)
         changes = await clockwork.run(None, rediscover=10.0)
         assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
@@ -639,11 +659,14 @@ class TestDiscovery:
 
     async def test_refused_one_that_went(self) -> None:
         """Nothing is kept of a refused number that is not listed any more."""
-        listings = [Listing(["1", "bad"], steady=True), Listing(["1"], steady=True)]
+        listings = [
+            complete("1", "bad"),
+            complete("1"),
+        ]
         clockwork = Clockwork(Statuses(refused={"bad"}), cycles=3, listings=listings)
         await clockwork.run(None, rediscover=10.0)
         assert clockwork.watch._latest is not None
-        assert clockwork.watch._latest._refused == {}
+        assert "bad" not in clockwork.watch._latest._refused
 
     async def test_on_the_wire(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         """Extensions created and removed meanwhile are reported."""
@@ -680,7 +703,7 @@ class TestListingsWithGaps:
         pages = [self.listed(numbers, 4) for numbers in ("12", "", "34", "56")]
         wire.script = [lambda arrival, _, writer: self.answer(pages, arrival, writer)]
         listing = await make_client(wire.url).extensions._discover()
-        assert listing == Listing(["1", "2"], steady=False)
+        assert listing == incomplete("1", "2")
 
     async def test_page_count_that_is_always_100(
         self, wire: WireServer, make_client: ClientMaker
@@ -689,7 +712,7 @@ class TestListingsWithGaps:
         pages = [self.listed("12", 100)]
         wire.script = [lambda arrival, _, writer: self.answer(pages, arrival, writer)]
         listing = await make_client(wire.url).extensions._discover()
-        assert listing == Listing(["1", "2"], steady=True)
+        assert listing == complete("1", "2")
 
     async def answer(self, pages: list[bytes], arrival: Any, writer: Any) -> None:
         number = int(re.findall(r"pagination=(\d+)", arrival.query)[0])
@@ -812,7 +835,7 @@ class TestOutageLog:
 
     async def test_listing_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
         error = ServerError(status=503)
-        clockwork = Clockwork(cycles=6, listings=[error, error, error, Listing(["1"], steady=True)])
+        clockwork = Clockwork(cycles=6, listings=[error, error, error, complete("1")])
         await clockwork.run(None)
         begins, ends = self.lines(caplog)
         assert "ServerError" in begins
@@ -1017,7 +1040,7 @@ class TestUnknown:
 
     async def test_discovered_one_that_went_is_forgotten(self) -> None:
         """Listed, but without a status; then it is not listed any more."""
-        listings = [Listing(["1", "9"], steady=True)] * 2 + [Listing(["1"], steady=True)]
+        listings = [complete("1", "9")] * 2 + [complete("1")]
         seen: list[tuple[str, ...]] = []
         clockwork = Clockwork(
             Statuses(lacking={"9"}),

@@ -16,9 +16,11 @@ import aiohttp
 import msgspec
 
 from ..arguments import integer, is_visible, plain_text, quantity
+from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.call import Attempt, CallOptions
 from ..core.endpoint import Endpoint
+from ..core.pages import PageSize
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
@@ -34,7 +36,7 @@ from ..core.tokens import (
 from ..core.tracebacks import cut, sealed
 from ..core.transport import SSL, Route, Timeout, Transport
 from ..core.wire import TOKEN_NAME, Parameters
-from ..errors import APIError, ConfigurationError
+from ..errors import APIError, ConfigurationError, note_fetch_token
 from ..redact import scrub_url
 from .account import Account
 from .extensions import Extensions
@@ -186,6 +188,8 @@ class PortSIPClient(NotCopyable):
         self._table = EndpointTable(endpoints)
         self._locks = KeyedLocks()
         self._outages = OutageLog(urlsplit(url).netloc)
+        self._batch_sizes = BatchSizeLearner()
+        self._page_size = PageSize()
         self._session = Session(
             url,
             options=self._options,
@@ -315,7 +319,15 @@ class PortSIPClient(NotCopyable):
         return f"<PortSIPClient {self._session.base_url}{state}>"
 
     def _hang(self) -> None:
-        caller = Caller(self._session, self._table, self._options, self._locks, self._outages)
+        caller = Caller(
+            self._session,
+            self._table,
+            self._options,
+            self._locks,
+            self._outages,
+            self._batch_sizes,
+            self._page_size,
+        )
         self.account: Account = Account(caller)
         self.extensions: Extensions = Extensions(caller)
         self.groups: Groups = Groups(caller)
@@ -515,7 +527,11 @@ def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) 
     async def log_in() -> Obtained:
         if isinstance(means, Credentials):
             asked_at = session.clock()
-            return Obtained(await means.fetch_token(), asked_at)
+            try:
+                return Obtained(await means.fetch_token(), asked_at)
+            except Exception as error:
+                note_fetch_token(error)
+                raise
         by_email = isinstance(means, EmailCredentials)
         return await renewed(table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY], means)
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from ..arguments import integer, plain_text, quantity
-from ..bulk.status_poll import Owner, StatusPoll
-from ..bulk.status_watch import Listing, StatusWatch
-from ..bulk.writes import BulkRun, Write
+from ..bulk.status_batches import StatusSource
+from ..bulk.status_poll import StatusPoll
+from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
+from ..bulk.writes import BulkRun, ItemOperation
 from ..core.call import Gate
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
@@ -18,7 +19,14 @@ from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import sealed
 from ..core.wire import builtins_of
-from ..errors import APIError, Conflict, NotFound, ReplyError
+from ..errors import (
+    ELSEWHERE_CODES,
+    UNKNOWN_EXTENSION_CODES,
+    APIError,
+    Conflict,
+    NotFound,
+    ReplyError,
+)
 from .models import (
     Extension,
     ExtensionStatus,
@@ -74,7 +82,7 @@ class Extensions(NotCopyable):
         self,
         *,
         page: int = 1,
-        page_size: int = 100,
+        page_size: int | None = 100,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -83,7 +91,7 @@ class Extensions(NotCopyable):
 
         Args:
             page: the page to start from, counted from 1.
-            page_size: extensions a page; the PBX may cap it.
+            page_size: extensions a page; the PBX may cap it. None: 500, or 100 if that is refused.
             sort_by: "DEFAULT" or "Optional"; None leaves it to the PBX.
             prefetch: pages kept in flight ahead; 0: none.
             max_pages: pages at most; None: unlimited.
@@ -92,7 +100,7 @@ class Extensions(NotCopyable):
             TypeError, ValueError: at the call, for a number out of bounds.
         """
         return self._caller.walk(
-            Paginator,
+            Paginator[ExtensionSummary],
             EXTENSIONS_LIST,
             {"sort_by": sort_by},
             page=page,
@@ -106,7 +114,7 @@ class Extensions(NotCopyable):
         condition: str,
         *,
         page: int = 1,
-        page_size: int = 100,
+        page_size: int | None = 100,
         prefetch: int = 1,
         max_pages: int | None = None,
     ) -> Paginator[ExtensionSummary]:
@@ -115,7 +123,7 @@ class Extensions(NotCopyable):
         Args:
             condition: what to look for, as the PBX understands it: part of a number or a name.
             page: the page to start from, counted from 1.
-            page_size: extensions a page; the PBX may cap it.
+            page_size: extensions a page; the PBX may cap it. None: 500, or 100 if that is refused.
             prefetch: pages kept in flight ahead; 0: none.
             max_pages: pages at most; None: unlimited.
 
@@ -123,7 +131,7 @@ class Extensions(NotCopyable):
             TypeError, ValueError: at the call, for an empty condition or a number out of bounds.
         """
         return self._caller.walk(
-            Paginator,
+            Paginator[ExtensionSummary],
             EXTENSIONS_SEARCH,
             {"condition": text("condition", condition)},
             page=page,
@@ -280,10 +288,10 @@ class Extensions(NotCopyable):
         self,
         numbers: Iterable[str] | AsyncIterable[str],
         *,
-        batch_size: int = 100,
+        batch_size: int | None = 100,
         concurrency: int = 16,
         ordered: bool = False,
-    ) -> StatusPoll:
+    ) -> StatusPoll[ExtensionStatus]:
         """Read the status of any number of extensions, in batches side by side.
 
         Each number given, each occurrence, gets exactly one `StatusResult`, with a status or an
@@ -293,7 +301,8 @@ class Extensions(NotCopyable):
 
         Args:
             numbers: extension numbers; any iterable or async iterable, endless ones too.
-            batch_size: numbers a request.
+            batch_size: numbers a request; None: as many as the PBX takes, at most 1,000. That is
+                learned from its replies, and remembered for the client's life.
             concurrency: requests in flight at most.
             ordered: keep the order of the numbers.
 
@@ -301,11 +310,13 @@ class Extensions(NotCopyable):
             TypeError, ValueError: at the call, for a count out of bounds or a str of numbers.
             AuthenticationError, ConfigurationError, ClientClosed: from the loop.
         """
-        integer("batch_size", batch_size, 1)
+        if batch_size is not None:
+            integer("batch_size", batch_size, 1)
         integer("concurrency", concurrency, 1)
         return StatusPoll(
-            self._owner(),
+            self._status_source(),
             _collection("numbers", numbers),
+            owner=self._caller.session,
             batch_size=batch_size,
             concurrency=concurrency,
             ordered=ordered,
@@ -316,11 +327,11 @@ class Extensions(NotCopyable):
         numbers: Iterable[str] | None = None,
         *,
         interval: float = 5.0,
-        batch_size: int = 100,
+        batch_size: int | None = 100,
         concurrency: int = 16,
         known: Mapping[str, ExtensionStatus] | None = None,
         rediscover: float = 60.0,
-    ) -> StatusWatch:
+    ) -> StatusWatch[ExtensionStatus]:
         """Follow the status of extensions: each once, then every change, for as long as you loop.
 
         Polling keeps its rhythm whatever the consumer does; one that falls behind gets each
@@ -329,7 +340,8 @@ class Extensions(NotCopyable):
         Args:
             numbers: extension numbers; None: all that the PBX lists, found anew now and then.
             interval: seconds from one cycle's start to the next.
-            batch_size: numbers a request.
+            batch_size: numbers a request; None: as many as the PBX takes, at most 1,000. That is
+                learned from its replies, and remembered for the client's life.
             concurrency: requests in flight at most.
             known: what is known already, such as the ``snapshot`` of an earlier watch; only what
                 differs from it is told.
@@ -339,17 +351,53 @@ class Extensions(NotCopyable):
             TypeError, ValueError: at the call, for a number, count or time out of bounds.
             AuthenticationError, ConfigurationError, ClientClosed: from the loop.
         """
-        integer("batch_size", batch_size, 1)
+        if batch_size is not None:
+            integer("batch_size", batch_size, 1)
         integer("concurrency", concurrency, 1)
         return StatusWatch(
-            self._owner(),
+            self._status_source(),
             None if numbers is None else texts("numbers", numbers),
+            owner=self._caller.session,
             discover=self._discover,
             interval=quantity("interval", interval, above=0),
             batch_size=batch_size,
             concurrency=concurrency,
             known=_known(known),
             rediscover=quantity("rediscover", rediscover, above=0),
+        )
+
+    def show_many(
+        self,
+        extension_numbers: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = 8,
+        ordered: bool = False,
+    ) -> BulkRun[Extension]:
+        """Read the settings of many extensions; a `BulkResult` each, with the Extension.
+
+        A number that fails has its error in its own result. Leaving the loop cancels the reads in
+        flight at once.
+
+        Args:
+            extension_numbers: read as requests can start; endless ones too.
+            concurrency: requests in flight at most.
+            ordered: keep the order of the numbers; else results come as they finish.
+
+        Raises:
+            TypeError, ValueError: at the call, for a count out of bounds or a str of numbers.
+            AuthenticationError, ConfigurationError, ClientClosed: from the loop.
+        """
+
+        # The gate is left out: it notes what was written, and a read writes nothing.
+        async def read(number: str, _: Gate) -> Extension:
+            return await self.show(number)
+
+        return BulkRun(
+            _collection("extension_numbers", extension_numbers),
+            ItemOperation(lambda number: text("extension_number", number), read),
+            owner=self._caller.session,
+            concurrency=integer("concurrency", concurrency, 1),
+            ordered=ordered,
         )
 
     def create_many(
@@ -392,11 +440,11 @@ class Extensions(NotCopyable):
             told = found.password if found.password and found.password.strip("*") else None
             return told in (None, plain_text(extension.password))
 
-        write = Write(
+        write = ItemOperation(
             lambda extension: plain_text(_creatable(extension).extension_number),
             create,
             was_carried_out=was_created,
-            passes_over=lambda error: (
+            is_skipped=lambda error: (
                 if_exists == "skip"
                 and isinstance(error, Conflict)
                 and _is_about(error, EXTENSIONS_CREATE)
@@ -432,7 +480,7 @@ class Extensions(NotCopyable):
         async def carry_out(update: ExtensionUpdate, gate: Gate) -> None:
             await self._caller.write(EXTENSIONS_UPDATE, update, gate=gate)
 
-        return self._many(updates, Write(key, carry_out), concurrency, grace)
+        return self._many(updates, ItemOperation(key, carry_out), concurrency, grace)
 
     def patch_many(
         self,
@@ -469,7 +517,7 @@ class Extensions(NotCopyable):
         async def carry_out(patch: tuple[str, Mapping[str, object]], gate: Gate) -> Extension:
             return await self._patch(plain_text(patch[0]), patch[1], gate)
 
-        return self._many(patches, Write(key, carry_out), concurrency, grace)
+        return self._many(patches, ItemOperation(key, carry_out), concurrency, grace)
 
     def remove_many(
         self,
@@ -503,7 +551,7 @@ class Extensions(NotCopyable):
                 return True
             return False
 
-        write = Write(
+        write = ItemOperation(
             lambda number: text("extension_number", number), carry_out, was_carried_out=was_removed
         )
         return self._many(extension_numbers, write, concurrency, grace)
@@ -534,37 +582,39 @@ class Extensions(NotCopyable):
     def _many(
         self,
         items: Iterable[Any] | AsyncIterable[Any],
-        write: Write[Any, V],
+        operation: ItemOperation[Any, V],
         concurrency: int,
         grace: float,
     ) -> BulkRun[V]:
         return BulkRun(
             _collection("items", items),
-            write,
-            session=self._caller.session,
+            operation,
+            owner=self._caller.session,
             concurrency=integer("concurrency", concurrency, 1),
             grace=quantity("grace", grace),
         )
 
-    def _owner(self) -> Owner:
+    def _status_source(self) -> StatusSource[ExtensionStatus]:
         session = self._caller.session
 
-        async def ask(numbers: Numbers, gate: Gate) -> tuple[ExtensionStatus, ...]:
+        async def ask(numbers: Numbers, gate: Gate) -> dict[str, ExtensionStatus]:
             reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers}, gate=gate)
-            return reply.extension_status
+            return {status.extension_number: status for status in reply.extension_status}
 
-        return Owner(
+        return StatusSource(
             ask,
-            session.start,
-            session.check_open,
-            session.clock,
-            session.sleep,
-            lambda: datetime.fromtimestamp(session.now(), UTC),
-            self._caller.outages,
+            EXTENSIONS_STATUS.name,
+            clock=session.clock,
+            sleep=session.sleep,
+            now=lambda: datetime.fromtimestamp(session.now(), UTC),
+            outages=self._caller.outages,
+            batch_sizes=self._caller.batch_sizes,
+            unknown_codes=UNKNOWN_EXTENSION_CODES,
+            elsewhere_codes=ELSEWHERE_CODES,
         )
 
-    async def _discover(self) -> Listing:
-        walk = self.list(prefetch=2)
+    async def _discover(self) -> DiscoveredExtensions:
+        walk = self.list(page_size=None, prefetch=2)
         numbers: Numbers = []
         page_count = 0
         async with aclosing(walk.pages()) as pages:
@@ -572,12 +622,12 @@ class Extensions(NotCopyable):
                 numbers += [extension.extension_number for extension in page.items]
                 page_count = page.page_count or 0
         drift = walk.drift
-        steady = not drift.dropped and not drift.page_count_changed
-        if steady and drift.missing_pages:
-            # Some PBXes always send the same page_count. Others left out a page for once, and
-            # then the last page is there, so the extensions behind the gap are not gone.
-            steady = not (await self.list(page=page_count)).items
-        return Listing(numbers, steady)
+        is_complete = not drift.dropped and not drift.page_count_changed
+        if is_complete and drift.missing_pages:
+            # Some PBXes send the same page_count always. Others left out one page this time: then
+            # the last page has items, so the extensions behind the gap are not gone.
+            is_complete = not (await self.list(page=page_count, page_size=None)).items
+        return DiscoveredExtensions(numbers, is_complete)
 
 
 def _collection(name: str, items: Iterable[X] | AsyncIterable[X]) -> Iterable[X] | AsyncIterable[X]:

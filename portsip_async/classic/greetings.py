@@ -25,7 +25,7 @@ class Greetings(NotCopyable):
         extension_number: str,
         *,
         page: int = 1,
-        page_size: int = 100,
+        page_size: int | None = 100,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -35,7 +35,7 @@ class Greetings(NotCopyable):
         Args:
             extension_number: the extension's number.
             page: the page to start from, counted from 1.
-            page_size: greetings a page; the PBX may cap it.
+            page_size: greetings a page; the PBX may cap it. None: 500, or 100 if that is refused.
             sort_by: "DEFAULT" or "Optional"; None leaves it to the PBX.
             prefetch: pages kept in flight ahead; 0: none.
             max_pages: pages at most; None: unlimited.
@@ -45,7 +45,7 @@ class Greetings(NotCopyable):
         """
         number = text("extension_number", extension_number)
         return self._caller.walk(
-            TypedPaginator,
+            TypedPaginator[GreetingFile, GreetingPage],
             GREETINGS_LIST,
             {"extension_number": number, "sort_by": sort_by},
             page=page,

@@ -38,7 +38,7 @@ class Groups(NotCopyable):
         self,
         *,
         page: int = 1,
-        page_size: int = 100,
+        page_size: int | None = 100,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -47,7 +47,7 @@ class Groups(NotCopyable):
 
         Args:
             page: the page to start from, counted from 1.
-            page_size: groups a page; the PBX may cap it.
+            page_size: groups a page; the PBX may cap it. None: 500, or 100 if that is refused.
             sort_by: "DEFAULT" or "Optional"; None leaves it to the PBX.
             prefetch: pages kept in flight ahead; 0: none.
             max_pages: pages at most; None: unlimited.
@@ -56,7 +56,7 @@ class Groups(NotCopyable):
             TypeError, ValueError: at the call, for a number out of bounds.
         """
         return self._caller.walk(
-            Paginator,
+            Paginator[GroupSummary],
             GROUPS_LIST,
             {"sort_by": sort_by},
             page=page,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from msgspec import field
 
-from ..core.pages import Page
+from ..core.page_sequence import Page
 from ..record import Record
 
 _VALUES_KEPT = 128

@@ -10,10 +10,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import msgspec
 
 from ..arguments import plain_text
+from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.call import CallOptions, Gate
 from ..core.endpoint import Endpoint
-from ..core.pages import Page, Paginator
+from ..core.page_sequence import Page
+from ..core.pages import PageSize, Paginator
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.upload import Source
@@ -55,12 +57,16 @@ class Caller(NotCopyable):
         options: CallOptions,
         locks: KeyedLocks,
         outages: OutageLog,
+        batch_sizes: BatchSizeLearner,
+        page_size: PageSize,
     ) -> None:
         self.session = session
         self.table = table
         self.options = options
         self.locks = locks
         self.outages = outages
+        self.batch_sizes = batch_sizes
+        self._page_size = page_size
 
     def __call__(
         self,
@@ -101,7 +107,7 @@ class Caller(NotCopyable):
         parameters: Mapping[str, object],
         *,
         page: int,
-        page_size: int,
+        page_size: int | None,
         prefetch: int,
         max_pages: int | None,
     ) -> W:
@@ -111,8 +117,8 @@ class Caller(NotCopyable):
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, named = self.session, self.options, given(parameters)
 
-        def fetch(number: int) -> Coroutine[Any, Any, Page[Any]]:
-            asked = {scheme.number: number, scheme.size: page_size, **named}
+        def fetch(number: int, size: int) -> Coroutine[Any, Any, Page[Any]]:
+            asked = {scheme.number: number, scheme.size: size, **named}
             return session.call(endpoint, asked, options)
 
         return make(
@@ -121,9 +127,8 @@ class Caller(NotCopyable):
             page=page,
             prefetch=prefetch,
             max_pages=max_pages,
-            pagesize=page_size,
-            start=session.start,
-            check=session.check_open,
+            page_size=self._page_size if page_size is None else page_size,
+            owner=session,
         )
 
 

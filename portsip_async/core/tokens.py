@@ -38,6 +38,7 @@ from ..errors import (
     RateLimited,
     ReplyError,
     ServerError,
+    note_fetch_token,
 )
 from ..record import Record
 from .tasks import NotCopyable
@@ -428,9 +429,13 @@ def _whole(token: object) -> Token:
     expires: object = getattr(token, "expires", None)
     if not isinstance(token, Token | Renewal) or not isinstance(expires, int | float):
         del token  # which may be the secret itself, from tracebacks that show locals
-        raise TypeError("fetch_token answers a Token, whose expires are seconds")
+        wrong = TypeError("fetch_token answers a Token, whose expires are seconds")
+        note_fetch_token(wrong)
+        raise wrong
     if not isinstance(token.access_token, str):
-        raise TypeError("fetch_token answers a Token, whose access_token is a str")
+        wrong = TypeError("fetch_token answers a Token, whose access_token is a str")
+        note_fetch_token(wrong)
+        raise wrong
     if not token.access_token or not token.access_token.isprintable():
         raise ReplyError(expected="a printable text", where="$.access_token")
     if isinstance(token, Token):

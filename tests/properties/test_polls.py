@@ -26,6 +26,7 @@ from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.core.call import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
+from ..concurrency import LoopOwner
 from ..statuses import Statuses, status_of
 from .values import ANY_CHARACTER
 
@@ -127,8 +128,9 @@ def test_exactly_once(
 
     async def run() -> None:
         poll = StatusPoll(
-            statuses.owner(),
+            statuses.source(),
             drip(numbers, fails) if asynchronous else flow(numbers, fails),
+            owner=LoopOwner(),
             batch_size=batch_size,
             concurrency=concurrency,
             ordered=ordered,
