@@ -30,6 +30,7 @@ from portsip_async import (
 from portsip_async.bulk.outages import OutageLog
 from portsip_async.bulk.status_watch import DiscoveredExtensions, StatusWatch
 from portsip_async.core.call import Gate
+from portsip_async.errors import note_fetch_token
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import LoopOwner, ticks, under_way, until
@@ -465,6 +466,25 @@ class TestFailures:
         pbx = make_client(username=sim.username, password="wrong")
         with pytest.raises(AuthenticationError):
             await anext(aiter(pbx.extensions.watch_status(None, interval=0.01)))
+
+    async def test_exception_that_nobody_foresaw(self) -> None:
+        """It ends the watch as it is; it is not put down to the application's fetch_token."""
+        statuses = Statuses()
+        statuses.fail = lambda count: KeyError("a fault of the SDK") if count == 2 else None
+        with pytest.raises(KeyError, match="a fault of the SDK"):
+            await Clockwork(statuses, cycles=3).run(["1"])
+
+    async def test_exception_of_fetch_token(self) -> None:
+        """It is counted as a failure, without its text, and the watch goes on."""
+        error = KeyError("secret")
+        note_fetch_token(error)
+        statuses = Statuses()
+        statuses.fail = lambda count: error if count == 2 else None
+        clockwork = Clockwork(statuses, cycles=3)
+        await clockwork.run(["1"])
+        stats = clockwork.watch.stats
+        assert (stats.cycles, stats.failures) == (3, 1)
+        assert str(stats.last_error) == "fetching a token raised KeyError"
 
     async def test_cancelled_rounds_do_not_pass_for_an_end(self) -> None:
         """Where somebody cancels the watch's task, the loop must not end as if all were well."""
