@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -111,7 +111,7 @@ class Clockwork:
         self.begun.append(self._now - BEGIN)
         self._before(len(self.begun))
 
-    async def _ask(self, numbers: list[str], gate: Gate) -> Mapping[str, ExtensionStatus]:
+    async def _ask(self, numbers: list[str], gate: Gate) -> dict[str, ExtensionStatus]:
         if self._asked_in != len(self.begun):
             self._asked_in = len(self.begun)
             self._now += self.durations.pop(0) if self.durations else 0.0

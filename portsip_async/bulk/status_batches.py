@@ -14,7 +14,8 @@ about the request comes in a `StatusSource`.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -120,7 +121,7 @@ class StatusSource(Generic[S]):
         elsewhere_codes: the err_codes of a NotFound that is not about an extension.
     """
 
-    ask: Callable[[list[str], Gate], Coroutine[Any, Any, Mapping[str, S]]]
+    ask: Callable[[list[str], Gate], Coroutine[Any, Any, dict[str, S]]]
     operation: str
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -177,19 +178,7 @@ class BatchReader(Generic[S]):
         split = _Split(self)
         if unique:
             await split.read(_separate_same_digits(unique))
-        found = split.found
-        return BatchResult([found[number] for number in numbers], split.refused, split.doubted)
-
-    async def ask(self, numbers: list[str], found: dict[str, StatusResult[S]]) -> None:
-        """Send one request, and add a result for each number."""
-        statuses = await self.source.ask(numbers, self.gate)
-        try:
-            found |= {number: StatusResult(number, statuses[number]) for number in numbers}
-        except KeyError:
-            for number in numbers:
-                status = statuses.get(number)
-                missing = StatusMissing(number) if status is None else None
-                found[number] = StatusResult(number, status, missing)
+        return BatchResult(split.results(numbers), split.refused, split.doubted)
 
 
 class _Failure(Enum):
@@ -205,15 +194,17 @@ class _Split(Generic[S]):
     """One batch that is being read, in parts if need be.
 
     Attributes:
-        found: the results by number.
+        errors: the errors by number.
         refused: as in `BatchResult`.
         doubted: as in `BatchResult`.
     """
 
     def __init__(self, reader: BatchReader[S]) -> None:
-        self.found: dict[str, StatusResult[S]] = {}
+        self.errors: dict[str, PortSIPError] = {}
         self.refused: list[str] = []
         self.doubted: list[str] = []
+        self._statuses: dict[str, S] = {}
+        self._is_whole = True  # whether one request holds all numbers
         self._reader = reader
         self._source = reader.source
         self._learner = reader.learner
@@ -223,6 +214,7 @@ class _Split(Generic[S]):
 
     async def read(self, parts: list[list[str]]) -> None:
         """Read the parts of a batch, and split them as far as it takes."""
+        self._is_whole = len(parts) == 1
         learner = self._learner
         if learner is None:
             await self._read(parts)
@@ -244,8 +236,7 @@ class _Split(Generic[S]):
             deciding = len(self.refused) >= ALONE and not self._largest_good
             part = parts.pop(0 if deciding else -1)
             try:
-                await self._reader.ask(part, self.found)
-                self._note_success(len(part))
+                self._add(part, await self._source.ask(part, self._reader.gate))
             except PortSIPError as error:
                 if is_fatal(error):
                     raise
@@ -269,10 +260,32 @@ class _Split(Generic[S]):
                 if failure is _Failure.REFUSED:
                     self.refused += part
 
-    def _note_success(self, size: int) -> None:
-        self._largest_good = max(self._largest_good, size)
+    def results(self, numbers: Sequence[str]) -> list[StatusResult[S]]:
+        """Return the result of each number, each occurrence."""
+        if not self.errors:
+            with suppress(KeyError):  # of a number that the replies lack
+                return [StatusResult(number, self._statuses[number]) for number in numbers]
+        results: dict[str, StatusResult[S]] = {}
+        for number in dict.fromkeys(numbers):
+            error = self.errors.get(number)
+            status = None if error is not None else self._statuses.get(number)
+            if error is None and status is None:
+                error = StatusMissing(number)
+            results[number] = StatusResult(number, status, error)
+        return [results[number] for number in numbers]
+
+    def _add(self, part: list[str], statuses: dict[str, S]) -> None:
+        """Take the reply to a part."""
+        self._largest_good = max(self._largest_good, len(part))
         if self._learner is not None:
-            self._learner.succeeded(size)
+            self._learner.succeeded(len(part))
+        if self._is_whole:
+            self._statuses = statuses
+            return
+        # A reply may have numbers that another part asked for. Only that part's reply counts.
+        for number in part:
+            if number in statuses:
+                self._statuses[number] = statuses[number]
 
     def _classify(self, error: PortSIPError) -> _Failure:
         if error.operation not in (None, self._source.operation):
@@ -308,6 +321,7 @@ class _Split(Generic[S]):
     def _cut(self, part: list[str], failure: _Failure) -> list[list[str]]:
         """Cut a part that failed into smaller ones."""
         self._reader.splits += 1
+        self._is_whole = False
         # Quarters after a timeout, since each further one takes as long.
         size = -(-len(part) // (4 if failure is _Failure.TIMED_OUT else 2))
         if self._learner is not None:
@@ -328,7 +342,7 @@ class _Split(Generic[S]):
         error.__traceback__ = None  # its frames hold the results of the batch
         numbers = [number for part in parts for number in part]
         for number in numbers:
-            self.found[number] = StatusResult(number, None, error)
+            self.errors[number] = error
         return numbers
 
     def _learn_from_suspects(self, learner: BatchSizeLearner) -> None:
@@ -336,8 +350,7 @@ class _Split(Generic[S]):
         for failure, part in self._suspects:
             if len(part) <= self._largest_good:
                 continue  # another part as large went through
-            errors = [self.found[number].error for number in part]
-            good = [error is None or isinstance(error, StatusMissing) for error in errors]
+            good = [number not in self.errors for number in part]
             # A refusal is about a number if any of the numbers got no status in the end.
             if all(good) if failure is _Failure.REFUSED else any(good):
                 learner.was_too_large(len(part), good=self._largest_good)
