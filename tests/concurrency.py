@@ -38,8 +38,8 @@ async def under_way(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Futur
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def told(source: AsyncIterable[X], found: list[X]) -> None:
-    """Add to a list what is answered, so that it can be seen where an error ends it."""
+async def collect_into(source: AsyncIterable[X], found: list[X]) -> None:
+    """Collect items in a list that holds them even if an error ends the loop."""
     async for item in source:
         found.append(item)  # noqa: PERF401 - see above
 

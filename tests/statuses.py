@@ -18,17 +18,17 @@ def status_of(number: str, presence: str = "ONLINE") -> ExtensionStatus:
 
 
 class Statuses:
-    """Answers batches, and keeps count of them.
+    """Replies to batches, and counts them.
 
     Attributes:
         refused: a batch that holds one of these is refused.
         lacking: numbers that replies leave out.
-        presence: what numbers do, where it is not ONLINE.
-        fail: given the count of requests so far, answers or raises the error of this one.
+        presence: the status of numbers that are not ONLINE.
+        fail: given the number of a request, returns the error that it raises, or None.
         asked: the batches, in order of arrival.
-        held: where set, every request waits for it.
-        in_flight: requests that are being answered.
-        most_in_flight: the most there were at once.
+        held: if set, every request waits for it.
+        in_flight: requests in progress.
+        most_in_flight: the most that were in progress at once.
     """
 
     def __init__(self, refused: Iterable[str] = (), lacking: Iterable[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The machinery of many operations: the gate that adapts, the lazy feed, the pool, the stream."""
+"""Many jobs at once: the gate that adapts, the batcher, the worker pool, the stream."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from portsip_async.errors import (
     TransportError,
 )
 
-from .concurrency import LoopOwner, ticks, told, under_way, until
+from .concurrency import LoopOwner, collect_into, ticks, under_way, until
 from .statuses import Source
 
 X = TypeVar("X")
@@ -38,7 +38,7 @@ def opened(ceiling: int, limit: int) -> AdaptiveGate:
 
 
 async def pass_round(gate: AdaptiveGate, *errors: PortSIPError | None) -> None:
-    """Let attempts be in flight at once, and end as told."""
+    """Let attempts be in flight at once, and end each with its error, or None."""
     tickets = [await gate.enter() for _ in errors]
     for ticket, error in zip(tickets, errors, strict=True):
         gate.leave(ticket, error, repeated=False)
@@ -73,7 +73,7 @@ class TestAdaptiveGate:
         assert gate.limit == 2
 
     async def test_room_goes_to_who_waits(self) -> None:
-        """A newcomer does not take what was given to one who is not through with waking yet."""
+        """A later attempt does not take the room of one that was admitted but not resumed."""
         gate = opened(1, 1)
         ticket = await gate.enter()
         async with under_way(gate.enter()) as (waiting,):
@@ -233,7 +233,7 @@ class TestBatcher:
         run = pool.results()
         await anext(run)
         await ticks(100)
-        # Two batches that ended, two more under way, and one that is read meanwhile.
+        # Two finished batches, two running ones, and one that is being read.
         assert source.read <= 3 * (2 + 2 + 1)
         await run.aclose()
 
@@ -248,7 +248,7 @@ class TestBatcher:
             await anext(run)
 
     async def test_source_that_shuts_down_noisily(self) -> None:
-        """What a source raises on its way out is nobody's error any more."""
+        """An exception that a source raises while it is closed is ignored."""
 
         async def noisy() -> AsyncGenerator[int, None]:
             try:
@@ -301,7 +301,7 @@ class TestWorkerPool:
 
     @pytest.mark.parametrize("ordered", [False, True])
     async def test_pausing_consumer(self, ordered: bool) -> None:
-        """Jobs that wait for nothing don't run away from one who takes his time."""
+        """Jobs that finish at once don't run far ahead of a slow consumer."""
         begun: list[int] = []
 
         async def job(batch: list[int]) -> int:
@@ -312,13 +312,13 @@ class TestWorkerPool:
         pool = make_pool(source, size=1, limit=3, job=job, ordered=ordered)
         run = pool.results()
         async with aclosing(run):
-            for told in range(1, 21):
+            for count in range(1, 21):
                 await anext(run)
                 await ticks()
-                assert len(begun) <= told + 2 * 3
+                assert len(begun) <= count + 2 * 3
 
     async def test_nothing_begins_while_the_consumer_pauses(self) -> None:
-        """What ends meanwhile is followed by nothing until he asks for more."""
+        """Jobs that end in the pause are followed by no others until it asks for more."""
         ends = [asyncio.Event() for _ in range(9)]
         begun: list[int] = []
 
@@ -369,7 +369,7 @@ class TestWorkerPool:
         gc.collect()  # asyncio reports an error as forgotten when its task is collected
         assert caplog.messages == []
 
-    async def test_what_ended_is_told_before_an_error(self) -> None:
+    async def test_results_are_yielded_before_an_error(self) -> None:
         """Also what ends in grace; nothing else begins."""
         begun: list[int] = []
 
@@ -383,7 +383,7 @@ class TestWorkerPool:
         run = make_pool(range(9), size=1, limit=4, job=job, grace=5.0).results()
         found: list[int] = []
         with pytest.raises(ServerError):
-            await told(run, found)
+            await collect_into(run, found)
         assert sorted([*found, 1]) == sorted(begun)
 
     async def test_cancelled_source_of_its_own(self) -> None:
@@ -395,7 +395,7 @@ class TestWorkerPool:
 
         found: list[list[int]] = []
         with pytest.raises(asyncio.CancelledError):
-            await told(make_pool(source()).results(), found)
+            await collect_into(make_pool(source()).results(), found)
         assert found == [[1]]
 
     async def test_cancelled_job_is_not_passed_over(self) -> None:
@@ -418,7 +418,7 @@ class TestWorkerPool:
         assert all(task.done() for task in started)
 
     async def test_grace(self) -> None:
-        """Jobs in flight may end once the run was left, and can tell that it was."""
+        """Jobs in flight may finish after the run was left, and can see that it was."""
         ended: list[bool] = []
         go_on = asyncio.Event()
 

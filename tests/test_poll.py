@@ -298,7 +298,7 @@ class TestSplitting:
         ]
 
     async def test_failure_of_a_part(self, statuses: Statuses) -> None:
-        """What fails on the way is its own numbers' error; the other parts are still asked."""
+        """A part that fails gives its own numbers an error; the other parts are still asked."""
         statuses.refused = {"3"}
         statuses.fail = lambda count: TransportError("cut") if count == 2 else None
         results = await all_of(poll_of(statuses, list("01234567"), ordered=True))
@@ -564,7 +564,7 @@ class TestBackpressure:
 
 class TestConcurrency:
     async def test_settles_near_what_the_pbx_bears(self) -> None:
-        """It answers 429 above 5 in flight: nothing is lost, under 10 % of requests are wasted."""
+        """It replies 429 above 5 in flight: nothing is lost, under 10 % of requests are wasted."""
         numbers = [str(number) for number in range(100, 20_100)]
         limits: list[int] = []
         async with (
@@ -686,7 +686,7 @@ class TestLeaving:
         await self.nothing_goes_on(sim)
 
     async def test_source_is_let_go(self, pbx: PortSIPClient) -> None:
-        """A source that waits when the loop is left is told so."""
+        """A source that waits is closed when the loop is left."""
         ended = asyncio.Event()
 
         async def source() -> AsyncGenerator[str, None]:
@@ -706,7 +706,7 @@ class TestLeaving:
         assert our_tasks() == []
         served = sim.served[STATUS]
         await asyncio.sleep(0.03)
-        assert sim.served[STATUS] <= served + 16  # on their way when they were cancelled
+        assert sim.served[STATUS] <= served + 16  # sent before they were cancelled
         served = sim.served[STATUS]
         await asyncio.sleep(0.03)
         assert sim.served[STATUS] == served

@@ -19,7 +19,7 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, told, under_way, until
+from .concurrency import collect_into, ticks, under_way, until
 from .conftest import QUICK, ClientMaker
 from .test_poll import our_tasks
 
@@ -167,7 +167,7 @@ class TestLeaving:
 
         found: list[BulkResult[Extension]] = []
         with pytest.raises(KeyError):
-            await told(pbx.extensions.show_many(numbers()), found)
+            await collect_into(pbx.extensions.show_many(numbers()), found)
         assert len(found) == 10
 
 

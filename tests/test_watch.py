@@ -49,7 +49,7 @@ class Ended(ConfigurationError):
 
 
 class Clockwork:
-    """A watch whose time is the test's: sleeping takes none, and each request takes its own.
+    """A watch on a simulated clock: sleeping takes no time, requests take what the script says.
 
     Attributes:
         statuses: the PBX.
@@ -142,8 +142,8 @@ def incomplete(*numbers: str) -> DiscoveredExtensions:
     return DiscoveredExtensions([*numbers], is_complete=False)
 
 
-def told(changes: Iterable[StatusChange]) -> list[tuple[str, str | None, str | None]]:
-    """Tell changes in short."""
+def in_short(changes: Iterable[StatusChange]) -> list[tuple[str, str | None, str | None]]:
+    """Return changes as tuples: number, status before, status after."""
     return [
         (
             change.extension_number,
@@ -169,14 +169,14 @@ class TestRhythm:
     async def test_cycle_k_starts_at_start_plus_k_intervals(
         self, durations: list[float], begun: list[float], skipped: int
     ) -> None:
-        """One that overruns skips beats, counts them, and the rhythm stays the same."""
+        """A cycle that takes too long skips the next ones, counts them, and keeps the rhythm."""
         clockwork = Clockwork(cycles=5, durations=durations)
         await clockwork.run(["1"])
         assert clockwork.begun == begun
         assert clockwork.watch.stats.skipped == skipped
 
     async def test_weeks(self) -> None:
-        """After 5,000 uneven cycles of 0.1 seconds it is still on the beat."""
+        """After 5,000 uneven cycles of 0.1 seconds it is still on time."""
         cycles = 5_000
         clockwork = Clockwork(cycles=cycles, durations=[0.03, 0.07, 0.001] * 2000)
         await clockwork.run(["1"], interval=0.1)
@@ -184,7 +184,7 @@ class TestRhythm:
         assert clockwork.watch.stats.skipped == 0
 
     async def test_late_wake_up(self) -> None:
-        """A machine that slept: the cycle runs at once, tells its lag, and the beat is kept."""
+        """After the machine slept, the cycle runs at once, its lag is counted, the rhythm kept."""
 
         def suspend(cycle: int) -> None:
             if cycle == 2:
@@ -207,7 +207,7 @@ class TestRhythm:
 
     @pytest.mark.parametrize(("retry_after", "following"), [(5, 10), (10, 10), (11, 20), (95, 100)])
     async def test_retry_after(self, retry_after: float, following: float) -> None:
-        """It postpones the next cycle, to a beat of the same rhythm."""
+        """It postpones the next cycle, which still starts in the same rhythm."""
         statuses = Statuses()
         error = RateLimited(status=429, retry_after=retry_after)
         statuses.fail = lambda count: error if count == 1 else None
@@ -215,12 +215,12 @@ class TestRhythm:
         changes = await clockwork.run(["1"])
         assert clockwork.begun == [0, following, following + 10]
         assert clockwork.watch.stats.skipped == following / 10 - 1
-        assert told(changes) == [("1", None, "ONLINE")]
+        assert in_short(changes) == [("1", None, "ONLINE")]
 
     async def test_retry_after_of_a_listing(self) -> None:
         error = ServerError(status=503, retry_after=25)
         clockwork = Clockwork(cycles=2, listings=[error, complete("1")])
-        assert told(await clockwork.run(None)) == [("1", None, "ONLINE")]
+        assert in_short(await clockwork.run(None)) == [("1", None, "ONLINE")]
         assert clockwork.begun == [0, 30]
 
 
@@ -234,7 +234,7 @@ class TestChanges:
 
         clockwork = Clockwork(statuses, cycles=5, before=change)
         changes = await clockwork.run(["1", "2", "3", "2"])
-        assert told(changes) == [
+        assert in_short(changes) == [
             ("1", None, "ONLINE"),
             ("2", None, "ONLINE"),
             ("3", None, "ONLINE"),
@@ -258,13 +258,13 @@ class TestChanges:
         assert abs(second.at - datetime.now(UTC)) < timedelta(seconds=30)
 
     async def test_known(self) -> None:
-        """Only what differs from what is known is told."""
+        """Only what differs from what is known is yielded."""
         statuses = Statuses()
         statuses.presence = {"2": "AWAY"}
         known = {number: status_of(number) for number in "123"}
         clockwork = Clockwork(statuses, cycles=2)
         changes = await clockwork.run(["1", "2", "3", "4"], known=known)
-        assert told(changes) == [("2", "ONLINE", "AWAY"), ("4", None, "ONLINE")]
+        assert in_short(changes) == [("2", "ONLINE", "AWAY"), ("4", None, "ONLINE")]
         assert known == {number: status_of(number) for number in "123"}
 
     async def test_snapshot_survives_a_restart(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
@@ -288,7 +288,7 @@ class TestChanges:
         async with pbx.extensions.watch_status(numbers, interval=0.01, known=known) as resumed:
             assert resumed.snapshot == known
             change = await anext(aiter(resumed))
-        assert told([change]) == [(numbers[7], "ONLINE", "AWAY")]
+        assert in_short([change]) == [(numbers[7], "ONLINE", "AWAY")]
         assert resumed.snapshot == known | {numbers[7]: change.after}
 
     async def test_snapshot_is_what_was_delivered(self) -> None:
@@ -312,7 +312,7 @@ class TestChanges:
 
         clockwork = Clockwork(statuses, cycles=3, before=lack)
         changes = await clockwork.run(["1", "2"])
-        assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
+        assert in_short(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
         assert clockwork.watch.stats.missing == 1
         assert clockwork.watch.stats.failures == 0
         assert clockwork.watch.snapshot.keys() == {"1", "2"}
@@ -376,7 +376,7 @@ class TestSlowConsumer:
     async def test_gets_the_latest(self) -> None:
         """`before` is what it received last, `at` when the latest was seen."""
         (change,), watch = await self.changed_while_away("AWAY", "BUSY", "ON_CALL")
-        assert told([change]) == [("1", "ONLINE", "ON_CALL")]
+        assert in_short([change]) == [("1", "ONLINE", "ON_CALL")]
         assert (change.at - EPOCH).total_seconds() == 30
         assert watch.snapshot == {"1": change.after}
 
@@ -388,7 +388,7 @@ class TestSlowConsumer:
     async def test_memory_is_bounded_by_the_extensions(self) -> None:
         """However often they changed meanwhile, there is one change for each at most."""
         changes, _ = await self.changed_while_away(*["AWAY", "BUSY"] * 200, numbers=["1", "2"])
-        assert told(changes) == [("1", "ONLINE", "BUSY")]
+        assert in_short(changes) == [("1", "ONLINE", "BUSY")]
 
     async def test_cycles_do_not_wait_for_it(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         async with pbx.extensions.watch_status(["101", "102"], interval=0.005) as watch:
@@ -411,7 +411,7 @@ class TestFailures:
         clockwork = Clockwork(statuses, cycles=2, before=change)
         with caplog.at_level(logging.WARNING, "portsip_async"):
             changes = await clockwork.run(["1", "2", "3", "4"], batch_size=2)
-        assert told(changes)[4:] == [("3", "ONLINE", "AWAY"), ("4", "ONLINE", "AWAY")]
+        assert in_short(changes)[4:] == [("3", "ONLINE", "AWAY"), ("4", "ONLINE", "AWAY")]
         assert clockwork.watch.snapshot["1"] == status_of("1")
         stats = clockwork.watch.stats
         assert (stats.cycles, stats.failures, stats.consecutive_failures) == (2, 1, 0)
@@ -444,7 +444,7 @@ class TestFailures:
         later = EPOCH + timedelta(seconds=30)
         assert seen == [(1, 0, 0, EPOCH), (2, 1, 1, EPOCH), (3, 2, 2, EPOCH), (4, 2, 0, later)]
         assert clockwork.watch.stats.last_error is error
-        assert told(changes) == [("1", None, "ONLINE")]
+        assert in_short(changes) == [("1", None, "ONLINE")]
 
     @pytest.mark.parametrize(
         "error", [AuthenticationError(status=401), ConfigurationError("x"), ClientClosed("x")]
@@ -515,7 +515,7 @@ class TestRefused:
         statuses = Statuses(refused={"bad"})
         clockwork = Clockwork(statuses, cycles=40)
         changes = await clockwork.run(["1", "bad", "2", "3"])
-        assert told(changes) == [(number, None, "ONLINE") for number in "123"]
+        assert in_short(changes) == [(number, None, "ONLINE") for number in "123"]
         alone = [at for at, numbers in enumerate(statuses.asked) if numbers == ["bad"]]
         others = [numbers for numbers in statuses.asked[5:] if numbers != ["bad"]]
         assert others == [["1", "2", "3"]] * 39
@@ -531,7 +531,7 @@ class TestRefused:
 
         clockwork = Clockwork(statuses, cycles=5, before=mend)
         changes = await clockwork.run(["1", "bad"])
-        assert told(changes) == [("1", None, "ONLINE"), ("bad", None, "ONLINE")]
+        assert in_short(changes) == [("1", None, "ONLINE"), ("bad", None, "ONLINE")]
         assert [sorted(numbers) for numbers in statuses.asked[-2:]] == [["1", "bad"]] * 2
 
     async def test_left_out_instead(self) -> None:
@@ -584,7 +584,7 @@ class TestRefused:
         assert isinstance(stats.last_error, NotFound)
 
     async def test_outage_that_refuses_all(self) -> None:
-        """A batch refused for itself is asked again at the next beat, not put off."""
+        """A batch that is refused as a whole is asked again in the next cycle, without a pause."""
         statuses = Statuses()
         statuses.fail = lambda _: BadRequest(status=400) if len(clockwork.begun) == 2 else None
         clockwork = Clockwork(statuses, cycles=3)
@@ -596,7 +596,7 @@ class TestRefused:
 
     @pytest.mark.parametrize("status", [400, 404])
     async def test_page_of_something_in_between(self, status: int) -> None:
-        """Such an outage blames no number: each is asked again at the next beat."""
+        """Such an outage blames no number: each is asked again in the next cycle."""
         page = (BadRequest if status == 400 else NotFound)(status=status)
         page.is_page = True
         statuses = Statuses()
@@ -613,11 +613,11 @@ class TestDiscovery:
         """The list is read at first, and again once it is `rediscover` seconds old."""
         clockwork = Clockwork(cycles=9, listings=[complete("1", "2")])
         changes = await clockwork.run(None, rediscover=25.0)
-        assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
+        assert in_short(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
         assert clockwork.listed == [0, 30, 60]
 
     async def test_came_and_went(self) -> None:
-        """One that went is told with no `after`, once, and is told anew if it comes back."""
+        """One that is gone is yielded without an `after`, once, and again if it comes back."""
         listings = [
             complete("1", "2"),
             complete("1", "3"),
@@ -625,7 +625,7 @@ class TestDiscovery:
         ]
         clockwork = Clockwork(cycles=4, listings=listings)
         changes = await clockwork.run(None, rediscover=10.0)
-        assert told(changes) == [
+        assert in_short(changes) == [
             ("1", None, "ONLINE"),
             ("2", None, "ONLINE"),
             ("2", "ONLINE", None),
@@ -650,10 +650,10 @@ class TestDiscovery:
         clockwork = Clockwork(cycles=2, listings=[complete("1")])
         known = {number: status_of(number) for number in "12"}
         changes = await clockwork.run(None, known=known)
-        assert told(changes) == [("2", "ONLINE", None)]
+        assert in_short(changes) == [("2", "ONLINE", None)]
 
     async def test_failed_listing(self) -> None:
-        """It is a failure, is tried again at the next beat, and what is known is asked."""
+        """It is a failure and is tried again in the next cycle; known extensions are asked for."""
         error = ServerError(status=503)
         listings: list[DiscoveredExtensions | PortSIPError]
         listings = [
@@ -664,7 +664,7 @@ class TestDiscovery:
         ]
         clockwork = Clockwork(cycles=5, listings=listings)
         changes = await clockwork.run(None, rediscover=10.0)
-        assert told(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
+        assert in_short(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
         assert clockwork.listed == [0, 10, 20, 30, 40]
         assert clockwork.statuses.asked[:3] == [["1"]] * 3
         assert (clockwork.watch.stats.failures, clockwork.watch.stats.last_error) == (2, error)
@@ -698,7 +698,7 @@ class TestDiscovery:
             assert sorted(found) == sorted(sim.extension_numbers)
             await pbx.extensions.remove("150")
             went = await anext(changes)
-            assert told([went]) == [("150", "ONLINE", None)]
+            assert in_short([went]) == [("150", "ONLINE", None)]
             sim._pbx.create_extension({"extension_number": "9000", "password": "x"})
             came = await anext(changes)
         assert came.extension_number == "9000"
@@ -744,7 +744,7 @@ class TestOutage:
     async def test_restart_revocation_and_failing_batches(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A watch lives through all of it, and tells each change once it can see it again."""
+        """A watch survives all of it, and yields each change when it can see it again."""
         pbx = make_client(retry=RetryPolicy(attempts=2, initial=0.001, maximum=0.002))
         numbers = sim.extension_numbers
         for number in numbers:
@@ -986,7 +986,7 @@ class TestUnknown:
     async def test_any_number_of_them(
         self, count: int, how: str, good: list[str], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """All are told after the first cycle, and the good ones among them are watched."""
+        """All are shown after the first cycle, and the good ones are watched."""
         unknown = [f"9{number:03}" for number in range(count)]
         clockwork = Clockwork(Statuses(**{how: set(unknown)}), cycles=1)
         changes = await clockwork.run([*unknown, *good], batch_size=100)
@@ -1006,7 +1006,7 @@ class TestUnknown:
         assert [at for at, requests in enumerate(each) if requests] == [0, 2, 6, 14]
 
     async def test_pbx_that_forgot_all_extensions(self) -> None:
-        """Numbers that had a status stay known, and are asked again at the next beat, together."""
+        """Numbers that had a status stay known, and are asked again in the next cycle, together."""
         statuses = Statuses()
         numbers = [str(number) for number in range(40)]
 
@@ -1133,13 +1133,13 @@ class TestLeaving:
         await self.left(sim)
 
     async def test_two_loops(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Each is told each extension; leaving one leaves the other."""
+        """Each gets every extension; leaving one does not end the other."""
         sim.set_status("101", "ONLINE")
         watch = pbx.extensions.watch_status(["101"], interval=0.005)
         one, other = aiter(watch), aiter(watch)
-        assert told([await anext(one), await anext(other)]) == [("101", None, "ONLINE")] * 2
+        assert in_short([await anext(one), await anext(other)]) == [("101", None, "ONLINE")] * 2
         await one.aclose()
         sim.set_status("101", "AWAY")
-        assert told([await anext(other)]) == [("101", "ONLINE", "AWAY")]
+        assert in_short([await anext(other)]) == [("101", "ONLINE", "AWAY")]
         await watch.aclose()
         await self.left(sim, at_once=True)

@@ -1,9 +1,9 @@
 """How many numbers a status request should hold, learned from what the PBX does with them.
 
 The size starts at 100. While the PBX replies, one larger batch is tried at a time: double the size,
-at most 1,000. If a batch fails that goes through in smaller parts, it was too large. From then on
-the sizes between the largest one that worked and the smallest one that failed are tried, until the
-two are close. What failed is tried again much later, since a timeout may have had another reason.
+at most 1,000. If a batch fails and its parts succeed, it was too large. Then sizes between the
+largest one that worked and the smallest one that failed are tried, until the two are close. The
+size that failed is tried again much later, since a timeout may have had another reason.
 
 Pure: results go in, sizes come out. All polls and watches of a client share one learner.
 """

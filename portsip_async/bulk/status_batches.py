@@ -5,8 +5,8 @@ eight numbers that were asked alone all fail, one larger part decides: if that i
 refusal is about the batch as a whole, and all its numbers share the error.
 
 If the size of batches is learned, a batch may also fail because it is too large: refused, with
-status 413 or 414, or by a timeout. It is then asked again in parts. If all of a refused batch goes
-through in parts, its size was the reason; if not, one of its numbers.
+status 413 or 414, or by a timeout. It is then asked again in parts. If all parts of a refused batch
+succeed, its size was the reason. If one fails, a number was.
 
 This module knows no generation of the API. The type of a status is a type parameter, and everything
 about the request comes in a `StatusSource`.
@@ -349,7 +349,7 @@ class _Split(Generic[S]):
         """Find the parts that failed for their size, from what became of their numbers."""
         for failure, part in self._suspects:
             if len(part) <= self._largest_good:
-                continue  # another part as large went through
+                continue  # another part of that size succeeded
             good = [number not in self.errors for number in part]
             # A refusal is about a number if any of the numbers got no status in the end.
             if all(good) if failure is _Failure.REFUSED else any(good):

@@ -2,7 +2,7 @@
 
 If the reply to a create or a remove is lost for good, the extension is read back, which shows
 whether the write was carried out. A lost update is repeated, since doing it twice changes nothing.
-The items whose outcome stays unknown are listed in `in_doubt`.
+Items with an outcome that stays unknown are listed in `in_doubt`.
 """
 
 import asyncio

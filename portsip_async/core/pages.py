@@ -312,8 +312,7 @@ class _PageWalk(Generic[T]):
         self._owner.check_open()
         page: Page[T] | None = None
         try:
-            # Only `stop` sets this timeout. It cancels the wait, and can be told from a
-            # cancellation that comes from elsewhere.
+            # Only `stop` sets this timeout, so it never hides a cancellation from elsewhere.
             async with asyncio.timeout(None) as self._waiting:
                 if not self._ahead:
                     self._asked = number

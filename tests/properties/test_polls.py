@@ -1,4 +1,4 @@
-"""A poll answers each number exactly once, whatever the PBX, the source and the consumer do."""
+"""A poll yields one result for each number, whatever the PBX, the source and the consumer do."""
 
 import asyncio
 from collections import Counter
@@ -36,7 +36,7 @@ from .values import ANY_CHARACTER
 LETTERS = "abcdefghijklmnop"
 PLAIN = st.sampled_from(LETTERS)
 ODD = st.sampled_from(["ü", "", "\ud800"]) | st.text(ANY_CHARACTER, max_size=2)
-# Batches of plain numbers alone go another way than those with an odd one among them.
+# Batches of plain numbers take a shortcut that one odd number among them rules out.
 NUMBERS = st.lists(PLAIN, max_size=60) | st.lists(PLAIN | ODD, max_size=60)
 FAULTS: Sequence[Exception | None] = (
     None,
@@ -267,7 +267,7 @@ async def test_by_the_client(
     omits: bool,
     shuffles: bool,
 ) -> None:
-    """The whole way, over a PBX with faults of the wire, dying tokens and strangers in replies."""
+    """Over the client: a PBX with broken connections, expiring tokens and strangers in replies."""
     quirks = ["status_shuffled", "status_stranger"] * shuffles + ["status_omits_unknown"] * omits
     faults = Faults(server_error=rate / 3, dropped=rate / 3, revoked=rate / 3)
     policy = RetryPolicy(attempts=3, initial=0, maximum=0)

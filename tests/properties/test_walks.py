@@ -37,7 +37,7 @@ class Server:
     """Answers pages, and keeps count.
 
     Attributes:
-        serve: the keys on a page, a letter each, and the count of pages that it tells.
+        serve: the keys on a page, a letter each, and the page count that it sends.
         asked: the numbers asked for, in order.
         failing: pages that fail.
         most_in_flight: the most that were asked for at once.
