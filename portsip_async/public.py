@@ -2,14 +2,16 @@
 
 from aiohttp import Fingerprint
 
-from .bulk.status_poll import PollStats, StatusPoll, StatusResult
+from .bulk.status_batches import PollStats, StatusResult
+from .bulk.status_poll import StatusPoll
 from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
 from .bulk.writes import BulkResult, BulkRun
 from .classic.client import ClientOptions, PortSIPClient
 from .classic.operations import ENDPOINTS
 from .core.endpoint import Endpoint, PageScheme
 from .core.observer import Attempt
-from .core.pages import Drift, Page, Paginator
+from .core.page_sequence import Drift, Page
+from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
 from .core.tokens import (
     Credentials,

@@ -47,7 +47,7 @@ from ._version import __version__
 from .classic.models import ExtensionStatuses
 from .core.endpoint import Endpoint
 from .core.observer import Attempt, Observer
-from .core.pages import Page
+from .core.page_sequence import Page
 
 __all__ = ["Telemetry"]
 

@@ -1,7 +1,14 @@
 """Helpers for tests of concurrent calls: waiting, background tasks, credentials behind a gate."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+)
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -39,8 +46,8 @@ async def in_background(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.F
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def collect_into(found: list[X], source: AsyncIterable[X]) -> None:
-    """Append a source's items to a list, so that those before an error are kept."""
+async def collect_into(source: AsyncIterable[X], found: list[X]) -> None:
+    """Collect items in a list that holds them even if an error ends the loop."""
     async for item in source:
         found.append(item)  # noqa: PERF401 - a comprehension would lose them
 
@@ -65,6 +72,20 @@ def shared_timer_handles() -> Iterator[list[asyncio.TimerHandle]]:
 
     with patch.object(loop, "call_at", record):
         yield handles
+
+
+class LoopOwner:
+    """A `TaskOwner` that starts tasks on the running loop; it is never closed.
+
+    Attributes:
+        check_open: what to do when asked whether the owner is open.
+    """
+
+    def __init__(self, check_open: Callable[[], None] = lambda: None) -> None:
+        self.check_open = check_open
+
+    def start(self, coroutine: Coroutine[Any, Any, X]) -> "asyncio.Task[X]":
+        return asyncio.get_running_loop().create_task(coroutine)
 
 
 def interruptible(task: "asyncio.Task[Any]") -> Interruptible:
@@ -105,4 +126,4 @@ Vault = GatedCredentials
 
 
 async def told(source: AsyncIterable[X], found: list[X]) -> None:
-    await collect_into(found, source)
+    await collect_into(source, found)

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ..arguments import check_int, check_number, check_type, is_visible, plain_text
+from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
 from ..core.observer import Attempt
+from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
@@ -184,11 +186,15 @@ class PortSIPClient(NotCopyable):
             on_attempt=on_attempt,
             token_source=lambda session: Login(session, table, login),
         )
-        self._set_up(
-            ClientState(core, table, KeyedLocks(), OutageLog(urlsplit(url).netloc)),
-            options,
-            is_view=False,
+        state = ClientState(
+            session=core,
+            table=table,
+            locks=KeyedLocks(),
+            outages=OutageLog(urlsplit(url).netloc),
+            batch_sizes=BatchSizeLearner(),
+            page_size=PageSize(),
         )
+        self._set_up(state, options, is_view=False)
 
     def _set_up(self, state: ClientState, options: CallOptions, *, is_view: bool) -> None:
         """Set the attributes, of a new client as of a view."""

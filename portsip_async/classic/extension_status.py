@@ -14,13 +14,14 @@ from ..arguments import (
     check_type,
     plain_text,
 )
-from ..bulk.status_poll import Owner, StatusPoll
-from ..bulk.status_watch import Listing, StatusWatch
+from ..bulk.status_batches import StatusSource
+from ..bulk.status_poll import StatusPoll
+from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
 from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
 from .models import ExtensionStatus, ExtensionSummary
-from .operations import DEFAULT_PAGE_SIZE, EXTENSIONS_LIST, EXTENSIONS_STATUS
+from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
 from .resource import Sender
 
 DEFAULT_BATCH_SIZE: Final = 100  # numbers in a request
@@ -57,10 +58,10 @@ class StatusCalls(NotCopyable):
         self,
         numbers: Iterable[str] | AsyncIterable[str],
         *,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = DEFAULT_BATCH_SIZE,
         concurrency: int = DEFAULT_CONCURRENCY,
         ordered: bool = False,
-    ) -> StatusPoll:
+    ) -> StatusPoll[ExtensionStatus]:
         """Read the status of any number of extensions, in concurrent batches.
 
         Each number that is given, each time it is given, yields one `StatusResult` with a status or
@@ -70,7 +71,8 @@ class StatusCalls(NotCopyable):
 
         Args:
             numbers: extension numbers, read lazily; the source may be endless.
-            batch_size: numbers in a request.
+            batch_size: numbers in a request. None sends as many as the PBX takes, at most 1,000.
+                That is learned from its replies, and remembered for the client's life.
             concurrency: the most requests in flight.
             ordered: whether results keep the order of the numbers.
 
@@ -78,11 +80,13 @@ class StatusCalls(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        check_int("batch_size", batch_size, 1)
+        if batch_size is not None:
+            check_int("batch_size", batch_size, 1)
         check_int("concurrency", concurrency, 1)
         return StatusPoll(
-            self._owner(),
+            self._status_source(),
             check_iterable("numbers", numbers),
+            owner=self._sender.session,
             batch_size=batch_size,
             concurrency=concurrency,
             ordered=ordered,
@@ -93,11 +97,11 @@ class StatusCalls(NotCopyable):
         numbers: Iterable[str] | None = None,
         *,
         interval: float = 5.0,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = DEFAULT_BATCH_SIZE,
         concurrency: int = DEFAULT_CONCURRENCY,
         known: Mapping[str, ExtensionStatus] | None = None,
         rediscover: float = 60.0,
-    ) -> StatusWatch:
+    ) -> StatusWatch[ExtensionStatus]:
         """Watch the status of extensions: yield each one once, then every change.
 
         Polling keeps its interval whatever the consumer does. A slow consumer gets the latest
@@ -107,7 +111,8 @@ class StatusCalls(NotCopyable):
         Args:
             numbers: extension numbers; None watches all that the PBX lists.
             interval: seconds between the starts of two cycles.
-            batch_size: numbers in a request.
+            batch_size: numbers in a request. None sends as many as the PBX takes, at most 1,000.
+                That is learned from its replies, and remembered for the client's life.
             concurrency: the most requests in flight.
             known: the last known statuses, such as the ``snapshot`` of an earlier watch. Only
                 differences from it are yielded.
@@ -117,11 +122,13 @@ class StatusCalls(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        check_int("batch_size", batch_size, 1)
+        if batch_size is not None:
+            check_int("batch_size", batch_size, 1)
         check_int("concurrency", concurrency, 1)
         return StatusWatch(
-            self._owner(),
+            self._status_source(),
             None if numbers is None else check_strs("numbers", numbers),
+            owner=self._sender.session,
             discover=self._discover,
             interval=check_number("interval", interval, above=0),
             batch_size=batch_size,
@@ -130,24 +137,26 @@ class StatusCalls(NotCopyable):
             rediscover=check_number("rediscover", rediscover, above=0),
         )
 
-    def _owner(self) -> Owner:
-        session = self._sender.session
+    def _status_source(self) -> StatusSource[ExtensionStatus]:
+        clock = self._sender.session.clock
 
-        async def ask(numbers: list[str], gate: Gate) -> tuple[ExtensionStatus, ...]:
+        async def ask(numbers: list[str], gate: Gate) -> dict[str, ExtensionStatus]:
             reply = await self._sender.send(EXTENSIONS_STATUS, {"extensions": numbers}, gate=gate)
-            return reply.extension_status
+            return {status.extension_number: status for status in reply.extension_status}
 
-        return Owner(
+        return StatusSource(
             ask,
-            session.start,
-            session.check_open,
-            lambda: session.clock.monotonic(),
-            lambda seconds: session.clock.sleep(seconds),
-            lambda: datetime.fromtimestamp(session.clock.now(), UTC),
-            self._sender.outages,
+            EXTENSIONS_STATUS.name,
+            clock=lambda: clock.monotonic(),
+            sleep=lambda seconds: clock.sleep(seconds),
+            now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+            outages=self._sender.outages,
+            batch_sizes=self._sender.batch_sizes,
+            unknown_codes=frozenset({EXTENSIONS_STATUS.errors.no_such_item}),
+            elsewhere_codes=EXTENSIONS_STATUS.errors.no_such_address,
         )
 
-    async def _discover(self) -> Listing:
+    async def _discover(self) -> DiscoveredExtensions:
         walk = self._list(prefetch=2)
         numbers: list[str] = []
         page_count = 0
@@ -156,20 +165,20 @@ class StatusCalls(NotCopyable):
                 numbers += [extension.extension_number for extension in page.items]
                 page_count = page.page_count or 0
         drift = walk.drift
-        steady = not drift.dropped and not drift.page_count_changed
-        if steady and drift.missing_pages:
+        is_complete = not drift.dropped and not drift.page_count_changed
+        if is_complete and drift.missing_pages:
             # Some PBXes always send the same page_count, so the missing pages don't exist. Others
-            # left out a page once: then the last page exists, and nothing was removed.
-            steady = not (await self._list(page=page_count)).items
-        return Listing(numbers, steady)
+            # left out a page once: then the last page has items, and nothing was removed.
+            is_complete = not (await self._list(page=page_count)).items
+        return DiscoveredExtensions(numbers, is_complete)
 
     def _list(self, *, page: int = 1, prefetch: int = 0) -> Paginator[ExtensionSummary]:
         return self._sender.paginate(
-            Paginator,
+            Paginator[ExtensionSummary],
             EXTENSIONS_LIST,
             {},
             page=page,
-            page_size=DEFAULT_PAGE_SIZE,
+            page_size=None,
             prefetch=prefetch,
             max_pages=None,
         )

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from ..arguments import check_str, check_type, plain_text
-from ..bulk.writes import Write
+from ..bulk.writes import ItemOperation
 from ..core.endpoint import Endpoint
 from ..core.limits import Gate
 from ..errors import APIError, Conflict, NotFound
@@ -26,7 +26,7 @@ Show: TypeAlias = Callable[[str], Awaitable[Extension]]
 
 def creation(
     send: Send[NewExtension, None], show: Show, *, skip_existing: bool
-) -> Write[NewExtension, None]:
+) -> ItemOperation[NewExtension, None]:
     """Build the write that creates an extension."""
 
     async def was_created(extension: NewExtension) -> bool:
@@ -37,17 +37,17 @@ def creation(
         hidden = not found.password or not found.password.strip("*")
         return hidden or found.password == plain_text(extension.password)
 
-    return Write(
+    return ItemOperation(
         lambda extension: plain_text(check_new(extension).extension_number),
         send,
         was_carried_out=was_created,
-        passes_over=lambda error: (
+        is_skipped=lambda error: (
             skip_existing and isinstance(error, Conflict) and _is_from(error, EXTENSIONS_CREATE)
         ),
     )
 
 
-def replacement(send: Send[ExtensionUpdate, None]) -> Write[ExtensionUpdate, None]:
+def replacement(send: Send[ExtensionUpdate, None]) -> ItemOperation[ExtensionUpdate, None]:
     """Build the write that replaces an extension's settings."""
 
     def key(update: ExtensionUpdate) -> str:
@@ -56,10 +56,10 @@ def replacement(send: Send[ExtensionUpdate, None]) -> Write[ExtensionUpdate, Non
             plain_section(name, getattr(update, name))
         return check_str("extension_number", update.extension_number)
 
-    return Write(key, send)
+    return ItemOperation(key, send)
 
 
-def change(send: Send[Patch, Extension]) -> Write[Patch, Extension]:
+def change(send: Send[Patch, Extension]) -> ItemOperation[Patch, Extension]:
     """Build the write that patches an extension."""
 
     def key(patch: Any) -> str:
@@ -73,16 +73,16 @@ def change(send: Send[Patch, Extension]) -> Write[Patch, Extension]:
         section_changes(sections)
         return check_str("extension_number", number)
 
-    return Write(key, send)
+    return ItemOperation(key, send)
 
 
-def removal(send: Send[str, None], show: Show) -> Write[str, None]:
+def removal(send: Send[str, None], show: Show) -> ItemOperation[str, None]:
     """Build the write that removes an extension."""
 
     async def was_removed(number: str) -> bool:
         return await _read_back(show, number) is None
 
-    return Write(
+    return ItemOperation(
         lambda number: check_str("extension_number", number), send, was_carried_out=was_removed
     )
 

@@ -10,9 +10,9 @@ from ..arguments import (
     check_str,
     plain_text,
 )
-from ..bulk.writes import BulkRun, Write
+from ..bulk.writes import BulkRun, ItemOperation
 from ..core.limits import Gate
-from ..core.pages import Paginator
+from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.tracebacks import hide_arguments
 from .extension_status import StatusCalls
 from .extension_writes import change, check_new, creation, removal, replacement
@@ -30,7 +30,6 @@ from .models import (
     VoiceMail,
 )
 from .operations import (
-    DEFAULT_PAGE_SIZE,
     EXTENSIONS_CALL,
     EXTENSIONS_CREATE,
     EXTENSIONS_LIST,
@@ -43,7 +42,7 @@ from .patches import drop_none_deep, merge_sections, plain_section, section_chan
 
 V = TypeVar("V")
 
-DEFAULT_WRITES: Final = 8  # writes in flight
+DEFAULT_BULK_CONCURRENCY: Final = 8  # items in flight
 DEFAULT_GRACE: Final = 5.0  # seconds
 
 
@@ -54,7 +53,7 @@ class Extensions(StatusCalls):
         self,
         *,
         page: int = 1,
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int | None = DEFAULT_PAGE_SIZE,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -63,7 +62,8 @@ class Extensions(StatusCalls):
 
         Args:
             page: the number of the first page to read, counted from 1.
-            page_size: the most extensions in a page. The PBX may have a lower limit.
+            page_size: the most extensions in a page. The PBX may have a lower limit. None
+                asks for 500, or for 100 if the PBX refuses that.
             sort_by: "DEFAULT" or "Optional"; None leaves the order to the PBX.
             prefetch: how many further pages to request ahead; 0 requests none.
             max_pages: the most pages to read; None reads all.
@@ -72,7 +72,7 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
         """
         return self._sender.paginate(
-            Paginator,
+            Paginator[ExtensionSummary],
             EXTENSIONS_LIST,
             {"sort_by": sort_by},
             page=page,
@@ -86,7 +86,7 @@ class Extensions(StatusCalls):
         condition: str,
         *,
         page: int = 1,
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int | None = DEFAULT_PAGE_SIZE,
         prefetch: int = 1,
         max_pages: int | None = None,
     ) -> Paginator[ExtensionSummary]:
@@ -95,7 +95,8 @@ class Extensions(StatusCalls):
         Args:
             condition: part of a number or a name; the PBX decides what it matches.
             page: the number of the first page to read, counted from 1.
-            page_size: the most extensions in a page. The PBX may have a lower limit.
+            page_size: the most extensions in a page. The PBX may have a lower limit. None
+                asks for 500, or for 100 if the PBX refuses that.
             prefetch: how many further pages to request ahead; 0 requests none.
             max_pages: the most pages to read; None reads all.
 
@@ -104,7 +105,7 @@ class Extensions(StatusCalls):
                 by this call itself.
         """
         return self._sender.paginate(
-            Paginator,
+            Paginator[ExtensionSummary],
             EXTENSIONS_SEARCH,
             {"condition": check_str("condition", condition)},
             page=page,
@@ -244,11 +245,45 @@ class Extensions(StatusCalls):
         number = check_str("extension_number", extension_number)
         await self._sender.send(EXTENSIONS_REMOVE, {"extension_number": number})
 
+    def show_many(
+        self,
+        extension_numbers: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = DEFAULT_BULK_CONCURRENCY,
+        ordered: bool = False,
+    ) -> BulkRun[Extension]:
+        """Read the settings of many extensions, and yield a `BulkResult` with each Extension.
+
+        A number that fails has its error in its own result. Leaving the loop cancels the reads in
+        flight at once.
+
+        Args:
+            extension_numbers: the numbers to read, read lazily; the source may be endless.
+            concurrency: the most requests in flight.
+            ordered: whether results keep the order of the numbers.
+
+        Raises:
+            TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
+            AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
+        """
+
+        # The gate is left out: it notes what was written, and a read writes nothing.
+        async def read(number: str, _: Gate) -> Extension:
+            return await self.show(number)
+
+        return BulkRun(
+            check_iterable("extension_numbers", extension_numbers),
+            ItemOperation(lambda number: check_str("extension_number", number), read),
+            owner=self._sender.session,
+            concurrency=check_int("concurrency", concurrency, 1),
+            ordered=ordered,
+        )
+
     def create_many(
         self,
         extensions: Iterable[NewExtension] | AsyncIterable[NewExtension],
         *,
-        concurrency: int = DEFAULT_WRITES,
+        concurrency: int = DEFAULT_BULK_CONCURRENCY,
         if_exists: Literal["error", "skip"] = "error",
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
@@ -280,7 +315,7 @@ class Extensions(StatusCalls):
         self,
         updates: Iterable[ExtensionUpdate] | AsyncIterable[ExtensionUpdate],
         *,
-        concurrency: int = DEFAULT_WRITES,
+        concurrency: int = DEFAULT_BULK_CONCURRENCY,
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
         """Replace the settings of many extensions, and yield a `BulkResult` for each.
@@ -305,7 +340,7 @@ class Extensions(StatusCalls):
         patches: Iterable[tuple[str, Mapping[str, object]]]
         | AsyncIterable[tuple[str, Mapping[str, object]]],
         *,
-        concurrency: int = DEFAULT_WRITES,
+        concurrency: int = DEFAULT_BULK_CONCURRENCY,
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[Extension]:
         """Patch many extensions, and yield a `BulkResult` with the merged Extension for each.
@@ -330,7 +365,7 @@ class Extensions(StatusCalls):
         self,
         extension_numbers: Iterable[str] | AsyncIterable[str],
         *,
-        concurrency: int = DEFAULT_WRITES,
+        concurrency: int = DEFAULT_BULK_CONCURRENCY,
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
         """Remove many extensions, and yield a `BulkResult` for each as it finishes.
@@ -371,14 +406,14 @@ class Extensions(StatusCalls):
         self,
         name: str,
         items: Iterable[Any] | AsyncIterable[Any],
-        write: Write[Any, V],
+        operation: ItemOperation[Any, V],
         concurrency: int,
         grace: float,
     ) -> BulkRun[V]:
         return BulkRun(
             check_iterable(name, items),
-            write,
-            session=self._sender.session,
+            operation,
+            owner=self._sender.session,
             concurrency=check_int("concurrency", concurrency, 1),
             grace=check_number("grace", grace),
         )

@@ -1,12 +1,11 @@
 """The voicemail greetings of an extension."""
 
 from ..arguments import check_str
-from ..core.pages import TypedPaginator
+from ..core.pages import DEFAULT_PAGE_SIZE, TypedPaginator
 from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
 from .models import GreetingFile, GreetingPage, SortByValue
 from .operations import (
-    DEFAULT_PAGE_SIZE,
     GREETINGS_ADD,
     GREETINGS_LIST,
     GREETINGS_REMOVE,
@@ -27,7 +26,7 @@ class Greetings(NotCopyable):
         extension_number: str,
         *,
         page: int = 1,
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int | None = DEFAULT_PAGE_SIZE,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -37,7 +36,8 @@ class Greetings(NotCopyable):
         Args:
             extension_number: the extension's number.
             page: the number of the first page to read, counted from 1.
-            page_size: the most greetings in a page. The PBX may have a lower limit.
+            page_size: the most greetings in a page. The PBX may have a lower limit. None
+                asks for 500, or for 100 if the PBX refuses that.
             sort_by: "DEFAULT" or "Optional"; None leaves the order to the PBX.
             prefetch: how many further pages to request ahead; 0 requests none.
             max_pages: the most pages to read; None reads all.
@@ -48,7 +48,7 @@ class Greetings(NotCopyable):
         """
         number = check_str("extension_number", extension_number)
         return self._sender.paginate(
-            TypedPaginator,
+            TypedPaginator[GreetingFile, GreetingPage],
             GREETINGS_LIST,
             {"extension_number": number, "sort_by": sort_by},
             page=page,

@@ -6,13 +6,12 @@ from typing import Any, Final
 from msgspec import structs
 
 from ..arguments import check_str, check_strs
-from ..core.pages import Paginator
+from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..errors import ReplyError
 from .models import CreatedGroup, Group, GroupSummary, SortByValue
 from .operations import (
-    DEFAULT_PAGE_SIZE,
     GROUPS_CREATE,
     GROUPS_LIST,
     GROUPS_REMOVE,
@@ -38,7 +37,7 @@ class Groups(NotCopyable):
         self,
         *,
         page: int = 1,
-        page_size: int = DEFAULT_PAGE_SIZE,
+        page_size: int | None = DEFAULT_PAGE_SIZE,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -47,7 +46,8 @@ class Groups(NotCopyable):
 
         Args:
             page: the number of the first page to read, counted from 1.
-            page_size: the most groups in a page. The PBX may have a lower limit.
+            page_size: the most groups in a page. The PBX may have a lower limit. None
+                asks for 500, or for 100 if the PBX refuses that.
             sort_by: "DEFAULT" or "Optional"; None leaves the order to the PBX.
             prefetch: how many further pages to request ahead; 0 requests none.
             max_pages: the most pages to read; None reads all.
@@ -56,7 +56,7 @@ class Groups(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
         """
         return self._sender.paginate(
-            Paginator,
+            Paginator[GroupSummary],
             GROUPS_LIST,
             {"sort_by": sort_by},
             page=page,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeAlias
 
 from msgspec import field
 
-from ..core.pages import Page
+from ..core.page_sequence import Page
 from ..core.tokens import LIFETIME
 from ..record import Record
 

@@ -29,9 +29,6 @@ from .models import (
 
 T = TypeVar("T")
 
-# Items in a page, as in the vendor's samples, if a list is not asked for another size.
-DEFAULT_PAGE_SIZE: Final = 100
-
 
 # The types of parameters, for the rows' `takes`. A parameter is optional if its type allows None.
 class Text(str):

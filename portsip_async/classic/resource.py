@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
 from ..core.limits import Gate
 from ..core.message import Parameters
-from ..core.pages import Page, Paginator
+from ..core.page_sequence import Page
+from ..core.pages import PageSize, Paginator
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.upload import Source
@@ -53,12 +55,16 @@ class ClientState:
         table: the API's rows, with the client's overrides.
         locks: one for each item that is being patched.
         outages: the log of the PBX's outages.
+        batch_sizes: learns how many numbers the PBX takes in a status request.
+        page_size: learns how many items the PBX takes in a page.
     """
 
     session: Session
     table: EndpointTable
     locks: KeyedLocks
     outages: OutageLog
+    batch_sizes: BatchSizeLearner
+    page_size: PageSize
 
 
 class Sender(NotCopyable):
@@ -67,11 +73,14 @@ class Sender(NotCopyable):
     Attributes:
         session: see `ClientState`.
         outages: see `ClientState`.
+        batch_sizes: see `ClientState`.
     """
 
     def __init__(self, state: ClientState, options: CallOptions) -> None:
         self.session: Session = state.session
         self.outages: OutageLog = state.outages
+        self.batch_sizes: BatchSizeLearner = state.batch_sizes
+        self._page_size = state.page_size
         self._table = state.table
         self._locks = state.locks
         self._options = options
@@ -109,18 +118,18 @@ class Sender(NotCopyable):
         parameters: Mapping[str, object],
         *,
         page: int,
-        page_size: int,
+        page_size: int | None,
         prefetch: int,
         max_pages: int | None,
     ) -> W:
-        """Build a paginator over a list."""
+        """Build a paginator over a list. A page size of None uses the one that was learned."""
         endpoint = self._table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, filters = self.session, self._options, drop_none(parameters)
 
-        def fetch(number: int) -> Coroutine[Any, Any, Page[Any]]:
-            query = {scheme.number: number, scheme.size: page_size, **filters}
+        def fetch(number: int, size: int) -> Coroutine[Any, Any, Page[Any]]:
+            query = {scheme.number: number, scheme.size: size, **filters}
             return session.call(endpoint, query, options)
 
         return paginator(
@@ -129,9 +138,8 @@ class Sender(NotCopyable):
             page=page,
             prefetch=prefetch,
             max_pages=max_pages,
-            pagesize=page_size,
-            start=session.start,
-            check=session.check_open,
+            page_size=self._page_size if page_size is None else page_size,
+            owner=session,
         )
 
     async def patch(

@@ -27,7 +27,7 @@ from portsip_async import (
     TransportError,
     VoiceMail,
 )
-from portsip_async.bulk.status_poll import StatusError
+from portsip_async.bulk.status_batches import StatusError
 
 from .books import Books, Outcome
 from .pbx import PBX
