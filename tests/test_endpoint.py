@@ -101,7 +101,7 @@ class TestEndpoint:
         )
 
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "expected"),
         [
             ({"name": ""}, "name"),
             ({"method": ""}, "method"),
@@ -122,11 +122,11 @@ class TestEndpoint:
             ({"method": "GET", "token": "body"}, "JSON"),
         ],
     )
-    def test_bad_value_is_refused(self, arguments: dict[str, Any], told: str) -> None:
+    def test_bad_value_is_refused(self, arguments: dict[str, Any], expected: str) -> None:
         """A row that can't be sent raises ValueError where it is declared."""
         given = {"name": "things.do", "method": "POST", "path": "/things", **arguments}
         name, method, path = (given.pop(each) for each in ("name", "method", "path"))
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=expected):
             Endpoint(name, method, path, **given)
 
 
@@ -195,7 +195,7 @@ class TestOverrides:
         assert row.pages is EXTENSIONS_LIST.pages
 
     @pytest.mark.parametrize(
-        ("overrides", "told"),
+        ("overrides", "expected"),
         [
             ({"extensions.stat": {"path": "/x"}}, "extensions.stat"),
             ({"extensions.status": {"verb": "GET", "paht": "/x"}}, "paht, verb"),
@@ -209,8 +209,8 @@ class TestOverrides:
             ("extensions.status", "endpoints"),
         ],
     )
-    def test_bad_override_is_refused(self, overrides: Any, told: str) -> None:
+    def test_bad_override_is_refused(self, overrides: Any, expected: str) -> None:
         """An unknown row, an unknown field or an impossible value raises ConfigurationError."""
-        with pytest.raises(ConfigurationError, match=told) as caught:
+        with pytest.raises(ConfigurationError, match=expected) as caught:
             EndpointTable(overrides)
         assert caught.value.__cause__ is None

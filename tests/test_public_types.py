@@ -27,7 +27,7 @@ CALLED = ("__init__", "__call__", "__aiter__", "__await__", "__aenter__", "__ane
 
 
 def has_any(hint: object) -> bool:
-    """Tell whether Any stands in a type; what a coroutine hands the loop is not looked at."""
+    """Check whether a type contains Any, except for what a coroutine yields to the loop."""
     if hint is Any:
         return True
     arguments = hint if isinstance(hint, list | tuple) else get_args(hint)
@@ -45,7 +45,7 @@ def classes_in(hint: object) -> Iterator[type]:
 
 
 def hints_of(kind: type) -> Iterator[tuple[str, object]]:
-    """List the types of a class's public attributes, and of its methods' arguments and answers."""
+    """Yield the types of a class's public attributes, and of its methods' arguments and results."""
     for owner in kind.__mro__:
         if not owner.__module__.startswith("portsip_async"):
             continue
@@ -62,7 +62,7 @@ def hints_of(kind: type) -> Iterator[tuple[str, object]]:
 
 
 def public() -> dict[str, type | Any]:
-    """Find what is public: by name, as an attribute of the client, or as what a call answers."""
+    """Return all public types: by name, as an attribute of the client, or as a result."""
     modules = (
         portsip_async,
         portsip_async.simulator,

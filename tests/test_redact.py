@@ -67,7 +67,7 @@ class TestNames:
 
 class TestMappings:
     def test_scrub_hides_at_any_depth(self) -> None:
-        """Whatever stands under a secret name, also a structure, in a copy."""
+        """The value of a secret name is hidden in a copy, even if it is a structure."""
         given = {
             "extension_number": "101",
             "password": SECRET,
@@ -163,7 +163,7 @@ class TestTexts:
         ],
     )
     def test_unknown_secret_is_hidden_by_its_place(self, text: str) -> None:
-        """What stands behind a secret name, in a query or before a host is not shown."""
+        """Values after a secret name, queries and user information are hidden."""
         assert "S3cr3t" not in scrub_text(text)
 
     @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ class TestTexts:
         assert scrub_text("abcdef-ghi abcdef", ["abcdef", "abcdef-ghi"]) == "*** ***"
 
     def test_no_secret_hides_nothing(self) -> None:
-        """An empty secret stands everywhere and is none."""
+        """An empty secret is ignored, since it is in every text."""
         assert scrub_text("abc", ["", ""]) == "abc"
 
     @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ class TestExtensions:
     async def test_patch_keeps_fields_unknown_to_us(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """The sections go back as they were read; what is no section does not."""
+        """Sections are written back as they were read. Other fields are not."""
         wire.script = [
             reply(
                 {
@@ -291,10 +291,10 @@ class TestGroups:
             group_id = quirky.group_ids[0]
             assert (await pbx.groups.show(group_id)).group_id == group_id
 
-    async def test_what_is_no_group_is_not_written_back(
+    async def test_reply_that_is_not_a_group_is_not_written_back(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """An empty object is no group: nobody is taken out of the real one for it."""
+        """An empty object is not a group, and does not remove the members of the real one."""
         wire.script = [reply({})]
         pbx = make_client(wire.url)
         for operation in (pbx.groups.show("12"), pbx.groups.add_members("12", ["101"])):
@@ -302,16 +302,16 @@ class TestGroups:
                 await operation
         assert {arrival.method for arrival in wire.arrivals} == {"GET"}
 
-    async def test_members_left_out_are_not_taken_for_none(
+    async def test_missing_members_are_not_an_empty_list(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A reply without members must not cost those whom it doesn't name their place."""
+        """A reply without members must not remove anyone from the group."""
         wire.script = [reply({"group_id": "g", "group_name": "n"})]
         with pytest.raises(ReplyError, match="members"):
             await make_client(wire.url).groups.add_members("g", ["101"])
         assert len(wire.arrivals) == 1
 
-    async def test_what_a_reply_says_of_itself_is_not_written_back(
+    async def test_fields_of_the_reply_itself_are_not_written_back(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         wire.script = [

@@ -54,7 +54,7 @@ async def test_client_sends_what_the_page_shows(
 
 
 def expected(row: Row) -> object:
-    """Return what the call answers, from the page's reply as a person read it."""
+    """Return what the call should return, from the page's reply as a person read it."""
     reply = REPLIES.get(row.name)
     if isinstance(reply, RefreshReply):
         return Token(TOKEN, 600.0, "tenant", "2.0.0")
@@ -88,7 +88,7 @@ async def test_client_uploads_as_told(wire: WireServer, make_client: ClientMaker
     boundary = arrival.headers["content-type"].partition("boundary=")[2].strip('"').encode()
     parts = arrival.body.split(b"--" + boundary)[1:-1]
     assert len(parts) == len(sample.parts)
-    for part, told in zip(parts, sample.parts, strict=True):
+    for part, expected_part in zip(parts, sample.parts, strict=True):
         head, _, content = part.strip(b"\r\n").partition(b"\r\n\r\n")
-        assert f'name="{told["name"]}"'.encode() in head
-        assert content == (told.get("value") or told["content"]).encode()
+        assert f'name="{expected_part["name"]}"'.encode() in head
+        assert content == (expected_part.get("value") or expected_part["content"]).encode()

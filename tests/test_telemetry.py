@@ -41,7 +41,7 @@ Points = list[tuple[dict[str, Any], float]]
 
 
 class Seen:
-    """What was told, by name."""
+    """The recorded spans and metrics, by name."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -140,13 +140,13 @@ async def test_call_is_a_span_with_an_attempt_below(
 async def test_repeats_are_counted_from_the_first_resend(
     pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
 ) -> None:
-    """Failed attempts are told with their status, later ones with their number."""
+    """Failed attempts have their status, and repeats have their number."""
     await pbx.extensions.show("101")
     sim.fail("extensions.show", status=503, times=1)
     sim.fail("extensions.show", drop=True, times=1)
     await pbx.extensions.show("102")
     _, first, second, third = seen.spans("GET /api/extensions/show")
-    told = [
+    reported = [
         (
             (span.attributes or {}).get("http.request.resend_count"),
             (span.attributes or {}).get("http.response.status_code"),
@@ -155,7 +155,7 @@ async def test_repeats_are_counted_from_the_first_resend(
         )
         for span in (first, second, third)
     ]
-    assert told == [
+    assert reported == [
         (None, 503, "503", StatusCode.ERROR),
         (1, None, "TransportError", StatusCode.ERROR),
         (2, 200, None, StatusCode.UNSET),
@@ -182,7 +182,7 @@ async def test_failed_call_names_its_error(pbx: PortSIPClient, seen: Seen) -> No
 async def test_refusal_inside_a_200_is_an_error(
     wire: WireServer, make_client: ClientMaker, seen: Seen
 ) -> None:
-    """Where the status tells of no error, the attempt names ours."""
+    """If the status is not an error, the attempt has the class of ours."""
     pbx = make_client(
         wire.url,
         token="t",
@@ -198,7 +198,7 @@ async def test_refusal_inside_a_200_is_an_error(
 
 
 async def test_renewal_is_a_span_with_its_requests_below(pbx: PortSIPClient, seen: Seen) -> None:
-    """The first call sets off a login, which is told below it."""
+    """The first call starts a login, with a span below its own."""
     await pbx.extensions.show("101")
     renewal, login = seen.span("token renewal"), seen.span("account.verify")
     assert parent(renewal) == identity(seen.span("extensions.show"))
@@ -279,7 +279,7 @@ async def test_pages_are_counted(pbx: PortSIPClient, seen: Seen) -> None:
 async def test_polled_extensions_are_counted(
     pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
 ) -> None:
-    """Each number whose status was read counts once, however its batch was split."""
+    """Each number with a status counts once, however its batch was split."""
     numbers = [*sim.extension_numbers[:250], "nobody"]
     async for _ in pbx.extensions.poll_status(numbers, batch_size=100):
         pass
@@ -290,7 +290,7 @@ async def test_polled_extensions_are_counted(
 async def test_calls_side_by_side_keep_their_attempts(
     pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
 ) -> None:
-    """An attempt stands below its own call, however many run at once."""
+    """An attempt's span is below that of its own call, however many calls run."""
     await asyncio.gather(*map(pbx.extensions.show, sim.extension_numbers[:20]))
     calls = {identity(span) for span in seen.spans("extensions.show")}
     below = [parent(span) for span in seen.spans("GET /api/extensions/show")]
@@ -299,7 +299,7 @@ async def test_calls_side_by_side_keep_their_attempts(
 
 
 async def test_span_of_the_application_is_the_parent(make_client: ClientMaker, seen: Seen) -> None:
-    """Calls, and pages fetched ahead, stand below the span that the application has open."""
+    """Calls and prefetched pages are below the application's current span."""
     pbx = make_client(on_attempt=seen.telemetry)
     tracer = seen._tracers.get_tracer("application")
     with tracer.start_as_current_span("provisioning"):
@@ -312,7 +312,7 @@ async def test_span_of_the_application_is_the_parent(make_client: ClientMaker, s
 async def test_cancelled_call_is_no_error(
     pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
 ) -> None:
-    """Who leaves a call ends its span; it is told as cancelled, not as failed."""
+    """A cancelled call ends its span as cancelled, not as failed."""
     await pbx.extensions.show("101")
     sim.fail("extensions.show", latency=60, times=1)
     async with under_way(pbx.extensions.show("102")) as (call,):
@@ -341,7 +341,7 @@ async def test_closing_amid_a_login_that_has_not_begun(
 async def test_endpoint_of_the_applications_own(
     wire: WireServer, make_client: ClientMaker, seen: Seen
 ) -> None:
-    """A method that the conventions don't know is told as theirs for others."""
+    """An unknown method is reported as `_OTHER`, by the conventions."""
     pbx = make_client(wire.url, token="t", on_attempt=seen.telemetry)
     wire.script = [reply(b"")]
     await pbx.request(Endpoint("system.brew", "BREW", "/system/brew"))
@@ -353,7 +353,7 @@ async def test_endpoint_of_the_applications_own(
 async def test_hook_of_its_own_around_telemetry(
     make_client: ClientMaker, sim: PBXSimulator, seen: Seen
 ) -> None:
-    """Called from a hook that is a plain function, it tells what an attempt alone tells."""
+    """Called from a plain function, it reports the attempts alone."""
     attempts = []
 
     def hook(attempt: Any) -> None:
@@ -385,36 +385,36 @@ async def test_nothing_secret(
             frames += frames_of(error)
     assert not [frame for frame in frames if "site-packages" in frame.filename]
     held = [frame.locals for frame in frames if frame.filename == telemetry.__file__]
-    told = seen.dump() + str(held)
-    assert operation.name in told
+    reported = seen.dump() + str(held)
+    assert operation.name in reported
     for secret in (token, *SECRETS):
         for form in forms(secret):
-            assert form not in told
+            assert form not in reported
 
 
 class Shown(Observer):
     """An observer of the application's own."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def __call__(self, attempt: Any) -> None:
-        self.told.append(f"attempt {attempt.operation}")
+        self.reported.append(f"attempt {attempt.operation}")
 
     async def call(self, endpoint: Any, base_url: str, begin: Any) -> Any:
-        self.told.append(f"call {endpoint.name}")
+        self.reported.append(f"call {endpoint.name}")
         return await begin()
 
     async def renewal(self, begin: Any) -> Any:
-        self.told.append("renewal")
+        self.reported.append("renewal")
         return await begin()
 
 
 async def test_attempts_are_told_within_their_call(make_client: ClientMaker) -> None:
-    """The core tells of calls, renewals and attempts in the order of their beginning or end."""
+    """The core reports calls, renewals and attempts in the order they begin or end."""
     shown = Shown()
     await make_client(on_attempt=shown).extensions.show("101")
-    assert shown.told == [
+    assert shown.reported == [
         "call extensions.show",
         "renewal",
         "call account.verify",

@@ -1,4 +1,4 @@
-"""The hiding of secrets, wherever they stand in values, URLs and texts.
+"""Secrets are hidden wherever they occur in values, URLs and texts.
 
 Secrets begin with a mark that nothing else here holds, so that a trace of one can be looked for.
 """
@@ -98,7 +98,7 @@ def test_records(secret: str, section: dict[str, Any]) -> None:
         assert HIDDEN in repr(record)
 
 
-# How the secret of a call may stand in a text that comes from elsewhere.
+# The forms of a secret in texts that come from elsewhere.
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in a query": lambda secret: quote(secret, safe="", errors="surrogatepass"),
@@ -125,7 +125,7 @@ EDGE = ANY_CHARACTER.filter(lambda mark: not mark.isalnum())
     secrets=st.lists(SECRET, min_size=1, max_size=3),
     forms=st.lists(st.sampled_from(sorted(FORMS)), min_size=1, max_size=4),
     around=st.lists(
-        # What a word may stand next to: anything but a letter or a digit.
+        # What may be next to a word: anything but a letter or a digit.
         st.tuples(EDGE, st.text(ANY_CHARACTER, max_size=6), EDGE).map("".join),
         min_size=5,
         max_size=5,
@@ -135,7 +135,7 @@ EDGE = ANY_CHARACTER.filter(lambda mark: not mark.isalnum())
 @example(secrets=[f"{MARK} &<b"], forms=["in a form", "in HTML"], around=["&"] * 5)
 @example(secrets=[f"{MARK}"], forms=["in a form", "in HTML"], around=["%20", "\\n", "+", "_", "\\"])
 def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: list[str]) -> None:
-    """In whatever form a text repeats it, whatever stands around it, and beside whichever else."""
+    """A secret is hidden in any form, in any context, and beside other secrets."""
     text = around[-1]
     for n, form in enumerate(forms):
         text += FORMS[form](secrets[n % len(secrets)]) + around[n]
@@ -151,7 +151,7 @@ def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: l
     place=st.sampled_from(['"{}"', "'{}'", "x={}", "x: {}", "({})", "{}", "the {} of it"]),
 )
 def test_part_of_a_word_stays(secret: str, before: str, behind: str, place: str) -> None:
-    """Whatever a secret's length below sixteen: what is part of a longer word is no secret."""
+    """A secret of fewer than sixteen characters is not hidden inside a longer word."""
     for word in (before + secret, secret + behind, before + secret + behind):
         text = place.format(word)
         assert scrub_text(text, [secret]) == text
@@ -193,7 +193,7 @@ UNKNOWN: dict[str, Callable[[str, str], str]] = {
 
 @given(name=SECRET_NAMES, secret=SECRET, before=st.text("ab (:"))
 def test_unknown_secret_in_a_text(name: str, secret: str, before: str) -> None:
-    """What stands under a secret name, in a query or before a host, is hidden for its place."""
+    """Unknown values after a secret name, in a query or before a host are hidden too."""
     for form in UNKNOWN.values():
         assert MARK not in scrub_text(f"{before} {form(name, secret)}")
 
@@ -212,5 +212,5 @@ def test_urls(user: str | None, query: str | None, fragment: str | None, path: s
     url += f"#{fragment}" if fragment else ""
     shown = scrub_url(url)
     assert MARK not in shown
-    # A password may hold a bare "#", so what stands before an "@" is hidden, be it the host.
+    # A password may contain a bare "#", so all before an "@" is hidden, even a host.
     assert shown == bare or "@" in (fragment or "")

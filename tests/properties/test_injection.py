@@ -64,7 +64,7 @@ class Wire:
         await self.server.__aexit__()
 
     async def sends(self, send: Callable[[PortSIPClient], Awaitable[Any]], **options: Any) -> bool:
-        """Let a client send; tell whether exactly one request came, and not none for an error."""
+        """Let a client send. Return whether one request came, rather than an error."""
         if not options.keys() & {"credentials", "token"}:
             options["token"] = TOKEN
         options["endpoints"] = ELSEWHERE | options.pop("endpoints", {})
@@ -84,7 +84,7 @@ class Wire:
         return self.server.arrivals[0]
 
     def fields(self, token: str | None = TOKEN, header: str | None = None) -> Fields:
-        """Read what arrived; the token is taken out of it, where it stands in it."""
+        """Return the fields that arrived, without the token."""
         arrival = self.arrival
         assert set(arrival.headers) <= HEADERS | {header}
         fields: dict[str, Any] = {}
@@ -142,7 +142,7 @@ def form(media: str, body: bytes) -> Fields:
 
 
 def unescaped(quoted: str) -> str:
-    """Read what stands for a quotation mark and for control characters in a quoted name."""
+    """Decode the escapes of quotation marks and control characters in a quoted name."""
     return re.sub("%(22|[01][0-9A-F]|7F)", lambda code: chr(int(code[1], 16)), quoted)
 
 
@@ -181,11 +181,11 @@ async def test_any_texts_in_a_list(texts: list[str], method: str) -> None:
 @given(number=UNICODE, filename=HOSTILE, data=st.binary(max_size=40) | HOSTILE.map(encoded))
 @example(number="101", filename="data:a/b\r\nX-Evil: 1,", data=b"RIFF")
 async def test_any_name_of_an_upload(number: str, filename: str, data: bytes) -> None:
-    """The name stands in two places of the form, and its end tells the file's type."""
+    """The form has the name twice, and its suffix decides about the file's type."""
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.greetings.upload(number, data, filename=filename)):
             fields = wire.fields()
-            # A name with %22 in it is told from one with a quotation mark by the other field.
+            # The other field distinguishes a name with %22 from one with a quotation mark.
             assert fields["file"] == (unescaped(filename), data)
             assert fields["filename"] == filename
             assert fields["extension_number"] == number
@@ -256,9 +256,9 @@ class Fetched:
 async def test_any_token(token: str, place: Any, fetched: bool) -> None:
     """One that was given, or fetched; in a header, white space around it is not its own."""
     row = Endpoint("own.row", "GET", "/own", parameters="json", token=place)
-    means: Any = {"credentials": Fetched(token)} if fetched else {"token": token}
+    options: Any = {"credentials": Fetched(token)} if fetched else {"token": token}
     async with Wire() as wire:
-        if not await wire.sends(lambda pbx: pbx.request(row), **means):
+        if not await wire.sends(lambda pbx: pbx.request(row), **options):
             assert not token or not token.isprintable()
         elif place in ("query", "body"):
             assert wire.fields(token) == {}
