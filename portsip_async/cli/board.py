@@ -87,7 +87,7 @@ def watch(
         raise Failure("the board needs a terminal", "use --output jsonl or csv", USAGE)
     if on_board and not can_move_cursor():
         on_board, output = False, replace(output, output=Format.JSONL)
-    output.check(StatusChange)
+    output.check(StatusChange[ExtensionStatus])
     wanted = read_lines(numbers) if numbers else None
 
     async def work(pbx: PortSIPClient) -> None:
@@ -124,7 +124,7 @@ async def _write_changes(watching: StatusWatch, limit: int | None, output: Outpu
             tell(line)
 
     count = 0
-    with output.rows(StatusChange) as rows:
+    with output.rows(StatusChange[ExtensionStatus]) as rows:
         async with _beating(report):
             async for change in watching:
                 rows.write(plain(change))
