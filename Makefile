@@ -19,7 +19,7 @@ help:
 	@echo "make guards  take each guard out in turn, and see its tests turn red"
 	@echo "make test-browser  the wallboard of the examples in headless Chromium"
 	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
-	@echo "make bench   measure the SDK beside others (about 4 minutes); bench-quick: under one"
+	@echo "make bench   measure the SDK beside others (about 8 minutes); bench-quick: two"
 	@echo "make dist    build the sdist and the wheel"
 	@echo "make fault-matrix  print the tested faults as a page of the documentation"
 	@echo "make format  format the code and mend what can be mended"

@@ -1,1 +1,1 @@
-"""What the SDK costs, beside what one would write or pick instead; `python -m benchmarks`."""
+"""What the SDK costs, compared with the alternatives. Run it with `python -m benchmarks`."""

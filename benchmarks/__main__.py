@@ -1,6 +1,6 @@
-"""Run all benchmarks: about three minutes, with --quick half a minute.
+"""Run all benchmarks: about eight minutes, with --quick two.
 
-A whole run writes RESULTS.md and results.png; a quick one has too few rounds to be kept, and only
+A full run writes RESULTS.md and results.png. A quick run has too few rounds to be kept, so it only
 prints.
 """
 
@@ -9,6 +9,7 @@ import sys
 import time
 
 from . import (
+    bench_batches,
     bench_calls,
     bench_decode,
     bench_import,
@@ -19,31 +20,42 @@ from . import (
     bench_walk,
     report,
 )
-from .harness import Figure, Table
+from .harness import Figure, Findings, Table
+
+_BENCHMARKS = (
+    bench_profile,
+    bench_poll,
+    bench_batches,
+    bench_walk,
+    bench_decode,
+    bench_starts,
+    bench_import,
+)
 
 
 def main() -> None:
-    """Run everything in turn, telling on standard error how far it is."""
+    """Run the benchmarks one after the other, with progress on standard error."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few rounds; nothing is written")
     quick = parser.parse_args().quick
-    began = time.perf_counter()
+    started = time.perf_counter()
 
     def progress(text: str) -> None:
-        print(f"[{time.perf_counter() - began:4.0f} s] {text}", file=sys.stderr, flush=True)
+        seconds = time.perf_counter() - started
+        print(f"[{seconds:4.0f} s] {text}", file=sys.stderr, flush=True)
 
     figures: dict[str, Figure] = {}
     tables: list[Table] = []
 
-    def keep(found: tuple[dict[str, Figure], list[Table]]) -> None:
-        figures.update(found[0])
-        tables.extend(found[1])
+    def keep(findings: Findings) -> None:
+        figures.update(findings[0])
+        tables.extend(findings[1])
 
-    *found, rounds = bench_calls.measure(quick=quick, progress=progress)
-    keep((found[0], found[1]))
-    keep(bench_server.measure(rounds, quick=quick, progress=progress))
-    for bench in (bench_profile, bench_poll, bench_walk, bench_decode, bench_starts, bench_import):
-        keep(bench.measure(quick=quick, progress=progress))
+    findings, calls = bench_calls.measure(quick=quick, progress=progress)
+    keep(findings)
+    keep(bench_server.measure(calls, quick=quick, progress=progress))
+    for benchmark in _BENCHMARKS:
+        keep(benchmark.measure(quick=quick, progress=progress))
 
     print(report.machine(), report.versions(), sep="\n", end="\n\n")
     for table in tables:
@@ -51,7 +63,7 @@ def main() -> None:
     print(report.as_text(report.goals_table(figures)))
     progress("done")
     if not quick:
-        report.write(figures, tables, rounds)
+        report.write(figures, tables, calls)
         print(f"\nWritten: {report.RESULTS.name}, {report.PICTURE.name}")
 
 

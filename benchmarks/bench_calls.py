@@ -1,8 +1,11 @@
-"""One call: what it costs, by work, by calls in flight, over plain HTTP and TLS.
+"""One call: CPU and wall time, by operation, calls in flight, plain HTTP and TLS.
 
-A round is a fresh process in which all contestants take turns, block by block, in an order that
-changes; a ratio is that of two contestants' blocks of the same pass. The measure is the CPU time
-of the client's process, system time included; wall time stands beside it.
+A round is a fresh process. For each cell (operation, calls in flight, scheme) every client runs one
+block of calls, in an order that rotates. A ratio is that of two blocks of the same round. CPU is
+that of the client's process, system time included.
+
+A block has at least 1,024 calls, and 16 for each call in flight. Shorter ones measure their own
+start: with one call for each of 256 in flight, ratios went up to 1.75.
 """
 
 import statistics
@@ -12,161 +15,151 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import product
 from typing import Any, TypeAlias
 
-from .clients import CONTESTANTS, Contestant, Naive, Sdk
+from .clients import CLIENTS, Client, Naive, Sdk
 from .harness import (
     Figure,
+    Findings,
+    Progress,
     Server,
     Table,
-    answer,
-    context_for,
-    fresh,
     geometric_mean,
-    in_flight,
+    limit_receive_buffers,
+    main,
     rotated,
-    settle_receiving,
+    run_calls,
+    run_in_process,
+    ssl_context,
 )
 
-WORKS = ("list", "show", "status")
-WIDTHS = (1, 16, 64)
+OPERATIONS = ("list", "show", "status")
+CONCURRENCIES = (1, 16, 64)
 SCHEMES = ("plain", "tls")
 SWEEP = (1, 4, 16, 64, 256)
 ROUNDS, QUICK_ROUNDS = 7, 1
-PASSES, QUICK_PASSES = 2, 1
-BLOCK = 128  # calls
+BLOCK, QUICK_BLOCK = 1_024, 128  # calls
+CALLS_EACH = 16  # at least, for each call in flight
 
-# A work, how many in flight, over what.
+# An operation, calls in flight, a scheme.
 Cell: TypeAlias = tuple[str, int, str]
-# A contestant, a cell, the number of the pass, CPU and wall seconds a call.
-Row: TypeAlias = tuple[str, Cell, int, float, float]
+# The name of a client's class, a cell, CPU and wall seconds a call.
+Row: TypeAlias = tuple[str, Cell, float, float]
 
 CELLS: tuple[Cell, ...] = tuple(
-    (what, width, scheme) for scheme, what, width in product(SCHEMES, WORKS, WIDTHS)
+    (operation, concurrency, scheme)
+    for scheme, operation, concurrency in product(SCHEMES, OPERATIONS, CONCURRENCIES)
 )
-_KINDS = {kind.__name__: kind for kind in CONTESTANTS}
+_CLASSES = {client.__name__: client for client in CLIENTS}
 
 BATCH = [f"{number:06}" for number in range(100_000, 100_100)]
 
 
-def call_of(who: Contestant, work: str) -> Callable[[int], Awaitable[object]]:
-    """Tie a contestant to a question."""
-    if work == "list":
-        return lambda _: who.list_page(1)
-    if work == "show":
-        return lambda _: who.show("1000")
-    return lambda _: who.status(BATCH)
+def _call_of(client: Client, operation: str) -> Callable[[int], Awaitable[object]]:
+    if operation == "list":
+        return lambda _: client.list_page(1)
+    if operation == "show":
+        return lambda _: client.show("1000")
+    return lambda _: client.status(BATCH)
 
 
-async def block(who: Contestant, work: str, width: int, count: int) -> tuple[float, float]:
-    """Make a block of calls, and answer CPU and wall seconds a call."""
-    call = call_of(who, work)
+async def run_block(
+    client: Client, operation: str, concurrency: int, count: int
+) -> tuple[float, float]:
+    """Make a block of calls, and return the CPU and wall seconds of one."""
+    call = _call_of(client, operation)
     wall, cpu = time.perf_counter(), time.process_time()
-    await in_flight(call, count, width)
+    await run_calls(call, count, concurrency)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return cpu / count, wall / count
 
 
-async def work(task: dict[str, Any]) -> list[Row]:
-    """Be a round: answer a row for each block."""
-    settle_receiving()
+async def run(task: dict[str, Any]) -> list[Row]:
+    """Run one round, and return a row for each block."""
+    limit_receive_buffers()
     rows: list[Row] = []
     turn = task["round"]
     for part in task["parts"]:
-        context = context_for(task["authority"]) if part["scheme"] == "tls" else None
-        places = max(64, *part["widths"])
-        chosen = [_KINDS[name](part["url"], context, places) for name in part["who"]]
-        for who in chosen:
-            await who.open()
-        for what in part["works"]:
-            for width in part["widths"]:
-                for who in chosen:  # connections are made and types are read here
-                    await block(who, what, width, width)
-                for number in range(task["passes"]):
-                    turn += 1
-                    # Of the slow one a pass is enough, for a ratio that is far off.
-                    there = [who for who in chosen if number == 0 or who.share == 1]
-                    for who in rotated(there, turn):
-                        count = _length(who, width)
-                        cpu, wall = await block(who, what, width, count)
-                        name, cell = type(who).__name__, (what, width, part["scheme"])
-                        rows.append((name, cell, number, cpu, wall))
-        for who in chosen:
-            await who.close()
+        context = ssl_context(task["authority"]) if part["scheme"] == "tls" else None
+        connections = max(64, *part["concurrencies"])
+        clients = [
+            _CLASSES[name](part["url"], context, connections)
+            for name in part["clients"]
+            if task["round"] % _CLASSES[name].every == 0
+        ]
+        for client in clients:
+            await client.open()
+        for operation, concurrency in product(part["operations"], part["concurrencies"]):
+            # Connect, and build what the first call builds, outside of the measured blocks.
+            for client in clients:
+                await run_block(client, operation, concurrency, concurrency)
+            turn += 1
+            count = max(task["block"], CALLS_EACH * concurrency)
+            cell = (operation, concurrency, part["scheme"])
+            for client in rotated(clients, turn):
+                cpu, wall = await run_block(client, operation, concurrency, count)
+                rows.append((type(client).__name__, cell, cpu, wall))
+        for client in clients:
+            await client.close()
     return rows
 
 
-def _length(who: Contestant, width: int) -> int:
-    """Say how many calls a block of a contestant holds: as many for each place."""
-    return max(1, int(BLOCK * who.share) // width) * width
-
-
-class Rounds:
-    """All blocks of a run, by contestant and cell."""
+class Results:
+    """The blocks of all rounds, by client and cell."""
 
     def __init__(self) -> None:
-        # A value for each round: the median over its passes.
         self._cpu: dict[tuple[str, Cell], list[float]] = defaultdict(list)
         self._wall: dict[tuple[str, Cell], list[float]] = defaultdict(list)
-        self._ratio: dict[tuple[str, str, Cell], list[float]] = defaultdict(list)
+        self._ratios: dict[tuple[str, str, Cell], list[float]] = defaultdict(list)
 
     def add(self, rows: list[Row]) -> None:
-        """Take in a round."""
-        cpu: dict[tuple[str, Cell], dict[int, float]] = defaultdict(dict)
-        wall: dict[tuple[str, Cell], list[float]] = defaultdict(list)
-        for name, (what, width, scheme), number, seconds, passed in rows:
-            cpu[name, (what, width, scheme)][number] = seconds
-            wall[name, (what, width, scheme)].append(passed)
-        for (name, cell), passes in cpu.items():
-            self._cpu[name, cell].append(statistics.median(passes.values()))
-            self._wall[name, cell].append(statistics.median(wall[name, cell]))
-            for other in _KINDS:
-                beside = cpu.get((other, cell))
-                if beside:
-                    ratio = statistics.median(
-                        passes[each] / beside[each] for each in passes.keys() & beside.keys()
-                    )
-                    self._ratio[name, other, cell].append(ratio)
+        """Add the blocks of a round."""
+        cpus = {(name, cell): cpu for name, cell, cpu, _ in rows}
+        for name, cell, cpu, wall in rows:
+            self._cpu[name, cell].append(cpu)
+            self._wall[name, cell].append(wall)
+            for other in _CLASSES:
+                if (other, cell) in cpus:
+                    self._ratios[name, other, cell].append(cpu / cpus[other, cell])
 
     def cpu(self, name: str, cell: Cell) -> Figure:
-        """Answer CPU microseconds a call."""
+        """Return the CPU microseconds of a call."""
         return Figure.of(seconds * 1e6 for seconds in self._cpu[name, cell])
 
     def wall(self, name: str, cell: Cell) -> Figure:
-        """Answer wall microseconds a call."""
+        """Return the wall microseconds of a call."""
         return Figure.of(seconds * 1e6 for seconds in self._wall[name, cell])
 
     def ratio(self, name: str, other: str, cell: Cell) -> Figure:
-        """Answer the CPU of one beside another's."""
-        return Figure.of(self._ratio[name, other, cell])
+        """Return the CPU of one client divided by that of another."""
+        return Figure.of(self._ratios[name, other, cell])
 
     def mean(self, name: str, other: str, cells: Sequence[Cell]) -> Figure:
-        """Answer the geometric mean over cells: of their medians, with the rounds' spread."""
-        each = [self._ratio[name, other, cell] for cell in cells]
-        spread = Figure.of(geometric_mean(round_) for round_ in zip(*each, strict=True))
-        middle = geometric_mean(statistics.median(ratios) for ratios in each)
-        return Figure(middle, min(spread.low, middle), max(spread.high, middle))
+        """Return the geometric mean over cells: of their medians, and the quartiles of rounds."""
+        ratios = [self._ratios[name, other, cell] for cell in cells]
+        by_round = Figure.of(geometric_mean(each) for each in zip(*ratios, strict=True))
+        middle = geometric_mean(statistics.median(each) for each in ratios)
+        return Figure(middle, min(by_round.low, middle), max(by_round.high, middle))
 
-    def fastest(self, what: str) -> tuple[str, float]:
-        """Answer who was the fastest at a work, and with how many calls a CPU second."""
-        times = [
+    def fastest(self, operation: str) -> tuple[str, float]:
+        """Return the fastest client of an operation, and its calls in a CPU second."""
+        seconds, name = min(
             (statistics.median(seconds), name)
             for (name, cell), seconds in self._cpu.items()
-            if cell[0] == what
-        ]
-        seconds, name = min(times)
-        return _KINDS[name].name, 1 / seconds
+            if cell[0] == operation
+        )
+        return _CLASSES[name].name, 1 / seconds
 
 
-def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Table], Rounds]:
-    """Run the rounds, and answer figures, tables, and the rounds for a picture."""
-    rounds = Rounds()
+def measure(*, quick: bool, progress: Progress) -> tuple[Findings, Results]:
+    """Run the rounds, and return figures and tables, and the results of all blocks."""
+    results = Results()
     with Server(tls=True) as server, Server(compressed=True) as compressing:
         parts = [
             {
                 "scheme": scheme,
                 "url": server.urls[scheme],
-                "who": list(_KINDS),
-                "works": WORKS,
-                "widths": WIDTHS,
+                "clients": list(_CLASSES),
+                "operations": OPERATIONS,
+                "concurrencies": CONCURRENCIES,
             }
             for scheme in SCHEMES
         ]
@@ -174,105 +167,105 @@ def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Tabl
             {
                 "scheme": "plain",
                 "url": server.urls["plain"],
-                "who": ["Sdk", "Naive"],
-                "works": ["list"],
-                "widths": [width for width in SWEEP if width not in WIDTHS],
+                "clients": ["Sdk", "Naive"],
+                "operations": ["list"],
+                "concurrencies": [each for each in SWEEP if each not in CONCURRENCIES],
             }
         )
         parts.append(
             {
                 "scheme": "gzip",
                 "url": compressing.urls["plain"],
-                "who": ["Sdk", "Naive"],
-                "works": ["list"],
-                "widths": [16],
+                "clients": ["Sdk", "Naive"],
+                "operations": ["list"],
+                "concurrencies": [16],
             }
         )
         task = {
-            "passes": QUICK_PASSES if quick else PASSES,
+            "block": QUICK_BLOCK if quick else BLOCK,
             "parts": parts,
             "authority": server.authority,
         }
         count = QUICK_ROUNDS if quick else ROUNDS
         for number in range(count):
             progress(f"calls: round {number + 1} of {count}")
-            rows = fresh("bench_calls", {"round": number, **task})
-            rounds.add([(name, tuple(cell), *rest) for name, cell, *rest in rows])
-    return _figures(rounds), [*_tables(rounds)], rounds
+            rows = run_in_process("bench_calls", {"round": number, **task})
+            results.add([(name, tuple(cell), cpu, wall) for name, cell, cpu, wall in rows])
+    return (_figures(results), [*_tables(results)]), results
 
 
-def _figures(rounds: Rounds) -> dict[str, Figure]:
+def _figures(results: Results) -> dict[str, Figure]:
     figures = {
-        "calls.naive": rounds.mean("Sdk", "Naive", CELLS),
+        "calls.naive": results.mean("Sdk", "Naive", CELLS),
         "calls.naive.worst": max(
-            (rounds.ratio("Sdk", "Naive", cell) for cell in CELLS), key=lambda ratio: ratio.value
+            (results.ratio("Sdk", "Naive", cell) for cell in CELLS), key=lambda ratio: ratio.value
         ),
-        "calls.noise": rounds.mean("NaiveAgain", "Naive", CELLS),
-        "calls.careful": rounds.mean("Sdk", "Careful", CELLS),
-        "calls.raw": rounds.mean("Sdk", "Raw", CELLS),
+        "calls.noise": results.mean("NaiveAgain", "Naive", CELLS),
+        "calls.careful": results.mean("Sdk", "Careful", CELLS),
+        "calls.raw": results.mean("Sdk", "Raw", CELLS),
     }
-    for width in WIDTHS:
-        cells = [cell for cell in CELLS if cell[1] == width]
-        figures[f"calls.httpx.{width}"] = rounds.mean("Sdk", "Httpx", cells)
+    for concurrency in CONCURRENCIES:
+        cells = [cell for cell in CELLS if cell[1] == concurrency]
+        figures[f"calls.httpx.{concurrency}"] = results.mean("Sdk", "Httpx", cells)
     return figures
 
 
-def _tables(rounds: Rounds) -> Iterator[Table]:
-    others = [kind for kind in CONTESTANTS if kind is not Sdk]
+def _tables(results: Results) -> Iterator[Table]:
+    others = [client for client in CLIENTS if client is not Sdk]
     yield Table(
-        "CPU a call, portsip_async beside each",
-        ["work", "in flight", "over", *(kind.name for kind in others)],
+        "CPU of a call, portsip_async divided by each other client",
+        ["operation", "in flight", "over", *(client.name for client in others)],
         [
             [
-                what,
-                str(width),
+                operation,
+                str(concurrency),
                 scheme,
                 *(
-                    rounds.ratio("Sdk", kind.__name__, (what, width, scheme)).shown(2)
-                    for kind in others
+                    results.ratio("Sdk", client.__name__, (operation, concurrency, scheme)).text(2)
+                    for client in others
                 ),
             ]
-            for what, width, scheme in CELLS
+            for operation, concurrency, scheme in CELLS
         ],
-        "Medians over the rounds, quartiles in brackets; below 1 the SDK uses less.",
+        "Medians over the rounds, quartiles in brackets. Below 1 the SDK uses less.",
     )
-    for title, of in (("CPU", rounds.cpu), ("Wall", rounds.wall)):
+    for title, figure_of in (("CPU", results.cpu), ("Wall", results.wall)):
         yield Table(
-            f"{title} µs a call",
-            ["work", "in flight", "over", *(kind.name for kind in CONTESTANTS)],
+            f"{title} of a call, in µs",
+            ["operation", "in flight", "over", *(client.name for client in CLIENTS)],
             [
                 [
-                    what,
-                    str(width),
+                    operation,
+                    str(concurrency),
                     scheme,
                     *(
-                        f"{of(kind.__name__, (what, width, scheme)).value:,.0f}"
-                        for kind in CONTESTANTS
+                        f"{figure_of(client.__name__, (operation, concurrency, scheme)).value:,.0f}"
+                        for client in CLIENTS
                     ),
                 ]
-                for what, width, scheme in CELLS
+                for operation, concurrency, scheme in CELLS
             ],
         )
     yield Table(
-        f"List pages, plain, {SWEEP[0]} to {SWEEP[-1]} in flight",
+        f"List pages over plain HTTP, {SWEEP[0]} to {SWEEP[-1]} in flight",
         ["in flight", "CPU µs", "pages a second", f"{Naive.name}: CPU µs", "pages a second", "CPU"],
-        [_beside(rounds, ("list", width, "plain"), str(width)) for width in SWEEP],
+        [_compared(results, ("list", each, "plain"), str(each)) for each in SWEEP],
     )
     yield Table(
         "List pages in gzip",
         ["", "CPU µs", "pages a second", f"{Naive.name}: CPU µs", "pages a second", "CPU"],
-        [_beside(rounds, ("list", 16, "gzip"), "16 in flight")],
-        "Everywhere else replies come uncompressed.",
+        [_compared(results, ("list", 16, "gzip"), "16 in flight")],
+        "All other benchmarks have uncompressed replies.",
     )
 
 
-def _beside(rounds: Rounds, cell: Cell, name: str) -> list[str]:
-    row = [name]
-    for who in ("Sdk", "Naive"):
-        row.append(f"{rounds.cpu(who, cell).value:,.0f}")
-        row.append(f"{1e6 / rounds.wall(who, cell).value:,.0f}")
-    return [*row, rounds.ratio("Sdk", "Naive", cell).shown(2)]
+def _compared(results: Results, cell: Cell, label: str) -> list[str]:
+    row = [label]
+    for name in ("Sdk", "Naive"):
+        row.append(f"{results.cpu(name, cell).value:,.0f}")
+        row.append(f"{1e6 / results.wall(name, cell).value:,.0f}")
+    return [*row, results.ratio("Sdk", "Naive", cell).text(2)]
 
 
 if __name__ == "__main__":
-    answer(work)
+    main(run)

@@ -1,21 +1,20 @@
-"""Importing: in fresh processes, beside the two libraries that the SDK stands on.
+"""Import time in fresh processes, compared with the libraries that the SDK is built on.
 
-Compiled code is read from a folder of its own, filled beforehand, whatever the environment says
-about writing it.
+Bytecode is read from a folder that is filled before, whatever the environment says about writing
+it.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
-from typing import Any
 
-from .harness import ROOT, Figure, Table, rotated
+from .harness import ROOT, Figure, Findings, Progress, Table, rotated
 
 ROUNDS, QUICK_ROUNDS = 15, 3
 
 STATEMENTS = (
-    # A name, since the package loads what it names at the first use of one.
+    # A name of the package, since the package loads a module when a name in it is first used.
     "from portsip_async import PortSIPClient",
     "import aiohttp, msgspec",
     "import httpx, pydantic",
@@ -42,11 +41,12 @@ def _seconds(statement: str, folder: str) -> float:
     return float(done.stdout)
 
 
-def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Table]]:
-    """Import in turns, and answer a figure and a table."""
+def measure(*, quick: bool, progress: Progress) -> Findings:
+    """Import each in turn, and return a figure and a table."""
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
-        for statement in STATEMENTS:  # compiles
+        # The first run of each statement writes the bytecode.
+        for statement in STATEMENTS:
             _seconds(statement, folder)
         progress("import")
         for number in range(QUICK_ROUNDS if quick else ROUNDS):
@@ -55,7 +55,7 @@ def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Tabl
     ours, plain, _ = STATEMENTS
     figures = {"import": Figure.of((each[ours] - each[plain]) * 1000 for each in rounds)}
     rows = [
-        [f"`{each}`", Figure.of(found[each] * 1000 for found in rounds).shown(0)]
+        [f"`{each}`", Figure.of(seconds[each] * 1000 for seconds in rounds).text(0)]
         for each in STATEMENTS
     ]
     return figures, [Table("Import, CPU ms", ["statement", "ms"], rows)]

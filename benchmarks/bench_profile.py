@@ -1,7 +1,7 @@
-"""Where a call's time goes: samples of the CPU time, by the library that was running.
+"""Where the CPU time of a call goes: samples of the running function, by library.
 
-A timer of the process's CPU time looks at the running function some hundred times a second, which
-costs nothing between the looks; what C code does counts for the function that called it.
+A timer of the process's CPU time interrupts some hundred times a second and notes the running
+function. Time in C code counts for the Python function that called it.
 """
 
 import signal
@@ -11,19 +11,27 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from .bench_calls import WORKS, block
-from .clients import Contestant, Naive, Raw, Sdk
-from .harness import Figure, Server, Table, answer, fresh, settle_receiving
+from .bench_calls import OPERATIONS, run_block
+from .clients import Client, Naive, Raw, Sdk
+from .harness import (
+    Findings,
+    Progress,
+    Server,
+    Table,
+    limit_receive_buffers,
+    main,
+    run_in_process,
+)
 
-SECONDS, QUICK_SECONDS = 3.0, 0.8  # of CPU, for each contestant
-WIDTH = 16
-BLOCK = 128
-TICK = 0.001  # seconds; what the kernel makes of it is longer
+SECONDS, QUICK_SECONDS = 3.0, 0.8  # of CPU, for each client
+CONCURRENCY = 16
+BLOCK, QUICK_BLOCK = 1_024, 128  # calls
+TICK = 0.001  # seconds; the kernel rounds it up
 
-_KINDS: dict[str, type[Contestant]] = {"Sdk": Sdk, "Naive": Naive, "Raw": Raw}
+_CLASSES: dict[str, type[Client]] = {"Sdk": Sdk, "Naive": Naive, "Raw": Raw}
 
-# The first part of a file's path that is found here says whose it is.
-_OWNERS = {
+# Labels by a part of a file's path; the first part that is in the path counts.
+_LABELS = {
     "core/decode.py": "decoding",
     "models.py": "decoding",
     "selector_events.py": "sockets",
@@ -38,68 +46,73 @@ _OWNERS = {
     "portsip_async/core/wire.py": "portsip_async: wire",
     "portsip_async/core/": "portsip_async: the rest of the core",
     "portsip_async/": "portsip_async: resources",
-    "clients.py": "the contestant's own code, and its decoding",
+    "clients.py": "the client's own code, and its decoding",
     "benchmarks/": "the benchmark",
 }
 
 
-def _owner(path: str) -> str:
-    return next((owner for part, owner in _OWNERS.items() if part in path), "others")
+def _label(path: str) -> str:
+    return next((label for part, label in _LABELS.items() if part in path), "others")
 
 
-async def work(task: dict[str, Any]) -> dict[str, float]:
-    """Be a contestant under watch: answer CPU microseconds a call, by owner."""
-    settle_receiving()
-    seen: Counter[str] = Counter()
+async def run(task: dict[str, Any]) -> dict[str, float]:
+    """Run one client, and return the CPU microseconds of a call by label."""
+    limit_receive_buffers()
+    samples: Counter[str] = Counter()
 
-    def look(_: int, frame: FrameType | None) -> None:
+    def take_sample(_: int, frame: FrameType | None) -> None:
         if frame is not None:
-            seen[frame.f_code.co_filename] += 1
+            samples[frame.f_code.co_filename] += 1
 
-    signal.signal(signal.SIGPROF, look)
-    calls = 0
-    async with _KINDS[task["who"]](task["url"]) as who:
-        for what in WORKS:
-            await block(who, what, WIDTH, BLOCK)
+    signal.signal(signal.SIGPROF, take_sample)
+    calls, block = 0, task["block"]
+    async with _CLASSES[task["client"]](task["url"]) as client:
+        # Connect outside of the measurement.
+        for operation in OPERATIONS:
+            await run_block(client, operation, CONCURRENCY, CONCURRENCY)
         signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
         start = time.process_time()
         while time.process_time() - start < task["seconds"]:
-            for what in WORKS:
-                await block(who, what, WIDTH, BLOCK)
-                calls += BLOCK
-        spent = time.process_time() - start
+            for operation in OPERATIONS:
+                await run_block(client, operation, CONCURRENCY, block)
+                calls += block
+        seconds = time.process_time() - start
         signal.setitimer(signal.ITIMER_PROF, 0)
-    owners: Counter[str] = Counter()
-    for path, count in seen.items():
-        owners[_owner(Path(path).as_posix())] += count
-    return {owner: count / seen.total() * spent / calls * 1e6 for owner, count in owners.items()}
+    by_label: Counter[str] = Counter()
+    for path, count in samples.items():
+        by_label[_label(Path(path).as_posix())] += count
+    each = seconds / samples.total() / calls * 1e6
+    return {label: count * each for label, count in by_label.items()}
 
 
-def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Table]]:
-    """Watch each, and answer a table."""
+def measure(*, quick: bool, progress: Progress) -> Findings:
+    """Sample each client, and return a table."""
     found: dict[str, dict[str, float]] = {}
     with Server() as server:
-        for name in _KINDS:
-            progress(f"profile: {_KINDS[name].name}")
-            seconds = QUICK_SECONDS if quick else SECONDS
-            task = {"who": name, "url": server.urls["plain"], "seconds": seconds}
-            found[name] = fresh("bench_profile", task)
-    owners = [*dict.fromkeys(_OWNERS.values()), "others"]
+        for name in _CLASSES:
+            progress(f"profile: {_CLASSES[name].name}")
+            task = {
+                "client": name,
+                "url": server.urls["plain"],
+                "seconds": QUICK_SECONDS if quick else SECONDS,
+                "block": QUICK_BLOCK if quick else BLOCK,
+            }
+            found[name] = run_in_process("bench_profile", task)
     rows = [
-        [owner, *(f"{found[name].get(owner, 0.0):.1f}" for name in _KINDS)]
-        for owner in owners
-        if any(owner in parts for parts in found.values())
+        [label, *(f"{found[name].get(label, 0.0):.1f}" for name in _CLASSES)]
+        for label in [*dict.fromkeys(_LABELS.values()), "others"]
+        if any(label in parts for parts in found.values())
     ]
-    rows.append(["in all", *(f"{sum(found[name].values()):.1f}" for name in _KINDS)])
+    rows.append(["total", *(f"{sum(found[name].values()):.1f}" for name in _CLASSES)])
     return {}, [
         Table(
             "Where the CPU time of a call goes, in µs",
-            ["", *(kind.name for kind in _KINDS.values())],
+            ["", *(client.name for client in _CLASSES.values())],
             rows,
-            f"Mean of a list page, show and status, {WIDTH} in flight, plain; by samples.",
+            f"Mean of list page, show and status, {CONCURRENCY} in flight, plain; by samples.",
         )
     ]
 
 
 if __name__ == "__main__":
-    answer(work)
+    main(run)

@@ -1,8 +1,7 @@
-"""The server itself: how much it serves, so that no client waits for it.
+"""The server: how many requests it can serve, to show that no client waits for it.
 
-Connections with pipelines full of requests ask as fast as replies can be counted, in a process
-that reads nothing of them. Both sides are told by their CPU time: what each could do with a core
-to itself.
+A few connections send pipelines of requests and count the bytes of the replies without reading
+them. Rates are per CPU second of each side, as if each had a core to itself.
 """
 
 import asyncio
@@ -10,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from .bench_calls import BATCH, WORKS, Rounds
-from .harness import HOST, Figure, Server, Table, answer, fresh
+from .bench_calls import BATCH, OPERATIONS, Results
+from .harness import HOST, Figure, Findings, Progress, Server, Table, main, run_in_process
 
 CONNECTIONS, PIPELINE = 4, 8
 SECONDS, QUICK_SECONDS = 0.8, 0.4
@@ -27,11 +26,11 @@ REQUESTS = {
 
 
 class _Flood(asyncio.Protocol):
-    """A connection that asks a pipeline of requests, and again when all are answered."""
+    """A connection that sends a pipeline of requests, and the next when all replies are there."""
 
     def __init__(self, request: bytes, reply_bytes: int) -> None:
         self._requests = request * PIPELINE
-        self._due = self._left = reply_bytes * PIPELINE
+        self._expected = self._left = reply_bytes * PIPELINE
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,7 +40,7 @@ class _Flood(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._left -= len(data)
         if self._left == 0:
-            self._left = self._due
+            self._left = self._expected
             self._transport.write(self._requests)
 
 
@@ -53,11 +52,11 @@ async def _reply_bytes(host: str, port: int, request: bytes) -> int:
     return len(head) + int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
 
 
-async def work(task: dict[str, Any]) -> None:
-    """Be the flood."""
+async def run(task: dict[str, Any]) -> None:
+    """Send requests of one operation for some seconds."""
     host, port = task["host"], task["port"]
     loop = asyncio.get_running_loop()
-    request = REQUESTS[task["work"]]
+    request = REQUESTS[task["operation"]]
     size = await _reply_bytes(host, port, request)
     floods = [
         await loop.create_connection(lambda: _Flood(request, size), host, port)
@@ -68,33 +67,35 @@ async def work(task: dict[str, Any]) -> None:
         transport.abort()
 
 
-def measure(rounds: Rounds, *, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Table]]:
-    """Flood the server, and answer how far it is ahead of the fastest client of the run."""
+def measure(calls: Results, *, quick: bool, progress: Progress) -> Findings:
+    """Flood the server, and compare its rate with that of the fastest client in the run."""
     progress("server")
     rows = []
-    ahead = []
+    ratios = []
     with Server() as server:
         host, port = server.urls["plain"].removeprefix("http://").split(":")
-        for name in WORKS:
-            seconds = QUICK_SECONDS if quick else SECONDS
+        for operation in OPERATIONS:
+            task = {
+                "operation": operation,
+                "host": host,
+                "port": int(port),
+                "seconds": QUICK_SECONDS if quick else SECONDS,
+            }
             before = server.counts()
-            task = {"work": name, "host": host, "port": int(port), "seconds": seconds}
-            fresh("bench_server", task)
+            run_in_process("bench_server", task)
             after = server.counts()
-            served = (after["requests"] - before.get("requests", 0)) / (
-                after["cpu"] - before["cpu"]
-            )
-            who, asked = rounds.fastest(name)
-            ahead.append(served / asked)
-            rows.append([name, f"{served:,.0f}", who, f"{asked:,.0f}", f"{ahead[-1]:.1f}"])
-    head = ["work", "served a second", "fastest client", "asked a second", "times as much"]
+            served = (after["requests"] - before["requests"]) / (after["cpu"] - before["cpu"])
+            client, sent = calls.fastest(operation)
+            ratios.append(served / sent)
+            rows.append([operation, f"{served:,.0f}", client, f"{sent:,.0f}", f"{ratios[-1]:.1f}"])
+    head = ["operation", "served a second", "fastest client", "sent a second", "ratio"]
     note = (
-        f"By CPU seconds of each side; the server was asked over {CONNECTIONS} connections in "
+        f"Per CPU second of each side. The server is measured over {CONNECTIONS} connections with "
         f"pipelines of {PIPELINE}."
     )
     table = Table("What the server can serve", head, rows, note)
-    return {"server": Figure.of([min(ahead)])}, [table]
+    return {"server": Figure.of([min(ratios)])}, [table]
 
 
 if __name__ == "__main__":
-    answer(work)
+    main(run)

@@ -1,7 +1,7 @@
-"""Walks: what prefetching gains, what a million items cost in memory, what one item costs.
+"""Walks: what prefetch gains, the memory of a million items, and the cost of one item.
 
-The item alone is timed from the first to the last of one long page, so that nothing but the
-generator that yields it is measured.
+The cost of an item is measured from the first to the last item of one long page, so that it is that
+of the generator alone.
 """
 
 import gc
@@ -18,17 +18,27 @@ from portsip_async.core.page_sequence import Page
 from portsip_async.core.pages import Paginator
 
 from .clients import PASSWORD, USERNAME
-from .harness import Figure, Server, Table, answer, fresh, rotated, settle_receiving
+from .harness import (
+    Figure,
+    Findings,
+    Progress,
+    Server,
+    Table,
+    limit_receive_buffers,
+    main,
+    rotated,
+    run_in_process,
+)
 
 PAGES, PAGE_SIZE = 200, 100
 DELAY = 0.02  # seconds
-AHEAD = (0, 1, 3, 4, 7, 8, 15, 16)
+PREFETCH = (0, 1, 3, 4, 7, 8, 15, 16)
 ROUNDS, QUICK_ROUNDS = 7, 1
-QUICK_AHEAD = (0, 3, 7, 15)
+QUICK_PREFETCH = (0, 3, 7, 15)
 
 MILLION, QUICK_MILLION = 1_000_000, 200_000
 MEMORY_ROUNDS, QUICK_MEMORY_ROUNDS = 3, 1
-SAMPLES = 200  # readings of memory a walk
+SAMPLES = 200  # of the memory, in a walk
 
 PAGE_ITEMS = 100_000
 ITEM_ROUNDS, QUICK_ITEM_ROUNDS = 21, 7
@@ -40,33 +50,34 @@ def _client(url: str) -> PortSIPClient:
     return PortSIPClient(url, username=USERNAME, password=PASSWORD)
 
 
-async def _prefetch(task: dict[str, Any]) -> dict[str, list[float]]:
-    settle_receiving()
+async def _run_prefetch(task: dict[str, Any]) -> dict[str, list[float]]:
+    limit_receive_buffers()
     rows: dict[str, list[float]] = {}
     async with _client(task["url"]) as client:
+        # Connect outside of the measurement.
         await client.extensions.list(page_size=PAGE_SIZE, max_pages=40, prefetch=16).collect()
-        for ahead in rotated(task["ahead"], task["round"]):
+        for prefetch in rotated(task["prefetch"], task["round"]):
             items = 0
             wall, cpu = time.perf_counter(), time.process_time()
-            async for _ in client.extensions.list(page_size=PAGE_SIZE, prefetch=ahead):
+            async for _ in client.extensions.list(page_size=PAGE_SIZE, prefetch=prefetch):
                 items += 1
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             if items != PAGES * PAGE_SIZE:
-                raise RuntimeError(f"a walk brought {items} items")
-            rows[str(ahead)] = [wall, cpu]
+                raise RuntimeError(f"expected {PAGES * PAGE_SIZE} items, got {items}")
+            rows[str(prefetch)] = [wall, cpu]
     return rows
 
 
 def _resident() -> float:
-    """Read the memory that this process holds, in MiB."""
+    """Return the resident memory of this process, in MiB."""
     pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
 
 
-async def _memory(task: dict[str, Any]) -> dict[str, float]:
+async def _run_memory(task: dict[str, Any]) -> dict[str, float]:
     count, size = task["items"], task["size"]
     step = count // SAMPLES
-    readings: list[float] = []
+    samples: list[float] = []
     async with _client(task["url"]) as client:
         await client.extensions.list(page_size=size)
         gc.collect()
@@ -75,24 +86,24 @@ async def _memory(task: dict[str, Any]) -> dict[str, float]:
         async for _ in client.extensions.list(page_size=size):
             items += 1
             if items % step == 0:
-                readings.append(_resident())
+                samples.append(_resident())
     if items != count:
-        raise RuntimeError(f"a walk brought {items} items")
+        raise RuntimeError(f"expected {count} items, got {items}")
     tenth = SAMPLES // 10
     return {
         "start": start,
-        "more": max(readings) - start,
-        "later": statistics.mean(readings[-tenth:]) - statistics.mean(readings[tenth : 2 * tenth]),
+        "more": max(samples) - start,
+        "later": statistics.mean(samples[-tenth:]) - statistics.mean(samples[tenth : 2 * tenth]),
     }
 
 
-async def _bare(items: Sequence[Any]) -> AsyncGenerator[Any, None]:
+async def _bare_generator(items: Sequence[Any]) -> AsyncGenerator[Any, None]:
     for item in items:
         yield item
 
 
-async def _inner_seconds(walk: AsyncIterable[Any]) -> float:
-    """Time a loop from its first item to its last, in CPU seconds an item."""
+async def _item_seconds(walk: AsyncIterable[Any]) -> float:
+    """Iterate from the first item to the last, and return the CPU seconds of one."""
     count = 0
     start = 0.0
     async for _ in walk:
@@ -101,10 +112,10 @@ async def _inner_seconds(walk: AsyncIterable[Any]) -> float:
         count += 1
         if count == PAGE_ITEMS:
             return (time.process_time() - start) / count
-    raise RuntimeError("a page was too short")
+    raise RuntimeError(f"expected {PAGE_ITEMS} items, got {count}")
 
 
-async def _item(task: dict[str, Any]) -> list[list[float]]:
+async def _run_item(task: dict[str, Any]) -> list[list[float]]:
     page = Page(
         items=tuple(ExtensionSummary(f"{number:06}") for number in range(PAGE_ITEMS)),
         page_count=1,
@@ -124,20 +135,21 @@ async def _item(task: dict[str, Any]) -> list[list[float]]:
                 walk = Paginator(
                     fetch, key="extension_number", prefetch=0, start=unused, check=lambda: None
                 )
-                ours = await _inner_seconds(walk)
+                ours = await _item_seconds(walk)
             else:
-                bare = await _inner_seconds(_bare(page.items))
+                bare = await _item_seconds(_bare_generator(page.items))
         rows.append([ours, bare])
     return rows[1:]
 
 
-async def work(task: dict[str, Any]) -> Any:
-    """Be a round of one of the three."""
-    return await {"prefetch": _prefetch, "memory": _memory, "item": _item}[task["part"]](task)
+async def run(task: dict[str, Any]) -> Any:
+    """Run one round of one of the three parts."""
+    parts = {"prefetch": _run_prefetch, "memory": _run_memory, "item": _run_item}
+    return await parts[task["part"]](task)
 
 
-def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Table]]:
-    """Run the rounds of all three, and answer figures and tables."""
+def measure(*, quick: bool, progress: Progress) -> Findings:
+    """Run the rounds of all three parts, and return figures and tables."""
     figures: dict[str, Figure] = {}
     tables = [
         _measure_prefetch(figures, quick, progress),
@@ -147,31 +159,31 @@ def measure(*, quick: bool, progress: Any) -> tuple[dict[str, Figure], list[Tabl
     return figures, tables
 
 
-def _measure_prefetch(figures: dict[str, Figure], quick: bool, progress: Any) -> Table:
-    ahead = QUICK_AHEAD if quick else AHEAD
+def _measure_prefetch(figures: dict[str, Figure], quick: bool, progress: Progress) -> Table:
+    prefetches = QUICK_PREFETCH if quick else PREFETCH
     rounds = []
     with Server(delay=DELAY, items=PAGES * PAGE_SIZE) as server:
         count = QUICK_ROUNDS if quick else ROUNDS
         for number in range(count):
             progress(f"walk: round {number + 1} of {count}")
-            task = {"part": "prefetch", "round": number, "ahead": ahead}
-            rounds.append(fresh("bench_walk", {**task, "url": server.urls["plain"]}))
+            task = {"part": "prefetch", "round": number, "prefetch": prefetches}
+            rounds.append(run_in_process("bench_walk", {**task, "url": server.urls["plain"]}))
     rows = []
-    for each in map(str, ahead):
-        faster = Figure.of(found["0"][0] / found[each][0] for found in rounds)
+    for each in map(str, prefetches):
+        faster = Figure.of(round_["0"][0] / round_[each][0] for round_ in rounds)
         figures[f"walk.{each}"] = faster
-        wall = Figure.of(found[each][0] for found in rounds)
-        cpu = Figure.of(found[each][1] / PAGES * 1e6 for found in rounds)
-        rows.append([each, wall.shown(2, " s"), faster.shown(2), cpu.shown(0, " µs")])
+        wall = Figure.of(round_[each][0] for round_ in rounds)
+        cpu = Figure.of(round_[each][1] / PAGES * 1e6 for round_ in rounds)
+        rows.append([each, wall.text(2, " s"), faster.text(2), cpu.text(0, " µs")])
     return Table(
         "A walk over 200 pages of 100",
-        ["pages ahead", "wall", "times as fast", "CPU a page"],
+        ["prefetch", "wall", "times as fast", "CPU of a page"],
         rows,
         f"Each page takes the server {DELAY * 1000:.0f} ms.",
     )
 
 
-def _measure_memory(figures: dict[str, Figure], quick: bool, progress: Any) -> Table:
+def _measure_memory(figures: dict[str, Figure], quick: bool, progress: Progress) -> Table:
     count = QUICK_MILLION if quick else MILLION
     rows, later = [], []
     with Server(items=count) as server:
@@ -180,37 +192,37 @@ def _measure_memory(figures: dict[str, Figure], quick: bool, progress: Any) -> T
             for _ in range(QUICK_MEMORY_ROUNDS if quick else MEMORY_ROUNDS):
                 progress(f"memory: {count:,} items, pages of {size:,}")
                 task = {"part": "memory", "items": count, "size": size}
-                rounds.append(fresh("bench_walk", {**task, "url": server.urls["plain"]}))
+                rounds.append(run_in_process("bench_walk", {**task, "url": server.urls["plain"]}))
             more = Figure.of(each["more"] for each in rounds)
             flat = Figure.of(each["later"] for each in rounds)
             start = Figure.of(each["start"] for each in rounds)
             figures[f"memory.{size}"] = more
             later.append(flat)
-            rows.append([f"{size:,}", start.shown(1), more.shown(2), flat.shown(2)])
+            rows.append([f"{size:,}", start.text(1), more.text(2), flat.text(2)])
     figures["memory.flat"] = max(later, key=lambda figure: figure.value)
     return Table(
-        f"Memory while {count:,} items are walked, in MiB",
-        ["page of", "at the first page", "most above it", "the last tenth above the second"],
+        f"Memory of a walk over {count:,} items, in MiB",
+        ["page size", "at the first page", "most above it", "last tenth above the second"],
         rows,
-        f"Resident memory, read {SAMPLES} times a walk.",
+        f"Resident memory, {SAMPLES} samples a walk.",
     )
 
 
-def _measure_item(figures: dict[str, Figure], quick: bool, progress: Any) -> Table:
+def _measure_item(figures: dict[str, Figure], quick: bool, progress: Progress) -> Table:
     progress("walk: one item")
     rounds = QUICK_ITEM_ROUNDS if quick else ITEM_ROUNDS
-    found = fresh("bench_walk", {"part": "item", "rounds": rounds})
+    found = run_in_process("bench_walk", {"part": "item", "rounds": rounds})
     figures["walk.item"] = Figure.of(ours / bare for ours, bare in found)
     return Table(
         "An item of a walk",
         ["", "ns"],
         [
-            ["a walk", Figure.of(ours * 1e9 for ours, _ in found).shown(1)],
-            ["a bare async generator", Figure.of(bare * 1e9 for _, bare in found).shown(1)],
+            ["a walk", Figure.of(ours * 1e9 for ours, _ in found).text(1)],
+            ["a bare async generator", Figure.of(bare * 1e9 for _, bare in found).text(1)],
         ],
-        "Within a page, the loop's own step counted in.",
+        "Within a page, including the step of the loop.",
     )
 
 
 if __name__ == "__main__":
-    answer(work)
+    main(run)

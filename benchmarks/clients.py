@@ -1,8 +1,8 @@
-"""The contestants: the same three questions, as different people would ask them.
+"""The clients that are compared: three operations, written in different ways.
 
-All of them read the whole reply into typed objects. The models of the SDK serve wherever msgspec
-decodes, so that decoding is the same work; pydantic has models of its own with the same fields.
-Each contestant holds its token in a variable, apart from the SDK, which looks after it by itself.
+All of them read the whole reply into typed objects. Those that use msgspec share the models of the
+SDK, so that decoding is the same work. pydantic has models of its own with the same fields. Each
+client keeps its token in a variable, except for the SDK, which renews it.
 """
 
 import asyncio
@@ -24,27 +24,29 @@ from portsip_async.classic.models import Extension, ExtensionPage, ExtensionStat
 
 USERNAME, PASSWORD = "admin", "x7cQp0aW"
 PAGE_SIZE = 100
-SECONDS = 15.0  # the SDK's own bound for an attempt
-PLACES = 64  # the SDK's own bound for calls in flight
+SECONDS = 15.0  # the SDK's default timeout of an attempt
+CONNECTIONS = 64  # the SDK's default for max_connections
 
 _JSON = {"Content-Type": "application/json"}
 
 
-class Contestant(ABC):
-    """Someone who asks.
+class Client(ABC):
+    """A client of the benchmarks.
 
     Attributes:
-        name: how the report calls it.
-        share: the part of a block's requests that suffices, where it is slow.
+        name: its name in the report.
+        every: it takes part in every so many rounds; more than 1 for a slow client.
     """
 
     name: str
-    share = 1.0
+    every = 1
 
-    def __init__(self, url: str, context: ssl.SSLContext | None = None, places: int = PLACES):
+    def __init__(
+        self, url: str, context: ssl.SSLContext | None = None, connections: int = CONNECTIONS
+    ) -> None:
         self.url = url
         self.context = context
-        self.places = places
+        self.connections = connections
         self.token = ""
 
     async def __aenter__(self) -> Self:
@@ -56,7 +58,7 @@ class Contestant(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Make ready to ask, with a token."""
+        """Open the session, and log in."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -75,8 +77,8 @@ class Contestant(ABC):
         """Read the status of a batch."""
 
 
-class Sdk(Contestant):
-    """This SDK."""
+class Sdk(Client):
+    """The SDK."""
 
     name = "portsip_async"
 
@@ -86,7 +88,7 @@ class Sdk(Contestant):
             username=USERNAME,
             password=PASSWORD,
             ssl=self.context,
-            max_connections=self.places,
+            max_connections=self.connections,
         )
         await self.client.account.refresh()
 
@@ -103,15 +105,17 @@ class Sdk(Contestant):
         return await self.client.extensions.status(numbers)
 
 
-class Naive(Contestant):
-    """aiohttp and msgspec, as a good engineer writes it by hand; nothing is repeated."""
+class Naive(Client):
+    """aiohttp and msgspec, written by hand, without retries or timeouts."""
 
     name = "aiohttp + msgspec"
 
     async def open(self) -> None:
         connector = None
-        if self.context is not None or self.places > 100:
-            connector = aiohttp.TCPConnector(ssl=self.context or True, limit=max(100, self.places))
+        if self.context is not None or self.connections > 100:
+            connector = aiohttp.TCPConnector(
+                ssl=self.context or True, limit=max(100, self.connections)
+            )
         self.http = aiohttp.ClientSession(connector=connector)
         self.pages = msgspec.json.Decoder(ExtensionPage)
         self.extensions = msgspec.json.Decoder(Extension)
@@ -154,7 +158,7 @@ class Naive(Contestant):
 
 
 class NaiveAgain(Naive):
-    """The same once more: how far it is from itself is the noise."""
+    """The same client again: its ratio to itself is the noise."""
 
     name = "aiohttp + msgspec, again"
 
@@ -168,13 +172,13 @@ _again = tenacity.retry(
 
 
 class Careful(Naive):
-    """The same wrapped by tenacity, a semaphore, and a timeout round each call."""
+    """The same with retries by tenacity, a semaphore, and a timeout for each call."""
 
     name = "the same, careful"
 
     async def open(self) -> None:
         await super().open()
-        self.semaphore = asyncio.Semaphore(self.places)
+        self.semaphore = asyncio.Semaphore(self.connections)
 
     @_again
     async def list_page(self, page: int) -> Any:
@@ -304,19 +308,19 @@ class _Statuses(BaseModel):
     extension_status: list[_Status]
 
 
-class Httpx(Contestant):
+class Httpx(Client):
     """httpx and pydantic, as most people would write it."""
 
     name = "httpx + pydantic"
-    share = 0.125
+    every = 4  # its calls take ten times as long
 
     async def open(self) -> None:
         self.http = httpx.AsyncClient(
             base_url=f"{self.url}/api",
             verify=self.context or True,
             timeout=SECONDS,
-            # By default only 20 connections outlive the requests, so that each block of 64 in
-            # flight would begin with 44 handshakes.
+            # By default httpx keeps 20 idle connections, so that each block with 64 calls in
+            # flight would start with 44 handshakes.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         )
         login = {"username": USERNAME, "password": PASSWORD}
@@ -345,8 +349,8 @@ class Httpx(Contestant):
         return _Statuses.model_validate(response.json()).extension_status
 
 
-class _Wire(asyncio.Protocol):
-    """One connection of the hand-written client: a request out, a reply in."""
+class _Connection(asyncio.Protocol):
+    """A connection of the hand-written client, with one request at a time."""
 
     def __init__(self) -> None:
         self.transport: Any = None
@@ -386,23 +390,23 @@ class _Wire(asyncio.Protocol):
         else:
             reply.set_exception(RuntimeError(self._parser.get_status_code()))
 
-    def ask(self, request: bytes) -> asyncio.Future[bytes]:
+    def send(self, request: bytes) -> asyncio.Future[bytes]:
         reply = self._reply = self._loop.create_future()
         self.transport.write(request)
         return reply
 
 
-class Raw(Contestant):
-    """A protocol written for these three questions alone: what the machine allows."""
+class Raw(Client):
+    """A protocol for these three operations alone, as fast as the machine allows."""
 
     name = "hand-written protocol"
 
     async def open(self) -> None:
         parts = urlsplit(self.url)
         self._host, self._port = parts.hostname, parts.port
-        self._idle: list[_Wire] = []
-        self._all: list[_Wire] = []
-        self._tail = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: */*\r\n".encode()
+        self._idle: list[_Connection] = []
+        self._all: list[_Connection] = []
+        self._headers = f" HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: */*\r\n".encode()
         self.pages = msgspec.json.Decoder(ExtensionPage)
         self.extensions = msgspec.json.Decoder(Extension)
         self.statuses = msgspec.json.Decoder(ExtensionStatuses)
@@ -413,8 +417,8 @@ class Raw(Contestant):
         self._quoted = quote(self.token, safe="")
 
     async def close(self) -> None:
-        for wire in self._all:
-            wire.transport.close()
+        for connection in self._all:
+            connection.transport.close()
 
     async def list_page(self, page: int) -> Any:
         return self.pages.decode(
@@ -438,26 +442,28 @@ class Raw(Contestant):
         return self.statuses.decode(reply).extension_status
 
     async def _get(self, target: str) -> bytes:
-        return await self._ask(b"GET %s%s\r\n" % (target.encode(), self._tail))
+        return await self._send(b"GET %s%s\r\n" % (target.encode(), self._headers))
 
     async def _post(self, target: bytes, data: bytes) -> bytes:
-        return await self._ask(
+        return await self._send(
             b"POST %s%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-            % (target, self._tail, len(data), data)
+            % (target, self._headers, len(data), data)
         )
 
-    async def _ask(self, request: bytes) -> bytes:
-        wire = self._idle.pop() if self._idle else await self._connect()
-        reply = await wire.ask(request)
-        if wire.reusable:
-            self._idle.append(wire)
+    async def _send(self, request: bytes) -> bytes:
+        connection = self._idle.pop() if self._idle else await self._connect()
+        reply = await connection.send(request)
+        if connection.reusable:
+            self._idle.append(connection)
         return reply
 
-    async def _connect(self) -> _Wire:
+    async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(_Wire, self._host, self._port, ssl=self.context)
-        self._all.append(wire)
-        return wire
+        _, connection = await loop.create_connection(
+            _Connection, self._host, self._port, ssl=self.context
+        )
+        self._all.append(connection)
+        return connection
 
 
-CONTESTANTS: tuple[type[Contestant], ...] = (Sdk, Naive, NaiveAgain, Careful, Httpx, Raw)
+CLIENTS: tuple[type[Client], ...] = (Sdk, Naive, NaiveAgain, Careful, Httpx, Raw)

@@ -1,4 +1,4 @@
-"""What all benchmarks need: a server, fresh processes, ratios and their spread."""
+"""What all benchmarks share: the server, fresh processes, medians and ratios."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ from asyncio import selector_events
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import msgspec
 import trustme
@@ -20,19 +20,22 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 
-# Over plain HTTP asyncio receives into fresh buffers of 256 KiB, which some process starts pay
-# with an mmap a reply: up to 27 % on list pages. Comparisons leave that game of chance out.
+# Over plain HTTP, asyncio receives into a new buffer of 256 KiB each time. In some processes that
+# costs an mmap per reply, which adds up to 27 % to a list page. Smaller buffers avoid it.
 RECEIVE_BYTES = 65_536
 
+# Prints how far a benchmark is.
+Progress: TypeAlias = Callable[[str], None]
 
-def settle_receiving() -> None:
-    """Let the plain connections of this process, everybody's, receive into buffers of 64 KiB."""
+
+def limit_receive_buffers() -> None:
+    """Make all plain connections of this process receive into buffers of 64 KiB."""
     selector_events._SelectorSocketTransport.max_size = RECEIVE_BYTES  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A median, and the quartiles round it."""
+    """A median with its quartiles."""
 
     value: float
     low: float
@@ -40,15 +43,15 @@ class Figure:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Take the median and the quartiles of some values."""
-        found = sorted(values)
-        if len(found) < 2:
-            return cls(found[0], found[0], found[0])
-        low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
+        """Compute the median and the quartiles of some values."""
+        ordered = sorted(values)
+        if len(ordered) < 2:
+            return cls(ordered[0], ordered[0], ordered[0])
+        low, middle, high = statistics.quantiles(ordered, n=4, method="inclusive")
         return cls(middle, low, high)
 
-    def shown(self, digits: int, unit: str = "") -> str:
-        """Show the median with its quartiles behind it."""
+    def text(self, digits: int, unit: str = "") -> str:
+        """Format the median, followed by the quartiles in brackets."""
         value = f"{self.value:,.{digits}f}{unit}"
         if self.low == self.high:
             return value
@@ -57,7 +60,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a benchmark tells beside the figures that have goals."""
+    """A table of the report."""
 
     title: str
     head: list[str]
@@ -65,30 +68,32 @@ class Table:
     note: str = ""
 
 
+# What a benchmark returns: figures by the keys of the goals, and tables for the report.
+Findings: TypeAlias = tuple[dict[str, Figure], list[Table]]
+
+
 def geometric_mean(values: Iterable[float]) -> float:
-    """Average ratios."""
+    """Return the mean of ratios."""
     return statistics.geometric_mean(values)
 
 
 class Server:
-    """The server, in a process of its own; a context manager."""
+    """The server in a process of its own, as a context manager.
 
-    def __init__(
-        self,
-        *,
-        delay: float = 0.0,
-        items: int = 100_000,
-        token_life: float | None = None,
-        compressed: bool = False,
-        tls: bool = False,
-    ) -> None:
-        self._arguments = [f"--delay={delay}", f"--items={items}"]
-        if token_life is not None:
-            self._arguments.append(f"--token-life={token_life}")
+    Args:
+        tls: serve TLS too, with a certificate made for this run.
+        compressed: send list pages in gzip.
+        options: the other options of `server.py`, such as ``delay=0.02`` for ``--delay=0.02``.
+    """
+
+    def __init__(self, *, tls: bool = False, compressed: bool = False, **options: float) -> None:
+        self._arguments = [f"--{name.replace('_', '-')}={it}" for name, it in options.items()]
         if compressed:
             self._arguments.append("--compressed")
         self._tls = tls
+        # The file of the certificate authority to trust; None without TLS.
         self.authority: str | None = None
+        # The base URLs, under "plain" and "tls".
         self.urls: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -107,7 +112,7 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
-        ports = self._line()
+        ports = self._read_line()
         self.urls = {"plain": f"http://{HOST}:{ports['plain']}"}
         if self._tls:
             self.urls["tls"] = f"https://{HOST}:{ports['tls']}"
@@ -119,31 +124,31 @@ class Server:
         self._folder.cleanup()
 
     def counts(self) -> dict[str, float]:
-        """Ask for the server's CPU seconds and what it counted."""
+        """Return the server's CPU seconds so far (``cpu``) and its counts of requests."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return self._line()
+        return {"requests": 0, "logins": 0, "refused": 0, **self._read_line()}
 
-    def _line(self) -> dict[str, Any]:
+    def _read_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the server ended")
+            raise RuntimeError("the benchmark server has exited")
         return msgspec.json.decode(line)
 
 
-def context_for(authority: str | None) -> ssl.SSLContext | None:
-    """Make what trusts the server's certificate; None without TLS."""
+def ssl_context(authority: str | None) -> ssl.SSLContext | None:
+    """Return a context that trusts the server's certificate, or None without TLS."""
     return None if authority is None else ssl.create_default_context(cafile=authority)
 
 
-def fresh(module: str, task: dict[str, Any]) -> Any:
-    """Do a task in a fresh process: the module's `work`, whose answer comes back.
+def run_in_process(module: str, task: dict[str, Any]) -> Any:
+    """Run a benchmark module's `run` in a fresh process, and return its result.
 
     Args:
-        module: a module of this package.
-        task: what `work` is given; plain values.
+        module: a module of this package that ends in ``main(run)``.
+        task: the argument of `run`; plain values.
     """
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", msgspec.json.encode(task).decode()],
@@ -153,40 +158,40 @@ def fresh(module: str, task: dict[str, Any]) -> Any:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{module} failed in a process of its own")
+        raise RuntimeError(f"benchmarks.{module} failed in its process; see the error above")
     return msgspec.json.decode(done.stdout)
 
 
-def answer(work: Callable[[dict[str, Any]], Awaitable[Any]]) -> None:
-    """Be the fresh process: do the task of the command line, print the answer."""
-    result = asyncio.run(work(msgspec.json.decode(sys.argv[1])))  # type: ignore[arg-type]
+def main(run: Callable[[dict[str, Any]], Awaitable[Any]]) -> None:
+    """Run the task of the command line in this process, and print the result."""
+    result = asyncio.run(run(msgspec.json.decode(sys.argv[1])))  # type: ignore[arg-type]
     print(msgspec.json.encode(result).decode())
 
 
-async def in_flight(call: Callable[[int], Awaitable[object]], count: int, width: int) -> None:
-    """Make so many calls, so many at once.
+async def run_calls(call: Callable[[int], Awaitable[object]], count: int, concurrency: int) -> None:
+    """Make a number of calls.
 
     Args:
-        call: makes the call of a number.
-        count: calls in all.
-        width: calls in flight.
+        call: makes the call with the given index.
+        count: calls in total.
+        concurrency: calls in flight.
     """
-    if width == 1:
-        for number in range(count):
-            await call(number)
+    if concurrency == 1:
+        for index in range(count):
+            await call(index)
         return
-    numbers = iter(range(count))
+    indexes = iter(range(count))
 
     async def worker() -> None:
-        for number in numbers:
-            await call(number)
+        for index in indexes:
+            await call(index)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(width):
+        for _ in range(concurrency):
             group.create_task(worker())
 
 
 def rotated(values: Sequence[T], by: int) -> list[T]:
-    """Begin elsewhere, so that nobody always comes first or after the same one."""
+    """Return the values from another start, so that none always comes first."""
     by %= len(values)
     return [*values[by:], *values[:by]]

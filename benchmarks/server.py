@@ -1,11 +1,12 @@
-"""The server of the benchmarks: canned replies from a raw asyncio protocol.
+"""The server of the benchmarks: prepared replies from a raw asyncio protocol.
 
-It runs in a process of its own and understands only what the contestants send: a login, a page of
-extensions, one extension, the status of a batch. Replies are built once and kept. Where tokens are
-short-lived, it refuses those that it did not give out or that are over, with a 401.
+It runs in a process of its own and understands only what the clients send: a login, a page of
+extensions, one extension, the status of a batch. Replies are built once and cached. With
+short-lived tokens it answers 401 to a token that is unknown or expired. With a largest batch it
+refuses larger ones, and with a largest page it sends shorter pages than asked for.
 
-Started by `harness.Server`; on standard output it tells its ports, and a line for each question on
-standard input: its CPU seconds and what it counted.
+`harness.Server` starts it. On standard output it writes its ports, then one line for each line on
+standard input: its CPU seconds and counts.
 """
 
 import argparse
@@ -17,14 +18,15 @@ import sys
 import threading
 import time
 from collections import Counter
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-LONG = 86_400.0  # seconds; the life of a token unless told otherwise
-KEPT = 4_096  # replies at most that are kept for each kind
+TOKEN_LIFE = 86_400.0  # seconds; the default
+CACHED = 4_096  # replies of each operation at most
 
-# Fixed-width, so that a page of another number is a replacement in the bytes.
+# Of fixed width, so that the bytes of one page become another page by a replacement.
 _PAGE_MARK = b"@@@@@@"
 _HEAD = (
     "HTTP/1.1 {status}\r\nServer: canned\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
@@ -32,13 +34,13 @@ _HEAD = (
 )
 
 
-def framed(body: bytes, status: str = "200 OK", extra: str = "") -> bytes:
-    """Put the head of an HTTP reply before its body."""
+def http_reply(body: bytes, status: str = "200 OK", extra: str = "") -> bytes:
+    """Return an HTTP reply with a body."""
     return _HEAD.format(status=status, extra=extra, length=len(body)).encode() + body
 
 
 def list_page(page: int, size: int, items: int) -> bytes:
-    """Build a page of extensions, each number seen on one page only."""
+    """Build a page of extensions; no number is on two pages."""
     rows = [
         {
             "extension_number": f"{_PAGE_MARK.decode()}{row:04}",
@@ -132,35 +134,43 @@ def statuses(numbers: list[str]) -> bytes:
     rows = [
         {
             "extension_number": number,
-            "status": "ON_CALL" if place % 7 == 0 else "OFFLINE",
+            "status": "ON_CALL" if index % 7 == 0 else "OFFLINE",
             "user_agent": "PortSIP UC Client",
         }
-        for place, number in enumerate(numbers)
+        for index, number in enumerate(numbers)
     ]
     return msgspec.json.encode({"extension_status": rows})
 
 
 class Replies:
-    """What is answered, built at the first question and kept."""
+    """The replies of the server, cached after the first request."""
 
-    def __init__(self, *, items: int, token_life: float | None, compressed: bool) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         self.counts: Counter[str] = Counter()
-        self._items = items
-        self._life = token_life
-        self._compressed = compressed
-        self._ends: dict[bytes, float] = {}
+        self._items: int = arguments.items
+        self._life: float | None = arguments.token_life
+        self._compressed: bool = arguments.compressed
+        self._largest_batch: int | None = arguments.largest_batch
+        self._largest_page: int | None = arguments.largest_page
+        # When each token expires, on the monotonic clock.
+        self._expiries: dict[bytes, float] = {}
         self._pages: dict[bytes, bytes] = {}
         self._statuses: dict[bytes, bytes] = {}
-        self._show = framed(extension())
-        self._refused = framed(b'{"err_code":"401","msg":"expired"}', "401 Unauthorized")
-        self._unknown = framed(b'{"err_code":"404.2","msg":"unknown"}', "404 Not Found")
+        self._show = http_reply(extension())
+        self._unauthorized = http_reply(b'{"err_code":"401","msg":"expired"}', "401 Unauthorized")
+        self._not_found = http_reply(b'{"err_code":"404.2","msg":"unknown"}', "404 Not Found")
+        refusal: int = arguments.refusal
+        self._too_large = http_reply(
+            b'{"err_code":"%d","msg":"too many extensions"}' % refusal,
+            f"{refusal} {HTTPStatus(refusal).phrase}",
+        )
 
-    def answer(self, request: bytes, body_at: int) -> bytes:
-        """Answer a whole request.
+    def reply_to(self, request: bytes, body_at: int) -> bytes:
+        """Return the reply to a whole request.
 
         Args:
             request: its bytes.
-            body_at: where its body begins.
+            body_at: the index of its body.
         """
         self.counts["requests"] += 1
         line = request[: request.index(b" HTTP/1.1\r\n")]
@@ -169,20 +179,20 @@ class Replies:
             return self._token()
         if self._life is not None and not self._is_valid(request):
             self.counts["refused"] += 1
-            return self._refused
+            return self._unauthorized
         if b"/extensions/list" in line:
             return self._list(line)
         if b"/extensions/show" in line:
             return self._show
         if b"/extensions/status" in line:
             return self._status(request, body_at)
-        return self._unknown
+        return self._not_found
 
     def _token(self) -> bytes:
-        life = LONG if self._life is None else self._life
+        life = TOKEN_LIFE if self._life is None else self._life
         token = f"{self.counts['logins']:032d}"
-        self._ends[token.encode()] = time.monotonic() + life
-        return framed(
+        self._expiries[token.encode()] = time.monotonic() + life
+        return http_reply(
             msgspec.json.encode(
                 {
                     "access_token": token,
@@ -196,40 +206,46 @@ class Replies:
     def _is_valid(self, request: bytes) -> bool:
         at = request.index(b"access_token") + len(b"access_token")
         at += 1 if request[at : at + 1] == b"=" else len(b'":"')
-        return self._ends.get(request[at : at + 32], 0.0) > time.monotonic()
+        return self._expiries.get(request[at : at + 32], 0.0) > time.monotonic()
 
     def _list(self, line: bytes) -> bytes:
         query = line[line.index(b"?") + 1 :]
-        asked = b"&".join(sorted(p for p in query.split(b"&") if p.startswith(b"pag")))
-        reply = self._pages.get(asked)
+        key = b"&".join(sorted(p for p in query.split(b"&") if p.startswith(b"pag")))
+        reply = self._pages.get(key)
         if reply is None:
-            values = dict(part.split(b"=") for part in asked.split(b"&"))
-            body = list_page(int(values[b"pagination"]), int(values[b"pagesize"]), self._items)
+            values = dict(part.split(b"=") for part in key.split(b"&"))
+            size = int(values[b"pagesize"])
+            if self._largest_page is not None:
+                size = min(size, self._largest_page)
+            body = list_page(int(values[b"pagination"]), size, self._items)
             if self._compressed:
-                reply = framed(gzip.compress(body, 6), extra="Content-Encoding: gzip\r\n")
+                reply = http_reply(gzip.compress(body, 6), extra="Content-Encoding: gzip\r\n")
             else:
-                reply = framed(body)
-            if len(self._pages) >= KEPT:
+                reply = http_reply(body)
+            if len(self._pages) >= CACHED:
                 self._pages.clear()
-            self._pages[asked] = reply
+            self._pages[key] = reply
         return reply
 
     def _status(self, request: bytes, body_at: int) -> bytes:
         batch = request[request.index(b"[", body_at) : request.rindex(b"]") + 1]
         reply = self._statuses.get(batch)
         if reply is None:
-            reply = framed(statuses(msgspec.json.decode(batch)))
-            if len(self._statuses) >= KEPT:
+            numbers = msgspec.json.decode(batch)
+            if self._largest_batch is not None and len(numbers) > self._largest_batch:
+                return self._too_large
+            reply = http_reply(statuses(numbers))
+            if len(self._statuses) >= CACHED:
                 self._statuses.clear()
             self._statuses[batch] = reply
         return reply
 
 
 class Connection(asyncio.Protocol):
-    """One connection: whole requests in, replies out, pipelined ones too."""
+    """A connection that replies to whole requests, pipelined ones too."""
 
     def __init__(self, replies: Replies, delay: float) -> None:
-        self._answer = replies.answer
+        self._reply_to = replies.reply_to
         self._delay = delay
         self._rest = b""
         self._transport: Any = None
@@ -255,7 +271,7 @@ class Connection(asyncio.Protocol):
                     break
             whole = start == 0 and end == len(data)
             request = data if whole else data[start:end]
-            reply = self._answer(request, body_at - start)
+            reply = self._reply_to(request, body_at - start)
             if self._delay:
                 loop = asyncio.get_running_loop()
                 loop.call_later(self._delay, self._transport.write, reply)
@@ -274,23 +290,19 @@ def _length(head: bytes) -> int:
     return int(head[at + 16 : head.index(b"\r\n", at)]) if at >= 0 else 0
 
 
-def _tell(what: dict[str, Any]) -> None:
-    print(msgspec.json.encode(what).decode(), flush=True)
+def _write_line(values: dict[str, Any]) -> None:
+    print(msgspec.json.encode(values).decode(), flush=True)
 
 
 def _watch_input(replies: Replies) -> None:
-    """Answer each line of standard input with what was used and counted so far."""
+    """Write CPU seconds and counts for each line of standard input."""
     for _ in sys.stdin:
-        _tell({"cpu": time.process_time(), **replies.counts})
+        _write_line({"cpu": time.process_time(), **replies.counts})
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    """Serve until the process is ended."""
-    replies = Replies(
-        items=arguments.items,
-        token_life=arguments.token_life,
-        compressed=arguments.compressed,
-    )
+    """Serve until the process is terminated."""
+    replies = Replies(arguments)
     loop = asyncio.get_running_loop()
 
     def connection() -> Connection:
@@ -303,7 +315,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         context.load_cert_chain(arguments.certificate)
         secured = await loop.create_server(connection, "127.0.0.1", 0, ssl=context, backlog=512)
         ports["tls"] = secured.sockets[0].getsockname()[1]
-    _tell(ports)
+    _write_line(ports)
     threading.Thread(target=_watch_input, args=(replies,), daemon=True).start()
     await asyncio.Event().wait()
 
@@ -312,11 +324,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
     parser.add_argument("--items", type=int, default=100_000, help="extensions in the list")
-    parser.add_argument("--token-life", type=float, help="seconds; refuse tokens that are over")
+    parser.add_argument("--token-life", type=float, help="seconds; refuse expired tokens")
+    parser.add_argument("--largest-batch", type=int, help="numbers; refuse larger batches")
+    parser.add_argument("--refusal", type=int, default=400, help="status for a batch too large")
+    parser.add_argument("--largest-page", type=int, help="extensions; never send more on a page")
     parser.add_argument("--compressed", action="store_true", help="list pages in gzip")
     parser.add_argument("--certificate", help="a PEM file with key and chain; serve TLS too")
     arguments = parser.parse_args()
-    # epoll counts in whole milliseconds, so that a delay would last half a one longer than told.
+    # epoll waits in whole milliseconds, which would make a delay half a millisecond longer.
     selector = selectors.SelectSelector() if arguments.delay else selectors.DefaultSelector()
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
         runner.run(serve(arguments))

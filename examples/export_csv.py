@@ -1,9 +1,9 @@
-"""Write all extensions into a CSV file.
+"""Export all extensions to a CSV file.
 
     python examples/export_csv.py [FILE.csv]
 
-Without a file it goes to the standard output. The walk holds a few pages at a time, however many
-extensions there are. A file appears under its name once it is whole.
+Without a file name, the rows go to standard output. The walk keeps only a few pages in memory, so
+the number of extensions doesn't matter. The file gets its name when it is complete.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from stand_in import stand_in_pbx
+from simulated import simulated_pbx
 
 from portsip_async import PortSIPClient, PortSIPError
 
@@ -26,15 +26,15 @@ COLUMNS = ("extension_number", "first_name", "last_name", "email", "status", "ph
 
 @contextmanager
 def opened(path: Path | None) -> Iterator[TextIO]:
-    """Open where the table goes; a file is replaced at the end, by one that is whole."""
+    """Open the output. A regular file is replaced at the end, when the new one is complete."""
     if path is None:
         yield sys.stdout
         return
-    if path.exists() and not path.is_file():  # such as a FIFO, which must stay one
+    if path.exists() and not path.is_file():  # for example a FIFO, which must not be replaced
         with path.open("w", newline="", encoding="utf-8") as file:
             yield file
         return
-    target = path.resolve()  # a link stays, and its target is replaced
+    target = path.resolve()  # replaces the target of a symbolic link, not the link
     descriptor, temporary = tempfile.mkstemp(".part", ".export-", target.parent)
     try:
         with open(descriptor, "w", newline="", encoding="utf-8") as file:
@@ -46,24 +46,26 @@ def opened(path: Path | None) -> Iterator[TextIO]:
 
 
 async def export(path: Path | None) -> None:
-    """Write a line an extension, in the order of the PBX."""
-    async with stand_in_pbx(), PortSIPClient.from_env() as pbx:
+    """Write one row for each extension, in the order of the PBX."""
+    async with simulated_pbx(), PortSIPClient.from_env() as pbx:
         extensions = pbx.extensions.list(page_size=200, prefetch=3)
         with opened(path) as file:
-            table = csv.writer(file)  # with its own line ends it quotes every line end in a cell
+            table = csv.writer(file)  # the default line end makes it quote all line ends in cells
             table.writerow(COLUMNS)
             async for extension in extensions:
                 table.writerow(getattr(extension, column) for column in COLUMNS)
     if extensions.drift.page_count_changed:
-        print("The list changed meanwhile; some extensions may be missing.", file=sys.stderr)
+        print(
+            "The list changed during the export. Some extensions may be missing.", file=sys.stderr
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Write all extensions into a CSV file.")
+    parser = argparse.ArgumentParser(description="Export all extensions to a CSV file.")
     parser.add_argument("file", nargs="?", type=Path)
     try:
         asyncio.run(export(parser.parse_args().file))
-    except BrokenPipeError:  # as of `| head`: nobody reads on, which is nobody's mistake
+    except BrokenPipeError:  # the reader stopped early, as `| head` does: this is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (PortSIPError, OSError) as error:
         sys.exit(f"{type(error).__name__}: {error}")

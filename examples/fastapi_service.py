@@ -1,9 +1,9 @@
-"""A service of your own on FastAPI, in front of the PBX.
+"""A FastAPI service in front of the PBX.
 
     python examples/fastapi_service.py [--host 127.0.0.1] [--port 8000]
 
-Its pages are at http://127.0.0.1:8000/docs. One client is opened when the service starts and closed
-when it ends, so all requests share its connections, its token and its limits.
+Its documentation is at http://127.0.0.1:8000/docs. The service opens one client when it starts and
+closes it when it stops. All requests share its connections, its token and its limits.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from stand_in import stand_in_pbx
+from simulated import simulated_pbx
 
 from portsip_async import (
     APIError,
@@ -34,20 +34,20 @@ from portsip_async import (
     StatusMissing,
 )
 
-# What an error of the PBX becomes here; any other is a bad gateway.
-ANSWERS = {
+# The HTTP status for an error of the PBX. All other errors become 502 Bad Gateway.
+STATUSES = {
     BadRequest: HTTPStatus.BAD_REQUEST,
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     RateLimited: HTTPStatus.SERVICE_UNAVAILABLE,
     RequestTimeout: HTTPStatus.GATEWAY_TIMEOUT,
 }
-# What a number gets that the PBX does not know.
+# The errors for a number that the PBX doesn't know.
 UNKNOWN = (BadRequest, NotFound, StatusMissing)
 
 
 class Person(BaseModel):
-    """An extension, as this service shows it."""
+    """An extension in a reply of this service."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -58,7 +58,7 @@ class Person(BaseModel):
 
 
 class Status(BaseModel):
-    """What an extension is doing."""
+    """The status of an extension."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -67,7 +67,7 @@ class Status(BaseModel):
 
 
 class NewPerson(BaseModel):
-    """An extension to be created."""
+    """An extension to create."""
 
     extension_number: str = Field(pattern="^[0-9]+$")
     password: SecretStr = Field(min_length=1)
@@ -78,37 +78,37 @@ class NewPerson(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Hold one client for as long as the service runs."""
-    async with stand_in_pbx(), PortSIPClient.from_env() as pbx:
+    """Keep one client open while the service runs."""
+    async with simulated_pbx(), PortSIPClient.from_env() as pbx:
         app.state.pbx = pbx
         yield
 
 
-def opened(request: Request) -> PortSIPClient:
-    """Hand the client to a path."""
+def get_client(request: Request) -> PortSIPClient:
+    """Return the client of this service."""
     pbx: PortSIPClient = request.app.state.pbx
     return pbx
 
 
-PBX = Annotated[PortSIPClient, Depends(opened)]
+PBX = Annotated[PortSIPClient, Depends(get_client)]
 app = FastAPI(title="Extensions", lifespan=lifespan)
 
 
 @app.exception_handler(PortSIPError)
-async def failed(_: Request, error: PortSIPError) -> JSONResponse:
-    """Answer what the PBX refused, or could not be asked; the text of an error holds no secret."""
+async def pbx_error(_: Request, error: PortSIPError) -> JSONResponse:
+    """Reply to a call that failed. The text of an error contains no secrets."""
     retry_after = error.retry_after if isinstance(error, APIError) else None
     return JSONResponse(
         {"detail": str(error), "may_have_acted": error.may_have_acted},
-        status_code=ANSWERS.get(type(error), HTTPStatus.BAD_GATEWAY),
+        status_code=STATUSES.get(type(error), HTTPStatus.BAD_GATEWAY),
         headers=None if retry_after is None else {"Retry-After": f"{retry_after:.0f}"},
     )
 
 
 @app.exception_handler(TypeError)
 @app.exception_handler(ValueError)
-async def refused(_: Request, error: Exception) -> JSONResponse:
-    """Answer what the SDK does not take, as an empty number or a text that is no UTF-8."""
+async def invalid_argument(_: Request, error: Exception) -> JSONResponse:
+    """Reply to an argument that the SDK refuses, such as an empty number or invalid Unicode."""
     return JSONResponse({"detail": str(error)}, status_code=HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
@@ -116,14 +116,14 @@ async def refused(_: Request, error: Exception) -> JSONResponse:
 async def find(
     pbx: PBX, search: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> list[ExtensionSummary]:
-    """List extensions, or those whose number or name holds a text."""
+    """List all extensions, or those with the search text in their number or name."""
     found = pbx.extensions.search(search) if search else pbx.extensions.list()
     return await found.collect(limit=limit)
 
 
 @app.get("/status", response_model=list[Status])
 async def status(pbx: PBX, number: Annotated[list[str], Query()]) -> list[ExtensionStatus]:
-    """Tell what some extensions are doing; one that the PBX does not know is left out."""
+    """Return the status of some extensions. Unknown numbers are left out."""
     found: list[ExtensionStatus] = []
     async with pbx.extensions.poll_status(number, ordered=True) as results:
         async for result in results:
@@ -154,7 +154,7 @@ async def remove(pbx: PBX, number: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="A service in front of the PBX.")
+    parser = argparse.ArgumentParser(description="A FastAPI service in front of the PBX.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()

@@ -2,7 +2,8 @@
 
     python examples/prometheus_exporter.py [--host 127.0.0.1] [--port 9808] [--interval 10]
 
-One watch follows all extensions; a scrape only counts what it knows and asks the PBX nothing.
+One watch follows all extensions. A scrape counts the statuses that the watch knows, and sends
+nothing to the PBX.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from aiohttp import web
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from stand_in import stand_in_pbx
+from simulated import simulated_pbx
 
 from portsip_async import (
     Attempt,
@@ -27,46 +28,46 @@ from portsip_async import (
     StatusWatch,
 )
 
-PAUSE = 60.0  # seconds before another try after a refused login
+PAUSE = 60.0  # seconds to wait after a refused login
 
 log = logging.getLogger("exporter")
 
 
 class Requests:
-    """Counts the requests that the client sends, as its `on_attempt`."""
+    """Measure the requests of the client. Pass an instance as `on_attempt`."""
 
     def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
-        """Put the metrics into a registry."""
+        """Register the metrics."""
         self._seconds = prometheus_client.Histogram(
             "portsip_request_seconds",
-            "How long requests to the PBX took",
+            "Duration of requests to the PBX",
             ("operation", "status"),
             registry=registry,
         )
 
     def __call__(self, attempt: Attempt) -> None:
-        """Count an attempt; one without a reply goes by the name of its error."""
+        """Record an attempt. Without a reply, the label is the name of the error."""
         status = attempt.status or type(attempt.error).__name__
         self._seconds.labels(attempt.operation, status).observe(attempt.seconds)
 
 
 class Extensions(Collector):
-    """Tells what a watch of all extensions knows at the time of the scrape."""
+    """Report the state of a watch of all extensions at the time of a scrape."""
 
     def __init__(self, pbx: PortSIPClient, interval: float) -> None:
-        """Describe the watch; `follow` runs it."""
+        """Create the watch. `follow` runs it."""
         self._pbx = pbx
         self._interval = interval
         self._watch = self._new_watch(known={})
 
     async def follow(self) -> None:
-        """Follow the extensions until cancelled; a refused login is tried again."""
+        """Run the watch until cancelled. After a refused login, wait and start again."""
         while True:
             try:
                 async for _ in self._watch:
-                    pass  # the watch itself keeps the latest
+                    pass  # the watch keeps the latest statuses
             except AuthenticationError as error:
-                log.error("%s; trying again in %g s", error, PAUSE)
+                log.error("%s. Trying again in %g s.", error, PAUSE)
             self._watch = self._new_watch(known=self._watch.snapshot)
             await asyncio.sleep(PAUSE)
 
@@ -74,26 +75,26 @@ class Extensions(Collector):
         return self._pbx.extensions.watch_status(interval=self._interval, known=known)
 
     def collect(self) -> Iterator[Metric]:
-        """Answer a scrape."""
+        """Return the metrics for a scrape."""
         stats = self._watch.stats
         up = stats.last_success is not None and stats.consecutive_failures == 0
-        yield GaugeMetricFamily("portsip_up", "Whether the latest look brought anything", up)
+        yield GaugeMetricFamily("portsip_up", "Whether the latest cycle had a result", up)
         if stats.last_success is not None:
             yield GaugeMetricFamily(
                 "portsip_last_success_timestamp_seconds",
-                "When a look at the PBX last brought anything",
+                "When a cycle last had a result",
                 stats.last_success.timestamp(),
             )
-        yield CounterMetricFamily("portsip_cycles", "Looks at all extensions", stats.cycles)
+        yield CounterMetricFamily("portsip_cycles", "Cycles of the watch", stats.cycles)
         yield CounterMetricFamily("portsip_failures", "Batches that failed", stats.failures)
         yield GaugeMetricFamily(
-            "portsip_cycle_seconds", "How long the latest look took", stats.cycle_seconds
+            "portsip_cycle_seconds", "Duration of the latest cycle", stats.cycle_seconds
         )
         yield GaugeMetricFamily(
-            "portsip_extensions_missing", "Extensions that replies left out", stats.missing
+            "portsip_extensions_missing", "Extensions that the replies left out", stats.missing
         )
         extensions = GaugeMetricFamily(
-            "portsip_extensions", "Extensions by what they are doing", labels=["status"]
+            "portsip_extensions", "Number of extensions by status", labels=["status"]
         )
         known = self._watch.snapshot.values()
         for status, count in Counter(extension.status or "" for extension in known).items():
@@ -102,16 +103,16 @@ class Extensions(Collector):
 
 
 def make_app(interval: float = 10.0) -> web.Application:
-    """Make the exporter; it follows the PBX for as long as it is served.
+    """Build the exporter. It follows the PBX while it is being served.
 
     Args:
-        interval: seconds between two looks at the PBX.
+        interval: seconds between two cycles of the watch.
     """
     registry = prometheus_client.CollectorRegistry()
 
     async def follow(_: web.Application) -> AsyncIterator[None]:
         async with (
-            stand_in_pbx(),
+            simulated_pbx(),
             PortSIPClient.from_env(on_attempt=Requests(registry)) as pbx,
         ):
             extensions = Extensions(pbx, interval)
@@ -136,7 +137,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Metrics of the PBX for Prometheus.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=9808)
-    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two looks")
+    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two cycles")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     web.run_app(make_app(options.interval), host=options.host, port=options.port, access_log=None)

@@ -1,10 +1,10 @@
-"""Create the extensions that a CSV file lists.
+"""Create the extensions in a CSV file.
 
     python examples/provision_csv.py [FILE.csv]
 
-Numbers that exist already are passed over, so a run that was cut short is simply run again. What
-failed goes into FILE.failed.csv with the reason, or the next name that is free, so that no earlier
-report is lost; mend it there, and give that file to the next run.
+Existing numbers are skipped, so you can run an interrupted import again. Failed rows go to
+FILE.failed.csv, each with the reason. If that file exists, the report gets the next free name.
+Correct the rows there and run the script on that file.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TextIO
 
-from stand_in import stand_in_pbx
+from simulated import simulated_pbx
 
 from portsip_async import NewExtension, PortSIPClient, PortSIPError, Profile
 
@@ -24,7 +24,7 @@ SAMPLE = Path(__file__).with_name("extensions.csv")
 
 
 def new_extension(row: dict[str, str]) -> NewExtension:
-    """Read a row; a value that is missing is refused when its turn comes, and costs no other."""
+    """Convert a row. If a required value is missing, only this row fails, when it is sent."""
     return NewExtension(
         extension_number=row.get("extension_number") or "",
         password=row.get("password") or "",
@@ -40,9 +40,9 @@ def new_extension(row: dict[str, str]) -> NewExtension:
 async def provision(
     rows: list[dict[str, str]], report: "csv.DictWriter[str]", tally: Counter[str]
 ) -> None:
-    """Create an extension a row; write what failed into a report, and count the outcomes."""
+    """Create one extension for each row. Write failed rows to the report and count the outcomes."""
     async with (
-        stand_in_pbx(),
+        simulated_pbx(),
         PortSIPClient.from_env() as pbx,
         pbx.extensions.create_many(map(new_extension, rows), if_exists="skip") as run,
     ):
@@ -57,31 +57,31 @@ async def provision(
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read."""
+    """Open a file with access for its owner only."""
     return os.open(path, flags, 0o600)
 
 
 def new_file(path: Path) -> TextIO:
-    """Make a private file of that name, or of the next that is free."""
-    tried, at = path, 1
+    """Create a private file with this name or the next free one."""
+    candidate, number = path, 1
     while True:
         try:
-            return open(tried, "x", newline="", encoding="utf-8", opener=private)
+            return open(candidate, "x", newline="", encoding="utf-8", opener=private)
         except FileExistsError:
-            at += 1
-            tried = path.with_stem(f"{path.stem}-{at}")
+            number += 1
+            candidate = path.with_stem(f"{path.stem}-{number}")
 
 
 def read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Read rows and the names of columns. No error shows a cell, which may be a password."""
+    """Return the rows and the column names. No error shows a cell, since it may be a password."""
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)
             columns = list(reader.fieldnames or ())
             if not {"extension_number", "password", "web_access_password"} <= {*columns}:
-                sys.exit(f"{source}: the first line must name the columns, as {SAMPLE.name} does")
+                sys.exit(f"{source}: the first line must name the columns, as in {SAMPLE.name}")
             if len({*columns}) < len(columns):
-                sys.exit(f"{source}: each column must have a name of its own")
+                sys.exit(f"{source}: each column needs a unique name")
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error):
         sys.exit(f"{source} must be CSV in UTF-8")
@@ -91,10 +91,10 @@ def read(source: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 
 def main(source: Path) -> int:
-    """Provision from a file; answer the exit code."""
+    """Create the extensions in a file and return the exit code."""
     rows, columns = read(source)
     tally = Counter(created=0, skipped=0, failed=0)
-    # It holds passwords, so it is nobody else's to read.
+    # The report contains passwords, so only its owner may read it.
     failed = new_file(source.with_suffix(".failed.csv"))
     try:
         with failed:
@@ -104,16 +104,16 @@ def main(source: Path) -> int:
             asyncio.run(provision(rows, report, tally))
     finally:
         if tally["failed"]:
-            print(f"What failed is in {failed.name}", file=sys.stderr)
+            print(f"The failed rows are in {failed.name}", file=sys.stderr)
         else:
             os.unlink(failed.name)
-        if tally.total():  # also where the report could not be written to its end
+        if tally.total():  # even if writing the report failed
             print(", ".join(f"{count} {outcome}" for outcome, count in tally.items()))
     return 1 if tally["failed"] else 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Create the extensions that a CSV file lists.")
+    parser = argparse.ArgumentParser(description="Create the extensions in a CSV file.")
     parser.add_argument("file", nargs="?", type=Path, default=SAMPLE)
     try:
         sys.exit(main(parser.parse_args().file))

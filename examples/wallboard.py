@@ -1,10 +1,10 @@
-"""A wallboard: what every extension is doing, live, for any number of browsers.
+"""A wallboard: the live status of every extension, in any number of browsers.
 
     python examples/wallboard.py [--host 127.0.0.1] [--port 8080] [--interval 2]
 
-One watch of the PBX serves all browsers. Each is told everything once, and from then on, four
-times a second, what changed. One that is slow or asleep holds nobody up: it gets the latest of each
-extension when it is back. Nobody is asked for a password: let only those reach it who may see it.
+One watch of the PBX serves all browsers. A browser gets all extensions once. After that it gets the
+changes, four times a second. A slow or sleeping browser delays no other browser: when it is back,
+it gets the latest status of each extension. The wallboard has no login, so restrict access to it.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
-from stand_in import stand_in_pbx
+from simulated import simulated_pbx
 
 from portsip_async import (
     AuthenticationError,
@@ -42,50 +42,50 @@ PAGE_HEADERS = {
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",  # a proxy is to pass on each event as it comes
+    "X-Accel-Buffering": "no",  # makes nginx pass on each event at once
 }
 FRAME = 0.25  # seconds between two batches of changes
-BEAT = 5.0  # seconds between two signs of life; a browser that misses three connects anew
-REFUSED_PAUSE = 60.0  # seconds before another try after a refused login
-REDISCOVER = 30.0  # seconds between two looks for extensions that came or went
-NAMES_PAUSE = 10.0  # seconds between two walks for names, at least
-NAMES_AGE = 600.0  # and at most
+BEAT = 5.0  # seconds between two health events; a browser that misses three reconnects
+REFUSED_PAUSE = 60.0  # seconds to wait after a refused login
+REDISCOVER = 30.0  # seconds between two searches for new and removed extensions
+NAMES_PAUSE = 10.0  # minimum seconds between two walks for names
+NAMES_AGE = 600.0  # maximum seconds between two walks for names
 
-# What fails is asked for again with the next cycle, so a watch needs few repeats.
+# A watch asks again in its next cycle, so it needs few retries.
 RETRY = RetryPolicy(attempts=2, deadline=10)
 
 log = logging.getLogger("wallboard")
 
 
 class Row(NamedTuple):
-    """What a browser is told of an extension, as a JSON list in this order."""
+    """The data of an extension in an event, as a JSON list in this order."""
 
     number: str
     name: str
     status: str | None
     telephone: str | None
-    since: float | None  # seconds since 1970; None: it was so when the watch began
+    since: float | None  # seconds since 1970, or None if unchanged since the watch began
 
 
 class Health(NamedTuple):
-    """How the watch fares: "ok", "away" or "refused", and when the PBX last answered."""
+    """The state of the watch ("ok", "away" or "refused") and the time of the last reply."""
 
     state: str
     last_success: float | None
 
 
 class Browser:
-    """What one browser has still to be told: rows by number, None for those that are gone."""
+    """The changes that one browser has not received: rows by number, None if removed."""
 
     def __init__(self) -> None:
         self.pending: dict[str, Row | None] = {}
 
 
 class Board:
-    """What is known of the PBX, kept up to date by one watch that all browsers share."""
+    """The current state of the PBX. One watch updates it for all browsers."""
 
     def __init__(self, pbx: PortSIPClient, interval: float) -> None:
-        """Store the settings; `run` does the work."""
+        """Store the settings. `run` does the work."""
         self.closing = False
         self.browsers: set[Browser] = set()
         self._pbx = pbx.with_options(retry=RETRY)
@@ -104,7 +104,7 @@ class Board:
             tasks.create_task(self._learn_names())
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """Tell one browser everything, then what changes, until the board closes."""
+        """Yield all extensions once, then the changes, until the board closes."""
         clock = asyncio.get_running_loop().time
         state, due = "", 0.0
         browser = Browser()
@@ -127,9 +127,9 @@ class Board:
         while True:
             try:
                 async for change in self._watch:
-                    self._take(change)
+                    self._apply(change)
             except AuthenticationError as error:
-                log.error("%s; trying again in %g s", error, REFUSED_PAUSE)
+                log.error("%s. Trying again in %g s.", error, REFUSED_PAUSE)
                 self._refused = True
             self._watch = self._new_watch(known=self._watch.snapshot)
             await asyncio.sleep(REFUSED_PAUSE)
@@ -140,7 +140,7 @@ class Board:
         )
 
     async def _learn_names(self) -> None:
-        """Walk the list for names, now and then, and soon after a number without one came up."""
+        """Read the names regularly, and soon after a number without a name appears."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(NAMES_AGE):
@@ -148,17 +148,17 @@ class Board:
             self._nameless.clear()
             try:
                 async for extension in self._pbx.extensions.list(page_size=200, prefetch=2):
-                    self._name(extension)
+                    self._set_name(extension)
             except PortSIPError as error:
-                log.warning("no names: %s", error)
+                log.warning("The names could not be read: %s", error)
                 self._nameless.set()
             await asyncio.sleep(NAMES_PAUSE)
 
-    def _take(self, change: StatusChange) -> None:
+    def _apply(self, change: StatusChange) -> None:
         number, before, after = change.extension_number, change.before, change.after
         if after is None:
             self._names.pop(number, None)
-            self._tell(number, None)
+            self._update(number, None)
             return
         row = self._rows.get(number)
         since = row.since if row is not None else None
@@ -167,17 +167,17 @@ class Board:
         if number not in self._names:
             self._nameless.set()
         name = self._names.get(number, "")
-        self._tell(number, Row(number, name, after.status, after.user_agent, since))
+        self._update(number, Row(number, name, after.status, after.user_agent, since))
 
-    def _name(self, extension: ExtensionSummary) -> None:
+    def _set_name(self, extension: ExtensionSummary) -> None:
         number = extension.extension_number
         name = " ".join(filter(None, (extension.first_name, extension.last_name)))
         self._names[number] = name
         row = self._rows.get(number)
         if row is not None and row.name != name:
-            self._tell(number, row._replace(name=name))
+            self._update(number, row._replace(name=name))
 
-    def _tell(self, number: str, row: Row | None) -> None:
+    def _update(self, number: str, row: Row | None) -> None:
         if row is None:
             self._rows.pop(number, None)
         else:
@@ -209,15 +209,15 @@ BOARD = web.AppKey("board", Board)
 
 
 async def page(_: web.Request) -> web.FileResponse:
-    """Serve the page, which needs nothing else."""
+    """Serve the page. It loads no other files."""
     return web.FileResponse(PAGE, headers=PAGE_HEADERS)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Serve one browser's stream for as long as it listens."""
+    """Stream events to one browser until it disconnects."""
     response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
-    with suppress(ConnectionResetError):  # the browser went away
+    with suppress(ConnectionResetError):  # the browser disconnected
         async with aclosing(request.app[BOARD].events()) as stream:
             async for event in stream:
                 await response.write(event)
@@ -225,14 +225,14 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 def make_app(interval: float = 2.0) -> web.Application:
-    """Make the wallboard; it follows the PBX for as long as it is served.
+    """Build the wallboard. It follows the PBX while it is being served.
 
     Args:
-        interval: seconds between two looks at the PBX.
+        interval: seconds between two cycles of the watch.
     """
 
     async def follow(app: web.Application) -> AsyncIterator[None]:
-        async with stand_in_pbx(extensions=2000), PortSIPClient.from_env() as pbx:
+        async with simulated_pbx(extensions=2000), PortSIPClient.from_env() as pbx:
             app[BOARD] = Board(pbx, interval)
             task = asyncio.create_task(app[BOARD].run())
             yield
@@ -251,10 +251,12 @@ def make_app(interval: float = 2.0) -> web.Application:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="A wallboard: what every extension is doing.")
+    parser = argparse.ArgumentParser(
+        description="A wallboard with the live status of every extension."
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two looks")
+    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two cycles")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     web.run_app(make_app(options.interval), host=options.host, port=options.port, access_log=None)

@@ -1,32 +1,55 @@
-"""The error tree: one root, few branches, facts as attributes.
+"""The errors of the SDK: the classes, and which reply of the PBX becomes which class.
 
-Every error survives pickling and copying, but for its ``__cause__``. No text here holds a token,
-a password, a pin or ``auth``: what comes from outside is scrubbed before it gets here.
+An error keeps its facts as attributes, so nobody has to parse its text. Errors survive pickling and
+copying, except for their ``__cause__``. No text holds a token, a password, a pin or ``auth``:
+whatever comes from outside is scrubbed before an error is made of it.
+
+At the end of this file stands `CLASSIC_ERRORS`: the classic API's tables of codes and statuses.
 """
 
-from contextlib import suppress
-from typing import Any, Final, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+E = TypeVar("E", bound="PortSIPError")
 
 
-def _restore(kind: type["PortSIPError"], args: tuple[Any, ...], state: dict[str, Any]) -> Any:
+def _restore(kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
+    """Build an error without calling ``__init__``, which each class defines in its own way."""
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
     if "__notes__" in state:
-        # A note on one waiter's copy is not another's.
+        # Each copy gets a list of its own, so a note added to one does not show on another.
         error.__notes__ = list(state["__notes__"])
     return error
 
 
+def raise_without_context(error: BaseException) -> NoReturn:
+    """Raise an error from an ``except`` block without linking the caught exception to it.
+
+    The exceptions of other libraries may hold a URL with the token in it. Python would keep the
+    caught one as ``__context__``, where error trackers find it. ``from None`` only hides it.
+    """
+    try:
+        raise error
+    finally:
+        error.__context__ = None
+        del error  # the error's traceback holds this frame
+
+
 class PortSIPError(Exception):
-    """The root of every error that the SDK raises of its own.
+    """The base class of all errors that the SDK defines.
 
     Attributes:
         operation: the endpoint's name, such as ``extensions.show``; None outside a call.
         attempts: how many requests were sent for the call.
-        may_have_acted: True where the PBX may have carried out a write although no reply said so.
+        may_have_acted: True if the PBX may have carried out a write although no reply said so.
         page: the number of the page that failed in a walk, from which it can resume; else None.
     """
+
+    # What the SDK adds at the end of the text.
+    _remark: str = ""
 
     def __init__(
         self,
@@ -46,18 +69,35 @@ class PortSIPError(Exception):
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def __str__(self) -> str:
-        text = str(self.args[0]) if self.args else ""
+        text = self._text()
+        if self._remark:
+            text = f"{text}; {self._remark}"
         return f"{self.operation}: {text}" if self.operation else text
 
-    def copy(self) -> Self:
-        """Copy the error with its cause, so that several waiters can each raise their own."""
-        twin: Self = _restore(type(self), self.args, self.__dict__.copy())
+    def _text(self) -> str:
+        """Return what happened, without the operation."""
+        return str(self.args[0]) if self.args else ""
+
+    def copy(self, kind: "type[PortSIPError] | None" = None, **changes: Any) -> Any:
+        """Copy the error with its cause, so that several waiters can each raise their own.
+
+        Args:
+            kind: the class of the copy; None: that of the error.
+            changes: attributes that the copy has instead; all others are kept.
+        """
+        args = (changes["message"], *self.args[1:]) if "message" in changes else self.args
+        twin = _restore(kind or type(self), args, self.__dict__ | changes)
         twin.__cause__ = self.__cause__
+        return twin
+
+    def with_remark(self: E, remark: str) -> E:
+        """Copy the error with a remark at the end of its text."""
+        twin: E = self.copy(_remark=remark)
         return twin
 
 
 class ConfigurationError(PortSIPError):
-    """The client was given what it can't work with: a bad URL, no credentials, an unknown row."""
+    """A setting of the client can't be used: a bad URL, no credentials, an unknown endpoint."""
 
 
 class ClientClosed(PortSIPError):
@@ -65,14 +105,14 @@ class ClientClosed(PortSIPError):
 
 
 class TransportError(PortSIPError):
-    """No whole reply arrived: the connection broke, or the reply was cut short."""
+    """No complete reply arrived: the connection broke, or the reply was cut short."""
 
 
 class ConnectError(TransportError):
-    """No connection was made, a connect timeout included: the PBX can't have acted.
+    """No connection was made, so the PBX can't have acted. Includes connect timeouts.
 
     Attributes:
-        refused_certificate: True where the PBX's certificate was refused; never repeated.
+        refused_certificate: True if the PBX's certificate was refused. Such a call is not repeated.
     """
 
     refused_certificate: bool = False
@@ -83,11 +123,11 @@ class RequestTimeout(TransportError, TimeoutError):
 
 
 class ReplyError(PortSIPError):
-    """A reply arrived and could not be read as what the operation answers.
+    """A reply arrived, but it does not have the form that the operation returns.
 
     Attributes:
-        expected: what should have stood there.
-        where: the place in the reply, such as ``$.extensions[3].extension_number``.
+        expected: what should have been there.
+        where: the path in the reply, such as ``$.extensions[3].extension_number``.
     """
 
     def __init__(
@@ -111,7 +151,7 @@ class ReplyError(PortSIPError):
 
 
 class StatusMissing(PortSIPError):
-    """The PBX answered a status request and left this extension out.
+    """The PBX replied to a status request and left this extension out.
 
     Attributes:
         extension_number: the number that was asked for.
@@ -123,14 +163,14 @@ class StatusMissing(PortSIPError):
 
 
 class APIError(PortSIPError):
-    """The PBX answered with an error.
+    """The PBX replied with an error.
 
     Attributes:
-        status: the HTTP status; may be 200 where only the body tells of the error.
-        err_code: the PBX's own code as it gave it, a number or a dotted string, or None.
-        message: the PBX's message, scrubbed; "" where it gave none.
-        retry_after: seconds after which to ask again, where the PBX said so.
-        is_page: True where the body is neither empty nor JSON: something between this program and
+        status: the HTTP status. It may be 200 if only the body reports the error.
+        err_code: the PBX's own code as it was sent, a number or a dotted string, or None.
+        message: the PBX's message, scrubbed; "" if there was none.
+        retry_after: seconds after which to try again, if the PBX said so.
+        is_page: True if the body is neither empty nor JSON. Something between this program and
             the PBX may have sent it.
     """
 
@@ -147,82 +187,135 @@ class APIError(PortSIPError):
         attempts: int = 1,
         may_have_acted: bool = False,
     ) -> None:
-        told = f"HTTP {status}"
-        if err_code is not None:
-            told += f", err_code {err_code}"
         super().__init__(
-            f"{told}: {message}" if message else told,
-            operation=operation,
-            attempts=attempts,
-            may_have_acted=may_have_acted,
+            message, operation=operation, attempts=attempts, may_have_acted=may_have_acted
         )
         self.status = status
         self.err_code = err_code
         self.message = message
         self.retry_after = retry_after
 
+    def _text(self) -> str:
+        text = f"HTTP {self.status}"
+        if self.err_code is not None:
+            text += f", err_code {self.err_code}"
+        return f"{text}: {self.message}" if self.message else text
+
 
 class BadRequest(APIError):
-    """The PBX refused the request's form or values: status 400, err_code 400.1 or 400.2."""
+    """The PBX refused the form or the values of the request."""
 
 
 class AuthenticationError(APIError):
-    """The credentials or the token were refused: status 401, err_code 401.1, 401.2 or 403.4.
+    """The PBX refused the credentials or the token.
 
     A login that gets 400 or 403 with an empty or JSON body raises this as well.
 
     Attributes:
-        token_rejected: True where the PBX refused the access token, not the credentials.
+        token_rejected: True if the PBX refused the access token, not the credentials.
     """
 
     token_rejected: bool = False
 
 
 class PermissionDenied(APIError):
-    """The account's role does not allow it: status 403, err_code 403.1."""
+    """The role of the account does not allow the operation."""
 
 
 class NotFound(APIError):
-    """There is no such extension, group, file or address: status 404, err_code 404.1 to 404.3."""
+    """There is no such extension, group, file or address."""
 
 
 class Conflict(APIError):
-    """It exists already: status 409, err_code 403.2 or 403.3."""
+    """What was to be created exists already."""
 
 
 class RateLimited(APIError):
-    """Too many requests: status 429 or err_code 403.5."""
+    """The PBX received too many requests."""
 
 
 class ServerError(APIError):
-    """The PBX or a proxy before it failed: any 5xx."""
+    """The PBX or a proxy in front of it failed: any status from 500 to 599."""
 
 
 def is_fatal(error: Exception) -> bool:
-    """Return whether the same error awaits everything that is still to be sent.
+    """Return whether everything that is still to be sent would fail in the same way.
 
-    A page is no refusal: a proxy in front of a PBX that restarts may have sent it.
+    A page does not count: a proxy in front of a PBX that restarts may have sent it.
     """
     if isinstance(error, AuthenticationError):
         return not error.is_page
     return isinstance(error, ConfigurationError | ClientClosed)
 
 
-# The err_codes of a NotFound that is not about an extension: no such address, no such file.
-ELSEWHERE_CODES: Final = frozenset({"404.2", "404.3"})
-# The err_codes that mean that there is no such extension.
-UNKNOWN_EXTENSION_CODES: Final = frozenset({"404.1"})
+@dataclass(frozen=True, slots=True)
+class ErrorScheme:
+    """How one generation of the API reports errors.
 
-_FETCH_TOKEN_NOTE: Final = "raised by the fetch_token of the client's credentials"
+    Attributes:
+        codes: the class of each err_code. A code outranks the status.
+        statuses: the class of each HTTP status. Any 5xx is a ServerError; all others APIErrors.
+        rejected_token: codes that refuse the access token, whatever the status.
+        refused_credentials: codes of a 401 that is about the user name or the password.
+        refused_login: further codes that refuse a login.
+        no_such_address: codes of a NotFound that is about the address, not about an extension.
+        no_such_item: the code of an unknown extension.
+    """
+
+    codes: Mapping[str, type[APIError]]
+    statuses: Mapping[int, type[APIError]]
+    rejected_token: frozenset[str] = frozenset()
+    refused_credentials: frozenset[str] = frozenset()
+    refused_login: frozenset[str] = frozenset()
+    no_such_address: frozenset[str] = frozenset()
+    no_such_item: str = ""
+
+    def class_of(self, status: int, code: str) -> type[APIError]:
+        """Return the class of an error with this HTTP status and this err_code."""
+        if code in self.codes:
+            return self.codes[code]
+        # Inside a 200, a code such as 403.9 begins with the status that it means.
+        meant = status if status >= 300 else leading_status(code)
+        if 500 <= meant < 600:
+            return ServerError
+        return self.statuses.get(meant, APIError)
 
 
-def note_fetch_token(error: Exception) -> None:
-    """Mark an exception as one that the application's fetch_token raised, or caused."""
-    if not is_from_fetch_token(error):
-        with suppress(AttributeError):  # of a frozen exception
-            error.add_note(_FETCH_TOKEN_NOTE)
+def leading_status(code: str) -> int:
+    """Return the HTTP status that a dotted err_code begins with; 0 if it does not."""
+    head = code.split(".", 1)[0]
+    return int(head) if len(head) == 3 and head.isascii() and head.isdigit() else 0
 
 
-def is_from_fetch_token(error: Exception) -> bool:
-    """Return whether the application's fetch_token raised or caused an exception."""
-    return _FETCH_TOKEN_NOTE in getattr(error, "__notes__", ())
+CLASSIC_ERRORS = ErrorScheme(
+    codes={
+        "400.1": BadRequest,
+        "400.2": BadRequest,
+        "401.1": AuthenticationError,
+        "401.2": AuthenticationError,
+        "403.1": PermissionDenied,
+        "403.2": Conflict,
+        "403.3": Conflict,
+        "403.4": AuthenticationError,
+        "403.5": RateLimited,
+        "404.1": NotFound,
+        "404.2": NotFound,
+        "404.3": NotFound,
+        "500": ServerError,
+        "503": ServerError,
+    },
+    statuses={
+        400: BadRequest,
+        401: AuthenticationError,
+        403: PermissionDenied,
+        404: NotFound,
+        409: Conflict,
+        422: BadRequest,
+        429: RateLimited,
+    },
+    rejected_token=frozenset({"403.4"}),
+    refused_credentials=frozenset({"401.1", "401.2"}),
+    refused_login=frozenset({"400.1", "400.2", "403.1"}),
+    no_such_address=frozenset({"404.2", "404.3"}),
+    no_such_item="404.1",
+)

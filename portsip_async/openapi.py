@@ -24,7 +24,7 @@ from .classic.groups import Groups
 from .classic.models import ExtensionUpdate, NewExtension, OpenEnum, SortBy
 from .classic.operations import ENDPOINTS
 from .core.endpoint import Endpoint
-from .core.wire import TOKEN_NAME
+from .core.request import TOKEN_NAME
 
 __all__ = ["document"]
 

@@ -35,8 +35,8 @@ from .classic.models import (
     VoiceMail,
 )
 from .classic.operations import ENDPOINTS
-from .core.call import Attempt
 from .core.endpoint import Endpoint, PageScheme
+from .core.observer import Attempt
 from .core.page_sequence import Drift, Page
 from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy

@@ -1,20 +1,20 @@
 """The pytest plugin: a simulated PBX and a client of it, for tests of applications.
 
-It is there once the package is installed, and works with pytest-asyncio in its strict and its auto
-mode, or with another plugin that awaits fixtures, such as anyio's::
+pytest loads it once the package is installed. It works with pytest-asyncio in its strict and its
+auto mode, and with other plugins that await fixtures, such as anyio's::
 
     async def test_greets(portsip_simulator, portsip_client):
         portsip_simulator.fail("extensions.show", status=503, times=2)
         extension = await portsip_client.extensions.show("101")
         assert portsip_simulator.served["extensions.show"] == 3
 
-The marker ``portsip`` makes a test's simulator another one, by the arguments of `PBXSimulator`::
+The marker ``portsip`` passes arguments to the `PBXSimulator` of a test::
 
     @pytest.mark.portsip(extensions=20, token_lifetime=1.0, faults=Faults(dropped=0.1))
     async def test_small_and_shaky(portsip_client): ...
 
-Every pytest run in an environment with this package loads this module, so it imports nothing that
-such a run has not loaded anyway; the rest is imported by the first test that asks for it.
+Every pytest run in an environment with this package loads this module. So it imports only what
+such a run has loaded anyway, and the first test that uses a fixture imports the rest.
 """
 
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .simulator import PBXSimulator
 else:
     try:
-        # Works in each of its modes; a plain fixture would not be awaited in the strict one.
+        # Works in both of its modes; the strict one does not await a plain fixture.
         from pytest_asyncio import fixture
     except ImportError:
         # Another plugin, such as anyio's, awaits plain fixtures.
@@ -39,19 +39,19 @@ _MARKER = "portsip"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the marker."""
+    """Register the marker."""
     config.addinivalue_line(
-        "markers", f"{_MARKER}(**arguments): make portsip_simulator with these of PBXSimulator's"
+        "markers", f"{_MARKER}(**arguments): arguments of PBXSimulator for portsip_simulator"
     )
 
 
 @fixture
 async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PBXSimulator]":
-    """Give a PBX that listens on this machine for one test.
+    """Start a PBX on this machine for one test.
 
-    It has 1,000 extensions, unless the marker ``portsip`` says otherwise. Faults are a line each:
+    It has 1,000 extensions, unless the marker ``portsip`` says otherwise. A line makes a fault:
     ``portsip_simulator.fail("extensions.show", status=503, times=2)`` for the next requests of an
-    operation, ``portsip_simulator.faults = Faults(rate_limited=0.1)`` for a rate of all.
+    operation, ``portsip_simulator.faults = Faults(rate_limited=0.1)`` for a share of all requests.
     ``portsip_simulator.served`` counts what arrived.
     """
     from .simulator import PBXSimulator
@@ -65,18 +65,17 @@ async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PB
 async def portsip_client(
     portsip_simulator: "PBXSimulator",
 ) -> "AsyncIterator[PortSIPClient]":
-    """Give a client of the test's simulator, closed after the test.
+    """Make a client of the test's simulator, and close it after the test.
 
-    It repeats as often as a client by default does, but after milliseconds, so that a test of
-    faults does not wait.
+    It retries as often as a client does by default, but after milliseconds, so that tests of
+    faults are fast.
     """
     from . import PortSIPClient, RetryPolicy
 
-    simulator = portsip_simulator
     async with PortSIPClient(
-        simulator.url,
-        username=simulator.username,
-        password=simulator.password,
+        portsip_simulator.url,
+        username=portsip_simulator.username,
+        password=portsip_simulator.password,
         retry=RetryPolicy(initial=0.001, maximum=0.01),
     ) as client:
         yield client

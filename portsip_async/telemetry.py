@@ -44,8 +44,8 @@ except ModuleNotFoundError as _error:
 
 from ._version import __version__
 from .classic.models import ExtensionStatuses
-from .core.call import Attempt, Observer
 from .core.endpoint import Endpoint
+from .core.observer import Attempt, Observer
 from .core.page_sequence import Page
 
 __all__ = ["Telemetry"]

@@ -1,12 +1,16 @@
-"""Clocks that tests hold in their hands."""
+"""Clocks for tests, and the way to give them to a client."""
 
 import time
+from collections.abc import Awaitable, Callable
 
 from portsip_async import PortSIPClient
+from portsip_async.core.clock import Clock
+
+from .internals import session_of
 
 
 class FrozenClock:
-    """Stands still until a test moves it."""
+    """A clock that stands still until a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 5000.0
@@ -14,9 +18,11 @@ class FrozenClock:
     def __call__(self) -> float:
         return self.now
 
+    monotonic = __call__
 
-class LeapingClock:
-    """Runs like the loop's clock, and leaps ahead when a test says so."""
+
+class JumpingClock:
+    """A clock that runs like the event loop's, and can jump ahead."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -24,12 +30,45 @@ class LeapingClock:
     def __call__(self) -> float:
         return time.monotonic() + self.ahead
 
-    def leap(self, seconds: float) -> None:
+    def jump(self, seconds: float) -> None:
+        """Jump ahead."""
         self.ahead += seconds
 
+    leap = jump  # the name that some tests still use
 
-def leaping(client: PortSIPClient) -> LeapingClock:
-    """Let a client, before its first call, and its tokens go by a clock that can leap."""
-    clock = LeapingClock()
-    client._session.clock = client._session.tokens._clock = clock
+
+def set_clock(
+    client: PortSIPClient,
+    *,
+    monotonic: Callable[[], float] | None = None,
+    now: Callable[[], float] | None = None,
+    sleep: Callable[[float], Awaitable[None]] | None = None,
+    random: Callable[[], float] | None = None,
+) -> None:
+    """Replace functions of a client's clock; None leaves one as it is.
+
+    A token that was cached before keeps the times that the old clock gave it.
+    """
+    clock = session_of(client).clock
+    clock.monotonic = monotonic or clock.monotonic
+    clock.now = now or clock.now
+    clock.sleep = sleep or clock.sleep
+    clock.random = random or clock.random
+
+
+def use_jumping_clock(client: PortSIPClient) -> JumpingClock:
+    """Give a client, before its first call, a clock that can jump ahead."""
+    clock = JumpingClock()
+    set_clock(client, monotonic=clock)
     return clock
+
+
+def clock_that_reads(monotonic: Callable[[], float]) -> Clock:
+    """Return a clock whose monotonic time is the test's."""
+    clock = Clock()
+    clock.monotonic = monotonic
+    return clock
+
+
+# The names that some tests still use.
+LeapingClock, leaping = JumpingClock, use_jumping_clock

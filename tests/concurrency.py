@@ -1,34 +1,42 @@
-"""Helpers of tests that hold calls at a point: until, under_way, credentials behind a gate."""
+"""Helpers for tests of concurrent calls: waiting, background tasks, credentials behind a gate."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+)
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from portsip_async import Token
-from portsip_async.core.interrupts import Scope
+from portsip_async.core.limits import Interruptible, SharedTimer
 
 X = TypeVar("X")
 
-TICKS = 20  # of the loop; what is prompt needs no more
+PASSES = 20  # of the event loop; whatever needs no time is done after so many
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something is so, and fail where it does not come about."""
+    """Wait until a condition is true; fail if that takes too long."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not condition():  # noqa: ASYNC110 - not every condition has an event to wait for
             await asyncio.sleep(0.001)
 
 
-async def ticks(count: int = TICKS) -> None:
-    """Let the loop go round, without any time to pass."""
-    for _ in range(count):
+async def yield_to_loop(passes: int = PASSES) -> None:
+    """Let the event loop run so many passes, without waiting for time."""
+    for _ in range(passes):
         await asyncio.sleep(0)
 
 
 @asynccontextmanager
-async def under_way(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Future[Any]"]]:
-    """Let calls run beside a test, and end them with it."""
+async def in_background(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Future[Any]"]]:
+    """Run calls in tasks beside a test, and cancel those that are left at the end."""
     tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(call) for call in calls]
     try:
         yield tasks
@@ -38,40 +46,60 @@ async def under_way(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Futur
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def collect_into(source: AsyncIterable[X], found: list[X]) -> None:
-    """Collect items in a list that holds them even if an error ends the loop."""
+async def collect_into(found: list[X], source: AsyncIterable[X]) -> None:
+    """Append a source's items to a list, so that those before an error are kept."""
     async for item in source:
-        found.append(item)  # noqa: PERF401 - see above
+        found.append(item)  # noqa: PERF401 - a comprehension would lose them
 
 
 async def hang(*_: object) -> None:
-    """Never come to an end."""
+    """Wait for ever."""
     await asyncio.Event().wait()
 
 
-def entered(task: "asyncio.Task[Any]") -> Scope:
-    """Make a scope of a task."""
-    scope = Scope()
-    scope.enter(task)
-    return scope
+@contextmanager
+def shared_timer_handles() -> Iterator[list[asyncio.TimerHandle]]:
+    """Record the timers that the SDK's `SharedTimer`s set in the running loop."""
+    handles: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def record(when: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        handle = call_at(when, callback, *args, **options)
+        if isinstance(getattr(callback, "__self__", None), SharedTimer):
+            handles.append(handle)
+        return handle
+
+    with patch.object(loop, "call_at", record):
+        yield handles
 
 
 class LoopOwner:
-    """A `TaskOwner` that starts tasks on the running loop; it is never closed.
-
-    Attributes:
-        check_open: what to do when asked whether the owner is open.
-    """
-
-    def __init__(self, check_open: Callable[[], None] = lambda: None) -> None:
-        self.check_open = check_open
+    """A `TaskOwner` that starts tasks on the running loop and is never closed."""
 
     def start(self, coroutine: Coroutine[Any, Any, X]) -> "asyncio.Task[X]":
         return asyncio.get_running_loop().create_task(coroutine)
 
+    def check_open(self) -> None:
+        """Do nothing: it is open."""
 
-class Vault:
-    """Credentials of an application's own, behind a gate that stands open at first."""
+
+def interruptible(task: "asyncio.Task[Any]") -> Interruptible:
+    """Make an `Interruptible` that has begun in a task."""
+    made = Interruptible()
+    made.enter(task)
+    return made
+
+
+class GatedCredentials:
+    """An application's own credentials, behind a gate that is open at first.
+
+    Attributes:
+        life: the seconds that each token is valid for.
+        fetched: how many tokens were asked for.
+        error: raised instead of returning a token, if it is set.
+        open: an event that each `fetch_token` waits for.
+    """
 
     def __init__(self, life: float = 30.0) -> None:
         self.life = life
@@ -86,3 +114,12 @@ class Vault:
         if self.error is not None:
             raise self.error
         return Token(f"vault-{self.fetched}", self.life)
+
+
+# The names that some tests still use.
+ticks, under_way, entered = yield_to_loop, in_background, interruptible
+Vault = GatedCredentials
+
+
+async def told(source: AsyncIterable[X], found: list[X]) -> None:
+    await collect_into(found, source)

@@ -1,4 +1,4 @@
-"""What all tests share: a simulator, clients, a scripted wire, and a check of what is left."""
+"""Fixtures of all tests: a simulator, clients, a scripted server, and a check for leftovers."""
 
 import asyncio
 import signal
@@ -16,15 +16,15 @@ from portsip_async.simulator import PBXSimulator
 
 from .wire_server import WireServer
 
-# A shell's background jobs ignore Ctrl-C, and so would all that tests start and mean to stop.
+# Background jobs of a shell ignore Ctrl-C, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 QUICK = RetryPolicy(initial=0.001, maximum=0.002)
 
 
 @pytest.fixture(autouse=True)
-async def nothing_is_left() -> AsyncIterator[None]:
-    """Every test ends without a task that it did not begin with."""
+async def no_task_is_left() -> AsyncIterator[None]:
+    """Check that a test leaves no task running."""
     before = asyncio.all_tasks()
     yield
     for _ in range(20):
@@ -46,7 +46,7 @@ ClientMaker = Callable[..., PortSIPClient]
 
 @pytest.fixture
 async def make_client(sim: PBXSimulator) -> AsyncIterator[ClientMaker]:
-    """Make clients of the simulator, closed at the end; with `url=` of any other PBX."""
+    """Make clients that are closed at the end: of the simulator, or of the PBX at `url`."""
     async with AsyncExitStack() as stack:
 
         def make(url: str | None = None, **options: Any) -> PortSIPClient:
@@ -67,15 +67,15 @@ def pbx(make_client: ClientMaker) -> PortSIPClient:
 
 @pytest.fixture
 async def wire() -> AsyncIterator[WireServer]:
-    """A server that does to the wire whatever a test scripts."""
+    """A server that follows the script of a test."""
     async with WireServer() as server:
         yield server
 
 
 class WrittenResponse(ClientResponse):
-    """Supplies what aiohttp 3.14 asks for and aioresponses 0.7.9 doesn't pass.
+    """Adds an argument that aiohttp 3.14 needs and aioresponses 0.7.9 doesn't pass.
 
-    It can go once aioresponses passes `stream_writer` itself.
+    Remove it once aioresponses passes `stream_writer` itself.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,7 +91,7 @@ class Mocked(aioresponses.aioresponses):
 
 @pytest.fixture
 def mocked() -> Iterator[Mocked]:
-    """Aioresponses, for literal transcripts."""
+    """Aioresponses, for replies that are written out literally."""
     mock = Mocked()
     with mock:
         yield mock

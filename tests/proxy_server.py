@@ -1,4 +1,4 @@
-"""A proxy for tests: it opens tunnels, or does something else at CONNECT."""
+"""A proxy for tests. It opens tunnels, or reacts to CONNECT in another way."""
 
 import asyncio
 import ssl as tls
@@ -10,12 +10,12 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class ProxyServer:
-    """Does at CONNECT what `answers` says, the last of them again and again.
+    """Reacts to CONNECT requests as a list says; its last entry is repeated.
 
     Attributes:
-        answers: bytes are written, and the connection is closed; None opens the tunnel.
-        heads: the requests that arrived.
-        writers: the connections that there are now, to clients.
+        answers: how to react. None opens the tunnel; bytes are sent, then the connection ends.
+        heads: the requests that arrived, without bodies.
+        writers: the open connections to clients.
     """
 
     def __init__(self, *answers: Answer | None, ssl: tls.SSLContext | None = None) -> None:

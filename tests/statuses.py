@@ -7,8 +7,8 @@ from typing import TypeVar
 from portsip_async import ExtensionStatus, NotFound
 from portsip_async.bulk.batch_size import BatchSizeLearner
 from portsip_async.bulk.status_batches import StatusSource
-from portsip_async.core.call import Gate
-from portsip_async.errors import ELSEWHERE_CODES, UNKNOWN_EXTENSION_CODES
+from portsip_async.core.limits import Gate
+from portsip_async.errors import CLASSIC_ERRORS
 
 X = TypeVar("X")
 
@@ -70,10 +70,9 @@ class Statuses:
         return StatusSource(
             ask,
             "extensions.status",
+            CLASSIC_ERRORS,
             clock=asyncio.get_running_loop().time,
             batch_sizes=batch_sizes or BatchSizeLearner(),
-            unknown_codes=UNKNOWN_EXTENSION_CODES,
-            elsewhere_codes=ELSEWHERE_CODES,
         )
 
 

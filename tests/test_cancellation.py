@@ -1,4 +1,4 @@
-"""Cancellation: prompt wherever a call stands, never swallowed, with nothing left behind."""
+"""Cancellation: prompt at every stage of a call, never swallowed, with nothing left behind."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,21 +15,31 @@ from portsip_async import (
     RetryPolicy,
     Timeout,
 )
-from portsip_async.core.interrupts import CLOSED, EXPIRED, Scope, Timer
+from portsip_async.core.limits import CLOSED, TIMED_OUT, Interruptible, SharedTimer
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import Vault, entered, hang, ticks, under_way, until
+from .clocks import set_clock
+from .concurrency import (
+    GatedCredentials,
+    hang,
+    in_background,
+    interruptible,
+    until,
+    yield_to_loop,
+)
 from .conftest import ClientMaker
+from .internals import calls_of, semaphore_of
 from .wire_server import Arrival, WireServer, reply
 
 OK = reply({"extension_number": "101"}, headers={"Connection": "keep-alive"})
 
 
 class Stalling:
-    """Steps of a wire that say so much and then nothing, until the client hangs up.
+    """A step that sends the beginning of a reply and then waits until the client hangs up.
 
     Attributes:
-        reached: how many requests stand at that point.
+        head: what it sends.
+        reached: how many requests it has got.
         left: how many of their connections the client has closed.
     """
 
@@ -42,14 +52,21 @@ class Stalling:
         self, _: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         writer.write(self.head)
-        await ticks()  # a client that leaves with bytes unread resets instead of hanging up
+        await yield_to_loop()  # a client with unread bytes would reset instead of hanging up
         self.reached += 1
         await reader.read()
         self.left += 1
 
 
-class Held(NamedTuple):
-    """A call that stands where a test wants it."""
+class StalledCall(NamedTuple):
+    """A call that stops at a stage.
+
+    Attributes:
+        pbx: the client.
+        call: begins the call.
+        reached: whether the call is at that stage.
+        left: whether the server has seen that the call ended.
+    """
 
     pbx: PortSIPClient
     call: Callable[[], Awaitable[Any]]
@@ -58,32 +75,28 @@ class Held(NamedTuple):
 
 
 @pytest.fixture
-def hold(
+def stall(
     wire: WireServer, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Held]:
-    """Make a client whose next call comes as far as a place and no further."""
+) -> Callable[..., StalledCall]:
+    """Make a client whose next call stops at a stage."""
 
     def nothing() -> bool:
         return True
 
-    def make(place: str, **options: Any) -> Held:
+    def make(stage: str, **options: Any) -> StalledCall:
         stalling = Stalling()
         wire.script = [stalling]
         options.setdefault("max_connections", 1)
-        vault = Vault()
-        pbx = make_client(wire.url, credentials=vault, **options)
-        session = pbx._session
+        credentials = GatedCredentials()
+        pbx = make_client(wire.url, credentials=credentials, **options)
 
         def show() -> Awaitable[Any]:
             return pbx.extensions.show("101")
 
-        def scopes() -> int:
-            return len(session._scopes)
-
-        if place == "token":
-            vault.open.clear()
-            return Held(pbx, show, lambda: vault.fetched, nothing)
-        if place == "connecting":
+        if stage == "token":
+            credentials.open.clear()
+            return StalledCall(pbx, show, lambda: credentials.fetched, nothing)
+        if stage == "connecting":
             connecting = asyncio.Event()
 
             async def connect(*_: object) -> None:
@@ -91,8 +104,8 @@ def hold(
                 await hang()
 
             monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", connect)
-            return Held(pbx, show, connecting.is_set, nothing)
-        if place == "sending":
+            return StalledCall(pbx, show, connecting.is_set, nothing)
+        if stage == "sending":
             waiting = asyncio.Event()
 
             async def chunks() -> AsyncIterator[bytes]:
@@ -103,158 +116,176 @@ def hold(
             def upload() -> Awaitable[Any]:
                 return pbx.greetings.upload("101", chunks(), filename="a.wav")
 
-            return Held(pbx, upload, waiting.is_set, nothing)
-        if place == "backing off":
+            return StalledCall(pbx, upload, waiting.is_set, nothing)
+        if stage == "backing off":
             pausing = asyncio.Event()
 
             async def pause(_: float) -> None:
                 pausing.set()
                 await hang()
 
-            session.sleep = pause
+            set_clock(pbx, sleep=pause)
             wire.script = [reply(status=503)]
-            return Held(pbx, show, pausing.is_set, nothing)
-        if place == "body":
+            return StalledCall(pbx, show, pausing.is_set, nothing)
+        if stage == "body":
             stalling.head = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"
-        return Held(pbx, show, lambda: stalling.reached and scopes() == 1, lambda: stalling.left)
+        return StalledCall(
+            pbx, show, lambda: stalling.reached and len(calls_of(pbx)) == 1, lambda: stalling.left
+        )
 
     return make
 
 
-PLACES = ["token", "connecting", "sending", "head", "body", "backing off"]
+STAGES = ["token", "connecting", "sending", "head", "body", "backing off"]
 
 
 class TestCancelled:
-    @pytest.mark.parametrize("place", PLACES)
-    async def test_promptly_with_nothing_left(
-        self, hold: Callable[..., Held], place: str, wire: WireServer
+    @pytest.mark.parametrize("stage", STAGES)
+    async def test_cancelled_call_leaves_nothing(
+        self, stall: Callable[..., StalledCall], stage: str, wire: WireServer
     ) -> None:
-        """The CancelledError comes through at once; the place and the connection are given back."""
-        held = hold(place)
-        task = asyncio.ensure_future(held.call())
-        await until(held.reached)
-        session = held.pbx._session
-        assert session._gate.locked()
+        """The CancelledError is raised at once; the slot and the connection are free again."""
+        stalled = stall(stage)
+        task = asyncio.ensure_future(stalled.call())
+        await until(stalled.reached)
+        assert semaphore_of(stalled.pbx).locked()
         task.cancel()
-        await ticks()
+        await yield_to_loop()
         assert task.cancelled()
-        assert not session._gate.locked()
-        assert not session._scopes
-        await until(held.left)
+        assert not semaphore_of(stalled.pbx).locked()
+        assert not calls_of(stalled.pbx)
+        await until(stalled.left)
 
-    @pytest.mark.parametrize("place", PLACES)
-    async def test_by_a_timeout_around_the_call(
-        self, hold: Callable[..., Held], place: str
+    @pytest.mark.parametrize("stage", STAGES)
+    async def test_timeout_around_a_call(
+        self, stall: Callable[..., StalledCall], stage: str
     ) -> None:
-        """`asyncio.timeout` bounds everything, and its TimeoutError is the one that is raised."""
-        held = hold(place)
+        """`asyncio.timeout` ends a call at every stage, and raises its own TimeoutError."""
+        stalled = stall(stage)
         task = asyncio.current_task()
         assert task is not None
         with pytest.raises(TimeoutError) as caught:
-            async with asyncio.timeout(None) as bound, under_way(self.expiring(held, bound)):
-                await held.call()
+            async with (
+                asyncio.timeout(None) as timeout,
+                in_background(self.expire(stalled, timeout)),
+            ):
+                await stalled.call()
         assert type(caught.value) is TimeoutError
-        assert bound.expired()
+        assert timeout.expired()
         assert task.cancelling() == 0
-        assert not held.pbx._session._gate.locked()
+        assert not semaphore_of(stalled.pbx).locked()
 
     @staticmethod
-    async def expiring(held: Held, bound: asyncio.Timeout) -> None:
-        await until(held.reached)
-        bound.reschedule(asyncio.get_running_loop().time())
+    async def expire(stalled: StalledCall, timeout: asyncio.Timeout) -> None:
+        await until(stalled.reached)
+        timeout.reschedule(asyncio.get_running_loop().time())
 
-    async def test_waiting_for_a_place(self, hold: Callable[..., Held]) -> None:
-        """One who waits in the line leaves it; those behind move up, and the place is not lost."""
-        held = hold("head")
-        async with under_way(*(held.call() for _ in range(4))) as (first, second, third, _):
-            await until(lambda: len(held.pbx._session._scopes) == 4)
+    async def test_cancelled_while_waiting_for_a_slot(
+        self, stall: Callable[..., StalledCall]
+    ) -> None:
+        """A waiting call leaves the queue, and no slot is lost."""
+        stalled = stall("head")
+        async with in_background(*(stalled.call() for _ in range(4))) as (first, second, third, _):
+            await until(lambda: len(calls_of(stalled.pbx)) == 4)
             second.cancel()
-            await ticks()
+            await yield_to_loop()
             assert second.cancelled()
             assert not third.done()
             first.cancel()
-            await ticks()
-            assert held.pbx._session._gate.locked()
-        assert not held.pbx._session._gate.locked()
+            await yield_to_loop()
+            assert semaphore_of(stalled.pbx).locked()
+        assert not semaphore_of(stalled.pbx).locked()
 
-    async def test_woken_and_cancelled_at_once(
+    async def test_cancelled_when_its_slot_becomes_free(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A place that falls to one who is cancelled in the same moment goes to the next."""
+        """If a call is cancelled as it gets its slot, the slot goes to the next call."""
         wire.script = [OK]
         pbx = make_client(wire.url, max_connections=1)
-        await pbx._session._gate.acquire()
-        async with under_way(pbx.extensions.show("101"), pbx.extensions.show("102")) as (one, two):
-            await ticks()
-            pbx._session._gate.release()
-            one.cancel()
-            await two
-            assert one.cancelled()
-        assert not pbx._session._gate.locked()
+        semaphore = semaphore_of(pbx)
+        await semaphore.acquire()
+        async with in_background(pbx.extensions.show("101"), pbx.extensions.show("102")) as (
+            first,
+            second,
+        ):
+            await yield_to_loop()
+            semaphore.release()
+            first.cancel()
+            await second
+            assert first.cancelled()
+        assert not semaphore.locked()
 
-    async def test_waiting_for_the_rate(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_cancelled_while_waiting_for_the_rate(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """The call ends at once, and is not sent."""
         wire.script = [OK]
         pbx = make_client(wire.url, requests_per_second=0.01, max_connections=1)
         await pbx.extensions.show("101")
         task = asyncio.ensure_future(pbx.extensions.show("101"))
-        await ticks()
-        assert pbx._session._gate.locked()
+        await yield_to_loop()
+        assert semaphore_of(pbx).locked()
         task.cancel()
-        await ticks()
+        await yield_to_loop()
         assert task.cancelled()
-        assert not pbx._session._gate.locked()
+        assert not semaphore_of(pbx).locked()
         assert len(wire.arrivals) == 1
 
-    async def test_slot_of_the_cancelled_goes_to_the_next(
+    async def test_cancelled_call_uses_no_slot_of_the_rate(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """One who leaves the line for the rate takes no slot with it."""
+        """The slot of a call that is cancelled while it waits goes to the next call."""
         wire.script = [OK]
         pbx = make_client(wire.url, requests_per_second=2)
         await pbx.extensions.show("101")
         loop = asyncio.get_running_loop()
         start = loop.time()
-        async with under_way(*(pbx.extensions.show("101") for _ in range(6))) as tasks:
-            await ticks()
+        async with in_background(*(pbx.extensions.show("101") for _ in range(6))) as tasks:
+            await yield_to_loop()
             for task in tasks[:5]:
                 task.cancel()
             await tasks[5]
         assert loop.time() - start < 2
 
-    async def test_waiter_leaves_the_renewal_to_others(
+    async def test_cancelled_waiter_leaves_the_renewal_running(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """Of calls that wait for one token, a cancelled one takes it from nobody."""
+        """If one of the calls that wait for a token is cancelled, the others get the token."""
         wire.script = [OK]
-        vault = Vault()
-        vault.open.clear()
-        pbx = make_client(wire.url, credentials=vault)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(5))) as (first, *others):
-            await until(lambda: vault.fetched)
+        credentials = GatedCredentials()
+        credentials.open.clear()
+        pbx = make_client(wire.url, credentials=credentials)
+        async with in_background(*(pbx.extensions.show("101") for _ in range(5))) as (
+            first,
+            *others,
+        ):
+            await until(lambda: credentials.fetched)
             first.cancel()
-            await ticks()
+            await yield_to_loop()
             assert first.cancelled()
-            vault.open.set()
+            credentials.open.set()
             await asyncio.gather(*others)
-        assert vault.fetched == 1
+        assert credentials.fetched == 1
 
-    async def test_all_at_once(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Hundreds that are cancelled together leave a client that works."""
+    async def test_hundreds_cancelled_at_once(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """After hundreds of calls were cancelled together, the client works."""
         pbx = make_client(max_connections=8)
         await pbx.extensions.show("101")
         sim.fail("extensions.show", latency=30, times=8)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(200))) as tasks:
+        async with in_background(*(pbx.extensions.show("101") for _ in range(200))) as tasks:
             await until(lambda: sim.in_flight == 8)
             for task in tasks:
                 task.cancel()
-            await ticks()
+            await yield_to_loop()
             assert all(task.cancelled() for task in tasks)
         await asyncio.gather(*(pbx.extensions.show("101") for _ in range(20)))
 
-    async def test_own_timer_of_a_late_attempt_goes(
+    async def test_cancelled_call_stops_its_timer(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A cancelled call is not interrupted later by what bounded it."""
+        """The timeout of a call that was cancelled does not interrupt its task later."""
         stalling = Stalling()
         wire.script = [stalling]
         pbx = make_client(wire.url, token="T", timeout=0.02, retry=RetryPolicy(attempts=1))
@@ -267,8 +298,8 @@ class TestCancelled:
         assert task.cancelling() == 0
 
 
-class TestOurOwn:
-    """Interruptions of ours are no cancellation of the task."""
+class TestInterruptions:
+    """An interruption by the SDK does not count as a cancellation of the task."""
 
     @pytest.mark.parametrize(
         "options",
@@ -280,10 +311,10 @@ class TestOurOwn:
         ],
         ids=["total", "read", "deadline", "repeated"],
     )
-    async def test_timeouts_leave_no_trace(
+    async def test_timeout_leaves_the_task_uncancelled(
         self, wire: WireServer, make_client: ClientMaker, options: dict[str, Any]
     ) -> None:
-        """After a RequestTimeout the task counts no cancellation, and may time out again."""
+        """After a RequestTimeout, `task.cancelling()` is 0, and a further call can time out."""
         wire.script = [Stalling()]
         pbx = make_client(wire.url, token="T", **options)
         task = asyncio.current_task()
@@ -292,20 +323,23 @@ class TestOurOwn:
             with pytest.raises(RequestTimeout):
                 await pbx.extensions.show("101")
             assert task.cancelling() == 0
-        await ticks()
+        await yield_to_loop()
 
-    async def test_deadline_of_a_wait_leaves_no_trace(self, hold: Callable[..., Held]) -> None:
-        held = hold("token", retry=RetryPolicy(deadline=0.02))
+    async def test_deadline_during_a_wait_leaves_the_task_uncancelled(
+        self, stall: Callable[..., StalledCall]
+    ) -> None:
+        """That holds too for a deadline that ends the wait for a token."""
+        stalled = stall("token", retry=RetryPolicy(deadline=0.02))
         task = asyncio.current_task()
         assert task is not None
         with pytest.raises(RequestTimeout):
-            await held.call()
+            await stalled.call()
         assert task.cancelling() == 0
 
-    async def test_in_a_task_that_is_being_cancelled(
+    async def test_timeout_in_a_task_that_is_being_cancelled(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A call that cleans up after a cancellation times out like any other."""
+        """A call that a task makes after its cancellation times out like any other."""
         wire.script = [Stalling()]
         pbx = make_client(wire.url, token="T", timeout=0.02, retry=RetryPolicy(attempts=1))
 
@@ -320,98 +354,103 @@ class TestOurOwn:
             return task.cancelling()
 
         working = asyncio.create_task(work())
-        await ticks()
+        await yield_to_loop()
         working.cancel()
         assert await working == 1
 
 
-class TestAtOnce:
-    """A cancellation and an interruption of ours in the same moment."""
+class TestSimultaneous:
+    """A cancellation and an interruption by the SDK at the same moment."""
 
     @pytest.fixture
-    async def calling(
-        self, hold: Callable[..., Held]
-    ) -> AsyncIterator[tuple[asyncio.Task[Any], Scope, PortSIPClient]]:
-        held = hold("head", retry=RetryPolicy(attempts=1))
+    async def running(
+        self, stall: Callable[..., StalledCall]
+    ) -> AsyncIterator[tuple[asyncio.Task[Any], Interruptible, PortSIPClient]]:
+        stalled = stall("head", retry=RetryPolicy(attempts=1))
 
-        async def call() -> Any:
-            return await held.call()
+        async def run() -> Any:
+            return await stalled.call()
 
-        task = asyncio.create_task(call())
-        await until(held.reached)
-        (scope,) = held.pbx._session._scopes
-        yield task, scope, held.pbx
-        assert not held.pbx._session._gate.locked()
-        assert not held.pbx._session._scopes
+        task = asyncio.create_task(run())
+        await until(stalled.reached)
+        (call,) = calls_of(stalled.pbx)
+        yield task, call, stalled.pbx
+        assert not semaphore_of(stalled.pbx).locked()
+        assert not calls_of(stalled.pbx)
 
-    @pytest.mark.parametrize("cause", [EXPIRED, CLOSED])
-    @pytest.mark.parametrize("ours_first", [True, False])
+    @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
+    @pytest.mark.parametrize("interrupted_first", [True, False])
     async def test_cancellation_wins(
         self,
-        calling: tuple[asyncio.Task[Any], Scope, PortSIPClient],
+        running: tuple[asyncio.Task[Any], Interruptible, PortSIPClient],
         cause: str,
-        ours_first: bool,
+        interrupted_first: bool,
     ) -> None:
-        """A CancelledError that is somebody else's comes through, whoever was first."""
-        task, scope, _ = calling
-        if ours_first:
-            scope.interrupt(cause)
+        """The application's CancelledError is raised, whichever came first."""
+        task, call, _ = running
+        if interrupted_first:
+            call.interrupt(cause)
             task.cancel()
         else:
             task.cancel()
-            scope.interrupt(cause)
+            call.interrupt(cause)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert task.cancelling() == 1
 
-    @pytest.mark.parametrize("cause", [EXPIRED, CLOSED])
-    async def test_ours_alone(
-        self, calling: tuple[asyncio.Task[Any], Scope, PortSIPClient], cause: str
+    @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
+    async def test_interruption_alone(
+        self, running: tuple[asyncio.Task[Any], Interruptible, PortSIPClient], cause: str
     ) -> None:
-        task, scope, _ = calling
-        scope.interrupt(cause)
-        scope.interrupt(cause)
-        with pytest.raises(RequestTimeout if cause is EXPIRED else ClientClosed):
+        """Interrupted twice, a call raises the SDK's error once, and the task is not cancelled."""
+        task, call, _ = running
+        call.interrupt(cause)
+        call.interrupt(cause)
+        with pytest.raises(RequestTimeout if cause is TIMED_OUT else ClientClosed):
             await task
         assert task.cancelling() == 0
 
-    @pytest.mark.parametrize("causes", [(EXPIRED, CLOSED), (CLOSED, EXPIRED)])
-    async def test_closing_outranks_the_time(
-        self, calling: tuple[asyncio.Task[Any], Scope, PortSIPClient], causes: tuple[str, str]
+    @pytest.mark.parametrize("causes", [(TIMED_OUT, CLOSED), (CLOSED, TIMED_OUT)])
+    async def test_closing_outranks_a_timeout(
+        self,
+        running: tuple[asyncio.Task[Any], Interruptible, PortSIPClient],
+        causes: tuple[str, str],
     ) -> None:
-        """A call that is late as its client is closed is not repeated after a pause first."""
-        task, scope, _ = calling
+        """A call that times out as its client is closed ends at once, with ClientClosed."""
+        task, call, _ = running
         for cause in causes:
-            scope.interrupt(cause)
+            call.interrupt(cause)
         with pytest.raises(ClientClosed):
             await task
         assert task.cancelling() == 0
 
-    async def test_timeout_around_and_close(self, hold: Callable[..., Held]) -> None:
-        """Where the application's own timeout strikes as the client closes, the timeout is told."""
-        held = hold("head")
+    async def test_timeout_around_a_call_as_the_client_closes(
+        self, stall: Callable[..., StalledCall]
+    ) -> None:
+        """If the application's timeout expires at the same moment, its TimeoutError is raised."""
+        stalled = stall("head")
         closing: list[asyncio.Task[None]] = []
 
-        async def strike(bound: asyncio.Timeout) -> None:
-            await until(held.reached)
-            bound.reschedule(asyncio.get_running_loop().time())
-            closing.append(asyncio.create_task(held.pbx.close()))
+        async def expire_and_close(timeout: asyncio.Timeout) -> None:
+            await until(stalled.reached)
+            timeout.reschedule(asyncio.get_running_loop().time())
+            closing.append(asyncio.create_task(stalled.pbx.close()))
 
         task = asyncio.current_task()
         assert task is not None
         with pytest.raises(TimeoutError) as caught:
-            async with asyncio.timeout(None) as bound, under_way(strike(bound)):
-                await held.call()
+            async with asyncio.timeout(None) as timeout, in_background(expire_and_close(timeout)):
+                await stalled.call()
         assert type(caught.value) is TimeoutError
         assert task.cancelling() == 0
         await asyncio.gather(*closing)
 
 
 class TestTaskGroup:
-    async def test_failure_cancels_the_others(
+    async def test_failed_call_cancels_its_group(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """One call that fails ends its group at once, with its error alone."""
+        """A failed call ends its task group at once, and the group has that error alone."""
         pbx = make_client(max_connections=8)
         await pbx.extensions.show("101")
         sim.fail("extensions.status", latency=30, times=None)
@@ -428,16 +467,16 @@ class TestTaskGroup:
         assert all(other.cancelled() for other in others)
         (error,) = caught.value.exceptions
         assert isinstance(error, NotFound)
-        assert not pbx._session._scopes
+        assert not calls_of(pbx)
 
-    async def test_timeout_within_a_group_is_an_error_of_the_group(
-        self, hold: Callable[..., Held]
+    async def test_timeout_in_a_group_is_an_error_of_the_group(
+        self, stall: Callable[..., StalledCall]
     ) -> None:
-        """A RequestTimeout of ours is no cancellation to a TaskGroup."""
-        held = hold("head", timeout=0.02, retry=RetryPolicy(attempts=1))
+        """A TaskGroup takes a RequestTimeout for an error, not for a cancellation."""
+        stalled = stall("head", timeout=0.02, retry=RetryPolicy(attempts=1))
 
         async def call() -> None:
-            await held.call()
+            await stalled.call()
 
         with pytest.raises(ExceptionGroup) as caught:
             async with asyncio.TaskGroup() as group:
@@ -446,52 +485,52 @@ class TestTaskGroup:
         assert isinstance(error, RequestTimeout)
 
 
-class TestAgain:
+class TestStreams:
     @pytest.mark.parametrize("pause", range(1, 6))
     @pytest.mark.parametrize("kind", ["poll_status", "watch_status"])
-    async def test_while_a_stream_clears_up(
+    async def test_cancelled_again_while_a_stream_closes(
         self, kind: str, pause: int, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """It ends all the same, as where a task group is cancelled with its children."""
+        """A second cancellation does not stop a stream from closing."""
         sim.fail("extensions.status", latency=30.0, times=None)
         stream = getattr(pbx.extensions, kind)(["101"])
 
-        async def loop() -> None:
+        async def iterate() -> None:
             async with stream:
                 async for _ in stream:
                     pass
 
-        async with under_way(loop()) as (looping,):
+        async with in_background(iterate()) as (iterating,):
             await until(lambda: sim.in_flight)
             for _ in range(2):
-                looping.cancel()
-                await ticks(pause)
+                iterating.cancel()
+                await yield_to_loop(pause)
             async with asyncio.timeout(5):
                 await stream.aclose()
-            assert looping.cancelled()
+            assert iterating.cancelled()
 
 
-class TestScope:
-    async def test_interruption_that_is_swallowed(self) -> None:
-        """What something in between swallowed is taken back, and the next one strikes again."""
+class TestInterruptible:
+    async def test_swallowed_interruption_is_taken_back(self) -> None:
+        """If other code swallows an interruption, the next one works again."""
         task = asyncio.current_task()
         assert task is not None
-        scope = entered(task)
-        timer = Timer(0.001, asyncio.get_running_loop())
+        call = interruptible(task)
+        timer = SharedTimer(0.001, asyncio.get_running_loop())
         for _ in range(2):
-            timer.start(scope)
+            timer.start(call)
             with suppress(asyncio.CancelledError):  # as a tracing callback might
                 await asyncio.wait_for(hang(), 5)
-            timer.stop(scope)
+            timer.stop(call)
             assert task.cancelling() == 0
         timer.cancel()
 
-    @pytest.mark.parametrize("cause", [EXPIRED, CLOSED])
-    async def test_took_nothing(self, cause: str) -> None:
-        """A cancellation that no interruption caused is somebody else's."""
+    @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
+    async def test_cancellation_by_somebody_else(self, cause: str) -> None:
+        """Without an interruption, a cancellation is left to whoever requested it."""
         task = asyncio.current_task()
         assert task is not None
-        scope = entered(task)
-        assert not scope.took(cause)
-        scope.settle(cause)
+        call = interruptible(task)
+        assert not call.caught(cause)
+        call.revoke(cause)
         assert task.cancelling() == 0

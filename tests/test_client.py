@@ -1,6 +1,5 @@
-"""The client's settings: what is refused, what is read from the environment, what a view shares."""
+"""The client's arguments: which are refused, which the environment gives, which a view shares."""
 
-import asyncio
 import gc
 import ssl
 import uuid
@@ -27,7 +26,7 @@ from portsip_async import (
 )
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import ticks
+from .concurrency import shared_timer_handles, yield_to_loop
 from .conftest import ClientMaker, Mocked
 from .wire_server import WireServer, reply
 
@@ -48,8 +47,8 @@ URL = "https://pbx.example.com:8900"
         ("http://[::1]:8899", "http://[::1]:8899/api"),
     ],
 )
-def test_client_base_url_forms(url: str, base: str) -> None:
-    """A base URL comes with or without a slash and ``/api``; loopback may be plain http."""
+def test_forms_of_a_base_url(url: str, base: str) -> None:
+    """A base URL may end with a slash or ``/api``; loopback may use plain http."""
     assert base in repr(PortSIPClient(url, **LOGIN))
 
 
@@ -79,19 +78,20 @@ def test_client_base_url_forms(url: str, base: str) -> None:
         "",
     ],
 )
-def test_client_base_url_refused(url: str) -> None:
-    """A URL that can't be used, or would show a secret, is refused without repeating the secret."""
+def test_bad_base_url_is_refused(url: str) -> None:
+    """A URL that can't be used, or holds a secret, is refused, and the error hides the secret."""
     with pytest.raises(ConfigurationError) as caught:
         PortSIPClient(url, **LOGIN)
     assert "secret-1" not in str(caught.value)
 
 
-def test_client_plain_http_allowed_on_request() -> None:
+def test_plain_http_with_allow_http() -> None:
+    """`allow_http=True` allows plain http to any host."""
     assert PortSIPClient("http://pbx.example.com", **LOGIN, allow_http=True)
 
 
 @pytest.mark.parametrize(
-    "means",
+    "login",
     [
         {},
         {"username": "admin"},
@@ -108,9 +108,10 @@ def test_client_plain_http_allowed_on_request() -> None:
         {"credentials": PasswordCredentials("", "")},
     ],
 )
-def test_client_needs_exactly_one_way_to_log_in(means: dict[str, Any]) -> None:
+def test_client_needs_exactly_one_login(login: dict[str, Any]) -> None:
+    """Without a usable login, or with two, a client is refused; the error hides the password."""
     with pytest.raises(ConfigurationError) as caught:
-        PortSIPClient(URL, **means)
+        PortSIPClient(URL, **login)
     assert "secret-1" not in str(caught.value)
 
 
@@ -140,35 +141,37 @@ def test_client_needs_exactly_one_way_to_log_in(means: dict[str, Any]) -> None:
         ({"endpoints": {"extensions.show": {"path": "x"}}}, ConfigurationError),
     ],
 )
-def test_client_refuses_options_out_of_bounds(
-    options: dict[str, Any], error: type[Exception]
-) -> None:
+def test_client_refuses_bad_options(options: dict[str, Any], error: type[Exception]) -> None:
+    """A wrong type is a TypeError, a value out of bounds a ValueError."""
     with pytest.raises(error):
         PortSIPClient(URL, **LOGIN, **options)
 
 
 @pytest.mark.parametrize("values", [{"total": 0}, {"connect": -1}, {"read": float("inf")}])
-def test_timeout_bounds(values: dict[str, float]) -> None:
+def test_timeout_out_of_bounds_is_refused(values: dict[str, float]) -> None:
+    """A timeout must be a positive, finite number of seconds."""
     with pytest.raises(ValueError, match="seconds"):
         Timeout(**values)
 
 
-def test_client_without_certificate_checks_warns_once() -> None:
+def test_ssl_false_warns_once() -> None:
+    """A client without certificate checks warns when it is made; its views do not."""
     with pytest.warns(UserWarning, match="ssl=False") as caught:
         client = PortSIPClient(URL, **LOGIN, ssl=False)
     client.with_options(timeout=1)
     assert len(caught) == 1
 
 
-async def test_client_ca_file_missing_is_told(tmp_path: Any) -> None:
-    """A CA file that is not there is a ConfigurationError at the first call."""
+async def test_bad_ca_file(tmp_path: Any) -> None:
+    """A CA file that is missing or not readable is a ConfigurationError at the first call."""
     for path in (tmp_path / "none.pem", __file__):
         async with PortSIPClient(URL, **LOGIN, ssl=str(path)) as pbx:
             with pytest.raises(ConfigurationError, match="ssl"):
                 await pbx.extensions.show("101")
 
 
-def test_client_repr_shows_no_secret() -> None:
+def test_reprs_show_no_secret() -> None:
+    """The reprs of clients, credentials and tokens hide their secrets."""
     client = PortSIPClient(URL, username="admin", password="secret-1")
     assert repr(client) == "<PortSIPClient https://pbx.example.com:8900/api>"
     for shown in (
@@ -181,24 +184,25 @@ def test_client_repr_shows_no_secret() -> None:
         assert "secret-1" not in str(shown)
 
 
-def test_view_refuses_options_out_of_bounds() -> None:
+def test_view_and_request_refuse_bad_arguments() -> None:
+    """Wrong arguments of `with_options` and `request` are TypeErrors at the call."""
     client = PortSIPClient(URL, **LOGIN)
     with pytest.raises(TypeError):
-        client.with_options(retry=5)  # type: ignore[arg-type]  # what is refused
+        client.with_options(retry=5)  # type: ignore[arg-type]  # what the test is about
     with pytest.raises(TypeError):
-        client.request("extensions.show")  # type: ignore[arg-type]  # likewise
+        client.request("extensions.show")  # type: ignore[arg-type]  # what the test is about
     with pytest.raises(TypeError, match="access_token"):
         client.request(PING, access_token="x")
 
 
 class TestFromEnv:
     @pytest.fixture(autouse=True)
-    def clean(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def clean_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("URL", "USERNAME", "PASSWORD", "EMAIL", "TOKEN", "ALLOW_HTTP", "CA_FILE"):
             monkeypatch.delenv(f"PORTSIP_{name}", raising=False)
 
     @staticmethod
-    def put(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
+    def set_variables(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
         for name, value in values.items():
             monkeypatch.setenv(f"PORTSIP_{name}", value)
 
@@ -211,8 +215,9 @@ class TestFromEnv:
             {"TOKEN": "T", "ALLOW_HTTP": "0"},
         ],
     )
-    def test_ways_to_log_in(self, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
-        self.put(monkeypatch, URL=URL, **values)
+    def test_logins(self, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> None:
+        """A client is made from a URL with a user name, an email address or a token."""
+        self.set_variables(monkeypatch, URL=URL, **values)
         assert PortSIPClient.from_env()
 
     @pytest.mark.parametrize(
@@ -229,62 +234,66 @@ class TestFromEnv:
             {"URL": "http://pbx.example.com", "TOKEN": "T"},
         ],
     )
-    def test_what_does_not_do(
+    def test_incomplete_or_wrong_variables(
         self, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]
     ) -> None:
-        self.put(monkeypatch, **values)
+        """Variables that are missing, ambiguous or wrong are a ConfigurationError."""
+        self.set_variables(monkeypatch, **values)
         with pytest.raises(ConfigurationError):
             PortSIPClient.from_env()
 
-    def test_plain_http_by_flag(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.put(monkeypatch, URL="http://pbx.example.com", TOKEN="T", ALLOW_HTTP="yes")
+    def test_plain_http_by_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """PORTSIP_ALLOW_HTTP allows plain http."""
+        self.set_variables(monkeypatch, URL="http://pbx.example.com", TOKEN="T", ALLOW_HTTP="yes")
         assert PortSIPClient.from_env()
 
     def test_arguments_override(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Credentials given as arguments take the place of all those of the environment."""
-        self.put(monkeypatch, URL="https://elsewhere.example", EMAIL="a@b", PASSWORD="x")
+        """Credentials given as arguments replace all credentials of the environment."""
+        self.set_variables(monkeypatch, URL="https://elsewhere.example", EMAIL="a@b", PASSWORD="x")
         client = PortSIPClient.from_env(base_url=URL, token="T", timeout=3)
         assert URL in repr(client)
 
-    def test_one_half_of_the_credentials_is_completed(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A password that was prompted for goes with the user name of the environment."""
-        self.put(monkeypatch, URL=URL, USERNAME="admin", ALLOW_HTTP="perhaps")
+    def test_password_as_an_argument(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A password, from a prompt for example, is used with the user name of the environment."""
+        self.set_variables(monkeypatch, URL=URL, USERNAME="admin", ALLOW_HTTP="perhaps")
         assert PortSIPClient.from_env(password="secret-1", allow_http=False)
 
     async def test_ca_file_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.put(monkeypatch, URL=URL, TOKEN="T", CA_FILE="/nowhere/ca.pem")
+        """The file that PORTSIP_CA_FILE names is read at the first call."""
+        self.set_variables(monkeypatch, URL=URL, TOKEN="T", CA_FILE="/nowhere/ca.pem")
         async with PortSIPClient.from_env() as pbx:
             with pytest.raises(ConfigurationError, match=r"/nowhere/ca\.pem"):
                 await pbx.extensions.show("101")
 
 
-async def test_client_logs_in_by_email(sim: PBXSimulator, make_client: ClientMaker) -> None:
+async def test_login_by_email(sim: PBXSimulator, make_client: ClientMaker) -> None:
+    """EmailCredentials log in by the operation for email addresses."""
     pbx = make_client(credentials=EmailCredentials(sim.email, sim.password))
     assert (await pbx.extensions.show("101")).extension_number == "101"
     assert sim.served["account.verify_email"] == 1
 
 
-async def test_client_with_own_credentials_object(
+async def test_login_by_own_credentials(
     sim: PBXSimulator, make_client: ClientMaker, pbx: PortSIPClient
 ) -> None:
-    class Vault:
+    """An application may pass an object of its own that fetches tokens."""
+
+    class OwnCredentials:
         async def fetch_token(self) -> Token:
             return await pbx.account.verify(sim.username, sim.password)
 
-    assert await make_client(credentials=Vault()).extensions.show("101")
+    assert await make_client(credentials=OwnCredentials()).extensions.show("101")
     assert sim.served["account.verify"] == 1
 
 
 async def test_view_has_options_of_its_own(pbx: PortSIPClient, sim: PBXSimulator) -> None:
-    """A view shares token and connections; its policy is its own, and closing it does nothing."""
+    """A view shares the token and has its own policy; closing it does nothing."""
     await pbx.extensions.show("101")
     async with pbx.with_options(retry=RetryPolicy(attempts=1)) as view:
         sim.fail("extensions.show", status=500, times=1)
         with pytest.raises(Exception, match="500") as caught:
             await view.extensions.show("101")
-        assert caught.value.attempts == 1  # type: ignore[attr-defined]  # a ServerError
+        assert caught.value.attempts == 1  # type: ignore[attr-defined]  # it is a ServerError
     sim.fail("extensions.show", status=500, times=1)
     assert await pbx.extensions.show("101")
     assert sim.served["account.verify"] == 1
@@ -295,44 +304,46 @@ PING = Endpoint("system.ping", "GET", "/system/ping", reply=dict[str, int])
 
 class TestRequest:
     @pytest.mark.parametrize(
-        ("place", "header", "value"),
+        ("token", "header", "value"),
         [
             ("header", "access_token", "196ACE20C6F34027895F7F95402BB164"),
             ("bearer", "authorization", "Bearer 196ACE20C6F34027895F7F95402BB164"),
         ],
     )
     async def test_token_in_a_header(
-        self, wire: WireServer, make_client: ClientMaker, place: Any, header: str, value: str
+        self, wire: WireServer, make_client: ClientMaker, token: Any, header: str, value: str
     ) -> None:
-        """A row with the token in a header works, though no row of this API uses it."""
+        """An endpoint may have its token in a header, though none of this API does."""
         wire.script = [reply({"pong": 1})]
-        endpoint = Endpoint("system.ping", "GET", "/ping", reply=dict[str, int], token=place)
+        endpoint = Endpoint("system.ping", "GET", "/ping", reply=dict[str, int], token=token)
         assert await make_client(wire.url).request(endpoint, verbose=True, none=None) == {"pong": 1}
         arrival = wire.arrivals[0]
         assert arrival.headers[header] == value
         assert (arrival.path, arrival.query) == ("/api/ping", "verbose=true")
 
-    async def test_own_endpoint_gets_errors_and_repeats(
+    async def test_own_endpoint_has_errors_and_repeats(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """A call of an application's endpoint is repeated, and fails, like any other."""
         wire.script = [reply(status=500), reply({"err_code": 404.2, "msg": "no"}, 404)]
         with pytest.raises(NotFound) as caught:
             await make_client(wire.url).request(PING)
         assert (caught.value.operation, caught.value.attempts) == ("system.ping", 2)
 
-    async def test_without_reply_answers_none(
+    async def test_endpoint_without_a_reply_returns_none(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """A call of an endpoint without a reply type returns None."""
         wire.script = [reply()]
         endpoint = Endpoint("system.poke", "POST", "/poke", safety="idempotent")
-        answer: None = await make_client(wire.url).request(endpoint, level=3)  # type: ignore[func-returns-value]  # shown to be None
-        assert answer is None
+        value: None = await make_client(wire.url).request(endpoint, level=3)  # type: ignore[func-returns-value]  # the test checks it
+        assert value is None
         assert wire.arrivals[0].body == (
             b'{"access_token":"196ACE20C6F34027895F7F95402BB164","level":3}'
         )
 
-    async def test_form_without_a_source(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """An endpoint of one's own may send its parameters as a form."""
+    async def test_form_without_a_file(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """An application's endpoint may send its parameters as a form."""
         wire.script = [reply()]
         form = Endpoint("my.form", "POST", "/form", parameters="multipart")
         await make_client(wire.url).request(form, name="a", numbers=["1", "2"])
@@ -341,8 +352,10 @@ class TestRequest:
         assert b'name="name"' in body
         assert wire.arrivals[0].query.startswith("access_token=")
 
-    async def test_text_that_is_no_str(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """A UUID or a date goes into a query as its text, without quotes; bytes don't go at all."""
+    async def test_query_values_that_are_not_str(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """A UUID is sent in a query as its text, without quotes; bytes are refused."""
         group = uuid.UUID("5e7b5e37-4008-429c-85d3-183dd4d4a9d9")
         wire.script = [reply({})]
         pbx = make_client(wire.url)
@@ -351,19 +364,20 @@ class TestRequest:
         with pytest.raises(TypeError):
             await pbx.request(PING, raw=b"x")
 
-    async def test_upload_at_another_method_stays_a_form(
+    async def test_upload_by_another_method_stays_a_form(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """An override of the method leaves the form as it is."""
         wire.script = [reply()]
         pbx = make_client(wire.url, endpoints={"greetings.upload": {"method": "PUT"}})
         await pbx.greetings.upload("101", b"RIFF", filename="a.wav")
         assert wire.arrivals[0].method == "PUT"
         assert b"RIFF" in wire.arrivals[0].body
 
-    async def test_row_of_the_table_takes_the_override(
+    async def test_override_moves_an_endpoint(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """Moving a row to GET moves its token and its numbers, a key each, to the query."""
+        """An override to GET moves the token and the numbers to the query, a key for each."""
         wire.script = [reply({"extension_status": []})]
         pbx = make_client(
             wire.url, endpoints={"extensions.status": {"path": "/x", "method": "GET"}}
@@ -376,8 +390,8 @@ class TestRequest:
         )
 
 
-async def test_account_verify_refusals(pbx: PortSIPClient, sim: PBXSimulator) -> None:
-    """Refused credentials are an AuthenticationError, and no affair of the client's own token."""
+async def test_account_verify_with_wrong_credentials(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    """They are an AuthenticationError, which does not affect the client's own token."""
     for refused in (
         pbx.account.verify("admin", "wrong"),
         pbx.account.verify_email("nobody@pbx.example", "wrong"),
@@ -390,9 +404,8 @@ async def test_account_verify_refusals(pbx: PortSIPClient, sim: PBXSimulator) ->
     assert sim.served["account.refresh"] == 1
 
 
-async def test_account_verify_other_failures_are_themselves(
-    mocked: Mocked, make_client: ClientMaker
-) -> None:
+async def test_account_verify_with_other_failures(mocked: Mocked, make_client: ClientMaker) -> None:
+    """A login that fails for another reason raises the error of that reason."""
     url = f"{URL}/api/account/credentials/verify"
     mocked.post(url, status=404, payload={"err_code": 404.2, "msg": "moved"})
     mocked.post(url, status=302)
@@ -404,10 +417,10 @@ async def test_account_verify_other_failures_are_themselves(
     assert not isinstance(caught.value, AuthenticationError)
 
 
-async def test_application_session_keeps_its_ways(
+async def test_session_of_the_application_keeps_its_headers(
     wire: WireServer, make_client: ClientMaker
 ) -> None:
-    """Its headers are sent, ours are not added, and it stays open."""
+    """Its headers are sent without any of the SDK's own, and it stays open."""
     async with aiohttp.ClientSession(headers={"X-App": "1", "User-Agent": "app"}) as session:
         pbx = make_client(wire.url, session=session)
         await pbx.extensions.show("101")
@@ -420,7 +433,8 @@ async def test_application_session_keeps_its_ways(
     assert (second.headers["x-app"], second.headers["user-agent"]) == ("1", "named/1")
 
 
-async def test_ssl_context_is_taken() -> None:
+async def test_ssl_context_is_accepted() -> None:
+    """A client with an SSL context causes no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         async with PortSIPClient(URL, **LOGIN, ssl=ssl.create_default_context()) as pbx:
@@ -428,16 +442,16 @@ async def test_ssl_context_is_taken() -> None:
 
 
 async def test_token_rejected_inside_a_200(wire: WireServer, make_client: ClientMaker) -> None:
-    """Some versions tell of all errors with status 200; a rejected token is replaced even so."""
+    """Some PBXes report every error with status 200; a rejected token is renewed anyway."""
     wire.script = [reply({"err_code": 401, "msg": "no"}), reply({"extension_number": "101"})]
     assert (await make_client(wire.url).extensions.show("101")).extension_number == "101"
     assert len(wire.arrivals) == 2
 
 
-async def test_short_secret_leaves_the_code_alone(
+async def test_short_secret_leaves_the_error_code_alone(
     wire: WireServer, make_client: ClientMaker
 ) -> None:
-    """A dotted code is a fact, even where a pin of "1" stands in it."""
+    """A dotted code is kept, even if it contains a pin of "1"."""
     wire.script = [reply({"err_code": "404.1", "msg": "no such extension"}, 404)]
     with pytest.raises(NotFound) as caught:
         await make_client(wire.url).request(
@@ -460,8 +474,8 @@ async def test_short_secret_leaves_the_code_alone(
         "",
     ],
 )
-def test_proxy_that_is_none(proxy: str) -> None:
-    """It is refused before anything is sent, and not quoted, since it may hold a password."""
+def test_bad_proxy_is_refused(proxy: str) -> None:
+    """It is refused before anything is sent, and not quoted: it may hold a password."""
     with pytest.raises(ConfigurationError, match="proxy") as caught:
         PortSIPClient(URL, **LOGIN, proxy=proxy)
     assert "ter2" not in str(caught.value)
@@ -469,42 +483,32 @@ def test_proxy_that_is_none(proxy: str) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:8", "https://u:p%2F@proxy.example/"])
-def test_proxy_that_is_one(proxy: str) -> None:
+def test_good_proxy_is_accepted(proxy: str) -> None:
+    """A proxy is an http or https URL, which may hold a user name and a password."""
     PortSIPClient(URL, **LOGIN, proxy=proxy)
 
 
-def test_warning_of_a_client_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It points at the line that asked for the client, from there as well."""
+def test_warning_points_at_the_caller_of_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning about `ssl=False` names the caller's file."""
     monkeypatch.setenv("PORTSIP_URL", URL)
     with pytest.warns(UserWarning, match="ssl=False") as caught:
         PortSIPClient.from_env(**LOGIN, ssl=False)
     assert caught[0].filename == __file__
 
 
-async def test_views_share_their_timers(sim: PBXSimulator, make_client: ClientMaker) -> None:
-    """Thousands of views under the same time hold one timer of the loop, and none once closed."""
+async def test_views_share_timers(sim: PBXSimulator, make_client: ClientMaker) -> None:
+    """Views with the same timeout set one timer of the loop, and `close` removes it."""
     pbx = make_client()
-    timers: list[asyncio.TimerHandle] = []
-    loop = asyncio.get_running_loop()
-    call_at = loop.call_at
-
-    def counted(when: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
-        handle = call_at(when, *arguments, **options)
-        if "Timer._ring" in repr(handle):
-            timers.append(handle)
-        return handle
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "call_at", counted)
+    with shared_timer_handles() as handles:
         for _ in range(30):
             await pbx.with_options(timeout=12.5).extensions.show(sim.extension_numbers[0])
-    assert len(timers) == 2  # the views', and that of the login
+    assert len(handles) == 2  # that of the views, and that of the login
     await pbx.close()
-    assert all(handle.cancelled() for handle in timers)
+    assert all(handle.cancelled() for handle in handles)
 
 
-async def test_nothing_is_answered_once_closed(make_client: ClientMaker) -> None:
-    """Not even what needs no request."""
+async def test_closed_client_refuses_calls_that_send_nothing(make_client: ClientMaker) -> None:
+    """A call that needs no request raises ClientClosed too."""
     pbx = make_client()
     await pbx.close()
     with pytest.raises(ClientClosed):
@@ -513,13 +517,11 @@ async def test_nothing_is_answered_once_closed(make_client: ClientMaker) -> None
         await pbx.extensions.list().collect(limit=0)
 
 
-async def test_failed_call_is_forgotten_at_once(
-    sim: PBXSimulator, make_client: ClientMaker
-) -> None:
-    """Its error keeps neither itself nor the call: no garbage collection is needed."""
+async def test_failed_call_is_freed_at_once(sim: PBXSimulator, make_client: ClientMaker) -> None:
+    """The error has no reference cycle, so it needs no garbage collection."""
     pbx = make_client()
     await pbx.account.refresh()
-    kept: list[weakref.ref[Any]] = []
+    errors: list[weakref.ref[Any]] = []
     gc.collect()
     gc.disable()
     try:
@@ -527,17 +529,17 @@ async def test_failed_call_is_forgotten_at_once(
             try:
                 await pbx.extensions.show("nobody")
             except NotFound as error:
-                kept.append(weakref.ref(error))
-        await ticks()
-        assert [error() for error in kept] == [None] * 3
+                errors.append(weakref.ref(error))
+        await yield_to_loop()
+        assert [error() for error in errors] == [None] * 3
     finally:
         gc.enable()
 
 
-async def test_what_is_not_repeated_needs_no_plan(
+async def test_call_that_is_not_repeated_needs_no_tenacity(
     make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that is the answer costs no more than itself."""
-    monkeypatch.setattr("portsip_async.core.session.repeat", None)
+    """A final error at the first attempt does not use the code for repeats."""
+    monkeypatch.setattr("portsip_async.core.call.repeat", None)
     with pytest.raises(NotFound):
         await make_client().extensions.show("nobody")

@@ -1,4 +1,4 @@
-"""The documentation says what is so: its code runs, its commands exist, no name is missing."""
+"""The documentation is correct: its code runs, its commands exist, and no name is missing."""
 
 import asyncio
 import contextlib
@@ -33,19 +33,19 @@ VARIABLES = ("PORTSIP_URL", "PORTSIP_USERNAME", "PORTSIP_PASSWORD")
 NO_CODE = ("csv", "jsonl", "text")
 TUTORIAL = "docs/tutorial.md"
 PROVISION = "docs/howto/provision-from-csv.md"
-SECONDS = 30.0  # until a process that was just started says something
+SECONDS = 30.0  # to wait for the first output of a new process
 
 
 @pytest.fixture
-def place(tmp_path: Path, sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own, in an environment that tells of the simulator."""
+def workdir(tmp_path: Path, sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set a new working directory and an environment that names the simulator."""
     monkeypatch.chdir(tmp_path)
-    for name, value in told(sim).items():
+    for name, value in environment(sim).items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
 
-def told(sim: PBXSimulator) -> dict[str, str]:
+def environment(sim: PBXSimulator) -> dict[str, str]:
     return {
         "PORTSIP_URL": sim.url,
         "PORTSIP_USERNAME": sim.username,
@@ -58,13 +58,13 @@ def told(sim: PBXSimulator) -> dict[str, str]:
 
 @pytest.mark.parametrize("page", pages())
 def test_blocks_are_of_known_languages(page: str) -> None:
-    """No block is code of a kind that no test runs."""
+    """Every block has a language that the tests can run."""
     assert {block.language for block in blocks(page)} <= {"python", "console", *NO_CODE}
 
 
 # Python.
 
-# The first block of the README is a program; its own test runs it.
+# The first block of the README is a program. test_readme.py runs it.
 PROGRAMS = [next(block.code for block in blocks("README.md") if block.language == "python")]
 
 
@@ -95,11 +95,11 @@ async def pbx_with_queues() -> AsyncIterator[PortSIPClient]:
 
 
 @pytest.mark.parametrize("page", pages())
-async def test_python_blocks_run(page: str, place: Path, sim: PBXSimulator) -> None:
-    """Every Python block of a page runs, after those above it."""
-    write_files(page, place)
+async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) -> None:
+    """Every Python block of a page runs after the blocks above it."""
+    write_files(page, workdir)
     if page.endswith("certificates.md"):
-        trustme.CA().cert_pem.write_to_path(place / "pbx-ca.pem")
+        trustme.CA().cert_pem.write_to_path(workdir / "pbx-ca.pem")
     opened = PortSIPClient(sim.url, username=sim.username, password=sim.password)
     if page.endswith("own-endpoint.md"):
         client: Any = pbx_with_queues()
@@ -122,7 +122,7 @@ async def test_python_blocks_run(page: str, place: Path, sim: PBXSimulator) -> N
 
 
 async def coordinator(names: dict[str, Any], sim: PBXSimulator) -> None:
-    """The coordinator tells of statuses, of an outage, and of its end."""
+    """The coordinator reports statuses, an outage and the end of it."""
     kept = names["ExtensionCoordinator"](names["pbx"], ["101", "102"], interval=0.05)
     heard = asyncio.Event()
     kept.add_listener(heard.set)
@@ -148,16 +148,16 @@ async def coordinator(names: dict[str, Any], sim: PBXSimulator) -> None:
 
 
 async def follow(names: dict[str, Any], sim: PBXSimulator) -> None:
-    """What was delivered is saved, and not told again by the next run."""
+    """Delivered statuses are saved, and the next run doesn't deliver them again."""
     heard: list[str] = []
     enough = asyncio.Event()
 
-    async def tell(change: Any) -> None:
+    async def handle(change: Any) -> None:
         heard.append(change.extension_number)
         if len(heard) == len(sim.extension_numbers):
             enough.set()
 
-    following = asyncio.create_task(names["follow"](names["pbx"], "board.json", tell))
+    following = asyncio.create_task(names["follow"](names["pbx"], "board.json", handle))
     async with asyncio.timeout(SECONDS):
         await enough.wait()
     following.cancel()
@@ -168,7 +168,7 @@ async def follow(names: dict[str, Any], sim: PBXSimulator) -> None:
 
 
 async def rotate(names: dict[str, Any], sim: PBXSimulator) -> None:
-    """The password is read anew at a login; a wrong one is not insisted on, nor remembered."""
+    """Each login reads the password again. A wrong one is not sent again or kept."""
     async with PortSIPClient(sim.url, credentials=names["FromFile"](sim.url, "login")) as pbx:
         assert await pbx.extensions.show("101")
         await sim.restart()
@@ -196,7 +196,7 @@ AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]]
 }
 
 
-# Files that a page shows whole.
+# Files that a page shows completely.
 
 
 async def started(*command: str) -> asyncio.subprocess.Process:
@@ -206,7 +206,7 @@ async def started(*command: str) -> asyncio.subprocess.Process:
 
 
 async def finished(*command: str, code: int = 0) -> str:
-    """Run a command to its end, and answer what it said."""
+    """Run a command and return its output."""
     process = await started(*command)
     out, err = await process.communicate()
     assert process.returncode == code, (out + err).decode()
@@ -214,9 +214,9 @@ async def finished(*command: str, code: int = 0) -> str:
     return out.decode()
 
 
-async def test_provision(place: Path, sim: PBXSimulator) -> None:
-    """The tutorial's second makes two extensions, and tells that there is the third."""
-    write_files(TUTORIAL, place)
+async def test_provision(workdir: Path, sim: PBXSimulator) -> None:
+    """The tutorial's second program creates two extensions and reports that the third exists."""
+    write_files(TUTORIAL, workdir)
     said = dict(
         line.split(" ", 1) for line in (await finished(sys.executable, "provision.py")).splitlines()
     )
@@ -227,13 +227,13 @@ async def test_provision(place: Path, sim: PBXSimulator) -> None:
     assert sim.extension("902")["profile"]["first_name"] == "Björn"
 
 
-async def test_board(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tutorial's board goes on after a restart of the PBX, and ends by Ctrl-C."""
-    write_files(TUTORIAL, place)
-    code = (place / "board.py").read_text().replace("interval=2.0", "interval=0.1")
-    (place / "board.py").write_text(code)
+async def test_board(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tutorial's board continues after a restart of the PBX, and ends with Ctrl-C."""
+    write_files(TUTORIAL, workdir)
+    code = (workdir / "board.py").read_text().replace("interval=2.0", "interval=0.1")
+    (workdir / "board.py").write_text(code)
     async with PBXSimulator(extensions=50, status_seconds=1.0) as changing:
-        for name, value in told(changing).items():
+        for name, value in environment(changing).items():
             monkeypatch.setenv(name, value)
         process = await started(sys.executable, "board.py")
         assert process.stdout is not None
@@ -252,18 +252,18 @@ async def test_board(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "KeyboardInterrupt" in err.decode()
 
 
-async def test_count(place: Path, sim: PBXSimulator) -> None:
-    """The bridge for scripts counts all extensions."""
-    write_files("docs/explanation/why-async.md", place)
+async def test_count(workdir: Path, sim: PBXSimulator) -> None:
+    """The program for scripts counts all extensions."""
+    write_files("docs/explanation/why-async.md", workdir)
     said = await finished(sys.executable, "count.py")
     assert int(said) == len(sim.extension_numbers)
 
 
 @pytest.mark.parametrize("name", ["test_board.py", "test_mocked.py"])
-async def test_tests(place: Path, name: str) -> None:
-    """The tests of the how-to pass, run by the command that stands below them."""
+async def test_tests(workdir: Path, name: str) -> None:
+    """The tests in the how-to pass with the command below them."""
     page = "docs/howto/testing.md"
-    write_files(page, place)
+    write_files(page, workdir)
     (command,) = (
         command
         for block in blocks(page)
@@ -271,13 +271,13 @@ async def test_tests(place: Path, name: str) -> None:
         for command in commands(block)
         if command[-1] == name
     )
-    (place / "pytest.ini").write_text("[pytest]\n")
+    (workdir / "pytest.ini").write_text("[pytest]\n")
     said = await finished(sys.executable, "-m", *command, "-p", "no:randomly")
     assert " passed" in said
 
 
 async def asked(application: Any, path: str) -> tuple[int, bytes]:
-    """Serve one request as an ASGI server does: start, ask, end."""
+    """Serve one request like an ASGI server: startup, request, shutdown."""
     state: dict[str, Any] = {}
     lifespan = Communicator(application, {"type": "lifespan", "state": state})
     await lifespan.send_input({"type": "lifespan.startup"})
@@ -312,10 +312,10 @@ async def asked(application: Any, path: str) -> tuple[int, bytes]:
     return head["status"], body
 
 
-async def test_fastapi(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service answers from the PBX, and passes on its errors."""
-    write_files("docs/howto/fastapi.md", place)
-    monkeypatch.syspath_prepend(str(place))
+async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service returns data of the PBX, and passes on its errors."""
+    write_files("docs/howto/fastapi.md", workdir)
+    monkeypatch.syspath_prepend(str(workdir))
     service = importlib.import_module("service")
     status, body = await asked(service.app, "/extensions/101/status")
     assert (status, body[:18]) == (200, b'{"number":"101","s')
@@ -324,14 +324,14 @@ async def test_fastapi(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b'"may_have_acted":false' in body
 
 
-async def test_django(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The view answers from the PBX, by the client that the server's lifespan opened."""
-    write_files("docs/howto/django.md", place)
-    (place / "mysite" / "__init__.py").touch()
-    (place / "mysite" / "settings.py").write_text(
+async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view returns data of the PBX, with the client that the lifespan opened."""
+    write_files("docs/howto/django.md", workdir)
+    (workdir / "mysite" / "__init__.py").touch()
+    (workdir / "mysite" / "settings.py").write_text(
         "SECRET_KEY = 'x'\nROOT_URLCONF = 'mysite.urls'\nALLOWED_HOSTS = ['localhost']\n"
     )
-    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.syspath_prepend(str(workdir))
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
     asgi = importlib.import_module("mysite.asgi")
     status, body = await asked(asgi.application, "/extensions/101")
@@ -349,8 +349,8 @@ RUN_BY_TESTS = {
 }
 
 
-def test_files_are_all_run() -> None:
-    """No page shows a Python file that no test runs."""
+def test_every_python_file_has_a_test() -> None:
+    """A test runs every Python file that a page shows."""
     shown = {
         page: programs
         for page in pages()
@@ -366,11 +366,11 @@ CONSOLE = [block for page in pages() for block in blocks(page) if block.language
 
 
 @pytest.mark.parametrize("block", CONSOLE, ids=str)
-def test_commands_exist(block: Block, place: Path) -> None:
-    """Each command of a shell block exists, and takes these options."""
-    write_files(block.page, place)
+def test_commands_exist(block: Block, workdir: Path) -> None:
+    """Every command in a shell block exists and accepts its options."""
+    write_files(block.page, workdir)
     if block.page == "README.md":
-        write_files(PROVISION, place)
+        write_files(PROVISION, workdir)
     given = list(commands(block))
     assert given
     for words in given:
@@ -403,7 +403,7 @@ def check(words: list[str], block: Block) -> None:
         case ["jq", *_] | ["git", "clone", *_]:
             pass
         case _:
-            pytest.fail(f"{block} has a command that nobody knows: {words}")
+            pytest.fail(f"{block} has an unknown command: {words}")
 
 
 def check_arguments(arguments: list[str]) -> None:
@@ -433,17 +433,17 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize(("command", "output"), OUTPUTS, ids=str)
-async def test_outputs_are_so(command: Block, output: Block, place: Path) -> None:
-    """What stands below a command is what it says."""
-    write_files(command.page, place)
+async def test_output_below_a_command(command: Block, output: Block, workdir: Path) -> None:
+    """A command prints exactly the output that the page shows below it."""
+    write_files(command.page, workdir)
     (words,) = commands(command)
     start = ["-m", "portsip_async"] if words[0] == "portsip-async" else []
     assert await finished(sys.executable, *start, *words[1:]) == output.code
 
 
-async def test_import(place: Path, sim: PBXSimulator) -> None:
-    """The how-to's file is checked, then imported, but for the extension that exists."""
-    write_files(PROVISION, place)
+async def test_import(workdir: Path, sim: PBXSimulator) -> None:
+    """The how-to's file is checked and imported, except for the existing extension."""
+    write_files(PROVISION, workdir)
     shell = next(block for block in blocks(PROVISION) if block.language == "console")
     dry, real = (command[1:] for command in commands(shell))
     await portsip(*dry, code=1)
@@ -453,17 +453,17 @@ async def test_import(place: Path, sim: PBXSimulator) -> None:
     assert sim.extension("901")["profile"]["email"] == "ann@example.com"
 
 
-# The reference, and the whole.
+# The reference and the site.
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_written_pages_are_up_to_date(path: str) -> None:
-    """The operations and the command line are told as they are; `make docs` writes them anew."""
+    """The generated pages are up to date. `make docs` generates them again."""
     assert (DOCS / path).read_text(encoding="utf-8") == PAGES[path]()
 
 
 def test_site(tmp_path: Path) -> None:
-    """The site is built without a complaint, asks no other site, and has every public name."""
+    """The site builds without warnings, loads no other site, and has every public name."""
     built = subprocess.run(
         [
             sys.executable,
@@ -484,7 +484,7 @@ def test_site(tmp_path: Path) -> None:
     inventory = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
     listed = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
     page = (tmp_path / "reference" / "client" / "index.html").read_text(encoding="utf-8")
-    assert 'id="portsip_async.Fingerprint"' in page  # aiohttp's, told by hand
+    assert 'id="portsip_async.Fingerprint"' in page  # a class of aiohttp, documented by hand
     public = {f"portsip_async.{name}" for name in portsip_async.__all__ if name != "Fingerprint"}
     public |= {"portsip_async.telemetry.Telemetry", "portsip_async.openapi.document"}
     public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}

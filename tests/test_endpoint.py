@@ -12,6 +12,7 @@ from portsip_async.classic.models import (
     GreetingPage,
     Group,
     GroupPage,
+    RefreshReply,
 )
 from portsip_async.classic.operations import (
     ENDPOINTS,
@@ -22,7 +23,7 @@ from portsip_async.classic.operations import (
     EndpointTable,
 )
 from portsip_async.core.endpoint import Endpoint, PageScheme
-from portsip_async.core.tokens import Renewal, Token
+from portsip_async.core.tokens import Token
 from portsip_async.errors import ConfigurationError
 
 from .samples import SAMPLES, TOKEN, load
@@ -38,7 +39,7 @@ ROWS: dict[str, tuple[str, str, type[Any] | None, str, str, str, str | None]] = 
         *("safe", "none", "json", None),
     ),
     "account.refresh": (
-        *("POST", "/account/token/refresh", Renewal),
+        *("POST", "/account/token/refresh", RefreshReply),
         *("safe", "body", "json", None),
     ),
     "extensions.list": (

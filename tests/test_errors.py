@@ -1,4 +1,4 @@
-"""The error tree: who is whose kin, what an error tells, and that it travels whole."""
+"""The error classes: their bases, attributes and texts, and that copies and pickles keep all."""
 
 import copy
 import pickle
@@ -46,11 +46,11 @@ TREE: dict[type[PortSIPError], tuple[type[BaseException], ...]] = {
     ServerError: (APIError,),
 }
 
-KINDS = pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
+each_class = pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 
 
 def full(kind: type[PortSIPError]) -> PortSIPError:
-    """Make an error with every fact that its kind can tell."""
+    """Make an error of a class, with all its attributes and a note set."""
     facts: dict[str, Any] = {"operation": "extensions.show"}
     if issubclass(kind, StatusMissing):
         error: PortSIPError = kind("101", **facts)
@@ -66,17 +66,18 @@ def full(kind: type[PortSIPError]) -> PortSIPError:
 
 
 def by_pickle(protocol: int) -> Callable[[Any], Any]:
+    """Make a function that pickles and unpickles with a protocol."""
     return lambda error: pickle.loads(pickle.dumps(error, protocol))
 
 
 class TestTree:
-    @KINDS
-    def test_bases_are_those_of_the_contract(self, kind: type[PortSIPError]) -> None:
-        """Who catches one kind catches what is below it."""
+    @each_class
+    def test_bases_match_the_contract(self, kind: type[PortSIPError]) -> None:
+        """Catching a class catches its documented subclasses."""
         assert kind.__bases__ == TREE[kind]
 
-    def test_tree_is_whole(self) -> None:
-        """No other error is public."""
+    def test_table_lists_every_public_error(self) -> None:
+        """The module defines no error that the table lacks."""
         public = {
             value
             for name, value in vars(errors).items()
@@ -85,15 +86,15 @@ class TestTree:
         assert public == set(TREE)
 
     def test_request_timeout_is_caught_as_any_timeout(self) -> None:
-        """An application that catches TimeoutError catches ours."""
+        """A handler of the built-in TimeoutError catches a RequestTimeout."""
         with pytest.raises(TimeoutError):
             raise RequestTimeout("took too long", operation="extensions.list")
 
 
-class TestFacts:
-    @KINDS
-    def test_kind_can_be_made_of_nothing(self, kind: type[PortSIPError]) -> None:
-        """Each has a sensible default for every fact."""
+class TestAttributes:
+    @each_class
+    def test_attributes_have_defaults(self, kind: type[PortSIPError]) -> None:
+        """An error that was made without arguments has a sensible value for each attribute."""
         error = kind("") if kind is StatusMissing else kind()
         assert error.operation is None
         assert error.attempts == (1 if isinstance(error, APIError) else 0)
@@ -123,12 +124,12 @@ class TestFacts:
             (StatusMissing("101"), "no status for extension 101"),
         ],
     )
-    def test_text_tells_the_facts(self, error: PortSIPError, text: str) -> None:
-        """Operation first, then what happened."""
+    def test_text_holds_the_attributes(self, error: PortSIPError, text: str) -> None:
+        """The text names the operation first, then what happened."""
         assert str(error) == text
 
-    def test_facts_are_attributes(self) -> None:
-        """What the text tells needs no parsing."""
+    def test_attributes_hold_what_the_text_says(self) -> None:
+        """Nobody has to parse the text of an error."""
         api = full(RateLimited)
         assert isinstance(api, RateLimited)
         assert (api.status, api.err_code, api.message) == (418, "403.9", "no")
@@ -144,16 +145,16 @@ class TestFacts:
 
     @pytest.mark.parametrize("err_code", ["403.4", 403.4, 4034, None])
     def test_err_code_is_kept_as_given(self, err_code: str | float | None) -> None:
-        """A number stays a number, a dotted string a string."""
+        """A number stays a number, and a dotted string stays a string."""
         error = APIError(err_code=err_code)
         assert error.err_code == err_code
         assert type(error.err_code) is type(err_code)
 
 
-class TestTravel:
-    @KINDS
+class TestCopies:
+    @each_class
     @pytest.mark.parametrize(
-        "travel",
+        "duplicate",
         [
             pytest.param(copy.copy, id="copy"),
             pytest.param(copy.deepcopy, id="deepcopy"),
@@ -164,12 +165,12 @@ class TestTravel:
             ),
         ],
     )
-    def test_error_arrives_whole(
-        self, kind: type[PortSIPError], travel: Callable[[Any], Any]
+    def test_copy_equals_the_error(
+        self, kind: type[PortSIPError], duplicate: Callable[[Any], Any]
     ) -> None:
-        """Kind, text, facts and notes survive a queue, a process pool and a copy."""
+        """A copy or a pickle keeps the class, the text, the attributes and the notes."""
         error = full(kind)
-        twin = travel(error)
+        twin = duplicate(error)
         assert twin is not error
         assert type(twin) is kind
         assert str(twin) == str(error)
@@ -177,14 +178,14 @@ class TestTravel:
         assert vars(twin) == vars(error)
         assert twin.__notes__ == ["seen on Monday"]
 
-    def test_attribute_of_a_single_error_arrives(self) -> None:
-        """Also what is set after the error was made."""
+    def test_pickle_keeps_attributes_that_were_set_later(self) -> None:
+        """An attribute that was set after construction is pickled too."""
         error = ConnectError("refused")
         error.refused_certificate = True
         assert pickle.loads(pickle.dumps(error)).refused_certificate is True
 
     def test_copy_keeps_the_cause_and_no_traceback(self) -> None:
-        """Each of several waiters raises an error of its own, for the same cause."""
+        """Several waiters can each raise a copy of their own, with the same cause."""
         error = TransportError("broke")
         cause = OSError("reset")
         try:
@@ -200,14 +201,14 @@ class TestTravel:
         assert not hasattr(error, "__notes__")
 
     def test_copy_shares_no_notes(self) -> None:
-        """A note on one waiter's error stays with that waiter."""
+        """A note on a copy does not show on the original."""
         error = full(TransportError)
         twin = error.copy()
         twin.add_note("mine")
         assert error.__notes__ == ["seen on Monday"]
 
-    def test_subclass_of_an_application_travels(self) -> None:
-        """A kind of the application's own needs nothing for it."""
+    def test_subclass_of_an_application_can_be_pickled(self) -> None:
+        """A subclass with a constructor of its own needs no support for pickling."""
         twin = pickle.loads(pickle.dumps(Mine("x", colour="red")))
         assert type(twin) is Mine
         assert twin.colour == "red"

@@ -1,4 +1,4 @@
-"""The examples do what they say, each started by the one command that its head tells."""
+"""The examples work, each started with the command in its docstring."""
 
 import asyncio
 import csv
@@ -20,18 +20,18 @@ from portsip_async import PortSIPClient
 from portsip_async.simulator import PBXSimulator
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SECONDS = 30.0  # until a process that has just been started answers
+SECONDS = 30.0  # to wait for the first output of a new process
 
 
 def environment(sim: PBXSimulator | None) -> dict[str, str]:
-    told = {name: value for name, value in os.environ.items() if not name.startswith("PORTSIP_")}
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("PORTSIP_")}
     if sim is not None:
-        told |= {
+        variables |= {
             "PORTSIP_URL": sim.url,
             "PORTSIP_USERNAME": sim.username,
             "PORTSIP_PASSWORD": sim.password,
         }
-    return told | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
+    return variables | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
 
 
 async def start(
@@ -56,14 +56,14 @@ async def start(
 async def run(
     sim: PBXSimulator | None, name: str, *arguments: object
 ) -> tuple[int | None, str, str]:
-    """Run an example to its end; answer its exit code and what it said."""
+    """Run an example. Return its exit code, standard output and standard error."""
     process = await start(sim, name, *arguments)
     out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
 
 class Service:
-    """An example that serves."""
+    """A running example that serves HTTP."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
@@ -80,7 +80,7 @@ class Service:
 async def serving(
     sim: PBXSimulator | None, name: str, *arguments: object
 ) -> AsyncIterator[Service]:
-    """Start an example that serves, and end it by Ctrl-C, without a complaint."""
+    """Start an example that serves HTTP, and stop it with Ctrl-C without errors."""
     process = await start(sim, name, "--port", 0, *arguments, stderr=asyncio.subprocess.STDOUT)
     assert process.stdout is not None
     said = ""
@@ -105,31 +105,32 @@ async def serving(
     [("prometheus_exporter", "/metrics"), ("fastapi_service", "/extensions"), ("wallboard", "/")],
 )
 async def test_service_alone(name: str, path: str) -> None:
-    """Without a PBX in the environment an example brings its own."""
+    """Without a PBX in the environment, a service starts a simulated one."""
     async with serving(None, name) as service:
         assert (await service.ask(path))[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("provision_csv", "5 created, 0 skipped, 0 failed"), ("export_csv", "100,")]
+    ("name", "output"),
+    [("provision_csv", "5 created, 0 skipped, 0 failed"), ("export_csv", "100,")],
 )
-async def test_script_alone(name: str, told: str) -> None:
-    """Likewise one that ends."""
+async def test_script_alone(name: str, output: str) -> None:
+    """Without a PBX in the environment, a script starts a simulated one."""
     code, out, err = await run(None, name)
     assert code == 0
-    assert told in out
+    assert output in out
     assert re.fullmatch(r"PORTSIP_URL is not set: simulating a PBX at http://127\S+\n", err)
 
 
 def test_readme_names_every_example() -> None:
-    """The list of examples has a line and a command for each, and for no other."""
-    told = re.findall(
+    """The list of examples has a command for every example, and no others."""
+    named = re.findall(
         r"^python examples/(\w+)\.py", (EXAMPLES / "README.md").read_text(), re.MULTILINE
     )
     scripts = [
         path for path in EXAMPLES.glob("*.py") if '__name__ == "__main__"' in path.read_text()
     ]
-    assert sorted(told) == sorted(path.stem for path in scripts)
+    assert sorted(named) == sorted(path.stem for path in scripts)
 
 
 class TestProvision:
@@ -142,10 +143,10 @@ class TestProvision:
             csv.writer(file).writerows([self.COLUMNS, *rows])
         return path
 
-    async def test_what_failed_is_mended_and_given_again(
+    async def test_failed_rows_can_be_corrected_and_imported(
         self, sim: PBXSimulator, tmp_path: Path
     ) -> None:
-        """A row is created, passed over or reported; the report is the next run's file."""
+        """A row is created, skipped or reported. The next run accepts the report as its file."""
         file = self.write(
             tmp_path / "new.csv",
             ("2001", "Zoë", "zoe@pbx.example", "Sip-1", "Web-1"),
@@ -179,8 +180,8 @@ class TestProvision:
         assert sim.extension("2003")["password"] == "Mended"
         assert not (tmp_path / "new.failed.failed.csv").exists()
 
-    async def test_reports_before_it_are_kept(self, sim: PBXSimulator, tmp_path: Path) -> None:
-        """A report takes the next free name: what was mended in an earlier one is not lost."""
+    async def test_earlier_reports_are_kept(self, sim: PBXSimulator, tmp_path: Path) -> None:
+        """A report gets the next free name, so corrections in an earlier report are not lost."""
         file = self.write(tmp_path / "new.csv", ("2001", "", "", "", ""))
         mended = tmp_path / "new.failed.csv"
         mended.write_text("mended by hand")
@@ -203,7 +204,7 @@ class TestProvision:
         }
 
     async def test_refused_login(self, sim: PBXSimulator, tmp_path: Path) -> None:
-        """What concerns all rows ends the run, in one line."""
+        """A refused login ends the run with a message of one line."""
         file = self.write(tmp_path / "new.csv", ("2001", "", "", "Sip-1", "Web-1"))
         sim.fail("account.verify", status=401, times=None)
         code, _, err = await run(sim, "provision_csv", file)
@@ -213,24 +214,24 @@ class TestProvision:
         assert os.listdir(tmp_path) == ["new.csv"]
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "message"),
         [
             ("2001,hunter2-SIP,Hunter2web\n", "the first line must name the columns"),
-            ("extension_number,password,password,web_access_password\n2001,a,b,c\n", "of its own"),
+            ("extension_number,password,password,web_access_password\n2001,a,b,c\n", "unique name"),
             ("extension_number,password,web_access_password\n2001,a,b,hunter2-SIP\n", "more cells"),
             ('extension_number,password,web_access_password\n2001,"hunter2-SIP\n', "must be CSV"),
             ("extension_number,password,web_access_password\n2001,a,\xe4\n", "must be CSV"),
         ],
     )
-    async def test_file_that_is_wrong(
-        self, text: str, told: str, sim: PBXSimulator, tmp_path: Path
+    async def test_invalid_file_is_refused(
+        self, text: str, message: str, sim: PBXSimulator, tmp_path: Path
     ) -> None:
-        """It is refused in one line that shows no cell, before anything is sent."""
+        """An invalid file is refused before anything is sent. The message shows no cell."""
         file = tmp_path / "new.csv"
         file.write_bytes(text.encode("latin-1"))
         code, out, err = await run(sim, "provision_csv", file)
         assert (code, out) == (1, "")
-        assert told in err
+        assert message in err
         assert err.count("\n") == 1
         assert "unter2" not in err
         assert not sim.served
@@ -250,7 +251,7 @@ class TestExport:
             assert next(csv.DictReader(written))["first_name"] == "a\rb\r\nc"
 
     async def test_failure_leaves_the_old_file(self, sim: PBXSimulator, tmp_path: Path) -> None:
-        """A file is replaced by a whole one or not at all; a link to it stays."""
+        """The old file stays until the new one is complete, and a symbolic link stays a link."""
         file, link = tmp_path / "all.csv", tmp_path / "link.csv"
         file.write_text("old")
         link.symlink_to(file)
@@ -263,7 +264,7 @@ class TestExport:
         assert sorted(os.listdir(tmp_path)) == ["all.csv", "link.csv"]
 
     async def test_fifo(self, sim: PBXSimulator, tmp_path: Path) -> None:
-        """A FIFO is written into, and stays one."""
+        """The export writes into a FIFO and doesn't replace it."""
         fifo = tmp_path / "all.csv"
         os.mkfifo(fifo)
         reading = asyncio.create_task(asyncio.to_thread(fifo.read_text))
@@ -272,7 +273,7 @@ class TestExport:
         assert stat.S_ISFIFO(fifo.stat().st_mode)
 
     async def test_all(self, sim: PBXSimulator, pbx: PortSIPClient, tmp_path: Path) -> None:
-        """Every extension has a line, to a file and to the standard output alike."""
+        """Every extension has a row, both in a file and on standard output."""
         file = tmp_path / "all.csv"
         assert await run(sim, "export_csv", file) == (0, "", "")
         with file.open(newline="", encoding="utf-8") as written:
@@ -284,8 +285,8 @@ class TestExport:
         assert code == 0
         assert [line.split(",")[0] for line in out.splitlines()[1:]] == sim.extension_numbers
 
-    async def test_nobody_reads_on(self, sim: PBXSimulator) -> None:
-        """Output that is closed early is no error."""
+    async def test_reader_that_stops_early(self, sim: PBXSimulator) -> None:
+        """Closing the output early is not an error."""
         reading, writing = os.pipe()
         os.close(reading)
         process = await start(sim, "export_csv", stdout=writing)
@@ -295,7 +296,7 @@ class TestExport:
         assert process.returncode == 0
 
     async def test_no_pbx(self, sim: PBXSimulator) -> None:
-        """A PBX that is not there is told of in one line."""
+        """If the PBX is away, the script prints a message of one line."""
         await sim.stop()
         code, _, err = await run(sim, "export_csv")
         assert code == 1
@@ -304,7 +305,7 @@ class TestExport:
 
 
 async def test_prometheus_exporter(sim: PBXSimulator) -> None:
-    """A scrape tells how many extensions do what, how requests fared, and whether the PBX is up."""
+    """A scrape has extensions by status, the outcome of requests, and whether the PBX is up."""
 
     async def scrape() -> dict[tuple[str, str], float]:
         _, reply = await exporter.ask("/metrics")
@@ -316,32 +317,32 @@ async def test_prometheus_exporter(sim: PBXSimulator) -> None:
 
     async def until(name: str, label: str, value: float) -> dict[tuple[str, str], float]:
         async with asyncio.timeout(SECONDS):
-            while (told := await scrape()).get((name, label)) != value:  # noqa: ASYNC110 - it happens in another process
+            while (samples := await scrape()).get((name, label)) != value:  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.05)
-        return told
+        return samples
 
     for at, number in enumerate(sim.extension_numbers):
         sim.set_status(number, "ON_CALL" if at % 3 else "ONLINE")
     async with serving(sim, "prometheus_exporter", "--interval", 0.1) as exporter:
-        told = await until("portsip_extensions", "ON_CALL", 200)
-        assert told["portsip_extensions", "ONLINE"] == 100
-        told = await until("portsip_up", "", 1)
-        assert told["portsip_cycles_total", ""] >= 1
-        assert told["portsip_failures_total", ""] == 0
-        assert told["portsip_request_seconds_count", "200"] >= 1
-        answered = told["portsip_last_success_timestamp_seconds", ""]
+        samples = await until("portsip_extensions", "ON_CALL", 200)
+        assert samples["portsip_extensions", "ONLINE"] == 100
+        samples = await until("portsip_up", "", 1)
+        assert samples["portsip_cycles_total", ""] >= 1
+        assert samples["portsip_failures_total", ""] == 0
+        assert samples["portsip_request_seconds_count", "200"] >= 1
+        last_success = samples["portsip_last_success_timestamp_seconds", ""]
 
         await sim.stop()
-        told = await until("portsip_up", "", 0)
-        assert told["portsip_extensions", "ON_CALL"] == 200
-        assert told["portsip_request_seconds_count", "ConnectError"] >= 1
+        samples = await until("portsip_up", "", 0)
+        assert samples["portsip_extensions", "ON_CALL"] == 200
+        assert samples["portsip_request_seconds_count", "ConnectError"] >= 1
         await sim.start()
-        told = await until("portsip_up", "", 1)
-        assert told["portsip_last_success_timestamp_seconds", ""] > answered
+        samples = await until("portsip_up", "", 1)
+        assert samples["portsip_last_success_timestamp_seconds", ""] > last_success
 
         sim.fail("extensions.status", status=401, err_code="403.4", times=None)
-        told = await until("portsip_up", "", 0)
-        assert told["portsip_extensions", "ON_CALL"] == 200
+        samples = await until("portsip_up", "", 0)
+        assert samples["portsip_extensions", "ON_CALL"] == 200
 
         _, reply = await exporter.ask(
             "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -350,7 +351,7 @@ async def test_prometheus_exporter(sim: PBXSimulator) -> None:
 
 
 async def test_fastapi_service(sim: PBXSimulator) -> None:
-    """Its paths work, and what the PBX refuses has a status of its own."""
+    """Every path works, and each error of the PBX has its own status."""
     person = {"extension_number": "2001", "password": "Sip-1", "web_access_password": "Web-1"}
     sim.set_status("100", "ON_CALL")
     async with serving(sim, "fastapi_service") as service:

@@ -123,10 +123,10 @@ class TestTokens:
             assert tried == [900]
 
             # Once it is let in all is forgotten.
-            sim._accounts.password = "wrong"
+            sim._issuer.password = "wrong"
             await asyncio.sleep(15 * MINUTE)
             await pbx.extensions.show("101")
-            sim._accounts.password = "right"
+            sim._issuer.password = "right"
             sim.revoke()
             await insist(0.25)
             assert tried == [0, 60, 180, 420]
@@ -138,7 +138,7 @@ class TestTokens:
 
             async def close_the_door() -> None:
                 await asyncio.sleep(HOUR)
-                sim._accounts.password = "changed"
+                sim._issuer.password = "changed"
                 sim.revoke()
 
             async with under_way(close_the_door()):

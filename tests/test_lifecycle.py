@@ -1,9 +1,10 @@
-"""The life of a client: opening, closing, views, an application's own session, another loop."""
+"""Opening and closing a client, its views, an application's own session, a second event loop."""
 
 import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -22,8 +23,10 @@ from portsip_async import (
 )
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import Vault, hang, ticks, under_way, until
+from .clocks import set_clock
+from .concurrency import GatedCredentials, hang, in_background, until, yield_to_loop
 from .conftest import ClientMaker
+from .internals import http_session_of
 from .wire_server import WireServer, hang_up, reply, silence
 
 OK = reply({"extension_number": "101"}, headers={"Connection": "keep-alive"})
@@ -39,33 +42,33 @@ CALLS: dict[str, Callable[[PortSIPClient], Awaitable[object]]] = {
     "upload": lambda pbx: pbx.greetings.upload("101", b"abc", filename="a.wav"),
     "verify": lambda pbx: pbx.account.verify("admin", "secret-1"),
     "refresh": lambda pbx: pbx.account.refresh(),
-    "request": lambda pbx: pbx.request(Endpoint("own.thing", "GET", "/thing")),
+    "request": lambda pbx: pbx.request(Endpoint("own.endpoint", "GET", "/thing")),
     "enter": lambda pbx: pbx.__aenter__(),
 }
 
 
 class TestClose:
-    async def test_again_and_at_once(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Closing is idempotent, also while another is closing."""
+    async def test_close_is_idempotent(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """A client may be closed again, also while it is closing."""
         await pbx.extensions.show("101")
         await asyncio.gather(*(pbx.close() for _ in range(5)))
         await pbx.close()
 
-    async def test_before_the_first_call(self, pbx: PortSIPClient) -> None:
-        """A client that was never used has nothing open."""
+    async def test_close_before_the_first_call(self, pbx: PortSIPClient) -> None:
+        """Closing a client that was never used opens nothing."""
         await pbx.close()
-        assert pbx._session._transport._http is None
+        assert http_session_of(pbx) is None
 
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
     @pytest.mark.parametrize("view", [False, True], ids=["client", "view"])
-    async def test_later_calls(
+    async def test_call_after_close(
         self,
         sim: PBXSimulator,
         pbx: PortSIPClient,
         call: Callable[[PortSIPClient], Awaitable[object]],
         view: bool,
     ) -> None:
-        """Whatever is asked of a closed client raises ClientClosed and sends nothing."""
+        """Every call of a closed client raises ClientClosed and sends nothing."""
         other = pbx.with_options(timeout=3) if view else pbx
         await pbx.extensions.show("101")
         served = sim.served.total()
@@ -75,57 +78,63 @@ class TestClose:
         assert not caught.value.may_have_acted
         assert sim.served.total() == served
 
-    async def test_call_that_has_not_begun(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """A task that was made before the closing and starts after it finds the client closed."""
+    async def test_task_that_starts_after_close(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """A call whose task was made before the close, but starts after it, raises ClientClosed."""
         task = asyncio.ensure_future(pbx.extensions.show("101"))
         await pbx.close()
         with pytest.raises(ClientClosed):
             await task
         assert sim.served.total() == 0
 
-    async def test_by_leaving_the_block(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    async def test_end_of_the_with_block_closes(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """Leaving the `async with` block closes the client, and its repr says so."""
         async with make_client() as pbx:
             await pbx.extensions.show("101")
         assert "closed" in repr(pbx)
         with pytest.raises(ClientClosed):
             await pbx.extensions.show("101")
 
-    async def test_that_is_cancelled_still_closes_connections(
+    async def test_cancelled_close_still_closes_connections(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """Credentials that cling to life delay a close; giving it up leaves no connection."""
-        wire.script = [OK]
-        leave = asyncio.Event()
+        """Credentials that ignore cancellation delay a close; a timeout leaves no connection."""
+        wire.script = [OK, reply({"err_code": 403.4}, 403, {"Connection": "keep-alive"})]
+        fetching, go_on = asyncio.Event(), asyncio.Event()
 
-        class Clinging(Vault):
+        class Uncancellable(GatedCredentials):
             async def fetch_token(self) -> Any:
                 if not self.fetched:
                     return await super().fetch_token()
-                while not leave.is_set():
+                fetching.set()
+                while not go_on.is_set():
                     try:
-                        await leave.wait()
+                        await go_on.wait()
                     except asyncio.CancelledError:
                         continue
                 return None
 
-        pbx = make_client(wire.url, credentials=Clinging())
+        # The refresh is refused, so the token is fetched again.
+        endpoints = {"account.refresh": {"path": "/refresh"}}
+        pbx = make_client(wire.url, credentials=Uncancellable(), endpoints=endpoints)
         await pbx.extensions.show("101")
-        pbx._session.tokens._last = None  # so that it is fetched again
-        async with under_way(pbx.account.refresh()):
-            await ticks()
+        async with in_background(pbx.account.refresh()):
+            await fetching.wait()
             try:
+                assert wire.open == 1
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.02):
                         await pbx.close()
-                http = pbx._session._transport._http
-                assert http is not None
-                assert http.closed
+                await until(lambda: not wire.open)
             finally:
-                leave.set()
+                go_on.set()
 
 
 class TestInFlight:
-    """What a call meets whose client is closed, by where it stands and what it does."""
+    """How a call ends when its client is closed, by its stage and its operation."""
 
     @staticmethod
     def create(pbx: PortSIPClient) -> Awaitable[object]:
@@ -148,17 +157,17 @@ class TestInFlight:
         ],
         ids=["show", "status", "collect", "remove", "upload", "create"],
     )
-    async def test_waiting_for_the_reply(
+    async def test_close_while_a_call_waits_for_its_reply(
         self,
         wire: WireServer,
         make_client: ClientMaker,
         call: Callable[[PortSIPClient], Awaitable[object]],
         acted: bool,
     ) -> None:
-        """ClientClosed; a write that was on its way may have been carried out."""
+        """The call raises ClientClosed; a write that was sent may have been carried out."""
         wire.script = [silence]
         pbx = make_client(wire.url)
-        async with under_way(call(pbx)) as (task,):
+        async with in_background(call(pbx)) as (task,):
             await until(lambda: wire.arrivals)
             await pbx.close()
             with pytest.raises(ClientClosed) as caught:
@@ -167,28 +176,30 @@ class TestInFlight:
         assert caught.value.operation is not None
         assert caught.value.attempts == 1
 
-    @pytest.mark.parametrize("place", ["place", "rate", "token"])
-    async def test_before_anything_was_sent(
-        self, wire: WireServer, make_client: ClientMaker, place: str
+    @pytest.mark.parametrize("waits_for", ["slot", "rate", "token"])
+    async def test_close_before_a_call_is_sent(
+        self, wire: WireServer, make_client: ClientMaker, waits_for: str
     ) -> None:
-        """A write that waited for its turn or its token has certainly not been carried out."""
-        wire.script = [OK]
-        vault = Vault()
-        options: dict[str, Any] = {"place": {"max_connections": 1}}.get(place, {})
-        if place == "rate":
-            options = {"requests_per_second": 0.01}
-        pbx = make_client(wire.url, credentials=vault, **options)
-        waiting: Callable[[], object] = lambda: len(pbx._session._scopes) >= 1  # noqa: E731
-        if place == "place":
-            await pbx._session._gate.acquire()
-        elif place == "rate":
-            await pbx.extensions.show("101")
-        else:
-            vault.open.clear()
-            waiting = lambda: vault.fetched  # noqa: E731
-        async with under_way(self.create(pbx)) as (task,):
-            await until(waiting)
-            await ticks()
+        """A write that waited for a slot or a token has not been carried out."""
+        options: dict[str, dict[str, Any]] = {
+            "slot": {"max_connections": 1},
+            "rate": {"requests_per_second": 0.01},
+            "token": {},
+        }
+        wire.script = [silence if waits_for == "slot" else OK]
+        credentials = GatedCredentials()
+        pbx = make_client(wire.url, credentials=credentials, **options[waits_for])
+        async with AsyncExitStack() as stack:
+            if waits_for == "slot":
+                await stack.enter_async_context(in_background(pbx.extensions.show("101")))
+                await until(lambda: wire.arrivals)
+            elif waits_for == "rate":
+                await pbx.extensions.show("101")
+            else:
+                credentials.open.clear()
+            (task,) = await stack.enter_async_context(in_background(self.create(pbx)))
+            await until(lambda: credentials.fetched)
+            await yield_to_loop()
             await pbx.close()
             with pytest.raises(ClientClosed) as caught:
                 await task
@@ -196,10 +207,8 @@ class TestInFlight:
         assert caught.value.attempts == 0
         assert "/api/groups/create" not in wire.paths()
 
-    async def test_in_a_pause_after_a_lost_reply(
-        self, wire: WireServer, make_client: ClientMaker
-    ) -> None:
-        """A write whose first attempt may have acted says so, though it is not on its way now."""
+    async def test_close_during_a_backoff(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """If the first attempt may have acted, the error says so, though nothing is in flight."""
         wire.script = [hang_up]
         pbx = make_client(wire.url)
         pausing = asyncio.Event()
@@ -208,30 +217,32 @@ class TestInFlight:
             pausing.set()
             await hang()
 
-        pbx._session.sleep = pause
-        async with under_way(pbx.extensions.remove("101")) as (task,):
+        set_clock(pbx, sleep=pause)
+        async with in_background(pbx.extensions.remove("101")) as (task,):
             await pausing.wait()
             await pbx.close()
             with pytest.raises(ClientClosed) as caught:
                 await task
         assert caught.value.may_have_acted
 
-    async def test_hundreds(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """All calls raise ClientClosed, those in flight and those in the line; none lingers."""
+    async def test_close_with_hundreds_of_calls(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """All calls raise ClientClosed, those in flight and those that wait; none goes on."""
         pbx = make_client(max_connections=10)
         await pbx.extensions.show("101")
         sim.fail("extensions.show", latency=30, times=10)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(200))) as tasks:
+        async with in_background(*(pbx.extensions.show("101") for _ in range(200))) as tasks:
             await until(lambda: sim.in_flight == 10)
             await pbx.close()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {ClientClosed}
         assert sim.served["extensions.show"] == 11
 
-    async def test_own_credentials_that_hang(
+    async def test_close_while_credentials_hang(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A fetch_token that never answers ends with the client; who waits for it is told."""
+        """A `fetch_token` that hangs is cancelled; calls that wait for it raise ClientClosed."""
         ended = asyncio.Event()
 
         class Hanging:
@@ -242,19 +253,20 @@ class TestInFlight:
                     ended.set()
 
         pbx = make_client(wire.url, credentials=Hanging())
-        async with under_way(
+        async with in_background(
             pbx.extensions.show("101"), pbx.extensions.show("102"), pbx.account.refresh()
         ) as tasks:
-            await ticks()
+            await yield_to_loop()
             async with asyncio.timeout(5):
                 await pbx.close()
             assert ended.is_set()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {ClientClosed}
 
-    async def test_login_on_its_way(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_close_during_a_login(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Calls that wait for a login raise ClientClosed."""
         sim.fail("account.verify", latency=30)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(5))) as tasks:
+        async with in_background(*(pbx.extensions.show("101") for _ in range(5))) as tasks:
             await until(lambda: sim.in_flight)
             await pbx.close()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -263,8 +275,8 @@ class TestInFlight:
 
 class TestWalks:
     @pytest.mark.parametrize("prefetch", [0, 1, 4])
-    async def test_between_pages(self, pbx: PortSIPClient, prefetch: int) -> None:
-        """An open walk yields what it has of its page and then raises ClientClosed."""
+    async def test_close_between_pages(self, pbx: PortSIPClient, prefetch: int) -> None:
+        """A walk yields the rest of the pages it has, and then raises ClientClosed."""
         seen = 0
 
         async def walk() -> None:
@@ -279,9 +291,10 @@ class TestWalks:
         assert 60 <= seen <= 100
 
     @pytest.mark.parametrize("prefetch", [0, 2])
-    async def test_waiting_for_a_page(
+    async def test_close_while_a_walk_waits_for_a_page(
         self, sim: PBXSimulator, pbx: PortSIPClient, prefetch: int
     ) -> None:
+        """The walk raises ClientClosed."""
         await pbx.extensions.show("101")
         walk = aiter(pbx.extensions.list(page_size=50, prefetch=prefetch))
         await anext(walk)
@@ -292,7 +305,7 @@ class TestWalks:
         async def rest() -> int:
             return len([extension async for extension in walk])
 
-        async with under_way(rest()) as (task,):
+        async with in_background(rest()) as (task,):
             await asyncio.sleep(0.02)
             await pbx.close()
             with pytest.raises(ClientClosed):
@@ -300,8 +313,10 @@ class TestWalks:
 
 
 class TestViews:
-    async def test_closing_one_does_nothing(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """The client owns what both use."""
+    async def test_close_of_a_view_does_nothing(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """The client owns what the view uses, so only the client closes it."""
         view = pbx.with_options(timeout=3)
         async with view:
             await view.extensions.show("101")
@@ -309,9 +324,10 @@ class TestViews:
         await view.extensions.show("101")
         await pbx.extensions.show("101")
 
-    async def test_shares_token_and_connections(
+    async def test_view_shares_token_and_connections(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """A view neither logs in nor connects again."""
         wire.script = [OK]
         pbx = make_client(wire.url)
         for _ in range(3):
@@ -319,27 +335,34 @@ class TestViews:
             await pbx.with_options(timeout=3, retry=RetryPolicy(attempts=1)).extensions.show("101")
         assert (wire.logins, wire.connections) == (1, 1)
 
-    async def test_shares_the_places(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """The bound on calls in flight is the client's, whichever view they come through."""
+    async def test_view_shares_max_connections(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """`max_connections` limits the calls of a client and its views together."""
         pbx = make_client(max_connections=3)
         view = pbx.with_options(timeout=3)
         sim.fail("extensions.show", latency=60, times=3)
-        async with under_way(*(one.extensions.show("101") for one in (pbx, view) * 10)):
+        async with in_background(*(client.extensions.show("101") for client in (pbx, view) * 10)):
             await until(lambda: sim.in_flight == 3)
-            await ticks()
+            await yield_to_loop()
         assert sim.peak_in_flight == 3
 
-    async def test_timeout_of_its_own(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_view_has_a_timeout_of_its_own(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """The timeout of a view does not end the calls of its client."""
         wire.script = [silence]
         pbx = make_client(wire.url, retry=RetryPolicy(attempts=1))
-        hasty = pbx.with_options(timeout=0.02)
-        async with under_way(pbx.extensions.show("101")) as (patient,):
+        short = pbx.with_options(timeout=0.02)
+        async with in_background(pbx.extensions.show("101")) as (call,):
             with pytest.raises(RequestTimeout):
-                await hasty.extensions.show("101")
-            assert not patient.done()
+                await short.extensions.show("101")
+            assert not call.done()
 
-    async def test_retry_of_its_own(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Each setting that is not given is the client's."""
+    async def test_view_has_a_policy_of_its_own(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """A setting that a view does not name is that of its client or view."""
         await pbx.extensions.show("101")
         once = pbx.with_options(retry=RetryPolicy(attempts=1))
         again = once.with_options(timeout=3)
@@ -362,10 +385,10 @@ class TestOwnSession:
         async with aiohttp.ClientSession(headers={"X-App": "yes"}, cookie_jar=jar) as session:
             yield session
 
-    async def test_is_left_as_it_was(
+    async def test_session_is_left_as_it_was(
         self, wire: WireServer, make_client: ClientMaker, http: aiohttp.ClientSession
     ) -> None:
-        """Never closed; its headers and cookies go along and stay as they are."""
+        """It is not closed. Its headers and cookies are sent and stay as they are."""
         wire.script = [OK]
         headers, cookies = dict(http.headers), list(http.cookie_jar)
         async with make_client(wire.url, session=http) as pbx:
@@ -379,18 +402,19 @@ class TestOwnSession:
         async with http.get(f"{wire.url}/other") as response:
             assert response.status == 200
 
-    async def test_user_agent(
+    async def test_user_agent_of_the_client(
         self, wire: WireServer, make_client: ClientMaker, http: aiohttp.ClientSession
     ) -> None:
-        """One that was asked for is sent with the SDK's requests alone."""
+        """A client's `user_agent` is sent with the client's requests only."""
         pbx = make_client(wire.url, session=http, user_agent="app/1")
         await pbx.extensions.show("101")
         assert wire.arrivals[0].headers["user-agent"] == "app/1"
         assert "User-Agent" not in http.headers
 
-    async def test_closed_by_the_application(
+    async def test_session_closed_by_the_application(
         self, sim: PBXSimulator, make_client: ClientMaker, http: aiohttp.ClientSession
     ) -> None:
+        """Every further call raises ClientClosed and sends nothing."""
         pbx = make_client(session=http)
         await pbx.extensions.show("101")
         await http.close()
@@ -401,24 +425,25 @@ class TestOwnSession:
             assert not caught.value.may_have_acted
         assert sim.served.total() == served
 
-    async def test_closed_before_a_repeat(
+    async def test_session_closed_before_a_repeat(
         self, wire: WireServer, make_client: ClientMaker, http: aiohttp.ClientSession
     ) -> None:
-        """What can't be sent any more is no attempt."""
+        """A repeat that can't be sent does not count as an attempt."""
         wire.script = [reply(status=503)]
         pbx = make_client(wire.url, session=http)
 
         async def pause(_: float) -> None:
             await http.close()
 
-        pbx._session.sleep = pause
+        set_clock(pbx, sleep=pause)
         with pytest.raises(ClientClosed) as caught:
             await pbx.extensions.show("101")
         assert caught.value.attempts == 1
 
 
 class TestOwnedSession:
-    async def test_keeps_no_cookies(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_cookies_are_not_kept(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """A cookie that the PBX sets is not sent back."""
         cookie = {"Connection": "keep-alive", "Set-Cookie": "session=1; Path=/"}
         wire.script = [reply({"extension_number": "101"}, headers=cookie)]
         pbx = make_client(wire.url)
@@ -426,9 +451,10 @@ class TestOwnedSession:
             await pbx.extensions.show("101")
         assert all("cookie" not in arrival.headers for arrival in wire.arrivals)
 
-    async def test_takes_no_proxy_from_the_environment(
+    async def test_proxy_of_the_environment_is_ignored(
         self, sim: PBXSimulator, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Only a proxy that was given to the client is used."""
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         monkeypatch.setenv("no_proxy", "")
@@ -437,22 +463,22 @@ class TestOwnedSession:
         with pytest.raises(ConnectError):
             await proxied.extensions.show("101")
 
-    async def test_opened_by_the_first_call(
+    async def test_client_made_without_a_loop(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """Making a client opens nothing, so it can be made before there is a loop."""
+        """Making a client opens nothing, so no event loop has to be running."""
         pbx = await asyncio.to_thread(make_client)
         await pbx.extensions.show("101")
 
 
 class TestAnotherLoop:
-    """A client belongs to the loop of its first call; whatever is asked in another is refused."""
+    """A client belongs to the event loop of its first call; calls in another are refused."""
 
     @staticmethod
     def in_another_loop(
         pbx: PortSIPClient, call: Callable[[PortSIPClient], Awaitable[object]]
     ) -> BaseException | None:
-        """Tell what a call raises in a loop and a thread of its own."""
+        """Return what a call raises in an event loop and a thread of its own."""
 
         async def run() -> BaseException | None:
             try:
@@ -467,23 +493,26 @@ class TestAnotherLoop:
     @pytest.mark.parametrize(
         "options", [{}, {"requests_per_second": 0.1}, {"max_connections": 1}], ids=str
     )
-    async def test_calls(
+    async def test_call_in_another_loop(
         self, sim: PBXSimulator, make_client: ClientMaker, options: dict[str, Any]
     ) -> None:
-        """Refused at once, also where it would have to wait for a place or for the rate."""
+        """It is refused at once, also if it would have to wait for a slot."""
         pbx = make_client(**options)
         await pbx.extensions.show("101")
         served = sim.served.total()
         sim.fail("extensions.show", latency=30)
-        async with under_way(pbx.extensions.show("101")):
-            await ticks()
+        async with in_background(pbx.extensions.show("101")):
+            await yield_to_loop()
             for call in (CALLS["show"], CALLS["remove"], CALLS["collect"], CALLS["verify"]):
                 error = await asyncio.to_thread(self.in_another_loop, pbx, call)
                 assert isinstance(error, ConfigurationError)
                 assert "event loop" in str(error)
         assert sim.served.total() <= served + 1
 
-    async def test_first_loop_goes_on(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_client_works_on_in_its_own_loop(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """A refused call does not disturb the client."""
         await pbx.extensions.show("101")
         await asyncio.to_thread(self.in_another_loop, pbx, CALLS["show"])
         await pbx.extensions.show("101")
@@ -518,8 +547,8 @@ asyncio.run(main(), debug=True)
 """
 
 
-async def test_nothing_is_left_unclosed() -> None:
-    """With every warning an error and asyncio's debugging on, a whole life makes no sound."""
+async def test_client_leaves_nothing_unclosed() -> None:
+    """From its first call to its close, a client causes no warning in asyncio's debug mode."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-X", "dev", "-W", "error", "-c", SCRIPT),
@@ -527,7 +556,6 @@ async def test_nothing_is_left_unclosed() -> None:
         stderr=subprocess.PIPE,
     )
     out, err = await process.communicate()
-    told = err.decode()
-    assert "Warning" not in told
-    assert "Traceback" not in told
+    assert "Warning" not in err.decode()
+    assert "Traceback" not in err.decode()
     assert (out.decode().strip(), process.returncode) == ("ClientClosed", 0)

@@ -1,4 +1,4 @@
-"""What bounds calls: places, the rate, the deadline, the timeouts."""
+"""What limits calls: connections, the rate, the deadline, the timeouts."""
 
 import asyncio
 import time
@@ -17,12 +17,20 @@ from portsip_async import (
     ServerError,
     Timeout,
 )
-from portsip_async.core.call import Attempt
-from portsip_async.core.interrupts import EXPIRED, Scope, Timer
+from portsip_async.core.limits import TIMED_OUT, Interruptible, SharedTimer
+from portsip_async.core.observer import Attempt
 from portsip_async.simulator import PBXSimulator
 
-from .clocks import FrozenClock
-from .concurrency import Vault, entered, hang, ticks, under_way, until
+from .clocks import FrozenClock, set_clock
+from .concurrency import (
+    GatedCredentials,
+    hang,
+    in_background,
+    interruptible,
+    shared_timer_handles,
+    until,
+    yield_to_loop,
+)
 from .conftest import ClientMaker
 from .virtual_time import client, in_virtual_time, simulator, the_loop
 from .wire_server import Arrival, WireServer, reply, silence
@@ -30,11 +38,11 @@ from .wire_server import Arrival, WireServer, reply, silence
 SHOW = "extensions.show"
 ONCE = RetryPolicy(attempts=1)
 OK = reply({"extension_number": "101"}, headers={"Connection": "keep-alive"})
-AMPLE = 3.0  # seconds; for a busy machine, and less than what a failure would take
+MARGIN = 3.0  # seconds; enough for a busy machine, and less than a failure would take
 
 
 class Starts:
-    """Notes when attempts begin, logins and renewals left out."""
+    """Records when attempts begin, logins and refreshes left out."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -49,32 +57,34 @@ class Starts:
 
 
 class TestMaxConnections:
-    @pytest.mark.parametrize("places", [1, 3, 10])
-    async def test_bounds_calls_in_flight(
-        self, sim: PBXSimulator, make_client: ClientMaker, places: int
+    @pytest.mark.parametrize("limit", [1, 3, 10])
+    async def test_max_connections_limits_calls_in_flight(
+        self, sim: PBXSimulator, make_client: ClientMaker, limit: int
     ) -> None:
-        """As many as that are in flight, and no more, whatever the number of callers."""
-        pbx = make_client(max_connections=places)
-        sim.fail(SHOW, latency=60, times=places)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(50))):
-            await until(lambda: sim.in_flight == places)
-            await ticks()
+        """So many calls are in flight, and no more, however many there are."""
+        pbx = make_client(max_connections=limit)
+        sim.fail(SHOW, latency=60, times=limit)
+        async with in_background(*(pbx.extensions.show("101") for _ in range(50))):
+            await until(lambda: sim.in_flight == limit)
+            await yield_to_loop()
         await sim.restart()
         await asyncio.gather(*(pbx.extensions.show("101") for _ in range(50)))
-        assert sim.peak_in_flight == places
+        assert sim.peak_in_flight == limit
 
-    async def test_in_the_order_of_asking(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """Those who wait get their turn one after the other."""
+    async def test_waiting_calls_keep_their_order(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """Waiting calls are sent in the order in which they were made."""
         wire.script = [OK]
         pbx = make_client(wire.url, max_connections=1)
         numbers = [str(number) for number in range(100, 120)]
         await asyncio.gather(*(pbx.extensions.show(number) for number in numbers))
         assert [arrival.query.rpartition("=")[2] for arrival in wire.arrivals] == numbers
 
-    async def test_place_is_kept_through_a_pause(
+    async def test_call_keeps_its_slot_during_a_backoff(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A call that backs off makes no room for others: from admission to end it is one."""
+        """A call counts from its admission to its end, so a backoff makes no room for others."""
         pbx = make_client(max_connections=1)
         await pbx.extensions.show("101")
         pausing, go_on = asyncio.Event(), asyncio.Event()
@@ -83,9 +93,9 @@ class TestMaxConnections:
             pausing.set()
             await go_on.wait()
 
-        pbx._session.sleep = pause
+        set_clock(pbx, sleep=pause)
         sim.fail(SHOW, status=503)
-        async with under_way(pbx.extensions.show("101"), pbx.extensions.status(["101"])) as (
+        async with in_background(pbx.extensions.show("101"), pbx.extensions.status(["101"])) as (
             first,
             second,
         ):
@@ -96,7 +106,10 @@ class TestMaxConnections:
             await asyncio.gather(first, second)
         assert sim.served["extensions.status"] == 1
 
-    async def test_failures_give_it_back(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    async def test_failed_calls_free_their_slots(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """After many failed calls, another one is sent."""
         pbx = make_client(max_connections=2, retry=ONCE)
         sim.fail(SHOW, status=500, times=20)
         outcomes = await asyncio.gather(
@@ -105,24 +118,29 @@ class TestMaxConnections:
         assert {type(outcome) for outcome in outcomes} == {ServerError}
         await pbx.extensions.show("101")
 
-    @pytest.mark.parametrize("places", [0, -1])
-    def test_less_than_one(self, places: int) -> None:
+    @pytest.mark.parametrize("limit", [0, -1])
+    def test_less_than_one_is_refused(self, limit: int) -> None:
+        """A client needs at least one connection."""
         with pytest.raises(ValueError, match="max_connections"):
-            PortSIPClient("https://pbx.example.com", token="T", max_connections=places)
+            PortSIPClient("https://pbx.example.com", token="T", max_connections=limit)
 
 
 class TestRate:
-    async def test_spaced_evenly(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """The first goes at once, and each further one a slot later, not some together."""
+    async def test_requests_are_spaced_evenly(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """The first request is sent at once, and each further one a slot later."""
         starts = Starts()
         pbx = make_client(requests_per_second=25, on_attempt=starts)
         begin = time.monotonic()
         await asyncio.gather(*(pbx.extensions.show("101") for _ in range(8)))
         assert min(starts.gaps) > 0.04 * 0.7
-        assert 7 * 0.04 * 0.95 < max(starts.times) - begin < 7 * 0.04 + AMPLE
+        assert 7 * 0.04 * 0.95 < max(starts.times) - begin < 7 * 0.04 + MARGIN
 
-    async def test_no_burst_after_a_rest(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Slots that nobody took are gone."""
+    async def test_no_burst_after_idle_time(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """Slots that no request used are lost."""
         starts = Starts()
         pbx = make_client(requests_per_second=25, on_attempt=starts)
         await pbx.extensions.show("101")
@@ -140,10 +158,10 @@ class TestRate:
         await asyncio.gather(*(pbx.extensions.show("101") for _ in range(5)))
         assert min(starts.gaps) > 0.04 * 0.7
 
-    async def test_less_than_one_a_second(
+    async def test_rate_below_one_a_second(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """Any positive rate will do: at 0.8 a second the second call goes after 1.25 s."""
+        """At 0.8 requests a second, the second call is sent after 1.25 seconds."""
         starts = Starts()
         pbx = make_client(requests_per_second=0.8, on_attempt=starts)
         await asyncio.gather(pbx.extensions.show("101"), pbx.extensions.show("101"))
@@ -151,20 +169,22 @@ class TestRate:
         assert 1.25 * 0.95 < gap < 1.25 + 0.5
 
     @pytest.mark.parametrize("rate", [1e-9, 0.001, 0.5, 1, 2.5, 1e6, 1e12])
-    async def test_first_call_goes_at_once(
+    async def test_first_call_does_not_wait(
         self, sim: PBXSimulator, make_client: ClientMaker, rate: float
     ) -> None:
+        """At any rate, the first call is sent at once."""
         pbx = make_client(requests_per_second=rate)
         async with asyncio.timeout(5):
             await pbx.extensions.show("101")
 
     @pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
-    def test_no_rate(self, rate: float) -> None:
+    def test_rate_out_of_bounds_is_refused(self, rate: float) -> None:
+        """A rate must be a positive, finite number."""
         with pytest.raises(ValueError, match="requests_per_second"):
             PortSIPClient("https://pbx.example.com", token="T", requests_per_second=rate)
 
-    async def test_counts_attempts(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Repeats and the replay after a rejected token take slots like first attempts."""
+    async def test_rate_counts_attempts(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+        """Repeats wait for slots like first attempts, also the one after a rejected token."""
         starts = Starts()
         pbx = make_client(requests_per_second=25, on_attempt=starts)
         sim.fail(SHOW, status=503, times=2)
@@ -173,10 +193,10 @@ class TestRate:
         assert len(starts.times) == 4
         assert min(starts.gaps) > 0.04 * 0.7
 
-    async def test_repeats_go_before_calls_that_wait(
+    async def test_repeats_precede_waiting_calls(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """The deadline of a call that was admitted runs, so it need not stand in the line again."""
+        """A repeat gets the next slot, because the deadline of its call is running."""
         pbx = make_client(requests_per_second=25)
         ended: list[str] = []
 
@@ -188,45 +208,46 @@ class TestRate:
         await asyncio.gather(*(show(str(number)) for number in range(101, 111)))
         assert ended.index("101") <= 2
 
-    async def test_slot_that_comes_too_late(
+    async def test_repeat_whose_slot_is_too_late(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A repeat whose slot lies beyond the deadline is not waited for: its error is raised."""
+        """If the slot of a repeat is after the deadline, the error is raised at once."""
         pbx = make_client(requests_per_second=0.1, retry=RetryPolicy(initial=0, deadline=5))
         sim.fail(SHOW, status=503)
         begin = time.monotonic()
         with pytest.raises(ServerError) as caught:
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < AMPLE
+        assert time.monotonic() - begin < MARGIN
         assert caught.value.attempts == 1
 
-    async def test_slot_of_a_replay_that_comes_too_late(
+    async def test_new_token_whose_slot_is_too_late(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
+        """After a rejected token, a slot beyond the deadline is a RequestTimeout at once."""
         pbx = make_client(requests_per_second=0.1, retry=RetryPolicy(deadline=5))
         sim.fail(SHOW, status=401)
         begin = time.monotonic()
-        with pytest.raises(RequestTimeout, match="rate"):
+        with pytest.raises(RequestTimeout, match="requests_per_second"):
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < AMPLE
+        assert time.monotonic() - begin < MARGIN
 
 
 class TestDeadline:
     @in_virtual_time
-    async def test_counts_from_the_place(self) -> None:
-        """Waiting for a place takes nothing of it."""
+    async def test_deadline_excludes_the_wait_for_a_connection(self) -> None:
+        """The deadline starts when a call has its slot of `max_connections`."""
         async with simulator(extensions=10) as sim, client(sim, max_connections=1) as pbx:
-            hasty = pbx.with_options(retry=RetryPolicy(deadline=0.2))
+            short = pbx.with_options(retry=RetryPolicy(deadline=0.2))
             await pbx.extensions.show("101")
             sim.fail(SHOW, latency=0.3)
-            async with under_way(pbx.extensions.show("101")) as (slow,):
+            async with in_background(pbx.extensions.show("101")) as (slow,):
                 await until(lambda: sim.in_flight == 1)
-                await hasty.extensions.show("101")
+                await short.extensions.show("101")
                 assert slow.done()
 
     @in_virtual_time
-    async def test_counts_from_the_slot(self) -> None:
-        """Waiting for the rate takes nothing of it."""
+    async def test_deadline_excludes_the_wait_for_the_rate(self) -> None:
+        """The deadline starts when a call has its first slot of `requests_per_second`."""
         policy = RetryPolicy(deadline=0.15)
         async with (
             simulator(extensions=10) as sim,
@@ -236,75 +257,83 @@ class TestDeadline:
             await asyncio.gather(*(pbx.extensions.show("101") for _ in range(4)))
             assert the_loop().time() == pytest.approx(0.4, abs=0.01)
 
-    async def test_bounds_repeats(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """However many attempts a policy allows, they end with it."""
+    async def test_deadline_limits_repeats(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """Repeats end by the deadline, however many attempts a policy allows."""
         policy = RetryPolicy(attempts=1000, initial=0.01, maximum=0.02, deadline=0.5)
         pbx = make_client(retry=policy)
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=503, times=None)
         begin = time.monotonic()
-        # The last one's own error, unless time ran out during that one.
+        # A RequestTimeout if time ran out during the last attempt.
         with pytest.raises((ServerError, RequestTimeout)) as caught:
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < 0.5 + AMPLE
+        assert time.monotonic() - begin < 0.5 + MARGIN
         assert caught.value.attempts > 2
 
-    async def test_bounds_an_attempt(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """An attempt gets what the deadline leaves of its `total`."""
+    async def test_deadline_limits_an_attempt(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """An attempt may take `total`, but no longer than the deadline leaves."""
         wire.script = [reply(status=503), silence]
         policy = RetryPolicy(initial=0, deadline=0.1)
         pbx = make_client(wire.url, token="T", retry=policy, timeout=10)
         begin = time.monotonic()
         with pytest.raises(RequestTimeout) as caught:
             await pbx.extensions.show("101")
-        assert 0.09 < time.monotonic() - begin < 0.1 + AMPLE
+        assert 0.09 < time.monotonic() - begin < 0.1 + MARGIN
         assert caught.value.attempts == 2
 
-    async def test_bounds_the_wait_for_a_token(
+    async def test_deadline_limits_the_wait_for_a_token(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        vault = Vault()
-        vault.open.clear()
-        pbx = make_client(wire.url, credentials=vault, retry=RetryPolicy(deadline=0.05))
+        """A call that gets no token by its deadline is a RequestTimeout without an attempt."""
+        credentials = GatedCredentials()
+        credentials.open.clear()
+        pbx = make_client(wire.url, credentials=credentials, retry=RetryPolicy(deadline=0.05))
         with pytest.raises(RequestTimeout) as caught:
             await pbx.extensions.show("101")
         assert (caught.value.attempts, wire.arrivals) == (0, [])
 
     @pytest.mark.parametrize("status", [429, 503])
-    async def test_wait_that_cannot_end_in_time(
+    async def test_retry_after_beyond_the_deadline(
         self, sim: PBXSimulator, make_client: ClientMaker, status: int
     ) -> None:
-        """A Retry-After beyond the deadline is not waited for."""
+        """If Retry-After is beyond the deadline, the error is raised at once."""
         pbx = make_client(retry=RetryPolicy(deadline=5))
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=status, retry_after=6)
         begin = time.monotonic()
         with pytest.raises((ServerError, RateLimited)) as caught:
             await pbx.extensions.show("101")
-        assert time.monotonic() - begin < AMPLE
+        assert time.monotonic() - begin < MARGIN
         assert (caught.value.attempts, caught.value.retry_after) == (1, 6.0)
 
-    async def test_none(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """None of them bounds nothing, and sets no timer."""
+    async def test_no_limits_set_no_timer(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """Without a deadline and a timeout, a call sets no timer of its own."""
         wire.script = [reply(status=503), OK]
         pbx = make_client(
             wire.url,
             retry=RetryPolicy(initial=0, deadline=None),
             timeout=Timeout(total=None, connect=None, read=None),
         )
-        await pbx.extensions.show("101")
-        assert pbx._options.timer is None
+        with shared_timer_handles() as handles:
+            await pbx.extensions.show("101")
+        assert not handles
 
 
 async def drip(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send a byte every now and then, for ever."""
+    """Send a byte every 10 ms, for ever."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
     while True:
         writer.write(b" ")
         await asyncio.sleep(0.01)
 
 
-async def begin_only(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def stop_after_the_first_byte(
+    _: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     """Send the beginning of a reply, and then nothing."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{")
     await hang()
@@ -321,38 +350,38 @@ class TestTimeout:
             (silence, Timeout(total=None, read=0.05)),
             (drip, Timeout(total=0.05, read=10)),
             (drip, Timeout(total=0.05, read=0.04)),
-            (begin_only, Timeout(read=0.05)),
-            (begin_only, Timeout(total=0.05)),
+            (stop_after_the_first_byte, Timeout(read=0.05)),
+            (stop_after_the_first_byte, Timeout(total=0.05)),
         ],
     )
-    async def test_no_whole_reply(
+    async def test_incomplete_reply(
         self,
         wire: WireServer,
         make_client: ClientMaker,
         step: Callable[..., Any],
         timeout: Timeout | float,
     ) -> None:
-        """`total` bounds the attempt, `read` the silence: RequestTimeout, and a TimeoutError."""
+        """`total` limits the attempt and `read` the silence; the error is a RequestTimeout."""
         wire.script = [step]
         pbx = make_client(wire.url, token="T", timeout=timeout, retry=ONCE)
         begin = time.monotonic()
         with pytest.raises(RequestTimeout) as caught:
             await pbx.extensions.show("101")
         assert isinstance(caught.value, TimeoutError)
-        assert 0.04 < time.monotonic() - begin < 0.05 + AMPLE
+        assert 0.04 < time.monotonic() - begin < 0.05 + MARGIN
         assert (caught.value.operation, caught.value.attempts) == (SHOW, 1)
 
-    async def test_read_is_no_bound_on_a_reply_that_flows(
+    async def test_read_does_not_limit_a_slow_reply(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A reply that takes longer than `read` as a whole is read as long as bytes come."""
+        """A reply that takes longer than `read` is read while its bytes keep coming."""
 
         async def slowly(
             _: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
-            whole = reply({"extension_number": "101"})
-            for start in range(0, len(whole), 16):
-                writer.write(whole[start : start + 16])
+            data = reply({"extension_number": "101"})
+            for start in range(0, len(data), 16):
+                writer.write(data[start : start + 16])
                 await asyncio.sleep(0.15)
 
         wire.script = [slowly]
@@ -372,26 +401,26 @@ class TestTimeout:
         ],
         ids=str,
     )
-    async def test_no_connection(
+    async def test_connecting_takes_too_long(
         self,
         sim: PBXSimulator,
         make_client: ClientMaker,
         monkeypatch: pytest.MonkeyPatch,
         options: dict[str, Any],
     ) -> None:
-        """A connection that is not made in time is a ConnectError: the PBX can't have acted."""
+        """If no connection is made in time, it is a ConnectError: the PBX can't have acted."""
         pbx = make_client(**({"token": "T", "retry": ONCE} | options))
         monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", hang)
         begin = time.monotonic()
         with pytest.raises(ConnectError) as caught:
             await pbx.extensions.remove("101")
-        assert 0.5 < time.monotonic() - begin < 0.6 + AMPLE
+        assert 0.5 < time.monotonic() - begin < 0.6 + MARGIN
         assert not caught.value.may_have_acted
 
-    async def test_no_connection_for_a_repeat(
+    async def test_connecting_for_a_repeat_takes_too_long(
         self, wire: WireServer, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Where the deadline leaves a repeat less than its `connect`, that is told likewise."""
+        """It is a ConnectError too if the deadline leaves a repeat less than `connect`."""
         loop = asyncio.get_running_loop()
         connect = loop.sock_connect
 
@@ -406,8 +435,8 @@ class TestTimeout:
             await pbx.extensions.call("101", "102", auth="x", domain="pbx.example", src="101")
         assert (caught.value.attempts, caught.value.may_have_acted) == (2, False)
 
-    async def test_each_attempt_anew(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """`total` is an attempt's; a repeat gets all of it again."""
+    async def test_total_is_per_attempt(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """`total` limits each attempt; a repeat has all of it again."""
         wire.script = [silence, silence, OK]
         pbx = make_client(wire.url, token="T", timeout=0.05)
         begin = time.monotonic()
@@ -415,10 +444,10 @@ class TestTimeout:
         assert time.monotonic() - begin > 0.09
         assert len(wire.arrivals) == 3
 
-    async def test_does_not_bound_an_upload(
+    async def test_total_does_not_limit_an_upload(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """Neither `total` nor the deadline; `connect` and `read` do."""
+        """An upload is limited by `connect` and `read`, not by `total` and the deadline."""
         wire.script = [reply()]
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -427,17 +456,17 @@ class TestTimeout:
                 await asyncio.sleep(0.02)
 
         policy = RetryPolicy(attempts=1, deadline=0.03)
-        patience = Timeout(total=0.03, read=1)
-        pbx = make_client(wire.url, token="T", timeout=patience, retry=policy)
+        timeout = Timeout(total=0.03, read=1)
+        pbx = make_client(wire.url, token="T", timeout=timeout, retry=policy)
         await pbx.greetings.upload("101", chunks(), filename="a.wav")
         wire.script = [silence]
-        hasty = pbx.with_options(timeout=Timeout(total=0.03, read=0.05))
+        short = pbx.with_options(timeout=Timeout(total=0.03, read=0.05))
         with pytest.raises(RequestTimeout):
-            await hasty.greetings.upload("101", b"abc", filename="a.wav")
+            await short.greetings.upload("101", b"abc", filename="a.wav")
 
     @in_virtual_time
-    async def test_hundreds_at_once(self) -> None:
-        """Calls that share a timer are all ended by it, each at its own time."""
+    async def test_hundreds_of_timeouts_at_once(self) -> None:
+        """A shared timer ends each of its calls at the call's own time."""
         clock = the_loop().time
         async with (
             simulator(extensions=10) as sim,
@@ -446,115 +475,122 @@ class TestTimeout:
             await pbx.extensions.show("101")
             sim.fail(SHOW, latency=60, times=None)
 
-            async def lasting(after: float) -> float:
+            async def seconds_until_timeout(after: float) -> float:
                 await asyncio.sleep(after)
                 begin = clock()
                 with pytest.raises(RequestTimeout):
                     await pbx.extensions.show("101")
                 return clock() - begin
 
-            ends = await asyncio.gather(*(lasting(number / 2000) for number in range(300)))
+            ends = await asyncio.gather(
+                *(seconds_until_timeout(number / 2000) for number in range(300))
+            )
         assert ends == pytest.approx([0.5] * 300, abs=0.01)
 
 
-class Wheel:
-    """A loop's timers, on a clock that stands still."""
+class FakeLoop:
+    """The timers of an event loop, on a frozen clock."""
 
     def __init__(self) -> None:
         self.time = FrozenClock()
-        self.armed: list[tuple[float, Callable[[], None]]] = []
+        self.pending: list[tuple[float, Callable[[], None]]] = []
         self.calls = 0
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> "Wheel":
+    def call_at(self, when: float, callback: Callable[[], None]) -> "FakeLoop":
         self.calls += 1
-        self.armed.append((when, callback))
+        self.pending.append((when, callback))
         return self
 
     def cancel(self) -> None:
-        self.armed.clear()
+        self.pending.clear()
 
     def advance(self, seconds: float) -> None:
         self.time.now += seconds
-        due = [armed for armed in self.armed if armed[0] <= self.time.now]
-        self.armed = [armed for armed in self.armed if armed not in due]
+        due = [timer for timer in self.pending if timer[0] <= self.time.now]
+        self.pending = [timer for timer in self.pending if timer not in due]
         for _, callback in due:
             callback()
 
 
-class TestTimer:
-    """One timer of the loop for all that run under the same number of seconds."""
+class TestSharedTimer:
+    """One timer of the loop serves all calls that may take the same number of seconds."""
 
     @pytest.fixture
-    def wheel(self) -> Wheel:
-        return Wheel()
+    def loop(self) -> FakeLoop:
+        return FakeLoop()
 
     @pytest.fixture
-    def timer(self, wheel: Wheel) -> Timer:
-        return Timer(10.0, wheel)  # type: ignore[arg-type]  # as much of a loop as it needs
+    def timer(self, loop: FakeLoop) -> SharedTimer:
+        return SharedTimer(10.0, loop)  # type: ignore[arg-type]  # as much of a loop as it needs
 
     @pytest.fixture
-    async def scopes(self) -> AsyncIterator[list[Scope]]:
+    async def calls(self) -> AsyncIterator[list[Interruptible]]:
         tasks = [asyncio.create_task(hang()) for _ in range(5)]
-        await ticks()
-        yield [entered(task) for task in tasks]
+        await yield_to_loop()
+        yield [interruptible(task) for task in tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def test_rings_for_each_at_its_time(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+    async def test_timer_interrupts_each_call_at_its_time(
+        self, loop: FakeLoop, timer: SharedTimer, calls: list[Interruptible]
     ) -> None:
-        for scope in scopes:
-            timer.start(scope)
-            wheel.advance(1)
-        assert len(wheel.armed) == 1
-        wheel.advance(4.9)
-        assert [scope.task.cancelling() for scope in scopes] == [0, 0, 0, 0, 0]
+        """The shared timer has one timer of the loop, and ends each call at its own end."""
+        for call in calls:
+            timer.start(call)
+            loop.advance(1)
+        assert len(loop.pending) == 1
+        loop.advance(4.9)
+        assert [call.task.cancelling() for call in calls] == [0, 0, 0, 0, 0]
         for count in range(1, 6):
-            wheel.advance(0.2)
-            assert [scope.task.cancelling() for scope in scopes] == [1] * count + [0] * (5 - count)
-            wheel.advance(0.8)
-        assert wheel.armed == []
-        assert all(scope.took(EXPIRED) for scope in scopes)
+            loop.advance(0.2)
+            assert [call.task.cancelling() for call in calls] == [1] * count + [0] * (5 - count)
+            loop.advance(0.8)
+        assert loop.pending == []
+        assert all(call.caught(TIMED_OUT) for call in calls)
 
-    async def test_leaves_those_alone_who_are_through(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+    async def test_timer_leaves_ended_calls_alone(
+        self, loop: FakeLoop, timer: SharedTimer, calls: list[Interruptible]
     ) -> None:
-        for scope in scopes:
-            timer.start(scope)
-        for scope in scopes[1:]:
-            timer.stop(scope)
-        wheel.advance(10)
-        assert [scope.task.cancelling() for scope in scopes] == [1, 0, 0, 0, 0]
+        """Only calls that still run are interrupted."""
+        for call in calls:
+            timer.start(call)
+        for call in calls[1:]:
+            timer.stop(call)
+        loop.advance(10)
+        assert [call.task.cancelling() for call in calls] == [1, 0, 0, 0, 0]
 
-    async def test_costs_a_quick_call_nothing(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+    async def test_quick_calls_share_one_timer(
+        self, loop: FakeLoop, timer: SharedTimer, calls: list[Interruptible]
     ) -> None:
-        """A thousand calls one after the other arm one timer."""
+        """A thousand quick calls, one after the other, set one timer of the loop."""
         for _ in range(1000):
-            timer.start(scopes[0])
-            wheel.advance(0.001)
-            timer.stop(scopes[0])
-        assert wheel.calls == 1
-        wheel.advance(10)
-        assert wheel.armed == []
-        assert scopes[0].task.cancelling() == 0
+            timer.start(calls[0])
+            loop.advance(0.001)
+            timer.stop(calls[0])
+        assert loop.calls == 1
+        loop.advance(10)
+        assert loop.pending == []
+        assert calls[0].task.cancelling() == 0
 
-    async def test_begins_anew_after_a_rest(
-        self, wheel: Wheel, timer: Timer, scopes: list[Scope]
+    async def test_timer_is_set_again_after_idle_time(
+        self, loop: FakeLoop, timer: SharedTimer, calls: list[Interruptible]
     ) -> None:
-        timer.start(scopes[0])
-        timer.stop(scopes[0])
-        wheel.advance(9)
-        timer.start(scopes[0])
-        wheel.advance(9.9)
-        assert scopes[0].task.cancelling() == 0
-        wheel.advance(0.2)
-        assert scopes[0].task.cancelling() == 1
+        """The time of a call starts when the call begins, also after the timer was unused."""
+        timer.start(calls[0])
+        timer.stop(calls[0])
+        loop.advance(9)
+        timer.start(calls[0])
+        loop.advance(9.9)
+        assert calls[0].task.cancelling() == 0
+        loop.advance(0.2)
+        assert calls[0].task.cancelling() == 1
 
-    async def test_cancelled(self, wheel: Wheel, timer: Timer, scopes: list[Scope]) -> None:
-        """What a closed client leaves in the loop is nothing."""
-        timer.start(scopes[0])
+    async def test_cancelled_timer_is_removed_from_the_loop(
+        self, loop: FakeLoop, timer: SharedTimer, calls: list[Interruptible]
+    ) -> None:
+        """A timer may be cancelled twice; nothing is left in the loop."""
+        timer.start(calls[0])
         timer.cancel()
         timer.cancel()
-        assert wheel.armed == []
+        assert loop.pending == []

@@ -37,15 +37,16 @@ from portsip_async.classic.models import (
     Presence,
     Profile,
     ReadOutDatetime,
+    RefreshReply,
     SortBy,
     VoiceMail,
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable
 from portsip_async.core.page_sequence import Page
-from portsip_async.core.tokens import Renewal, Token
+from portsip_async.core.tokens import Token
 from portsip_async.record import Record
-from portsip_async.simulator.settings import presence
+from portsip_async.simulator.generated import status_at
 
 from .samples import SAMPLES, TOKEN, load
 
@@ -56,7 +57,6 @@ STRUCTS: list[type[Record]] = [
         if isinstance(value, type) and issubclass(value, Record) and value not in (Record, Page)
     ),
     Token,
-    Renewal,
 ]
 ENUMS: list[type[OpenEnum]] = [
     SortBy,
@@ -162,7 +162,7 @@ SUMMARY = ExtensionSummary(
 REPLIES: dict[str, Record] = {
     "account.verify": Token(TOKEN, 600.0, "tenant", "2.0.0"),
     "account.verify_email": Token(TOKEN, 600.0, "tenant", "2.0.0"),
-    "account.refresh": Renewal(TOKEN, 600.0, "tenant", "2.0.0"),
+    "account.refresh": RefreshReply(TOKEN, 600.0, "tenant", "2.0.0"),
     "extensions.list": ExtensionPage(
         items=(SUMMARY,),
         pagination=1,
@@ -471,7 +471,7 @@ class TestReprs:
             SECRETS,
             msgspec.convert(msgspec.to_builtins(SECRETS), NewExtension),
             Token("S3cr3t"),
-            Renewal("S3cr3t"),
+            RefreshReply("S3cr3t"),
         ],
     )
     def test_no_form_of_text_shows_a_secret(self, model: Record) -> None:
@@ -586,5 +586,5 @@ async def test_simulator_shows_no_value_without_a_member(pbx: PortSIPClient) -> 
 
 def test_simulator_states_are_members() -> None:
     """Also those that no extension has at the moment."""
-    shown = {presence(place, 0, seconds, 1.0) for place in range(50) for seconds in range(50)}
+    shown = {status_at(place, 0, seconds, 1.0) for place in range(50) for seconds in range(50)}
     assert shown == {each.value for each in Presence}

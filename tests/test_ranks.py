@@ -50,6 +50,7 @@ RANKS = {
     "classic.models": 9,
     "classic.operations": 10,
     "classic.resource": 11,
+    "classic.login": 12,
     "classic.account": 13,
     "classic.extensions": 13,
     "classic.greetings": 13,

@@ -1,4 +1,4 @@
-"""The README says what is so, and its example runs as printed."""
+"""The links of the README work, and its example runs as printed."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 
 async def test_readme_example_runs(sim: PBXSimulator) -> None:
-    """The ten lines run against a simulator, told of by the environment."""
+    """The first example runs against a simulator that the environment names."""
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -36,8 +36,8 @@ async def test_readme_example_runs(sim: PBXSimulator) -> None:
     assert sim.served["extensions.status"] == 1
 
 
-def test_readme_links_lead_somewhere() -> None:
-    """Every link and picture of the README is a file of the repository."""
+def test_readme_links_exist() -> None:
+    """Every link and every picture of the README is a file in the repository."""
     links = [
         *re.findall(r"\]\(([^)]+)\)", README),
         *re.findall(r'(?:href|src)="([^"]+)"', README),

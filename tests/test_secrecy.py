@@ -1,4 +1,4 @@
-"""No token, password, pin or ``auth`` in any log, repr, text, chain, warning or pickle."""
+"""No log, repr, error text, error chain, warning or pickle shows a token, password, pin or auth."""
 
 import asyncio
 import contextlib
@@ -35,16 +35,18 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults, PBXSimulator
 
+from .clocks import set_clock
+from .internals import session_of
 from .operations import AUTH, BY_NAME, LOGIN_PASSWORD, OPERATIONS, PASSWORD, PIN, SECRETS, Operation
 from .wire_server import Arrival, Step, WireServer, hang_up, reply, reset, silence
 
-# Of shapes that no other text has, with marks that URLs, JSON and HTML write in other ways.
+# No other text looks like it, and URLs, JSON and HTML have to escape parts of it.
 TOKEN = "tok+Secret/5=&\"é'"
 NO_PAUSE = RetryPolicy(attempts=2, initial=0, maximum=0)
 
 
 def forms(secret: str) -> set[str]:
-    """How a secret may be written by what it passes through."""
+    """Return the forms that a secret may have after quoting and escaping."""
     return {
         secret,
         quote(secret),
@@ -60,28 +62,28 @@ def forms(secret: str) -> set[str]:
     }
 
 
-class Ear:
-    """Hears all that is logged, warned of and handed out, to look for secrets in it."""
+class Recorder:
+    """Records everything that an application can see, to look for secrets in it."""
 
     def __init__(self) -> None:
         self.log = io.StringIO()
-        self.told: list[str] = []
+        self.texts: list[str] = []
         self.attempts = 0
 
     def note(self, thing: object) -> None:
-        """Note all that can be told of a thing."""
-        self.told += [str(thing), repr(thing), f"{thing}"]
+        """Record the text and the repr of an object."""
+        self.texts += [str(thing), repr(thing), f"{thing}"]
 
     def attempt(self, attempt: Attempt) -> None:
-        """Take an event of the client's."""
+        """Record an attempt; a hook for `on_attempt`."""
         self.attempts += 1
         self.note(attempt)
         if attempt.error is not None:
             self.error(attempt.error)
 
     def error(self, error: BaseException) -> None:
-        """Note all that can be told of an error, and of those that it hangs together with."""
-        self.told += traceback.format_exception(error)
+        """Record an error with its traceback, attributes, causes, contexts, copies and pickles."""
+        self.texts += traceback.format_exception(error)
         seen: set[int] = set()
         waiting: list[BaseException | None] = [error]
         while waiting:
@@ -97,30 +99,31 @@ class Ear:
         if isinstance(error, PortSIPError):
             for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
                 pickled = pickle.dumps(error, protocol)
-                self.told.append(pickled.decode("latin-1"))
+                self.texts.append(pickled.decode("latin-1"))
                 self.note(pickle.loads(pickled))
             self.note(copy.copy(error))
             self.note(copy.deepcopy(error))
 
-    def heard(self) -> str:
-        return "\n".join([self.log.getvalue(), *self.told])
+    def text(self) -> str:
+        """Return everything as one text."""
+        return "\n".join([self.log.getvalue(), *self.texts])
 
     def check(self, *secrets: str) -> None:
-        """Look for every secret in every form."""
-        heard = self.heard()
+        """Check that no secret was recorded in any form."""
+        text = self.text()
         for secret in secrets:
             for form in forms(secret):
-                assert form not in heard, heard[max(0, heard.index(form) - 300) :][:700]
+                assert form not in text, text[max(0, text.index(form) - 300) :][:700]
 
 
 LOGGERS = ("portsip_async", "aiohttp.client", "aiohttp.internal", "aiohttp", "asyncio")
 
 
 @pytest.fixture
-def ear() -> Iterator[Ear]:
-    """Listen to every logger at its loudest, the event loop's debugging included."""
-    ear = Ear()
-    handler = logging.StreamHandler(ear.log)
+def recorder() -> Iterator[Recorder]:
+    """Record every logger at level DEBUG, and check that nothing warns."""
+    recorder = Recorder()
+    handler = logging.StreamHandler(recorder.log)
     handler.setFormatter(logging.Formatter("%(name)s %(message)s %(args)s"))
     root = logging.getLogger()
     loggers = [root, *map(logging.getLogger, LOGGERS)]
@@ -131,7 +134,7 @@ def ear() -> Iterator[Ear]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            yield ear
+            yield recorder
         assert [str(warning.message) for warning in caught] == []
     finally:
         root.removeHandler(handler)
@@ -139,17 +142,19 @@ def ear() -> Iterator[Ear]:
             logger.setLevel(level)
 
 
-async def outcome(ear: Ear, pbx: PortSIPClient, operation: Operation) -> BaseException | None:
-    """Make a call, and note what comes of it."""
+async def send_and_record(
+    recorder: Recorder, pbx: PortSIPClient, operation: Operation
+) -> BaseException | None:
+    """Make a call, record its value or its error, and return the error."""
     try:
-        ear.note(await operation.send(pbx))
+        recorder.note(await operation.send(pbx))
     except (PortSIPError, ValueError, TypeError) as error:
-        ear.error(error)
+        recorder.error(error)
         return error
     return None
 
 
-def told(status: int, body: object, **headers: str) -> bytes:
+def json_reply(status: int, body: object, **headers: str) -> bytes:
     return reply(
         json.dumps(body, ensure_ascii=False),
         status,
@@ -158,12 +163,12 @@ def told(status: int, body: object, **headers: str) -> bytes:
 
 
 def echo(status: int, write: Callable[[str], str]) -> Step:
-    """Answer with the whole request in the message, as a PBX under debugging may."""
+    """Make a step that repeats the whole request in its message, as a PBX in debug mode may."""
 
     async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = f"{arrival.method} {arrival.path}?{arrival.query} " + arrival.body.decode()
         secrets = " ".join([TOKEN, *SECRETS])
-        writer.write(told(status, {"msg": write(f"bad request: {request} with {secrets}")}))
+        writer.write(json_reply(status, {"msg": write(f"bad request: {request} with {secrets}")}))
         await writer.drain()
         writer.close()
 
@@ -178,14 +183,14 @@ FAULTS: dict[str, Step] = {
     "truncated": reply({"extension_number": "101"}, headers={"Content-Length": "999"}),
     "HTML": reply(f"<html>{ALL}</html>", 502, {"Content-Type": "text/html"}),
     "no JSON": reply(f"{{{ALL}"),
-    "other JSON": told(200, {"extensions": ALL, "err_code": 0, "access_token": [ALL]}),
+    "other JSON": json_reply(200, {"extensions": ALL, "err_code": 0, "access_token": [ALL]}),
     "redirect": reply("", 302, {"Location": f"http://127.0.0.1/?access_token={quote(TOKEN)}"}),
     "brotli": reply(b"\x8b\x00\x80{}\x03", headers={"Content-Encoding": "br"}),
     "no gzip": reply(b"{}", headers={"Content-Encoding": "gzip"}),
     "no HTTP": f"telnet {ALL}\r\n\r\n".encode(),
     "bad header": f"HTTP/1.1 200 OK\r\n{ALL}\r\n\r\n".encode(),
     "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + ALL.encode() + b"\r\n",
-    "code": told(400, {"err_code": f"400.1 {TOKEN}", "msg": "no"}),
+    "code": json_reply(400, {"err_code": f"400.1 {TOKEN}", "msg": "no"}),
     "echo 400": echo(400, str),
     "echo 401": echo(401, str),
     "echo 429": echo(429, quote),
@@ -193,19 +198,19 @@ FAULTS: dict[str, Step] = {
     "echo HTML": echo(500, escape),
     "echo JSON": echo(404, json.dumps),
     "echo repr": echo(409, repr),
-    "errors list": told(401, {"errors": [{"code": "UNAUTHORIZED", "message": ALL}]}),
-    "in 200": told(200, {"err_code": 403.1, "msg": ALL}),
+    "errors list": json_reply(401, {"errors": [{"code": "UNAUTHORIZED", "message": ALL}]}),
+    "in 200": json_reply(200, {"err_code": 403.1, "msg": ALL}),
 }
 
 
-def known(operation: Operation) -> list[str]:
-    """The secrets that a call holds, and is hence bound to hide wherever they are repeated."""
-    given = {
+def secrets_of(operation: Operation) -> list[str]:
+    """Return the secrets that a call was given, and so has to hide wherever they are repeated."""
+    arguments = {
         "extensions.call": [AUTH],
         "extensions.create": [*SECRETS[:3]],
         "extensions.update": [PIN],
     }
-    return [TOKEN, *given.get(operation.name, [])]
+    return [TOKEN, *arguments.get(operation.name, [])]
 
 
 ROWS = [operation for operation in OPERATIONS if not operation.name.startswith("account.")]
@@ -213,12 +218,12 @@ ROWS = [operation for operation in OPERATIONS if not operation.name.startswith("
 
 class TestCalls:
     @pytest.mark.parametrize("fault", FAULTS)
-    async def test_every_operation(self, fault: str, ear: Ear) -> None:
-        """Whatever goes wrong with whatever operation, nothing of its secrets is told."""
+    async def test_every_operation_hides_its_secrets(self, fault: str, recorder: Recorder) -> None:
+        """Whichever operation fails, and however, its secrets are not shown."""
         asyncio.get_running_loop().set_debug(fault == "hang-up")  # slow, so once
         for operation in ROWS:
-            ear.told.clear()
-            ear.log.truncate(0)
+            recorder.texts.clear()
+            recorder.log.truncate(0)
             async with WireServer() as wire:
                 wire.script = [FAULTS[fault]]
                 async with PortSIPClient(
@@ -226,20 +231,22 @@ class TestCalls:
                     token=TOKEN,
                     retry=NO_PAUSE,
                     timeout=Timeout(total=0.02, read=0.02) if fault == "silence" else Timeout(),
-                    on_attempt=ear.attempt,
+                    on_attempt=recorder.attempt,
                 ) as pbx:
-                    ear.note(pbx)
-                    error = await outcome(ear, pbx, operation)
-                    ear.note(pbx._session)
+                    recorder.note(pbx)
+                    error = await send_and_record(recorder, pbx, operation)
+                    recorder.note(session_of(pbx))
                 assert isinstance(error, PortSIPError) or fault == "other JSON"
                 assert wire.arrivals
-            assert ear.attempts
-            assert "portsip_async " + operation.name in ear.log.getvalue()
-            ear.check(*known(operation))
+            assert recorder.attempts
+            assert "portsip_async " + operation.name in recorder.log.getvalue()
+            recorder.check(*secrets_of(operation))
 
     @pytest.mark.parametrize("session", ["own", "application's"])
-    async def test_token_of_a_login(self, session: str, ear: Ear, sim: PBXSimulator) -> None:
-        """Nor of tokens that the PBX gave, under faults of every kind."""
+    async def test_issued_tokens_are_hidden(
+        self, session: str, recorder: Recorder, sim: PBXSimulator
+    ) -> None:
+        """Tokens that the PBX issues are not shown, under faults of every kind."""
         sim.faults = Faults(
             rate_limited=0.05,
             server_error=0.1,
@@ -251,13 +258,13 @@ class TestCalls:
         extension = sim.extension("101")
         shown = [extension["password"], extension["web_access_password"]]
         given: list[str] = []
-        issue = sim._accounts._make_token
+        issue = sim._issuer.make_token
 
         def note() -> str:
             given.append(issue())
             return given[-1]
 
-        sim._accounts._make_token = note
+        sim._issuer.make_token = note
         async with contextlib.AsyncExitStack() as stack:
             own: Any = None
             if session != "own":
@@ -269,115 +276,122 @@ class TestCalls:
                     password=sim.password,
                     retry=NO_PAUSE,
                     session=own,
-                    on_attempt=ear.attempt,
+                    on_attempt=recorder.attempt,
                 )
             )
-            pbx._session.sleep = lambda _: asyncio.sleep(0)
+            set_clock(pbx, sleep=lambda _: asyncio.sleep(0))
             for _ in range(3):
-                await asyncio.gather(*(outcome(ear, pbx, operation) for operation in OPERATIONS))
+                await asyncio.gather(
+                    *(send_and_record(recorder, pbx, operation) for operation in OPERATIONS)
+                )
         assert given
-        assert ear.attempts > 30
-        ear.check(sim.password, *given, *SECRETS, *shown)
+        assert recorder.attempts > 30
+        recorder.check(sim.password, *given, *SECRETS, *shown)
 
-    @pytest.mark.parametrize("place", ["query", "body", "header", "bearer"])
+    @pytest.mark.parametrize("location", ["query", "body", "header", "bearer"])
     @pytest.mark.parametrize("fault", ["hang-up", "no HTTP", "brotli", "redirect", "bad header"])
-    async def test_wherever_the_token_goes(self, place: Any, fault: str, ear: Ear) -> None:
-        """A token in a header is as secret as one in a query."""
+    async def test_token_in_any_location_is_hidden(
+        self, location: Any, fault: str, recorder: Recorder
+    ) -> None:
+        """A token in a header is hidden like one in a query."""
         token = "tok+Secret/5=&\"'"  # headers are ASCII
-        row = Endpoint("a.b", "POST", "/a/b", token=place)
+        row = Endpoint("a.b", "POST", "/a/b", token=location)
         async with WireServer() as wire:
             wire.script = [FAULTS[fault]]
             async with PortSIPClient(wire.url, token=token, retry=NO_PAUSE) as pbx:
                 with pytest.raises(PortSIPError) as caught:
                     await pbx.request(row, password=PASSWORD, nested={"pins": [1], "pin": PIN})
-        ear.error(caught.value)
-        ear.check(token, PASSWORD, PIN)
+        recorder.error(caught.value)
+        recorder.check(token, PASSWORD, PIN)
 
-    async def test_no_connection(self, ear: Ear) -> None:
+    async def test_refused_connection_hides_secrets(self, recorder: Recorder) -> None:
+        """The error of a connection that was not made shows no secret."""
         for scheme in ("http", "https"):
             async with WireServer() as wire:
                 await wire.leave()
                 url = wire.url.replace("http", scheme)
                 async with PortSIPClient(
-                    url, token=TOKEN, retry=NO_PAUSE, timeout=0.5, on_attempt=ear.attempt
+                    url, token=TOKEN, retry=NO_PAUSE, timeout=0.5, on_attempt=recorder.attempt
                 ) as pbx:
                     for operation in ROWS:
-                        assert await outcome(ear, pbx, operation) is not None
-        ear.check(TOKEN, *SECRETS)
+                        assert await send_and_record(recorder, pbx, operation) is not None
+        recorder.check(TOKEN, *SECRETS)
 
     @pytest.mark.parametrize("name", ["extensions.create", "extensions.call", "extensions.update"])
-    async def test_debugging_survives(self, name: str, ear: Ear) -> None:
-        """What is hidden is only what is secret: the rest of a message is told."""
+    async def test_rest_of_a_message_is_shown(self, name: str, recorder: Recorder) -> None:
+        """Only the secrets in a message are hidden."""
         async with WireServer() as wire:
             wire.script = [echo(400, str)]
             async with PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE) as pbx:
-                error = await outcome(ear, pbx, BY_NAME[name])
+                error = await send_and_record(recorder, pbx, BY_NAME[name])
         assert isinstance(error, APIError)
         assert error.message.startswith("bad request: ")
         assert "***" in error.message
 
     @pytest.mark.parametrize("name", ["extensions.create", "extensions.call"])
-    async def test_half_a_surrogate_pair(self, name: str, ear: Ear) -> None:
-        """Text that Python can't encode is quoted by Python's own error, so that is not shown."""
+    async def test_half_a_surrogate_pair(self, name: str, recorder: Recorder) -> None:
+        """Python's own error about such a text would quote it, so it is not shown."""
         secret = "half\ud800Secret"
         async with PortSIPClient("https://127.0.0.1:9", token=TOKEN) as pbx:
             with pytest.raises(ValueError, match="surrogate") as caught:
                 await pbx.extensions.call("1", "2", auth=secret, domain="d", src="s")
-            ear.error(caught.value)
+            recorder.error(caught.value)
             with pytest.raises(ValueError, match="surrogate") as caught:
                 await pbx.account.verify("admin", secret)
-            ear.error(caught.value)
-        assert "Secret" not in ear.heard()
+            recorder.error(caught.value)
+        assert "Secret" not in recorder.text()
 
 
 class TestLogins:
-    @pytest.mark.parametrize("how", ["password", "email", "verify", "verify email", "token"])
+    @pytest.mark.parametrize("login", ["password", "email", "verify", "verify email", "token"])
     @pytest.mark.parametrize("write", [str, quote, escape, json.dumps, repr])
     @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
-    async def test_echoed(
-        self, status: int, write: Callable[[str], str], how: str, ear: Ear
+    async def test_repeated_login_is_hidden(
+        self, status: int, write: Callable[[str], str], login: str, recorder: Recorder
     ) -> None:
-        """A login or a refresh that is told back by the PBX is not told on."""
+        """If the PBX repeats a login or a refresh in its message, the secrets are hidden."""
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = next(line for line in head.split("\r\n") if "content-length" in line.lower())
             body = (await reader.readexactly(int(length.split(":")[1]))).decode()
             message = write(f"refused: {body} {LOGIN_PASSWORD} {TOKEN}")
-            # Calls are told that their token is dead, so that it is refreshed.
+            # Calls get the reply that their token expired, so that it is refreshed.
             code = 403.4 if "/account/" not in head else 400.1 if status < 500 else status
-            writer.write(told(status, {"err_code": code, "msg": message}))
+            writer.write(json_reply(status, {"err_code": code, "msg": message}))
             await writer.drain()
             writer.close()
 
-        means: dict[str, Any] = {"username": "admin", "password": LOGIN_PASSWORD}
-        if how == "email":
-            means = {"credentials": EmailCredentials("a@b", LOGIN_PASSWORD)}
-        elif how == "token":
-            means = {"token": TOKEN}
+        options: dict[str, Any] = {"username": "admin", "password": LOGIN_PASSWORD}
+        if login == "email":
+            options = {"credentials": EmailCredentials("a@b", LOGIN_PASSWORD)}
+        elif login == "token":
+            options = {"token": TOKEN}
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with PortSIPClient(url, retry=NO_PAUSE, on_attempt=ear.attempt, **means) as pbx:
+            async with PortSIPClient(
+                url, retry=NO_PAUSE, on_attempt=recorder.attempt, **options
+            ) as pbx:
                 calls: dict[str, Callable[[], Awaitable[Any]]] = {
                     "verify": lambda: pbx.account.verify("admin", LOGIN_PASSWORD),
                     "verify email": lambda: pbx.account.verify_email("a@b", LOGIN_PASSWORD),
-                    # A status request has its token in the body, which is told back.
+                    # A status request has its token in the body, which the message repeats.
                     "token": lambda: pbx.extensions.status(["101"]),
                 }
-                call = calls.get(how, lambda: pbx.groups.list().collect())
+                call = calls.get(login, lambda: pbx.groups.list().collect())
                 with pytest.raises(APIError) as caught:
                     await call()
-                ear.error(caught.value)
+                recorder.error(caught.value)
                 with pytest.raises(APIError) as again:
                     await call()
-                ear.error(again.value)
-        # A client knows, and hence hides, what it was given.
-        ear.check(TOKEN if how == "token" else LOGIN_PASSWORD)
+                recorder.error(again.value)
+        # A client hides what it was given.
+        recorder.check(TOKEN if login == "token" else LOGIN_PASSWORD)
         if status in (400, 401):
             assert isinstance(caught.value, AuthenticationError)
 
-    async def test_reprs(self, ear: Ear) -> None:
-        """Nothing that holds a secret shows it."""
+    async def test_reprs_hide_secrets(self, recorder: Recorder) -> None:
+        """Clients, credentials and tokens don't show their secrets."""
         thing: object
         for thing in (
             PasswordCredentials("admin", LOGIN_PASSWORD),
@@ -385,36 +399,41 @@ class TestLogins:
             StaticToken(TOKEN),
             Token(TOKEN, 30.0),
         ):
-            ear.note(thing)
-            ear.note([thing])
+            recorder.note(thing)
+            recorder.note([thing])
         async with PortSIPClient(
             "https://pbx.example:8900", username="admin", password=LOGIN_PASSWORD
         ) as pbx:
-            for thing in (pbx, pbx.with_options(timeout=1), pbx._session, pbx._session.tokens):
-                ear.note(thing)
-            ear.note(pbx.__dict__)
-        ear.check(LOGIN_PASSWORD, TOKEN)
+            for thing in (
+                pbx,
+                pbx.with_options(timeout=1),
+                session_of(pbx),
+                session_of(pbx).tokens,
+            ):
+                recorder.note(thing)
+            recorder.note(pbx.__dict__)
+        recorder.check(LOGIN_PASSWORD, TOKEN)
 
-    async def test_hook_that_raises(self, ear: Ear, wire: WireServer) -> None:
-        """A hook that raises is logged without what the call holds."""
+    async def test_hook_that_raises(self, recorder: Recorder, wire: WireServer) -> None:
+        """The log of a hook that raised shows no secret of the call."""
 
         def hook(attempt: Attempt) -> None:
             raise RuntimeError(f"cannot take {attempt}")
 
         wire.script = [echo(400, str)]
         async with PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE, on_attempt=hook) as pbx:
-            await outcome(ear, pbx, BY_NAME["extensions.call"])
-        assert "on_attempt raised" in ear.log.getvalue()
-        ear.check(TOKEN, AUTH)
+            await send_and_record(recorder, pbx, BY_NAME["extensions.call"])
+        assert "on_attempt raised" in recorder.log.getvalue()
+        recorder.check(TOKEN, AUTH)
 
 
 @pytest.mark.parametrize("password", ["a", "ten", "The"])
-async def test_message_stays_readable_beside_a_short_password(
+async def test_message_stays_readable_with_a_short_password(
     sim: PBXSimulator, make_client: Callable[..., PortSIPClient], password: str
 ) -> None:
-    """The PBX's message is kept, except for the password as a value."""
-    said = f'The extension exists already, with "{password}"'
-    sim.fail("extensions.create", status=409, msg=said)
+    """Of the PBX's message only the quoted password is hidden."""
+    message = f'The extension exists already, with "{password}"'
+    sim.fail("extensions.create", status=409, msg=message)
     pbx = make_client(sim.url)
     new = NewExtension(extension_number="950", password=password, web_access_password=password)
     with pytest.raises(Conflict) as caught:

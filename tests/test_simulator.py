@@ -1,4 +1,4 @@
-"""The simulator over HTTP, asked by hand: requests as the vendor's page writes them, no SDK."""
+"""The simulator over HTTP, without the SDK: requests as the vendor's documentation writes them."""
 
 import asyncio
 import gc
@@ -17,7 +17,8 @@ import pytest
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.errors import ConfigurationError
 from portsip_async.simulator import PBXSimulator
-from portsip_async.simulator.operations import OPERATIONS
+from portsip_async.simulator.actions import ACTIONS
+from portsip_async.simulator.fields import FIELDS
 
 from .concurrency import ticks
 
@@ -28,7 +29,7 @@ UPDATE: dict[str, Any] = {
 
 
 def form(*parts: bytes, number: bytes = b"", name: bytes = b"", file: bytes = b"") -> bytes:
-    """Write a multipart form by hand."""
+    """Build a multipart form as bytes."""
     fields = {b"extension_number": number, b"filename": name, b"file": file}
     head = b'--B\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
     written = [head % field for field in fields.items() if field[1]]
@@ -50,7 +51,7 @@ class Clock:
 
 
 class Probe:
-    """Asks a simulator by hand and logs in by itself."""
+    """Sends plain requests to a simulator, and logs in when it needs a token."""
 
     def __init__(self, sim: PBXSimulator, session: aiohttp.ClientSession) -> None:
         self.sim = sim
@@ -112,14 +113,14 @@ async def probe(clock: Clock, session: aiohttp.ClientSession) -> AsyncIterator[P
         yield Probe(sim, session)
 
 
-def test_operations_are_the_tables() -> None:
-    """Every row of the endpoint table is served, and nothing else."""
-    assert OPERATIONS.keys() == ENDPOINTS.keys()
+def test_operations_match_the_endpoint_table() -> None:
+    """The simulator has an action and fields for each row of the endpoint table, and no others."""
+    assert ACTIONS.keys() == FIELDS.keys() == ENDPOINTS.keys()
 
 
 class TestAccount:
     async def test_login(self, probe: Probe) -> None:
-        """A login answers a token of 32 capital hex digits, by user name or by email."""
+        """A login by user name or by email returns a token of 32 capital hex digits."""
         sim = probe.sim
         for path, name, value in (
             ("/account/credentials/verify", "username", sim.username),
@@ -153,7 +154,7 @@ class TestAccount:
         assert probe.sim.acted.total() == 0
 
     async def test_token_expires(self, probe: Probe, clock: Clock) -> None:
-        """A token lives for its lifetime, and a renewed one beside it for its own."""
+        """A token is valid for its lifetime, and a renewed one beside it for its own."""
         old = await probe.login()
         clock.now += 29.9
         new = (await probe.post("/account/token/refresh")).body["access_token"]
@@ -170,14 +171,14 @@ class TestAccount:
         assert (await probe.get("/extensions/show", extension_number="100")).status == 200
         assert probe.sim.rejected == {"extensions.show": 1, "account.refresh": 1}
 
-    async def test_revoke(self, probe: Probe) -> None:
-        """All tokens die at once."""
+    async def test_revoke_ends_all_tokens(self, probe: Probe) -> None:
+        """A call of revoke() makes all tokens invalid at once."""
         await probe.login()
         probe.sim.revoke()
         assert (await probe.get("/extensions/list", pagination=1)).status == 401
 
-    async def test_token_elsewhere(self, probe: Probe) -> None:
-        """A token counts only where the row has it."""
+    async def test_token_in_another_location(self, probe: Probe) -> None:
+        """A token counts only where its row expects it."""
         token = await probe.login()
         shown = "/extensions/show?extension_number=100"
         for headers in ({"access_token": token}, {"Authorization": f"Bearer {token}"}):
@@ -197,10 +198,10 @@ class TestAccount:
         ("bearer", {"Authorization": "Bearer TOKEN"}),
     ],
 )
-async def test_endpoints_overridden(
+async def test_endpoint_overrides(
     session: aiohttp.ClientSession, token: Any, sent: dict[str, str]
 ) -> None:
-    """A row is served where it was put, takes its token there, and nowhere else."""
+    """A row is served at its new path and takes its token in the new location, nowhere else."""
     endpoints: Any = {
         "extensions.show": {"path": "/v2/extension here", "token": token},
         "extensions.status": {"method": "GET"},
@@ -241,8 +242,8 @@ async def test_endpoints_overridden(
         PBXSimulator(endpoints={"extensions.fly": {}})
 
 
-async def test_upload_overridden(session: aiohttp.ClientSession) -> None:
-    """An upload without a form is refused as one without a file."""
+async def test_upload_as_json(session: aiohttp.ClientSession) -> None:
+    """An upload that is not a form is refused, since it has no file."""
     endpoints: Any = {"greetings.upload": {"path": "/up", "token": "body", "parameters": "json"}}
     async with PBXSimulator(endpoints=endpoints) as sim:
         reply = await Probe(sim, session).post("/up", extension_number="100", file="a.wav")
@@ -251,7 +252,7 @@ async def test_upload_overridden(session: aiohttp.ClientSession) -> None:
 
 class TestExtensions:
     async def test_list(self, probe: Probe) -> None:
-        """A page has the sample's fields; numbers go from "100" up; count is the page's own."""
+        """A page has the fields of the sample, numbers from "100" on, and its own size as count."""
         reply = await probe.get("/extensions/list", pagination=3, pagesize=100, sort_by="Optional")
         rows = reply.body.pop("extensions")
         assert reply.body == {
@@ -288,14 +289,14 @@ class TestExtensions:
         "path", ["/extensions/list", "/extensions/group/list", "/extensions/greeting_file/list"]
     )
     async def test_page_beyond_all_numbers(self, probe: Probe, path: str) -> None:
-        """A page however far behind the end is an empty one."""
+        """A page far behind the end is empty."""
         far = 10**18 - 1
         reply = await probe.get(path, pagination=far, pagesize=far, extension_number="100")
         assert reply.status == 200
         assert [] in reply.body.values()
 
     async def test_page_limit(self, session: aiohttp.ClientSession) -> None:
-        """A page holds no more than the limit, and the reply tells it."""
+        """A page has no more items than the limit, which the reply shows as pagesize."""
         async with PBXSimulator(extensions=45, page_limit=20) as sim:
             reply = await Probe(sim, session).get("/extensions/list", pagination=3, pagesize=100)
         assert reply.body["pagesize"] == 20
@@ -321,7 +322,7 @@ class TestExtensions:
         nothing = await probe.get("/extensions/search", condition="100a", pagination=1)
         assert (nothing.body["extensions"], nothing.body["page_count"]) == ([], 0)
 
-    async def test_life(self, probe: Probe) -> None:
+    async def test_create_show_update_remove(self, probe: Probe) -> None:
         """An extension is created as in the sample, shown, updated, found and removed."""
         request = json.loads((SAMPLES / "extensions.create" / "request.json").read_text())
         body = request["body"] | {"access_token": await probe.login(), "unheard_of": {"a": 1}}
@@ -361,7 +362,7 @@ class TestExtensions:
             assert (reply.status, reply.body["err_code"]) == (404, 404.1)
 
     async def test_create_with_defaults(self, probe: Probe) -> None:
-        """What a new extension is not given is the PBX's default, also within a section."""
+        """The PBX's defaults fill the missing fields of a new extension, also within a section."""
         await probe.post(
             "/extensions/create",
             extension_number="9000",
@@ -386,7 +387,7 @@ class TestExtensions:
         ],
     )
     async def test_create_refused(self, probe: Probe, change: dict[str, Any]) -> None:
-        """A field of another type, or none where one must be, refuses the request."""
+        """A request with a field of another type, or without a required one, is refused."""
         good = {"extension_number": "1000", "password": "p", "web_access_password": "secret!"}
         reply = await probe.post("/extensions/create", **good | change)
         assert (reply.status, reply.body["err_code"]) == (400, 400.1)
@@ -394,14 +395,14 @@ class TestExtensions:
         assert probe.sim.acted["extensions.create"] == 0
 
     async def test_update_refused(self, probe: Probe) -> None:
-        """An update needs each section."""
+        """An update without one of the sections is refused."""
         for section in UPDATE:
             body: dict[str, Any] = {name: {} for name in UPDATE if name != section}
             reply = await probe.post("/extensions/update", extension_number="100", **body)
             assert (reply.status, reply.body["err_code"]) == (400, 400.1)
 
     async def test_status(self, probe: Probe, clock: Clock) -> None:
-        """Statuses change over time, each extension at a time of its own."""
+        """Statuses change over time, and not all at once."""
         numbers = [str(100 + at) for at in range(100)]
         seen = []
         for _ in range(3):
@@ -417,7 +418,7 @@ class TestExtensions:
         assert 0 < changed < 50
 
     async def test_status_refused(self, probe: Probe) -> None:
-        """One number that does not exist refuses the batch."""
+        """A batch with one unknown number is refused."""
         reply = await probe.post("/extensions/status", extensions=["101", "nope", "102"])
         assert (reply.status, reply.body["err_code"]) == (404, 404.1)
         for numbers in ("nope", None, 7, [7], [""]):
@@ -425,7 +426,7 @@ class TestExtensions:
             assert reply.status in (400, 404)
 
     async def test_status_pinned(self, probe: Probe, clock: Clock) -> None:
-        """A status that was set stays until it is let go."""
+        """A status that was set stays until it is set to None."""
         for agent, shown in ((None, True), ("Desk", "Desk")):
             probe.sim.set_status("100", "ON_CALL", user_agent=agent)
             clock.now += 20
@@ -440,7 +441,7 @@ class TestExtensions:
             probe.sim.set_status("1", "ONLINE")
 
     async def test_call(self, probe: Probe) -> None:
-        """A call is placed by a GET and kept without its password."""
+        """A call is placed by a GET and stored without its password."""
         query = {"extension": "100", "auth": "hush", "to": "1001", "domain": "d", "src": "s"}
         assert (await probe.get("/extensions/call", **query))[:2] == (200, None)
         (call,) = probe.sim.calls
@@ -462,7 +463,7 @@ class TestGroups:
     }
 
     async def test_list(self, probe: Probe) -> None:
-        """The default group stands at the end of as many as were asked for."""
+        """The default group is the last of as many groups as were requested."""
         reply = await probe.get("/extensions/group/list", pagination=1)
         groups = reply.body["groups"]
         assert len(groups) == 3
@@ -476,8 +477,8 @@ class TestGroups:
         second = await probe.get("/extensions/group/list", pagination=2, pagesize=2)
         assert second.body["groups"] == groups[2:]
 
-    async def test_life(self, probe: Probe) -> None:
-        """A group is created with members, who tell of it, changed, and removed."""
+    async def test_create_update_remove(self, probe: Probe) -> None:
+        """A group is created, updated and removed, and its members show the group."""
         members = ["105", "106", "107"]
         made = await probe.post(
             "/extensions/group/create", group_name="test", members=members, **self.FLAGS
@@ -515,7 +516,7 @@ class TestGroups:
             probe.sim.group(group_id)
 
     async def test_refused(self, probe: Probe) -> None:
-        """Members must exist, flags are booleans, and the default group stays."""
+        """Unknown members, flags of another type, and the default group's removal are refused."""
         for change, status in (
             ({"members": ["105", "1"]}, 404),
             ({"members": "105 106"}, 404),
@@ -531,8 +532,8 @@ class TestGroups:
         reply = await probe.post("/extensions/group/destroy", group_id=default)
         assert (reply.status, reply.body["err_code"]) == (403, 403.1)
 
-    async def test_none(self, session: aiohttp.ClientSession) -> None:
-        """A PBX may have no group and no extension at all."""
+    async def test_empty_pbx(self, session: aiohttp.ClientSession) -> None:
+        """The lists of a PBX without groups and extensions are empty."""
         async with PBXSimulator(extensions=0, groups=0) as sim:
             probe = Probe(sim, session)
             groups = await probe.get("/extensions/group/list", pagination=1)
@@ -545,7 +546,7 @@ class TestGreetings:
         page = {"extension_number": "100", "pagination": 1} | query
         return (await probe.get("/extensions/greeting_file/list", **page)).body
 
-    async def test_life(self, probe: Probe) -> None:
+    async def test_add_setup_list_remove(self, probe: Probe) -> None:
         """Files are added by name or address, set up, listed by page, and removed."""
         path = "/extensions/greeting_file"
         assert (await self.files(probe))["files"] == []
@@ -590,7 +591,7 @@ class TestGreetings:
 
     @pytest.mark.parametrize("named", [True, False])
     async def test_upload(self, probe: Probe, named: bool) -> None:
-        """An upload is read to its end, in whatever order its parts come."""
+        """An upload is read to its end, in any order of its parts."""
         data = bytes(range(256)) * 4096
         fields = aiohttp.FormData(quote_fields=False)
         fields.add_field("file", data, filename="grüße.wav", content_type="audio/wav")
@@ -604,8 +605,8 @@ class TestGreetings:
         assert probe.sim.acted["greetings.upload"] == 1
         assert probe.sim.served["greetings.add"] == 0
 
-    async def test_upload_without_an_end_known(self, probe: Probe) -> None:
-        """A stream of unknown length is read as it comes."""
+    async def test_upload_of_unknown_length(self, probe: Probe) -> None:
+        """An upload without a Content-Length is read to its end."""
 
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(50):
@@ -634,7 +635,7 @@ class TestGreetings:
         ],
     )
     async def test_upload_refused(self, probe: Probe, body: bytes, err_code: float) -> None:
-        """A form that is broken, or lacks its file, its number or a name, adds nothing."""
+        """A form that is broken, or without a file, a number or a name, adds nothing."""
         path = f"/extensions/greeting_file/create?access_token={await probe.login()}"
         kind = {"Content-Type": "multipart/form-data; boundary=B"}
         reply = await probe.send("POST", path, data=body, headers=kind)
@@ -644,8 +645,8 @@ class TestGreetings:
         reply = await probe.send("POST", path, data=body, headers=unbound)
         assert (reply.status, reply.body["err_code"]) == (400, 400.2)
 
-    async def test_upload_without_a_token(self, probe: Probe) -> None:
-        """A token that is dead refuses an upload, and its file goes nowhere."""
+    async def test_upload_with_an_invalid_token(self, probe: Probe) -> None:
+        """An upload with an invalid token is refused, and its body is discarded."""
         probe.token = "0" * 32
         data = aiohttp.FormData()
         data.add_field("file", BytesIO(b"x" * 3_000_000), filename="a.wav")
@@ -658,8 +659,8 @@ class TestGreetings:
 
 class TestRequests:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"access_token": "'])
-    async def test_no_json(self, probe: Probe, body: bytes) -> None:
-        """A POST without a JSON object is refused; an empty one lacks its token."""
+    async def test_body_that_is_not_json(self, probe: Probe, body: bytes) -> None:
+        """A POST without a JSON object is refused; an empty body has no token."""
         reply = await probe.send("POST", "/extensions/status", data=body)
         assert (reply.status, reply.body["err_code"]) == ((400, 400.2) if body else (401, 403.4))
 
@@ -667,30 +668,28 @@ class TestRequests:
         ("method", "path"),
         [("GET", "/"), ("GET", "/extensions/fly"), ("POST", "/extensions/show")],
     )
-    async def test_no_such_address(self, probe: Probe, method: str, path: str) -> None:
-        """What is no row is refused and counted nowhere."""
+    async def test_unknown_path(self, probe: Probe, method: str, path: str) -> None:
+        """A request for no row is refused, and not counted."""
         reply = await probe.send(method, path)
         assert (reply.status, reply.body["err_code"]) == (404, 404.2)
         assert probe.sim.served.total() == 0
 
-    async def test_large_status(self, probe: Probe) -> None:
-        """A request may be larger than aiohttp's own limit of a megabyte."""
+    async def test_large_body(self, probe: Probe) -> None:
+        """A body may be larger than the default limit of aiohttp, one megabyte."""
         body = {"access_token": await probe.login(), "extensions": ["100"], "x": "x" * 2_000_000}
         data = BytesIO(json.dumps(body).encode())
         reply = await probe.send("POST", "/extensions/status", data=data)
         assert reply.status == 200
 
     async def test_expect_continue(self, probe: Probe) -> None:
-        """A client that waits to be asked for its body is asked."""
+        """A client that sends Expect: 100-continue gets the 100, and its reply."""
         url = f"{probe.sim.url}/api/extensions/status"
         body = {"access_token": await probe.login(), "extensions": ["100"]}
         async with probe.session.post(url, json=body, expect100=True) as reply:
             assert reply.status == 200
 
-    async def test_nothing_secret_is_told(
-        self, probe: Probe, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Neither a log nor a repr shows a token or a password, whatever is sent."""
+    async def test_no_secret_in_logs(self, probe: Probe, caplog: pytest.LogCaptureFixture) -> None:
+        """Neither logs nor reprs show a token or a password, also after an unreadable request."""
         with caplog.at_level(logging.DEBUG):
             token = await probe.login()
             await probe.get("/extensions/show", extension_number="100")
@@ -701,17 +700,17 @@ class TestRequests:
             await asyncio.sleep(0.05)
             writer.close()
             await writer.wait_closed()
-        told = caplog.text + repr(probe.sim)
-        assert token not in told
-        assert probe.sim.password not in told
+        shown = caplog.text + repr(probe.sim)
+        assert token not in shown
+        assert probe.sim.password not in shown
         assert "extensions=250 groups=3 served=2" in repr(probe.sim)
 
-    async def test_own_failure(
+    async def test_internal_error(
         self, probe: Probe, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A failure of the simulator's own is a 500, and its log tells its type alone."""
+        """An error inside the simulator is a 500, and only its type is logged."""
 
-        def fail(*_: Any) -> None:
+        def fail(**_: Any) -> None:
             raise LookupError("a password")
 
         monkeypatch.setattr(probe.sim._pbx, "show_extension", fail)
@@ -721,10 +720,10 @@ class TestRequests:
         assert "a password" not in caplog.text
 
 
-class TestLife:
+class TestStartAndStop:
     @pytest.mark.parametrize("turns", range(6))
-    async def test_connection_that_comes_at_the_end(self, turns: int) -> None:
-        """Wherever in its making it is met, it is not left open: that would be warned of."""
+    async def test_connection_during_a_stop(self, turns: int) -> None:
+        """A connection at any stage of its setup is closed: Python would warn of an open one."""
         sim = PBXSimulator(extensions=1)
         await sim.start()
         with socket.create_connection(("127.0.0.1", sim.port)):
@@ -746,7 +745,7 @@ class TestLife:
         assert listed.body["extensions"][0]["extension_number"] == "101"
 
     async def test_stop_cuts_requests_in_flight(self, probe: Probe) -> None:
-        """A stop waits for nobody: a request in flight dies unanswered, a new one is refused."""
+        """A stop cuts a request in flight without a reply; a new connection is refused."""
         await probe.login()
         probe.sim.fail("extensions.list", latency=30)
         waiting = asyncio.create_task(probe.get("/extensions/list", pagination=1))
@@ -762,7 +761,7 @@ class TestLife:
         await probe.sim.stop()
 
     async def test_start_twice(self) -> None:
-        """A simulator is started once at a time, and again after a stop."""
+        """A second start is an error before a stop, and works after it."""
         sim = PBXSimulator()
         assert "not started" in repr(sim)
         assert sim.port == 0
@@ -774,13 +773,13 @@ class TestLife:
         async with sim:
             assert str(sim.port) in sim.url
 
-    async def test_host(self) -> None:
-        """An address of IPv6 stands in brackets."""
+    async def test_url_of_an_ipv6_host(self) -> None:
+        """The URL has an IPv6 address in brackets."""
         sim = PBXSimulator(host="::1", port=8899)
         assert sim.url == "http://[::1]:8899"
 
     async def test_port_in_use(self, probe: Probe) -> None:
-        """A port that is taken is an OSError."""
+        """A start on a port that is in use raises OSError."""
         with pytest.raises(OSError, match="in use"):
             await PBXSimulator(port=probe.sim.port).start()
 
@@ -798,12 +797,14 @@ class TestLife:
         ],
     )
     def test_options_refused(self, options: dict[str, Any]) -> None:
-        """What makes no sense is refused before anything listens."""
+        """Options out of range raise ValueError in the constructor."""
         with pytest.raises(ValueError):  # noqa: PT011  # each has a message of its own
             PBXSimulator(**options)
 
-    async def test_statuses_that_stay(self, session: aiohttp.ClientSession, clock: Clock) -> None:
-        """With 0 seconds a status never changes."""
+    async def test_status_seconds_of_zero(
+        self, session: aiohttp.ClientSession, clock: Clock
+    ) -> None:
+        """With status_seconds=0 a status never changes."""
         async with PBXSimulator(status_seconds=0, token_lifetime=1e9, clock=clock) as sim:
             probe = Probe(sim, session)
             first = await probe.get("/extensions/list", pagination=1)

@@ -1,4 +1,4 @@
-"""Faults by rate and by script, as they look on the wire."""
+"""Faults by rate and by script, as a client sees them."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from portsip_async.simulator import Faults, PBXSimulator
-from portsip_async.simulator.faults import RATES, draw, scripted
+from portsip_async.simulator.faults import RATES, Fault, complete_script, draw
 
 from .concurrency import under_way, until
 from .test_simulator import Probe
@@ -20,7 +20,7 @@ SHOW = "/extensions/show"
 
 
 async def raw(sim: PBXSimulator, request: bytes) -> bytes:
-    """Send bytes, and read what comes until the connection ends."""
+    """Send bytes, and read until the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
     writer.write(request)
     received = await asyncio.wait_for(reader.read(), 5)
@@ -61,10 +61,10 @@ class TestScripts:
             ({"body": b"\x00", "status": 502}, 502, b"\x00"),
         ],
     )  # fmt: skip
-    async def test_reply(
+    async def test_scripted_reply(
         self, probe: Probe, script: dict[str, Any], status: int, body: Any
     ) -> None:
-        """A script answers in the operation's place, as often as it says."""
+        """A script replaces the reply of the operation, as many times as it says."""
         probe.sim.fail("extensions.show", times=2, **script)
         for _ in range(2):
             reply = await probe.get(SHOW, extension_number="100")
@@ -76,8 +76,8 @@ class TestScripts:
         assert probe.sim.served["extensions.show"] == 3
         assert probe.sim.injected == {"scripted": 2}
 
-    async def test_order(self, probe: Probe) -> None:
-        """Scripts of one row take their turn, and other rows are left alone."""
+    async def test_scripts_apply_in_order(self, probe: Probe) -> None:
+        """Scripts of one row apply one after the other, and not to other rows."""
         probe.sim.fail("extensions.show", status=429, retry_after=1, times=2)
         probe.sim.fail("extensions.show", status=503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT")
         assert (await probe.get("/extensions/list", pagination=1)).status == 200
@@ -90,8 +90,8 @@ class TestScripts:
             None,
         ]
 
-    async def test_until_cleared(self, probe: Probe) -> None:
-        """Without an end, a script holds until it is cleared."""
+    async def test_script_without_an_end(self, probe: Probe) -> None:
+        """With times=None, a script applies until it is cleared."""
         for clear in ("extensions.show", None):
             probe.sim.fail("extensions.show", times=None)
             for _ in range(3):
@@ -99,8 +99,8 @@ class TestScripts:
             probe.sim.clear(clear)
             assert (await probe.get(SHOW, extension_number="100")).status == 200
 
-    async def test_act(self, probe: Probe) -> None:
-        """A request can be carried out although its reply says, or shows, otherwise."""
+    async def test_failing_operation_may_act(self, probe: Probe) -> None:
+        """With act=True an operation is carried out although its reply fails or is lost."""
         probe.sim.fail("extensions.remove", act=True, status=500)
         reply = await probe.post("/extensions/destroy", extension_number="100")
         assert reply.status == 500
@@ -114,7 +114,7 @@ class TestScripts:
         assert probe.sim.acted["extensions.remove"] == 2
 
     async def test_truncate(self, probe: Probe) -> None:
-        """The reply promises more than it holds: of the true one, of an error, of an empty one."""
+        """A good reply, an error and an empty reply can each be shorter than promised."""
         whole = await raw(
             probe.sim, get_show(probe.token).replace(b"Host:", b"Connection: close\r\nHost:")
         )
@@ -134,16 +134,29 @@ class TestScripts:
             await probe.post("/extensions/destroy", extension_number="100")
         assert "100" not in probe.sim.extension_numbers
 
-    async def test_latency(self, probe: Probe) -> None:
-        """Latency alone only makes the reply late."""
-        probe.sim.fail("extensions.show", latency=0.05)
-        started = time.monotonic()
-        reply = await probe.get(SHOW, extension_number="100")
-        assert time.monotonic() - started >= 0.05
-        assert reply.body["extension_number"] == "100"
+    async def test_latency_slows_one_operation(self, probe: Probe) -> None:
+        """Latency alone makes the replies of one operation late but good, until it is cleared."""
+        probe.sim.fail("extensions.show", latency=0.05, times=None)
+        for _ in range(2):
+            started = time.monotonic()
+            reply = await probe.get(SHOW, extension_number="100")
+            assert time.monotonic() - started >= 0.05
+            assert reply.body["extension_number"] == "100"
+        probe.sim.fail("extensions.show", latency=60, times=None)
+        async with asyncio.timeout(10):
+            assert (await probe.get("/extensions/list", pagination=1)).status == 200
+            probe.sim.clear("extensions.show")
+            assert (await probe.get(SHOW, extension_number="100")).status == 200
 
-    def test_refused(self) -> None:
-        """A script for no row, or of what HTTP lacks, is refused."""
+    async def test_latency_with_a_status(self, probe: Probe) -> None:
+        """An error may be late as well."""
+        probe.sim.fail("extensions.show", latency=0.05, status=500)
+        started = time.monotonic()
+        assert (await probe.get(SHOW, extension_number="100")).status == 500
+        assert time.monotonic() - started >= 0.05
+
+    def test_invalid_scripts(self) -> None:
+        """A script for an unknown row, or with a value out of range, raises ValueError."""
         sim = PBXSimulator()
         scripts: list[dict[str, Any]] = [
             {"status": 99},
@@ -152,18 +165,18 @@ class TestScripts:
             {"times": 0},
         ]
         for script in scripts:
-            with pytest.raises(ValueError, match="is "):
+            with pytest.raises(ValueError, match="must be"):
                 sim.fail("extensions.show", **script)
-        with pytest.raises(ValueError, match="no row"):
+        with pytest.raises(ValueError, match="name of a row"):
             sim.fail("extensions.fly")
-        with pytest.raises(ValueError, match="no row"):
+        with pytest.raises(ValueError, match="name of a row"):
             sim.clear("extensions.fly")
 
 
 class TestRates:
     @pytest.mark.parametrize("kind", RATES)
-    async def test_alone(self, probe: Probe, kind: str) -> None:
-        """Each kind looks as documented, and is counted."""
+    async def test_each_kind(self, probe: Probe, kind: str) -> None:
+        """Each kind of fault looks as documented, and is counted."""
         probe.sim.faults = Faults(**{kind: 1.0})
         reply = (await raw(probe.sim, get_show(probe.token) * 1)) if kind in CUT else b""
         if kind not in CUT:
@@ -179,8 +192,8 @@ class TestRates:
         answer = await probe.get(SHOW, extension_number="100")
         assert answer.status == (401 if kind == "revoked" else 200)
 
-    async def test_revoked_login(self, probe: Probe) -> None:
-        """A login has no token that could die."""
+    async def test_revoked_without_a_token(self, probe: Probe) -> None:
+        """A login has no token to revoke, and meets no such fault."""
         probe.sim.faults = Faults(revoked=1.0)
         await probe.login()
         assert probe.sim.injected.total() == 0
@@ -190,15 +203,15 @@ class TestRates:
         reply = await probe.send("GET", SHOW, params={"extension_number": "100"})
         assert reply.status == 401
 
-    async def test_latency(self, probe: Probe) -> None:
-        """Every reply is late, those of logins too."""
+    async def test_latency_of_all_operations(self, probe: Probe) -> None:
+        """Every reply is late, that of a login too."""
         probe.sim.faults = Faults(latency=0.05)
         started = time.monotonic()
         await probe.login()
         assert time.monotonic() - started >= 0.05
 
-    def test_draw(self) -> None:
-        """Faults come at about their rates, and the same ones for a seed."""
+    def test_rates_are_kept(self) -> None:
+        """Faults happen at about their rates, and are the same for the same seed."""
         faults = Faults(rate_limited=0.1, dropped=0.2)
         seen = Counter(self.kinds(faults, seed=1))
         assert 900 < seen["rate_limited"] < 1100
@@ -211,8 +224,8 @@ class TestRates:
         drawn = [draw(faults, chance) for _ in range(10_000)]
         return [fault.kind if fault else "" for fault in drawn]
 
-    def test_variants(self) -> None:
-        """Chance decides on Retry-After, on 500 or 503, and on acting before a cut."""
+    def test_variations(self) -> None:
+        """Chance decides on Retry-After, on 500 or 503, and whether a dropped request acts."""
         for kind, attribute, values in (
             ("rate_limited", "retry_after", {1, None}),
             ("server_error", "status", {500, 503}),
@@ -226,14 +239,14 @@ class TestRates:
         "options",
         [{"latency": -0.1}, {"latency": float("nan")}, *({kind: 1.1} for kind in RATES)],
     )
-    def test_refused(self, options: dict[str, float]) -> None:
-        """A rate is from 0 to 1, a latency is not negative."""
+    def test_invalid_rates(self, options: dict[str, float]) -> None:
+        """A rate outside 0 to 1, or a negative latency, raises ValueError."""
         with pytest.raises(ValueError, match="from 0"):
             Faults(**options)
 
-    def test_scripted_leaves_rates_alone(self) -> None:
-        """What a script leaves open is filled in once, when it is made."""
-        fault = scripted(drop=True)
+    def test_script_of_a_drop_does_not_act(self) -> None:
+        """A script that drops the reply gets no status, and its operation is not carried out."""
+        fault = complete_script(Fault("scripted", drop=True))
         assert (fault.status, fault.acts) == (None, False)
 
 
@@ -247,22 +260,22 @@ STATUSES = {
 
 
 async def test_max_in_flight(probe: Probe) -> None:
-    """Above the limit requests are answered 429 at once, and the rest are not disturbed."""
+    """Requests above the limit get a 429 at once; the others are served."""
     sim = probe.sim
     sim.max_in_flight = 5
     sim.faults = Faults(latency=0.2)
-    async with under_way(*(probe.get(SHOW, extension_number="100") for _ in range(5))) as borne:
+    async with under_way(*(probe.get(SHOW, extension_number="100") for _ in range(5))) as accepted:
         await until(lambda: sim.in_flight == 5)
         refused = await asyncio.gather(*(probe.get(SHOW, extension_number="100") for _ in range(3)))
         assert [reply.status for reply in refused] == [429] * 3
-        assert [reply.status for reply in await asyncio.gather(*borne)] == [200] * 5
+        assert [reply.status for reply in await asyncio.gather(*accepted)] == [200] * 5
     assert sim.injected == {"overload": 3}
     assert 6 <= sim.peak_in_flight <= 8
     assert sim.in_flight == 0
 
 
-async def test_client_gone(probe: Probe) -> None:
-    """A client that goes away while it sends leaves nothing behind."""
+async def test_client_that_leaves(probe: Probe) -> None:
+    """A client that leaves while it sends a request ends the request."""
     _, writer = await asyncio.open_connection("127.0.0.1", probe.sim.port)
     writer.write(
         b"POST /api/extensions/create HTTP/1.1\r\nHost: pbx\r\nContent-Length: 99\r\n\r\n{"
@@ -279,7 +292,7 @@ async def test_client_gone(probe: Probe) -> None:
 
 
 async def test_body_too_large(probe: Probe) -> None:
-    """A body beyond 64 MiB is refused by its length."""
+    """A body of more than 64 MiB gets a 413."""
     size = 65 * 1024 * 1024
 
     async def chunks() -> AsyncIterator[bytes]:

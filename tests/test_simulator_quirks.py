@@ -1,4 +1,4 @@
-"""Each quirk of the reference's list, as it looks in a reply."""
+"""Each quirk, as a client sees it in a reply."""
 
 import codecs
 import json
@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from portsip_async.simulator import QUIRKS, PBXSimulator
-from portsip_async.simulator.quirks import Manner, checked
+from portsip_async.simulator.quirks import ReplyShaper, check_quirks
 
 from .test_simulator import Clock, Probe
 
@@ -50,8 +50,8 @@ Get = tuple[str, dict[str, str]]
         ("unknown_fields", SHOW, lambda body: "x_unknown" in body["forward_rules"]["dnd"]),
     ],
 )
-async def test_reply(quirk: str, get: Get, holds: Callable[[Any], bool]) -> None:
-    """A reply shows the quirk where it applies, and only there."""
+async def test_quirk_of_replies(quirk: str, get: Get, holds: Callable[[Any], bool]) -> None:
+    """A quirk changes the replies that it is for, and no others."""
     async with PBXSimulator(20, quirks=[quirk]) as sim, aiohttp.ClientSession() as session:
         path, query = get
         reply = await Probe(sim, session).get(path, **query)
@@ -63,21 +63,21 @@ async def test_reply(quirk: str, get: Get, holds: Callable[[Any], bool]) -> None
     ("quirk", "body"), [("empty_as_null", "null"), ("empty_as_object", "{}"), ("bom", "")]
 )
 async def test_empty_body(quirk: str, body: str) -> None:
-    """Where no body is due, it is empty in one of three ways."""
+    """An empty reply has no body, null or an empty object."""
     async with PBXSimulator(20, quirks=[quirk]) as sim, aiohttp.ClientSession() as session:
-        token = Probe(sim, session)
+        probe = Probe(sim, session)
         login = {"username": sim.username, "password": sim.password}
         async with session.post(f"{sim.url}/api/account/credentials/verify", json=login) as reply:
-            told = json.loads((await reply.read()).removeprefix(codecs.BOM_UTF8))
-        token.token = told["access_token"]
+            content = json.loads((await reply.read()).removeprefix(codecs.BOM_UTF8))
+        probe.token = content["access_token"]
         url = f"{sim.url}/api/extensions/destroy"
-        sent = {"access_token": token.token, "extension_number": "100"}
+        sent = {"access_token": probe.token, "extension_number": "100"}
         async with session.post(url, json=sent) as reply:
             assert await reply.text() == body
 
 
 async def test_error_in_200() -> None:
-    """An error comes with status 200 and tells itself by its err_code."""
+    """An error has status 200, and only its err_code shows that it is one."""
     async with PBXSimulator(quirks=["error_in_200"]) as sim, aiohttp.ClientSession() as session:
         reply = await Probe(sim, session).get(*UNKNOWN[:1], **UNKNOWN[1])
     assert (reply.status, reply.body["err_code"]) == (200, 404.1)
@@ -92,17 +92,17 @@ async def test_text_html() -> None:
 
 
 def test_encodings() -> None:
-    """A reply may be in Latin-1, or begin with a byte order mark."""
+    """A reply is encoded in Latin-1, or begins with a byte order mark."""
     reply = {"first_name": "Zoë", "last_name": "Łucja"}
-    assert Manner(frozenset({"latin1"})).reply("x", reply) == (
+    assert ReplyShaper(frozenset({"latin1"})).reply("x", reply) == (
         b'{"first_name":"Zo\xeb","last_name":"?ucja"}'
     )
-    marked = Manner(frozenset({"bom"})).reply("x", {"a": 1})
+    marked = ReplyShaper(frozenset({"bom"})).reply("x", {"a": 1})
     assert marked == codecs.BOM_UTF8 + b'{"a":1}'
 
 
 async def test_greetings() -> None:
-    """Greeting files stand where the page's table has them, and their names end in a comma."""
+    """Greeting files are under greetings, and their names end in a comma."""
     quirks = ["greetings_as_greetings", "stray_comma"]
     async with PBXSimulator(quirks=quirks) as sim, aiohttp.ClientSession() as session:
         probe = Probe(sim, session)
@@ -122,7 +122,7 @@ async def test_greetings() -> None:
 
 
 async def test_status() -> None:
-    """Statuses lack the unknown, come in another order, and begin with a stranger."""
+    """Unknown numbers are omitted, the order differs, and the first status was not requested."""
     quirks = ["status_omits_unknown", "status_shuffled", "status_stranger"]
     async with PBXSimulator(quirks=quirks) as sim, aiohttp.ClientSession() as session:
         probe = Probe(sim, session)
@@ -138,20 +138,20 @@ async def test_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quirk", "told"),
+    ("quirk", "shown"),
     [("expires_as_string", {"expires": "1.5"}), ("no_expires", {})],
 )
-async def test_expires(quirk: str, told: dict[str, str]) -> None:
-    """The lifetime of a token is a text, or not told."""
+async def test_lifetime_of_tokens(quirk: str, shown: dict[str, str]) -> None:
+    """The lifetime of a token is a string, or missing."""
     sim = PBXSimulator(token_lifetime=1.5, quirks=[quirk])
     async with sim, aiohttp.ClientSession() as session:
         login = {"username": sim.username, "password": sim.password}
         reply = await Probe(sim, session).send("POST", "/account/credentials/verify", json=login)
-    assert {name: value for name, value in reply.body.items() if name == "expires"} == told
+    assert {name: value for name, value in reply.body.items() if name == "expires"} == shown
 
 
 async def test_refresh_prolongs() -> None:
-    """A refresh without a new token prolongs the one it was asked with."""
+    """A refresh returns no new token and prolongs the one of its request."""
     clock = Clock()
     sim = PBXSimulator(token_lifetime=10, clock=clock, quirks=["refresh_prolongs"])
     async with sim, aiohttp.ClientSession() as session:
@@ -165,7 +165,7 @@ async def test_refresh_prolongs() -> None:
 
 
 async def test_one_token() -> None:
-    """A login ends the token before it."""
+    """A login revokes the token before it."""
     async with PBXSimulator(quirks=["one_token"]) as sim, aiohttp.ClientSession() as session:
         probe = Probe(sim, session)
         probe.token = await Probe(sim, session).login()
@@ -174,7 +174,7 @@ async def test_one_token() -> None:
 
 
 async def test_login_block() -> None:
-    """After three wrong logins the right one is refused too, for a minute."""
+    """After three wrong logins, the right one is refused for a minute too."""
     clock = Clock()
     sim = PBXSimulator(clock=clock, quirks=["login_block"])
     async with sim, aiohttp.ClientSession() as session:
@@ -189,11 +189,11 @@ async def test_login_block() -> None:
         assert (await probe.send("POST", path, json=right)).status == 200
 
 
-def test_names() -> None:
-    """A quirk has a name and a line that describes it; other names are refused."""
+def test_quirk_names() -> None:
+    """Each quirk has a description; unknown names raise ValueError."""
     assert all(QUIRKS.values())
-    assert checked(iter(("bom", "bom"))) == {"bom"}
+    assert check_quirks(iter(("bom", "bom"))) == {"bom"}
     with pytest.raises(ValueError, match="no such quirk: bim"):
-        checked(["bim"])
+        check_quirks(["bim"])
     with pytest.raises(TypeError):
-        checked("bom")
+        check_quirks("bom")

@@ -1,4 +1,4 @@
-"""The vendor's page word for word: each sample request is understood, each reply has its shape."""
+"""The vendor's samples word for word: each request is accepted, each reply has the same shape."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FLAGS = dict.fromkeys(
 
 
 def shape(value: Any) -> Any:
-    """Tell names and types, without the values; an array has the shape of its first item."""
+    """Return names and types in place of values; an array has the shape of its first item."""
     if isinstance(value, dict):
         return {name: shape(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -29,7 +29,7 @@ def shape(value: Any) -> Any:
 
 
 def filled(value: Any, known: dict[str, str]) -> Any:
-    """Put what the samples only stand for into a request."""
+    """Fill a sample request with values that exist."""
     if isinstance(value, dict):
         return {name: known.get(name, item) for name, item in value.items()}
     return value
@@ -47,7 +47,7 @@ def form(parts: list[dict[str, str]]) -> aiohttp.FormData:
 
 @pytest.mark.parametrize("row", ENDPOINTS)
 async def test_sample(row: str) -> None:
-    """The simulator answers the page's sample request in the shape of its sample reply."""
+    """The reply to the vendor's sample request has the shape of the vendor's sample reply."""
     request = json.loads((SAMPLES / row / "request.json").read_text())
     (expected,) = (SAMPLES / row).glob("reply.*")
     sim = PBXSimulator(
@@ -56,7 +56,7 @@ async def test_sample(row: str) -> None:
         email="admin@example.com",
         extensions=800,
         token_lifetime=600,
-        # What the page's samples show against its own tables.
+        # In these the vendor's samples differ from the tables beside them.
         quirks=["search_one_object", "group_show_without_id"],
     )
     async with sim, aiohttp.ClientSession() as session:
@@ -87,7 +87,7 @@ async def test_sample(row: str) -> None:
     if text:
         shown, sample = shape(reply.body), shape(json.loads(text))
         assert {name: shown[name] for name in sample} == sample
-        # The page's table has it, its sample not.
+        # It is in the vendor's table, not in the sample.
         assert shown.keys() - sample.keys() <= {"belong_groups"}
     else:
         assert reply.body is None

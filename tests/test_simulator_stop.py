@@ -1,6 +1,6 @@
-"""How a simulator stops: it ends whatever its connections do, and leaves no connection and no task.
+"""The stop of a simulator: it ends whatever its connections do, and leaves no connection or task.
 
-Clients are plain sockets that do nothing by themselves, so that a test says what each one does.
+Clients are plain sockets, which do nothing by themselves: each test says what its clients do.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from portsip_async.simulator import Faults, PBXSimulator, server
+from portsip_async.simulator import Faults, PBXSimulator, http_server
 
 from .concurrency import hang, ticks, until
 from .virtual_time import in_virtual_time
@@ -27,7 +27,7 @@ REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(LOGIN) + LOGIN
 
 
 def connect(sim: PBXSimulator) -> socket.socket:
-    """Connect without giving the loop a turn: the simulator has yet to notice."""
+    """Connect without a turn of the loop, so that the simulator has not noticed yet."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect((sim.host, sim.port))
@@ -36,7 +36,7 @@ def connect(sim: PBXSimulator) -> socket.socket:
 
 
 async def is_cut(client: socket.socket) -> bool:
-    """Read what is left, until the connection ends by the simulator."""
+    """Read until the simulator ends the connection."""
     async with asyncio.timeout(SECONDS):
         with suppress(ConnectionError):
             while await asyncio.get_running_loop().sock_recv(client, 1 << 20):
@@ -51,14 +51,14 @@ async def is_refused(sim: PBXSimulator) -> bool:
 
 
 async def stopped(stop: Awaitable[object]) -> None:
-    """Wait for a stop, but not for one that never ends."""
+    """Wait for a stop, and fail the test if it does not end."""
     try:
         await asyncio.wait_for(stop, SECONDS)
     except TimeoutError:
         pytest.fail(f"stop() did not end within {SECONDS} seconds", pytrace=False)
 
 
-def others() -> "set[asyncio.Task[Any]]":
+def other_tasks() -> "set[asyncio.Task[Any]]":
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
@@ -70,7 +70,7 @@ async def sim() -> AsyncIterator[PBXSimulator]:
     await stopped(sim.stop())
 
 
-# What a connection does when the stop comes.
+# What a connection is doing at the time of the stop.
 
 Act = Callable[[PBXSimulator, socket.socket], Awaitable[object]]
 
@@ -108,7 +108,7 @@ async def waiting_for_100(sim: PBXSimulator, client: socket.socket) -> None:
     await until(lambda: sim.in_flight)
 
 
-async def rubbish(sim: PBXSimulator, client: socket.socket) -> None:
+async def unreadable_bytes(sim: PBXSimulator, client: socket.socket) -> None:
     await send(client, b"\x16\x03\x01\x02\x00\r\n\r\n")  # such as TLS, where there is none
 
 
@@ -162,10 +162,10 @@ async def dropped(sim: PBXSimulator, client: socket.socket) -> None:
 
 
 async def tasks_cancelled_by_others(sim: PBXSimulator, client: socket.socket) -> None:
-    """As at the end of asyncio.run(), where the simulator runs in a task of its own."""
+    """As at the end of asyncio.run(), with the simulator in a task of its own."""
     await reply_not_read(sim, client)
     for task in asyncio.all_tasks():
-        # Those of this connection; the fixtures' are none of aiohttp's.
+        # The tasks of this connection are aiohttp's; those of the fixtures are not.
         if "aiohttp" in str(task.get_coro()) or "RequestHandler" in str(task.get_coro()):
             task.cancel()
     await ticks()
@@ -178,7 +178,7 @@ ACTS: list[Act] = [
     half_a_body,
     half_a_chunk,
     waiting_for_100,
-    rubbish,
+    unreadable_bytes,
     half_closed,
     reply_by_fault_late,
     reply_by_script_late,
@@ -193,23 +193,23 @@ ACTS: list[Act] = [
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 async def test_stop_whatever_a_connection_does(sim: PBXSimulator, act: Act) -> None:
-    """A stop waits for no client; when it ends, the connection and its tasks have ended."""
-    before = others()
+    """A stop waits for no client, and ends after the connection and its tasks."""
+    before = other_tasks()
     with closing(connect(sim)) as client:
         await act(sim, client)
         await stopped(sim.stop())
-        assert others() <= before
+        assert other_tasks() <= before
         assert client.fileno() < 0 or await is_cut(client)
     assert sim.in_flight == 0
     assert await is_refused(sim)
 
 
-# A connection that comes as the stop does.
+# A connection that begins at the time of the stop.
 
 
 @pytest.fixture(params=["lazy", "eager"])
 async def task_factory(request: pytest.FixtureRequest) -> None:
-    """Let the loop's tasks start in a turn of their own, or at once."""
+    """Start the tasks of the loop in the next turn, or at once."""
     if request.param == "eager":
         if sys.version_info < (3, 12):
             pytest.skip("eager tasks came with Python 3.12")
@@ -219,32 +219,32 @@ async def task_factory(request: pytest.FixtureRequest) -> None:
 @pytest.mark.usefixtures("task_factory")
 @pytest.mark.parametrize("sent", [b"", REQUEST[:-5], REQUEST], ids=["idle", "half", "whole"])
 @pytest.mark.parametrize("turns", range(6))
-async def test_stop_as_a_connection_comes(sim: PBXSimulator, turns: int, sent: bytes) -> None:
-    """Wherever in its making a connection or a request is met, it is cut and leaves no task."""
+async def test_stop_while_a_connection_begins(sim: PBXSimulator, turns: int, sent: bytes) -> None:
+    """A connection or a request at any stage of its setup is cut, and leaves no task."""
     sim.faults = Faults(latency=3600)
-    before = others()
+    before = other_tasks()
     with closing(connect(sim)) as client:
         client.send(sent)
         for _ in range(turns):
             await asyncio.sleep(0)
         await stopped(sim.stop())
-        assert others() <= before
+        assert other_tasks() <= before
         assert await is_cut(client)
         gc.collect()  # a socket that was lost unclosed would be warned of
     assert sim.in_flight == 0
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_stop_as_many_connections_come(sim: PBXSimulator, turns: int) -> None:
-    """Hundreds that come at once, a few in each turn, are all cut."""
-    before = others()
+async def test_stop_while_many_connections_begin(sim: PBXSimulator, turns: int) -> None:
+    """Hundreds of connections that begin in a few turns of the loop are all cut."""
+    before = other_tasks()
     clients = []
     for _ in range(turns + 1):
         clients += [connect(sim) for _ in range(60)]
         await asyncio.sleep(0)
     clients += [connect(sim) for _ in range(60)]
     await stopped(sim.stop())
-    assert others() <= before
+    assert other_tasks() <= before
     for client in clients:
         with closing(client):
             assert await is_cut(client)
@@ -252,25 +252,25 @@ async def test_stop_as_many_connections_come(sim: PBXSimulator, turns: int) -> N
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_stop_as_a_request_comes(sim: PBXSimulator, turns: int) -> None:
-    """A request on a connection that was idle so far is not begun after the stop."""
+async def test_stop_while_a_request_begins(sim: PBXSimulator, turns: int) -> None:
+    """A request on an idle connection is not started after the stop."""
     sim.faults = Faults(latency=3600)
-    before = others()
+    before = other_tasks()
     with closing(connect(sim)) as client:
         await ticks()
         client.send(REQUEST)
         for _ in range(turns):
             await asyncio.sleep(0)
         await stopped(sim.stop())
-        assert others() <= before
+        assert other_tasks() <= before
         assert await is_cut(client)
     assert sim.in_flight == 0
 
 
-async def test_stop_with_a_request_that_takes_its_time_to_end(
+async def test_stop_with_a_request_that_ends_slowly(
     sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop ends after the last task, not before."""
+    """A stop ends after the last task."""
 
     async def end_slowly(*_: Any) -> None:
         try:
@@ -278,21 +278,21 @@ async def test_stop_with_a_request_that_takes_its_time_to_end(
         finally:
             await ticks(50)
 
-    monkeypatch.setattr(sim, "_meet", end_slowly)
-    before = others()
+    monkeypatch.setattr(sim, "_respond", end_slowly)
+    before = other_tasks()
     with closing(connect(sim)) as client:
         await send(client, REQUEST)
         await until(lambda: sim.in_flight)
         await stopped(sim.stop())
         assert sim.in_flight == 0
-        assert others() <= before
+        assert other_tasks() <= before
         assert await is_cut(client)
 
 
 async def test_stop_with_a_task_that_does_not_end(
     sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop ends even if a task of a request refuses to."""
+    """A stop ends even if the task of a request does not."""
     released = asyncio.Event()
 
     async def resist(*_: Any) -> None:
@@ -300,8 +300,8 @@ async def test_stop_with_a_task_that_does_not_end(
             with suppress(asyncio.CancelledError):
                 await released.wait()
 
-    monkeypatch.setattr(sim, "_meet", resist)
-    monkeypatch.setattr(server, "_END_SECONDS", 0.05)
+    monkeypatch.setattr(sim, "_respond", resist)
+    monkeypatch.setattr(http_server, "_STOP_SECONDS", 0.05)
     with closing(connect(sim)) as client:
         await send(client, REQUEST)
         await until(lambda: sim.in_flight)
@@ -375,15 +375,15 @@ STOPS: list[Callable[[PBXSimulator], Coroutine[Any, Any, None]]] = [
 async def test_stops_and_starts(
     sim: PBXSimulator, stop: Callable[[PBXSimulator], Coroutine[Any, Any, None]], turns: int
 ) -> None:
-    """Stops may overlap each other and a start; each ends when there is nothing left."""
-    before, port = others(), sim.port
+    """Stops may overlap each other and a start; each ends after the last connection and task."""
+    before, port = other_tasks(), sim.port
     with closing(connect(sim)) as client, closing(connect(sim)) as late:
         sim.faults = Faults(latency=3600)
         late.send(REQUEST)
         for _ in range(turns):
             await asyncio.sleep(0)
         await stopped(stop(sim))
-        assert others() <= before
+        assert other_tasks() <= before
         assert await is_cut(client)
         assert await is_cut(late)
         gc.collect()
@@ -398,7 +398,7 @@ async def test_stops_and_starts(
 
 @in_virtual_time
 async def test_start_while_it_stops_in_memory() -> None:
-    """A start waits until the port is free, also where a loop takes no turn to listen."""
+    """A start waits until the port is free, also on a loop that listens without a turn."""
     sim = PBXSimulator(extensions=1)
     await sim.start()
     await asyncio.gather(sim.stop(), sim.start())
@@ -407,8 +407,8 @@ async def test_start_while_it_stops_in_memory() -> None:
 
 @pytest.mark.parametrize("turns", range(1, 8))
 async def test_stop_cancelled(sim: PBXSimulator, turns: int) -> None:
-    """A stop that is cancelled raises at once, and everything is cut all the same."""
-    before = others()
+    """A cancelled stop raises at once, and cuts everything all the same."""
+    before = other_tasks()
     with closing(connect(sim)) as client, closing(connect(sim)) as late:
         sim.faults = Faults(latency=3600)
         late.send(REQUEST)
@@ -422,14 +422,14 @@ async def test_stop_cancelled(sim: PBXSimulator, turns: int) -> None:
             await stopped(stop)
         assert await is_cut(client)
         assert await is_cut(late)
-        await until(lambda: others() <= before, SECONDS)
+        await until(lambda: other_tasks() <= before, SECONDS)
         gc.collect()
     assert await is_refused(sim)
     await stopped(sim.stop())
 
 
 def test_stop_at_the_end_of_a_loop() -> None:
-    """A simulator in a task that the end of asyncio.run() cancels stops, as do its connections."""
+    """A simulator in a task that asyncio.run() cancels stops and cuts its connections."""
     clients: list[socket.socket] = []
 
     async def simulate(ready: "asyncio.Future[PBXSimulator]") -> None:
@@ -457,7 +457,7 @@ def test_stop_at_the_end_of_a_loop() -> None:
 
 
 async def test_start_cancelled() -> None:
-    """A start that is cancelled leaves nobody listening, and the simulator can be started."""
+    """A cancelled start leaves no open port, and the simulator can be started again."""
     sim = PBXSimulator(extensions=1)
     for turns in range(6):
         start = asyncio.create_task(sim.start())
@@ -475,7 +475,7 @@ async def test_start_cancelled() -> None:
 
 
 async def test_two_starts_at_once() -> None:
-    """One of them starts it; the other is an error, and opens no port that stays open."""
+    """One of two starts works; the other raises RuntimeError and leaves no open port."""
     sim = PBXSimulator(extensions=1)
     outcomes = await asyncio.gather(sim.start(), sim.start(), return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "RuntimeError"]

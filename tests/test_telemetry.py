@@ -25,7 +25,7 @@ from portsip_async import (
     StaticToken,
     telemetry,
 )
-from portsip_async.core.call import Observer
+from portsip_async.core.observer import Observer
 from portsip_async.simulator import PBXSimulator
 from portsip_async.telemetry import Telemetry
 

@@ -18,7 +18,7 @@ from portsip_async import (
     ServerError,
     StaticToken,
 )
-from portsip_async.core.call import Attempt
+from portsip_async.core.observer import Attempt
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import leaping
@@ -562,7 +562,7 @@ class TestAttachedLast:
         async def renewing(_: float) -> None:
             await pbx.account.refresh()
 
-        pbx._session.sleep = renewing
+        pbx._session.clock.sleep = renewing
         await pbx.extensions.show("101")
         assert self.tokens(wire) == ["vault-1", TOKEN]
 

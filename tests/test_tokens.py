@@ -1,4 +1,4 @@
-"""The token cache under a frozen clock: lives, renewals, refusals, generations, waiters."""
+"""The token cache on a frozen clock: lives, renewals, refusals, generations, waiters."""
 
 import asyncio
 import math
@@ -15,92 +15,119 @@ from portsip_async import (
     Conflict,
     ConnectError,
     NotFound,
+    PasswordCredentials,
     PermissionDenied,
     PortSIPError,
     RateLimited,
     ReplyError,
     RequestTimeout,
     ServerError,
+    StaticToken,
     Token,
 )
+from portsip_async.classic.login import Login, login_error, refused_login
+from portsip_async.classic.models import RefreshReply
+from portsip_async.classic.operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, EndpointTable
 from portsip_async.core.decode import Decoder
-from portsip_async.core.tokens import Held, Obtained, Renewal, TokenCache, refusal
+from portsip_async.core.endpoint import Endpoint
+from portsip_async.core.tokens import CachedToken, TokenCache, is_fetch_error
 
-from .clocks import FrozenClock
+from .clocks import FrozenClock, clock_that_reads
 
 X = TypeVar("X")
 
-TICK = 1e-6  # seconds; what lies between just before and just after
+TICK = 1e-6  # seconds between just before and just after
 REFUSED = AuthenticationError("no such user", status=400, err_code=401.1)
 
 
 class Rig:
-    """A cache over a login and a refresh that a test scripts and can hold back.
+    """A token cache over a `Login`; the test scripts the replies, and can hold them back.
+
+    The rig takes the session's part, and that of an application's own credentials.
 
     Attributes:
         logins: how often it logged in.
         refreshes: the tokens that were sent to be refreshed.
-        login_answers: what the next logins bring; afterwards tokens that live `life` seconds.
-        refresh_answers: likewise for refreshes.
+        login_replies: what the next logins bring; afterwards tokens that live `life` seconds.
+        refresh_replies: likewise for refreshes.
         open: lets logins and refreshes end; set at first.
         seconds: how long a login takes on the clock.
         renewals: the tasks of all renewals.
     """
 
-    def __init__(self, *, life: float = 30.0, initial: str | None = None, login: bool = True):
+    base_url = "https://pbx.example.com/api"
+
+    def __init__(
+        self,
+        *,
+        life: float = 30.0,
+        initial: str | None = None,
+        login: bool = True,
+        vault: bool = False,
+    ):
         self.clock = FrozenClock()
         self.life = life
         self.logins = 0
         self.refreshes: list[str] = []
-        self.login_answers: list[object] = []
-        self.refresh_answers: list[object] = []
+        self.login_replies: list[object] = []
+        self.refresh_replies: list[object] = []
         self.open = asyncio.Event()
         self.open.set()
         self.seconds = 0.0
         self.renewals: list[asyncio.Task[Any]] = []
-        self.cache = TokenCache(
-            login=self._login if login else None,
-            refresh=self._refresh,
-            initial=initial,
-            clock=self.clock,
-            start=self._start,
-        )
+        credentials: Any = PasswordCredentials("admin", "hunter2") if login else StaticToken("")
+        session: Any = self
+        source = Login(session, EndpointTable(), self if vault else credentials)
+        source.initial = initial
+        self.cache = TokenCache(source, owner=self, clock=clock_that_reads(self.clock))
 
     @property
     def traffic(self) -> int:
         return self.logins + len(self.refreshes)
 
-    def _start(self, renewal: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
-        task = asyncio.create_task(renewal)
+    def start(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        task = asyncio.create_task(coroutine)
         self.renewals.append(task)
         return task
 
-    async def _login(self) -> Obtained:
-        self.logins += 1
-        return await self._answer(self.login_answers, f"login-{self.logins}")
+    def check_open(self) -> None:
+        """The rig never closes."""
 
-    async def _refresh(self, token: str) -> Obtained:
-        self.refreshes.append(token)
-        return await self._answer(self.refresh_answers, f"refresh-{len(self.refreshes)}")
-
-    async def _answer(self, answers: list[object], token: str) -> Obtained:
+    async def send_login(
+        self, row: Endpoint[Any], _: object, *, access_token: str | None = None
+    ) -> tuple[Any, float]:
+        """Send a login or a refresh."""
         sent_at = self.clock()
+        if access_token is None:
+            self.logins += 1
+            return await self._reply(self.login_replies, f"login-{self.logins}"), sent_at
+        assert row is ACCOUNT_REFRESH
+        self.refreshes.append(access_token)
+        reply = await self._reply(self.refresh_replies, f"refresh-{len(self.refreshes)}")
+        return reply, sent_at
+
+    async def fetch_token(self) -> Any:
+        """Fetch a token as an application's own credentials do."""
+        reply, _ = await self.send_login(ACCOUNT_VERIFY, {})
+        return reply
+
+    async def _reply(self, replies: list[object], token: str) -> Any:
         self.clock.now += self.seconds
         await self.open.wait()
-        answer = answers.pop(0) if answers else Token(token, self.life)
-        if isinstance(answer, BaseException):
-            raise answer
-        return Obtained(answer, sent_at)  # type: ignore[arg-type]  # a wrong one, in one test
+        reply = replies.pop(0) if replies else Token(token, self.life)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
 
-    async def served(self) -> Held:
-        """The token that is served now, without a wait."""
+    async def served(self) -> CachedToken:
+        """Return the token that calls can use now."""
         held = self.cache.current()
         assert held is not None
         await settled()
         return held
 
-    async def waiting(self, callers: int = 1) -> list[asyncio.Task[Held]]:
-        """Let callers wait for a renewal that is held back."""
+    async def waiting(self, callers: int = 1) -> list[asyncio.Task[CachedToken]]:
+        """Hold the renewal back, and start calls that wait for it."""
         self.open.clear()
         tasks = [asyncio.create_task(self.cache.wait()) for _ in range(callers)]
         await settled()
@@ -108,7 +135,7 @@ class Rig:
 
 
 async def settled() -> None:
-    """Let everything go on that needs no clock."""
+    """Let everything run that needs no clock."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -123,7 +150,7 @@ class TestLife:
             (4.0, 8 / 3, 3.0),
             (1.0, 2 / 3, 0.75),
             (0.02, 0.04 / 3, 0.015),
-            # What is no life counts as the page's 30 seconds.
+            # Anything else counts as the 30 seconds of the vendor's documentation.
             (0.0, 20.0, 28.0),
             (-5.0, 20.0, 28.0),
             (math.inf, 20.0, 28.0),
@@ -161,15 +188,15 @@ class TestLife:
             (b'{"access_token": "T", "expires": "soon"}', 30.0),
         ],
     )
-    @pytest.mark.parametrize("kind", [Token, Renewal])
-    def test_expires_as_the_pbx_tells_it(
+    @pytest.mark.parametrize("kind", [Token, RefreshReply])
+    def test_expires_as_the_pbx_sends_it(
         self, kind: type[Token], reply: bytes, expires: float
     ) -> None:
-        """The life may come as a text; where it is absent or unreadable the page's 30 hold."""
+        """The life may be a text; if it is missing or unreadable it is 30 seconds."""
         assert Decoder(kind).decode(reply).expires == expires
 
     async def test_counted_from_before_the_login(self) -> None:
-        """A slow login eats of the life of the token that it brings."""
+        """The time that a login takes counts as part of the token's life."""
         rig = Rig()
         rig.seconds = 7.0
         start = rig.clock.now
@@ -178,7 +205,7 @@ class TestLife:
         assert (held.stale_at, held.spent_at) == (start + 20.0, start + 28.0)
 
     async def test_login_slower_than_the_life(self) -> None:
-        """Who waited gets the token that it waited for, spent or not; the next one waits anew."""
+        """Waiting calls get the token they waited for, even if it is spent; the next call waits."""
         rig = Rig(life=1.0)
         rig.seconds = 1.5
         tasks = await rig.waiting(3)
@@ -188,7 +215,7 @@ class TestLife:
         assert (await rig.cache.wait()).token.access_token == "refresh-1"
 
     async def test_first_token_is_fresh_when_it_is_needed(self) -> None:
-        """A token to start from counts from the first call, not from the making of the client."""
+        """The life of a token to start from begins with the first call, not with the client."""
         rig = Rig(initial="given")
         rig.clock.now += 3600
         held = await rig.served()
@@ -197,7 +224,7 @@ class TestLife:
         assert rig.traffic == 0
 
     async def test_idle_cache_renews_nothing(self) -> None:
-        """No call, no traffic, however old the token grows."""
+        """Without calls there is no traffic, however old the token is."""
         rig = Rig()
         await rig.cache.wait()
         for _ in range(100):
@@ -208,7 +235,7 @@ class TestLife:
 
 class TestStale:
     async def test_one_renewal_in_the_background(self) -> None:
-        """However many calls meet a stale token, one task renews it, and all are served."""
+        """One task renews a stale token for all calls, and all of them can use it meanwhile."""
         rig = Rig()
         old = await rig.cache.wait()
         rig.clock.now += 20.1
@@ -226,12 +253,12 @@ class TestStale:
     @pytest.mark.parametrize(
         "error", [ServerError(status=500), ConnectError("no"), RequestTimeout("late"), OSError()]
     )
-    async def test_failure_goes_on_serving(self, error: Exception) -> None:
+    async def test_calls_use_a_stale_token_after_a_failure(self, error: Exception) -> None:
         """A renewal that fails is tried again after 0.5, 1, 2, 4 and then every 5 seconds."""
         rig = Rig(life=600.0)
         old = await rig.cache.wait()
         rig.clock.now += 400.1
-        rig.refresh_answers = [error] * 9
+        rig.refresh_replies = [error] * 9
         await rig.served()
         assert len(rig.refreshes) == 1
         for count, pause in enumerate((0.5, 1.0, 2.0, 4.0, 5.0, 5.0, 5.0), start=1):
@@ -243,12 +270,12 @@ class TestStale:
             assert len(rig.refreshes) == count + 1
         assert rig.logins == 1
 
-    async def test_success_forgets_the_pause(self) -> None:
-        """After a success the pauses begin anew with the shortest."""
+    async def test_success_resets_the_pause(self) -> None:
+        """After a success the next pause is the shortest again."""
         rig = Rig(life=600.0)
         await rig.cache.wait()
         rig.clock.now += 401
-        rig.refresh_answers = [ServerError(status=500), ServerError(status=500)]
+        rig.refresh_replies = [ServerError(status=500), ServerError(status=500)]
         await rig.served()
         rig.clock.now += 0.6
         await rig.served()
@@ -256,18 +283,18 @@ class TestStale:
         await rig.served()
         assert (await rig.served()).token.access_token == "refresh-3"
         rig.clock.now += 401
-        rig.refresh_answers = [ServerError(status=500)]
+        rig.refresh_replies = [ServerError(status=500)]
         await rig.served()
         rig.clock.now += 0.6
         await rig.served()
         assert len(rig.refreshes) == 5
 
     async def test_refused_in_the_background(self) -> None:
-        """A refusal is not insisted upon, and hurts no call until the token is spent."""
+        """A refused login is not repeated at once; calls use the token until it is spent."""
         rig = Rig(life=600.0)
         old = await rig.cache.wait()
         rig.clock.now += 401
-        rig.refresh_answers, rig.login_answers = [REFUSED, REFUSED], [REFUSED, REFUSED]
+        rig.refresh_replies, rig.login_replies = [REFUSED, REFUSED], [REFUSED, REFUSED]
         await rig.served()
         assert rig.traffic == 3
         for _ in range(5):
@@ -286,7 +313,7 @@ class TestStale:
 
 class TestSpent:
     async def test_all_wait_for_one_renewal(self) -> None:
-        """A cold start and a spent token make any number of calls wait for one renewal."""
+        """Without a token, or with a spent one, all calls wait for one renewal."""
         rig = Rig()
         tasks = await rig.waiting(100)
         rig.open.set()
@@ -298,7 +325,7 @@ class TestSpent:
         assert (rig.logins, rig.refreshes) == (1, ["login-1"])
 
     async def test_joins_the_background_renewal(self) -> None:
-        """A token that is spent while it is renewed in the background is not renewed twice."""
+        """A token that is spent during its renewal in the background is not renewed twice."""
         rig = Rig()
         await rig.cache.wait()
         rig.clock.now += 21
@@ -311,21 +338,25 @@ class TestSpent:
         assert len(rig.refreshes) == 1
 
     async def test_failed_background_renewal_is_tried_at_once(self) -> None:
-        """The pause after a failure is for the background: who has no token does not sit it out."""
+        """The pause after a failure is for the background; a call without a token does not wait."""
         rig = Rig(life=1.0)
         await rig.cache.wait()
         rig.clock.now += 0.7
-        rig.refresh_answers = [ServerError(status=500)]
+        rig.refresh_replies = [ServerError(status=500)]
         await rig.served()
         rig.clock.now += 0.1
         assert (await rig.cache.wait()).token.access_token == "refresh-2"
 
-    async def test_served_without_a_wait(self) -> None:
-        """Waiting for a token that is there takes no renewal."""
+    async def test_wait_returns_a_fresh_token_at_once(self) -> None:
+        """Waiting for a token that calls can use starts no renewal."""
         rig = Rig()
         held = await rig.cache.wait()
         assert await rig.cache.wait() is held
         assert rig.traffic == 1
+
+
+class Locked(APIError):
+    """A class that the SDK does not know, as for status 423."""
 
 
 REFUSALS: list[PortSIPError] = [
@@ -335,7 +366,7 @@ REFUSALS: list[PortSIPError] = [
     PermissionDenied(status=403),
     BadRequest(status=200, err_code="400.1"),
 ]
-# A refresh that fails like this is replaced by a login; a login is not refused by it.
+# After a refresh that fails like this the cache logs in; a login is not refused by it.
 MISSING: list[PortSIPError] = [
     NotFound(status=404),
     Conflict(status=409),
@@ -355,16 +386,23 @@ OTHERWISE: list[PortSIPError] = [
     ClientClosed("closed"),
 ]
 
+# The other two classes mean that the PBX is busy or broken, whatever the status is.
+BY_STATUS = [
+    error
+    for error in REFUSALS + MISSING + OTHERWISE
+    if isinstance(error, APIError) and not isinstance(error, RateLimited | ServerError)
+]
 
-def told(error: object) -> str:
+
+def label(error: object) -> str:
     return f"{type(error).__name__}-{getattr(error, 'status', '')}"
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("error", REFUSALS, ids=told)
+    @pytest.mark.parametrize("error", REFUSALS, ids=label)
     def test_refused(self, error: APIError) -> None:
-        """400, 401, 403, or an err_code of that kind, is an AuthenticationError."""
-        found = refusal(error)
+        """Status 400, 401 or 403, or an err_code of that kind, is an AuthenticationError."""
+        found = refused_login(error)
         assert isinstance(found, AuthenticationError)
         assert (found.status, found.err_code, found.message) == (
             error.status,
@@ -372,88 +410,114 @@ class TestRefusal:
             error.message,
         )
 
-    @pytest.mark.parametrize("error", MISSING + OTHERWISE, ids=told)
+    @pytest.mark.parametrize("error", MISSING + OTHERWISE, ids=label)
     def test_failed_otherwise(self, error: PortSIPError) -> None:
-        assert refusal(error) is None
+        assert refused_login(error) is None
+
+    @pytest.mark.parametrize("error", BY_STATUS, ids=label)
+    @pytest.mark.parametrize("status", [None, 423])
+    def test_class_of_an_error_does_not_matter(self, error: APIError, status: int | None) -> None:
+        """A subclass of APIError for one more status changes no decision about a login."""
+        status = status or error.status
+        plain = APIError("no", status=status, err_code=error.err_code)
+        other = Locked("no", status=status, err_code=error.err_code)
+        assert type(refused_login(plain)) is type(refused_login(other))
+        refused = isinstance(login_error(plain, Rig.base_url), AuthenticationError)
+        kind = AuthenticationError if refused else Locked
+        assert type(login_error(other, Rig.base_url)) is kind
+
+    @pytest.mark.parametrize(
+        ("status", "remembered"), [(400, True), (401, True), (403, True), (423, False)]
+    )
+    async def test_refused_login_is_remembered_whatever_its_class(
+        self, status: int, remembered: bool
+    ) -> None:
+        """An error class of its own for a status leaves the cool-down as it was."""
+        rig = Rig()
+        rig.login_replies = [Locked("no", status=status)] * 2
+        for _ in range(2):
+            with pytest.raises(AuthenticationError if remembered else Locked):
+                await rig.cache.wait()
+        assert rig.logins == (1 if remembered else 2)
 
 
 class TestRefresh:
-    @pytest.mark.parametrize("error", REFUSALS + MISSING, ids=told)
+    @pytest.mark.parametrize("error", REFUSALS + MISSING, ids=label)
     async def test_refused_logs_in_once(self, error: PortSIPError) -> None:
-        """A refused refresh falls back to one login, with no cool-down."""
+        """After a refused refresh the cache logs in once, without a cool-down."""
         rig = Rig()
         await rig.cache.wait()
         rig.clock.now += 29
-        rig.refresh_answers = [error]
+        rig.refresh_replies = [error]
         assert (await rig.cache.wait()).token.access_token == "login-2"
         assert (rig.logins, len(rig.refreshes)) == (2, 1)
 
     @pytest.mark.parametrize(
-        "error", [error for error in OTHERWISE if not isinstance(error, ReplyError)], ids=told
+        "error", [error for error in OTHERWISE if not isinstance(error, ReplyError)], ids=label
     )
     async def test_failed_otherwise_does_not_log_in(self, error: PortSIPError) -> None:
-        """A refresh that fails for the PBX's trouble fails the renewal; the next call tries."""
+        """If the PBX is in trouble the renewal fails without a login; the next call tries again."""
         rig = Rig()
         await rig.cache.wait()
         rig.clock.now += 29
-        rig.refresh_answers = [error]
+        rig.refresh_replies = [error]
         with pytest.raises(type(error)):
             await rig.cache.wait()
         assert rig.logins == 1
         assert (await rig.cache.wait()).token.access_token == "refresh-2"
 
     async def test_reply_unreadable_logs_in(self) -> None:
-        """A PBX whose refresh answers what is no token is logged in to."""
+        """If the reply to a refresh can't be read, the cache logs in."""
         rig = Rig()
         await rig.cache.wait()
         rig.clock.now += 29
-        rig.refresh_answers = [ReplyError(expected="an object")]
+        rig.refresh_replies = [ReplyError(expected="an object")]
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
-    @pytest.mark.parametrize("answer", [Renewal(None, 60), Renewal("", 60), Renewal("login-1", 60)])
-    async def test_without_a_new_token_prolongs(self, answer: Renewal) -> None:
+    @pytest.mark.parametrize("access_token", [None, "", "login-1"])
+    async def test_without_a_new_token_prolongs(self, access_token: str | None) -> None:
         """A refresh that brings no other token prolongs the one that was sent."""
         rig = Rig()
-        rig.login_answers = [Token("login-1", 30, "tenant", "2.0.0")]
+        rig.login_replies = [Token("login-1", 30, "tenant", "2.0.0")]
         old = await rig.cache.wait()
         rig.clock.now += 29
-        rig.refresh_answers = [answer]
+        rig.refresh_replies = [RefreshReply(access_token, 60)]
         new = await rig.cache.wait()
         assert new.token == Token("login-1", 60, "tenant", "2.0.0")
         assert new.spent_at == rig.clock.now + 58
         assert new.generation == old.generation
         assert rig.logins == 1
 
-    async def test_what_a_refresh_tells_is_kept(self) -> None:
-        """A refresh answers a token of the same shape as a login."""
+    async def test_refresh_keeps_all_fields(self) -> None:
+        """A refreshed token has the same fields as one from a login."""
         rig = Rig()
         await rig.cache.wait()
-        rig.refresh_answers = [Renewal("new", 60, "tenant", "2.0.0")]
+        rig.refresh_replies = [RefreshReply("new", 60, "tenant", "2.0.0")]
         assert await rig.cache.renew() == Token("new", 60, "tenant", "2.0.0")
 
     async def test_rejected_token_is_not_prolonged(self) -> None:
-        """Prolonging a token that the PBX rejected brings nothing: it logs in."""
+        """If a rejected token was only prolonged, the cache logs in."""
         rig = Rig()
         rig.cache.reject(await rig.cache.wait())
-        rig.refresh_answers = [Renewal()]
+        rig.refresh_replies = [RefreshReply()]
         new = await rig.cache.wait()
         assert new.token.access_token == "login-2"
         assert rig.refreshes == ["login-1"]
 
     async def test_rejected_while_it_is_prolonged(self) -> None:
-        """A rejection that arrives while the refresh is under way counts just as well."""
+        """A rejection during the refresh counts as well."""
         rig = Rig()
         old = await rig.cache.wait()
         rig.clock.now += 21
         rig.open.clear()
         await rig.served()
         rig.cache.reject(old)
-        rig.refresh_answers.append(Renewal())
+        rig.refresh_replies.append(RefreshReply())
         rig.open.set()
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
     async def test_rejected_token_is_refreshed_first(self) -> None:
-        """After a rejection, too, refreshing is tried before logging in."""
+        """After a rejection, too, the cache refreshes before it logs in."""
         rig = Rig()
         rig.cache.reject(await rig.cache.wait())
         assert (await rig.cache.wait()).token.access_token == "refresh-1"
@@ -462,7 +526,7 @@ class TestRefresh:
     @pytest.mark.parametrize("token", ["", "two\r\nlines", "\x00"])
     async def test_token_that_cannot_be_sent(self, token: str) -> None:
         rig = Rig()
-        rig.login_answers = [Token(token)]
+        rig.login_replies = [Token(token)]
         with pytest.raises(ReplyError, match="access_token"):
             await rig.cache.wait()
 
@@ -481,11 +545,11 @@ class TestStaticToken:
         assert rig.refreshes == ["given"]
 
     async def test_refused_refresh(self) -> None:
-        """There is nothing to log in with: AuthenticationError, remembered like a refused login."""
+        """Without credentials: an AuthenticationError, remembered like a refused login."""
         rig = Rig(initial="given", login=False)
         await rig.served()
         rig.clock.now += 29
-        rig.refresh_answers = [REFUSED]
+        rig.refresh_replies = [REFUSED]
         for _ in range(3):
             with pytest.raises(AuthenticationError):
                 await rig.cache.wait()
@@ -494,14 +558,14 @@ class TestStaticToken:
     async def test_rejected_and_only_prolonged(self) -> None:
         rig = Rig(initial="given", login=False)
         rig.cache.reject(await rig.served())
-        rig.refresh_answers = [Renewal()]
+        rig.refresh_replies = [RefreshReply()]
         with pytest.raises(AuthenticationError, match="no credentials"):
             await rig.cache.wait()
 
 
 class TestGenerations:
     async def test_old_rejection_leaves_the_new_token(self) -> None:
-        """A call that was under way with the old token can't take the new one from the others."""
+        """A call that used the old token can't take the new one from the others."""
         rig = Rig()
         old = await rig.cache.wait()
         rig.cache.reject(old)
@@ -512,11 +576,11 @@ class TestGenerations:
         assert rig.cache.current() is None
 
     async def test_rejection_finds_the_token_that_was_prolonged_since(self) -> None:
-        """The generation is the token's: prolonging it makes no new one of a token that is dead."""
+        """A prolonged token keeps its generation, so an earlier rejection still counts."""
         rig = Rig()
         old = await rig.cache.wait()
         rig.clock.now += 21
-        rig.refresh_answers = [Renewal()]
+        rig.refresh_replies = [RefreshReply()]
         await rig.served()
         assert await rig.served() is not old
         rig.cache.reject(old)
@@ -524,10 +588,10 @@ class TestGenerations:
         assert (await rig.cache.wait()).token.access_token == "refresh-2"
 
     async def test_login_that_brings_the_same_text(self) -> None:
-        """After a rejection every login is a generation, so that it is not logged in for ever."""
+        """After a rejection every login is a new generation, so logins do not go on for ever."""
         rig = Rig()
-        rig.login_answers = [Token("same"), Token("same")]
-        rig.refresh_answers = [REFUSED]
+        rig.login_replies = [Token("same"), Token("same")]
+        rig.refresh_replies = [REFUSED]
         old = await rig.cache.wait()
         rig.cache.reject(old)
         new = await rig.cache.wait()
@@ -540,7 +604,7 @@ class TestRefusedLogin:
     async def test_cool_down_doubles_up_to_15_minutes(self) -> None:
         """60 seconds, twice as long after each further refusal, 15 minutes at most; no traffic."""
         rig = Rig()
-        rig.login_answers = [REFUSED] * 9
+        rig.login_replies = [REFUSED] * 9
         for count, seconds in enumerate((60, 120, 240, 480, 900, 900, 900), start=1):
             for wait in (0.0, seconds - TICK):
                 rig.clock.now += wait
@@ -549,25 +613,25 @@ class TestRefusedLogin:
                 assert rig.logins == count
             rig.clock.now += 2 * TICK
 
-    async def test_success_forgets_it(self) -> None:
+    async def test_success_ends_the_cool_down(self) -> None:
         rig = Rig()
-        rig.login_answers = [REFUSED, REFUSED]
-        rig.refresh_answers = [REFUSED]
+        rig.login_replies = [REFUSED, REFUSED]
+        rig.refresh_replies = [REFUSED]
         for _ in range(2):
             with pytest.raises(AuthenticationError):
                 await rig.cache.wait()
             rig.clock.now += 121
         rig.cache.reject(await rig.cache.wait())
-        rig.login_answers = [REFUSED]
+        rig.login_replies = [REFUSED]
         with pytest.raises(AuthenticationError):
             await rig.cache.wait()
         rig.clock.now += 60.1
         assert await rig.cache.wait()
 
     async def test_renew_tries_at_once(self) -> None:
-        """What `account.refresh()` does: try within the cool-down, and be counted if refused."""
+        """`account.refresh()` sends during the cool-down, and counts if it is refused."""
         rig = Rig()
-        rig.login_answers = [REFUSED, REFUSED]
+        rig.login_replies = [REFUSED, REFUSED]
         with pytest.raises(AuthenticationError):
             await rig.cache.wait()
         with pytest.raises(AuthenticationError):
@@ -581,9 +645,9 @@ class TestRefusedLogin:
         assert (await rig.served()).token.access_token == "login-3"
 
     async def test_errors_within_the_cool_down(self) -> None:
-        """Each call gets an error of its own that says that nothing was sent."""
+        """Each call gets an error of its own, which says that nothing was sent."""
         rig = Rig()
-        rig.login_answers = [
+        rig.login_replies = [
             AuthenticationError("no", status=400, operation="account.verify", attempts=1)
         ]
         caught = []
@@ -595,10 +659,10 @@ class TestRefusedLogin:
         assert [error.attempts for error in caught] == [1, 0, 0]
         assert {error.operation for error in caught} == {"account.verify"}
 
-    @pytest.mark.parametrize("error", OTHERWISE, ids=told)
+    @pytest.mark.parametrize("error", OTHERWISE, ids=label)
     async def test_other_failures_are_not_remembered(self, error: PortSIPError) -> None:
         rig = Rig()
-        rig.login_answers = [error]
+        rig.login_replies = [error]
         with pytest.raises(type(error)):
             await rig.cache.wait()
         assert (await rig.cache.wait()).token.access_token == "login-2"
@@ -606,11 +670,11 @@ class TestRefusedLogin:
 
 class TestWaiters:
     async def test_failure_is_shared_in_copies(self) -> None:
-        """All who wait learn why it failed, each from an error of its own with the same cause."""
+        """Each waiting call raises a copy of the error, with the same cause."""
         rig = Rig()
         error = ServerError("down", status=503, retry_after=7.0)
         error.__cause__ = OSError("why")
-        rig.login_answers = [error]
+        rig.login_replies = [error]
         tasks = await rig.waiting(5)
         rig.open.set()
         caught = await asyncio.gather(*tasks, return_exceptions=True)
@@ -621,7 +685,7 @@ class TestWaiters:
             assert (one.status, one.retry_after, one.__cause__) == (503, 7.0, error.__cause__)
         assert rig.logins == 1
 
-    async def test_cancelled_waiter_disturbs_nobody(self) -> None:
+    async def test_cancelled_waiter_leaves_the_others(self) -> None:
         rig = Rig()
         first, *others = await rig.waiting(4)
         first.cancel()
@@ -632,7 +696,7 @@ class TestWaiters:
         assert rig.logins == 1
 
     async def test_last_waiter_cancelled_leaves_the_renewal(self) -> None:
-        """The renewal goes on for those who come next."""
+        """The renewal goes on, for later calls."""
         rig = Rig()
         tasks = await rig.waiting(3)
         for task in tasks:
@@ -655,25 +719,48 @@ class TestWaiters:
 
     @pytest.mark.parametrize("error", [OSError("vault"), TimeoutError(), KeyError("token")])
     async def test_foreign_errors_pass_through(self, error: Exception) -> None:
-        """What an application's own fetch_token raises reaches those who wait as it is."""
-        rig = Rig()
-        rig.login_answers = [error]
+        """Waiting calls raise the very exception of an application's fetch_token."""
+        rig = Rig(vault=True)
+        rig.login_replies = [error]
         tasks = await rig.waiting(3)
         rig.open.set()
-        assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 3
+        caught = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [id(one) for one in caught] == [id(error)] * 3
+        assert is_fetch_error(error)
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
-    async def test_cancellation_from_within_is_a_failure(self) -> None:
-        """A fetch_token that ends in a CancelledError of its own does not close the client."""
+    async def test_fault_of_the_sdk_is_not_one_of_fetch_token(self) -> None:
+        """Only the exceptions of an application's code are marked as such."""
         rig = Rig()
-        rig.login_answers = [asyncio.CancelledError()]
+        error = KeyError("a fault")
+        rig.login_replies = [error]
+        with pytest.raises(KeyError) as caught:
+            await rig.cache.wait()
+        assert caught.value is error
+        assert not is_fetch_error(error)
+
+    async def test_exception_that_takes_no_attributes_is_marked(self) -> None:
+        class Frozen(Exception):
+            def __setattr__(self, name: str, value: object) -> None:
+                raise TypeError("immutable")
+
+        rig = Rig(vault=True)
+        rig.login_replies = [Frozen("vault")]
+        with pytest.raises(Frozen) as caught:
+            await rig.cache.wait()
+        assert is_fetch_error(caught.value)
+
+    async def test_cancellation_from_within_is_a_failure(self) -> None:
+        """A fetch_token that raises CancelledError by itself does not close the client."""
+        rig = Rig(vault=True)
+        rig.login_replies = [asyncio.CancelledError()]
         with pytest.raises(PortSIPError, match="cancelled from within") as caught:
             await rig.cache.wait()
         assert type(caught.value) is PortSIPError
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
     @pytest.mark.parametrize(
-        "answer",
+        "reply",
         [
             None,
             "T",
@@ -683,15 +770,16 @@ class TestWaiters:
             Token(b"T"),  # type: ignore[arg-type]  # no text
         ],
     )
-    async def test_fetch_token_that_answers_no_token(self, answer: object) -> None:
-        rig = Rig()
-        rig.login_answers = [answer]
-        with pytest.raises(TypeError, match="fetch_token answers a Token"):
+    async def test_fetch_token_that_returns_no_token(self, reply: object) -> None:
+        rig = Rig(vault=True)
+        rig.login_replies = [reply]
+        with pytest.raises(TypeError, match="fetch_token must return a Token") as caught:
             await rig.cache.wait()
+        assert is_fetch_error(caught.value)
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
     async def test_closed_while_waiting(self) -> None:
-        """A renewal that its owner ended is told as ClientClosed to all who wait."""
+        """All waiting calls raise ClientClosed if the owner ends the renewal."""
         rig = Rig()
         tasks = await rig.waiting(3)
         rig.renewals[0].cancel()
@@ -699,6 +787,6 @@ class TestWaiters:
         assert [type(one) for one in caught] == [ClientClosed] * 3
 
 
-def test_repr_of_what_is_held_shows_no_token() -> None:
-    held = Held(Token("secret-1"), 3, 0.0, 0.0)
-    assert repr(held) == "Held(generation=3)"
+def test_repr_of_a_cached_token_shows_no_token() -> None:
+    cached = CachedToken(Token("secret-1"), 3, 0.0, 0.0)
+    assert repr(cached) == "CachedToken(generation=3)"

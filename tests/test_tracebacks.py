@@ -1,8 +1,8 @@
-"""No secret in a local variable of the SDK's own frames, whatever is raised.
+"""No local variable in a traceback holds a secret, whatever is raised.
 
-Error trackers send tracebacks with the values of local variables. So the frames of ours that hang
-on an error are looked through as `traceback.TracebackException` tells them with `capture_locals`,
-and none of another library may hang on it at all. What the caller's own frames hold is theirs.
+Error trackers send tracebacks with the values of local variables. So these tests look at the frames
+of the SDK in each traceback, as `traceback.TracebackException` shows them with `capture_locals`. No
+frame of another library may be in a traceback at all. The caller's own frames are not checked.
 """
 
 import asyncio
@@ -62,21 +62,22 @@ SDK = Path(portsip_async.__file__).parent
 TESTS = Path(__file__).parent
 
 
-def chain(told: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    """Go through what is told of an error, its causes and its contexts."""
-    yield told
-    for link in (told.__cause__, told.__context__, *(told.exceptions or ())):
+def chain(error: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    """Yield an error with its causes, its contexts and the errors of its group."""
+    yield error
+    for link in (error.__cause__, error.__context__, *(error.exceptions or ())):
         if link is not None:
             yield from chain(link)
 
 
 def frames_of(error: BaseException) -> list[traceback.FrameSummary]:
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    return [frame for link in chain(told) for frame in link.stack]
+    """Return all frames of an error and its chain, with their local variables."""
+    captured = traceback.TracebackException.from_exception(error, capture_locals=True)
+    return [frame for link in chain(captured) for frame in link.stack]
 
 
-def ours(error: BaseException) -> list[traceback.FrameSummary]:
-    """The SDK's frames on an error, its simulator's left out."""
+def sdk_frames_of(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the SDK's frames of an error, without those of its simulator."""
     return [
         frame
         for frame in frames_of(error)
@@ -84,37 +85,43 @@ def ours(error: BaseException) -> list[traceback.FrameSummary]:
     ]
 
 
-def check(error: BaseException, *secrets: str, foreseen: bool = True) -> None:
-    """Look for every secret in every local of the SDK's frames."""
-    for frame in ours(error):
+def check(error: BaseException, *secrets: str, expected: bool = True) -> None:
+    """Check that no local variable of the SDK's frames holds a secret.
+
+    Args:
+        error: the error.
+        secrets: what to look for; by default, all secrets of this module.
+        expected: False for a bug, whose traceback may have frames of other libraries.
+    """
+    for frame in sdk_frames_of(error):
         for name, value in (frame.locals or {}).items():
             for secret in secrets or ALL:
                 for form in forms(secret):
                     assert form not in value, f"{name} of {frame.name}, line {frame.lineno}"
-    if foreseen:
+    if expected:
         assert not [frame for frame in frames_of(error) if "site-packages" in frame.filename]
 
 
 async def caught(
     kind: type[BaseException] | tuple[type[BaseException], ...], call: Awaitable[Any]
 ) -> BaseException:
-    """Await a call and answer what it raises."""
+    """Await a call and return what it raises."""
     with pytest.raises(kind) as raised:
         await call
     return raised.value
 
 
 async def first_error(results: Any) -> None:
-    """Raise what the first result tells of, where the loop does not raise by itself."""
+    """Raise the first error of a stream's results, if iterating does not raise one."""
     async with results:
         async for result in results:
             if result.error is not None:
                 raise result.error
 
 
-def _request(place: Any, pbx: PortSIPClient) -> Awaitable[Any]:
-    parameters: Any = "json" if place == "body" else "multipart"
-    row = Endpoint("a.b", "POST", "/a", reply=dict, token=place, parameters=parameters)
+def _request(location: Any, pbx: PortSIPClient) -> Awaitable[Any]:
+    parameters: Any = "json" if location == "body" else "multipart"
+    row = Endpoint("a.b", "POST", "/a", reply=dict, token=location, parameters=parameters)
     return pbx.request(row, password=PASSWORD, pin=PIN)
 
 
@@ -127,7 +134,7 @@ def _new() -> NewExtension:
     )
 
 
-# Those of the table, and what is built on them.
+# The operations of the table, and the calls that are built on them.
 CALLS = (
     *OPERATIONS,
     Operation("walk", "safe", lambda pbx: pbx.extensions.list(prefetch=2).collect()),
@@ -139,8 +146,8 @@ CALLS = (
     Operation("groups.patch", "safe", lambda pbx: pbx.groups.patch("1", group_name="Sales")),
     Operation("groups.add_members", "safe", lambda pbx: pbx.groups.add_members("1", ["101"])),
     *(
-        Operation(f"request with the token in {place}", "unsafe", partial(_request, place))
-        for place in ("query", "body", "header", "bearer")
+        Operation(f"request with the token in {location}", "unsafe", partial(_request, location))
+        for location in ("query", "body", "header", "bearer")
     ),
     Operation(
         "status of a poll", "safe", lambda pbx: first_error(pbx.extensions.poll_status(["1"]))
@@ -155,7 +162,7 @@ CALLS = (
         "unsafe",
         lambda pbx: first_error(
             pbx.extensions.update_many(
-                [ExtensionUpdate(extension_number="101", **SECTIONS)],  # type: ignore[arg-type]  # mappings do
+                [ExtensionUpdate(extension_number="101", **SECTIONS)],  # type: ignore[arg-type]  # as a caller may do
                 grace=0,
             )
         ),
@@ -191,7 +198,7 @@ async def client(wire: WireServer) -> AsyncIterator[Callable[..., PortSIPClient]
         yield make
 
 
-# At addresses that the wire server does not answer by itself.
+# At paths that the wire server leaves to its script.
 SCRIPTED: Any = {
     "account.verify": {"path": "/login"},
     "account.verify_email": {"path": "/login"},
@@ -201,11 +208,11 @@ Maker = Callable[..., PortSIPClient]
 
 
 def echo(status: int, body: Mapping[str, Any] | None = None, **headers: str) -> Step:
-    """Tell the whole request back, as a PBX under debugging may."""
+    """Make a step that repeats the whole request, as a PBX in debug mode may."""
 
     async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        told = f"{arrival.query} {arrival.headers} {arrival.body.decode(errors='replace')}"
-        writer.write(reply({"msg": told, **(body or {})}, status, headers))
+        request = f"{arrival.query} {arrival.headers} {arrival.body.decode(errors='replace')}"
+        writer.write(reply({"msg": request, **(body or {})}, status, headers))
         await writer.drain()
         writer.close()
 
@@ -232,18 +239,19 @@ REPLIES: dict[str, tuple[Step, type[Exception]]] = {
     "truncated": (reply("{}", headers={"Content-Length": "999"}), TransportError),
     "hang up": (hang_up, TransportError),
 }
-# What takes any JSON, or none at all, for a success.
-SHRUGS = "other JSON"
+# Some calls take any JSON for a success.
+MAY_SUCCEED = "other JSON"
 
 
 class TestCalls:
-    @pytest.mark.parametrize("what", REPLIES)
-    async def test_reply(self, what: str, client: Maker, wire: WireServer) -> None:
-        step, kind = REPLIES[what]
+    @pytest.mark.parametrize("name", REPLIES)
+    async def test_reply_that_is_an_error(self, name: str, client: Maker, wire: WireServer) -> None:
+        """Whatever reply makes a call fail, the traceback holds no secret."""
+        step, kind = REPLIES[name]
         wire.script = [step]
         for call in CALLS:
             pbx = client(max_reply_bytes=2000)
-            if what == SHRUGS:
+            if name == MAY_SUCCEED:
                 with contextlib.suppress(ReplyError):
                     await call.send(pbx)
                 continue
@@ -252,22 +260,27 @@ class TestCalls:
         assert len(wire.arrivals) >= len(CALLS)
 
     @each_call
-    async def test_no_connection(self, call: Operation, client: Maker, wire: WireServer) -> None:
+    async def test_refused_connection(
+        self, call: Operation, client: Maker, wire: WireServer
+    ) -> None:
+        """The traceback of a refused connection holds no secret."""
         await wire.leave()
         check(await caught(ConnectError, call.send(client())))
 
     @each_call
     async def test_timeout(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        """The traceback of a timeout holds no secret."""
         wire.script = [silence]
         check(
             await caught(
-                TransportError,  # no connection in time, where the machine is slow
+                TransportError,  # a ConnectError on a slow machine
                 call.send(client(timeout=Timeout(total=0.02, read=0.02), retry=ONCE)),
             )
         )
 
     @each_call
-    async def test_cancelled(self, call: Operation, client: Maker, wire: WireServer) -> None:
+    async def test_cancelled_call(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        """The traceback of a cancellation holds no secret."""
         wire.script = [silence]
         pbx = client()
         errors: list[BaseException] = []
@@ -286,7 +299,8 @@ class TestCalls:
         check(errors[0])
 
     @each_call
-    async def test_closed(self, call: Operation, client: Maker, wire: WireServer) -> None:
+    async def test_closed_client(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        """The traceback of ClientClosed holds no secret, during a call and before it."""
         wire.script = [silence]
         pbx = client()
         task = asyncio.ensure_future(call.send(pbx))
@@ -296,27 +310,28 @@ class TestCalls:
         check(await caught(ClientClosed, call.send(pbx)))
 
     @each_call
-    @pytest.mark.parametrize("way", ["password", "email"])
+    @pytest.mark.parametrize("login", ["password", "email"])
     async def test_refused_login(
-        self, way: str, call: Operation, client: Maker, wire: WireServer
+        self, login: str, call: Operation, client: Maker, wire: WireServer
     ) -> None:
-        """Nor what was to be logged in with."""
+        """The traceback of a refused login holds no password."""
         wire.script = [echo(401, {"err_code": "401.1"})]
-        means: dict[str, Any] = {"username": "admin", "password": LOGIN_PASSWORD}
-        if way == "email":
-            means = {"credentials": EmailCredentials("a@b", LOGIN_PASSWORD)}
-        pbx = client(**means)
-        for _ in range(2):  # the second is refused from memory
+        options: dict[str, Any] = {"username": "admin", "password": LOGIN_PASSWORD}
+        if login == "email":
+            options = {"credentials": EmailCredentials("a@b", LOGIN_PASSWORD)}
+        pbx = client(**options)
+        for _ in range(2):  # the second one is refused without a request
             check(await caught(AuthenticationError, call.send(pbx)))
 
     @each_call
     async def test_refused_refresh(self, call: Operation, client: Maker, wire: WireServer) -> None:
-        """Nor a token that was rejected, and could not be renewed."""
+        """The traceback of a rejected token that can't be renewed does not hold the token."""
         wire.script = [echo(403, {"err_code": 403.4})]
         check(await caught(AuthenticationError, call.send(client())))
 
     @each_call
-    async def test_login_cancelled(self, call: Operation, client: Maker, wire: WireServer) -> None:
+    async def test_cancelled_login(self, call: Operation, client: Maker, wire: WireServer) -> None:
+        """The traceback of a call that is cancelled during its login holds no password."""
         wire.script = [silence]
         pbx = client(username="admin", password=LOGIN_PASSWORD)
         errors: list[BaseException] = []
@@ -335,30 +350,32 @@ class TestCalls:
         check(errors[0])
 
     async def test_account_refresh(self, client: Maker, wire: WireServer) -> None:
+        """Whatever reply makes a refresh fail, the traceback does not hold the token."""
         for step, kind in REPLIES.values():
             wire.script = [step]
             pbx = client(max_reply_bytes=2000)
-            if step is not REPLIES[SHRUGS][0]:
+            if step is not REPLIES[MAY_SUCCEED][0]:
                 check(await caught((kind, AuthenticationError), pbx.account.refresh()))
 
 
 class TestUploads:
-    @pytest.mark.parametrize("where", ["query", "header", "bearer"])
-    async def test_source_that_fails(self, where: str, client: Maker, wire: WireServer) -> None:
-        """The source's own error keeps the caller's frames, and shows nothing of ours."""
+    @pytest.mark.parametrize("location", ["query", "header", "bearer"])
+    async def test_source_that_fails(self, location: str, client: Maker, wire: WireServer) -> None:
+        """An error of the source keeps the caller's frames; the SDK's frames hold no secret."""
 
         async def source() -> AsyncIterator[bytes]:
             yield b"RIFF"
             raise OSError("cannot read on")
 
         wire.script = [silence]
-        pbx = client(endpoints={"greetings.upload": {"token": where}})
+        pbx = client(endpoints={"greetings.upload": {"token": location}})
         error = await caught(OSError, pbx.greetings.upload("101", source(), filename="a.wav"))
         check(error)
-        told = traceback.TracebackException.from_exception(error)
-        assert told.stack[-1].name == "source"
+        captured = traceback.TracebackException.from_exception(error)
+        assert captured.stack[-1].name == "source"
 
     async def test_missing_file(self, client: Maker, tmp_path: Path) -> None:
+        """The error of a missing file has no secret in its traceback."""
         check(await caught(OSError, client().greetings.upload("101", tmp_path / "none.wav")))
 
 
@@ -366,7 +383,7 @@ SURROGATE = "half\ud800Secret"
 
 
 class TestArguments:
-    """What is refused at the call, before anything is sent."""
+    """Arguments that are refused before anything is sent."""
 
     @pytest.mark.parametrize(
         "send",
@@ -402,7 +419,8 @@ class TestArguments:
             lambda pbx: pbx.request(Endpoint("a.b", "GET", "/a"), access_token=TOKEN),
         ],
     )
-    async def test_refused(self, send: Callable[[Any], Awaitable[Any]], client: Maker) -> None:
+    async def test_refused_call(self, send: Callable[[Any], Awaitable[Any]], client: Maker) -> None:
+        """The traceback of a refused call holds no secret."""
         with pytest.raises((TypeError, ValueError)) as raised:
             await send(client())
         check(raised.value, *ALL, "bytes-Secret", "half")
@@ -424,7 +442,8 @@ class TestArguments:
             {"token": TOKEN, "endpoints": {"no.row": {}}},
         ],
     )
-    def test_client(self, options: dict[str, Any]) -> None:
+    def test_refused_client(self, options: dict[str, Any]) -> None:
+        """The traceback of a refused constructor holds no secret."""
         with pytest.raises((ConfigurationError, TypeError, ValueError)) as raised:
             PortSIPClient(**{"base_url": "https://pbx.example", **options})
         check(raised.value)
@@ -440,7 +459,10 @@ class TestArguments:
             {"URL": "https://pbx.example", "TOKEN": TOKEN, "ALLOW_HTTP": "perhaps"},
         ],
     )
-    def test_environment(self, values: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_refused_environment(
+        self, values: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The traceback of refused environment variables holds no secret."""
         for name, value in values.items():
             monkeypatch.setenv(f"PORTSIP_{name}", value)
         with pytest.raises(ConfigurationError) as raised:
@@ -448,32 +470,32 @@ class TestArguments:
         check(raised.value)
 
 
-class Vault:
-    """Credentials of an application's own that answer something else than a token."""
+class OwnCredentials:
+    """Credentials of an application's own that return, or raise, what they are given."""
 
-    def __init__(self, answer: object) -> None:
-        self._answer = answer
+    def __init__(self, result: object) -> None:
+        self._result = result
 
     async def fetch_token(self) -> Any:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
 
 
 class TestCredentials:
     @pytest.mark.parametrize(
-        "answer",
+        "result",
         [TOKEN, {"access_token": TOKEN}, Token(TOKEN + "\n"), Token(TOKEN, "30")],  # type: ignore[arg-type]
     )
-    async def test_no_token(self, answer: object, client: Maker) -> None:
-        """What an application's own credentials answer instead of a token may be the secret."""
-        pbx = client(credentials=Vault(answer))
+    async def test_result_that_is_not_a_token(self, result: object, client: Maker) -> None:
+        """What an application's credentials return may be the secret, so it is not shown."""
+        pbx = client(credentials=OwnCredentials(result))
         check(await caught((TypeError, ReplyError), pbx.extensions.show("101")))
         check(await caught((TypeError, ReplyError), pbx.account.refresh()))
 
-    async def test_own_error(self, client: Maker) -> None:
-        """Their own errors keep the frames of the application."""
-        pbx = client(credentials=Vault(LookupError("the vault is sealed")))
+    async def test_error_of_own_credentials(self, client: Maker) -> None:
+        """An error of the credentials keeps the frames of the application."""
+        pbx = client(credentials=OwnCredentials(LookupError("the vault is locked")))
         error = await caught(LookupError, pbx.extensions.show("101"))
         check(error)
         assert traceback.TracebackException.from_exception(error).stack[-1].name == "fetch_token"
@@ -481,7 +503,7 @@ class TestCredentials:
 
 class TestLogs:
     async def test_hook_that_raises(self, client: Maker, caplog: pytest.LogCaptureFixture) -> None:
-        """What is logged with a traceback is looked through by trackers as well."""
+        """Trackers also read tracebacks in logs, so these hold no secret either."""
 
         def hook(_: object) -> None:
             raise RuntimeError
@@ -508,41 +530,48 @@ async def bug_when_awaited(*_: object, **__: object) -> Any:
 
 
 class TestBugs:
-    """An error that nobody foresaw keeps its frames, and they show nothing."""
+    """An unexpected error keeps its frames, and they hold no secret."""
 
     @pytest.mark.parametrize(
-        ("place", "what", "owner"),
+        ("target", "replacement", "owner"),
         [
-            ("portsip_async.core.wire.Judge.read", bug, "client"),
-            ("portsip_async.core.wire.Judge.read", bug, "application"),
+            ("portsip_async.core.reply.ReplyParser.parse", bug, "client"),
+            ("portsip_async.core.reply.ReplyParser.parse", bug, "application"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "client"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "application"),
-            # A short reply of an own connection comes with its head, others have to be read.
+            # The client's own connections return a short reply at once; others have to read it.
             ("aiohttp.StreamReader.is_eof", bug, "client"),
             ("aiohttp.ClientResponse.read", bug_when_awaited, "application"),
         ],
     )
-    async def test_of_a_call(
-        self, place: str, what: Any, owner: str, client: Maker, monkeypatch: pytest.MonkeyPatch
+    async def test_bug_during_a_call(
+        self,
+        target: str,
+        replacement: Any,
+        owner: str,
+        client: Maker,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(place, what)
+        """The traceback shows where in the SDK it happened, without a secret."""
+        monkeypatch.setattr(target, replacement)
         async with aiohttp.ClientSession() as session:
             options = {"session": session} if owner == "application" else {}
             for call in CALLS:
                 error = await caught(KeyError, call.send(client(user_agent="agent", **options)))
-                check(error, foreseen=False)
-                assert "_attempt" in [frame.name for frame in ours(error)]
+                check(error, expected=False)
+                assert "_attempt" in [frame.name for frame in sdk_frames_of(error)]
 
-    @pytest.mark.parametrize("means", ["token", "password", "email"])
-    async def test_of_a_renewal(
-        self, means: str, client: Maker, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("login", ["token", "password", "email"])
+    async def test_bug_during_a_renewal(
+        self, login: str, client: Maker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("portsip_async.core.wire.Judge.read", bug)
+        """The traceback of a bug in a login or a refresh holds no secret."""
+        monkeypatch.setattr("portsip_async.core.reply.ReplyParser.parse", bug)
         pbx = {
             "token": lambda: client(),
             "password": lambda: client(username="admin", password=LOGIN_PASSWORD),
             "email": lambda: client(credentials=EmailCredentials("a@b", LOGIN_PASSWORD)),
-        }[means]()
+        }[login]()
         error = await caught(KeyError, pbx.account.refresh())
-        check(error, foreseen=False)
-        assert "_renew" in [found.name for found in ours(error)]
+        check(error, expected=False)
+        assert "_renew" in [found.name for found in sdk_frames_of(error)]

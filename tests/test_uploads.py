@@ -416,7 +416,7 @@ class TestReplay:
         async def pause(_: float) -> None:
             await wire.__aenter__()
 
-        pbx._session.sleep = pause
+        pbx._session.clock.sleep = pause
         async with pbx:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
         assert Form(wire.arrivals[0]).parts[-1][1] == DATA
@@ -631,7 +631,7 @@ class TestTime:
         async def pause(seconds: float) -> None:
             pauses.append(seconds)
 
-        pbx._session.sleep = pause
+        pbx._session.clock.sleep = pause
         sim.fail(ROW, status=429, retry_after=3600)
         view = pbx.with_options(retry=RetryPolicy(deadline=1.0))
         await view.greetings.upload("101", DATA, filename="a.wav")

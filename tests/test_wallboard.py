@@ -1,6 +1,6 @@
-"""The wallboard's server: one watch for all browsers, and what each of them is told.
+"""The server of the wallboard: one watch for all browsers, and the events that each of them gets.
 
-How it looks and feels in a browser is held by test_wallboard_browser.py.
+test_wallboard_browser.py tests the page in a browser.
 """
 
 import re
@@ -44,23 +44,23 @@ def called(number: str, name: str) -> Callable[[Listener], bool]:
 
 
 async def test_snapshot_then_changes(sim: PBXSimulator) -> None:
-    """A browser is told everything once, names included, and then only what changed."""
+    """A browser gets all extensions once, with their names, and after that only changes."""
     async with served() as url, listening(url) as first:
         await first.until(complete)
         async with listening(url) as second:
-            assert (await second.hear())[0] == "snapshot"
+            assert (await second.next_event())[0] == "snapshot"
             assert complete(second)
             assert second.rows["101"][2:] == ["ONLINE", "Phone", None]
             sim.set_status("101", "ON_CALL", user_agent="Phone")
             for browser in (first, second):
                 await browser.until(has("101", "ON_CALL"))
                 assert browser.rows["101"][4] > 0
-            told = [data for name, data in second.events if name == "changes"]
-            assert [[number for number, _ in data] for data in told] == [["101"]]
+            changes = [data for name, data in second.events if name == "changes"]
+            assert [[number for number, _ in data] for data in changes] == [["101"]]
 
 
 async def test_one_watch_for_all(sim: PBXSimulator) -> None:
-    """However many browsers look, the PBX is asked once."""
+    """The number of requests to the PBX doesn't depend on the number of browsers."""
     async with served(interval=3600) as url, listening(url) as first:
         await first.until(complete)
         for _ in range(5):
@@ -70,7 +70,7 @@ async def test_one_watch_for_all(sim: PBXSimulator) -> None:
 
 
 async def test_slow_browser_gets_the_latest(sim: PBXSimulator, pbx: PortSIPClient) -> None:
-    """What changed twice before a browser took it is told once, as it is now."""
+    """If an extension changes twice before a browser reads, the browser gets the latest row."""
     board = wallboard.Board(pbx, 0.02)
     async with (
         under_way(board.run()),
@@ -89,8 +89,10 @@ async def test_slow_browser_gets_the_latest(sim: PBXSimulator, pbx: PortSIPClien
         assert [row[:3] for row in rows if row[0] == "101"] == [slow.rows["101"][:3]]
 
 
-async def test_comes_and_goes(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Extensions that are created or removed appear, with their names, and vanish."""
+async def test_created_and_removed_extensions(
+    pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new extension appears with its name, and a removed one disappears."""
     monkeypatch.setattr(wallboard, "REDISCOVER", 0.1)
     new = NewExtension(
         extension_number="2001",
@@ -110,7 +112,7 @@ async def test_comes_and_goes(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_renamed(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names are read again now and then, and told where they changed."""
+    """Names are read again regularly, and changed names are sent."""
     monkeypatch.setattr(wallboard, "NAMES_AGE", 0.05)
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
@@ -121,24 +123,26 @@ async def test_renamed(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_pbx_restarts(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the PBX is away the browser is told so, and afterwards what changed meanwhile."""
-    monkeypatch.setattr(wallboard, "NAMES_AGE", 0.05)  # so that a walk for names fails, too
+    """The browser gets the outage of the PBX, and afterwards the changes during it."""
+    monkeypatch.setattr(
+        wallboard, "NAMES_AGE", 0.05
+    )  # so that a walk for names fails during the outage
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
         await browser.until(healthy("ok"))
         await sim.stop()
         sim.set_status("101", "ON_CALL")
         await browser.until(healthy("away"))
-        answered = browser.health[1]
-        assert answered > 0
+        last_success = browser.health[1]
+        assert last_success > 0
         await sim.start()
         await browser.until(healthy("ok"))
         await browser.until(has("101", "ON_CALL"))
-        assert browser.health[1] > answered
+        assert browser.health[1] > last_success
 
 
 async def test_pbx_hangs(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A PBX that takes requests and answers none is away before the requests have failed."""
+    """A PBX that doesn't respond counts as away before its requests fail."""
     monkeypatch.setattr(wallboard, "RETRY", RetryPolicy(attempts=2, deadline=None))
     async with served() as url, listening(url) as browser:
         await browser.until(healthy("ok"))
@@ -147,7 +151,7 @@ async def test_pbx_hangs(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_pbx_slow(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look that failed is told of, however long looks take."""
+    """A failed cycle is reported, regardless of the duration of cycles."""
     monkeypatch.setattr(wallboard, "timedelta", lambda **_: timedelta.max)
     async with served() as url, listening(url) as browser:
         await browser.until(healthy("ok"))
@@ -167,7 +171,7 @@ async def test_pbx_away_at_first(sim: PBXSimulator) -> None:
 
 
 async def test_login_refused(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused login is told of, and the PBX is not pestered with it."""
+    """A refused login is reported, and the login is not repeated."""
     monkeypatch.setenv("PORTSIP_PASSWORD", "wrong")
     async with served() as url, listening(url) as browser:
         await browser.until(healthy("refused"))
@@ -175,7 +179,7 @@ async def test_login_refused(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_refused_later(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal is told of at once, also where all went well until then."""
+    """A login that is refused later is reported at once."""
     monkeypatch.setattr(wallboard, "REFUSED_PAUSE", 3600)
     monkeypatch.setattr(wallboard, "timedelta", lambda **_: timedelta.max)
     async with served() as url, listening(url) as browser:
@@ -187,8 +191,8 @@ async def test_refused_later(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch)
         assert browser.health[1] > 0
 
 
-async def test_watch_goes_on_after_a_refusal(sim: PBXSimulator) -> None:
-    """Where the PBX lets the wallboard in again, it goes on from what it knew."""
+async def test_watch_continues_after_a_refusal(sim: PBXSimulator) -> None:
+    """When the PBX accepts the login again, the wallboard continues from its last state."""
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
         await browser.until(healthy("ok"))
@@ -202,14 +206,16 @@ async def test_watch_goes_on_after_a_refusal(sim: PBXSimulator) -> None:
         sim.clear()
         await browser.until(healthy("ok"))
         await browser.until(has("101", "ON_CALL"))
-        told = [number for name, data in browser.events if name == "changes" for number, _ in data]
-        assert told == ["101"]
+        changed = [
+            number for name, data in browser.events if name == "changes" for number, _ in data
+        ]
+        assert changed == ["101"]
         await sim.stop()
         await browser.until(healthy("away"))
 
 
 async def test_forgets_a_browser_that_left() -> None:
-    """Nothing is kept for a browser that went away, even one that said nothing."""
+    """The board keeps nothing for a browser that has disconnected."""
     runner = web.AppRunner(wallboard.make_app(0.05), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -222,7 +228,7 @@ async def test_forgets_a_browser_that_left() -> None:
 
 
 async def test_ends_with_browsers_connected() -> None:
-    """The wallboard's end ends the streams, and waits for no browser."""
+    """When the wallboard stops, it ends the streams and doesn't wait for browsers."""
     async with aiohttp.ClientSession() as session:
         async with served() as url:
             reply = await session.get(f"{url}events")
@@ -230,8 +236,8 @@ async def test_ends_with_browsers_connected() -> None:
     assert body.startswith(b"event: snapshot\n")
 
 
-async def test_page_needs_nothing_else() -> None:
-    """The page is one file: it may load nothing, and connect only to where it came from."""
+async def test_page_is_self_contained() -> None:
+    """The page is one file. It may load no other files, and connects only to its own server."""
     async with aiohttp.ClientSession() as session, served() as url:
         reply = await session.get(url)
         text = await reply.text()

@@ -1,7 +1,7 @@
-"""The wallboard in a browser: Debian's Chromium without a window, driven by its own driver.
+"""The wallboard in a browser: headless Chromium of Debian, controlled with chromedriver.
 
-`make test-browser` runs these, and fetches Chromium where it may. Each waits for what it expects
-until it is so; nothing here goes by the time that anything takes.
+`make test-browser` runs these tests, and installs Chromium if it can. Each test waits until the
+expected state is reached. No test depends on the duration of anything.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from .wallboards import point_at, served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-SECONDS = 60.0  # until a page must show what is waited for
+SECONDS = 60.0  # to wait for a change of the page
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -43,7 +43,7 @@ TELEPHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True
 EXTENSIONS = 2000
 MARKS = {"ON_CALL": "C", "RINGING": "R", "ONLINE": "A", "OFFLINE": "\N{EN DASH}", "OTHER": "?"}
 
-# The contrast of an element's text with what is behind it, as WCAG reckons it.
+# The contrast between the text of an element and its background, as WCAG defines it.
 CONTRAST = """
 const channels = (color) => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d");
@@ -70,7 +70,7 @@ return arguments[0].map((selector) => {
 
 
 class Page:
-    """A page in the browser; what waits for the browser doesn't stop the loop."""
+    """A page in the browser. Waiting for the browser doesn't block the event loop."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
@@ -106,7 +106,7 @@ class Page:
             pytest.fail(f"{expression} is {found!r}, not {expected!r}")
 
     async def press(self, *keys: str) -> None:
-        """Press keys, as whoever sits before it does."""
+        """Press keys, as a user does."""
         actions = ActionChains(self.driver)
         for key in keys:
             actions.send_keys(key)
@@ -142,7 +142,7 @@ async def sim() -> AsyncIterator[PBXSimulator]:
 
 
 class Site:
-    """The wallboard at one address, which can go away and come back."""
+    """The wallboard at one address. It can be stopped and started again."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -167,7 +167,7 @@ async def site(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 @pytest.fixture
 async def page(driver: webdriver.Chrome, site: Site) -> AsyncIterator[Page]:
-    """The wallboard on a desktop, complete; the page has no complaint at the end."""
+    """Open the complete wallboard on a desktop. At the end, the console must have no errors."""
     page = Page(driver)
     await complaints(page)
     await page.open(site.url)
@@ -175,19 +175,19 @@ async def page(driver: webdriver.Chrome, site: Site) -> AsyncIterator[Page]:
     await page.until("[...tiles.values()].every((tile) => tile.row[1])")
     await page.until("banner.hidden")
     yield page
-    # While the server is away the browser says so itself.
+    # While the server is away, the browser logs errors itself.
     assert [line for line in await complaints(page) if "ERR_" not in line] == []
     await asyncio.to_thread(driver.get, "about:blank")
 
 
 async def complaints(page: Page) -> list[str]:
-    """Read what the browser's console said since it was read last."""
+    """Return the new messages of the browser's console."""
     said = await asyncio.to_thread(page.driver.execute, "getLog", {"type": "browser"})
     return [line["message"] for line in said["value"]]
 
 
 async def statuses(page: Page) -> dict[str, str]:
-    """Read from the page what each extension is doing, in the page's order."""
+    """Return the status of each extension on the page, in the order of the page."""
     return dict(
         await page.get(
             "[...document.querySelectorAll('.tile')]"
@@ -197,16 +197,16 @@ async def statuses(page: Page) -> dict[str, str]:
 
 
 async def counted(page: Page) -> dict[str, int]:
-    """Read the counts beside the statuses."""
-    told = await page.get(
+    """Return the count of each status."""
+    found = await page.get(
         "[...document.querySelectorAll('.count')]"
         ".map((node) => [node.className.split(' ')[1], node.querySelector('b').textContent])"
     )
-    return {status: int(count.replace(",", "")) for status, count in told}
+    return {status: int(count.replace(",", "")) for status, count in found}
 
 
 async def letters(page: Page, status: str) -> set[str]:
-    """Read the letters that stand for a status."""
+    """Return the letters that mark a status."""
     return set(
         await page.get(
             f"[...document.querySelectorAll('.{status} .mark')].map((mark) => mark.textContent)"
@@ -233,7 +233,7 @@ async def test_shows_all(sim: PBXSimulator, page: Page) -> None:
 
 
 async def test_touches_only_what_changed(sim: PBXSimulator, page: Page) -> None:
-    """A change of some touches their tiles alone, whatever the others do."""
+    """A change updates only the tiles of the changed extensions."""
     await page.run(
         "window.touched = new Set();"
         "new MutationObserver((all) => { for (const { target } of all)"
@@ -248,7 +248,7 @@ async def test_touches_only_what_changed(sim: PBXSimulator, page: Page) -> None:
 
 
 async def test_pbx_restarts(sim: PBXSimulator, page: Page) -> None:
-    """While the PBX is away a banner says since when; then the board is as the PBX is."""
+    """A banner shows since when the PBX is away. Afterwards the board is up to date again."""
     await sim.stop()
     await page.until("banner.hidden", expected=False)
     assert "The PBX has not answered since" in await page.get("banner.textContent")
@@ -265,7 +265,7 @@ async def test_pbx_restarts(sim: PBXSimulator, page: Page) -> None:
 async def test_wallboard_restarts(
     sim: PBXSimulator, page: Page, site: Site, pbx: PortSIPClient
 ) -> None:
-    """When the wallboard itself was away, the page connects again by itself and catches up."""
+    """After a restart of the wallboard, the page reconnects and is up to date again."""
     await page.run("window.kept = document.getElementById('x101')")
     await site.stop()
     await page.until("banner.textContent.startsWith('Connection to the wallboard lost.')")
@@ -282,14 +282,14 @@ async def test_wallboard_restarts(
 
 
 async def test_connection_dies_silently(page: Page) -> None:
-    """A connection that says nothing more is given up, and another made."""
+    """The page replaces a connection that sends no more events."""
     await page.run("window.dead = source; heard = Date.now() - 60_000; connected = true; look()")
     await page.until("source !== dead && dead.readyState === EventSource.CLOSED")
     await page.until("connected && banner.hidden")
 
 
-async def test_extension_comes_and_goes(page: Page) -> None:
-    """A new tile is put where its number belongs, and one that is gone is taken out."""
+async def test_created_and_removed_extension(page: Page) -> None:
+    """A new tile is inserted in the order of numbers, and the tile of a removed one disappears."""
     await page.run("take([['1004a', ['1004a', 'New', 'ONLINE', null, null]], ['102', null]])")
     await page.until("tiles.has('1004a') && !tiles.has('102')")
     shown = list(await statuses(page))
@@ -298,7 +298,7 @@ async def test_extension_comes_and_goes(page: Page) -> None:
 
 
 async def test_search_and_filter(sim: PBXSimulator, page: Page) -> None:
-    """Typing finds by parts of number and name, without accents; a status can be singled out."""
+    """The search finds parts of numbers and names without accents. A status can be filtered."""
     everyone = {number: sim.extension(number)["profile"] for number in sim.extension_numbers}
     visible = (
         "[...document.querySelectorAll('.tile')].filter((tile) => tile.checkVisibility())"
@@ -335,7 +335,7 @@ async def test_search_and_filter(sim: PBXSimulator, page: Page) -> None:
 
 
 async def test_keyboard(page: Page) -> None:
-    """The arrows go from tile to tile as they stand, and the one that is reached is described."""
+    """The arrow keys move between neighbouring tiles, and the footer describes the selected one."""
     here = "document.activeElement.tile?.number"
     columns = await page.get("getComputedStyle(board).gridTemplateColumns.split(' ').length")
     assert columns > 3
@@ -359,7 +359,7 @@ async def test_keyboard(page: Page) -> None:
     assert await page.get("document.querySelectorAll('.tile[tabindex=\"0\"]').length") == 1
     await page.press(Keys.PAGE_DOWN)
     assert int(await page.get(here)) >= 100 + 2 * columns
-    # What is reached isn't hidden under the bars, whichever way it is come to.
+    # The selected tile is never hidden behind the header or the footer.
     edges = (
         "[document.querySelector('header').getBoundingClientRect().bottom,"
         " document.activeElement.getBoundingClientRect().top,"
@@ -381,7 +381,7 @@ async def test_keyboard(page: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_contrast(sim: PBXSimulator, page: Page, scheme: str) -> None:
-    """Every text can be read, by daylight and by night: 4.5 to 1 at least."""
+    """Every text has a contrast of at least 4.5 to 1, in the light and the dark scheme."""
     for number, status in zip(sim.extension_numbers, MARKS, strict=False):
         sim.set_status(number, status)
     await page.until("tiles.get('104').kind", "OTHER")
@@ -397,7 +397,7 @@ async def test_contrast(sim: PBXSimulator, page: Page, scheme: str) -> None:
 
 
 async def test_telephone(page: Page, site: Site) -> None:
-    """On a telephone nothing sticks out, a finger hits what it aims at, and a tap describes."""
+    """On a telephone nothing overflows, targets are large enough, and a tap selects a tile."""
     await page.open(site.url, TELEPHONE)
     await page.until("tiles.size", EXTENSIONS)
     await page.until("tiles.get('101').row[1].length > 0")
@@ -415,14 +415,14 @@ async def test_telephone(page: Page, site: Site) -> None:
 
 
 async def test_picture(sim: PBXSimulator, page: Page, site: Site, tmp_path: Path) -> None:
-    """`make picture` takes the documentation's picture here; its size is held at each run."""
+    """`make picture` creates the picture of the documentation here. Every run checks its size."""
     await page.open(site.url, DESKTOP | {"width": 1120, "height": 640})
     for number in ("104", "131", "146"):
         sim.set_status(number, "AWAY")
     await page.until("counts.OTHER", 3)
     await page.until("[...tiles.values()].every((tile) => tile.row[1])")
     await page.press(Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    told = os.environ.get("WALLBOARD_PICTURE")
-    picture = Path(told) if told else tmp_path / "wallboard.png"
+    path = os.environ.get("WALLBOARD_PICTURE")
+    picture = Path(path) if path else tmp_path / "wallboard.png"
     await page.picture(picture)
     assert 20_000 < (await asyncio.to_thread(picture.stat)).st_size < 200 * 1024

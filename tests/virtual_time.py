@@ -1,10 +1,10 @@
 """Hours in seconds: an event loop whose clock jumps to the next timer when nothing is ready.
 
-Connections are made in memory, in the same loop, so that time passes only where somebody waits for
-it, and a run comes out the same each time. All else is real: the client with its connector, aiohttp
-on both sides, the bytes of HTTP, the simulator.
+Connections are made in memory, in the same loop. So time passes only while something waits for it,
+and each run has the same result. Everything else is real: the client with its connector, aiohttp on
+both sides, the bytes of HTTP, the simulator.
 
-What works in threads (names that are looked up, files that are uploaded) has no place here.
+Threads do not work here, so neither do lookups of host names and uploads of files.
 """
 
 import asyncio
@@ -21,22 +21,24 @@ from weakref import WeakKeyDictionary
 from portsip_async import PortSIPClient
 from portsip_async.simulator import PBXSimulator
 
+from .clocks import set_clock
+
 P = ParamSpec("P")
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
-_TICK: Final = 1e-9  # seconds
-EPOCH: Final = 1_704_067_200.0  # 2024 begins, at the loop's 0
+_STEP: Final = 1e-9  # seconds
+EPOCH: Final = 1_704_067_200.0  # seconds; the start of 2024, which is the loop's 0
 
 MakeProtocol = Callable[[], asyncio.Protocol]
 
 
 class Stuck(RuntimeError):
-    """Nothing is ready and nobody waits for a time: nothing would ever happen again."""
+    """Nothing is ready and no timer is set, so the loop would wait for ever."""
 
 
-class _Leaps(selectors.DefaultSelector):
-    """Waits for no time to pass, but lets it have passed.
+class _JumpingSelector(selectors.DefaultSelector):
+    """Moves its clock ahead instead of waiting.
 
     Attributes:
         now: seconds since the loop was made.
@@ -45,16 +47,16 @@ class _Leaps(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self._still = 0  # turns in which nothing was ready and no time passed
+        self._idle_passes = 0  # passes in a row with nothing ready and no time to wait
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
             if timeout is None:
                 raise Stuck("nothing is ready, and no timer is set")
-            self._still = self._still + 1 if timeout <= 0 else 0
-            # Who sets a timer for now, again and again, would otherwise stand still for ever.
-            self.now += _TICK if self._still > 1000 else max(0.0, timeout)
+            self._idle_passes = self._idle_passes + 1 if timeout <= 0 else 0
+            # Without this, code that sets a timer for now, again and again, would stop the clock.
+            self.now += _STEP if self._idle_passes > 1000 else max(0.0, timeout)
         return ready
 
 
@@ -62,25 +64,25 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop with a clock and a network of its own.
 
     Attributes:
-        connections: ends of connections that are open.
+        connections: both ends of each open connection.
     """
 
     def __init__(self) -> None:
-        self._leaps = _Leaps()
-        super().__init__(self._leaps)
+        self._virtual = _JumpingSelector()
+        super().__init__(self._virtual)
         self.connections: set[_End] = set()
         self._listeners: dict[int, _Listener] = {}
-        self._dialled: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
+        self._dialed: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
         self._last_port = 1024
 
     def time(self) -> float:
-        return self._leaps.now
+        return self._virtual.now
 
     def now(self) -> float:
-        """Tell the time of day, in seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return EPOCH + self.time()
 
-    # The signatures of asyncio, as far as aiohttp and the simulator use them.
+    # As much of asyncio's signatures as aiohttp and the simulator use.
 
     async def create_server(  # type: ignore[override]
         self, factory: MakeProtocol, host: str, port: int, **_: Any
@@ -93,18 +95,18 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return listener
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Dial; the socket is not connected, but only stands for the connection to come."""
+        """Note which port to connect to; the socket itself is never connected."""
         if address[1] not in self._listeners:
-            raise ConnectionRefusedError(f"nobody listens on port {address[1]}")
-        self._dialled[sock] = address[1]
+            raise ConnectionRefusedError(f"nothing listens on port {address[1]}")
+        self._dialed[sock] = address[1]
 
     async def create_connection(  # type: ignore[override]
         self, factory: MakeProtocol, *, sock: socket.socket, **_: Any
     ) -> "tuple[_End, asyncio.Protocol]":
         sock.close()
-        listener = self._listeners.get(self._dialled.pop(sock))
+        listener = self._listeners.get(self._dialed.pop(sock))
         if listener is None:
-            raise ConnectionRefusedError("nobody listens any more")
+            raise ConnectionRefusedError("nothing listens any more")
         ours, theirs = _End(self, factory()), _End(self, listener.factory())
         ours.other, theirs.other = theirs, ours
         for end in (theirs, ours):
@@ -114,7 +116,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class _Address(NamedTuple):
-    """Stands for the socket that is listened on."""
+    """What aiohttp reads of the socket that a server listens on."""
 
     host: str
     port: int
@@ -123,11 +125,11 @@ class _Address(NamedTuple):
         return self.host, self.port
 
     def fileno(self) -> int:
-        return 1 << 30  # no descriptor that is open
+        return 1 << 30  # never an open descriptor
 
 
 class _Listener:
-    """What `create_server` answers."""
+    """What `create_server` returns."""
 
     def __init__(
         self, factory: MakeProtocol, address: _Address, listeners: "dict[int, _Listener]"
@@ -140,13 +142,13 @@ class _Listener:
         self._listeners.pop(self.sockets[0].port, None)
 
     async def start_serving(self) -> None:
-        """Do nothing: it listens since it was made."""
+        """Do nothing: it has listened since it was made."""
 
 
 class _End(asyncio.Transport):
-    """One end of a connection; what is written arrives at the other in the loop's next turn.
+    """One end of a connection. Data arrives at the other end in the loop's next pass.
 
-    A reader that pauses is respected; a writer is never told to pause.
+    A paused reader gets no data. A writer is never asked to pause.
     """
 
     other: "_End"
@@ -155,7 +157,7 @@ class _End(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 1)})
         self.protocol = protocol
         self._loop = loop
-        self._arrived: deque[bytes] = deque()  # b"" for the end
+        self._arrived: deque[bytes] = deque()  # b"" is the end
         self._paused = False
         self._closing = False
 
@@ -181,16 +183,16 @@ class _End(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self._paused = False
-        self._loop.call_soon(self._hand_over)
+        self._loop.call_soon(self._deliver)
 
     def get_write_buffer_size(self) -> int:
         return 0
 
     def _arrive(self, data: bytes) -> None:
         self._arrived.append(data)
-        self._hand_over()
+        self._deliver()
 
-    def _hand_over(self) -> None:
+    def _deliver(self) -> None:
         while self._arrived and not self._paused and not self._closing:
             data = self._arrived.popleft()
             if data:
@@ -200,18 +202,18 @@ class _End(asyncio.Transport):
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run a test in a loop of virtual time, and see that it leaves nothing behind.
+    """Run a test in a loop of virtual time, and check that it leaves nothing behind.
 
-    Such a test takes no async fixtures: those live in another loop.
+    Such a test can't use async fixtures, which run in another loop.
     """
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         loop = VirtualTimeLoop()
 
-        async def whole() -> None:
+        async def run_and_check() -> None:
             await test(*args, **kwargs)
-            await asyncio.sleep(1.0)  # for what was closed to be through
+            await asyncio.sleep(1.0)  # lets connections that were closed end
             assert asyncio.all_tasks() == {asyncio.current_task()}
             assert not loop.connections
 
@@ -219,12 +221,13 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
             asyncio.Runner(loop_factory=lambda: loop) as runner,
             patch("aiohttp.connector.monotonic", loop.time),
         ):
-            runner.run(whole())
+            runner.run(run_and_check())
 
     return run
 
 
 def the_loop() -> VirtualTimeLoop:
+    """Return the running loop."""
     return cast(VirtualTimeLoop, asyncio.get_running_loop())
 
 
@@ -234,17 +237,15 @@ async def sleep_until(time: float) -> None:
 
 
 def simulator(**options: Any) -> PBXSimulator:
-    """Make a simulator that goes by the loop's clock."""
+    """Make a simulator that uses the loop's clock."""
     return PBXSimulator(clock=the_loop().time, **options)
 
 
 def client(sim: PBXSimulator, *, seed: int = 0, **options: Any) -> PortSIPClient:
-    """Make a client that goes by the loop's clock, and by chance that can be had again."""
+    """Make a client that uses the loop's clock and repeatable random numbers."""
     if not options.keys() & {"username", "credentials", "token"}:
         options |= {"username": sim.username, "password": sim.password}
     made = PortSIPClient(sim.url, **options)
-    session, loop = made._session, the_loop()
-    session.clock = session.tokens._clock = loop.time
-    session.now = loop.now
-    session._chance = random.Random(seed).random
+    loop = the_loop()
+    set_clock(made, monotonic=loop.time, now=loop.now, random=random.Random(seed).random)
     return made

@@ -1,4 +1,4 @@
-"""The wallboard of the examples, served in the process of a test that holds its PBX."""
+"""Serve the wallboard of the examples in the process of a test, with its simulated PBX."""
 
 import asyncio
 import json
@@ -13,11 +13,11 @@ from aiohttp import web
 
 from portsip_async.simulator import PBXSimulator
 
-SECONDS = 20.0  # until a board must have told what is waited for
+SECONDS = 20.0  # to wait for an event of a board
 
 
 def point_at(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the wallboard find a simulator, and hurry."""
+    """Point the wallboard at a simulator, and shorten its intervals."""
     monkeypatch.setenv("PORTSIP_URL", sim.url)
     monkeypatch.setenv("PORTSIP_USERNAME", sim.username)
     monkeypatch.setenv("PORTSIP_PASSWORD", sim.password)
@@ -32,7 +32,7 @@ def point_at(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def served(*, interval: float = 0.05, port: int = 0) -> AsyncIterator[str]:
-    """Serve the wallboard on this machine; answer its address."""
+    """Serve the wallboard on a local port and yield its URL."""
     runner = web.AppRunner(wallboard.make_app(interval), access_log=None)
     await runner.setup()
     try:
@@ -44,7 +44,7 @@ async def served(*, interval: float = 0.05, port: int = 0) -> AsyncIterator[str]
 
 
 class Listener:
-    """What a browser learns from the stream of events, of which `read` answers the next."""
+    """The state of a browser that receives the events. `read` returns the next event."""
 
     def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
         self.events: list[tuple[str, Any]] = []
@@ -52,8 +52,8 @@ class Listener:
         self.health: list[Any] = []
         self._read = read
 
-    async def hear(self) -> tuple[str, Any]:
-        """Take the next event."""
+    async def next_event(self) -> tuple[str, Any]:
+        """Read the next event and apply it."""
         lines = (await self._read()).decode().splitlines()
         name, data = lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))
         self.events.append((name, data))
@@ -70,15 +70,15 @@ class Listener:
         return name, data
 
     async def until(self, condition: "Callable[[Listener], object]") -> None:
-        """Take events until something is so."""
+        """Read events until a condition is true."""
         async with asyncio.timeout(SECONDS):
             while not condition(self):
-                await self.hear()
+                await self.next_event()
 
 
 @asynccontextmanager
 async def listening(url: str) -> AsyncIterator[Listener]:
-    """Open a stream of events as a browser does."""
+    """Open an event stream, as a browser does."""
     async with (
         aiohttp.ClientSession(read_bufsize=2**22) as session,
         session.get(f"{url}events", timeout=aiohttp.ClientTimeout(total=None)) as reply,

@@ -1,7 +1,7 @@
-"""A server below HTTP: each arrival is answered by the next step of a script.
+"""A raw TCP server that follows a script: it handles each request with the script's next step.
 
-For what only a broken wire does; behaviour is tested on the simulator. Logins are answered by
-themselves, so that a script holds only what its test is about.
+It does what only a broken server or network does; tests of normal behaviour use the simulator. It
+answers logins without the script, so that a script holds only what its test is about.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ TOKEN = "196ACE20C6F34027895F7F95402BB164"
 
 
 class Arrival(NamedTuple):
-    """A request as it came."""
+    """A request as it arrived."""
 
     method: str
     path: str
@@ -62,12 +62,20 @@ async def reset(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 async def silence(_: Arrival, __: asyncio.StreamReader, ___: asyncio.StreamWriter) -> None:
-    """Say nothing, for ever."""
+    """Never reply."""
     await asyncio.Event().wait()
 
 
 class WireServer:
-    """Answers arrivals by `script`, its last step again and again; with `ssl`, over TLS."""
+    """Handles requests by a script.
+
+    Attributes:
+        script: the step for each request; the last one is repeated.
+        arrivals: the requests so far, logins left out.
+        logins: how many logins it answered.
+        connections: how many connections were made to it.
+        writers: the connections that are open now.
+    """
 
     def __init__(self, ssl: tls.SSLContext | None = None, port: int = 0) -> None:
         self._ssl = ssl
@@ -78,39 +86,39 @@ class WireServer:
         self.connections = 0
         self.url = ""
         self._server: asyncio.Server | None = None
-        self._held: socket.socket | None = None
+        self._reserved: socket.socket | None = None  # keeps the port while nothing listens
         self.writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
 
     def paths(self) -> list[str]:
-        """The paths of the arrivals, logins left out."""
+        """Return the paths of the requests, logins left out."""
         return [arrival.path for arrival in self.arrivals]
 
     @property
     def open(self) -> int:
-        """How many connections there are now."""
+        """How many connections are open now."""
         return len(self.writers)
 
     def say(self, data: bytes) -> None:
-        """Write to every connection, without being asked."""
+        """Write to every open connection, without a request."""
         for writer in self.writers:
             writer.write(data)
 
     def end(self) -> None:
-        """End every connection from below, so that the kernel tells the peer at once."""
+        """Shut every connection down in the kernel, so that the peer can see it at once."""
         for writer in self.writers:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def leave(self) -> None:
-        """Stop listening, so that connections are refused; nobody else gets the port meanwhile."""
+        """Stop listening, so that connections are refused. The port stays reserved."""
         await self.__aexit__()
-        self._held = socket.socket()
-        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._held.bind(("127.0.0.1", self.port))
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reserved.bind(("127.0.0.1", self.port))
 
     async def __aenter__(self) -> Self:
-        if self._held is not None:
-            self._held.close()
+        if self._reserved is not None:
+            self._reserved.close()
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, ssl=self._ssl
         )
@@ -121,8 +129,8 @@ class WireServer:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        if self._held is not None:
-            self._held.close()
+        if self._reserved is not None:
+            self._reserved.close()
         for writer in self.writers:
             writer.transport.abort()
         for task in self._serving:
@@ -144,7 +152,7 @@ class WireServer:
         finally:
             writer.close()
             with suppress(ConnectionError):
-                await writer.wait_closed()  # only then the client can know
+                await writer.wait_closed()  # only after this can the client see it
             self.writers.discard(writer)
             self._serving.discard(task)
 
@@ -167,7 +175,7 @@ class WireServer:
 
 
 async def arriving(reader: asyncio.StreamReader) -> Arrival:
-    """Read a request whole."""
+    """Read a whole request."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     request, *lines = head[:-4].split("\r\n")
     method, target, _ = request.split(" ", 2)

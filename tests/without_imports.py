@@ -1,7 +1,7 @@
-"""A client whose process can load no module any more: `python -m tests.without_imports URL`.
+"""Use a client in a process that can import nothing more: `python -m tests.without_imports URL`.
 
-Prints one line of JSON for each thing that was tried: its name and what it ended with. The last
-line lists the modules that were asked for after the clients had been made.
+Prints a line of JSON for each case: its name, and "done" or the class of its error. The last line
+lists the modules that something tried to import after the clients had been made.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from portsip_async import (
 )
 from portsip_async.telemetry import Telemetry
 
-# What the server does with an arrival stands at the end of the path.
+# The end of a path says how the server replies.
 KINDS = """
     502 503 429 429-digits 429-date 408 redirect switch no-content
     truncated rubbish rubbish-chunk silence reset hang-up too-large
@@ -41,46 +41,46 @@ BOUNDS: dict[str, Any] = {
 }
 
 
-class Locked:
-    """A finder before all others, which finds nothing and notes what was asked for."""
+class ImportBlocker:
+    """A module finder before all others, which refuses and records every import."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.refused: list[str] = []
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        self.asked.append(name)
-        raise PermissionError(f"no module can be loaded: {name}")
+        self.refused.append(name)
+        raise PermissionError(f"imports are blocked: {name}")
 
 
-def tell(value: object) -> None:
+def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
 
 
 async def stream() -> AsyncIterator[bytes]:
     yield b"RIFF"
-    raise ValueError("the microphone fell")
+    raise ValueError("the recording ended")
 
 
-async def all_of(stream_of: Any) -> list[Any]:
-    return [each async for each in stream_of]
+async def collect(stream: Any) -> list[Any]:
+    return [each async for each in stream]
 
 
-async def watched(pbx: PortSIPClient, seconds: float) -> None:
-    """Watch through an outage; ends with what ends the watch, or without an error."""
+async def watch(pbx: PortSIPClient, seconds: float) -> None:
+    """Watch during an outage; raise only if the watch itself fails."""
     try:
         async with asyncio.timeout(seconds):
-            await all_of(pbx.extensions.watch_status(["101", "102"], interval=0.02))
+            await collect(pbx.extensions.watch_status(["101", "102"], interval=0.02))
     except TimeoutError:
         pass
 
 
-async def stopped(pbx: PortSIPClient) -> None:
+async def time_out(pbx: PortSIPClient) -> None:
     async with asyncio.timeout(0.05):
         await pbx.request(Endpoint("x.silence", "GET", "/x/silence", reply=Extension))
 
 
-async def kept(pbx: PortSIPClient) -> None:
-    """Do with an error what programs do with errors."""
+async def use_error(pbx: PortSIPClient) -> None:
+    """Pickle, copy, log and format an error."""
     try:
         await pbx.request(Endpoint("x.502", "GET", "/x/502"))
     except PortSIPError as error:
@@ -90,7 +90,7 @@ async def kept(pbx: PortSIPClient) -> None:
         "".join(traceback.format_exception(error))
 
 
-def ends_badly(_: object) -> None:
+def failing_hook(_: object) -> None:
     raise ZeroDivisionError
 
 
@@ -104,21 +104,21 @@ async def main(url: str) -> None:
         return made[-1]
 
     pbx = client()
-    tried: dict[str, Callable[[], Awaitable[object]]] = {
+    cases: dict[str, Callable[[], Awaitable[object]]] = {
         "success": lambda: pbx.request(Endpoint("x.ok", "GET", "/x/ok", reply=Extension))
     }
 
     def call(kind: str, method: str) -> None:
         row = Endpoint(f"x.{kind}", method, f"/x/{kind}", reply=Extension)
-        tried[f"{method} {kind}"] = lambda: pbx.request(row)
+        cases[f"{method} {kind}"] = lambda: pbx.request(row)
 
     for kind in KINDS.split():
         call(kind, "GET")
         call(kind, "POST")
 
     def show(name: str, *to: str, **options: Any) -> None:
-        unlucky = client(*to, **options)
-        tried[name] = lambda: unlucky.extensions.show("101")
+        made_for_it = client(*to, **options)
+        cases[name] = lambda: made_for_it.extensions.show("101")
 
     show("tls", url.replace("http:", "https:"))
     show("tls unchecked", url.replace("http:", "https:"), ssl=ssl.create_default_context())
@@ -137,44 +137,44 @@ async def main(url: str) -> None:
     )
     show("rate", requests_per_second=50, endpoints={"extensions.show": {"path": "/x/502"}})
     show("telemetry", on_attempt=Telemetry(), endpoints={"extensions.show": {"path": "/x/502"}})
-    show("hook", on_attempt=ends_badly, endpoints={"extensions.show": {"path": "/x/502"}})
+    show("hook", on_attempt=failing_hook, endpoints={"extensions.show": {"path": "/x/502"}})
     down = client(endpoints={"extensions.status": {"path": "/x/502"}})
     refusing = client(endpoints={"extensions.status": {"path": "/x/missing"}})
-    half = client(endpoints={"extensions.create": {"path": "/x/hang-up"}})
+    dropping = client(endpoints={"extensions.create": {"path": "/x/hang-up"}})
     new = NewExtension(extension_number="9", password="pw-long", web_access_password="web-long")
-    tried |= {
+    cases |= {
         "verify": lambda: pbx.account.verify("ann", "another-password"),
         "refresh": pbx.account.refresh,
-        "walk": lambda: all_of(pbx.extensions.list()),
-        "poll": lambda: all_of(refusing.extensions.poll_status(["101", "102", "103"])),
-        "poll of rubbish": lambda: all_of(pbx.extensions.poll_status(["", "\ud800"])),
-        "watch": lambda: watched(down, 0.3),
-        "create_many": lambda: all_of(half.extensions.create_many([new])),
-        "remove_many": lambda: all_of(pbx.extensions.remove_many(["9"])),
-        "patch_many": lambda: all_of(pbx.extensions.patch_many([("9", {"profil": {}})])),
+        "walk": lambda: collect(pbx.extensions.list()),
+        "poll": lambda: collect(refusing.extensions.poll_status(["101", "102", "103"])),
+        "poll of rubbish": lambda: collect(pbx.extensions.poll_status(["", "\ud800"])),
+        "watch": lambda: watch(down, 0.3),
+        "create_many": lambda: collect(dropping.extensions.create_many([new])),
+        "remove_many": lambda: collect(pbx.extensions.remove_many(["9"])),
+        "patch_many": lambda: collect(pbx.extensions.patch_many([("9", {"profil": {}})])),
         "patch": lambda: pbx.extensions.patch("101", profile={"first_nam": "Ann"}),
         "upload": lambda: pbx.greetings.upload("101", b"RIFF", filename="hélas.wav"),
         "upload of a file": lambda: pbx.greetings.upload("101", __file__, filename="a.wav"),
         "upload of no file": lambda: pbx.greetings.upload("101", "/no/such/file.wav"),
         "upload of a stream": lambda: pbx.greetings.upload("101", stream(), filename="a.mp3"),
-        "cancelled": lambda: stopped(pbx),
-        "error kept": lambda: kept(pbx),
+        "cancelled": lambda: time_out(pbx),
+        "error kept": lambda: use_error(pbx),
         "closed": lambda: pbx.close(),
         "after closing": lambda: pbx.extensions.show("101"),
     }
-    locked = Locked()
-    sys.meta_path.insert(0, locked)
-    for name, make in tried.items():
-        ended = "done"
+    blocker = ImportBlocker()
+    sys.meta_path.insert(0, blocker)
+    for name, run in cases.items():
+        outcome = "done"
         try:
-            await make()
+            await run()
         except Exception as error:
-            ended = type(error).__name__
-        tell([name, ended])
+            outcome = type(error).__name__
+        print_json([name, outcome])
     for each in made:
         await each.close()
-    sys.meta_path.remove(locked)
-    tell(locked.asked)
+    sys.meta_path.remove(blocker)
+    print_json(blocker.refused)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ..core.streams import Run
 from ..core.tasks import TaskOwner
-from ..errors import APIError, PortSIPError, StatusMissing, is_fatal, is_from_fetch_token
+from ..core.tokens import is_fetch_error
+from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
 from ..record import Record
 from .refused_numbers import RefusedNumbers
 from .status_batches import ALONE, BatchReader, BatchResult, S, StatusSource
@@ -165,7 +166,7 @@ def _with_portsip_errors(
         except PortSIPError:
             raise
         except Exception as error:
-            if not is_from_fetch_token(error):
+            if not is_fetch_error(error):
                 raise
             cause = error.with_traceback(None)
         # Its text may hold secrets that only the application knows, and this error is logged.

@@ -18,10 +18,10 @@ from collections.abc import (
 from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
-from ..core.call import Gate
+from ..core.limits import Gate
 from ..core.streams import Run
 from ..core.tasks import TaskOwner
-from ..core.tracebacks import cut
+from ..core.tracebacks import strip_frames
 from ..errors import PortSIPError, is_fatal
 from ..record import Record
 from .workers import Batcher, JobStream, WorkerPool
@@ -179,7 +179,7 @@ class BulkRun(JobStream[BulkResult[V]], Generic[V]):
             try:
                 return await _carry_out(self._operation, index, item, gate, in_doubt)
             except BaseException as error:
-                cut(error)
+                strip_frames(error)
                 raise
 
         # The index is taken when the job is made, since its task may start later than others.

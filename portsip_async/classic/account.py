@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
-from ..core.tokens import Token, login_error
-from ..core.tracebacks import sealed
-from ..errors import APIError
+from ..core.tokens import Token
+from ..core.tracebacks import hide_arguments
+from ..errors import APIError, raise_without_context
+from .login import login_error
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Caller, text
 
@@ -17,7 +18,7 @@ class Account(NotCopyable):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    @sealed
+    @hide_arguments
     async def verify(self, username: str, password: str) -> Token:
         """Check a user name and a password, and get a token for them.
 
@@ -34,7 +35,7 @@ class Account(NotCopyable):
             {"username": text("username", username), "password": text("password", password)},
         )
 
-    @sealed
+    @hide_arguments
     async def verify_email(self, email: str, password: str) -> Token:
         """Check an email address and a password, and get a token for them.
 
@@ -64,5 +65,4 @@ class Account(NotCopyable):
         try:
             return await self._caller(row, parameters)
         except APIError as error:
-            failure = login_error(error, self._caller.session.base_url)
-        raise failure
+            raise_without_context(login_error(error, self._caller.session.base_url))

@@ -13,52 +13,36 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 
 from ..arguments import integer, is_visible, plain_text, quantity
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
-from ..core.call import Attempt, CallOptions
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.observer import Attempt
 from ..core.pages import PageSize
+from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
-from ..core.tokens import (
-    Credentials,
-    EmailCredentials,
-    Obtained,
-    PasswordCredentials,
-    StaticToken,
-    TokenCache,
-    login_error,
-)
-from ..core.tracebacks import cut, sealed
+from ..core.tokens import EmailCredentials
+from ..core.tracebacks import hide_arguments, strip_frames
 from ..core.transport import SSL, Route, Timeout, Transport
-from ..core.wire import TOKEN_NAME, Parameters
-from ..errors import APIError, ConfigurationError, note_fetch_token
+from ..errors import ConfigurationError
 from ..redact import scrub_url
 from .account import Account
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
-from .operations import (
-    ACCOUNT_REFRESH,
-    ACCOUNT_VERIFY,
-    ACCOUNT_VERIFY_EMAIL,
-    EndpointOverride,
-    EndpointTable,
-)
+from .login import AnyCredentials, Login, resolve_credentials
+from .operations import ACCOUNT_VERIFY, EndpointOverride, EndpointTable
 from .resource import Caller, KeyedLocks, given
 
 T = TypeVar("T")
 
-AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
-
 _DEFAULT_TIMEOUT: Final = Timeout()
 _DEFAULT_RETRY: Final = RetryPolicy()
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DOT: Final = re.compile("[.\u3002\uff0e\uff61]")  # what a host's name is divided by
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
@@ -99,7 +83,7 @@ class PortSIPClient(NotCopyable):
         greetings: voicemail greetings.
     """
 
-    @sealed
+    @hide_arguments
     def __init__(
         self,
         base_url: str,
@@ -154,7 +138,7 @@ class PortSIPClient(NotCopyable):
             ValueError, TypeError: an option out of bounds.
         """
         url = _api_url(base_url, allow_http=allow_http)
-        means = _means(username, password, credentials, token)
+        login = resolve_credentials(username, password, credentials, token)
         integer("max_connections", max_connections, 1)
         integer("max_reply_bytes", max_reply_bytes, 1)
         if requests_per_second is not None:
@@ -203,13 +187,13 @@ class PortSIPClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            token_source=lambda session: Login(session, self._table, login),
         )
-        self._session.tokens = _token_cache(means, self._session, self._table)
         self._owner = True
         self._hang()
 
     @classmethod
-    @sealed
+    @hide_arguments
     def from_env(cls, **overrides: Unpack[ClientOptions]) -> Self:
         """Make a client from the environment; any argument of the client overrides it.
 
@@ -291,7 +275,7 @@ class PortSIPClient(NotCopyable):
                 raise TypeError(f"{TOKEN_NAME} is put in by the client")
             return self._session.call(self._table[endpoint], given(parameters), self._options)
         except Exception as error:
-            cut(error)
+            strip_frames(error)
             raise
 
     async def close(self) -> None:
@@ -465,81 +449,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _means(
-    username: str | None,
-    password: str | None,
-    credentials: AnyCredentials | None,
-    token: str | None,
-) -> AnyCredentials:
-    """Find the one way to log in that was given."""
-    given: list[AnyCredentials] = []
-    if username is not None or password is not None:
-        if not username or not password:
-            raise ConfigurationError("username and password go together, and neither is empty")
-        given.append(PasswordCredentials(username, password))
-    if credentials is not None:
-        given.append(credentials)
-    if token is not None:
-        given.append(StaticToken(token))
-    if len(given) != 1:
-        raise ConfigurationError(
-            "give exactly one of username= and password=, credentials=, or token="
-        )
-    means = given[0]
-    named = msgspec.structs.asdict(means) if isinstance(means, msgspec.Struct) else {}
-    if not all(isinstance(value, str) and value for value in named.values()):
-        raise ConfigurationError("what to log in with is text, and none of it empty")
-    if _SURROGATE.search("".join(named.values())):
-        # As os.environ has where a variable is not in the locale's encoding.
-        raise ConfigurationError(
-            "a name, password or token must be valid Unicode, got half of a surrogate pair"
-        )
-    if not isinstance(means, PasswordCredentials | EmailCredentials | StaticToken | Credentials):
-        raise ConfigurationError("credentials= has no fetch_token")
-    if isinstance(means, StaticToken) and not (
-        means.access_token and means.access_token.isprintable()
-    ):
-        raise ConfigurationError("a token is a printable text")
-    return means
-
-
-def _token_cache(means: AnyCredentials, session: Session, table: EndpointTable) -> TokenCache:
-    """Tie a token cache to the core, over the rows that log in and refresh."""
-
-    async def renewed(
-        row: Endpoint[Any], parameters: Parameters, access_token: str | None = None
-    ) -> Obtained:
-        renewing = session.renew(row, parameters, access_token)
-        del parameters, access_token  # from tracebacks that show locals
-        try:
-            return Obtained(*await renewing)
-        except APIError as error:
-            failure = login_error(error, session.base_url)
-        raise failure
-
-    async def refresh(access_token: str) -> Obtained:
-        renewing = renewed(table[ACCOUNT_REFRESH], {}, access_token)
-        del access_token  # as above
-        return await renewing
-
-    async def log_in() -> Obtained:
-        if isinstance(means, Credentials):
-            asked_at = session.clock()
-            try:
-                return Obtained(await means.fetch_token(), asked_at)
-            except Exception as error:
-                note_fetch_token(error)
-                raise
-        by_email = isinstance(means, EmailCredentials)
-        return await renewed(table[ACCOUNT_VERIFY_EMAIL if by_email else ACCOUNT_VERIFY], means)
-
-    return TokenCache(
-        login=None if isinstance(means, StaticToken) else log_in,
-        refresh=refresh,
-        initial=means.access_token if isinstance(means, StaticToken) else None,
-        clock=session.clock,
-        start=session.start,
-        around=None if session.observer is None else session.observer.renewal,
-    )

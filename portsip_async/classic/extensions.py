@@ -12,21 +12,14 @@ from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
 from ..bulk.writes import BulkRun, ItemOperation
-from ..core.call import Gate
 from ..core.decode import Unreadable, repair
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
 from ..core.pages import Paginator
+from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
-from ..core.tracebacks import sealed
-from ..core.wire import builtins_of
-from ..errors import (
-    ELSEWHERE_CODES,
-    UNKNOWN_EXTENSION_CODES,
-    APIError,
-    Conflict,
-    NotFound,
-    ReplyError,
-)
+from ..core.tracebacks import hide_arguments
+from ..errors import CLASSIC_ERRORS, APIError, Conflict, NotFound, ReplyError
 from .models import (
     Extension,
     ExtensionStatus,
@@ -140,7 +133,7 @@ class Extensions(NotCopyable):
             max_pages=max_pages,
         )
 
-    @sealed
+    @hide_arguments
     async def create(self, extension: NewExtension) -> None:
         """Create an extension (``POST /extensions/create``).
 
@@ -178,7 +171,7 @@ class Extensions(NotCopyable):
         reply = await self._caller(EXTENSIONS_STATUS, {"extensions": numbers})
         return [*reply.extension_status]
 
-    @sealed
+    @hide_arguments
     async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> None:
         """Ring an extension and connect it to somebody (``GET /extensions/call``).
 
@@ -202,7 +195,7 @@ class Extensions(NotCopyable):
             },
         )
 
-    @sealed
+    @hide_arguments
     async def update(
         self,
         extension_number: str,
@@ -231,7 +224,7 @@ class Extensions(NotCopyable):
         plain = {name: without_none(_section(name, section)) for name, section in sections.items()}
         await self._caller(EXTENSIONS_UPDATE, {"extension_number": number, **plain})
 
-    @sealed
+    @hide_arguments
     async def patch(
         self,
         extension_number: str,
@@ -604,13 +597,12 @@ class Extensions(NotCopyable):
         return StatusSource(
             ask,
             EXTENSIONS_STATUS.name,
-            clock=session.clock,
-            sleep=session.sleep,
-            now=lambda: datetime.fromtimestamp(session.now(), UTC),
+            CLASSIC_ERRORS,
+            clock=lambda: session.clock.monotonic(),
+            sleep=lambda seconds: session.clock.sleep(seconds),
+            now=lambda: datetime.fromtimestamp(session.clock.now(), UTC),
             outages=self._caller.outages,
             batch_sizes=self._caller.batch_sizes,
-            unknown_codes=UNKNOWN_EXTENSION_CODES,
-            elsewhere_codes=ELSEWHERE_CODES,
         )
 
     async def _discover(self) -> DiscoveredExtensions:
@@ -708,7 +700,7 @@ def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Stru
 def _section(name: str, section: object) -> dict[str, Any]:
     if not isinstance(section, Mapping | msgspec.Struct):
         raise TypeError(f"{name} must be a struct or a mapping, got {type(section).__name__}")
-    plain: dict[str, Any] = builtins_of(section)
+    plain: dict[str, Any] = to_builtins(section)
     return plain
 
 

@@ -7,8 +7,8 @@ from msgspec import structs
 
 from ..core.decode import Unreadable, repair
 from ..core.pages import Paginator
+from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
-from ..core.wire import builtins_of
 from ..errors import ReplyError
 from .models import CreatedGroup, Group, GroupSummary, SortByValue
 from .operations import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
@@ -177,7 +177,7 @@ class Groups(NotCopyable):
         members = changes.get("members")
         if members is not None:
             changes["members"] = texts("members", members)  # type: ignore[arg-type]  # it checks
-        plain: dict[str, Any] = builtins_of(changes)
+        plain: dict[str, Any] = to_builtins(changes)
         return await self._change(group_id, lambda read: merged(read, plain))
 
     async def add_members(self, group_id: str, numbers: Iterable[str]) -> Group:

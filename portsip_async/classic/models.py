@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 from msgspec import field
 
 from ..core.page_sequence import Page
+from ..core.tokens import LIFETIME
 from ..record import Record
 
 _VALUES_KEPT = 128
@@ -300,3 +301,12 @@ class GreetingPage(Page[GreetingFile], frozen=True, kw_only=True):
 
     items: tuple[GreetingFile, ...] = field(name="files")
     default_file: str | None = None
+
+
+class RefreshReply(Record, frozen=True):
+    """The reply to a refresh. Without an `access_token` it prolongs the token that was sent."""
+
+    access_token: str | None = None
+    expires: float = LIFETIME  # seconds
+    role: str | None = None
+    api_version: str | None = None

@@ -8,8 +8,9 @@ client by its name.
 from collections.abc import Mapping
 from typing import Any, TypedDict, TypeVar, cast, get_type_hints
 
-from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, Safety, TokenPlace
-from ..core.tokens import Renewal, Token
+from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, TokenPlace
+from ..core.safety import Safety
+from ..core.tokens import Token
 from ..errors import ConfigurationError
 from .models import (
     CreatedGroup,
@@ -19,6 +20,7 @@ from .models import (
     GreetingPage,
     Group,
     GroupPage,
+    RefreshReply,
 )
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ ACCOUNT_VERIFY_EMAIL = Endpoint(
     token="none",
 )
 ACCOUNT_REFRESH = Endpoint(
-    "account.refresh", "POST", "/account/token/refresh", reply=Renewal, safety="safe"
+    "account.refresh", "POST", "/account/token/refresh", reply=RefreshReply, safety="safe"
 )
 
 EXTENSIONS_LIST = Endpoint(

@@ -12,14 +12,15 @@ import msgspec
 from ..arguments import plain_text
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
-from ..core.call import CallOptions, Gate
+from ..core.context import CallOptions
 from ..core.endpoint import Endpoint
+from ..core.limits import Gate
+from ..core.message import Parameters
 from ..core.page_sequence import Page
 from ..core.pages import PageSize, Paginator
 from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.upload import Source
-from ..core.wire import Parameters
 from ..errors import ReplyError
 from .operations import EXTENSIONS_SHOW, EndpointTable
 

@@ -10,7 +10,7 @@ _EXTRA = ("typer", "rich", "click")
 
 
 def main() -> None:
-    """Run the command line and exit with its code: 0, or as told by ``portsip-async --help``."""
+    """Run the command line and exit with its code; ``portsip-async --help`` lists the codes."""
     fill_descriptors()
     try:
         from .app import run
@@ -22,6 +22,6 @@ def main() -> None:
                 "portsip-async: the command line is an extra: pip install 'portsip_async[cli]'\n"
             )
         sys.exit(2)
-    except KeyboardInterrupt:  # while all of it is still being loaded
+    except KeyboardInterrupt:  # while the modules are loading
         sys.exit(130)
     run()

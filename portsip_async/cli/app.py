@@ -1,10 +1,10 @@
-"""The commands of ``portsip-async``, put together; each has a file of its own.
+"""The root of the commands of ``portsip-async``; each command has its own module.
 
-A command's file is loaded when the command is named, or when all are listed: most commands need
-neither the simulator nor rich, whose loading would double the time to the first answer.
+A command's module is loaded when the command is named, or when the help lists all. Most commands
+need neither the simulator nor rich, and loading these would double their start time.
 
-Here every command ends: by its exit code, which `failures` lists, and with one line and a hint on
-stderr where it failed.
+Every command ends here, with an exit code that `failures` lists. A failure is one line and a hint
+on stderr.
 """
 
 import sys
@@ -18,11 +18,20 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from .. import PortSIPError, __version__
-from .failures import EXIT_CODES, FAILED, INTERRUPTED, USAGE, Failure, running, tell, tell_error
+from .failures import (
+    EXIT_CODES,
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    Failure,
+    print_error,
+    report_error,
+    running_command,
+)
 from .signals import orderly_end
 from .streams import output_error, print_line, standard_streams
 
-# One line a command: the module that holds it under its own name, in the order of the help.
+# The module of each command, which holds it under the command's name; in the order of the help.
 _COMMANDS = {
     "extensions": ".extensions",
     "groups": ".groups",
@@ -33,14 +42,14 @@ _COMMANDS = {
     "openapi": ".openapi",
 }
 
-# typer carries click's exceptions with it or takes click's own, by its version.
+# Some versions of typer bundle click's exceptions, others use click's own.
 _ClickError: Any = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
 
 
 class Commands(TyperGroup):
-    """The root of all commands, where each of them ends."""
+    """The root command; turns what the others raise into exit codes."""
 
     def main(
         self,
@@ -57,24 +66,24 @@ class Commands(TyperGroup):
         sys.exit(ending.code(code))
 
     def _code(self, args: Any, prog_name: Any, complete_var: Any, expand: bool, extra: Any) -> int:
-        """Run a command and return its exit code; what it raises becomes one."""
-        running.set("")
+        """Run a command and return its exit code."""
+        running_command.set("")
         try:
             code = super().main(args, prog_name, complete_var, False, expand, **extra)
             sys.stdout.flush()
         except _ClickError as error:
-            code = _misused(error)
+            code = _report_usage(error)
         except (typer.Abort, KeyboardInterrupt):
-            code = INTERRUPTED  # Ctrl-C, or the end of input at a prompt
+            code = INTERRUPTED  # Ctrl-C, or end of input at a prompt
         except OSError as error:
-            code = _unwritten(error)
+            code = _report_os_error(error)
         except SystemExit as ended:
-            # Help ends this way when its reader has left.
+            # The help raises this when its reader has left.
             code = 0 if output_error() is not None else ended.code
         code = code if isinstance(code, int) else 0
         lost = output_error()
         if lost is not None and not isinstance(lost, BrokenPipeError):
-            tell(lost.strerror or str(lost))
+            print_error(lost.strerror or str(lost))
             code = code or FAILED
         return code
 
@@ -83,19 +92,19 @@ class Commands(TyperGroup):
         return [*_COMMANDS, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Load a command, if there is one of that name."""
+        """Load a command; None if there is none of this name."""
         if cmd_name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        return _loaded(cmd_name)
+        return _load(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""
         try:
             return super().invoke(ctx)
         except (PortSIPError, Failure) as error:
-            return tell_error(error)
+            return report_error(error)
         except OSError as error:
-            return _unwritten(error)
+            return _report_os_error(error)
 
 
 # Tracebacks with local variables would show passwords and tokens.
@@ -112,13 +121,13 @@ app: typer.Typer = typer.Typer(
 
 
 @cache
-def _loaded(name: str) -> Any:
+def _load(name: str) -> Any:
     found = getattr(import_module(_COMMANDS[name], __package__), name)
     if isinstance(found, typer.Typer):
         return get_command(found)
-    alone = typer.Typer(add_completion=False)
-    alone.command(name)(found)
-    return get_command(alone)
+    single = typer.Typer(add_completion=False)
+    single.command(name)(found)
+    return get_command(single)
 
 
 def _print_version(wanted: bool) -> None:
@@ -141,27 +150,27 @@ def _root(
 
 
 def run() -> None:
-    """Run the command that the process's arguments name, and exit with its code."""
+    """Run the command in the process's arguments, and exit with its code."""
     app(prog_name="portsip-async")
 
 
-def _misused(error: Any) -> int:
-    """Tell of wrong usage in one line, with a hint where to read on."""
+def _report_usage(error: Any) -> int:
+    """Write a line about wrong usage and a hint to stderr; return the exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "portsip-async"
-    tell(error.format_message(), f"{command} --help")
+    print_error(error.format_message(), f"{command} --help")
     return USAGE
 
 
-def _unwritten(error: OSError) -> int:
-    """Report a failed write to a file or to standard output; return the exit code."""
+def _report_os_error(error: OSError) -> int:
+    """Report an error of a file or of standard output; return the exit code."""
     lost = output_error()
     if error is lost or (isinstance(error, BrokenPipeError) and lost is not None):
-        # The reader has enough, as `head` does. The command's end reports other reasons.
+        # A reader may leave early, as `head` does. The command's end reports other errors.
         return 0
     named = f"{error.filename}: " if error.filename else ""
-    tell(f"{named}{error.strerror or error}")
+    print_error(f"{named}{error.strerror or error}")
     return FAILED

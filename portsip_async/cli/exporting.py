@@ -1,7 +1,7 @@
-"""``portsip-async extensions export``: all extensions with their settings, as `import` reads them.
+"""``portsip-async extensions export``: write all extensions with their settings to a file.
 
-Each extension is read by itself, several at once, and written in the order of the list. A file is
-put in its place only once it is whole. What is no regular file, as a FIFO, is written into.
+Reads several extensions at once, and writes them in the order of the list. The file appears once it
+is complete. A path that is not a regular file, such as a FIFO, is written into.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from .. import Extension, NewExtension, NotFound, PortSIPClient
-from .connect import Connection
+from .atomic_file import new_file
+from .connection import Connection
 from .csv_text import csv_line
-from .failures import note
+from .failures import print_note
 from .fields import SECRETS, dotted, plain
-from .files import new_file
+from .import_file import FileFormat, form_of
 from .options import spread
-from .output import at, csv_cell, shown_cells
+from .output import csv_cell, shown_cells, value_at
 from .progress import progress
-from .rows import FileFormat, form_of
 
 _STDOUT = Path("-")
 
@@ -33,7 +33,7 @@ _STDOUT = Path("-")
 def export(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A .csv or .jsonl; none: standard output."),
+        typer.Argument(metavar="FILE", help="A .csv or .jsonl file; standard output by default."),
     ] = _STDOUT,
     *,
     form: Annotated[
@@ -42,20 +42,20 @@ def export(
             "--output",
             "-o",
             "--format",
-            help="The form, where the name does not tell it; csv on standard output.",
+            help="The format, if the file's suffix does not show it; csv on standard output.",
             show_default=False,
         ),
     ] = None,
     search: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Those that a text finds only.")
+        str | None, typer.Option(metavar="TEXT", help="Only extensions that match this text.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many.", show_default=False)
+        int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
     ] = None,
     reveal: Annotated[
         bool,
         typer.Option(
-            "--reveal", help="Passwords and pins too, which an import needs. Guard the file."
+            "--reveal", help="Write passwords and pins, which an import needs. Guard the file."
         ),
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight.")] = 8,
@@ -63,8 +63,8 @@ def export(
 ) -> None:
     """Write extensions with their settings to a file.
 
-    'import' reads it. Passwords and pins are left out unless --reveal is given; the file is its
-    owner's only.
+    'import' can read the file. Passwords and pins are left out unless you pass --reveal. Only the
+    owner can read the file.
 
     Example: portsip-async extensions export people.csv --search sales
     """
@@ -74,9 +74,9 @@ def export(
         count = 0
         with progress("Exporting", limit, shown=not target.isatty()) as done:
             writer = _Writer(target, form, reveal=reveal)
-            shown = _shown(pbx, _numbers(pbx, search, limit), concurrency)
-            async with aclosing(shown):
-                async for extension in shown:
+            extensions = _extensions(pbx, _numbers(pbx, search, limit), concurrency)
+            async with aclosing(extensions):
+                async for extension in extensions:
                     writer.write(extension)
                     done.advance()
                     count += 1
@@ -85,11 +85,11 @@ def export(
     if file == _STDOUT:
         count = connection.run(lambda pbx: work(pbx, sys.stdout))
     else:
-        # A FIFO waits here for somebody who reads, where Ctrl-C ends it as any other wait.
+        # Opening a FIFO blocks until it has a reader; Ctrl-C ends that.
         with new_file(file, replace=True) as new:
             count = connection.run(lambda pbx: work(pbx, new.text))
             new.publish()
-    note(f"Exported {count:,} extensions.")
+    print_note(f"Exported {count:,} extensions.")
 
 
 async def _numbers(
@@ -105,10 +105,10 @@ async def _numbers(
                 return
 
 
-async def _shown(
+async def _extensions(
     pbx: PortSIPClient, numbers: AsyncGenerator[str, None], concurrency: int
 ) -> AsyncGenerator[Extension, None]:
-    """Read extensions side by side, and yield them in order; those gone meanwhile are left out."""
+    """Read several extensions at once, and yield them in order; leave out those removed by then."""
     reading: deque[asyncio.Task[Extension]] = deque()
     try:
         more = True
@@ -136,7 +136,7 @@ async def _shown(
 
 
 class _Writer:
-    """Writes extensions in a form that is read back."""
+    """Writes extensions in a format that `import` reads."""
 
     def __init__(self, target: TextIO, form: FileFormat, *, reveal: bool) -> None:
         self._target = target
@@ -152,20 +152,20 @@ class _Writer:
     def write(self, extension: Extension) -> None:
         row = plain(extension, reveal=True)
         if self._form is FileFormat.CSV:
-            values = [at(row, name) for name in self._columns]
+            values = [value_at(row, name) for name in self._columns]
             cells = (None if value is None else csv_cell(value) for value in values)
             shown = shown_cells(cells) if self._target is sys.stdout else cells
             self._target.write(csv_line(shown))
         else:
-            self._target.write(json.dumps(self._told(row)) + "\n")
+            self._target.write(json.dumps(self._exported(row)) + "\n")
         self._target.flush()
 
-    def _told(self, row: dict[str, Any], above: str = "") -> dict[str, Any]:
-        """Leave out what is not told, and what is not to be."""
-        told: dict[str, Any] = {}
+    def _exported(self, row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        """Return a row without empty fields, and without those that are not exported."""
+        found: dict[str, Any] = {}
         for name, value in row.items():
             if isinstance(value, dict):
-                told[name] = self._told(value, f"{above}{name}.")
-            elif value is not None and f"{above}{name}" in self._columns:
-                told[name] = value
-        return told
+                found[name] = self._exported(value, f"{prefix}{name}.")
+            elif value is not None and f"{prefix}{name}" in self._columns:
+                found[name] = value
+        return found

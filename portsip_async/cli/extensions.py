@@ -1,36 +1,27 @@
-"""``portsip-async extensions``: the extensions one by one, and their lists.
+"""``portsip-async extensions``: extensions one by one, and their lists.
 
-Watching, importing and exporting have files of their own.
+`watch`, `import` and `export` have their own modules.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .. import (
-    BulkResult,
-    Extension,
-    ExtensionStatus,
-    ExtensionSummary,
-    NewExtension,
-    Paginator,
-    PortSIPClient,
-    PortSIPError,
-)
+from .. import BulkResult, Extension, ExtensionStatus, ExtensionSummary, NewExtension, PortSIPClient
 from .board import watch
-from .connect import Connection, next_secret, prompt_secret
+from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
-from .failures import USAGE, Failure, exit_code, note, shortened, tell, tell_many
+from .failures import print_error, print_note, report_failures, shorten
 from .fields import completed, plain, read_settings
 from .importing import import_
-from .letters import one_line
-from .options import read_lines, spread
+from .listing import Paging, SortBy, write_list
+from .options import Number, Yes, confirm, read_lines, spread
 from .output import Output
 from .progress import progress
-from .reading import read_text
+from .streams import reader_may_leave
+from .text_input import read_text
 
 extensions: typer.Typer = typer.Typer(
     name="extensions",
@@ -39,25 +30,20 @@ extensions: typer.Typer = typer.Typer(
     no_args_is_help=True,
 )
 
-_LISTED = ("extension_number", "first_name", "last_name", "email", "status")
+# The columns of a list as a table, which would be too wide with all.
+_NARROW = ("extension_number", "first_name", "last_name", "email", "status")
 
-Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
 Numbers = Annotated[
     list[str],
-    typer.Argument(metavar="NUMBER", help="Extension numbers; - reads them from stdin."),
+    typer.Argument(metavar="NUMBER", help="Extension numbers; - reads them from standard input."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many.", show_default=False)]
-Page = Annotated[int, typer.Option(min=1, help="Begin with this page.")]
-PageSize = Annotated[int, typer.Option(min=1, help="Ask for so many at once.")]
-SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_default=False)]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         "-s",
         metavar="FIELD=VALUE",
-        help="A setting, as profile.first_name=Ann; may be repeated.",
+        help="A setting such as profile.first_name=Ann; repeatable.",
         autocompletion=completed,
         show_default=False,
     ),
@@ -67,48 +53,17 @@ Settings = Annotated[
     typer.Option(
         "--settings",
         metavar="FILE",
-        help='Settings as JSON, as {"voice_mail": {"voicemail_pin": "..."}}; - is stdin.',
+        help='Settings as JSON, such as {"voice_mail": {"voicemail_pin": "..."}}; - reads'
+        " standard input.",
         show_default=False,
     ),
 ]
 
 
-async def write_all(
-    output: Output, walk: Paginator[Any], limit: int | None, narrow: tuple[str, ...], model: Any
-) -> None:
-    """Write the items of a walk as rows."""
-    with (
-        output.rows(model, narrow) as rows,
-        progress("Reading", limit, shown=output.collects) as read,
-    ):
-        count = 0
-        try:
-            async with walk:
-                async for item in walk:
-                    rows.write(plain(item))
-                    read.advance()
-                    count += 1
-                    if count == limit:
-                        break
-        except PortSIPError as error:
-            if error.page is None or not count:
-                raise
-            again = f"go on from where it failed with --page {error.page}"
-            raise Failure(str(error), again, exit_code(error)) from None
-    if walk.drift.dropped:
-        note(f"The list changed while it was read: {walk.drift.dropped} items came twice.")
-
-
 @extensions.command("list")
 @spread
 def list_(
-    *,
-    limit: Limit = None,
-    page: Page = 1,
-    page_size: PageSize = 100,
-    sort_by: SortBy = None,
-    connection: Connection,
-    output: Output,
+    *, paging: Paging, sort_by: SortBy = None, connection: Connection, output: Output
 ) -> None:
     """List all extensions.
 
@@ -116,8 +71,8 @@ def list_(
     """
 
     async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.extensions.list(page=page, page_size=page_size, sort_by=sort_by)
-        await write_all(output, walk, limit, _LISTED, ExtensionSummary)
+        walk = pbx.extensions.list(page=paging.page, page_size=paging.page_size, sort_by=sort_by)
+        await write_list(output, walk, ExtensionSummary, paging.limit, _NARROW)
 
     connection.run(work)
 
@@ -129,17 +84,15 @@ def search(
         str, typer.Argument(metavar="TEXT", help="A part of a number, a name or an email.")
     ],
     *,
-    limit: Limit = None,
-    page: Page = 1,
-    page_size: PageSize = 100,
+    paging: Paging,
     connection: Connection,
     output: Output,
 ) -> None:
-    """List the extensions that a text finds."""
+    """List the extensions that match a text."""
 
     async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.extensions.search(condition, page=page, page_size=page_size)
-        await write_all(output, walk, limit, _LISTED, ExtensionSummary)
+        walk = pbx.extensions.search(condition, page=paging.page, page_size=paging.page_size)
+        await write_list(output, walk, ExtensionSummary, paging.limit, _NARROW)
 
     connection.run(work)
 
@@ -178,9 +131,9 @@ def create(
         bool,
         typer.Option(
             "--new-passwords-stdin",
-            help="Read the new extension's password and its web access password from the next two"
+            help="Read the new extension's password and web access password from the next two"
             " lines of standard input; else PORTSIP_NEW_PASSWORD and"
-            " PORTSIP_NEW_WEB_ACCESS_PASSWORD, else you are asked.",
+            " PORTSIP_NEW_WEB_ACCESS_PASSWORD, else prompts.",
         ),
     ] = False,
     connection: Connection,
@@ -189,11 +142,12 @@ def create(
 
     Example: portsip-async extensions create 101 --set profile.first_name=Ann
     """
+    # The order of standard input: the login, these secrets, and then the settings.
     secrets = []
-    if new_passwords_stdin:  # before the settings, which are the rest of standard input
+    if new_passwords_stdin:
         secrets = [next_secret("password"), next_secret("web access password")]
     sections = _read(changes, settings)
-    _ = connection.account  # is asked for first
+    _ = connection.account  # prompts for the login first
     if not secrets:
         secrets = [
             prompt_secret("Password of the new extension", "PORTSIP_NEW_PASSWORD", confirm=True),
@@ -204,14 +158,14 @@ def create(
             ),
         ]
     password, web_access_password = secrets
-    made = NewExtension(
+    extension = NewExtension(
         extension_number=number,
         password=password,
         web_access_password=web_access_password,
         **sections,
     )
-    connection.run(lambda pbx: pbx.extensions.create(made))
-    note(f"Created extension {number}.")
+    connection.run(lambda pbx: pbx.extensions.create(extension))
+    print_note(f"Created extension {number}.")
 
 
 @extensions.command()
@@ -221,18 +175,18 @@ def update(
 ) -> None:
     """Change some of an extension's settings.
 
-    What is not named stays as it is.
+    Other settings stay as they are.
 
     Example: portsip-async extensions update 101 --set options.enable_extension=false
     """
     sections = _read(changes, settings)
     if not sections:
-        raise typer.BadParameter("say what to change with --set or --settings")
+        raise typer.BadParameter("pass --set or --settings")
     try:
         connection.run(lambda pbx: pbx.extensions.patch(number, **sections))
-    except TypeError as error:  # a field that neither the SDK nor the PBX knows
+    except TypeError as error:  # from an unknown field
         raise typer.BadParameter(str(error), param_hint="'--settings'") from None
-    note(f"Updated extension {number}.")
+    print_note(f"Updated extension {number}.")
 
 
 @extensions.command()
@@ -240,27 +194,27 @@ def update(
 def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> None:
     """Remove extensions; asks first.
 
-    Their settings and greetings go with them.
+    Their settings and greetings are removed too.
 
     Example: portsip-async extensions remove 101 102 --yes
     """
     wanted = read_lines(numbers)
-    confirm(f"Remove {_named(wanted)}?", yes=yes)
+    confirm(f"Remove {_count(wanted)}?", yes=yes)
 
     removing = _Removing(wanted)
     try:
         code = connection.run(removing.run)
     except BaseException:
-        removing.tell()
+        removing.report()
         raise
     if code:
-        removing.tell()
+        removing.report()
         raise typer.Exit(code)
-    note(f"Removed {_named(wanted)}.")
+    print_note(f"Removed {_count(wanted)}.")
 
 
 class _Removing:
-    """One run that removes extensions, and what became of each."""
+    """One run that removes extensions, and its outcome."""
 
     def __init__(self, wanted: Sequence[str]) -> None:
         self._wanted = wanted
@@ -269,7 +223,7 @@ class _Removing:
         self._in_doubt: list[str] = []
 
     async def run(self, pbx: PortSIPClient) -> int:
-        """Remove all, report what failed, and return the exit code."""
+        """Remove all, report the failures, and return the exit code."""
         with progress("Removing", len(self._wanted), shown=len(self._wanted) > 1) as removed:
             run = pbx.extensions.remove_many(self._wanted)
             try:
@@ -281,32 +235,31 @@ class _Removing:
                 for result in run.late_results:
                     self.note(result)
                 self._in_doubt = list(run.in_doubt)
-        return tell_many(self._failed)
+        return report_failures(self._failed)
 
     def note(self, result: BulkResult[None]) -> None:
-        """Note what became of an extension."""
+        """Record the outcome of one extension."""
         if result.error is None:
             self._removed.append(result.key)
         else:
             self._failed.append((result.key, result.error))
 
-    def tell(self) -> None:
-        """Report what was removed, unless all was."""
+    def report(self) -> None:
+        """Write to stderr what was removed by a run that was not completed."""
         if not self._removed and not self._in_doubt:
             return
-        removed = f": {shortened(self._removed)}" if self._removed else ""
-        doubt = ""
-        if self._in_doubt:
-            doubt = f"; perhaps removed: {shortened(self._in_doubt)}"
-        tell(f"removed {len(self._removed):,} of {len(self._wanted):,} extensions{removed}{doubt}")
+        removed = f": {shorten(self._removed)}" if self._removed else ""
+        doubt = f"; perhaps removed: {shorten(self._in_doubt)}" if self._in_doubt else ""
+        count = f"{len(self._removed):,} of {len(self._wanted):,}"
+        print_error(f"removed {count} extensions{removed}{doubt}")
 
 
 @extensions.command()
 @spread
 def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
-    """Show what extensions are doing now.
+    """Show the current status of extensions.
 
-    Any number of them, in the order given.
+    Takes any number of them, and keeps their order.
 
     Example: cut -d, -f1 numbers.csv | portsip-async extensions status -
     """
@@ -315,17 +268,19 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     async def work(pbx: PortSIPClient) -> int:
         failed = []
         with (
-            output.rows(ExtensionStatus, goes_on=True) as rows,
+            output.rows(ExtensionStatus) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
             async with pbx.extensions.poll_status(wanted, ordered=True) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
-                        rows.write(plain(result.status))
+                        # The exit code depends on all results, so a failed write does not end it.
+                        with reader_may_leave():
+                            rows.write(plain(result.status))
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
-        return tell_many(failed)
+        return report_failures(failed)
 
     code = connection.run(work)
     if code:
@@ -336,7 +291,7 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
 @spread
 def call(
     number: Number,
-    to: Annotated[str, typer.Argument(metavar="TO", help="Whom to call.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="The number to call.")],
     *,
     domain: Annotated[
         str,
@@ -345,7 +300,7 @@ def call(
     src: Annotated[
         str | None,
         typer.Option(
-            metavar="NUMBER", help="What the call shows as its source; else the extension."
+            metavar="NUMBER", help="The source number of the call; by default the extension."
         ),
     ] = None,
     auth_stdin: Annotated[
@@ -353,22 +308,22 @@ def call(
         typer.Option(
             "--auth-stdin",
             help="Read the extension's password from the next line of standard input; else"
-            " PORTSIP_AUTH, else you are asked.",
+            " PORTSIP_AUTH, else a prompt.",
         ),
     ] = False,
     connection: Connection,
 ) -> None:
-    """Ring an extension, and connect it to somebody.
+    """Ring an extension, and connect it to a number.
 
     Example: portsip-async extensions call 101 00441234567 --domain pbx.example.com
     """
-    _ = connection.account  # is asked for first
-    told = f"Password of extension {number}"
-    auth = next_secret("password") if auth_stdin else prompt_secret(told, "PORTSIP_AUTH")
+    _ = connection.account  # prompts for the login first
+    name = f"Password of extension {number}"
+    auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
     connection.run(
         lambda pbx: pbx.extensions.call(number, to, auth=auth, domain=domain, src=src or number)
     )
-    note(f"Extension {number} rings, to be connected to {to}.")
+    print_note(f"Extension {number} rings, and will be connected to {to}.")
 
 
 extensions.command("watch")(watch)
@@ -376,21 +331,7 @@ extensions.command("import")(import_)
 extensions.command("export")(export)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is lost.
-
-    Raises:
-        Failure: nobody can answer, or the answer is no.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Failure("nobody is there to be asked", "say --yes", USAGE)
-    if not typer.confirm(one_line(question), err=True):
-        raise Failure("nothing was done")
-
-
-def _named(numbers: Sequence[str]) -> str:
+def _count(numbers: Sequence[str]) -> str:
     return f"extension {numbers[0]}" if len(numbers) == 1 else f"{len(numbers):,} extensions"
 
 

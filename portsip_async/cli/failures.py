@@ -1,10 +1,10 @@
-"""How a failure is told: one line and a hint on stderr, and an exit code that says of what kind.
+"""Report a failure: one line and a hint on stderr, and an exit code for its kind.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,
 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP.
 
-A standard output that is closed, or that its reader has left, changes no exit code: whoever
-closed it wants no more. One that can't be written, as on a full disk, is a failure.
+A closed standard output, or one that nobody reads any more, does not change the exit code. An
+output that can't be written, as on a full disk, is a failure.
 """
 
 import sys
@@ -29,7 +29,7 @@ from .. import (
     StatusMissing,
     TransportError,
 )
-from .letters import one_line
+from .terminal_text import one_line
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -40,67 +40,67 @@ EXIT_CODES: Final = (
     " 130 interrupted, 143 and 129 ended by SIGTERM and SIGHUP."
 )
 
-# The command that runs, by its name, as "list".
-running: ContextVar[str] = ContextVar("running", default="")
+# The name of the command that runs, such as "list".
+running_command: ContextVar[str] = ContextVar("running", default="")
 
-# The first class that fits counts: the exit code, and what may help.
+# The exit code and a hint for each class of errors; the first class that fits counts.
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (
         ConfigurationError,
         USAGE,
-        "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see the options with --help",
+        "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see --help for the options",
     ),
     (
         AuthenticationError,
         3,
-        "check user name and password; a PBX blocks the address of one who insists",
+        "check user name and password; a PBX may block an address after repeated refusals",
     ),
-    (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's"),
+    (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's administrator"),
     (
         NotFound,
         _NOT_FOUND,
-        "'list' shows what there is, 'check' whether the PBX has this operation at all",
+        "'list' shows what exists, and 'check' whether the PBX has this operation",
     ),
-    (StatusMissing, 4, "the PBX tells no status of it: does it exist?"),
-    (BadRequest, FAILED, "the PBX refuses a value: 'show' of something alike tells what it takes"),
+    (StatusMissing, _NOT_FOUND, "the PBX sent no status for it: does it exist?"),
+    (BadRequest, FAILED, "the PBX refuses a value: 'show' something similar to see valid values"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
     (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
     (ConnectError, 5, "check the address (--url or PORTSIP_URL), and that the PBX listens there"),
-    (RequestTimeout, 5, "the PBX is slow or away: try --timeout 60"),
-    (TransportError, 5, "the connection broke: try again; 'check' tells more"),
-    (ServerError, FAILED, "the PBX, or a proxy before it, is in trouble: try again later"),
-    (ReplyError, FAILED, "'portsip-async check' tells where this PBX's replies differ"),
+    (RequestTimeout, 5, "the PBX is slow or unreachable: try --timeout 60"),
+    (TransportError, 5, "the connection broke: try again; 'check' shows more"),
+    (ServerError, FAILED, "the PBX or a proxy in front of it has failed: try again later"),
+    (ReplyError, FAILED, "'portsip-async check' shows where this PBX's replies differ"),
 )
-# No hint names the command that just failed. These commands say this instead.
-_INSTEAD: Mapping[str, Mapping[type[Exception], str]] = {
-    "list": {NotFound: "'check' shows whether the PBX has this operation at all; see --endpoint"},
+# A hint must not recommend the command that just failed. These commands have other hints.
+_OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
+    "list": {NotFound: "'check' shows whether the PBX has this operation; see --endpoint"},
     "show": {BadRequest: "the PBX refuses a value"},
-    "update": {Conflict: "another one of that name or number exists already"},
+    "update": {Conflict: "another one with this name or number exists already"},
     "check": {
-        NotFound: "--endpoint names where this PBX has an operation",
+        NotFound: "use --endpoint if this PBX has the operation at another path",
         TransportError: "the connection broke: try again",
         ReplyError: "the report shows where this PBX's replies differ",
     },
 }
-_DISTRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
+_NOT_TRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
 _EXPIRED = "renew the PBX's certificate, or pin it with --fingerprint"
 _DIGEST = ", which 'portsip-async check' shows"
 NO_API: Final = (
     "check the address (--url or PORTSIP_URL), its port and path: no PBX API was found there"
 )
 _PAGE = "check the address (--url or PORTSIP_URL), and any proxy in front of the PBX"
-# A login that gets one of these was not refused: nothing there takes logins.
-_NOWHERE = frozenset({404, 405, 410, 501})
-_IN_DOUBT = "the PBX may have acted all the same: look before you repeat it"
-_SHOWN = 5  # keys in one line that tells of many
-_LISTED = 20  # keys that one line names, at most
+# These statuses do not refuse a login: nothing at the address handles logins.
+_NO_API_STATUSES = frozenset({404, 405, 410, 501})
+_IN_DOUBT = "the PBX may have acted nevertheless: look before you repeat it"
+_MAX_FAILED_KEYS = 5  # keys named in one line about many failures
+_MAX_KEYS = 20  # keys named in any other line
 
 
 class Failure(Exception):
     """A command failed for a reason of its own.
 
     Attributes:
-        hint: what may help; "" where there is nothing to say.
+        hint: what to do; "" if there is no advice.
         code: the exit code.
     """
 
@@ -111,7 +111,7 @@ class Failure(Exception):
 
 
 def exit_code(error: Exception) -> int:
-    """Answer the exit code that an error ends the command with."""
+    """Return the exit code for an error."""
     if isinstance(error, Failure):
         return error.code
     if found_no_api(error):
@@ -120,37 +120,37 @@ def exit_code(error: Exception) -> int:
 
 
 def hint(error: Exception) -> str:
-    """Answer what may help against an error; "" where nothing is known."""
+    """Return what to do about an error; "" if there is no advice."""
     if isinstance(error, Failure):
         return error.hint
     if isinstance(error, PortSIPError) and error.may_have_acted:
         return _IN_DOUBT
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
-        return "pass --allow-http where the way to the PBX is your own"
+        return "pass --allow-http if you trust the network to the PBX"
     if isinstance(error, ConnectError) and error.refused_certificate:
-        told = _EXPIRED if "expired" in str(error) else _DISTRUSTED
-        return told if running.get() == "check" else told + _DIGEST
+        text = _EXPIRED if "expired" in str(error) else _NOT_TRUSTED
+        return text if running_command.get() == "check" else text + _DIGEST
     if found_no_api(error):
         return NO_API
     if is_page(error):
         return _PAGE
-    kind, told = next(
-        ((kind, told) for kind, _, told in _KINDS if isinstance(error, kind)), (Exception, "")
+    kind, text = next(
+        ((kind, text) for kind, _, text in _KINDS if isinstance(error, kind)), (Exception, "")
     )
-    return _INSTEAD.get(running.get(), {}).get(kind, told)
+    return _OTHER_HINTS.get(running_command.get(), {}).get(kind, text)
 
 
 def found_no_api(error: Exception) -> bool:
-    """Return whether an error means that nothing at the address takes logins."""
+    """Return whether an error means that nothing at the address handles logins."""
     return (
         isinstance(error, APIError)
-        and error.status in _NOWHERE
+        and error.status in _NO_API_STATUSES
         and "account." in (error.operation or "")
     )
 
 
 def is_page(error: Exception) -> bool:
-    """Return whether something other than a PBX refused a login or a token, with its own page."""
+    """Return whether a web page, which is not from a PBX, refused a login or a token."""
     if isinstance(error, AuthenticationError) and error.is_page:
         return True
     if not isinstance(error, PortSIPError) or "account." not in (error.operation or ""):
@@ -160,69 +160,71 @@ def is_page(error: Exception) -> bool:
     return isinstance(error, APIError) and error.is_page
 
 
-def tell(message: str, helpful: str = "") -> None:
+def print_error(message: str, hint: str = "") -> None:
     """Write one line and a hint to stderr."""
     lines = [f"portsip-async: {one_line(message)}"]
-    if helpful:
-        lines.append(f"Hint: {one_line(helpful)}")
+    if hint:
+        lines.append(f"Hint: {one_line(hint)}")
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
 
 
-def tell_error(error: Exception) -> int:
-    """Tell an error, and answer its exit code."""
-    tell(str(error) or type(error).__name__, hint(error))
+def report_error(error: Exception) -> int:
+    """Write an error and its hint to stderr, and return its exit code."""
+    print_error(str(error) or type(error).__name__, hint(error))
     return exit_code(error)
 
 
-def tell_many(failures: Iterable[tuple[str, Exception]]) -> int:
-    """Tell what failed of many, a line for each reason; answer the exit code, 0 for no failure.
+def report_failures(failures: Iterable[tuple[str, Exception]]) -> int:
+    """Write a line to stderr for each reason why some of many items failed.
 
-    A reason is a kind of error with its status and code: a PBX that names the extension in its
-    message would give each its own text. The first one's text is shown, and each hint once.
+    A reason is a class of error with its status and code, because a message of the PBX may name
+    the extension. A line shows the text of the first error; each hint is shown once.
 
-    Where all failed in the same way the code is that way's, else 1.
+    Returns:
+        The exit code: 0 for no failure, the common code of all failures, else 1.
     """
+    # Group the failures by their reason.
     reasons: dict[tuple[object, ...], list[tuple[str, Exception]]] = {}
     codes = set()
     for key, error in failures:
         reasons.setdefault(_reason(error), []).append((key, error))
         codes.add(exit_code(error))
-    hinted = set()
+    # Write a line for each reason.
+    shown_hints = set()
     for failed in reasons.values():
         error = failed[0][1]
-        shown = ", ".join(key for key, _ in failed[:_SHOWN])
-        more = f" and {len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else ""
-        texts = {_text(alike) for _, alike in failed}
+        keys = shorten([key for key, _ in failed], _MAX_FAILED_KEYS)
+        texts = {_text(other) for _, other in failed}
         first = "the first: " if len(texts) > 1 else ""
-        helpful = hint(error)
-        tell(f"{shown}{more}: {first}{_text(error)}", "" if helpful in hinted else helpful)
-        hinted.add(helpful)
+        text = hint(error)
+        print_error(f"{keys}: {first}{_text(error)}", "" if text in shown_hints else text)
+        shown_hints.add(text)
     return 0 if not codes else codes.pop() if len(codes) == 1 else FAILED
 
 
 def _reason(error: Exception) -> tuple[object, ...]:
-    """Answer what errors have in common that need no lines of their own."""
+    """Return what the errors that share a line have in common."""
     if isinstance(error, APIError):
         return type(error), error.status, error.err_code, error.may_have_acted
     if isinstance(error, PortSIPError):
         return type(error), error.may_have_acted
-    return type(error), str(error)  # our own words, which name a field and no extension
+    return type(error), str(error)  # our own text, which names no extension
 
 
 def _text(error: Exception) -> str:
-    # A StatusMissing names its number; the line names all of them.
+    # The line names the numbers already.
     return "no status" if isinstance(error, StatusMissing) else str(error)
 
 
-def shortened(keys: Sequence[str]) -> str:
-    """List some keys, and count the rest."""
-    more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
+def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:
+    """Join some keys, and count the rest."""
+    more = f" and {len(keys) - most:,} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
 
 
-def note(message: str) -> None:
-    """Tell a person at a terminal that something was done; scripts hear nothing."""
+def print_note(message: str) -> None:
+    """Write a message to stderr if that is a terminal; scripts don't need it."""
     if sys.stderr.isatty():
         sys.stderr.write(f"{one_line(message)}\n")
         sys.stderr.flush()

@@ -1,6 +1,6 @@
-"""The fields of a record by dotted names, as CSV files, ``--set`` and ``--columns`` speak of them.
+"""Fields by dotted names, as in CSV files, ``--set`` and ``--columns``.
 
-A field of a section is named as in ``profile.first_name``.
+``profile.first_name`` is a field of a section.
 """
 
 import json
@@ -14,15 +14,15 @@ import msgspec
 import typer
 
 from .. import NewExtension
-from .reading import is_name, read_json
+from .text_input import is_name, read_json
 
-# Every secret that a record may hold, by its field's name.
+# The names of all fields that hold secrets.
 SECRETS: Final = frozenset({"password", "web_access_password", "voicemail_pin"})
 HIDDEN: Final = "***"
 
 
 def plain(record: msgspec.Struct, *, reveal: bool = False) -> dict[str, Any]:
-    """Bring a record to plain values, its secrets hidden unless they are to be revealed."""
+    """Return a record as plain values, with its secrets hidden unless `reveal` is True."""
     return {name: _plain(name, getattr(record, name), reveal) for name in record.__struct_fields__}
 
 
@@ -39,7 +39,7 @@ def _plain(name: str, value: Any, reveal: bool) -> Any:
 
 
 def section_of(kind: Any) -> type[msgspec.Struct] | None:
-    """Answer the struct that a field may hold; None where it holds something simple."""
+    """Return the struct that a field may hold; None for a simple field."""
     for part in (kind, *get_args(kind)):
         if isinstance(part, type) and issubclass(part, msgspec.Struct):
             return part
@@ -48,7 +48,7 @@ def section_of(kind: Any) -> type[msgspec.Struct] | None:
 
 @cache
 def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
-    """Answer the type of each field of a model by its dotted name."""
+    """Return the type of each field of a model by its dotted name."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(model):
         below = section_of(field.type)
@@ -60,7 +60,7 @@ def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def is_text(model: type[msgspec.Struct], name: str) -> bool:
-    """Return whether a field holds a text, which `read_value` leaves as it is."""
+    """Return whether a field holds text, which `read_value` does not change."""
     kind = kinds_of(model)[name]
     return not {bool, int} & ({*get_args(kind)} or {kind})
 
@@ -71,7 +71,7 @@ def dotted(model: type[msgspec.Struct]) -> list[str]:
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay the sections of a row out under dotted names."""
+    """Flatten the sections of a row to dotted names."""
     found: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
@@ -82,27 +82,27 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested(flat_row: Mapping[str, Any]) -> dict[str, Any]:
-    """Put fields with dotted names into sections.
+    """Nest fields with dotted names into sections.
 
     Raises:
-        ValueError: a section is given as a whole and in parts, or a part has no name.
+        ValueError: a section is given whole and in parts, or a part has no name.
     """
     found: dict[str, Any] = {}
-    made: set[str] = set()  # sections that were put together from parts
+    from_parts: set[str] = set()  # the sections that were built from parts
     for name, value in flat_row.items():
         *sections, last = name.split(".")
         if not all((*sections, last)):
             raise ValueError("has a field without a name")
-        place = found
+        target = found
         for depth, section in enumerate(sections, 1):
             path = ".".join(sections[:depth])
-            if section in place and path not in made:
+            if section in target and path not in from_parts:
                 raise ValueError(f"has {_named(path)} twice, whole and in parts")
-            made.add(path)
-            place = place.setdefault(section, {})
-        if last in place:
+            from_parts.add(path)
+            target = target.setdefault(section, {})
+        if last in target:
             raise ValueError(f"has {_named(name)} twice, whole and in parts")
-        place[last] = value
+        target[last] = value
     return found
 
 
@@ -110,117 +110,113 @@ def _named(name: str) -> str:
     return name if is_name(name) else "a section"
 
 
-def like(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """Return the known names that a misspelt one may stand for, the nearest first.
+def near_names(name: str, known: Iterable[str], count: int = 1) -> list[str]:
+    """Return the known names that a misspelt name may mean, the nearest first.
 
     A field of a section is found without its section too.
     """
-    whole = {}
+    full_names = {}
     for each in known:
-        whole[each] = each
-        whole.setdefault(each.rpartition(".")[2], each)
-    near = get_close_matches(name.lower().replace(" ", "_"), whole, n=count + 2, cutoff=0.6)
-    return list(dict.fromkeys(whole[each] for each in near))[:count]
+        full_names[each] = each
+        full_names.setdefault(each.rpartition(".")[2], each)
+    near = get_close_matches(name.lower().replace(" ", "_"), full_names, n=count + 2, cutoff=0.6)
+    return list(dict.fromkeys(full_names[each] for each in near))[:count]
 
 
 def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
-    """Read the text of a field as its type: true or false, a number, or the text itself.
+    """Convert the text of a field to its type: a boolean, a number, or the text itself.
 
     Raises:
         KeyError: the model has no such field.
-        ValueError: the text is none of the field's type.
+        ValueError: the text can't be converted.
     """
     kind = kinds_of(model)[name]
     allowed = {*get_args(kind)} or {kind}
-    for wanted, told in ((bool, "true or false"), (int, "a whole number")):
+    for wanted, name_of_type in ((bool, "true or false"), (int, "a whole number")):
         if wanted in allowed:
             try:
                 return msgspec.convert(text.strip(), wanted, strict=False)
             except msgspec.ValidationError:
-                raise ValueError(f"{name} is {told}") from None
+                raise ValueError(f"{name} must be {name_of_type}") from None
     return text
 
 
 def shown_names(unknown: Iterable[str]) -> list[str]:
-    """Return names for an error: what does not look like one may be a secret, and is not shown."""
-    return list(dict.fromkeys(name if is_name(name) else "one that is no name" for name in unknown))
+    """Return names for an error; what does not look like a name may be a secret, and is hidden."""
+    return list(dict.fromkeys(name if is_name(name) else "(hidden)" for name in unknown))
 
 
-# What --set may name: all settings of an extension, and none of its secrets.
+# The settings for --set: all of an extension's but its secrets.
 SETTABLE: Final = tuple(
     name for name in dotted(NewExtension) if "." in name and name.rpartition(".")[2] not in SECRETS
 )
 
 
 def completed(incomplete: str) -> list[str]:
-    """Complete the name of a setting in the shell."""
+    """Complete the name of a setting for the shell."""
     return [f"{name}=" for name in SETTABLE if name.startswith(incomplete)]
 
 
-def read_settings(given: list[str] | None, document: str | None) -> dict[str, Any]:
-    """Read the settings to change: a JSON object, and over it what ``--set`` says.
+def read_settings(options: list[str] | None, document: str | None) -> dict[str, Any]:
+    """Return the settings to change: a JSON object, changed by the values of ``--set``.
 
     Raises:
-        typer.BadParameter: one of them can't be read.
+        typer.BadParameter: a setting is unknown, or its value can't be read.
     """
     found: dict[str, Any] = {}
     if document is not None:
         found = _object(document)
-    for one in given or ():
-        name, equals, text = one.partition("=")
+    for option in options or ():
+        name, equals, text = option.partition("=")
         if name.rpartition(".")[2] in SECRETS:
             raise typer.BadParameter(
-                f"{name} is a secret, which other users would see: put it into the JSON object"
-                " of --settings",
+                f"{name} is a secret that other users could see: put it into the JSON object of"
+                " --settings",
                 param_hint="'--set'",
             )
         if not equals or name not in SETTABLE:
-            shown = repr(name) if is_name(name) and (equals or _alike(name)) else "what is given"
-            alike = _alike(name)
-            near = f"alike are {', '.join(alike)}" if alike else "'extensions show' shows them all"
+            near = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
+            advice = f"did you mean {' or '.join(near)}?" if near else "see 'extensions show'"
+            # A text that is not a name may be a secret.
+            shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
             raise typer.BadParameter(
-                f"{shown} is no setting, as in profile.first_name=Ann; {near}",
+                f"must be a setting such as profile.first_name=Ann{shown}; {advice}",
                 param_hint="'--set'",
             )
         try:
             value = read_value(NewExtension, name, text)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="'--set'") from None
-        _merge(found, nested({name: value}))
+        *sections, last = name.split(".")
+        target = found
+        for section in sections:
+            if not isinstance(target.get(section), dict):
+                target[section] = {}
+            target = target[section]
+        target[last] = value
     return found
-
-
-def _alike(name: str) -> list[str]:
-    return get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
 
 
 def _object(document: str) -> dict[str, Any]:
-    hinted = "'--settings'"
+    option = "'--settings'"
     try:
         found = read_json(document)
     except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"is no JSON in line {error.lineno}", param_hint=hinted) from None
+        raise typer.BadParameter(
+            f"is not JSON, see line {error.lineno}", param_hint=option
+        ) from None
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=hinted) from None
+        raise typer.BadParameter(str(error), param_hint=option) from None
     sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
     if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
         raise typer.BadParameter(
-            'an object of sections is due, as {"profile": {"first_name": "Ann"}}',
-            param_hint=hinted,
+            'must be an object of sections, such as {"profile": {"first_name": "Ann"}}',
+            param_hint=option,
         )
     unknown = [name for name in found if name not in sections]
     if unknown:
+        names = ", ".join(shown_names(unknown))
         raise typer.BadParameter(
-            f"no such section: {', '.join(shown_names(unknown))}; there are {', '.join(sections)}",
-            param_hint=hinted,
+            f"no such section: {names}; choose from {', '.join(sections)}", param_hint=option
         )
     return found
-
-
-def _merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for name, value in over.items():
-        below = under.get(name)
-        if isinstance(value, Mapping) and isinstance(below, dict):
-            _merge(below, value)
-        else:
-            under[name] = value

@@ -1,4 +1,4 @@
-"""``portsip-async greetings``: the voicemail greetings of an extension."""
+"""``portsip-async greetings``: work with the voicemail greetings of an extension."""
 
 import io
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from .. import GreetingFile, PortSIPClient
-from .connect import Connection
-from .extensions import Limit, Number, Page, PageSize, Yes, confirm, write_all
-from .failures import note
-from .options import spread
+from .connection import Connection
+from .failures import print_note
+from .listing import Paging, write_list
+from .options import Number, Yes, confirm, spread
 from .output import Output
 from .progress import Progress, progress
 
@@ -28,20 +28,12 @@ Filename = Annotated[
 
 @greetings.command("list")
 @spread
-def list_(
-    number: Number,
-    *,
-    limit: Limit = None,
-    page: Page = 1,
-    page_size: PageSize = 100,
-    connection: Connection,
-    output: Output,
-) -> None:
+def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
     """List an extension's greetings."""
 
     async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.greetings.list(number, page=page, page_size=page_size)
-        await write_all(output, walk, limit, (), GreetingFile)
+        walk = pbx.greetings.list(number, page=paging.page, page_size=paging.page_size)
+        await write_list(output, walk, GreetingFile, paging.limit)
 
     connection.run(work)
 
@@ -52,21 +44,21 @@ def add(
     number: Number,
     *,
     source: Annotated[
-        str | None, typer.Option("--from-url", metavar="URL", help="Where the PBX fetches it.")
+        str | None, typer.Option("--from-url", metavar="URL", help="The URL to fetch it from.")
     ] = None,
     filename: Annotated[
         str | None, typer.Option(metavar="NAME", help="The greeting's name on the PBX.")
     ] = None,
     connection: Connection,
 ) -> None:
-    """Have the PBX fetch a greeting by itself.
+    """Let the PBX fetch a greeting from a URL.
 
     Example: portsip-async greetings add 101 --from-url https://files.example.com/hello.wav
     """
     if not (source or filename):
-        raise typer.BadParameter("say --from-url or --filename")
+        raise typer.BadParameter("pass --from-url or --filename")
     connection.run(lambda pbx: pbx.greetings.add(number, filename=filename, url=source))
-    note(f"Added a greeting to extension {number}.")
+    print_note(f"Added a greeting to extension {number}.")
 
 
 @greetings.command()
@@ -81,7 +73,7 @@ def upload(
     ],
     *,
     filename: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its name on the PBX; else the file's own.")
+        str | None, typer.Option(metavar="NAME", help="Its name on the PBX; else the file's name.")
     ] = None,
     connection: Connection,
 ) -> None:
@@ -94,20 +86,20 @@ def upload(
         size = file.stat().st_size
         with (
             progress(f"Uploading {file.name}", size, unit="bytes") as sent,
-            _Watched(file, sent) as source,
+            _ProgressFile(file, sent) as source,
         ):
             await pbx.greetings.upload(number, source, filename=filename or file.name)
 
     connection.run(work)
-    note(f"Uploaded {file.name} to extension {number}.")
+    print_note(f"Uploaded {file.name} to extension {number}.")
 
 
 @greetings.command()
 @spread
 def setup(number: Number, filename: Filename, *, connection: Connection) -> None:
-    """Make a greeting the one that callers hear."""
+    """Set the greeting that callers hear."""
     connection.run(lambda pbx: pbx.greetings.setup(number, filename))
-    note(f"Extension {number} plays {filename}.")
+    print_note(f"Extension {number} plays {filename}.")
 
 
 @greetings.command()
@@ -116,24 +108,24 @@ def remove(number: Number, filename: Filename, *, yes: Yes = False, connection: 
     """Remove a greeting; asks first."""
     confirm(f"Remove greeting {filename} of extension {number}?", yes=yes)
     connection.run(lambda pbx: pbx.greetings.remove(number, filename))
-    note(f"Removed greeting {filename} of extension {number}.")
+    print_note(f"Removed greeting {filename} of extension {number}.")
 
 
-class _Watched(io.FileIO):
-    """A file that tells how far it was read; read again from its start, it tells so too."""
+class _ProgressFile(io.FileIO):
+    """A file that reports how far it was read to a progress bar."""
 
     def __init__(self, path: Path, sent: Progress) -> None:
         super().__init__(path)
         self._sent = sent
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read a part, and tell its length."""
+        """Read a part, and report its length."""
         part = super().read(-1 if size is None else size) or b""
         self._sent.advance(len(part))
         return part
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; what was told of what lies behind it is taken back."""
+        """Seek; going back, as for a repeated upload, moves the progress bar back."""
         before, after = self.tell(), super().seek(offset, whence)
         if whence == io.SEEK_SET and after < before:
             self._sent.restart(after)

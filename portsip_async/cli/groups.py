@@ -1,4 +1,4 @@
-"""``portsip-async groups``: extension groups."""
+"""``portsip-async groups``: work with extension groups."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from .. import CreatedGroup, Group, GroupSummary, PortSIPClient
-from .connect import Connection
-from .extensions import Limit, Page, PageSize, SortBy, Yes, confirm, write_all
-from .failures import note, tell
-from .options import spread
+from .connection import Connection
+from .failures import print_error, print_note
+from .listing import Paging, SortBy, write_list
+from .options import Yes, confirm, spread
 from .output import Output
 
 groups: typer.Typer = typer.Typer(
@@ -19,30 +19,24 @@ groups: typer.Typer = typer.Typer(
 GroupId = Annotated[str, typer.Argument(metavar="ID", help="The group's id, as 'list' shows it.")]
 Member = Annotated[
     list[str] | None,
-    typer.Option("--member", metavar="NUMBER", help="An extension in it; may be repeated."),
+    typer.Option("--member", metavar="NUMBER", help="A member's extension number; repeatable."),
 ]
-Description = Annotated[str | None, typer.Option(metavar="TEXT", help="What the group is for.")]
+Description = Annotated[str | None, typer.Option(metavar="TEXT", help="The group's description.")]
 _INTERCOM = "Whether members may use the intercom."
-_OUTSIDE = "Whether members may call numbers outside."
+_EXTERNAL = "Whether members may call external numbers."
 _CONSOLE = "Whether members may use the management console."
 
 
 @groups.command("list")
 @spread
 def list_(
-    *,
-    limit: Limit = None,
-    page: Page = 1,
-    page_size: PageSize = 100,
-    sort_by: SortBy = None,
-    connection: Connection,
-    output: Output,
+    *, paging: Paging, sort_by: SortBy = None, connection: Connection, output: Output
 ) -> None:
     """List all groups."""
 
     async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.groups.list(page=page, page_size=page_size, sort_by=sort_by)
-        await write_all(output, walk, limit, (), GroupSummary)
+        walk = pbx.groups.list(page=paging.page, page_size=paging.page_size, sort_by=sort_by)
+        await write_list(output, walk, GroupSummary, paging.limit)
 
     connection.run(work)
 
@@ -66,7 +60,7 @@ def create(
     *,
     intercom: Annotated[bool, typer.Option("--intercom/--no-intercom", help=_INTERCOM)] = True,
     external_calls: Annotated[
-        bool, typer.Option("--external-calls/--no-external-calls", help=_OUTSIDE)
+        bool, typer.Option("--external-calls/--no-external-calls", help=_EXTERNAL)
     ] = True,
     console: Annotated[bool, typer.Option("--console/--no-console", help=_CONSOLE)] = False,
     description: Description = None,
@@ -103,35 +97,32 @@ def update(
         bool | None, typer.Option("--intercom/--no-intercom", help=_INTERCOM)
     ] = None,
     external_calls: Annotated[
-        bool | None, typer.Option("--external-calls/--no-external-calls", help=_OUTSIDE)
+        bool | None, typer.Option("--external-calls/--no-external-calls", help=_EXTERNAL)
     ] = None,
     console: Annotated[bool | None, typer.Option("--console/--no-console", help=_CONSOLE)] = None,
     description: Description = None,
     member: Annotated[
         list[str] | None,
         typer.Option(
-            "--member",
-            metavar="NUMBER",
-            help="An extension in it, in place of all that are; may be repeated.",
+            "--member", metavar="NUMBER", help="A member; replaces all members; repeatable."
         ),
     ] = None,
     add: Annotated[
-        list[str] | None,
-        typer.Option("--add", metavar="NUMBER", help="Take an extension in; may be repeated."),
+        list[str] | None, typer.Option("--add", metavar="NUMBER", help="Add a member; repeatable.")
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option("--drop", metavar="NUMBER", help="Take an extension out; may be repeated."),
+        typer.Option("--drop", metavar="NUMBER", help="Remove a member; repeatable."),
     ] = None,
     connection: Connection,
 ) -> None:
     """Change some of a group's settings or members.
 
-    What is not named stays as it is.
+    Other settings and members stay as they are.
 
     Example: portsip-async groups update ID --name Support --add 103 --drop 101
     """
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "group_name": name,
         "group_description": description,
         "enable_intercom": intercom,
@@ -139,10 +130,11 @@ def update(
         "enable_management_console_access": console,
         "members": member or None,
     }
-    changes = {field: value for field, value in told.items() if value is not None}
+    changes = {field: value for field, value in settings.items() if value is not None}
     if not (changes or add or drop):
-        raise typer.BadParameter("say what to change, as with --name or --add")
+        raise typer.BadParameter("pass an option for the change, such as --name or --add")
 
+    # A PBX has no single request for all three.
     steps: tuple[tuple[object, str, Callable[[PortSIPClient], Awaitable[object]]], ...] = (
         (changes, "changed", lambda pbx: pbx.groups.patch(group_id, **changes)),
         (add, "members added", lambda pbx: pbx.groups.add_members(group_id, add or ())),
@@ -152,17 +144,17 @@ def update(
 
     async def work(pbx: PortSIPClient) -> None:
         try:
-            for wanted, told, step in steps:
-                if wanted:
+            for values, description, step in steps:
+                if values:
                     await step(pbx)
-                    done.append(told)
+                    done.append(description)
         except BaseException:
             if done:
-                tell(f"group {group_id}: {', '.join(done)}; what follows failed")
+                print_error(f"group {group_id}: {', '.join(done)}; the next step failed")
             raise
 
     connection.run(work)
-    note(f"Updated group {group_id}.")
+    print_note(f"Updated group {group_id}.")
 
 
 @groups.command()
@@ -174,4 +166,4 @@ def remove(group_id: GroupId, *, yes: Yes = False, connection: Connection) -> No
     """
     confirm(f"Remove group {group_id}?", yes=yes)
     connection.run(lambda pbx: pbx.groups.remove(group_id))
-    note(f"Removed group {group_id}.")
+    print_note(f"Removed group {group_id}.")

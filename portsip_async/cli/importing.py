@@ -1,10 +1,9 @@
-"""``portsip-async extensions import``: many new extensions from a file.
+"""``portsip-async extensions import``: create many extensions from a file.
 
-The whole file is checked before the first row is sent, and the report is opened. Ctrl-C, SIGTERM
-and SIGHUP stop what is new and let what is in flight finish, so that the outcome of each row is
-known; a second one ends at once. What was not done goes to a report of the same form, with the
-reasons, which can be imported in its turn; rows that were sent, and perhaps created, stand at its
-end.
+The whole file is checked and the report is opened before the first row is sent. Ctrl-C, SIGTERM and
+SIGHUP stop new rows and let those in flight finish, so that the outcome of each row is known; a
+second signal ends at once. Rows that were not imported go to a report of the same format, with the
+reasons, which can be imported again. Rows that were perhaps created are at its end.
 """
 
 import asyncio
@@ -18,71 +17,54 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from .. import (
-    BulkResult,
-    Conflict,
-    ConnectError,
-    NewExtension,
-    PortSIPClient,
-    RequestTimeout,
-    TransportError,
+from .. import BulkResult, Conflict, NewExtension, PortSIPClient, TransportError
+from .atomic_file import NewFile, new_file
+from .connection import Connection
+from .failures import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    Failure,
+    print_error,
+    report_error,
+    report_failures,
+    shorten,
 )
-from .connect import Connection
-from .failures import FAILED, INTERRUPTED, USAGE, Failure, tell, tell_error, tell_many
-from .files import NewFile, new_file
-from .options import shell_words, spread, words_of
+from .import_file import SUFFIXES, FileFormat, Row, Rows, read_rows, report_path, write_report
+from .options import option_words, shell_words, spread
 from .output import Format, Output
 from .progress import progress
-from .rows import SUFFIXES, FileFormat, Row, Rows, read_rows, report_path, write_report
 
-_AWAY: Final = 24  # rows in a row for which the PBX was not to be reached, after which we stop
-_GRACE: Final = 1.0  # seconds for what is in flight, once the run is given up
-_TOLD: Final = 5  # rows that are told one by one
-_TOLD_DRY: Final = 20  # the same in a dry run, which writes no report
-_DEVICES: Final = (("/", "dev"), ("/", "proc"))  # where a report beside FILE has no place
+# Consecutive rows that could not reach the PBX, after which the import stops.
+_MAX_UNREACHABLE: Final = 24
+_GRACE: Final = 1.0  # seconds for rows in flight to finish once the import ends early
+_MAX_ROWS: Final = 5  # unreadable rows that are listed
+_MAX_ROWS_DRY: Final = 20  # the same in a dry run, which writes no report
+_DEVICES: Final = (("/", "dev"), ("/", "proc"))  # folders that can't hold a report
 _UNTRIED: Final = "not tried"
 _PERHAPS: Final = "perhaps created"
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What an import would do.
-
-    Attributes:
-        rows: rows of the file.
-        new: extensions that would be created.
-        existing: rows whose number is taken.
-        unreadable: rows that can't be read.
-        taken: the numbers that are taken.
-    """
+    """What an import would do, counted in rows of the file."""
 
     rows: int
-    new: int
-    existing: int
+    new: int  # would be created
+    existing: int  # have a number that exists
     unreadable: int
-    taken: tuple[str, ...]
+    taken: tuple[str, ...]  # the numbers that exist
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What an import did.
-
-    Attributes:
-        rows: rows of the file.
-        created: extensions that were created.
-        skipped: rows passed over, since their number is taken.
-        failed: rows that failed or can't be read.
-        untried: rows that were not sent.
-        in_doubt: rows that were sent, and perhaps created.
-        report: the file that holds all that was not, or perhaps not, created; None where all was,
-            or where it could not be written.
-    """
+    """What an import did, counted in rows of the file."""
 
     rows: int
     created: int
-    skipped: int
-    failed: int
+    skipped: int  # because their number exists
+    failed: int  # unreadable ones included
     untried: int
-    in_doubt: int
-    report: str | None
+    in_doubt: int  # perhaps created
+    report: str | None  # the file of rows that failed, were untried or are in doubt
 
 
 @spread
@@ -90,7 +72,7 @@ def import_(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", exists=True, dir_okay=False, readable=True, help="A .csv or .jsonl."
+            metavar="FILE", exists=True, dir_okay=False, readable=True, help="A csv or jsonl file."
         ),
     ],
     *,
@@ -98,24 +80,23 @@ def import_(
         bool, typer.Option("--dry-run", help="Check the file and the PBX; create nothing.")
     ] = False,
     skip_existing: Annotated[
-        bool,
-        typer.Option("--skip-existing", help="Pass over numbers that are taken."),
+        bool, typer.Option("--skip-existing", help="Skip numbers that exist.")
     ] = False,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Import the rest where rows can't be read.")
+        bool, typer.Option("--keep-going", help="Import the other rows if some can't be read.")
     ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where what failed goes; else beside FILE, as NAME.failed.csv.",
+            help="The file for rows that failed; by default NAME.failed.csv beside FILE.",
             show_default=False,
         ),
     ] = None,
     form: Annotated[
         FileFormat | None,
         typer.Option(
-            "--format", help="The form, where the name does not tell it.", show_default=False
+            "--format", help="The format, if the suffix does not show it.", show_default=False
         ),
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Rows in flight.")] = 8,
@@ -125,33 +106,33 @@ def import_(
     """Create extensions from a CSV or JSON lines file.
 
     The first line of CSV names the fields: extension_number, password, web_access_password, and any
-    of those that 'show' tells, as profile.first_name. A line of JSON is an object as 'show' prints
-    it.
+    field that 'show' prints, such as profile.first_name. A line of JSON is an object as 'show'
+    prints it.
 
-    The whole file is checked before a row is sent; --dry-run stops there, and tells which numbers
-    are taken. Ctrl-C stops cleanly: what is in flight finishes. What failed or was not sent goes to
-    a report beside FILE, which can be mended and imported again.
+    The whole file is checked before a row is sent. --dry-run stops there, and lists the numbers
+    that exist. Ctrl-C stops cleanly: rows in flight finish. Rows that failed or were not sent go to
+    a report beside FILE. Correct it and import it again.
 
     Example: portsip-async extensions import people.csv --dry-run
     """
     source = read_rows(file, form)
     readable = [row for row in source.rows if row.extension is not None]
     unreadable = [row for row in source.rows if row.extension is None]
-    _tell_unreadable(file, unreadable, _TOLD_DRY if dry_run else _TOLD)
+    _report_unreadable(file, unreadable, _MAX_ROWS_DRY if dry_run else _MAX_ROWS)
     if dry_run:
         output.check(Plan)
-        plan = _plan(file, connection.run(_taken), source, readable)
-        output.show(_shortened(plan) if output.format is Format.TABLE else plan)
+        plan = _plan(file, connection.run(_existing_numbers), source, readable)
+        output.show(_short_plan(plan) if output.format is Format.TABLE else plan)
         raise typer.Exit(FAILED if unreadable or (plan.existing and not skip_existing) else 0)
     if unreadable and not keep_going:
         raise Failure(
             f"{len(unreadable):,} of {len(source.rows):,} rows can't be read; nothing was sent",
-            "mend them, or import the others with --keep-going",
+            "correct them, or import the others with --keep-going",
         )
     output.check(Outcome)
-    options = words_of(connection)
+    options = option_words(connection)
     work = _Import(readable, skip_existing=skip_existing, concurrency=concurrency)
-    with _opened(file, report, source.form) as target:
+    with _open_report(file, report, source.form) as target:
         try:
             connection.run(work.run)
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -159,7 +140,7 @@ def import_(
                 raise typer.Exit(INTERRUPTED) from None
             work.interrupted = True
         except Exception as error:
-            # Whatever ends it, the rows that were created by then must be reported.
+            # After any error, the rows that were created must be reported.
             if not work.began:
                 raise
             work.fatal = error
@@ -167,23 +148,23 @@ def import_(
 
 
 @contextmanager
-def _opened(file: Path, asked: Path | None, form: FileFormat) -> Iterator[NewFile]:
-    """Open the report before a row is sent: what becomes of the rows must not get lost.
+def _open_report(file: Path, requested: Path | None, form: FileFormat) -> Iterator[NewFile]:
+    """Open the report before a row is sent, so that no outcome gets lost.
 
     Raises:
         Failure: it can't be written.
     """
-    report = asked or report_path(file, form)
+    report = requested or report_path(file, form)
     with ExitStack() as stack:
         try:
-            if asked is not None and asked.exists() and asked.samefile(file):
+            if requested is not None and requested.exists() and requested.samefile(file):
                 raise Failure(
-                    f"the report must be another file than the one that is imported, got {asked}",
+                    f"the report must not be the imported file, got {requested}",
                     "name another file with --report",
                     USAGE,
                 )
             beside_device = not file.is_file() and report.parent.resolve().parts[:2] in _DEVICES
-            if asked is None and beside_device:
+            if requested is None and beside_device:
                 raise FileNotFoundError(ENOENT, "No folder for files", str(report))
             target = stack.enter_context(new_file(report, replace=False))
         except OSError as error:
@@ -195,7 +176,18 @@ def _opened(file: Path, asked: Path | None, form: FileFormat) -> Iterator[NewFil
 
 
 class _Import:
-    """One run over the rows that can be read; notes on each row what became of it."""
+    """One run over the readable rows; sets the outcome of each row as its problem.
+
+    Attributes:
+        began: whether the first request succeeded, so that rows may have been sent.
+        interrupted: whether Ctrl-C ended the run.
+        fatal: the error that ended the run.
+        created: how many extensions were created.
+        skipped: how many rows were skipped.
+        failures: the rows that failed, and their errors.
+        in_doubt: the rows that were perhaps created.
+        skip_existing: whether numbers that exist are skipped.
+    """
 
     def __init__(self, rows: list[Row], *, skip_existing: bool, concurrency: int) -> None:
         self.began = False
@@ -206,21 +198,21 @@ class _Import:
         self.failures: list[tuple[str, Exception]] = []
         self.in_doubt: list[Row] = []
         self._rows = rows
-        self.skips = skip_existing
+        self.skip_existing = skip_existing
         self._concurrency = concurrency
         self._stopped = False
-        self._away = 0
+        self._unreachable = 0  # consecutive rows that could not reach the PBX
         for row in rows:
             row.problem = _UNTRIED
 
     async def run(self, pbx: PortSIPClient) -> None:
-        """Create all, until the end, Ctrl-C, or the PBX is away."""
-        await pbx.extensions.list(page_size=1)  # so that a wrong password costs no report
+        """Create all, until the end, Ctrl-C, or the PBX is unreachable."""
+        await pbx.extensions.list(page_size=1)  # so that a wrong password leaves no report
         self.began = True
         run = pbx.extensions.create_many(
             self._feed(),
             concurrency=self._concurrency,
-            if_exists="skip" if self.skips else "error",
+            if_exists="skip" if self.skip_existing else "error",
             grace=_GRACE,
         )
         with self._interruptible(), progress("Importing", len(self._rows)) as done:
@@ -232,15 +224,15 @@ class _Import:
             finally:
                 for result in run.late_results:
                     self._note(result)
-                self._doubt({*run.in_doubt})
+                self._note_doubt({*run.in_doubt})
 
     @property
     def ended_early(self) -> bool:
-        """Whether some rows were perhaps not sent, for a reason that lies in none of them."""
+        """Whether rows may be unsent for a reason that is not in the rows."""
         return self._stopped or self.interrupted or self.fatal is not None
 
-    def _doubt(self, numbers: set[str]) -> None:
-        """Note of which extensions it stayed unknown whether they were created."""
+    def _note_doubt(self, numbers: set[str]) -> None:
+        """Record the rows of these numbers, which were perhaps created."""
         for row in self._rows:
             if row.problem and row.extension and row.extension.extension_number in numbers:
                 why = "" if row.problem == _UNTRIED else f": {row.problem}"
@@ -251,7 +243,7 @@ class _Import:
         for row in self._rows:
             if self._stopped:
                 return
-            assert row.extension is not None  # noqa: S101 - only such rows are given
+            assert row.extension is not None  # noqa: S101 - all rows are readable
             yield row.extension
 
     def _note(self, result: BulkResult[None]) -> None:
@@ -260,19 +252,19 @@ class _Import:
             row.problem = ""
             self.created += not result.skipped
             self.skipped += result.skipped
-            self._away = 0
+            self._unreachable = 0
             return
         row.problem = str(result.error)
         self.failures.append((row.key, result.error))
-        away = isinstance(result.error, ConnectError | RequestTimeout | TransportError)
-        self._away = self._away + 1 if away else 0
-        if self._away >= _AWAY and not self._stopped:
+        unreachable = isinstance(result.error, TransportError)
+        self._unreachable = self._unreachable + 1 if unreachable else 0
+        if self._unreachable >= _MAX_UNREACHABLE and not self._stopped:
             self._stopped = True
-            tell("the PBX can't be reached any more; no further row is sent")
+            print_error("the PBX can't be reached any more; no further row is sent")
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C stop what is new; a second one ends all."""
+        """Let the first Ctrl-C stop new rows, and the second one end the command."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
 
@@ -281,10 +273,10 @@ class _Import:
                 task.cancel()
                 return
             self.interrupted = self._stopped = True
-            tell("stopping; what is in flight finishes. Ctrl-C again ends at once")
+            print_error("stopping; rows in flight finish. Press Ctrl-C again to end at once")
 
-        # What was ignored stays ignored. Loops on Windows have no handlers; there the first Ctrl-C
-        # ends all. So it is in a thread.
+        # An ignored signal stays ignored. On Windows, and outside the main thread, a loop has no
+        # handlers, and the first Ctrl-C ends the command.
         before = signal.getsignal(signal.SIGINT)
         handled = False
         if before not in (None, signal.SIG_IGN):
@@ -299,27 +291,26 @@ class _Import:
                 signal.signal(signal.SIGINT, before)
 
 
-async def _taken(pbx: PortSIPClient) -> set[str]:
+async def _existing_numbers(pbx: PortSIPClient) -> set[str]:
     with progress("Reading") as read:
-        taken = set()
+        numbers = set()
         async for extension in pbx.extensions.list(prefetch=2):
-            taken.add(extension.extension_number)
+            numbers.add(extension.extension_number)
             read.advance()
-    return taken
+    return numbers
 
 
-def _plan(file: Path, taken: set[str], source: Rows, readable: list[Row]) -> Plan:
-    """Compare the rows with the numbers that the PBX has, and name those that are taken."""
+def _plan(file: Path, existing: set[str], source: Rows, readable: list[Row]) -> Plan:
+    """Compare the rows with the numbers that the PBX has, and list those that exist."""
     found = [
         row
         for row in readable
-        if row.extension is not None and row.extension.extension_number in taken
+        if row.extension is not None and row.extension.extension_number in existing
     ]
     if found:
-        more = f" and {len(found) - _TOLD_DRY:,} more" if len(found) > _TOLD_DRY else ""
-        keys = ", ".join(row.key for row in found[:_TOLD_DRY])
+        keys = shorten([row.key for row in found], _MAX_ROWS_DRY)
         count = f"{len(found):,} of {len(source.rows):,} numbers"
-        tell(f"{file.name}: {count} are taken: {keys}{more}")
+        print_error(f"{file.name}: {count} are taken: {keys}")
     return Plan(
         rows=len(source.rows),
         new=len(readable) - len(found),
@@ -329,19 +320,19 @@ def _plan(file: Path, taken: set[str], source: Rows, readable: list[Row]) -> Pla
     )
 
 
-def _shortened(plan: Plan) -> Plan:
-    """Keep as many of the numbers as a table has room for."""
-    more = len(plan.taken) - _TOLD
+def _short_plan(plan: Plan) -> Plan:
+    """Keep only as many of the numbers as fit a table."""
+    more = len(plan.taken) - _MAX_ROWS
     if more <= 0:
         return plan
-    return msgspec.structs.replace(plan, taken=(*plan.taken[:_TOLD], f"and {more:,} more"))
+    return msgspec.structs.replace(plan, taken=(*plan.taken[:_MAX_ROWS], f"and {more:,} more"))
 
 
-def _tell_unreadable(file: Path, rows: list[Row], most: int) -> None:
+def _report_unreadable(file: Path, rows: list[Row], most: int) -> None:
     for row in rows[:most]:
-        tell(f"{file.name} {row.key}: {row.problem}")
+        print_error(f"{file.name} {row.key}: {row.problem}")
     if len(rows) > most:
-        tell(f"{file.name}: {len(rows) - most:,} more rows can't be read")
+        print_error(f"{file.name}: {len(rows) - most:,} more rows can't be read")
 
 
 def _conclude(
@@ -353,11 +344,14 @@ def _conclude(
     options: list[str],
 ) -> int:
     """Write the report, print the outcome, and return the exit code."""
+    # Rows that were perhaps created come last.
     doubtful = {row.line for row in work.in_doubt}
     certain = [row for row in source.rows if row.problem and row.line not in doubtful]
     left = [*certain, *work.in_doubt]
     untried = sum(row.problem == _UNTRIED for row in certain)
     taken = sum(isinstance(error, Conflict) for _, error in work.failures)
+
+    # Write the report.
     written: Path | None = None
     lost: OSError | None = None
     if left:
@@ -366,28 +360,31 @@ def _conclude(
             written = target.publish()
         except OSError as error:
             lost = error
-    code = tell_many(work.failures)
+
+    # Write the failures to stderr.
+    code = report_failures(work.failures)
     if work.fatal is not None:
-        code = tell_error(work.fatal)
+        code = report_error(work.fatal)
     if lost is not None:
         # Without a report, these lines are the only record of each row's outcome.
         for row in left:
-            tell(f"{row.key}: {row.problem}")
+            print_error(f"{row.key}: {row.problem}")
         code = code or FAILED
     perhaps = f", of {len(work.in_doubt):,} it is not known" if work.in_doubt else ""
     count = f"{len(certain):,} of {len(source.rows):,} rows were not imported{perhaps}"
     if written is not None:
-        # Else what was created meanwhile, or was there before, would fail then.
-        if work.in_doubt or work.ended_early or work.skips or taken == len(left):
+        # Without this option, rows that exist by then would fail.
+        if work.in_doubt or work.ended_early or work.skip_existing or taken == len(left):
             options = [*options, "--skip-existing"]
         if written.suffix.lower() not in SUFFIXES[source.form]:
             options = ["--format", source.form.value, *options]
         again = "portsip-async extensions import " + shell_words([written, *options])
-        tell(f"{count}; they are in {written}", again if written.is_file() else "")
+        print_error(f"{count}; they are in {written}", again if written.is_file() else "")
     elif lost is not None:
         where = f"{lost.filename}: " if lost.filename else ""
-        tell(f"{count}; the report can't be written: {where}{lost.strerror or lost}")
-    # Last, so that all of this is printed even if nobody reads standard output.
+        print_error(f"{count}; the report can't be written: {where}{lost.strerror or lost}")
+
+    # Last, so that stderr is complete even if nobody reads standard output.
     output.show(
         Outcome(
             rows=len(source.rows),

@@ -1,4 +1,4 @@
-"""``portsip-async openapi``: the API as an OpenAPI document."""
+"""``portsip-async openapi``: print the API as an OpenAPI document."""
 
 import json
 

@@ -1,31 +1,37 @@
-"""Options that several commands share: a dataclass a group, spread over the command's own.
+"""Options that several commands share: dataclasses that become options of a command.
 
-typer reads a command's options off its signature. A parameter annotated with a dataclass stands
-for all of the dataclass's fields, so that thirteen options of a connection are written once.
+typer reads a command's options from its signature. `spread` replaces a parameter that is annotated
+with a dataclass by the dataclass's fields, so that the thirteen connection options exist once.
 """
 
 import functools
 import inspect
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from .failures import USAGE, Failure, running
-from .reading import read_text
+from .failures import USAGE, Failure, running_command
+from .terminal_text import one_line
+from .text_input import read_text
 
-__all__ = ["read_lines", "shell_words", "spread", "words_of"]
+__all__ = ["Number", "Yes", "confirm", "option_words", "read_lines", "shell_words", "spread"]
+
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take the fields of its dataclass parameters as options of its own.
+    """Turn the fields of a command's dataclass parameters into options of the command.
 
-    What the SDK refuses at the call, as an empty number, is wrong usage of that command.
+    A ValueError of the SDK, such as for an empty number, becomes wrong usage of the command.
     """
+    # Build the signature that typer reads.
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, type[Any]] = {}
     parameters: list[inspect.Parameter] = []
@@ -34,33 +40,33 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
         if not is_dataclass(kind):
             parameters.append(parameter.replace(annotation=kind))
             continue
-        assert isinstance(kind, type)  # noqa: S101 - no command has an instance for a type
+        assert isinstance(kind, type)  # noqa: S101 - an annotation is never an instance
         groups[parameter.name] = kind
-        told = get_type_hints(kind, include_extras=True)
+        field_hints = get_type_hints(kind, include_extras=True)
         parameters += [
             inspect.Parameter(
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=told[field.name],
+                annotation=field_hints[field.name],
             )
             for field in fields(kind)
         ]
-
     parameters.append(
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     )
 
     @functools.wraps(function)
-    def command(*, context: typer.Context, **given: Any) -> None:
+    def command(*, context: typer.Context, **arguments: Any) -> None:
         for name, kind in groups.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        running.set(context.info_name or "")
+            values = {field.name: arguments.pop(field.name) for field in fields(kind)}
+            arguments[name] = kind(**values)
+        running_command.set(context.info_name or "")
         try:
-            # A group may have something to check, or a secret to read before any data.
+            # A group may check its options, or read a secret that comes before any data.
             for name in groups:
-                getattr(given[name], "begin", lambda: None)()
-            function(**given)
+                getattr(arguments[name], "begin", lambda: None)()
+            function(**arguments)
         except ValueError as error:
             raise Failure(str(error), f"{context.command_path} --help", USAGE) from error
 
@@ -70,24 +76,38 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def read_lines(given: list[str]) -> list[str]:
-    """Take numbers as they were given; ``-`` alone stands for the lines of standard input."""
-    if given != ["-"]:
-        return given
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is removed.
+
+    Raises:
+        Failure: stdin is not a terminal, or the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure("stdin is not a terminal, so nobody can confirm", "pass --yes", USAGE)
+    if not typer.confirm(one_line(question), err=True):
+        raise Failure("not confirmed; nothing was done")
+
+
+def read_lines(arguments: list[str]) -> list[str]:
+    """Return the arguments, or for a single ``-`` the lines of standard input."""
+    if arguments != ["-"]:
+        return arguments
     lines = [line.strip() for line in read_text(Path("-")).split("\n")]
     found = [line for line in lines if line]
     if not found:
-        raise typer.BadParameter("standard input holds none", param_hint="'-'")
+        raise typer.BadParameter("standard input is empty", param_hint="'-'")
     return found
 
 
-def words_of(group: Any) -> list[str]:
-    """Return the words of a command line that give a group of options its values again."""
+def option_words(group: Any) -> list[str]:
+    """Return the words of a command line that give a group of options the same values again."""
     words: list[str] = []
     for name, hint in get_type_hints(type(group), include_extras=True).items():
         value = getattr(group, name)
         (option,) = hint.__metadata__
-        # typer has the first name of an option as its default, until it makes a command.
+        # typer keeps an option's first name as its default until it builds the command.
         names = [name for name in (option.default, *option.param_decls) if isinstance(name, str)]
         flag = next(name for name in names if name.startswith("--"))
         if value is True:
@@ -99,23 +119,23 @@ def words_of(group: Any) -> list[str]:
 
 
 def shell_words(words: Iterable[str | Path]) -> str:
-    """Write words as a shell takes them, for a command that is to be pasted."""
+    """Quote words for a shell, as a command to paste."""
     return " ".join(_shell_word(word) for word in words)
 
 
 def _shell_word(word: str | Path) -> str:
     text = str(word)
     if isinstance(word, Path) and text.startswith("-"):
-        text = f"./{text}"  # which is no option
+        text = f"./{text}"  # or it would be read as an option
     if text.isprintable() and "  " not in text:
         return shlex.quote(text)
-    # Escaped, so that no mark is lost where it is shown, and none commands the terminal.
+    # Escape what is not printable, so that it is neither lost nor acted on by the terminal.
     shown = []
-    for mark in text:
-        if mark in "'\\":
-            shown.append(f"\\{mark}")
-        elif mark == " " or not mark.isprintable():
-            shown += [f"\\x{byte:02x}" for byte in os.fsencode(mark)]
+    for char in text:
+        if char in "'\\":
+            shown.append(f"\\{char}")
+        elif char == " " or not char.isprintable():
+            shown += [f"\\x{byte:02x}" for byte in os.fsencode(char)]
         else:
-            shown.append(mark)
+            shown.append(char)
     return f"$'{''.join(shown)}'"

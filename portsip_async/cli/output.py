@@ -1,8 +1,8 @@
-"""How rows are written: a table, one JSON list, JSON lines, or CSV, on standard output.
+"""Write rows to standard output as a table, one JSON list, JSON lines, or CSV.
 
-JSON lines and CSV are written row by row, so that what reads them can begin at once. A table and
-a JSON list need all rows first. A pipe gets the data exactly; on a terminal, and in tables, what a
-terminal would obey is escaped, in JSON by JSON's own escapes.
+JSON lines and CSV are written row by row, so that their reader can begin at once. A table and a
+JSON list need all rows first. A pipe gets the exact data. On a terminal, and in tables, control
+characters are escaped, in JSON by JSON's own escapes.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -20,26 +21,21 @@ import typer
 
 from .csv_text import csv_line
 from .fields import dotted, flat, plain, shown_names
-from .letters import encodable, json_printable, printable
 from .streams import print_line, reader_may_leave, unguarded
 from .table import table
+from .terminal_text import encodable, json_printable, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PANEL = "Output"
+_option: Any = partial(typer.Option, rich_help_panel="Output", show_default=False)
 
-_STYLES = {
-    "OFFLINE": "dim",
-    "ONLINE": "green",
-    "ON_CALL": "bold red",
-    "RINGING": "bold yellow",
-}
+_STYLES = {"OFFLINE": "dim", "ONLINE": "green", "ON_CALL": "bold red", "RINGING": "bold yellow"}
 _CODES = {"dim": "2", "green": "32", "bold red": "1;31", "bold yellow": "1;33"}
 
 
 class Format(StrEnum):
-    """A form of output."""
+    """A format of the output."""
 
     TABLE = "table"
     JSON = "json"
@@ -48,104 +44,89 @@ class Format(StrEnum):
 
 
 class Writer(Protocol):
-    """Takes rows, and writes them at once or at the end."""
+    """Writes rows, at once or at the end."""
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Take a row, its sections nested."""
+        """Write a row, or keep it for the end; its sections are nested mappings."""
 
     def end(self) -> None:
-        """Write what is left."""
+        """Write what is kept."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """The form of the output, and which columns it has."""
+    """The format and the columns of the output."""
 
     output: Annotated[
         Format | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="A table on a terminal, jsonl in a pipe, if not given.",
-            rich_help_panel=_PANEL,
-            show_default=False,
-        ),
+        _option("--output", "-o", help="By default a table on a terminal, and jsonl in a pipe."),
     ] = None
     columns: Annotated[
         str | None,
-        typer.Option(
+        _option(
             "--columns",
             "-c",
             metavar="NAMES",
-            help="These only, in this order, as extension_number,status.",
-            rich_help_panel=_PANEL,
-            show_default=False,
+            help="Only these, in this order, such as extension_number,status.",
         ),
     ] = None
 
     @property
     def format(self) -> Format:
-        """The form that was asked for, or that fits where the output goes."""
+        """The requested format, or the default for a terminal or a pipe."""
         return self.output or (Format.TABLE if sys.stdout.isatty() else Format.JSONL)
 
     @property
     def collects(self) -> bool:
-        """Whether nothing is seen before the last row."""
+        """Whether nothing is written before the last row."""
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(
-        self, model: type[Any], narrow: Sequence[str] = (), *, goes_on: bool = False
-    ) -> Iterator[Writer]:
-        """Open an output of many rows; it ends well only if the block does.
+    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer]:
+        """Open an output of many rows, which is completed if the block raises nothing.
 
         Args:
-            model: what each row is, for the names of its columns.
-            narrow: the columns of a table for which no columns were asked for.
-            goes_on: whether the block goes on once rows can't be written any more, since its exit
-                code depends on all of them.
+            model: the type of the rows, which names the columns.
+            narrow: the columns of a table unless columns were requested.
         """
-        chosen = self._chosen(model)
+        columns = self.check(model)
         writer: Writer
         if self.format is Format.JSON:
-            writer = _List(chosen)
+            writer = _JsonList(columns)
         elif self.format is Format.JSONL:
-            writer = _Lines(chosen)
+            writer = _JsonLines(columns)
         elif self.format is Format.CSV:
-            writer = _Csv(chosen, dotted(model))
+            writer = _Csv(columns, dotted(model))
         else:
-            writer = _Table(chosen or list(narrow) or dotted(model))
-        yield _GoingOn(writer) if goes_on else writer
+            writer = _Table(columns or list(narrow) or dotted(model))
+        yield writer
         with reader_may_leave():
             writer.end()
-
-    def check(self, model: type[Any]) -> None:
-        """Refuse columns that a model lacks, before anything is sent."""
-        self._chosen(model)
 
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
-        """Write one record: a JSON object, a line of CSV, or a table of its fields.
+        """Write one record as a JSON object, a line of CSV, or a table of its fields.
 
-        A command writes it last. If that fails, the command's end reports it.
+        It is a command's last output. If it can't be written, the command's end reports that.
         """
+        columns = self.check(type(record))
+        row = pick(plain(record, reveal=reveal), columns)
         with reader_may_leave():
-            self._show(record, reveal=reveal)
+            if self.format is Format.TABLE:
+                pairs = flat(row).items()
+                _print_table(("field", "value"), [(name, _cell(value)) for name, value in pairs])
+            elif self.format is Format.CSV:
+                writer = _Csv(None, list(flat(row)) if columns else dotted(type(record)))
+                writer.write(row)
+                writer.end()
+            else:
+                print_line(to_json(row, indent=2 if self.format is Format.JSON else None))
 
-    def _show(self, record: msgspec.Struct, *, reveal: bool) -> None:
-        row = picked(plain(record, reveal=reveal), self._chosen(type(record)))
-        if self.format is Format.TABLE:
-            pairs = flat(row).items()
-            _print_table(("field", "value"), [(name, _cell(value)) for name, value in pairs])
-        elif self.format is Format.CSV:
-            known = None if self.columns else dotted(type(record))
-            writer = _Csv(None, known or list(flat(row)))
-            writer.write(row)
-            writer.end()
-        else:
-            indent = 2 if self.format is Format.JSON else None
-            print_line(to_json(row, indent=indent))
+    def check(self, model: type[Any]) -> list[str] | None:
+        """Return the requested columns or sections; None for all.
 
-    def _chosen(self, model: type[Any]) -> list[str] | None:
+        Raises:
+            typer.BadParameter: the model lacks one of them.
+        """
         if self.columns is None:
             return None
         names = [name.strip() for name in self.columns.split(",") if name.strip()]
@@ -155,64 +136,50 @@ class Output:
         if wrong or not names:
             raise typer.BadParameter(
                 f"no such column: {', '.join(shown_names(wrong)) or 'none given'};"
-                f" there are {', '.join(known)}",
+                f" choose from {', '.join(known)}",
                 param_hint="'--columns'",
             )
         return names
 
 
-class _GoingOn:
-    """Writes rows as another writer does, as long as that works."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        with reader_may_leave():
-            self._writer.write(row)
-
-    def end(self) -> None:
-        self._writer.end()
-
-
-class _List:
+class _JsonList:
     """All rows as one JSON list."""
 
-    def __init__(self, chosen: list[str] | None) -> None:
-        self._chosen = chosen
+    def __init__(self, columns: list[str] | None) -> None:
+        self._columns = columns
         self._rows: list[str] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
-        self._rows.append(to_json(picked(row, self._chosen)))
+        self._rows.append(to_json(pick(row, self._columns)))
 
     def end(self) -> None:
-        # A row a line: valid JSON, and still readable.
+        # One row per line is valid JSON, and readable.
         print_line("[" + ",".join(f"\n  {row}" for row in self._rows) + "\n]")
 
 
-class _Lines:
-    """A JSON object a line, at once."""
+class _JsonLines:
+    """A JSON object per line, at once."""
 
-    def __init__(self, chosen: list[str] | None) -> None:
-        self._chosen = chosen
+    def __init__(self, columns: list[str] | None) -> None:
+        self._columns = columns
 
     def write(self, row: Mapping[str, Any]) -> None:
-        print_line(to_json(picked(row, self._chosen)))
+        print_line(to_json(pick(row, self._columns)))
 
     def end(self) -> None:
         pass
 
 
 class _Csv:
-    """A line of CSV a row, at once, under a line of names."""
+    """A line of CSV per row, at once, below a line of names."""
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
-        self._columns = _expanded(chosen, known) if chosen else known
+        self._columns = _expand(chosen, known) if chosen else known
         self._headed = False
 
     def write(self, row: Mapping[str, Any]) -> None:
         self._head()
-        self._write(csv_cell(at(row, name)) or None for name in self._columns)
+        self._write(csv_cell(value_at(row, name)) or None for name in self._columns)
 
     def end(self) -> None:
         self._head()
@@ -235,21 +202,21 @@ class _Table:
         self._rows: list[tuple[str, ...]] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
-        self._rows.append(tuple(_cell(at(row, name)) for name in self._columns))
+        self._rows.append(tuple(_cell(value_at(row, name)) for name in self._columns))
 
     def end(self) -> None:
         _print_table(self._columns, self._rows)
 
 
 def shown_cells(cells: Iterable[str | None]) -> Iterable[str | None]:
-    """Return cells as standard output may have them: exactly, but for a terminal printable."""
+    """Return cells for standard output: escaped for a terminal, else as they are."""
     if not sys.stdout.isatty():
         return cells
     return (cell and printable(cell) for cell in cells)
 
 
-def at(row: Mapping[str, Any], name: str) -> Any:
-    """Answer what stands at a dotted name of nested mappings; None where nothing does."""
+def value_at(row: Mapping[str, Any], name: str) -> Any:
+    """Return the value at a dotted name of nested mappings; None if there is none."""
     if name in row:
         return row[name]
     value: Any = row
@@ -258,13 +225,13 @@ def at(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def picked(row: Mapping[str, Any], chosen: Sequence[str] | None) -> Mapping[str, Any]:
-    """Answer a row with the chosen columns only, under their dotted names."""
-    return row if chosen is None else {name: at(row, name) for name in chosen}
+def pick(row: Mapping[str, Any], columns: Sequence[str] | None) -> Mapping[str, Any]:
+    """Return only some columns of a row, under their dotted names; None for all."""
+    return row if columns is None else {name: value_at(row, name) for name in columns}
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """Encode to JSON: in letters for a pipe, and for a terminal in what it can show."""
+    """Encode to JSON; on a terminal, what it can't show is escaped."""
     if not sys.stdout.isatty():
         return json.dumps(value, ensure_ascii=False, indent=indent)
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
@@ -273,7 +240,7 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 def csv_cell(value: Any) -> str:
-    """Bring a value to a text that `import` reads back."""
+    """Return a value as text that `import` reads back."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -286,28 +253,29 @@ def csv_cell(value: Any) -> str:
 
 
 def can_move_cursor() -> bool:
-    """Return whether TERM names a terminal that can move its cursor: boards and bars need it."""
+    """Return whether the terminal can move its cursor, as boards and progress bars must."""
     return os.name == "nt" or os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def coloured() -> bool:
-    """Tell whether a terminal is to be coloured, by the conventions of NO_COLOR and TERM."""
+    """Return whether to use colours, by the conventions of NO_COLOR and TERM."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def console(
     *, stderr: bool = False, markup: bool = False, width_of_pipe: int = 10_000
 ) -> "Console":
-    """Make a rich console that honours NO_COLOR, and raises for a broken pipe.
+    """Build a rich console that honours NO_COLOR, and raises for a broken pipe.
 
     Args:
         stderr: whether it writes to standard error.
-        markup: whether texts may hold rich's own marks of style.
-        width_of_pipe: columns where there is no terminal.
+        markup: whether texts may hold rich's style markup.
+        width_of_pipe: the width in columns if there is no terminal.
     """
     from rich.console import Console
     from rich.segment import Segment
 
+    # rich writes control characters of texts as they are, and exits at a broken pipe.
     class Screen(Console):
         @property
         def is_dumb_terminal(self) -> bool:
@@ -336,13 +304,13 @@ def console(
         _environ={
             name: value
             for name, value in os.environ.items()
-            if name not in ("COLUMNS", "LINES") or value.strip("0")  # 0: not known
+            if name not in ("COLUMNS", "LINES") or value.strip("0")  # 0 means unknown
         },
     )
 
 
-def styled(value: str) -> str:
-    """Answer the style that a value is shown in; "" for most."""
+def style_of(value: str) -> str:
+    """Return the style of a value; "" for most."""
     return _STYLES.get(value, "")
 
 
@@ -357,17 +325,17 @@ def _encoding() -> str:
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
-    width = get_terminal_size().columns if terminal else None  # a pipe has no edge
+    width = get_terminal_size().columns if terminal else None  # a pipe has no width
     paint = _painted if terminal and coloured() else _plain
     rule = "─" if not terminal or encodable("─", _encoding()) == "─" else "-"
-    target = unguarded(sys.stdout)  # for the colours; cells are printable
+    target = unguarded(sys.stdout)  # passes colours on; cells are printable
     for line in table(columns, rows, width=width, paint=paint, rule=rule):
         target.write(f"{line}\n")
     target.flush()
 
 
 def _painted(text: str, cell: str) -> str:
-    code = _CODES.get(styled(cell))
+    code = _CODES.get(style_of(cell))
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
@@ -375,6 +343,6 @@ def _plain(text: str, _: str) -> str:
     return text
 
 
-def _expanded(chosen: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Put a section's fields in the place of its name."""
+def _expand(chosen: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Replace the name of a section by its fields."""
     return [name for one in chosen for name in known if name == one or name.startswith(f"{one}.")]

@@ -1,24 +1,24 @@
-"""Progress of long work: on stderr, only where that is a terminal that can move its cursor."""
+"""Show the progress of long work on stderr, if that is a terminal that can move its cursor."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from .letters import one_line
 from .output import can_move_cursor, console
-from .signals import steps_aside
+from .signals import suspendable
 from .streams import unguarded
+from .terminal_text import one_line
 
 
 class Progress(Protocol):
-    """Something that can be moved on."""
+    """A progress bar, shown or not."""
 
     def advance(self, by: int = 1) -> None:
-        """Tell that so much more is done."""
+        """Add to what is done."""
 
     def restart(self, at: int) -> None:
-        """Tell that only so much is done, as when an upload begins again."""
+        """Set what is done, such as when an upload starts again."""
 
 
 class _Silent:
@@ -33,13 +33,13 @@ class _Silent:
 def progress(
     title: str, total: int | None = None, *, unit: str = "", shown: bool = True
 ) -> Iterator[Progress]:
-    """Show how far some work is, and take it away at the end.
+    """Show a progress bar, and remove it at the end.
 
     Args:
-        title: what is done.
-        total: how much there is to do; None: not known.
-        unit: "bytes" for sizes; else a count is shown.
-        shown: False where the terminal is needed for the output itself.
+        title: the text beside the bar.
+        total: how much there is to do; None if that is not known.
+        unit: "bytes" for sizes; else the bar shows a count.
+        shown: whether to show the bar; False if the output itself needs the terminal.
     """
     if not shown or not sys.stderr.isatty() or not can_move_cursor():
         yield _Silent()
@@ -59,7 +59,7 @@ def progress(
         console=console(stderr=True),
         transient=True,
     )
-    with steps_aside(unguarded(sys.stderr)), live:
+    with suspendable(unguarded(sys.stderr)), live:
         task = live.add_task(one_line(title), total=total)
 
         class Bar:

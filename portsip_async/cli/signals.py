@@ -1,8 +1,8 @@
-"""How a signal ends a command, and how a command steps aside for Ctrl-Z.
+"""Handle the signals that end a command, and Ctrl-Z.
 
-SIGTERM and SIGHUP end a command the way Ctrl-C does: what is open is closed, what is in flight is
-settled, and the terminal is left as it was found. Only the exit code differs: 128 and the signal's
-number, as shells count.
+SIGTERM and SIGHUP end a command as Ctrl-C does: it closes what is open, finishes what is in flight,
+and leaves the terminal as it found it. Only the exit code differs: 128 plus the signal's number, as
+in shells.
 """
 
 import os
@@ -12,41 +12,41 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TextIO
 
-__all__ = ["Ending", "orderly_end", "steps_aside"]
+__all__ = ["Ending", "orderly_end", "suspendable"]
 
 _NAMES: Final = ("SIGTERM", "SIGHUP")  # Windows lacks the second
-_SHOWN: Final = "\x1b[?25h"  # the cursor
-_HIDDEN: Final = "\x1b[?25l"
-_BACK: Final = "\x1b[?1049l"  # from the screen of its own
-_AWAY: Final = "\x1b[?1049h"
+_SHOW_CURSOR: Final = "\x1b[?25h"
+_HIDE_CURSOR: Final = "\x1b[?25l"
+_LEAVE_SCREEN: Final = "\x1b[?1049l"  # the alternate screen
+_ENTER_SCREEN: Final = "\x1b[?1049h"
 
 
 class Ending:
-    """Which signal ended the command.
+    """The signal that ended the command.
 
     Attributes:
-        number: the signal; None where none did.
+        number: the signal; None if no signal came.
     """
 
     number: int | None = None
 
     def code(self, code: int) -> int:
-        """Return the exit code of a command that would end with this one."""
+        """Return the exit code of a command that ended with this code."""
         return code if self.number is None or not code else 128 + self.number
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Note a signal, and pass it on as Ctrl-C."""
+        """Record a signal, and pass it on as Ctrl-C."""
         self.number = number
         if callable(signal.getsignal(signal.SIGINT)):
             signal.raise_signal(signal.SIGINT)
         else:
-            # A shell lets its background jobs ignore Ctrl-C, but not these signals.
+            # A shell makes its background jobs ignore Ctrl-C, but not these signals.
             raise KeyboardInterrupt
 
 
 @contextmanager
 def orderly_end() -> Iterator[Ending]:
-    """End the block in good order on SIGTERM and SIGHUP, unless these are ignored, as by nohup."""
+    """End the block on SIGTERM and SIGHUP as on Ctrl-C, unless they are ignored, as by nohup."""
     ending = Ending()
     before: dict[int, Any] = {}
     for name in _NAMES:
@@ -62,12 +62,12 @@ def orderly_end() -> Iterator[Ending]:
 
 
 @contextmanager
-def steps_aside(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]:
-    """Give the terminal back while Ctrl-Z holds the command, and take it again afterwards.
+def suspendable(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]:
+    """Restore the terminal while Ctrl-Z suspends the command, and set it up again afterwards.
 
     Args:
-        terminal: where the cursor is hidden.
-        own_screen: whether a screen of its own is shown.
+        terminal: the terminal, with its cursor hidden.
+        own_screen: whether the alternate screen is shown.
     """
     number = getattr(signal, "SIGTSTP", None)
     if number is None or signal.getsignal(number) is not signal.SIG_DFL:
@@ -75,17 +75,17 @@ def steps_aside(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]
         return
 
     def write(text: str) -> None:
-        # Past the stream: the signal may have come in the middle of a write to it, and Python's
-        # streams refuse another one then.
+        # Not through the stream: the signal may interrupt a write to it, and Python's streams
+        # refuse another write then.
         with suppress(OSError, ValueError):
             os.write(terminal.fileno(), text.encode())
 
     def stop(*_: object) -> None:
-        write(_SHOWN + _BACK * own_screen)
+        write(_SHOW_CURSOR + _LEAVE_SCREEN * own_screen)
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)  # goes on here after `fg`
+        os.kill(os.getpid(), number)  # continues here after `fg`
         signal.signal(number, stop)
-        write(_AWAY * own_screen + _HIDDEN)
+        write(_ENTER_SCREEN * own_screen + _HIDE_CURSOR)
 
     try:
         signal.signal(number, stop)

@@ -1,4 +1,4 @@
-"""``portsip-async simulate``: a simulated PBX in the foreground, until it is told to stop."""
+"""``portsip-async simulate``: run a simulated PBX in the foreground until a signal stops it."""
 
 import asyncio
 import shlex
@@ -9,42 +9,42 @@ from typing import Annotated, Any
 import typer
 
 from ..simulator import QUIRKS, Faults, PBXSimulator
-from .failures import tell
+from .failures import print_error
 from .streams import print_line, reader_may_leave
 
-# How the command ends by signal: Ctrl-C interrupts it, a service manager's SIGTERM is its end.
+# The exit code for each signal. SIGTERM from a service manager is the normal end.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def _rate(told: str) -> Any:
-    return typer.Option(min=0, max=1, metavar="RATE", help=told)
+def _rate(text: str) -> Any:
+    return typer.Option(min=0, max=1, metavar="RATE", help=text)
 
 
 def simulate(
     *,
-    extensions: Annotated[int, typer.Option(min=0, help='From number "100" on.')] = 1000,
-    groups: Annotated[int, typer.Option(min=0, help="The default group included.")] = 10,
-    token_lifetime: Annotated[float, typer.Option(help="Seconds that a token lives.")] = 30.0,
+    extensions: Annotated[int, typer.Option(min=0, help='Extensions, from "100" on.')] = 1000,
+    groups: Annotated[int, typer.Option(min=0, help="Groups, including the default group.")] = 10,
+    token_lifetime: Annotated[float, typer.Option(help="Seconds that a token is valid.")] = 30.0,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
-    seed: Annotated[int, typer.Option(help="What is made up follows from it.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free port.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same data.")] = 0,
     page_limit: Annotated[
-        int | None, typer.Option(min=1, help="The most items a page holds; else no limit.")
+        int | None, typer.Option(min=1, help="Items per page, at most; by default no limit.")
     ] = None,
     max_in_flight: Annotated[
-        int | None, typer.Option(min=1, help="Requests at once; more are answered 429.")
+        int | None, typer.Option(min=1, help="Concurrent requests, at most; further ones get 429.")
     ] = None,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds each reply is late.")] = 0.0,
-    rate_limited: Annotated[float, _rate("Answered 429.")] = 0.0,
-    server_error: Annotated[float, _rate("Answered 500 or 503.")] = 0.0,
-    html: Annotated[float, _rate("Answered 502 with HTML, as by a proxy.")] = 0.0,
-    dropped: Annotated[float, _rate("Connection cut without a reply.")] = 0.0,
-    truncated: Annotated[float, _rate("Reply cut short.")] = 0.0,
-    revoked: Annotated[float, _rate("Token dies as the request arrives.")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds before each reply.")] = 0.0,
+    rate_limited: Annotated[float, _rate("Replies with 429.")] = 0.0,
+    server_error: Annotated[float, _rate("Replies with 500 or 503.")] = 0.0,
+    html: Annotated[float, _rate("Replies with 502 and HTML, as from a proxy.")] = 0.0,
+    dropped: Annotated[float, _rate("Connections closed without a reply.")] = 0.0,
+    truncated: Annotated[float, _rate("Truncated replies.")] = 0.0,
+    revoked: Annotated[float, _rate("Tokens revoked as the request arrives.")] = 0.0,
     quirk: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help=f"May be repeated: {', '.join(QUIRKS)}."),
+        typer.Option(metavar="NAME", help=f"A quirk; repeatable: {', '.join(QUIRKS)}."),
     ] = None,
 ) -> None:
     """Run a simulated PBX until Ctrl-C."""
@@ -83,14 +83,14 @@ async def _serve(simulator: PBXSimulator, token_lifetime: float) -> int:
             stopped.set_result(code)
 
     for number, code in _EXIT_CODES.items():
-        # Loops on Windows have none; Ctrl-C is a KeyboardInterrupt there, and ends with 130 too.
+        # Windows has no handlers. Ctrl-C is a KeyboardInterrupt there, and exits with 130 too.
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stop, code)
     try:
         await simulator.start()
-    except (OSError, UnicodeError) as error:  # the second where a host can't be a name
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host is not a valid name
         where = f"{simulator.host} port {simulator.port}"
-        tell(f"can't listen on {where}: {_reason(error)}")
+        print_error(f"can't listen on {where}: {_reason(error)}")
         return 1
     try:
         with reader_may_leave():
@@ -105,7 +105,7 @@ async def _serve(simulator: PBXSimulator, token_lifetime: float) -> int:
 def _reason(error: OSError | UnicodeError) -> str:
     if isinstance(error, UnicodeError):
         return "no such host"
-    # asyncio puts a sentence around the reason of a failed bind.
+    # asyncio puts a sentence in front of the reason.
     text = error.strerror or type(error).__name__
     return text.rsplit(": ", 1)[-1]
 
@@ -122,9 +122,9 @@ def _greeting(simulator: PBXSimulator, token_lifetime: float) -> str:
         (
             f"Simulated PBX at {simulator.url}",
             f"  user name  {simulator.username}",
-            f"  password   {simulator.password}  (made up, for the simulator only)",
+            f"  password   {simulator.password}  (for this simulator only)",
             f"  holds      {len(simulator.extension_numbers)} extensions,"
-            f" {len(simulator.group_ids)} groups; a token lives {token_lifetime:g} s",
+            f" {len(simulator.group_ids)} groups; a token is valid for {token_lifetime:g} s",
             "",
             *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
             "",

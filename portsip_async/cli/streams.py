@@ -1,10 +1,10 @@
-"""The standard streams of a command, as every command reads and writes them.
+"""The standard streams of a command: how every command reads and writes them.
 
-- A closed stream reads as empty, and what is written to it is dropped.
-- In a pipe or a file text is UTF-8, whatever the locale. A terminal has its own encoding; letters
-  that it lacks are shown as escapes.
-- Nothing that a terminal would obey reaches a terminal. What the command itself has to say to it,
-  colours and the cursor, goes through `unguarded`.
+- A closed stream reads as empty, and drops what is written to it.
+- In a pipe or a file, text is UTF-8, whatever the locale. A terminal has its own encoding; letters
+  that it lacks are written as escapes.
+- No text makes a terminal act on control characters. The command's own colours and cursor
+  movements go through `unguarded`.
 - Writing to standard error never fails. The first failed write to standard output raises; later
   ones do nothing.
 - Secrets are read from standard input first, one line each; the rest is data.
@@ -15,11 +15,11 @@ Loaded before anything else, so it imports nothing of the SDK.
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TextIO, cast
 
-from .letters import printable
+from .terminal_text import printable
 
 __all__ = [
     "UTF16_MARKS",
@@ -39,7 +39,7 @@ _BOM: Final = "\ufeff"
 
 
 def fill_descriptors() -> None:
-    """Open the null device in the place of closed standard streams.
+    """Open the null device for each closed standard stream.
 
     Otherwise the next file or socket would get the number of standard output, and our text.
     """
@@ -51,7 +51,7 @@ def fill_descriptors() -> None:
 
 
 class Nowhere(io.TextIOBase):
-    """Stands for a closed stream: it drops what is written, and reads as empty."""
+    """Replaces a closed stream: drops what is written, and reads as empty."""
 
     encoding = "utf-8"
 
@@ -68,11 +68,49 @@ class Nowhere(io.TextIOBase):
         return ""
 
 
-class Sink(io.TextIOBase):
-    """A standard stream that is written to, and remembers why it failed.
+class _Wrapper(io.TextIOBase):
+    """Wraps a standard stream that is written to."""
+
+    def __init__(self, inner: TextIO) -> None:
+        self.inner: TextIO = inner
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # an attribute there
+        """The encoding of the stream."""
+        return getattr(self.inner, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]  # an attribute there
+        """How letters that the encoding lacks are handled."""
+        return getattr(self.inner, "errors", None) or "strict"
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        with suppress(ValueError):
+            return self.inner.isatty()
+        return False
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.inner.fileno()
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self.inner.flush()
+
+    def close(self) -> None:
+        """Leave the stream open: it belongs to the process."""
+
+
+class Sink(_Wrapper):
+    """A standard stream that remembers why writing failed.
 
     Attributes:
-        error: why it takes no more; None while it does.
+        error: the error of the first failed write; None while there is none.
     """
 
     def __init__(self, inner: TextIO, *, silent: bool) -> None:
@@ -80,146 +118,82 @@ class Sink(io.TextIOBase):
 
         Args:
             inner: the stream.
-            silent: whether a failed write is passed over.
+            silent: whether a failed write raises nothing.
         """
+        super().__init__(inner)
         self.error: OSError | None = None
-        self._inner = inner
         self._silent = silent
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # an attribute there
-        """The encoding of the stream."""
-        return getattr(self._inner, "encoding", None) or "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # an attribute there
-        """What becomes of letters that the encoding lacks."""
-        return getattr(self._inner, "errors", None) or "strict"
-
-    @property
     def abandoned(self) -> bool:
-        """Whether nobody reads what is written, as far as that was noticed."""
-        return isinstance(self._inner, Nowhere) or self.error is not None
-
-    def isatty(self) -> bool:
-        """Return whether it is a terminal."""
-        with suppress(ValueError):
-            return self._inner.isatty()
-        return False
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._inner.fileno()
+        """Whether nobody reads what is written, as far as a write has shown."""
+        return isinstance(self.inner, Nowhere) or self.error is not None
 
     def write(self, text: str, /) -> int:
         """Write a text."""
-        if self.error is None:
-            try:
-                self._inner.write(text)
-            except OSError as error:
-                self._give_up(error)
+        self._try(lambda: self.inner.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Write what was held back."""
-        if self.error is None:
-            try:
-                self._inner.flush()
-            except OSError as error:
-                self._give_up(error)
+        """Write what is buffered."""
+        self._try(self.inner.flush)
 
-    def close(self) -> None:
-        """Leave the stream open: it is the process's own."""
-
-    def _give_up(self, error: OSError) -> None:
-        self.error = error
-        # What the stream still holds would fail again when the process ends.
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            try:
-                os.dup2(nowhere, self._inner.fileno())
-            finally:
-                os.close(nowhere)
-            self._inner.flush()
-        if not self._silent:
-            raise error
+    def _try(self, write: Callable[[], object]) -> None:
+        if self.error is not None:
+            return
+        try:
+            write()
+        except OSError as error:
+            self.error = error
+            # What is still buffered would fail again when the process ends.
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                try:
+                    os.dup2(nowhere, self.inner.fileno())
+                finally:
+                    os.close(nowhere)
+                self.inner.flush()
+            if not self._silent:
+                raise
 
 
-class Screen(io.TextIOBase):
-    """A terminal that is written to; what it would obey is shown as escapes."""
-
-    def __init__(self, sink: Sink) -> None:
-        """Wrap a terminal."""
-        self.sink: Sink = sink
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # an attribute there
-        """The encoding of the terminal."""
-        return self.sink.encoding
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # an attribute there
-        """What becomes of letters that the encoding lacks."""
-        return self.sink.errors
+class Screen(_Wrapper):
+    """A terminal that is written to; control characters are written as escapes."""
 
     @property
     def rich_proxied_file(self) -> TextIO:
         """The terminal itself: rich writes colours to it, and typer's help is rich's."""
-        return cast(TextIO, self.sink)
-
-    def isatty(self) -> bool:
-        """Return True."""
-        return True
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self.sink.fileno()
+        return self.inner
 
     def write(self, text: str, /) -> int:
         """Write a text."""
-        self.sink.write(printable(text, keep="\n"))
+        self.inner.write(printable(text, keep="\n"))
         return len(text)
-
-    def flush(self) -> None:
-        """Write what was held back."""
-        self.sink.flush()
-
-    def close(self) -> None:
-        """Leave the terminal open: it is the process's own."""
 
 
 class StandardInput:
-    """Standard input, read by one reader: first the secrets, a line each, then the data.
+    """The reader of standard input: first the secrets, a line each, then the data.
 
-    It reads no further than it is asked to: what it leaves is there for others, as for a file
-    named /dev/stdin.
+    It never reads ahead, so that others can read what it leaves, such as a file named /dev/stdin.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        """Take the stream, or None where it is closed."""
+        """Store the stream; None is a closed one."""
         self._stream: Any = Nowhere() if stream is None else stream
         self._began = False
         self._kept = b""
-        self._unit = 1  # bytes that a line feed takes
+        self._unit = 1  # bytes of a line feed
         self._encoding = "utf-8"
 
     @property
     def terminal(self) -> bool:
-        """Whether somebody may type."""
+        """Whether it is a terminal."""
         with suppress(ValueError):
             return bool(self._stream.isatty())
         return False
 
     def line(self) -> str | None:
-        """Return the next line without its end; None where there is none.
+        """Return the next line without its end; None at the end.
 
         Raises:
             UnicodeDecodeError: it is neither UTF-8 nor marked as UTF-16.
@@ -237,7 +211,7 @@ class StandardInput:
         return self._decoded(parts).rstrip("\r\n") if parts else None
 
     def rest(self) -> str:
-        """Return all that is left.
+        """Return the rest.
 
         Raises:
             UnicodeDecodeError: it is neither UTF-8 nor marked as UTF-16.
@@ -252,7 +226,7 @@ class StandardInput:
         return self._decoded(parts)
 
     def _begin(self, descriptor: int) -> None:
-        """Look for a byte order mark; keep other bytes for later."""
+        """Read a byte order mark; keep other bytes for later."""
         if self._began:
             return
         self._began = True
@@ -265,7 +239,7 @@ class StandardInput:
         self._kept = b"" if head == _BOM.encode() else head
 
     def _read(self, descriptor: int, size: int) -> bytes:
-        """Read so many bytes, or fewer at the end."""
+        """Read this many bytes, or fewer at the end."""
         parts, self._kept = self._kept[:size], self._kept[size:]
         while len(parts) < size and (part := os.read(descriptor, size - len(parts))):
             parts += part
@@ -284,17 +258,17 @@ class StandardInput:
         return b"".join(parts).decode(self._encoding)
 
     def _without_mark(self, text: str) -> str:
-        if not self._began and text:
-            self._began = True
-            return text.removeprefix(_BOM)
-        return text
+        if self._began or not text:
+            return text
+        self._began = True
+        return text.removeprefix(_BOM)
 
 
 _input: StandardInput | None = None
 
 
 def standard_input() -> StandardInput:
-    """Return the reader of standard input; one for the whole command."""
+    """Return the reader of standard input, the same one for the whole command."""
     global _input
     if _input is None or _input._stream is not sys.stdin:
         _input = StandardInput(sys.stdin)
@@ -303,12 +277,12 @@ def standard_input() -> StandardInput:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Wrap the standard streams for one command, and put them back after it."""
+    """Wrap the standard streams for one command, and restore them after it."""
     before = sys.stdin, sys.stdout, sys.stderr
     if sys.stdin is None:
         sys.stdin = cast(TextIO, Nowhere())
-    sys.stdout = _wrapped(sys.stdout, silent=False)
-    sys.stderr = _wrapped(sys.stderr, silent=True)
+    sys.stdout = _wrap(sys.stdout, silent=False)
+    sys.stderr = _wrap(sys.stderr, silent=True)
     try:
         yield
     finally:
@@ -316,26 +290,26 @@ def standard_streams() -> Iterator[None]:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """Return a stream to which colours can be written; what else is written must be printable."""
+    """Return a stream that passes colours on; any other text written to it must be printable."""
     return getattr(stream, "rich_proxied_file", stream)
 
 
 def print_line(text: str) -> None:
-    """Write a line to standard output, at once."""
+    """Write a line to standard output, and flush it."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def output_error() -> OSError | None:
-    """Return why standard output takes no more; None while it does."""
+    """Return why writing to standard output failed; None if it did not."""
     return getattr(unguarded(sys.stdout), "error", None)
 
 
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
-    """Go on after a write to standard output failed; the command's end reports it.
+    """Continue after a failed write to standard output, which the command's end reports.
 
-    For what comes last: the work is done, so its outcome and exit code count.
+    For output that does not decide the exit code, such as a command's last.
     """
     try:
         yield
@@ -344,7 +318,7 @@ def reader_may_leave() -> Iterator[None]:
             raise
 
 
-def _wrapped(stream: TextIO | None, *, silent: bool) -> TextIO:
+def _wrap(stream: TextIO | None, *, silent: bool) -> TextIO:
     if stream is None:
         return cast(TextIO, Sink(cast(TextIO, Nowhere()), silent=silent))
     if isinstance(stream, io.TextIOWrapper):
@@ -354,4 +328,4 @@ def _wrapped(stream: TextIO | None, *, silent: bool) -> TextIO:
             else:
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     sink = Sink(stream, silent=silent)
-    return cast(TextIO, Screen(sink) if sink.isatty() else sink)
+    return cast(TextIO, Screen(cast(TextIO, sink)) if sink.isatty() else sink)

@@ -1,20 +1,20 @@
-"""Rows as aligned columns of text.
+"""Lay out rows as aligned columns of text.
 
-Pure, and quick enough for the 100,000 rows that a large PBX has. Where a terminal is too narrow the
-widest columns give way, and their cells go on below, so that nothing is cut off.
+Pure, and fast enough for the 100,000 rows of a large PBX. If the terminal is too narrow, the widest
+columns shrink and their cells wrap, so that nothing is cut off.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Final
 
-from .letters import clusters
-from .letters import width as width_of
+from .terminal_text import clusters
+from .terminal_text import width as width_of
 
 __all__ = ["table"]
 
 _GAP: Final = "  "
-_NARROWEST: Final = 8  # columns that a folded cell keeps
+_NARROWEST: Final = 8  # columns, at least, of a wrapped cell
 
 
 def table(
@@ -25,14 +25,14 @@ def table(
     paint: Callable[[str, str], str] = lambda text, _: text,
     rule: str = "─",
 ) -> Iterator[str]:
-    """Lay out rows below the names of their columns, line by line.
+    """Yield the lines of a table.
 
     Args:
-        columns: the names.
-        rows: a text for each column, printable, of one line.
-        width: columns that the terminal has; None: no limit.
-        paint: colours a text, padded or not, by the cell that it stands for.
-        rule: what underlines the names.
+        columns: the names of the columns.
+        rows: a printable line of text for each column.
+        width: the terminal's columns; None sets no limit.
+        paint: colours a part of a cell, given the part and the whole cell.
+        rule: the character that underlines the names.
     """
     sizes = [[width_of(cell) for cell in row] for row in rows]
     named = [width_of(name) for name in columns]
@@ -51,12 +51,12 @@ def _lines(
     widths: Sequence[int],
     paint: Callable[[str, str], str],
 ) -> Iterator[str]:
-    folded = [
-        [(cell, size)] if size <= room else _folded(cell, room)
+    wrapped = [
+        [(cell, size)] if size <= room else _wrapped(cell, room)
         for cell, size, room in zip(row, sizes, widths, strict=True)
     ]
     last = len(widths) - 1
-    for parts in zip_longest(*folded, fillvalue=("", 0)):
+    for parts in zip_longest(*wrapped, fillvalue=("", 0)):
         padded = [
             part if at == last else part + " " * (room - used)
             for at, ((part, used), room) in enumerate(zip(parts, widths, strict=True))
@@ -66,7 +66,7 @@ def _lines(
 
 
 def _narrow(widths: list[int], room: int) -> None:
-    """Take from the widest columns until all fit, or none can give any more."""
+    """Shrink the widest columns until all fit, or none can shrink further."""
     while sum(widths) > room:
         widest = max(widths)
         if widest <= _NARROWEST:
@@ -76,8 +76,8 @@ def _narrow(widths: list[int], room: int) -> None:
         widths[at] = max(_NARROWEST, next_widest, widest - (sum(widths) - room))
 
 
-def _folded(text: str, room: int) -> list[tuple[str, int]]:
-    """Cut a text into parts that fit, each with its columns; a letter keeps its marks."""
+def _wrapped(text: str, room: int) -> list[tuple[str, int]]:
+    """Split a text into parts that fit, each with its width; a letter keeps its accents."""
     parts, part, used = [], "", 0
     for cluster, columns in clusters(text):
         if part and used + columns > room:

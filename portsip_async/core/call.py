@@ -1,149 +1,470 @@
-"""One call, and what stands around it: its options, its course so far, and who looks on."""
+"""One call, from its admission to its result.
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+    run              waits for a slot, and turns what ends the call into its error
+      _run_admitted  waits for the rate, makes the first attempt
+        _attempt     token, request, send, receive, parse: once
+        _retry       only after a failure: a rejected token, then repeats with backoff
+
+A call that succeeds at once uses no tenacity, no extra task and no timer of its own. Whatever costs
+time lies on the path of a failure.
+
+Python links an exception that is raised in an ``except`` block to the one that was caught. So
+errors are kept in a variable and raised after the block.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
-from ..errors import PortSIPError
-from ..record import Record
-from .endpoint import Endpoint
-from .interrupts import Scope, Timer
-from .retry import Fault, RetryPolicy, may_have_acted, may_repeat
-from .tokens import Held
-from .transport import HttpTimeouts, Route, Timeout
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ClientClosed,
+    NotFound,
+    PortSIPError,
+    ReplyError,
+    RequestTimeout,
+)
+from .connections import FOREIGN
+from .context import CallContext, CallOptions, PreparedEndpoint
+from .limits import CLOSED, TIMED_OUT, Gate, Interruptible, SharedTimer
+from .message import Parameters
+from .observer import Attempt
+from .reply import scrub_error
+from .request import RequestTemplate, secrets_of
+from .retry import failure_of, repeat
+from .safety import Failure, may_have_acted, may_repeat
+from .tokens import CachedToken
+from .transport import HttpTimeouts
 from .upload import Source
-from .wire import Draft, Judge, Parameters, secrets_of
 
-T = TypeVar("T")
+X = TypeVar("X")
+
+logger: logging.Logger = logging.getLogger("portsip_async")
+# A program that set up no logging sees nothing; one that did sees everything.
+logger.addHandler(logging.NullHandler())
+
+# Seconds. A call that was admitted no longer ago than this still shares a timer.
+_SLACK: Final = 0.001
+_NOT_REPLAYABLE: Final = "not sent again: the upload's bytes can be read only once"
 
 
-class Attempt(Record, frozen=True):
-    """One attempt that ended.
+class Call(Interruptible):
+    """One call. Defaults are class attributes, so a call sets only what differs.
 
     Attributes:
-        operation: the endpoint's name.
-        number: 1 for a call's first attempt.
-        status: the HTTP status; None where no reply arrived.
-        error: why it failed; None where it succeeded.
-        seconds: how long it took.
+        attempts: how many requests were sent.
+        sent_at: when the latest attempt was sent, on the monotonic clock.
     """
 
-    operation: str
-    number: int
-    status: int | None
-    error: PortSIPError | None
-    seconds: float
+    attempts: int = 0
+    sent_at: float = 0.0
 
-
-class Observer(ABC):
-    """An `on_attempt` that also stands around whole calls and renewals, as telemetry does."""
-
-    @abstractmethod
-    def __call__(self, attempt: Attempt) -> object:
-        """Take notice of an attempt that ended, in the task of its call."""
-
-    @abstractmethod
-    def call(
-        self,
-        endpoint: Endpoint[object],
-        base_url: str,
-        begin: Callable[[], Coroutine[Any, Any, T]],
-    ) -> Coroutine[Any, Any, T]:
-        """Run a call and answer what it does; `begin` makes its coroutine."""
-
-    @abstractmethod
-    def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
-        """Run a renewal of the token, which answers the exception that it failed with, if any."""
-
-
-class CallOptions:
-    """The timeout and the retry policy of a client or of a view of it, ready for use."""
-
-    __slots__ = ("http", "patience", "retry", "timeout", "timer")
-
-    def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
-        self.timeout: Timeout = timeout
-        self.retry: RetryPolicy = retry
-        limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
-        self.patience: float | None = min(limits) if limits else None
-        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.patience))
-        self.timer: Timer | None = None
-
-
-class Gate(Protocol):
-    """What an attempt passes through, beside the client's own limits."""
-
-    def admit(self) -> object | None:
-        """Admit an attempt at once, with a ticket; None where it has to wait."""
-        ...
-
-    async def enter(self) -> object:
-        """Wait for admission; answers a ticket."""
-        ...
-
-    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
-        """Take notice that an attempt ended, and how; `repeated` unless it was a call's first."""
-        ...
-
-
-class Plan:
-    """What all calls of one endpoint share."""
-
-    __slots__ = ("judge", "route")
-
-    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
-        self.route: Route = Route(base_url, endpoint)
-        self.judge: Judge[Any] = Judge(endpoint)
-
-
-class Call(Scope):
-    """One call under way; what most calls leave as it is stands in the class."""
-
-    source: Source | None = None
-    gate: Gate | None = None
-    token: str | None = None  # set where the call does not use the client's own
-    renews = False
-    held: Held | None = None
-    former: tuple[str, ...] = ()  # tokens of earlier attempts
-    number = 0
-    deadline: float | None = None
-    started: float = 0.0
-    fault: Fault | None = None  # of the latest attempt; None where none was sent
-    flying = False
-    acted: bool = False
+    # What an upload streams from.
+    _source: Source | None = None
+    # A further limit of each attempt, such as that of a poll.
+    _gate: Gate | None = None
+    # A token that is sent instead of the client's own: the one to refresh, or "" for none.
+    _own_token: str | None = None
+    # A login or a refresh has no part in the semaphore, the rate and the retry budget.
+    _is_login: bool = False
+    # On the monotonic clock; None: unlimited.
+    _deadline: float | None = None
+    # The token of the latest attempt, and those of earlier ones: secrets of this call.
+    _cached: CachedToken | None = None
+    _former_tokens: tuple[str, ...] = ()
+    # How the latest attempt failed; None if none was sent.
+    _failure: Failure | None = None
+    # Whether the latest attempt was sent and has not ended yet.
+    _in_flight: bool = False
+    # Whether any attempt may have carried out a write.
+    _may_have_acted: bool = False
 
     def __init__(
         self,
-        endpoint: Endpoint[Any],
+        context: CallContext,
+        prepared: PreparedEndpoint,
         parameters: Parameters,
         options: CallOptions,
-        plan: Plan,
+        *,
+        source: Source | None = None,
+        gate: Gate | None = None,
+        access_token: str | None = None,
+        is_login: bool = False,
     ) -> None:
-        self.endpoint = endpoint
-        self.parameters = parameters
-        self.options = options
-        self.plan = plan
-        self.draft: Draft = Draft(endpoint, parameters)
-        if endpoint.token == "none":
-            self.token = ""
+        """Prepare a call; `run` makes it.
+
+        Raises:
+            TypeError, ValueError: parameters that can't be sent.
+        """
+        self._context = context
+        self._prepared = prepared
+        self._endpoint = prepared.endpoint
+        self._parameters = parameters
+        self._options = options
+        self._template = RequestTemplate(prepared.endpoint, parameters)
+        if source is not None:
+            self._source = source
+        if gate is not None:
+            self._gate = gate
+        if prepared.endpoint.token == "none":
+            self._own_token = ""
+        if is_login:
+            self._is_login, self._own_token = True, access_token or self._own_token
 
     def __repr__(self) -> str:
-        return f"<call of {self.endpoint.name}, attempt {self.number}>"
+        return f"<call of {self._endpoint.name}, attempt {self.attempts}>"
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether the latest attempt failed in a way that allows another."""
-        if self.fault is None or not may_repeat(self.fault, self.endpoint.safety):
+    async def run(self) -> Any:
+        """Make the call and return the value of its reply.
+
+        Raises:
+            PortSIPError: the call failed for good.
+        """
+        context = self._context
+        context.check_open()
+        context.transport.open()  # refuses another event loop before anything waits in this one
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
+        self.enter(task)
+        context.calls.add(self)
+        error: PortSIPError
+        try:
+            if self._is_login:
+                return await self._run_admitted()
+            async with context.semaphore:
+                context.bucket.begin_call()
+                try:
+                    return await self._run_admitted()
+                finally:
+                    context.bucket.end_call()
+        except asyncio.CancelledError as cancelled:
+            if not self.caught(CLOSED):
+                cancelled.__traceback__ = None  # as below
+                raise
+            if self._in_flight:
+                self._note(Failure.LOST)
+            error = ClientClosed("the client was closed during the call")
+        except PortSIPError as failed:
+            error = failed
+        finally:
+            context.calls.discard(self)
+            if self.cause is not None:
+                self.revoke(CLOSED)
+        # The error of a failed login keeps its own name and number of attempts.
+        if error.operation is None:
+            error.operation = self._endpoint.name
+            error.attempts = self.attempts
+        error.may_have_acted = self._may_have_acted
+        try:
+            # The inner frames say nothing to a caller, and aiohttp's have the token as a local.
+            raise error.with_traceback(None)
+        finally:
+            del error  # its traceback holds this frame: without this, the two keep each other alive
+
+    async def _run_admitted(self) -> Any:
+        """Make the first attempt, and repeat it if it fails and may be repeated."""
+        rate = self._context.rate
+        self._start_deadline()
+        if rate is not None and not self._is_login:
+            # The token comes first. Otherwise all calls that have a slot and wait for the same
+            # token would be sent at once when it arrives.
+            await self._token()
+            await rate.wait(admitted=False)
+            self._start_deadline()  # the time in the queue does not count
+        error: PortSIPError
+        try:
+            return await self._dispatch()
+        except PortSIPError as failed:
+            error = failed
+        return await self._retry(error)
+
+    def _start_deadline(self) -> None:
+        deadline = self._options.retry.deadline
+        if deadline is not None and self._source is None:
+            self._deadline = self._context.clock.monotonic() + deadline
+
+    # --- One attempt
+
+    def _dispatch(self) -> Coroutine[Any, Any, Any]:
+        """Make one attempt, with the upload's source open or through the gate, if there is one."""
+        if self._source is not None:
+            return self._attempt_upload(self._source)
+        return self._attempt() if self._gate is None else self._attempt_through(self._gate)
+
+    async def _attempt_upload(self, source: Source) -> Any:
+        await source.open()
+        try:
+            return await self._attempt()
+        finally:
+            await source.close()
+
+    async def _attempt_through(self, gate: Gate) -> Any:
+        ticket = gate.admit()
+        if ticket is None:
+            ticket = await self._before_deadline(gate.enter())
+        error: PortSIPError | None = None
+        try:
+            return await self._attempt()
+        except PortSIPError as failed:
+            error = failed
+            raise
+        finally:
+            gate.leave(ticket, error, repeated=self.attempts > 1)
+
+    async def _attempt(self) -> Any:
+        """Send the request once, and parse the reply."""
+        context, options = self._context, self._options
+        context.check_open()
+
+        # 1. The token. The first attempt takes the cached one at once; others may have to wait.
+        cached = context.tokens.current() if self._own_token is None else None
+        if self.attempts or (self._own_token is None and cached is None):
+            self._failure = None
+            cached = await self._prepare()
+            context.transport.open()  # the application may have closed its session meanwhile
+        if self._cached is not None and self._cached is not cached:
+            self._former_tokens += (self._cached.token.access_token,)
+        self._cached = cached
+
+        # 2. The request. Tracebacks may show local variables, so no local of a frame that awaits
+        # holds a token.
+        self.sent_at = context.clock.monotonic()
+        timer = self._timer()
+        request = self._template.request(
+            cached.token.access_token if cached is not None else self._own_token or ""
+        )
+        http = options.http
+        if timer is not None:
+            timer.start(self)
+            if timer.seconds != options.attempt_seconds:
+                # Less time is left than an attempt may take. Connecting has to time out sooner too.
+                http = HttpTimeouts(replace(options.timeout, total=timer.seconds))
+
+        # 3. The exchange. Whatever goes wrong becomes an error of ours, without a secret in it.
+        self.attempts += 1
+        self._in_flight = True
+        status: int | None = None
+        value: Any = None
+        error: Exception | None = None
+        response: Any = None
+        try:
+            response = await context.transport.send(
+                self._prepared.route, request, http, self._template.form, self._source
+            )
+            reply = await context.transport.receive(response)
+            status = reply.status
+            value = self._prepared.parser.parse(reply, context.clock.now, self._parameters)
+        except asyncio.CancelledError:
+            if not self.caught(TIMED_OUT):
+                raise
+            self._note(Failure.LOST)
+            error = RequestTimeout("no complete reply in time")
+        except PortSIPError as failed:
+            self._note(failure_of(failed))
+            error = failed
+            if isinstance(failed, ReplyError):
+                context.transport.drop(response)
+        except FOREIGN as foreign:
+            error = self._translate(foreign)
+            context.transport.drop(response)
+        finally:
+            response = None  # its repr shows the URL
+            if timer is not None:
+                timer.stop(self)
+                if timer.seconds != options.attempt_seconds:
+                    timer.cancel()  # it is not shared
+        self._in_flight = False
+
+        # 4. The report: to the log, to the hook, to the caller.
+        if isinstance(error, APIError):
+            error = scrub_error(error, self._secrets())
+        if context.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
+            self._report(status, error)
+        if error is None:
+            return value
+        if isinstance(error, RequestTimeout):
+            context.transport.silent()
+        raise error
+
+    async def _prepare(self) -> CachedToken | None:
+        """Wait for the token and, before a repeat, for a slot; return the token after both."""
+        cached = await self._token()
+        rate = self._context.rate
+        if rate is None or self._is_login:
+            return cached
+        if self._no_slot_before_deadline():
+            raise RequestTimeout("requests_per_second has no slot before the deadline")
+        await self._before_deadline(rate.wait(admitted=True))
+        return await self._token()
+
+    async def _token(self) -> CachedToken | None:
+        if self._own_token is not None:
+            return None
+        tokens = self._context.tokens
+        return tokens.current() or await self._before_deadline(tokens.wait())
+
+    def _timer(self) -> SharedTimer | None:
+        """Return the timer of an attempt: the shared one, or one for what the deadline leaves."""
+        seconds = self._options.attempt_seconds
+        if seconds is None or self._source is not None:
+            return None
+        left = math.inf if self._deadline is None else self._deadline - self.sent_at
+        if left > seconds - _SLACK:
+            return self._context.timer(seconds)
+        if left <= 0:
+            raise RequestTimeout("the deadline passed before the request could be sent")
+        return SharedTimer(left, asyncio.get_running_loop())
+
+    def _translate(self, foreign: Exception) -> Exception:
+        """Return another library's error as one of ours, or as what the upload's source raised."""
+        if self._source is not None and self._source.error is not None:
+            return self._source.error.with_traceback(self._source.trace)
+        error, failure = self._context.transport.translate(foreign, self._secrets())
+        self._note(failure)
+        return error
+
+    def _note(self, failure: Failure) -> None:
+        """Note how the latest attempt failed."""
+        self._failure = failure
+        if may_have_acted(failure, self._endpoint.safety):
+            self._may_have_acted = True
+
+    def _report(self, status: int | None, error: Exception | None) -> None:
+        """Log an attempt that ended, and pass it to the hook."""
+        name, number = self._endpoint.name, self.attempts
+        seconds = self._context.clock.monotonic() - self.sent_at
+        logger.debug(
+            "%s attempt=%d status=%s error=%s ms=%.1f",
+            name,
+            number,
+            "-" if status is None else status,
+            "-" if error is None else type(error).__name__,
+            seconds * 1000,
+        )
+        if self._context.on_attempt is None:
+            return
+        ours = error if isinstance(error, PortSIPError) else None
+        if ours is not None:
+            ours.operation, ours.attempts = name, number
+            ours.may_have_acted = self._may_have_acted
+        try:
+            self._context.on_attempt(Attempt(name, number, status, ours, seconds))
+        except Exception:
+            logger.exception("on_attempt raised")
+
+    def _secrets(self) -> list[str]:
+        """Return what must not be shown of this call."""
+        cached = self._cached
+        token = cached.token.access_token if cached is not None else self._own_token
+        return [*self._former_tokens, *secrets_of(self._parameters, token)]
+
+    # --- After a failure
+
+    async def _retry(self, error: PortSIPError) -> Any:
+        """Repeat a call after its first failure, if its policy and its safety allow it."""
+        failed: PortSIPError | None
+        try:
+            return await self._attempt_with_reauth(error)
+        except PortSIPError as again:
+            if not self._may_repeat():
+                raise
+            failed = again
+
+        async def attempt() -> Any:
+            nonlocal failed
+            if failed is not None:  # tenacity begins with the attempt that was made already
+                first, failed = failed, None
+                raise first
+            return await self._attempt_with_reauth(None)
+
+        def spend() -> bool:
+            # A refused connection is no load on the PBX, and logins have a limit of their own.
+            free = self._is_login or self._failure is Failure.NOT_SENT
+            return free or self._context.bucket.spend()
+
+        return await repeat(
+            attempt,
+            policy=self._options.retry,
+            may_repeat=self._may_repeat,
+            spend=spend,
+            seconds_left=lambda: 0.0 if self._no_slot_before_deadline() else self._seconds_left(),
+            sleep=self._context.clock.sleep,
+            random=self._context.clock.random,
+        )
+
+    async def _attempt_with_reauth(self, error: PortSIPError | None) -> Any:
+        """Make an attempt, and once more with a new token if the PBX rejected the token.
+
+        Args:
+            error: how the attempt failed, if it was made already; None makes it here.
+        """
+        if error is None:
+            try:
+                return await self._dispatch()
+            except PortSIPError as failed:
+                error = failed
+        # The PBX may forget all its tokens, also one that was fetched since this attempt was sent.
+        # So a rejection is final only if the rejected token is newer than the first rejection.
+        for _ in range(2):
+            cached = self._cached
+            rejected = isinstance(error, AuthenticationError) and error.token_rejected
+            if not rejected or cached is None:
+                break
+            newest = self._context.tokens.generation
+            self._context.tokens.reject(cached)
+            self._check_replayable(error)
+            try:
+                return await self._dispatch()
+            except PortSIPError as failed:
+                error = failed
+            if self._cached is not None and self._cached.generation > newest:
+                break
+        # A removal that finds nothing, after an attempt that may have acted, has succeeded. If it
+        # failed for want of a token, nothing was sent, and its NotFound is about the login.
+        missing = isinstance(error, NotFound) and not error.is_page
+        if self._failure and self._endpoint.removes and self._may_have_acted and missing:
+            return None
+        if self._failure is not None and may_repeat(self._failure, self._endpoint.safety):
+            self._check_replayable(error)
+        raise error
+
+    def _check_replayable(self, error: PortSIPError) -> None:
+        """Raise the error, with a remark, if the upload's bytes can't be read again."""
+        if self._source is not None and not self._source.replayable:
+            raise error.with_remark(_NOT_REPLAYABLE)
+
+    def _may_repeat(self) -> bool:
+        if self._failure is None or not may_repeat(self._failure, self._endpoint.safety):
             return False
-        return self.source is None or self.source.replayable
+        return self._source is None or self._source.replayable
 
-    def failed(self, fault: Fault) -> None:
-        """Note what became of the latest attempt."""
-        self.fault = fault
-        self.acted = self.acted or may_have_acted(fault, self.endpoint.safety)
+    # --- The deadline
 
-    def secrets(self) -> list[str]:
-        """List what must not be told of this call."""
-        token = self.held.token.access_token if self.held is not None else self.token
-        return [*self.former, *secrets_of(self.parameters, token)]
+    def _no_slot_before_deadline(self) -> bool:
+        """Return whether the rate's next slot is after the call's deadline."""
+        rate = self._context.rate
+        if rate is None or self._is_login or self._deadline is None:
+            return False
+        return rate.next_slot >= self._deadline
+
+    def _seconds_left(self) -> float:
+        return (
+            math.inf if self._deadline is None else self._deadline - self._context.clock.monotonic()
+        )
+
+    async def _before_deadline(self, waiting: Coroutine[Any, Any, X]) -> X:
+        """Wait, but no longer than the call's deadline."""
+        if self._deadline is None:
+            return await waiting
+        timeout = asyncio.timeout(max(0.0, self._seconds_left()))
+        try:
+            async with timeout:
+                return await waiting
+        except TimeoutError as error:
+            if not timeout.expired() or isinstance(error, PortSIPError):
+                raise
+        raise RequestTimeout("the deadline passed before the request could be sent")

@@ -1,20 +1,20 @@
-"""Tolerant decoding: a reply's bytes to the type that an endpoint names.
+"""Decoding of replies: from bytes to the type that an endpoint declares.
 
-Typed first: what is as documented goes through msgspec alone. Only where that fails is the reply
-parsed leniently and repaired along the type's fields, by readers that are built once, at the
-first failure. A repair mends a value's form (a number for text, text for a number or a boolean,
-one object for a list of one, null for nothing) and gives up a field only where the type has
-something to stand in for it; it never invents a row.
+Typed first: a reply as documented goes through msgspec alone. If that fails, the reply is parsed
+leniently and repaired along the fields of the type, by readers that are built on first need.
 
-No error here holds anything that the reply said: msgspec's errors and Unicode's quote values, so
-they are dropped before ours is raised, not chained to it.
+A repair changes the form of a value: a number where text is expected, text where a number or a
+boolean is expected, one object instead of a list of one, null instead of nothing. It drops a field
+only if the type has a default for it or takes null. It never adds or drops a row.
+
+No error raised here contains anything from the reply. The errors of msgspec and of the codecs
+quote values, so they are dropped before ours is raised, and never chained to it.
 """
 
 import codecs
 import json
 import re
-from collections import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from inspect import isclass
@@ -28,49 +28,35 @@ from msgspec import inspect
 T = TypeVar("T")
 _Reader = Callable[[Any], Any]
 
-# What msgspec, the enums and the constructors of a caller's own types refuse a value with.
+# What msgspec, enums and the constructors of a caller's own types raise for a wrong value.
 _REFUSALS = (ValueError, TypeError, OverflowError, RecursionError)
 
-# UTF-32's mark begins with UTF-16's, so it stands first.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
+# An escape of half a surrogate pair. Group 1 is what must stay: an escaped backslash (the text
+# after it is no escape), or a whole pair.
+_HALF_PAIR = re.compile(
+    r"(\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2})"
+    r"|\\u[dD][89a-fA-F][\da-fA-F]{2}"
 )
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-# Python's own readers also take "1_000", "nan" and digits of other scripts.
+# Python's int() and float() also accept "1_000", "nan" and digits of other scripts.
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_BOOLEANS = {
+# The path in a message of msgspec: names of fields and indexes, never a key from the reply.
+_PATH = re.compile(r" - at `\$([\w.\[\]]*)`$")
+_BOOLEANS: dict[str, bool] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
-# What a reply says of itself, whatever it is about.
-_OF_ANY_REPLY = frozenset({"err_code", "msg", "message"})
-# Whole floats beyond this have no digits of their own to show as text.
+# Fields that any reply may have: they don't show that it is a page.
+_IN_ANY_REPLY = frozenset({"err_code", "msg", "message"})
+# Above this, a whole float has no exact digits to show as text.
 _EXACT = 2.0**53
-
-_SEQUENCES: dict[Any, Callable[[list[Any]], Any]] = {
-    tuple: tuple,
-    list: list,
-    set: set,
-    frozenset: frozenset,
-    abc.Collection: list,
-    abc.Sequence: list,
-    abc.MutableSequence: list,
-    abc.Set: set,
-    abc.MutableSet: set,
-}
-_MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 class Unreadable(ValueError):
-    """A reply can't be read as what is due; says what and where, and nothing that the reply said.
+    """A reply can't be read as the expected type. The message quotes nothing from the reply.
 
     Attributes:
-        expected: what should have stood there, such as ``text``.
-        where: the place, such as ``$.extensions[3].extension_number``.
+        expected: what was expected, such as ``text``.
+        where: the JSON path, such as ``$.extensions[3].extension_number``.
     """
 
     def __init__(self, expected: str, where: str = "$") -> None:
@@ -82,7 +68,7 @@ class Unreadable(ValueError):
         return f"expected {self.expected} at {self.where}"
 
     def under(self, step: str) -> None:
-        """Put the place below a further step from the root, such as ``.items`` or ``[3]``."""
+        """Insert a step after the root of the path, such as ``.items`` or ``[3]``."""
         self.where = f"${step}{self.where[1:]}"
 
 
@@ -90,27 +76,24 @@ class Decoder(Generic[T]):
     """Decodes replies of one type."""
 
     def __init__(self, kind: type[T]) -> None:
-        # Not strict, msgspec reads the text "nan" as a number.
+        # Unless it is strict, msgspec reads the text "nan" as a number.
         self._typed = msgspec.json.Decoder(kind, strict=_reads_floats(kind)).decode
         self._kind = kind
+        # Built at the first reply that needs a repair.
         self._read: _Reader | None = None
 
     def decode(self, body: bytes) -> T:
-        """Read a reply's body.
-
-        Raises:
-            Unreadable: it is no JSON, or not even a repair makes the type of it.
-        """
+        """Decode the body of a reply, or raise Unreadable as `read` does."""
         return self.read(body)[0]
 
     def read(self, body: bytes) -> tuple[T, Any]:
-        """Read a reply's body, and return the JSON that it was repaired from too.
+        """Decode the body of a reply, and return the JSON it was repaired from too.
 
         Returns:
-            The value, and the parsed JSON; None in its place if nothing had to be repaired.
+            The value and the parsed JSON, or the value and None if nothing had to be repaired.
 
         Raises:
-            Unreadable: it is no JSON, or not even a repair makes the type of it.
+            Unreadable: the body is not JSON, or can't be repaired to the type.
         """
         try:
             return self._typed(body), None
@@ -118,114 +101,86 @@ class Decoder(Generic[T]):
             pass
         document = parse(body)
         if self._read is None:
-            self._read = _Readers().of(self._kind)
+            self._read = _reader(self._kind, {})
         return cast(T, _apply(self._read, document)), document
 
 
 def parse(body: bytes) -> Any:
-    """Read JSON leniently: with a byte order mark, in Latin-1, with numbers that are none.
+    """Parse JSON leniently: a byte order mark, Latin-1, and numbers that JSON lacks are accepted.
 
-    A number that no float holds, and NaN, which JSON lacks, read as None; half a surrogate pair
-    reads as U+FFFD, so that every text can be sent back.
+    NaN, infinity and numbers too large for Python are read as None. Half a surrogate pair is read
+    as U+FFFD, so that every text can be sent back.
 
     Raises:
-        Unreadable: it is no JSON, or nests too deeply.
+        Unreadable: the body is not JSON, or is nested too deeply.
     """
     text = _text_of(body)
-    try:
-        value = json.loads(
-            text, parse_int=_parse_int, parse_float=_parse_float, parse_constant=_parse_constant
-        )
-        return _whole(value) if _SURROGATE.search(text) else value
-    except (ValueError, RecursionError):
-        pass
+    if r"\u" in text:  # the pattern takes as long as the rest of a repair
+        text = _HALF_PAIR.sub(lambda found: found[1] or r"\ufffd", text)
+    with suppress(ValueError, RecursionError):
+        return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=lambda _: None)
     raise Unreadable("JSON")
 
 
 def repair(value: Any, kind: type[T]) -> T:
-    """Make the given type of parsed JSON, mending what can be mended.
+    """Convert parsed JSON to the given type, and repair what can be repaired.
 
     Raises:
-        Unreadable: a required field is missing or can't be read, or a list is no list.
+        Unreadable: a required field is missing or can't be read, or a list is not a list.
     """
-    return cast(T, _apply(_Readers().of(kind), value))
+    return cast(T, _apply(_reader(kind, {}), value))
 
 
 def _apply(read: _Reader, value: Any) -> Any:
-    try:
+    with suppress(RecursionError):
         return read(value)
-    except RecursionError:
-        pass
     raise Unreadable("JSON that nests less deeply")
 
 
 def _reads_floats(kind: Any) -> bool:
-    """Tell whether a type has a number with a fraction where no text may stand."""
-    waiting: list[Any] = [inspect.type_info(kind)]
-    seen: set[int] = set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
+    """Return whether a type has a float outside of a union with text."""
+    nodes: list[Any] = [inspect.type_info(kind)]
+    seen: set[int] = set()  # a type may contain itself
+    for node in nodes:
         if isinstance(node, inspect.FloatType):
             return True
-        keeps_text = isinstance(node, inspect.UnionType) and any(
-            isinstance(each, inspect.StrType) for each in node.types
-        )
-        for name in node.__struct_fields__:
-            child = getattr(node, name)
-            waiting += [
-                each
-                for each in (child if isinstance(child, tuple) else (child,))
-                if isinstance(each, inspect.Type | inspect.Field)
-                and not (keeps_text and isinstance(each, inspect.FloatType))
-            ]
+        if isinstance(node, tuple):
+            nodes += node
+        elif isinstance(node, inspect.Type | inspect.Field) and id(node) not in seen:
+            seen.add(id(node))
+            parts = [getattr(node, name) for name in node.__struct_fields__]
+            if isinstance(node, inspect.UnionType) and any(
+                isinstance(each, inspect.StrType) for each in node.types
+            ):
+                parts = [each for each in node.types if not isinstance(each, inspect.FloatType)]
+            nodes += parts
     return False
 
 
 def _text_of(body: bytes) -> str:
-    for mark, encoding in _MARKS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(encoding, "replace")
+    # Proxies and Windows tools add the mark of UTF-16 or UTF-8; what isn't UTF-8 is Latin-1.
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return body.decode("utf-16", "replace")
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return body.decode()
     except UnicodeDecodeError:
         return body.decode("latin-1")
 
 
-def _parse_int(digits: str) -> int | None:
-    # Python refuses to read some thousands of digits at once.
-    try:
+def _int(digits: str) -> int | None:
+    # Python refuses to convert more than 4,300 digits.
+    with suppress(ValueError):
         return int(digits)
-    except ValueError:
-        return None
+    return None
 
 
-def _parse_float(digits: str) -> float | None:
+def _float(digits: str) -> float | None:
     number = float(digits)
     return number if isfinite(number) else None
 
 
-def _parse_constant(name: str) -> None:
-    return None
-
-
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_whole(item) for item in value]
-    if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
-    return value
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-def _nothing(value: Any) -> None:
+def _null(value: Any) -> None:
     if value is not None:
         raise Unreadable("null")
 
@@ -244,33 +199,29 @@ def _text(value: Any) -> str:
 
 def _whole_number(value: Any) -> int:
     if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        value = _parse_int(value) if value.strip().lstrip("+-").isdigit() else float(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
+        value = _int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+    # int() also turns True into 1.
+    if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     raise Unreadable("a whole number")
 
 
 def _number(value: Any) -> float:
-    number: float | None = None
-    if isinstance(value, int | float) or (
-        isinstance(value, str) and _NUMBER.fullmatch(value.strip())
-    ):
+    is_number = isinstance(value, int | float)
+    if is_number or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
         with suppress(OverflowError):
             number = float(value)
-    if number is None or not isfinite(number):
-        raise Unreadable("a number")
-    return number
+            if isfinite(number):
+                return number
+    raise Unreadable("a number")
 
 
 def _boolean(value: Any) -> bool:
-    if isinstance(value, int | float) and value in (0, 1):
-        return bool(value)
-    known = _BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else None
-    if known is None:
-        raise Unreadable("true or false")
-    return known
+    if isinstance(value, str | int | float):
+        known = _BOOLEANS.get(_text(value).strip().lower())
+        if known is not None:
+            return known
+    raise Unreadable("true or false")
 
 
 _SCALARS: dict[Any, _Reader] = {
@@ -278,81 +229,85 @@ _SCALARS: dict[Any, _Reader] = {
     int: _whole_number,
     float: _number,
     bool: _boolean,
-    None: _nothing,
-    NoneType: _nothing,
-    Any: _as_is,
-    object: _as_is,
+    NoneType: _null,
+    Any: lambda value: value,
+    object: lambda value: value,
+}
+
+
+_LISTS: dict[Any, Callable[[list[Any]], Any]] = {
+    **{kind: kind for kind in (list, tuple, set, frozenset)},
+    Sequence: list,
 }
 
 
 class _Field(NamedTuple):
     name: str
     key: str
-    aliases: tuple[str, ...]
     read: _Reader
     required: bool
     nullable: bool
-    listed: bool
 
 
 class _Object:
-    """Reads a struct from a JSON object."""
+    """Reads a struct from a JSON object, or from a list of one object."""
 
-    def __init__(self, kind: Any) -> None:
-        self._kind = kind
+    def __init__(self, struct: Any) -> None:
+        self._struct = struct
+        self._is_page: bool = getattr(struct, "reply_is_page", False)
+        # Other keys under which a field may come, by the key that it should have.
+        self._aliases: Mapping[str, tuple[str, ...]] = getattr(struct, "reply_aliases", {})
+        # Filled after construction, since a field may hold the same struct.
         self.fields: list[_Field] = []
-        self._is_page: bool = getattr(kind, "reply_is_page", False)
 
     def __call__(self, value: Any) -> Any:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if not isinstance(value, dict):
             raise Unreadable("an object")
+        for key, aliases in self._aliases.items():
+            for alias in aliases:
+                if alias in value and value.get(key) is None:
+                    value = {**value, key: value[alias]}
         arguments: dict[str, Any] = {}
         for field in self.fields:
-            key = field.key
-            found = value.get(key)
-            if found is None and field.aliases:
-                key = next((each for each in field.aliases if value.get(each) is not None), key)
-                found = value.get(key)
-            try:
-                if found is not None:
-                    arguments[field.name] = field.read(found)
-                else:
-                    self._stand_in(arguments, field, value)
-            except Unreadable as error:
-                # A list that is no list must not pass for an empty one: who writes it back would
-                # lose what it holds.
-                if field.nullable and field.required:
+            found = value.get(field.key)
+            # An optional field that is null or missing keeps its default.
+            if found is None and not field.required:
+                if field.nullable and field.key in value:
                     arguments[field.name] = None
-                elif field.required or (field.listed and not field.nullable):
-                    error.under(f".{key}")
+                continue
+            try:
+                if found is None and isinstance(field.read, _List) and self._lacks(field, value):
+                    raise Unreadable("a list")
+                arguments[field.name] = field.read(found)
+            except Unreadable as error:
+                # An unreadable list must not become an empty one: a caller who writes it back
+                # would delete what it holds.
+                if isinstance(field.read, _List) or (field.required and not field.nullable):
+                    error.under(f".{field.key}")
                     raise
+                if field.required:
+                    arguments[field.name] = None
         try:
-            return self._kind(**arguments)
+            return self._struct(**arguments)
         except _REFUSALS:
             pass
-        raise Unreadable(_name(self._kind))
+        raise Unreadable(_name(self._struct))
 
-    def _stand_in(self, arguments: dict[str, Any], field: _Field, value: Mapping[str, Any]) -> None:
-        present = field.key in value or any(key in value for key in field.aliases)
-        if field.nullable and (present or field.required):
-            arguments[field.name] = None
-        elif field.required:
-            if field.listed and not present and not self._has_other(field, value):
-                raise Unreadable("a list")
-            arguments[field.name] = field.read(None)
+    def _lacks(self, missing: _Field, value: Mapping[str, Any]) -> bool:
+        """Return whether a list is absent, and nothing shows that the object is an empty page.
 
-    def _has_other(self, listed: _Field, value: Mapping[str, Any]) -> bool:
-        """Return whether a page that lacks its list has any other of its fields."""
-        return self._is_page and any(
-            field is not listed and field.key in value and field.key not in _OF_ANY_REPLY
-            for field in self.fields
+        Some PBXes leave the list out of a page without items, but keep the other fields.
+        """
+        return missing.key not in value and not (
+            self._is_page
+            and any(f.key in value and f.key not in _IN_ANY_REPLY for f in self.fields)
         )
 
 
 class _List:
-    """Reads a sequence from a JSON list; null is an empty one, and one object a list of one."""
+    """Reads a list; null is an empty one, and one object is a list of one."""
 
     def __init__(self, make: Callable[[list[Any]], Any], item: _Reader) -> None:
         self._make = make
@@ -365,24 +320,20 @@ class _List:
             value = [value]
         if not isinstance(value, list):
             raise Unreadable("a list")
-        read = self._item
-        index = 0
         items: list[Any] = []
-        try:
-            for index, item in enumerate(value):  # noqa: B007 - the error names the index
-                items.append(read(item))
-        except Unreadable as error:
-            error.under(f"[{index}]")
-            raise
-        try:
+        for index, item in enumerate(value):
+            try:
+                items.append(self._item(item))
+            except Unreadable as error:
+                error.under(f"[{index}]")
+                raise
+        with suppress(TypeError):  # the items of a set may be unhashable
             return self._make(items)
-        except TypeError:
-            pass
         raise Unreadable("a list")
 
 
 class _Mapping:
-    """Reads a mapping from a JSON object."""
+    """Reads a dict from a JSON object."""
 
     def __init__(self, key: _Reader, item: _Reader) -> None:
         self._key = key
@@ -394,157 +345,105 @@ class _Mapping:
         try:
             return {self._key(key): self._item(item) for key, item in value.items()}
         except Unreadable as error:
-            # The key is the reply's own: it isn't shown.
-            error.under("[...]")
+            error.under("[...]")  # the key comes from the reply, so it isn't shown
             raise
 
 
-class _Choice:
-    """Reads a union: a value that a member takes as it stands, else by the first that mends it."""
+def _union(kind: Any, members: list[_Reader]) -> _Reader:
+    """Return a reader of a union: as msgspec reads it, or by the first member that can."""
+    readers = [_converted(kind, strict=True), *members]
 
-    def __init__(self, kind: Any, members: list[_Reader]) -> None:
-        self._readers: list[_Reader] = [_Converted(kind, strict=True), *members]
-
-    def __call__(self, value: Any) -> Any:
-        for read in self._readers:
-            try:
-                return read(value)
-            except Unreadable:
-                pass
+    def read(value: Any) -> Any:
+        for each in readers:
+            with suppress(Unreadable):
+                return each(value)
         raise Unreadable("a value of another type")
 
-
-class _Optional:
-    """Reads null, or what the only other member of a union reads."""
-
-    def __init__(self, read: _Reader) -> None:
-        self._read = read
-
-    def __call__(self, value: Any) -> Any:
-        return None if value is None else self._read(value)
+    return read
 
 
-class _Checked:
-    """Reads a type, then holds it to the limits that its annotation sets."""
+def _enum(kind: type[Enum]) -> _Reader:
+    """Return a reader of an enum; one of text is also read from a number."""
+    # msgspec supports enums of text and of whole numbers only.
+    has_numbers = all(isinstance(member.value, int) for member in kind)
+    read_plain: _Reader = _whole_number if has_numbers else _text
 
-    def __init__(self, kind: Any, read: _Reader) -> None:
-        self._read = read
-        self._convert = _Converted(kind, strict=True)
-
-    def __call__(self, value: Any) -> Any:
-        return self._convert(self._read(value))
-
-
-class _Open:
-    """Reads an enum; one of text also from a number."""
-
-    def __init__(self, kind: type[Enum]) -> None:
-        self._kind = kind
-        # msgspec knows enums of text and of whole numbers, and no others.
-        numbered = all(isinstance(member.value, int) for member in kind)
-        self._read: _Reader = _whole_number if numbered else _text
-
-    def __call__(self, value: Any) -> Any:
-        plain = self._read(value)
+    def read(value: Any) -> Any:
+        plain = read_plain(value)
         try:
-            return self._kind(plain)
+            return kind(plain)  # msgspec.convert takes 2 µs more a value
         except _REFUSALS:
             pass
         raise Unreadable("one of the known values")
 
+    return read
 
-class _Converted:
-    """Reads any other type as msgspec does."""
 
-    # msgspec's paths hold names of fields and indexes, never a key of the reply.
-    _PLACE = re.compile(r" - at `\$([\w.\[\]]*)`$")
+def _converted(kind: Any, *, strict: bool) -> _Reader:
+    """Return a reader of any other type, as msgspec reads it."""
 
-    def __init__(self, kind: Any, *, strict: bool) -> None:
-        self._kind = kind
-        self._strict = strict
-
-    def __call__(self, value: Any) -> Any:
-        place: re.Match[str] | None = None
+    def read(value: Any) -> Any:
         try:
-            return msgspec.convert(value, self._kind, strict=self._strict)
+            return msgspec.convert(value, kind, strict=strict)
         except _REFUSALS as refusal:
-            place = self._PLACE.search(str(refusal))
-        raise Unreadable(_name(self._kind), f"${place[1] if place else ''}")
+            path = _PATH.search(str(refusal))
+        raise Unreadable(_name(kind), f"${path[1] if path else ''}")
+
+    return read
 
 
-class _Readers:
-    """Builds the reader of a type; a struct that holds itself is read by one and the same."""
-
-    def __init__(self) -> None:
-        self._objects: dict[Any, _Object] = {}
-
-    def of(self, kind: Any) -> _Reader:
-        kind = _unnamed(kind)
-        plain = get_origin(kind) or kind
-        arguments = get_args(kind)
-        if plain in (Union, UnionType):
-            return self._union(kind, arguments)
-        if plain is Annotated:
-            return _Checked(kind, self.of(arguments[0]))
-        if isinstance(kind, TypeVar):
-            return self.of(kind.__bound__ or Any)
-        if plain in _MAPPINGS:
-            key, item = arguments or (Any, Any)
-            return _Mapping(self.of(key), self.of(item))
-        if plain in _SEQUENCES and (plain is not tuple or arguments[1:] in ((), (...,))):
-            return _List(_SEQUENCES[plain], self.of(arguments[0] if arguments else Any))
-        if isclass(plain) and issubclass(plain, msgspec.Struct):
-            return self._object(kind, plain)
-        if isclass(plain) and issubclass(plain, Enum):
-            return _Open(plain)
-        return _SCALARS.get(plain) or _Converted(kind, strict=_reads_floats(kind))
-
-    def _object(self, kind: Any, struct: type[msgspec.Struct]) -> _Reader:
-        config = struct.__struct_config__
-        if config.array_like or config.tag_field is not None:
-            return _Converted(kind, strict=_reads_floats(kind))
-        if kind in self._objects:
-            return self._objects[kind]
-        # Known before its fields are, for the sake of those that hold it again.
-        reader = self._objects[kind] = _Object(struct)
-        aliases: Mapping[str, tuple[str, ...]] = getattr(struct, "reply_aliases", {})
-        for field in msgspec.structs.fields(kind):
-            read = self.of(field.type)
-            reader.fields.append(
-                _Field(
-                    field.name,
-                    field.encode_name,
-                    aliases.get(field.encode_name, ()),
-                    read,
-                    required=field.required,
-                    nullable=_takes_null(field.type),
-                    listed=isinstance(read, _List),
-                )
-            )
-        return reader
-
-    def _union(self, kind: Any, members: tuple[Any, ...]) -> _Reader:
-        others = [each for each in members if each not in (NoneType, msgspec.UnsetType)]
-        readers = [self.of(each) for each in others]
-        if len(readers) != 1:
-            return _Choice(kind, readers)
-        return _Optional(readers[0]) if NoneType in members else readers[0]
-
-
-def _unnamed(kind: Any) -> Any:
-    # What `type X = ...` and NewType name.
+def _reader(kind: Any, structs: dict[Any, _Object]) -> _Reader:
+    """Build the reader of a type; `structs` holds those of structs built so far."""
+    # The type behind `type X = ...` or a NewType.
     while (known := getattr(kind, "__value__", getattr(kind, "__supertype__", None))) is not None:
         kind = known
-    return kind
+    plain = get_origin(kind) or kind
+    arguments = get_args(kind)
+    if plain in _SCALARS:
+        return _SCALARS[plain]
+    if plain in (Union, UnionType):
+        others = [each for each in arguments if each not in (NoneType, msgspec.UnsetType)]
+        members = [_reader(each, structs) for each in others]
+        if len(members) > 1:
+            return _union(kind, members)
+        read = members[0]
+        return (lambda it: None if it is None else read(it)) if NoneType in arguments else read
+    if plain is Annotated:
+        # msgspec checks the limits of the annotation, such as Meta(ge=1).
+        mend, check = _reader(arguments[0], structs), _converted(kind, strict=True)
+        return lambda value: check(mend(value))
+    if plain in (dict, Mapping):
+        key, item = arguments or (Any, Any)
+        return _Mapping(_reader(key, structs), _reader(item, structs))
+    # A tuple of fixed length is not a list: msgspec reads it.
+    if plain in _LISTS and arguments[1:] in ((), (...,)):
+        return _List(_LISTS[plain], _reader(arguments[0] if arguments else Any, structs))
+    if isclass(plain) and issubclass(plain, Enum):
+        return _enum(plain)
+    if isclass(plain) and issubclass(plain, msgspec.Struct):
+        config = plain.__struct_config__
+        if not config.array_like and config.tag_field is None:
+            return _struct(kind, plain, structs)
+    return _converted(kind, strict=_reads_floats(kind))
 
 
-def _takes_null(kind: Any) -> bool:
-    kind = _unnamed(kind)
-    if get_origin(kind) is Annotated:
-        return _takes_null(get_args(kind)[0])
-    return kind in (Any, object, None, NoneType) or (
-        get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind)
-    )
+def _struct(kind: Any, struct: type[msgspec.Struct], structs: dict[Any, _Object]) -> _Object:
+    if kind in structs:
+        return structs[kind]
+    # Stored before the readers of its fields are built: a struct may contain itself.
+    reader = structs[kind] = _Object(struct)
+    for field in msgspec.structs.fields(kind):
+        read = _reader(field.type, structs)
+        reader.fields.append(
+            _Field(field.name, field.encode_name, read, field.required, _takes_null(read))
+        )
+    return reader
+
+
+def _takes_null(read: _Reader) -> bool:
+    with suppress(Unreadable):
+        return read(None) is None
+    return False
 
 
 def _name(kind: Any) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 from ..arguments import is_visible, plain_text
+from ..errors import CLASSIC_ERRORS, ErrorScheme
+from .safety import Safety
 
 T_co = TypeVar("T_co", covariant=True)
 
-Safety = Literal["safe", "idempotent", "unsafe"]
 TokenPlace = Literal["query", "body", "header", "bearer", "none"]
 ParameterPlace = Literal["query", "json", "multipart"]
 
@@ -62,6 +63,7 @@ class Endpoint(Generic[T_co]):
         removes: whether it removes something, so that "not found" after an attempt that may have
             acted means that it is done.
         echo: where the reply repeats what was asked for; None where it doesn't.
+        errors: which codes and statuses become which errors.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Endpoint(Generic[T_co]):
     pages: PageScheme | None
     removes: bool
     echo: Echo | None
+    errors: ErrorScheme
 
     @overload
     def __init__(
@@ -89,6 +92,7 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
+        errors: ErrorScheme = CLASSIC_ERRORS,
     ) -> None: ...
     @overload
     def __init__(
@@ -104,6 +108,7 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
+        errors: ErrorScheme = CLASSIC_ERRORS,
     ) -> None: ...
     def __init__(
         self,
@@ -118,6 +123,7 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
+        errors: ErrorScheme = CLASSIC_ERRORS,
     ) -> None:
         """Describe an operation.
 
@@ -145,6 +151,7 @@ class Endpoint(Generic[T_co]):
             "pages": pages,
             "removes": removes,
             "echo": echo,
+            "errors": errors,
         }
         for field in _ALLOWED:
             if isinstance(values[field], str):

@@ -1,73 +1,37 @@
-"""What may be repeated, when, and how often.
+"""When a failed call is repeated, and how often. What may be repeated at all is in `safety.py`.
 
-What happened to an attempt is a `Fault`; whether it may be repeated is read from one table by the
-fault and the operation's safety. The rule behind the table: an operation that acts each time is
-repeated only where the PBX cannot have acted. tenacity runs the repeats, over a clock, a sleep and
-a source of chance that are passed in (its own `stop_after_delay` reads the real clock whatever is
-injected, hence `stop` and `wait` of our own).
+tenacity runs the repeats, with a clock, a sleep and random numbers that are passed in. Its own
+`stop_after_delay` reads the real clock, so `stop` and `wait` are ours.
 
-A call is tried once before any of this is touched, so a call that succeeds pays nothing for it.
-tenacity is loaded all the same: at the first failure there may be no file descriptor left to load
-it with.
+A call makes its first attempt before any of this runs, so a call that succeeds pays nothing for it.
+tenacity is imported at the top all the same: when something fails, there may be no file descriptor
+left to import it with.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeVar
 
 import tenacity
 
-from ..errors import APIError, PortSIPError
-from .endpoint import Safety
+from ..errors import APIError, PortSIPError, RateLimited, ReplyError, ServerError
+from .safety import Failure
 
 T = TypeVar("T")
 
 
-class Fault(Enum):
-    """What became of an attempt that failed."""
-
-    UNSENT = "no connection was made"
-    DISTRUSTED = "the certificate was refused"
-    LOST = "no whole reply arrived"
-    STALLED = "the PBX gave up waiting for the request"
-    LIMITED = "too many requests"
-    BUSY = "unavailable, and told when to come back"
-    FAILED = "the PBX or a proxy failed"
-    UNREADABLE = "a reply that could not be read"
-    REFUSED = "the PBX said no"
-
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    repeat: frozenset[Safety] = frozenset()
-    may_have_acted: bool = False
-
-
-_ANY: frozenset[Safety] = frozenset({"safe", "idempotent", "unsafe"})
-_HARMLESS: frozenset[Safety] = frozenset({"safe", "idempotent"})
-
-RULES: dict[Fault, _Rule] = {
-    Fault.UNSENT: _Rule(repeat=_ANY),
-    Fault.DISTRUSTED: _Rule(),
-    Fault.LOST: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Fault.STALLED: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Fault.LIMITED: _Rule(repeat=_ANY),
-    Fault.BUSY: _Rule(repeat=_ANY),
-    Fault.FAILED: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Fault.UNREADABLE: _Rule(may_have_acted=True),
-    Fault.REFUSED: _Rule(),
-}
-
-
-def may_repeat(fault: Fault, safety: Safety) -> bool:
-    """Tell whether an operation of this safety may be repeated after this fault."""
-    return safety in RULES[fault].repeat
-
-
-def may_have_acted(fault: Fault, safety: Safety) -> bool:
-    """Tell whether the PBX may have carried out a write although no reply said so."""
-    return safety != "safe" and RULES[fault].may_have_acted
+def failure_of(error: PortSIPError) -> Failure:
+    """Return which failure the error of a reply is."""
+    if isinstance(error, ReplyError):
+        return Failure.UNREADABLE
+    if isinstance(error, RateLimited):
+        return Failure.LIMITED
+    if isinstance(error, ServerError):
+        busy = error.status == 503 and error.retry_after is not None
+        return Failure.BUSY if busy else Failure.SERVER_ERROR
+    if isinstance(error, APIError) and error.status == 408:
+        return Failure.STALLED
+    return Failure.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +39,10 @@ class RetryBudget:
     """How many repeats all calls of a client may share.
 
     Attributes:
-        ratio: repeats that each call earns; 1 lets an outage double the load at most.
-        burst: the most unspent repeats that are kept of calls that have ended, so that a quiet week
-            does not pay for a storm; at least a call's own repeats.
+        ratio: repeats that each call adds to the budget; 1 means that an outage doubles the load
+            at most.
+        burst: how many unused repeats of ended calls are kept at most, so that a quiet week does
+            not pay for a storm. At least the repeats of one call are kept.
     """
 
     ratio: float = 1.0
@@ -85,7 +50,10 @@ class RetryBudget:
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio <= 100 or self.burst < 0:
-            raise ValueError("RetryBudget: ratio from 0 to 100, burst from 0")
+            raise ValueError(
+                "RetryBudget: ratio must be from 0 to 100 and burst at least 0, "
+                f"got {self.ratio} and {self.burst}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +61,15 @@ class RetryPolicy:
     """How failed attempts are repeated.
 
     Attributes:
-        attempts: attempts a call makes at most, the first included; 1 never repeats.
+        attempts: how many attempts a call makes at most, the first included; 1 never repeats.
         initial: seconds; the longest pause before the first repeat, doubled for each further one.
-        maximum: seconds; the longest pause that is chosen by chance. A Retry-After may be longer.
+        maximum: seconds; the longest random pause. A Retry-After of the PBX may be longer.
         deadline: seconds from a call's admission to its end, pauses included; None: unlimited.
-        budget: what all calls of a client share; that of the client holds for its views too.
+        budget: what all calls of a client share. A view uses the budget of its client.
 
     Raises:
-        ValueError: attempts below 1, or a negative or endless time.
+        TypeError: attempts that are not an int, or a budget that is not a RetryBudget.
+        ValueError: attempts below 1, or a negative or infinite time.
     """
 
     attempts: int = 4
@@ -111,57 +80,61 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if type(self.attempts) is not int:
-            raise TypeError("RetryPolicy: attempts is an int")
+            kind = type(self.attempts).__name__
+            raise TypeError(f"RetryPolicy: attempts must be an int, got {kind}")
         if not isinstance(self.budget, RetryBudget):
-            raise TypeError("RetryPolicy: budget is a RetryBudget")
+            kind = type(self.budget).__name__
+            raise TypeError(f"RetryPolicy: budget must be a RetryBudget, got {kind}")
         if self.attempts < 1:
-            raise ValueError("RetryPolicy: attempts is at least 1")
-        if not 0 <= self.initial < float("inf") or not 0 <= self.maximum < float("inf"):
-            raise ValueError("RetryPolicy: initial and maximum are seconds, 0 or more")
+            raise ValueError(f"RetryPolicy: attempts must be at least 1, got {self.attempts}")
+        for name in ("initial", "maximum"):
+            seconds = getattr(self, name)
+            if not 0 <= seconds < float("inf"):
+                raise ValueError(f"RetryPolicy: {name} must be 0 s or more, got {seconds}")
         if self.deadline is not None and not 0 < self.deadline < float("inf"):
-            raise ValueError("RetryPolicy: deadline is in seconds, more than 0, or None")
+            raise ValueError(
+                f"RetryPolicy: deadline must be None or more than 0 s, got {self.deadline}"
+            )
 
-    def pause(self, repeat: int, chance: float) -> float:
-        """Choose the pause before a repeat, in seconds: full jitter.
+    def pause(self, repeat: int, random: float) -> float:
+        """Return the pause before a repeat, in seconds: exponential backoff with full jitter.
 
         Args:
             repeat: 1 for the first repeat.
-            chance: from 0 to 1.
+            random: a random number from 0 to 1.
         """
-        return chance * min(self.maximum, self.initial * 2.0 ** min(repeat - 1, 60))
+        return random * min(self.maximum, self.initial * 2.0 ** min(repeat - 1, 60))
 
 
-class Balance:
-    """The repeats that a client's calls have left to share.
+class RetryBucket:
+    """The repeats that the calls of a client have left to share.
 
-    It starts with one call's own repeats, so that a single call on a quiet client may use them all.
-    What calls under way have earned comes on top of the burst: where all their connections break at
-    once, as when the PBX restarts, each of them can be repeated.
+    It starts with the repeats of one call, so that a single call on a quiet client may use them
+    all. Calls in flight may hold more than the burst: if all their connections break at once, as
+    when the PBX restarts, each of them can be repeated.
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._ratio = policy.budget.ratio
-        self._most = float(max(policy.budget.burst, policy.attempts - 1))
-        self._calling = 0
-        self._left = float(policy.attempts - 1)
+        self._burst = float(max(policy.budget.burst, policy.attempts - 1))
+        self._calls = 0  # in flight
+        self._tokens = float(policy.attempts - 1)
 
-    def earn(self) -> None:
-        """Book a call that begins."""
-        self._calling += 1
-        self._left += self._ratio
+    def begin_call(self) -> None:
+        """Add what a call that begins brings."""
+        self._calls += 1
+        self._tokens += self._ratio
 
-    def settle(self) -> None:
-        """Book the end of a call."""
-        self._calling -= 1
-        most = self._most + self._calling * self._ratio
-        if self._left > most:
-            self._left = most
+    def end_call(self) -> None:
+        """Remove what goes beyond the burst and the calls still in flight."""
+        self._calls -= 1
+        self._tokens = min(self._tokens, self._burst + self._calls * self._ratio)
 
     def spend(self) -> bool:
-        """Take one repeat out, if there is one."""
-        if self._left < 1.0:
+        """Take out one repeat; return whether there was one."""
+        if self._tokens < 1.0:
             return False
-        self._left -= 1.0
+        self._tokens -= 1.0
         return True
 
 
@@ -169,43 +142,43 @@ async def repeat(
     attempt: Callable[[], Awaitable[T]],
     *,
     policy: RetryPolicy,
-    repeatable: Callable[[], bool],
+    may_repeat: Callable[[], bool],
     spend: Callable[[], bool],
-    remaining: Callable[[], float],
+    seconds_left: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
-    chance: Callable[[], float],
+    random: Callable[[], float],
 ) -> T:
-    """Attempt until it succeeds, may not be repeated, or has no repeats or no time left.
+    """Make attempts until one succeeds, must not be repeated, or time or repeats run out.
 
     Args:
-        attempt: one attempt; raises a PortSIPError where it fails.
+        attempt: makes one attempt; raises a PortSIPError if it fails.
         policy: how often, and with which pauses.
-        repeatable: whether what became of the latest attempt may be repeated.
-        spend: takes a repeat out of the shared budget, if there is one.
-        remaining: seconds left until the call's deadline.
-        sleep: pauses for so many seconds.
-        chance: a random number from 0 to 1.
+        may_repeat: returns whether the latest failure may be repeated.
+        spend: takes a repeat out of the shared budget; returns whether there was one.
+        seconds_left: returns the seconds until the call's deadline.
+        sleep: waits for so many seconds.
+        random: returns a random number from 0 to 1.
 
     Raises:
-        PortSIPError: what the last attempt raised; at once where the next pause can't end in time.
+        PortSIPError: the error of the last attempt, at once if the next pause can't end in time.
     """
 
     def wait(state: tenacity.RetryCallState) -> float:
-        pause = policy.pause(state.attempt_number, chance())
+        pause = policy.pause(state.attempt_number, random())
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, APIError) else None
-        return max(pause, asked or 0.0)
+        retry_after = error.retry_after if isinstance(error, APIError) else None
+        return max(pause, retry_after or 0.0)
 
     def stop(state: tenacity.RetryCallState) -> bool:
         return (
             state.attempt_number >= policy.attempts
-            or state.upcoming_sleep >= remaining()
+            or state.upcoming_sleep >= seconds_left()
             or not spend()
         )
 
     return await tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, PortSIPError) and repeatable()
+            lambda error: isinstance(error, PortSIPError) and may_repeat()
         ),
         wait=wait,
         stop=stop,

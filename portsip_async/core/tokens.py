@@ -1,56 +1,67 @@
-"""Credentials and the single-flight token cache, over an injected sender.
+"""The client's access token: how it is got, kept, renewed, and given to calls.
 
-A token lives 30 seconds unless the PBX says otherwise, counted from before its request was sent.
-Through that life it is
+What happens to a token, from the login to the header:
 
-- *fresh*: served;
-- *stale*, past two thirds: still served, while one task renews it in the background. Where that
-  fails the token goes on being served, and renewing is tried again after a growing pause;
-- *spent*, within the last two seconds but at most a quarter of the life: calls wait for the one
-  renewal.
+1. A `TokenSource` gets it from the PBX: by a login, or by refreshing the token before. The classic
+   API's source is `Login` in ``classic/login.py``. The result is a `TokenReply`.
+2. `TokenCache` keeps it as a `CachedToken`, of which there is at most one. All calls share it.
+3. Before each attempt a call asks for it: `TokenCache.current` returns it at once in most cases.
+   If that returns None, the call awaits `TokenCache.wait`.
+4. The call's request puts it where the endpoint wants it: in the query, the body or a header.
+5. If the PBX rejects the token, the call passes it to `TokenCache.reject`. Then it asks for a token
+   again, and repeats the request with it.
 
-Only a call starts a renewal, so an idle client sends nothing. A renewal is one task that belongs
-to the cache; those who wait for it only watch it, so that none can cancel it for the others, and
-each is told of its failure. Refreshing is tried first; where that is refused, it logs in, once.
+A token lives 30 seconds unless the PBX says otherwise. The time counts from before the request that
+brought the token was sent. During its life a token is
 
-A PBX blocks the address of a client that insists on wrong credentials. A refused login is hence
-remembered: 60 seconds long every renewal fails at once without traffic, twice as long after each
-further refusal, 15 minutes at most.
+- *fresh* for the first two thirds: calls use it;
+- *stale* after that: calls still use it, while one task renews it in the background. If the renewal
+  fails, calls go on using the token, and the next renewal starts after a growing pause;
+- *spent* for the last two seconds, or the last quarter of a short life: calls wait for a renewal.
+
+A renewal refreshes the token. If the PBX refuses that, the renewal logs in, once. Only a call
+starts a renewal, so an idle client sends nothing. There is at most one renewal at a time, and it
+runs in a task of its own. Calls only watch that task: a call that is cancelled does not cancel it
+for the others. If the renewal fails, each waiting call raises the error.
+
+A PBX blocks the address of a client that keeps sending wrong credentials. So the cache remembers a
+refused login: for 60 seconds all calls that need a token fail without traffic. Each further refusal
+in a row doubles that time, up to 15 minutes.
 """
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 from msgspec import structs
 
 from ..errors import (
     APIError,
     AuthenticationError,
-    BadRequest,
     ClientClosed,
-    Conflict,
-    NotFound,
-    PermissionDenied,
     PortSIPError,
     RateLimited,
     ReplyError,
     ServerError,
-    note_fetch_token,
+    leading_status,
 )
 from ..record import Record
-from .tasks import NotCopyable
+from .clock import Clock
+from .tasks import NotCopyable, TaskOwner
 
-LIFETIME = 30.0  # seconds; the vendor's page
+LIFETIME = 30.0  # seconds; from the vendor's documentation
 STALE_AFTER = 2 / 3  # of the life
 MARGIN = 2.0  # seconds before the end
 MARGIN_MOST = 1 / 4  # of the life
 COOL_DOWN = 60.0  # seconds
 COOL_DOWN_MOST = 900.0  # seconds
-PAUSE = 0.5  # seconds, before a failed background renewal is tried again, doubled each time
+PAUSE = 0.5  # seconds
 PAUSE_MOST = 5.0  # seconds
+
+# The attribute that marks an exception of an application's `fetch_token`.
+_FETCH_MARK: Final = "_portsip_async_fetch_token"
 
 
 class Token(Record, frozen=True):
@@ -58,21 +69,12 @@ class Token(Record, frozen=True):
 
     Attributes:
         access_token: the token itself.
-        expires: seconds from now until it dies; 30 where the PBX doesn't say.
+        expires: seconds from now until it expires; 30 if the PBX doesn't say.
         role: administrator, tenant or extension.
         api_version: the version that the PBX names.
     """
 
     access_token: str
-    expires: float = LIFETIME
-    role: str | None = None
-    api_version: str | None = None
-
-
-class Renewal(Record, frozen=True):
-    """The reply to a refresh; without ``access_token`` it prolongs the token that was sent."""
-
-    access_token: str | None = None
     expires: float = LIFETIME
     role: str | None = None
     api_version: str | None = None
@@ -93,7 +95,7 @@ class EmailCredentials(Record, frozen=True):
 
 
 class StaticToken(Record, frozen=True):
-    """Start from a token got elsewhere; it is renewed by refreshing only."""
+    """Start from a token that was got elsewhere; it is renewed by refreshing only."""
 
     access_token: str
 
@@ -108,8 +110,28 @@ class Credentials(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A token that is held, with its generation and, on the monotonic clock, its times."""
+class TokenReply:
+    """A token as a login or a refresh brought it.
+
+    Attributes:
+        token: the token.
+        sent_at: when the request was sent, on the monotonic clock.
+    """
+
+    token: Token = field(repr=False)
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CachedToken:
+    """The token that calls use, with its times on the monotonic clock.
+
+    Attributes:
+        token: the token.
+        generation: counts the tokens of this client. A token that was prolonged keeps its number.
+        stale_at: when it should be renewed in the background.
+        spent_at: when calls stop using it.
+    """
 
     token: Token
     generation: int
@@ -117,327 +139,297 @@ class Held:
     spent_at: float
 
     def __repr__(self) -> str:
-        return f"Held(generation={self.generation})"
+        return f"CachedToken(generation={self.generation})"
 
 
-@dataclass(frozen=True, slots=True)
-class Obtained:
-    """What a login or a refresh brought, and when the request that brought it was sent."""
+class TokenSource(Protocol):
+    """Gets tokens from the PBX, or from an application's own credentials.
 
-    token: Token | Renewal = field(repr=False)
-    sent_at: float
-
-
-# What renews: it answers what it failed with.
-_Renew = Callable[[], Coroutine[Any, Any, Held | Exception]]
-
-
-# Statuses that refuse a login, where the body is empty or JSON.
-_REFUSED_STATUSES: Final = frozenset({400, 401, 403})
-# What an err_code says of a login with any status; those of an AuthenticationError come on top.
-_REFUSED_CODES: Final = frozenset({"400.1", "400.2", "403.1"})
-_NO_SUCH_PLACE: Final = frozenset({"404.2", "404.3"})
-# There is nothing at the address that takes a login.
-_MISSING: Final = frozenset({404, 405, 410})
-
-
-def refusal(error: PortSIPError) -> AuthenticationError | None:
-    """Return the error of a refused login; None where it failed otherwise.
-
-    Refused is 400, 401 or 403 with an empty or JSON body, or an err_code that means the same. A
-    page (HTML, plain text) comes from something in between, and where nothing is at the address
-    nobody refused anything.
-
-    Returns:
-        The error as an AuthenticationError; None where it is no refusal.
+    Attributes:
+        can_login: False if there are no credentials, only a token to start from.
+        initial: a token to start from, or None.
     """
-    if not isinstance(error, APIError) or error.is_page:
-        return None
-    if isinstance(error, AuthenticationError):
-        return error
-    code = "" if error.err_code is None else str(error.err_code)
-    if isinstance(error, RateLimited | ServerError) or code in _NO_SUCH_PLACE:
-        return None
-    if error.status in _MISSING:
-        return None
-    # Inside a 200 an unlisted code such as 403.9 begins with the status that it stands for.
-    status = error.status if error.status >= 300 else _leading(code)
-    if code not in _REFUSED_CODES and status not in _REFUSED_STATUSES:
-        return None
-    return cast(AuthenticationError, _as(AuthenticationError, error, error.message))
+
+    can_login: bool
+    initial: str | None
+
+    async def login(self) -> TokenReply:
+        """Log in.
+
+        Raises:
+            AuthenticationError: the credentials were refused.
+        """
+        ...
+
+    async def refresh(self, access_token: str) -> TokenReply:
+        """Refresh a token. The reply has the same `access_token` if it was only prolonged.
+
+        Raises:
+            AuthenticationError: the PBX refused the token.
+        """
+        ...
 
 
-def login_error(error: APIError, address: str) -> APIError:
-    """Find the error that a login or a refresh ends with.
+# A renewal returns its error instead of raising it: a task whose exception nobody retrieves makes
+# asyncio log it, and often no call waits for a renewal in the background.
+Outcome: TypeAlias = CachedToken | Exception
+_Renewal: TypeAlias = Coroutine[Any, Any, Outcome]
 
-    Args:
-        error: what the reply was judged to be.
-        address: the base URL, for the message.
 
-    Returns:
-        An AuthenticationError where the login was refused; else an error of another class, which
-        says what to look at.
+async def fetch_token(credentials: Credentials) -> Token:
+    """Fetch a token from an application's credentials, and mark the exceptions of their code.
+
+    Raises:
+        TypeError: the result is not a usable Token.
+        Exception: whatever `credentials` raise. The caller gets that object itself.
     """
-    refused = refusal(error)
-    if refused is not None:
-        return refused
-    said = f" (the reply says: {error.message})" if error.message else ""
-    if error.status in _MISSING:
-        text = (
-            f"there is no PortSIP API of this generation at {address}: "
-            f"check the address and the version of the PBX{said}"
-        )
-    elif error.is_page and error.status < 500:
-        text = f"something between this program and {address} replied with a page of its own"
-    else:
-        return error
-    kind = APIError if isinstance(error, AuthenticationError) else type(error)
-    return _as(kind, error, text)
+    try:
+        token: object = await credentials.fetch_token()
+        if not isinstance(token, Token) or not isinstance(token.expires, int | float):
+            del token  # it may be the secret itself, and tracebacks may show local variables
+            raise TypeError("fetch_token must return a Token, with its expires in seconds")
+        if not isinstance(token.access_token, str):
+            raise TypeError("fetch_token must return a Token, with a str as its access_token")
+        return token
+    except PortSIPError:
+        raise
+    except Exception as error:
+        # Not by setattr, which an exception class may forbid.
+        vars(error)[_FETCH_MARK] = True
+        raise
 
 
-def _as(kind: type[APIError], error: APIError, message: str) -> APIError:
-    """Make an error of another class, or with another message, that keeps all facts."""
-    made = kind(
-        message,
-        status=error.status,
-        err_code=error.err_code,
-        retry_after=error.retry_after,
-        operation=error.operation,
-        attempts=error.attempts,
-        may_have_acted=error.may_have_acted,
-    )
-    made.is_page = error.is_page
-    made.__cause__ = error.__cause__
-    return made
+def is_fetch_error(error: BaseException) -> bool:
+    """Return whether an application's `fetch_token` raised this, or returned no usable Token.
+
+    Any other exception that is not a PortSIPError is a fault of the SDK or of its caller.
+    """
+    return _FETCH_MARK in vars(error)
 
 
-def _leading(code: str) -> int:
-    head = code.split(".", 1)[0]
-    return int(head) if len(head) == 3 and head.isascii() and head.isdigit() else 0
+class _Backoff:
+    """A pause that doubles with each failure in a row.
 
+    Attributes:
+        until: when the pause ends, on the monotonic clock.
+    """
 
-def _refuses_refresh(error: APIError) -> bool:
-    """Check whether a refresh won't succeed where a login may: any 4xx but 408 and 429."""
-    if isinstance(error, RateLimited | ServerError):
-        return False
-    known = isinstance(
-        error, BadRequest | AuthenticationError | PermissionDenied | NotFound | Conflict
-    )
-    return known or (400 <= error.status < 500 and error.status != 408)
+    def __init__(self, first: float, most: float) -> None:
+        self._first = first
+        self._most = most
+        self._failures = 0
+        self.until: float = -math.inf
+
+    def fail(self, now: float) -> None:
+        """Start a pause, twice as long as the one before."""
+        pause = self._first * 2.0 ** min(self._failures, 10)
+        self._failures += 1
+        self.until = now + min(pause, self._most)
+
+    def reset(self) -> None:
+        """End the pause, and let the next one be short again."""
+        self._failures, self.until = 0, -math.inf
 
 
 class TokenCache(NotCopyable):
-    """The one place that holds the client's token.
+    """Keeps the client's one token, and renews it.
 
     Attributes:
-        generation: that of the newest token that was held; 0 before the first.
+        generation: the number of the newest token; 0 before the first.
     """
 
     def __init__(
         self,
+        source: TokenSource,
         *,
-        login: Callable[[], Awaitable[Obtained]] | None,
-        refresh: Callable[[str], Awaitable[Obtained]],
-        initial: str | None = None,
-        clock: Callable[[], float],
-        start: Callable[[Coroutine[Any, Any, Held | Exception]], asyncio.Task[Held | Exception]],
-        around: Callable[[_Renew], Coroutine[Any, Any, Held | Exception]] | None = None,
+        owner: TaskOwner,
+        clock: Clock,
+        observe: Callable[[Callable[[], _Renewal]], _Renewal] | None = None,
     ) -> None:
-        """Hold nothing yet.
+        """Store the settings; the first call that needs a token starts the first login.
 
         Args:
-            login: gets a new token from nothing; None where there are no credentials.
-            refresh: gets a new token, or prolongs it, from the old one.
-            initial: a token to start from, taken as fresh when it is first needed.
-            clock: monotonic, in seconds.
-            start: makes a task that its owner ends at closing.
-            around: runs a renewal, to take notice of it; None: nobody does.
+            source: gets tokens.
+            owner: starts the tasks of renewals, and ends them when the client closes.
+            clock: the time.
+            observe: runs each renewal, for telemetry; None: nobody observes them.
         """
-        self._login = login
-        self._refresh = refresh
-        self._initial = initial
+        self._source = source
+        self._owner = owner
         self._clock = clock
-        self._start = start
-        self._around = around
-        self._held: Held | None = None
-        self._last: Held | None = None  # what a refresh starts from; rejected or spent, perhaps
+        self._observe = observe
+        # A token to start from; None once it is in the cache. Its life begins with its first use.
+        self._initial = source.initial
+        # What calls use. None before the first token, and after the PBX rejected it.
+        self._cached: CachedToken | None = None
+        # What the next refresh starts from, even if it is spent or rejected.
+        self._last: CachedToken | None = None
         self.generation: int = 0
-        self._renewal: asyncio.Task[Held | Exception] | None = None
-        self._failures = 0
-        self._quiet_until = -math.inf
-        self._refusals = 0
+        # The renewal under way.
+        self._renewal: asyncio.Task[Outcome] | None = None
+        # After a failure, no renewal starts in the background. Calls without a token don't wait.
+        self._pause = _Backoff(PAUSE, PAUSE_MOST)
+        # After a refused login, only `renew` sends anything; all others raise `_refused` again.
+        self._cool_down = _Backoff(COOL_DOWN, COOL_DOWN_MOST)
         self._refused: AuthenticationError | None = None
-        self._refused_until = -math.inf
 
-    def current(self) -> Held | None:
-        """Answer the token if it can be served now; renew it in the background if it is stale."""
-        held = self._held
-        if held is None:
-            return self._first()
-        now = self._clock()
-        if now >= held.stale_at:
-            if now >= held.spent_at:
+    def current(self) -> CachedToken | None:
+        """Return the token if calls can use it now, else None.
+
+        Starts a renewal in the background if the token is stale.
+        """
+        cached = self._cached
+        if cached is None:
+            return self._use_initial()
+        now = self._clock.monotonic()
+        if now >= cached.stale_at:
+            if now >= cached.spent_at:
                 return None
-            if self._renewal is None and now >= max(self._quiet_until, self._refused_until):
-                self._begin()
-        return held
+            if self._renewal is None and now >= max(self._pause.until, self._cool_down.until):
+                self._start_renewal()
+        return cached
 
-    async def wait(self) -> Held:
-        """Wait for the one renewal, and answer the token that it brought.
+    async def wait(self) -> CachedToken:
+        """Return the token; wait for a renewal if there is none that calls can use.
 
         Raises:
-            AuthenticationError: the login was refused, now or within the cool-down.
-            PortSIPError: why the renewal failed; each of those who wait gets a copy.
-            ClientClosed: the cache was closed meanwhile.
+            AuthenticationError: the login was refused, now or during the cool-down.
+            PortSIPError: the renewal failed; each waiting call gets a copy of the error.
+            ClientClosed: the client was closed during the renewal.
+            Exception: what an application's `fetch_token` raised; the object itself.
         """
-        held = self.current()
-        if held is not None:
-            return held
+        cached = self.current()
+        if cached is not None:
+            return cached
         if self._renewal is not None:
             return await self._outcome(self._renewal)
-        if self._refused is not None and self._clock() < self._refused_until:
+        if self._refused is not None and self._clock.monotonic() < self._cool_down.until:
             refused = self._refused.copy()
             refused.attempts = 0
             raise refused
-        return await self._outcome(self._begin())
+        return await self._outcome(self._start_renewal())
 
     async def renew(self) -> Token:
-        """Renew at once, also within the cool-down; join the renewal that is under way, if any."""
+        """Renew the token at once, even during the cool-down, and return the new one.
+
+        Joins the renewal under way, if there is one. Raises the same errors as `wait`.
+        """
         if self._renewal is not None:
             return (await self._outcome(self._renewal)).token
-        self._first()
-        return (await self._outcome(self._begin())).token
+        self._use_initial()  # so that the renewal has a token to refresh
+        return (await self._outcome(self._start_renewal())).token
 
-    def reject(self, held: Held) -> None:
-        """Never serve this token again; a later one that is held already stays."""
-        if self._held is not None and self._held.generation == held.generation:
-            self._held = None
+    def reject(self, cached: CachedToken) -> None:
+        """Stop using a token that the PBX rejected; a newer one stays."""
+        if self._cached is not None and self._cached.generation == cached.generation:
+            self._cached = None
 
-    def _first(self) -> Held | None:
-        """Take up the token to start from, once."""
+    def _use_initial(self) -> CachedToken | None:
+        """Put the token to start from into the cache, once."""
         if self._initial is None:
             return None
         token, self._initial = Token(self._initial), None
-        return self._hold(token, self._clock())
+        return self._store(token, self._clock.monotonic())
 
-    def _begin(self) -> asyncio.Task[Held | Exception]:
-        task = self._start(self._renew() if self._around is None else self._around(self._renew))
-        # An eager task may be done already.
+    def _start_renewal(self) -> asyncio.Task[Outcome]:
+        observe = self._observe
+        task = self._owner.start(self._renew() if observe is None else observe(self._renew))
+        # An eager task may have ended already.
         self._renewal = None if task.done() else task
         return task
 
-    async def _outcome(self, renewal: asyncio.Task[Held | Exception]) -> Held:
-        # Waiting for the task, rather than awaiting it, keeps a waiter's cancellation from it.
+    async def _outcome(self, renewal: asyncio.Task[Outcome]) -> CachedToken:
+        """Wait for a renewal; return its token, or raise its error."""
+        # Awaiting the task itself would cancel it if this call is cancelled.
         await asyncio.wait((renewal,))
         if renewal.cancelled():
             raise ClientClosed("the client was closed")
         outcome = renewal.result()
         if isinstance(outcome, PortSIPError):
+            # Calls set attributes of their own on it.
             raise outcome.copy()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    async def _renew(self) -> Held | Exception:
+    async def _renew(self) -> Outcome:
+        """Get a new token and cache it; return the error if that fails."""
         try:
-            obtained = await self._obtain()
-            token = _whole(obtained.token)
-        except PortSIPError as error:
-            return self._failed(error)
+            reply = await self._obtain()
+            access_token = reply.token.access_token
+            # Anything else can't be sent in a header.
+            if not access_token or not access_token.isprintable():
+                raise ReplyError(expected="a printable text", where="$.access_token")
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                raise
-            # Nobody cancelled the renewal: this comes from within the application's fetch_token.
-            self._pause()
+                raise  # the client closes
+            # Nobody cancelled this task: the application's fetch_token raised it by itself.
+            self._pause.fail(self._clock.monotonic())
             return PortSIPError("fetching a token was cancelled from within")
         except Exception as error:
-            self._pause()
+            if isinstance(error, AuthenticationError) and not error.is_page:
+                self._refused = error
+                self._cool_down.fail(self._clock.monotonic())
+            else:
+                self._pause.fail(self._clock.monotonic())
             return error
         finally:
             self._renewal = None
-        self._failures = self._refusals = 0
-        self._refused, self._refused_until, self._quiet_until = None, -math.inf, -math.inf
-        return self._hold(token, obtained.sent_at)
+        # A success ends the memory of all failures.
+        self._pause.reset()
+        self._cool_down.reset()
+        self._refused = None
+        return self._store(reply.token, reply.sent_at)
 
-    def _failed(self, error: PortSIPError) -> PortSIPError:
-        refused = refusal(error)
-        if refused is None:
-            self._pause()
-            return error
-        self._refusals += 1
-        cool_down = min(COOL_DOWN * 2.0 ** min(self._refusals - 1, 10), COOL_DOWN_MOST)
-        self._refused, self._refused_until = refused, self._clock() + cool_down
-        return refused
-
-    def _pause(self) -> None:
-        self._failures += 1
-        pause = min(PAUSE * 2.0 ** min(self._failures - 1, 10), PAUSE_MOST)
-        self._quiet_until = self._clock() + pause
-
-    async def _obtain(self) -> Obtained:
-        refused: PortSIPError | None = None
-        last = self._last
+    async def _obtain(self) -> TokenReply:
+        """Refresh the last token; log in if there is none, or if the PBX refuses to refresh it."""
+        last, refused = self._last, None
         if last is not None:
             try:
-                obtained = await self._refresh(last.token.access_token)
+                reply = await self._source.refresh(last.token.access_token)
             except (APIError, ReplyError) as error:
-                if isinstance(error, APIError) and not _refuses_refresh(error):
+                if isinstance(error, APIError) and not _may_login_after(error):
                     raise
                 refused = error
             else:
-                token = obtained.token.access_token or last.token.access_token
-                # A token that was rejected is not made good by being prolonged.
-                if token != last.token.access_token or last is self._held:
-                    return Obtained(
-                        structs.replace(
-                            obtained.token,
-                            access_token=token,
-                            role=obtained.token.role or last.token.role,
-                            api_version=obtained.token.api_version or last.token.api_version,
-                        ),
-                        obtained.sent_at,
-                    )
-        if self._login is not None:
-            return await self._login()
+                token = reply.token
+                # A rejected token stays useless if it was only prolonged.
+                if token.access_token != last.token.access_token or last is self._cached:
+                    role = token.role or last.token.role
+                    api_version = token.api_version or last.token.api_version
+                    token = structs.replace(token, role=role, api_version=api_version)
+                    return TokenReply(token, reply.sent_at)
+        if self._source.can_login:
+            return await self._source.login()
         raise refused or AuthenticationError(
             "the token was rejected, and there are no credentials to log in with", status=401
         )
 
-    def _hold(self, token: Token, sent_at: float) -> Held:
+    def _store(self, token: Token, sent_at: float) -> CachedToken:
+        """Put a token into the cache, with its times and its generation."""
         life = token.expires if 0 < token.expires < math.inf else LIFETIME
-        # A token that was prolonged is the same one: who had it rejected before must find it.
-        if self._held is None or self._held.token.access_token != token.access_token:
+        # A prolonged token keeps its generation: if a call had it rejected before, `reject` must
+        # still match it.
+        if self._cached is None or self._cached.token.access_token != token.access_token:
             self.generation += 1
-        held = Held(
+        cached = CachedToken(
             token,
             self.generation,
             stale_at=sent_at + life * STALE_AFTER,
             spent_at=sent_at + life - min(MARGIN, life * MARGIN_MOST),
         )
-        self._held = self._last = held
-        return held
+        self._cached = self._last = cached
+        return cached
 
 
-def _whole(token: object) -> Token:
-    """Take what was obtained for a token, if it holds one that can be sent.
+def _may_login_after(error: APIError) -> bool:
+    """Return whether a login may succeed after a refresh failed with this error.
 
-    Raises:
-        TypeError: a fetch_token of the application's answered no Token.
-        ReplyError: the token can't be sent.
+    True for any 4xx except 408 and 429. A PBX that is busy or broken gets no login on top.
     """
-    expires: object = getattr(token, "expires", None)
-    if not isinstance(token, Token | Renewal) or not isinstance(expires, int | float):
-        del token  # which may be the secret itself, from tracebacks that show locals
-        wrong = TypeError("fetch_token answers a Token, whose expires are seconds")
-        note_fetch_token(wrong)
-        raise wrong
-    if not isinstance(token.access_token, str):
-        wrong = TypeError("fetch_token answers a Token, whose access_token is a str")
-        note_fetch_token(wrong)
-        raise wrong
-    if not token.access_token or not token.access_token.isprintable():
-        raise ReplyError(expected="a printable text", where="$.access_token")
-    if isinstance(token, Token):
-        return token
-    return Token(token.access_token, token.expires, token.role, token.api_version)
+    if isinstance(error, RateLimited | ServerError):
+        return False
+    # Inside a 200, a code such as 404.1 begins with the status that it means.
+    code = leading_status(str(error.err_code))
+    return any(400 <= status < 500 and status not in (408, 429) for status in (error.status, code))

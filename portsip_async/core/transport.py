@@ -44,9 +44,9 @@ from .connections import (
     abort_response,
 )
 from .endpoint import Endpoint
-from .retry import Fault
+from .message import FieldValue, Reply, Request
+from .safety import Failure
 from .upload import Source
-from .wire import FieldValue, Reply, Request
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
 
@@ -264,6 +264,9 @@ class Transport:
             aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
             ReplyError: the reply goes beyond the limit.
         """
+        reply = self.received(response)
+        if reply is not None:
+            return reply
         try:
             limit, headers = self._max_reply_bytes, response.headers
             length = headers.get(hdrs.CONTENT_LENGTH, "")
@@ -297,7 +300,7 @@ class Transport:
         """Keep the connection of a reply that could not be read from being used again."""
         self._guard.drop(response)
 
-    def translate(self, error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault]:
+    def translate(self, error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
         """Translate a foreign error, with a stand-in that holds no secret as its cause."""
         return translate(error, [*secrets, *self._secrets])
 
@@ -392,7 +395,7 @@ class _Translation:
 
     foreign: tuple[type[Exception], ...]
     ours: type[PortSIPError]
-    fault: Fault
+    fault: Failure
     text: str
 
 
@@ -403,33 +406,33 @@ _UNSENT = _Translation(
         aiohttp.ConnectionTimeoutError,
     ),
     ConnectError,
-    Fault.UNSENT,
+    Failure.NOT_SENT,
     "no connection was made",
 )
 _TRANSLATIONS = (
     _Translation(
         (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
         ConnectError,
-        Fault.DISTRUSTED,
+        Failure.DISTRUSTED,
         "the PBX's certificate was refused; see the client's ssl= argument",
     ),
     _UNSENT,
-    _Translation((aiohttp.InvalidURL,), ConnectError, Fault.UNSENT, "a URL that can't be used"),
-    _Translation((TimeoutError,), RequestTimeout, Fault.LOST, "the PBX fell silent"),
+    _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "a URL that can't be used"),
+    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "the PBX fell silent"),
     _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
         ReplyError,
-        Fault.UNREADABLE,
+        Failure.UNREADABLE,
         "the reply is no valid HTTP",
     ),
     _Translation(
-        (ContentEncodingError,), ReplyError, Fault.UNREADABLE, "the reply can't be unpacked"
+        (ContentEncodingError,), ReplyError, Failure.UNREADABLE, "the reply can't be unpacked"
     ),
-    _Translation((Exception,), TransportError, Fault.LOST, "the connection broke"),
+    _Translation((Exception,), TransportError, Failure.LOST, "the connection broke"),
 )
 
 
-def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault]:
+def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
     """Translate a foreign error, with a stand-in that holds no secret as its cause."""
     unsent = isinstance(error, Unconnected)
     if isinstance(error, HungUp | Unconnected):
@@ -443,7 +446,7 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Fault
     text = "" if isinstance(error, aiohttp.InvalidURL) else scrub_text(str(error), secrets)
     failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
     if isinstance(failure, ConnectError):
-        failure.refused_certificate = row.fault is Fault.DISTRUSTED
+        failure.refused_certificate = row.fault is Failure.DISTRUSTED
     failure.__cause__ = _stand_in(type(error).__name__)(text)
     return failure, row.fault
 

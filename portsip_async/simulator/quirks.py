@@ -1,7 +1,7 @@
-"""The quirks that PBX installations show, by name.
+"""The quirks of real installations, by name, and the replies of a PBX that has some of them.
 
-The vendor's page contradicts itself, and versions differ. Pure: a reply goes in and comes out as
-a PBX with certain quirks would give it.
+The vendor's documentation contradicts itself, and versions differ. Pure: `ReplyShaper` takes the
+content of a reply and returns its bytes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,65 +10,47 @@ from typing import Any
 
 import msgspec
 
-from .refusal import Refusal
-
 QUIRKS: Mapping[str, str] = MappingProxyType(
     {
         "absent_fields": "optional fields are left out of replies",
         "bom": "replies begin with a byte order mark",
-        "count_lies": "count and page_count say 100, whatever there is",
-        "empty_as_null": "where no body is due, the body is null",
-        "empty_as_object": "where no body is due, the body is {}",
-        "err_code_strings": "err_code is a dotted text",
+        "count_lies": "count and page_count are always 100",
+        "empty_as_null": "an empty reply has the body null",
+        "empty_as_object": "an empty reply has the body {}",
+        "err_code_strings": "err_code is a string with a dot",
         "error_in_200": "errors come with HTTP status 200",
         "errors_v22": "errors have the shape of version 22, without an err_code",
-        "expires_as_string": "the lifetime of a token is a text",
-        "greetings_as_greetings": "greeting files stand under greetings, without default_file",
+        "expires_as_string": "the lifetime of a token is a string",
+        "greetings_as_greetings": "greeting files are under greetings, without default_file",
         "group_show_without_id": "a group is shown without its group_id",
         "latin1": "replies are encoded in Latin-1",
-        "login_block": "after three wrong logins none is accepted for a minute",
-        "message_for_msg": "an error's text stands under message",
-        "no_expires": "the lifetime of a token is not told",
+        "login_block": "after three wrong logins every login is refused for a minute",
+        "message_for_msg": "the text of an error is under message",
+        "no_expires": "the lifetime of a token is missing",
         "no_page_count": "lists lack page_count, and count is the total",
         "nulls": "optional fields are null",
-        "numbers_as_strings": "numbers and booleans come as texts",
-        "one_token": "a login ends the tokens given out before",
-        "refresh_prolongs": "a refresh answers no new token and prolongs the old one",
-        "search_one_object": "a search that finds one extension answers it bare, not in an array",
-        "status_omits_unknown": "unknown numbers are left out of a status reply, not refused",
-        "status_shuffled": "statuses come in another order than they were asked for",
-        "status_stranger": "a status reply begins with an extension that nobody asked for",
+        "numbers_as_strings": "numbers and booleans are strings",
+        "one_token": "a login revokes the tokens issued before",
+        "refresh_prolongs": "a refresh returns no new token and prolongs the old one",
+        "search_one_object": "a search that finds one extension returns it without an array",
+        "status_omits_unknown": "a status reply omits unknown numbers instead of refusing them",
+        "status_shuffled": "statuses come in another order than requested",
+        "status_stranger": "a status reply begins with an extension that was not requested",
         "stray_comma": "the names of greeting files end in a comma",
         "text_html": "JSON is labelled text/html",
-        "unknown_enums": "enumerated fields have values that no page lists",
-        "unknown_fields": "every object has a field that no page lists",
+        "unknown_enums": "enumerated fields have undocumented values",
+        "unknown_fields": "every object has an undocumented field",
     }
 )
 
-# What a reply can't be followed without.
-_KEPT = frozenset(
-    {
-        "access_token",
-        "extension_number",
-        "filename",
-        "group_id",
-        "page_count",
-    }
-)
-_ENUMS = frozenset(
-    {
-        "busy_action",
-        "gender",
-        "msg_read_out_datetime",
-        "no_answer_action",
-        "office_hours_action",
-        "office_hours_mode",
-        "outside_office_hours_action",
-        "sort_by",
-        "status",
-    }
-)
-_UNKNOWN = {"kind": "extra", "parts": [1, None, "two"]}
+# Fields that every reply keeps: nothing works without them.
+_ESSENTIAL = frozenset({"access_token", "extension_number", "filename", "group_id", "page_count"})
+_ENUMS = (
+    "busy_action", "gender", "msg_read_out_datetime", "no_answer_action", "office_hours_action",
+    "office_hours_mode", "outside_office_hours_action", "sort_by", "status",
+)  # fmt: skip
+_UNKNOWN_FIELD = {"x_unknown": {"kind": "extra", "parts": [1, None, "two"]}}
+_STRANGER = {"extension_number": "000", "status": "ON_CALL", "user_agent": ""}
 _V22_CODES: Mapping[int, str] = {
     400: "BAD_REQUEST",
     401: "UNAUTHORIZED",
@@ -76,28 +58,30 @@ _V22_CODES: Mapping[int, str] = {
     404: "NOT_FOUND",
     429: "TOO_MANY_REQUESTS",
 }
+_ABSENT = object()
 
+# Takes the name of an operation and the content of its reply; returns the changed content.
 Shape = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
-def checked(names: Iterable[str]) -> frozenset[str]:
+def check_quirks(names: Iterable[str]) -> frozenset[str]:
     """Check the names of quirks.
 
     Raises:
-        ValueError: one is not in ``QUIRKS``.
-        TypeError: one name stands in place of a collection.
+        ValueError: a name is not in ``QUIRKS``.
+        TypeError: a string instead of a collection.
     """
     if isinstance(names, str):
-        raise TypeError("quirks is a collection of names, not one name")
+        raise TypeError("quirks must be a collection of names, got str")
     quirks = frozenset(names)
     unknown = sorted(quirks - QUIRKS.keys())
     if unknown:
-        raise ValueError(f"no such quirk: {', '.join(unknown)}; there are {', '.join(QUIRKS)}")
+        raise ValueError(f"no such quirk: {', '.join(unknown)}; known quirks: {', '.join(QUIRKS)}")
     return quirks
 
 
-def _per_object(change: Callable[[str, Any], Any]) -> Shape:
-    """Make a shape that changes each field of each object that holds no object or array."""
+def _each_object(change: Callable[[str, Any], Any], extra: dict[str, Any] | None = None) -> Shape:
+    """Make a shape that changes the plain fields of all objects, and adds fields to each."""
 
     def walk(value: Any) -> Any:
         if isinstance(value, list):
@@ -108,16 +92,15 @@ def _per_object(change: Callable[[str, Any], Any]) -> Shape:
             name: walk(item) if isinstance(item, dict | list) else change(name, item)
             for name, item in value.items()
         }
+        walked |= extra or {}
         return {name: item for name, item in walked.items() if item is not _ABSENT}
 
-    def shape(_: str, reply: dict[str, Any]) -> dict[str, Any]:
-        walked: dict[str, Any] = walk(reply)
-        return walked
-
-    return shape
+    return lambda _, reply: walk(reply)
 
 
-_ABSENT = object()
+def _only(operation: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Shape:
+    """Make a shape that changes the replies of one operation."""
+    return lambda name, reply: change(reply) if name == operation else reply
 
 
 def _as_string(_: str, value: Any) -> Any:
@@ -126,70 +109,42 @@ def _as_string(_: str, value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _unknown_fields(_: str, reply: dict[str, Any]) -> dict[str, Any]:
-    def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            return [walk(item) for item in value]
-        if isinstance(value, dict):
-            return {name: walk(item) for name, item in value.items()} | {"x_unknown": _UNKNOWN}
-        return value
-
-    walked: dict[str, Any] = walk(reply)
-    return walked
+def _one_object(reply: dict[str, Any]) -> dict[str, Any]:
+    found = reply["extensions"]
+    return reply | {"extensions": found[0]} if len(found) == 1 else reply
 
 
-def _search_one_object(row: str, reply: dict[str, Any]) -> dict[str, Any]:
-    if row == "extensions.search" and len(reply["extensions"]) == 1:
-        return reply | {"extensions": reply["extensions"][0]}
+def _as_greetings(reply: dict[str, Any]) -> dict[str, Any]:
+    reply = reply | {"greetings": reply["files"]}
+    del reply["files"], reply["default_file"]
     return reply
 
 
-def _greetings(row: str, reply: dict[str, Any]) -> dict[str, Any]:
-    if row != "greetings.list":
-        return reply
-    return {
-        "greetings" if name == "files" else name: value
-        for name, value in reply.items()
-        if name != "default_file"
-    }
+def _shuffled(reply: dict[str, Any]) -> dict[str, Any]:
+    return {"extension_status": reply["extension_status"][::-1]}
 
 
-def _group_show(row: str, reply: dict[str, Any]) -> dict[str, Any]:
-    if row != "groups.show":
-        return reply
-    return {name: value for name, value in reply.items() if name != "group_id"}
-
-
-def _count_lies(_: str, reply: dict[str, Any]) -> dict[str, Any]:
-    return reply | {"page_count": 100, "count": 100} if "page_count" in reply else reply
-
-
-def _shuffled(row: str, reply: dict[str, Any]) -> dict[str, Any]:
-    # Turned by one and reversed: another order from two numbers on, and the same every time.
-    statuses = reply.get("extension_status", [])
-    return reply | {"extension_status": statuses[:0:-1] + statuses[:1]} if statuses else reply
-
-
-def _stranger(row: str, reply: dict[str, Any]) -> dict[str, Any]:
-    if row != "extensions.status":
-        return reply
-    stranger = {"extension_number": "000", "status": "ON_CALL", "user_agent": ""}
-    return {"extension_status": [stranger, *reply["extension_status"]]}
-
-
-# In this order: what concerns the reply as a whole comes before what concerns its fields.
+# In this order: changes of a whole reply come before changes of its fields.
 _SHAPES: Mapping[str, Shape] = {
-    "status_shuffled": _shuffled,
-    "status_stranger": _stranger,
-    "search_one_object": _search_one_object,
-    "greetings_as_greetings": _greetings,
-    "group_show_without_id": _group_show,
-    "count_lies": _count_lies,
-    "nulls": _per_object(lambda name, value: value if name in _KEPT else None),
-    "absent_fields": _per_object(lambda name, value: value if name in _KEPT else _ABSENT),
-    "unknown_enums": _per_object(lambda name, value: "NEW_VALUE" if name in _ENUMS else value),
-    "numbers_as_strings": _per_object(_as_string),
-    "unknown_fields": _unknown_fields,
+    "status_shuffled": _only("extensions.status", _shuffled),
+    "status_stranger": _only(
+        "extensions.status",
+        lambda reply: {"extension_status": [_STRANGER, *reply["extension_status"]]},
+    ),
+    "search_one_object": _only("extensions.search", _one_object),
+    "greetings_as_greetings": _only("greetings.list", _as_greetings),
+    "group_show_without_id": _only(
+        "groups.show",
+        lambda reply: {name: value for name, value in reply.items() if name != "group_id"},
+    ),
+    "count_lies": lambda _, reply: (
+        reply | {"page_count": 100, "count": 100} if "page_count" in reply else reply
+    ),
+    "nulls": _each_object(lambda name, value: value if name in _ESSENTIAL else None),
+    "absent_fields": _each_object(lambda name, value: value if name in _ESSENTIAL else _ABSENT),
+    "unknown_enums": _each_object(lambda name, value: "NEW_VALUE" if name in _ENUMS else value),
+    "numbers_as_strings": _each_object(_as_string),
+    "unknown_fields": _each_object(lambda _, value: value, extra=_UNKNOWN_FIELD),
 }
 _EMPTY: Mapping[str, bytes] = {"empty_as_null": b"null", "empty_as_object": b"{}"}
 _ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {
@@ -198,44 +153,43 @@ _ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {
 }
 
 
-class Manner:
-    """How a PBX with certain quirks gives its replies."""
+class ReplyShaper:
+    """Encodes replies as a PBX with certain quirks does.
+
+    Attributes:
+        content_type: the type of all bodies.
+    """
 
     def __init__(self, quirks: frozenset[str]) -> None:
-        """Take the quirks' names, checked before."""
+        """Choose what to change; ``check_quirks`` has checked the names."""
         self._shapes = [shape for name, shape in _SHAPES.items() if name in quirks]
         self._empty = next((body for name, body in _EMPTY.items() if name in quirks), b"")
         self._encodings = [encode for name, encode in _ENCODINGS.items() if name in quirks]
         self._quirks = quirks
         self.content_type = "text/html" if "text_html" in quirks else "application/json"
 
-    def reply(self, row: str, reply: dict[str, Any] | None) -> bytes:
-        """Encode what an operation answers; None where no body is due."""
-        if reply is None:
+    def reply(self, operation: str, content: dict[str, Any] | None) -> bytes:
+        """Encode the reply of an operation; None: an empty reply."""
+        if content is None:
             return self._empty
         for shape in self._shapes:
-            reply = shape(row, reply)
-        return self._encoded(reply)
+            content = shape(operation, content)
+        return self._encode(content)
 
     def error(self, status: int, err_code: Any, msg: str) -> tuple[int, bytes]:
-        """Encode an error: the HTTP status that it comes with, and its body."""
+        """Encode an error, and return its HTTP status and its body."""
         if "err_code_strings" in self._quirks:
             err_code = str(err_code)
-        told: dict[str, Any] = {"err_code": err_code, "msg": msg}
-        if "message_for_msg" in self._quirks:
-            told = {"err_code": err_code, "message": msg}
+        text = "message" if "message_for_msg" in self._quirks else "msg"
+        content: dict[str, Any] = {"err_code": err_code, text: msg}
         if "errors_v22" in self._quirks:
-            told = {"errors": [{"code": _V22_CODES.get(status, "SERVER_ERROR"), "message": msg}]}
+            content = {"errors": [{"code": _V22_CODES.get(status, "SERVER_ERROR"), "message": msg}]}
         if "error_in_200" in self._quirks:
             status = 200
-        return status, self._encoded(told)
+        return status, self._encode(content)
 
-    def refusal(self, refusal: Refusal) -> tuple[int, bytes]:
-        """Encode a refusal: the HTTP status that it comes with, and its body."""
-        return self.error(refusal.status, refusal.err_code, refusal.msg)
-
-    def _encoded(self, value: Any) -> bytes:
-        body = msgspec.json.encode(value)
+    def _encode(self, content: Any) -> bytes:
+        body = msgspec.json.encode(content)
         for encode in self._encodings:
             body = encode(body)
         return body

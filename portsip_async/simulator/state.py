@@ -1,39 +1,39 @@
-"""The state of a simulated PBX: extensions, groups, greeting files, statuses, calls.
+"""The state of the simulated PBX: extensions, groups, greeting files, statuses, calls.
 
-Pure: no I/O, no clock; a time is passed in, in seconds since the simulator was made. Extensions
-are made up from their place and the seed whenever they are asked for, and only what was changed is
-stored, so 100,000 of them cost next to nothing.
+Pure: no I/O and no clock. The current time is an argument, in seconds since the simulator was
+created. The settings of an extension are generated whenever they are read, and only what a request
+changed is stored, so that 100,000 extensions take next to no memory.
+
+The methods that operations call take and return fields as the PBX names them.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from uuid import UUID
 
-from .directory import Directory, entry
-from .refusal import Refusal
-from .roster import Roster
-from .settings import created, mix, person, phone, presence, settings
+from .errors import PBXError
+from .generated import hash32, person, phone, settings, status_at, with_defaults
+from .numbers import ExtensionNumbers
 
 DEFAULT_GROUP = "__DEFAULT_EXTENSION_GROUP__"
-SECTIONS = ("profile", "options", "forward_rules", "office_hours", "voice_mail")
 
-_PAGE_SIZE = 100  # of a list whose pagesize is not asked for; that of the vendor's samples
-_FAR = 2**61  # items; beyond every list, and with a page still a number that islice takes
-_GROUP_SIZE = 5  # members of each group that a simulator starts with
-_KEPT_SEARCHES = 16
+_PAGE_SIZE = 100  # items of a page if the request has no pagesize, as in the vendor's samples
+_GROUP_SIZE = 5  # members of each generated group
+_MAX_FOUND = 16  # searches with results in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that was placed; the password that came with it is not kept.
+    """A call that was placed; its password is not kept.
 
     Attributes:
         extension: the extension that rang.
-        to: whom it calls.
+        to: the number to call.
         domain: the SIP domain.
         src: the source.
-        at: seconds since the simulator was made.
+        at: seconds since the simulator was created.
     """
 
     extension: str
@@ -49,9 +49,9 @@ class Greeting:
 
     Attributes:
         filename: its name.
-        size: its length in bytes; 0 where only a name or an address was given.
-        sha256: the digest of its content, in hex; "" where none was uploaded.
-        url: the address to fetch it from, where it was added by one.
+        size: its length in bytes; 0 if it was not uploaded.
+        sha256: the digest of its content in hex; "" if it was not uploaded.
+        url: the address to fetch it from, if it was added by one.
     """
 
     filename: str
@@ -60,22 +60,13 @@ class Greeting:
     url: str | None = None
 
 
-@dataclass(slots=True)
-class _Group:
-    group_id: str
-    group_name: str
-    group_description: str = ""
-    enable_intercom: bool = True
-    enable_external_call: bool = True
-    enable_management_console_access: bool = False
-    members: dict[str, None] = field(default_factory=dict)
-
-
 class PBX:
-    """What a PBX knows. Whatever is not there, or there already, raises a Refusal.
+    """Everything that the PBX stores. Its methods raise `PBXError` where it refuses a request.
 
     Attributes:
         calls: the calls that were placed, the oldest first.
+        numbers: the extension numbers that exist.
+        groups: the groups by id, without their members.
     """
 
     def __init__(
@@ -88,127 +79,118 @@ class PBX:
         page_limit: int | None = None,
         quirks: frozenset[str] = frozenset(),
     ) -> None:
-        """Make up ``extensions`` extensions and ``groups`` groups, the default one among them."""
+        """Start with ``extensions`` extensions, and ``groups`` groups with the default one."""
         self.calls: list[Call] = []
-        self._roster = Roster(extensions)
+        self.numbers = ExtensionNumbers(extensions)
+        self.groups: dict[str, dict[str, Any]] = {}
         self._seed = seed
         self._status_seconds = status_seconds
         self._page_limit = page_limit
         self._quirks = quirks
-        self._changed: dict[str, dict[str, Any]] = {}
-        self._directory = Directory(iter(Roster(extensions)), seed)
-        self._version = 0  # of what a search reads
-        self._searches: dict[str, tuple[int, list[int]]] = {}
-        self._pinned: dict[str, tuple[str, str | None]] = {}
+        # By index: the text that searches look in; "" for removed extensions. Built by the first
+        # search: 100,000 texts take a second to build, and some milliseconds to search.
+        self._texts: list[str] = []
+        self._found: dict[str, list[int]] = {}  # recent searches, for the pages of their results
+        # By extension number. Dictionaries with None for a value are sets that keep their order.
+        self._changed: dict[str, dict[str, Any]] = {}  # settings in place of the generated ones
+        self._pinned: dict[str, tuple[str, str | None]] = {}  # statuses that were set
         self._greetings: dict[str, dict[str, Greeting]] = {}
         self._default_files: dict[str, str] = {}
-        self._groups: dict[str, _Group] = {}
-        self._belongs: dict[str, dict[str, None]] = {}
-        self._made_groups = 0
+        self._groups_of: dict[str, dict[str, None]] = {}
+        self._members: dict[str, dict[str, None]] = {}  # by group id
+        self._groups_created = 0
         for at in range(groups - 1):
-            made = self._make_group(f"Group {at + 1}")
-            members = self._roster.places(at * _GROUP_SIZE, _GROUP_SIZE)
-            self._join(made, [self._roster.number(place) for place in members])
+            indexes = self.numbers[at * _GROUP_SIZE : (at + 1) * _GROUP_SIZE]
+            members = [self.numbers.number_at(index) for index in indexes]
+            self.create_group({"group_name": f"Group {at + 1}", "members": members})
         if groups:
-            self._groups[DEFAULT_GROUP] = _Group(DEFAULT_GROUP, DEFAULT_GROUP)
+            self._add_group(DEFAULT_GROUP, DEFAULT_GROUP)
 
     # Extensions.
 
-    @property
-    def extension_numbers(self) -> list[str]:
-        """The numbers that exist, in the order of lists."""
-        return list(self._roster)
+    def list_extensions(self, now: float, **page: Any) -> dict[str, Any]:
+        """Return a page of all extensions; see `_page` for ``page``."""
+        return self._page("extensions", self.numbers, partial(self._summary, now), **page)
 
-    @property
-    def extension_count(self) -> int:
-        """How many extensions there are."""
-        return len(self._roster)
+    def search_extensions(self, now: float, condition: str, **page: Any) -> dict[str, Any]:
+        """Return a page of the extensions whose number, name or email contains a text."""
+        found = self._search(condition.casefold()) if condition else self.numbers
+        reply = self._page("extensions", found, partial(self._summary, now), **page)
+        del reply["sort_by"]  # as in the vendor's sample
+        return reply
 
-    def list_extensions(self, pagination: int, pagesize: int | None, now: float) -> dict[str, Any]:
-        """Answer a page of all extensions."""
-        start, size = self._window(pagination, pagesize)
-        rows = [self._summary(place, now) for place in self._roster.places(start, size)]
-        return self._page(pagination, size, len(self._roster), {"extensions": rows})
+    def show_extension(self, extension_number: str) -> dict[str, Any]:
+        """Return the settings of an extension and the groups that it belongs to."""
+        shown = self._settings(extension_number)
+        return shown | {"belong_groups": list(self._groups_of.get(extension_number, ()))}
 
-    def search_extensions(
-        self, condition: str, pagination: int, pagesize: int | None, now: float
-    ) -> dict[str, Any]:
-        """Answer a page of the extensions whose number, name or email holds a text."""
-        if not condition:
-            return self.list_extensions(pagination, pagesize, now)
-        start, size = self._window(pagination, pagesize)
-        found = self._search(condition.casefold())
-        rows = [self._summary(place, now) for place in found[start : start + size]]
-        return self._page(pagination, size, len(found), {"extensions": rows})
+    def create_extension(self, fields: Mapping[str, Any]) -> None:
+        """Add an extension; the PBX's defaults fill the missing fields."""
+        number = fields["extension_number"]
+        if number in self.numbers:
+            raise PBXError("extension exists", number)
+        self.numbers.add(number)
+        self._change(number, with_defaults(fields))
 
-    def show_extension(self, number: str) -> dict[str, Any]:
-        """Answer an extension's settings and the groups it belongs to."""
-        place = self._place(number)
-        made = self._changed.get(number) or settings(place, self._seed, number)
-        return made | {"belong_groups": list(self._belongs.get(number, ()))}
+    def update_extension(self, number: str, fields: Mapping[str, Any]) -> None:
+        """Replace whole sections of the settings of an extension."""
+        self._change(number, self._settings(number) | dict(fields))
 
-    def create_extension(self, given: Mapping[str, Any]) -> None:
-        """Add an extension, what it was not given being the PBX's default."""
-        number = given["extension_number"]
-        if number in self._roster:
-            raise Refusal("extension exists", number)
-        self._roster.add(number)
-        self._changed[number] = created(given)
-        self._version += 1
-
-    def update_extension(self, number: str, sections: Mapping[str, Any]) -> None:
-        """Put the given sections in the place of an extension's own."""
-        made = self.show_extension(number)
-        del made["belong_groups"]
-        self._changed[number] = made | dict(sections)
-        self._version += 1
-
-    def remove_extension(self, number: str) -> None:
+    def remove_extension(self, extension_number: str) -> None:
         """Remove an extension with its settings, greetings and memberships."""
-        self._place(number)
-        self._roster.remove(number)
-        for group_id in self._belongs.pop(number, ()):
-            del self._groups[group_id].members[number]
-        for kept in (self._changed, self._greetings, self._default_files, self._pinned):
-            kept.pop(number, None)
-        self._version += 1
+        index = self._index(extension_number)
+        self.numbers.remove(extension_number)
+        self._index_text(index, "")
+        for group_id in self._groups_of.pop(extension_number, ()):
+            del self._members[group_id][extension_number]
+        for stored in (self._changed, self._greetings, self._default_files, self._pinned):
+            stored.pop(extension_number, None)
 
     def statuses(self, numbers: Iterable[str], now: float) -> list[dict[str, Any]]:
-        """Tell what extensions are doing."""
+        """Return the status of each extension."""
         found = []
         for number in numbers:
-            place = self._roster.place(number)
-            if place is not None:
-                status, agent = self._status(place, number, now)
+            index = self.numbers.index_of(number)
+            if index is not None:
+                status, agent = self._status(index, number, now)
                 found.append({"extension_number": number, "status": status, "user_agent": agent})
             elif "status_omits_unknown" not in self._quirks:
-                raise Refusal("no extension", number)
+                raise PBXError("no extension", number)
         return found
 
     def pin_status(self, number: str, status: str | None, user_agent: str | None) -> None:
-        """Hold an extension at a status; None lets it change again."""
-        self._place(number)
+        """Set the status of an extension for good; None lets it change again."""
+        self._index(number)
         if status is None:
             self._pinned.pop(number, None)
         else:
             self._pinned[number] = status, user_agent
 
     def place_call(self, call: Call) -> None:
-        """Let an extension ring."""
-        self._place(call.extension)
+        """Store a call from an extension."""
+        self._index(call.extension)
         self.calls.append(call)
 
-    def _place(self, number: str) -> int:
-        place = self._roster.place(number)
-        if place is None:
-            raise Refusal("no extension", number)
-        return place
+    def _index(self, number: str) -> int:
+        index = self.numbers.index_of(number)
+        if index is None:
+            raise PBXError("no extension", number)
+        return index
 
-    def _summary(self, place: int, now: float) -> dict[str, Any]:
-        number = self._roster.number(place)
-        first, last, email = self._person(place, number)
-        status, agent = self._status(place, number, now)
-        _, mac, model = phone(place, self._seed)
+    def _settings(self, number: str) -> dict[str, Any]:
+        index = self._index(number)
+        return self._changed.get(number) or settings(index, self._seed, number)
+
+    def _change(self, number: str, changed: dict[str, Any]) -> None:
+        self._changed[number] = changed
+        index = self._index(number)
+        self._index_text(index, self._text(index))
+
+    def _summary(self, now: float, index: int) -> dict[str, Any]:
+        number = self.numbers.number_at(index)
+        first, last, email = self._person(index, number)
+        status, agent = self._status(index, number, now)
+        _, mac, model = phone(index, self._seed)
         return {
             "extension_number": number,
             "first_name": first,
@@ -220,185 +202,173 @@ class PBX:
             "phone_model": model,
         }
 
-    def _person(self, place: int, number: str) -> tuple[str, str, str]:
+    def _person(self, index: int, number: str) -> tuple[str, str, str]:
         changed = self._changed.get(number)
         if changed is None:
-            return person(place, self._seed, number)
+            return person(index, self._seed, number)
         profile = changed["profile"]
         first, last, email = (
             profile.get(name) or "" for name in ("first_name", "last_name", "email")
         )
         return first, last, email
 
-    def _status(self, place: int, number: str, now: float) -> tuple[str, str]:
+    def _search(self, condition: str) -> list[int]:
+        if not self._texts:
+            every = range(self.numbers.next_index)
+            self._texts = [self._text(i) if self.numbers.exists(i) else "" for i in every]
+        if condition not in self._found:
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            texts = enumerate(self._texts)
+            self._found[condition] = [index for index, text in texts if condition in text]
+        return self._found[condition]
+
+    def _text(self, index: int) -> str:
+        number = self.numbers.number_at(index)
+        first, last, email = self._person(index, number)
+        return f"{number}\n{first} {last}\n{email}".casefold()
+
+    def _index_text(self, index: int, text: str) -> None:
+        self._found.clear()
+        if self._texts:
+            self._texts[index : index + 1] = [text]  # the index after the last one appends
+
+    def _status(self, index: int, number: str, now: float) -> tuple[str, str]:
         status, agent = self._pinned.get(number, ("", None))
         if not status:
-            status = presence(place, self._seed, now, self._status_seconds)
+            status = status_at(index, self._seed, now, self._status_seconds)
         if agent is None:
-            agent = "" if status == "OFFLINE" else phone(place, self._seed)[0]
+            agent = "" if status == "OFFLINE" else phone(index, self._seed)[0]
         return status, agent
-
-    def _search(self, wanted: str) -> list[int]:
-        version, found = self._searches.get(wanted, (-1, []))
-        if version == self._version:
-            return found
-        numbers, changed = self._roster, self._changed
-        found = [
-            place
-            for place in self._directory.search(wanted)
-            if numbers.is_taken(place) and numbers.number(place) not in changed
-        ]
-        for number in changed:
-            place = self._place(number)
-            if wanted in entry(number, *self._person(place, number)):
-                found.append(place)
-        found.sort()
-        if len(self._searches) >= _KEPT_SEARCHES:
-            self._searches.clear()
-        self._searches[wanted] = self._version, found
-        return found
 
     # Groups.
 
-    @property
-    def group_ids(self) -> list[str]:
-        """The groups that exist, in the order of lists."""
-        return list(self._groups)
-
-    def list_groups(self, pagination: int, pagesize: int | None) -> dict[str, Any]:
-        """Answer a page of the groups."""
-        start, size = self._window(pagination, pagesize)
-        rows = [
-            {
-                "group_id": group.group_id,
-                "group_name": group.group_name,
-                "members_count": len(group.members),
-            }
-            for group in islice(self._groups.values(), start, start + size)
-        ]
-        return self._page(pagination, size, len(self._groups), {"groups": rows})
+    def list_groups(self, **page: Any) -> dict[str, Any]:
+        """Return a page of the groups; see `_page` for ``page``."""
+        return self._page("groups", list(self.groups), self._group_summary, **page)
 
     def show_group(self, group_id: str) -> dict[str, Any]:
-        """Answer a group with its members."""
-        group = self._group(group_id)
-        return {
-            "group_id": group.group_id,
-            "group_name": group.group_name,
-            "group_description": group.group_description,
-            "enable_intercom": group.enable_intercom,
-            "enable_external_call": group.enable_external_call,
-            "enable_management_console_access": group.enable_management_console_access,
-            "members": list(group.members),
-        }
+        """Return a group with its members."""
+        return self._group(group_id) | {"members": list(self._members[group_id])}
 
-    def create_group(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a group and answer its id and name; names need not differ."""
-        self._check_members(given)
-        group = self._make_group(given["group_name"])
-        self._change_group(group, given)
-        return {"group_id": group.group_id, "group_name": group.group_name}
+    def create_group(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a group and return its id and name; several may have the same name."""
+        self._check_members(fields)
+        self._groups_created += 1
+        parts = (hash32(self._groups_created, self._seed, part) for part in range(4))
+        group_id = str(UUID("".join(f"{part:08x}" for part in parts))).upper()
+        name = fields["group_name"]
+        self._add_group(group_id, name)
+        self.update_group(group_id, fields)
+        return {"group_id": group_id, "group_name": name}
 
-    def update_group(self, group_id: str, given: Mapping[str, Any]) -> None:
-        """Change a group; members and description stay as they are where they are not given."""
+    def update_group(self, group_id: str, fields: Mapping[str, Any]) -> None:
+        """Change the given fields of a group."""
         group = self._group(group_id)
-        self._check_members(given)
-        self._change_group(group, given)
+        self._check_members(fields)
+        group.update((name, value) for name, value in fields.items() if name != "members")
+        if "members" in fields:
+            self._set_members(group_id, fields["members"])
 
     def remove_group(self, group_id: str) -> None:
-        """Remove a group, which is not the default one."""
-        group = self._group(group_id)
+        """Remove any group but the default one."""
+        self._group(group_id)
         if group_id == DEFAULT_GROUP:
-            raise Refusal("permission", "the default group stays")
-        self._join(group, [])
-        del self._groups[group_id]
+            raise PBXError("permission", "the default group stays")
+        self._set_members(group_id, [])
+        del self.groups[group_id], self._members[group_id]
 
-    def _group(self, group_id: str) -> _Group:
-        group = self._groups.get(group_id)
-        if group is None:
-            raise Refusal("no group")
-        return group
+    def _group_summary(self, group_id: str) -> dict[str, Any]:
+        return {
+            "group_id": group_id,
+            "group_name": self.groups[group_id]["group_name"],
+            "members_count": len(self._members[group_id]),
+        }
 
-    def _make_group(self, name: str) -> _Group:
-        self._made_groups += 1
-        digits = "".join(f"{mix(self._made_groups, self._seed, part):08X}" for part in range(4))
-        cuts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-        group = _Group("-".join(cuts), name)
-        self._groups[group.group_id] = group
-        return group
+    def _group(self, group_id: str) -> dict[str, Any]:
+        if group_id not in self.groups:
+            raise PBXError("no group")
+        return self.groups[group_id]
 
-    def _check_members(self, given: Mapping[str, Any]) -> None:
-        for number in given.get("members", ()):
-            self._place(number)
+    def _add_group(self, group_id: str, name: str) -> None:
+        self._members[group_id] = {}
+        self.groups[group_id] = {
+            "group_id": group_id,
+            "group_name": name,
+            "group_description": "",
+            "enable_intercom": True,
+            "enable_external_call": True,
+            "enable_management_console_access": False,
+        }
 
-    def _change_group(self, group: _Group, given: Mapping[str, Any]) -> None:
-        for name, value in given.items():
-            if name not in ("members", "group_id"):
-                setattr(group, name, value)
-        if "members" in given:
-            self._join(group, given["members"])
+    def _check_members(self, fields: Mapping[str, Any]) -> None:
+        for number in fields.get("members", ()):
+            self._index(number)
 
-    def _join(self, group: _Group, members: Iterable[str]) -> None:
-        for number in group.members:
-            self._belongs[number].pop(group.group_id)
-        group.members = dict.fromkeys(members)
-        for number in group.members:
-            self._belongs.setdefault(number, {})[group.group_id] = None
+    def _set_members(self, group_id: str, members: Iterable[str]) -> None:
+        for number in self._members[group_id]:
+            del self._groups_of[number][group_id]
+        self._members[group_id] = dict.fromkeys(members)
+        for number in self._members[group_id]:
+            self._groups_of.setdefault(number, {})[group_id] = None
 
     # Greeting files.
 
     def greetings(self, number: str) -> dict[str, Greeting]:
-        """Tell the greeting files of an extension by their names."""
-        self._place(number)
+        """Return the greeting files of an extension by name."""
+        self._index(number)
         return dict(self._greetings.get(number, {}))
 
-    def list_greetings(self, number: str, pagination: int, pagesize: int | None) -> dict[str, Any]:
-        """Answer a page of the greeting files of an extension."""
-        files = self.greetings(number)
-        default = self._default_files.get(number, "")
-        start, size = self._window(pagination, pagesize)
-        rows = [
-            {"filename": name, "enabled": name == default}
-            for name in islice(files, start, start + size)
-        ]
-        told = {"default_file": default, "files": rows}
-        return self._page(pagination, size, len(files), told)
+    def list_greetings(self, extension_number: str, **page: Any) -> dict[str, Any]:
+        """Return a page of the greeting files of an extension; see `_page` for ``page``."""
+        files = list(self.greetings(extension_number))
+        default = self._default_files.get(extension_number, "")
+
+        def row(name: str) -> dict[str, Any]:
+            return {"filename": name, "enabled": name == default}
+
+        return self._page("files", files, row, **page) | {"default_file": default}
 
     def add_greeting(self, number: str, greeting: Greeting) -> None:
-        """Add a greeting file, in the place of one of the same name."""
-        self._place(number)
+        """Add a greeting file, or replace the one of the same name."""
+        self._index(number)
         name = greeting.filename + ("," if "stray_comma" in self._quirks else "")
         self._greetings.setdefault(number, {})[name] = greeting
 
-    def setup_greeting(self, number: str, filename: str) -> None:
-        """Let a greeting file be the one that is played."""
-        self._check_greeting(number, filename)
-        self._default_files[number] = filename
+    def setup_greeting(self, extension_number: str, filename: str) -> None:
+        """Make a greeting file the one that is played."""
+        self._check_greeting(extension_number, filename)
+        self._default_files[extension_number] = filename
 
-    def remove_greeting(self, number: str, filename: str) -> None:
-        """Remove a greeting file; none is played if it was the one."""
-        self._check_greeting(number, filename)
-        del self._greetings[number][filename]
-        if self._default_files.get(number) == filename:
-            del self._default_files[number]
+    def remove_greeting(self, extension_number: str, filename: str) -> None:
+        """Remove a greeting file; if it was the one that is played, none is played."""
+        self._check_greeting(extension_number, filename)
+        del self._greetings[extension_number][filename]
+        if self._default_files.get(extension_number) == filename:
+            del self._default_files[extension_number]
 
     def _check_greeting(self, number: str, filename: str) -> None:
         if filename not in self.greetings(number):
-            raise Refusal("no file", filename)
-
-    # Pages.
-
-    def _window(self, pagination: int, pagesize: int | None) -> tuple[int, int]:
-        size = min(pagesize or _PAGE_SIZE, self._page_limit or _FAR)
-        return min((pagination - 1) * size, _FAR), size
+            raise PBXError("no file", filename)
 
     def _page(
-        self, pagination: int, size: int, total: int, rows: Mapping[str, Any]
+        self,
+        name: str,
+        items: Sequence[Any] | ExtensionNumbers,
+        row: Callable[[Any], dict[str, Any]],
+        *,
+        pagination: int,
+        pagesize: int | None = None,
+        sort_by: str = "DEFAULT",
     ) -> dict[str, Any]:
-        head: dict[str, Any] = {"pagination": pagination, "pagesize": size, "sort_by": "DEFAULT"}
+        """Make a page of ``items``, each shown by ``row``; the result has the rows as ``name``."""
+        size = pagesize or _PAGE_SIZE
+        if self._page_limit is not None:
+            size = min(size, self._page_limit)
+        start = (pagination - 1) * size
+        rows = [row(item) for item in items[start : start + size]]
+        page = {"pagination": pagination, "pagesize": size, "sort_by": sort_by, name: rows}
         if "no_page_count" in self._quirks:
-            head["count"] = total
-        else:
-            # The page calls it the current page's size.
-            shown = max(0, min(size, total - (pagination - 1) * size))
-            head |= {"page_count": -(-total // size), "count": shown}
-        return head | dict(rows)
+            return page | {"count": len(items)}
+        # The vendor describes count as the size of the current page.
+        return page | {"page_count": -(-len(items) // size), "count": len(rows)}

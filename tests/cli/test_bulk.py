@@ -105,7 +105,7 @@ class TestImport:
         for line in (
             "line 3 (501): is also in line 2",
             "line 4 (502): has no password",
-            "line 5 (503): has 3 cells, not 4",
+            "line 5 (503): must have 4 cells, got 3",
             "line 6: has no extension_number",
             "4 of 6 rows can't be read; nothing was sent",
         ):
@@ -236,7 +236,7 @@ class TestImport:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """It does not knock for every row at a door that is shut."""
-        monkeypatch.setattr(importing, "_AWAY", 3)
+        monkeypatch.setattr(importing, "_MAX_UNREACHABLE", 3)
         pbx.fail("extensions.create", drop=True, times=None)
         pbx.fail("extensions.show", drop=True, times=None)
         done = run(cli, people.many(60), "--concurrency", "2")
@@ -252,11 +252,11 @@ class TestImport:
     @pytest.mark.parametrize(
         ("name", "head", "lines", "told"),
         [
-            ("people.txt", HEAD, (), "neither .csv nor .jsonl"),
+            ("people.txt", HEAD, (), "must end in .csv or .jsonl"),
             ("people.csv", "extension_number,pasword", (), "no such field: 'pasword'"),
             ("people.csv", "", (), "no such field: none given"),
-            ("people.csv", HEAD, (), "holds no extension"),
-            ("people.csv", HEAD, ("1,2,3,4,5",), "line 2 has 5 cells, not 4"),
+            ("people.csv", HEAD, (), "has no rows"),
+            ("people.csv", HEAD, ("1,2,3,4,5",), "line 2 must have 4 cells, got 5"),
             ("people.csv", HEAD, ('1,2,3,"a"b',), "people.csv line 2"),
             (
                 "people.csv",
@@ -266,7 +266,7 @@ class TestImport:
             ),
             ("people.csv", HEAD, ('"1,23E+05",a,b,c',), "format the column as text"),
             ("people.csv", HEAD, ("1e5,a,b,c",), "format the column as text"),
-            ("people.jsonl", "{", (), "line 1: is no JSON object"),
+            ("people.jsonl", "{", (), "line 1: is not a JSON object"),
             ("people.jsonl", '{"nope": 1}', (), "has no field nope"),
             ("people.jsonl", '{"profile": 1, "profile.email": "a"}', (), "twice"),
             (
@@ -295,7 +295,7 @@ class TestImport:
     def test_not_utf8(self, cli: CommandLine, people: People) -> None:
         path = people("501,a,b,x")
         path.write_bytes(path.read_bytes().replace(b"x", b"\xe4"))
-        assert "is no UTF-8 text" in run(cli, path).err
+        assert "is not UTF-8 text" in run(cli, path).err
 
 
 class TestInterrupt:
@@ -328,7 +328,7 @@ class TestInterrupt:
         interrupt_at(10, 1)
         done = run(cli, people.many(40), "--concurrency", "2")
         assert done.code == 130
-        assert "stopping; what is in flight finishes" in done.err
+        assert "stopping; rows in flight finish" in done.err
         left = {row["extension_number"] for row in rows_of(Path(told(done)["report"]))}
         created = {number for number in pbx.extension_numbers if number.startswith("50")}
         assert len(created) == told(done)["created"] >= 10

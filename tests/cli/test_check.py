@@ -82,7 +82,7 @@ class TestReport:
     def test_text(self, cli: CommandLine) -> None:
         done = cli("check")
         assert done.code == 0
-        assert "login     by username; a token: it lives 30 s, role tenant, API 2.0.0" in done.lines
+        assert "login     by username; token valid for 30 s, role tenant, API 2.0.0" in done.lines
         assert any(
             line.split()[:4] == ["extensions.show", "GET", "/extensions/show", "fits"]
             for line in done.lines
@@ -163,7 +163,7 @@ class TestComparison:
         for reply in replies:
             comparison.add(reply)
         return [
-            (str(one.kind), one.where, one.told, one.times, one.of)
+            (str(one.kind), one.where, one.detail, one.times, one.of)
             for one in comparison.differences()
         ]
 
@@ -326,11 +326,11 @@ class TestFailures:
         assert told["groups.list"] == ("refused", "the account's role does not allow it")
         assert told["groups.show"] == ("not asked", "there is no group")
         assert told["greetings.list"][0] == "failed"
-        assert told["greetings.list"][1].startswith("not to be read: ")
+        assert told["greetings.list"][1].startswith("can't be read: ")
         assert told["extensions.show"] == ("failed", "HTTP 500, err_code of another form")
         assert told["extensions.search"] == ("failed", "TransportError")
         done = cli("check")
-        assert done.lines[-1].startswith("Not to be used here: extensions.search, extensions.show,")
+        assert done.lines[-1].startswith("Can't be used here: extensions.search, extensions.show,")
 
     def test_empty_pbx(self, quirky: Any) -> None:
         cli, _ = quirky(extensions=0, groups=0)
@@ -459,7 +459,7 @@ class TestTLS:
             "TLS       TLSv1.3, X, NOT TRUSTED: self-signed, signed by itself, 3 days left" in told
         )
         assert "clock     4.2 s behind ours" in told
-        assert "clock     not told by the PBX" in list(
+        assert "clock     unknown: the PBX sent no date" in list(
             lines(
                 Report(
                     portsip_async="1",

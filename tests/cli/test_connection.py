@@ -14,7 +14,7 @@ import trustme
 import typer
 
 from portsip_async import APIError
-from portsip_async.cli.connect import Connection
+from portsip_async.cli.connection import Connection
 from portsip_async.cli.failures import exit_code, hint
 from portsip_async.simulator import PBXSimulator
 
@@ -137,8 +137,8 @@ class TestAccount:
             ({}, ("--fingerprint", "xyz"), "64 hexadecimal digits"),
             ({}, ("--fingerprint", "abcd"), "64 hexadecimal digits"),
             ({}, ("--proxy", "http://me:secret@proxy.example"), "set PORTSIP_PROXY"),
-            ({}, ("--timeout", "0"), "not above 0"),
-            ({}, ("--rate", "-1"), "not above 0"),
+            ({}, ("--timeout", "0"), "must be above 0"),
+            ({}, ("--rate", "-1"), "must be above 0"),
             ({}, ("--endpoint", "groups.list"), "NAME=METHOD:PATH"),
             ({}, ("--endpoint", "groups.list=FETCH"), "NAME=METHOD:PATH"),
             ({}, ("--endpoint", "groups.nope=GET"), "no row 'groups.nope'"),

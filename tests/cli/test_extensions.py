@@ -149,17 +149,21 @@ class TestUpdate:
     @pytest.mark.parametrize(
         ("arguments", "stdin", "told"),
         [
-            ((), "", "say what to change"),
+            ((), "", "pass --set or --settings"),
             (("--set", "voice_mail.voicemail_pin=1"), "", "is a secret"),
             (("--set", "password=1"), "", "is a secret"),
-            (("--set", "profile.fist_name=A"), "", "alike are profile.first_name"),
-            (("--set", "zzzzzz=A"), "", "'extensions show' shows them all"),
-            (("--set", "profile.first_name"), "", "is no setting"),
-            (("--set", "options.enable_extension=maybe"), "", "is true or false"),
-            (("--set", "forward_rules.available.no_answer_timeval=x"), "", "is a whole number"),
-            (("--settings", "-"), "{", "no JSON in line 1"),
-            (("--settings", "-"), "[1]", "an object of sections is due"),
-            (("--settings", "-"), '{"profile": 1}', "an object of sections is due"),
+            (("--set", "profile.fist_name=A"), "", "did you mean profile.first_name"),
+            (("--set", "zzzzzz=A"), "", "see 'extensions show'"),
+            (("--set", "profile.first_name"), "", "must be a setting"),
+            (("--set", "options.enable_extension=maybe"), "", "must be true or false"),
+            (
+                ("--set", "forward_rules.available.no_answer_timeval=x"),
+                "",
+                "must be a whole",
+            ),
+            (("--settings", "-"), "{", "not JSON, see line 1"),
+            (("--settings", "-"), "[1]", "must be an object of sections"),
+            (("--settings", "-"), '{"profile": 1}', "must be an object of sections"),
             (("--settings", "-"), '{"nope": {}}', "no such section: nope"),
             (("--settings", "/no/such/file"), "", "No such file"),
         ],
@@ -232,7 +236,7 @@ class TestRemove:
     ) -> None:
         done = cli(*arguments)
         assert done.code == 2
-        assert "Hint: say --yes" in done.err
+        assert "Hint: pass --yes" in done.err
         assert not pbx.served
 
     def test_some_fail(self, cli: CommandLine, pbx: PBXSimulator) -> None:
@@ -332,7 +336,7 @@ class TestStatus:
         pbx.fail("groups.update", status=400, err_code=400.1, times=None)
         done = cli("groups", "update", group, "--name", "New", "--add", "101", "--drop", "102")
         assert done.code == 1
-        assert f"group {group}: changed; what follows failed" in done.err
+        assert f"group {group}: changed; the next step failed" in done.err
         assert pbx.group(group)["group_name"] == "New"
 
     def test_many_failures_are_one_line(self, cli: CommandLine, pbx: PBXSimulator) -> None:

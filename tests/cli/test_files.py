@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portsip_async import NewExtension, OfficeHours, Options, PortSIPClient, Profile, VoiceMail
-from portsip_async.cli import importing, rows
+from portsip_async.cli import import_file, importing
 from portsip_async.cli.csv_text import csv_line, read_csv
 from portsip_async.simulator import PBXSimulator
 
@@ -528,7 +528,7 @@ class TestMarks:
         settings = write(tmp_path, b'{"profile": {"last_name": "\xe4"}}', "s.json")
         done = cli("extensions", "update", "101", "--settings", settings)
         assert done.code != 0
-        assert "no UTF-8 text" in done.err
+        assert "not UTF-8 text" in done.err
         assert not pbx.served
 
 
@@ -775,7 +775,7 @@ class TestReportThatCannotBeWritten:
         elif how == "publish":
             monkeypatch.setattr(os, "replace", lambda *_: os.open("/none/there", os.O_RDONLY))
         else:
-            untouched = rows.write_report
+            untouched = import_file.write_report
 
             def remove(*arguments: Any) -> None:
                 untouched(*arguments)

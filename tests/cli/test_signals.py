@@ -161,7 +161,7 @@ def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
 # a session of its own, where the kernel stops nobody, so it goes on at once.
 STOPPED_IN_A_WRITE = """
 import select, signal, sys, threading, time
-from portsip_async.cli.signals import steps_aside
+from portsip_async.cli.signals import suspendable
 
 def stop():
     while select.select([], [1], [], 0)[1]:
@@ -170,7 +170,7 @@ def stop():
     sys.stderr.write("sent\\n")
     sys.stderr.flush()
 
-with steps_aside(sys.stdout):
+with suspendable(sys.stdout):
     threading.Thread(target=stop).start()
     sys.stdout.write("x" * 1_000_000)
     sys.stdout.flush()

@@ -318,9 +318,9 @@ class TestStandardInput:
         [
             (("status", "-", "--password-stdin"), "", "no line with a password"),
             (("status", "-", "--password-stdin"), "\n101\n", "no line with a password"),
-            (("status", "-", "--password-stdin"), "PW\n", "standard input holds none"),
+            (("status", "-", "--password-stdin"), "PW\n", "standard input is empty"),
             (("create", "9", "--new-passwords-stdin"), "one\n", "a web access password"),
-            (("update", "101", "--settings", "-", "--password-stdin"), "PW\n", "no JSON"),
+            (("update", "101", "--settings", "-", "--password-stdin"), "PW\n", "not JSON"),
         ],
     )
     def test_missing_line(

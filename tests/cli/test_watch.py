@@ -170,7 +170,7 @@ class TestUnknown:
 
     def test_on_the_board(self) -> None:
         console = Console(width=80, color_system=None, record=True, file=Stream())
-        console.print(Board().picture(80, 20, self.stats("99999"), AT))
+        console.print(Board().render(80, 20, self.stats("99999"), AT))
         assert "the PBX knows no 99999" in console.export_text()
 
     def test_in_a_pipe(self, cli: CommandLine, pbx: PBXSimulator) -> None:
@@ -236,7 +236,7 @@ class TestTerminals:
         def fail(*_: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(Board, "picture", fail)
+        monkeypatch.setattr(Board, "render", fail)
         out = Stream(terminal=True)
         with pytest.raises(RuntimeError, match="a bug"):
             cli(*WATCH, terminal=True, out=out)
@@ -247,13 +247,13 @@ class TestBoard:
     def picture(self, board: Board, *, height: int = 30, **stats: Any) -> list[str]:
         told = WatchStats(cycles=1, last_success=AT, **stats)
         console = Console(width=60, color_system=None, record=True, file=Stream())
-        console.print(board.picture(60, height, told, AT + timedelta(seconds=7)))
+        console.print(board.render(60, height, told, AT + timedelta(seconds=7)))
         return console.export_text().splitlines()
 
     def board(self, count: int = 5, status: str = "OFFLINE") -> Board:
         board = Board()
         for number in range(100, 100 + count):
-            board.take(change(str(number), None, status))
+            board.apply(change(str(number), None, status))
         return board
 
     def test_on_a_terminal(self, cli: CommandLine) -> None:
@@ -266,8 +266,8 @@ class TestBoard:
 
     def test_counts_and_marks(self) -> None:
         board = self.board()
-        board.take(change("101", "OFFLINE", "ON_CALL"))
-        board.take(change("102", "OFFLINE", "\x1bodd"))
+        board.apply(change("101", "OFFLINE", "ON_CALL"))
+        board.apply(change("102", "OFFLINE", "\x1bodd"))
         lines = self.picture(board)
         assert lines[0] == "5 extensions   · 3 OFFLINE   ○ 1 \\x1bodd   ● 1 ON_CALL"
         assert lines[3].split() == ["·", "100", "●", "101", "○", "102", "·", "103", "·", "104"]
@@ -279,9 +279,9 @@ class TestBoard:
 
     def test_gone_and_other_telephone(self) -> None:
         board = self.board()
-        board.take(StatusChange("101", ExtensionStatus("101", "OFFLINE"), None, AT))
+        board.apply(StatusChange("101", ExtensionStatus("101", "OFFLINE"), None, AT))
         other = ExtensionStatus("102", "OFFLINE", "Desk")
-        board.take(StatusChange("102", ExtensionStatus("102", "OFFLINE"), other, AT))
+        board.apply(StatusChange("102", ExtensionStatus("102", "OFFLINE"), other, AT))
         lines = self.picture(board)
         assert lines[0].startswith("4 extensions")
         assert "102  OFFLINE  Desk" in lines[5]
@@ -291,7 +291,7 @@ class TestBoard:
         """Numbers of another script stay in their columns."""
         board = self.board(1)
         for number in ("田中", "e\u0301", "ที่"):
-            board.take(change(number, None, "OFFLINE"))
+            board.apply(change(number, None, "OFFLINE"))
         cells = self.picture(board)[3]
         starts = [cell_len(cells[:at]) for at, mark in enumerate(cells) if mark == "·"]
         assert starts == [0, 7, 14, 21]
@@ -299,7 +299,7 @@ class TestBoard:
     def test_too_many_for_the_screen(self) -> None:
         """Who does something is shown before who is offline, and the rest is counted."""
         board = self.board(1000)
-        board.take(change("1099", None, "ON_CALL"))
+        board.apply(change("1099", None, "ON_CALL"))
         lines = self.picture(board, height=12)
         assert len(lines) <= 12
         assert lines[3].startswith("● 1099")
@@ -313,11 +313,11 @@ class TestBoard:
         assert lines[1] == "no answer for 7 s: no connection was made"
 
     def test_health(self) -> None:
-        assert "2 not told" in self.picture(self.board(), missing=2)[1]
+        assert "2 missing" in self.picture(self.board(), missing=2)[1]
         console = Console(width=60, record=True, file=Stream())
-        console.print(Board().picture(60, 10, WatchStats(), AT))
+        console.print(Board().render(60, 10, WatchStats(), AT))
         assert "reading" in console.export_text()
-        console.print(Board().picture(60, 10, WatchStats(cycles=1, consecutive_failures=1), AT))
+        console.print(Board().render(60, 10, WatchStats(cycles=1, consecutive_failures=1), AT))
         assert "no answer yet" in console.export_text()
 
 

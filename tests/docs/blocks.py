@@ -1,12 +1,12 @@
-"""The blocks of code on a page, and how they are run.
+"""Find the code blocks of a page and run them.
 
-Python blocks run in the order of the page, in one namespace, as if typed into a session that
-allows `await`. They find these names: `pbx` (an open client of a simulator), `url` (its address),
-`numbers` (all its extensions) and `new_extensions` (one to be); the environment tells of the
-simulator too. A block with a title becomes that file in the working directory, and is run by a
-test of its own.
+Python blocks run in the order of the page, in one namespace, as in an interactive session that
+allows `await`. The namespace has these names: `pbx` (an open client of a simulator), `url` (its
+address), `numbers` (all its extensions) and `new_extensions` (one extension to create). The
+environment names the simulator, too. A block with a title is written to that file in the working
+directory, and has a separate test.
 
-A block that prints without end, as one that watches does, ends after `ENOUGH` lines.
+A block that prints endlessly, such as a watch, ends after `ENOUGH` lines.
 """
 
 import ast
@@ -28,7 +28,7 @@ _TITLE = re.compile(r'title="([^"]+)"')
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code on a page."""
+    """A code block of a page."""
 
     page: str
     line: int
@@ -41,16 +41,16 @@ class Block:
 
 
 class Enough(Exception):
-    """A block printed as much as is needed to see that it works."""
+    """A block has printed enough lines to show that it works."""
 
 
 def pages() -> list[str]:
-    """List the pages, by their paths in the repository."""
+    """Return the pages as paths in the repository."""
     return ["README.md", *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md"))]
 
 
 def blocks(page: str) -> list[Block]:
-    """Find the blocks of a page."""
+    """Return the code blocks of a page."""
     text = (ROOT / page).read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(text):
@@ -61,14 +61,14 @@ def blocks(page: str) -> list[Block]:
 
 
 def files(page: str) -> dict[str, str]:
-    """Answer the files that a page shows whole, by their names."""
+    """Return the complete files that a page shows, by name."""
     return {
         block.title: block.code for block in blocks(page) if block.title and block.title != "output"
     }
 
 
 def write_files(page: str, folder: Path) -> None:
-    """Put the files of a page into a folder."""
+    """Write the files of a page to a folder."""
     for name, code in files(page).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def write_files(page: str, folder: Path) -> None:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Take a shell block apart into commands; those of a pipe come one by one."""
+    """Yield the commands of a shell block. Commands of a pipe are yielded one by one."""
     for line in block.code.splitlines():
         if line.startswith("$ "):
             words = shlex.split(line[2:], comments=True)
@@ -91,7 +91,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 async def run(block: Block, namespace: dict[str, Any]) -> list[str]:
-    """Run a Python block in a namespace; answers what it printed."""
+    """Run a Python block in a namespace and return the lines that it printed."""
     said: list[str] = []
     namespace["print"] = _printer(said)
     code = compile(

@@ -1,6 +1,6 @@
-"""Draw the command line at work: ``python -m tests.docs.picture``, into docs/images/cli.svg.
+"""Draw docs/images/cli.svg, a picture of the command line: ``python -m tests.docs.picture``.
 
-The rows are what a command prints on a terminal, the board is drawn as `extensions watch` draws it.
+The rows are the output of a command on a terminal. The board is the one of `extensions watch`.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ COLUMNS, LINES = 92, 16  # of the board
 LIST = ("extensions", "list", "--limit", "3")
 WATCH = ("extensions", "watch", "--interval", "2")
 CHANGES = 6
-# The picture takes the reader's own font, and asks nobody for one.
+# The picture uses a font of the reader's system and downloads none.
 FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def on_terminal(*arguments: str, environment: dict[str, str]) -> str:
-    """Run the command line on a terminal, and answer what is seen there."""
+    """Run the command line on a terminal and return what the terminal shows."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     process = subprocess.Popen(
@@ -46,7 +46,7 @@ def on_terminal(*arguments: str, environment: dict[str, str]) -> str:
     )
     os.close(follower)
     said = b""
-    with suppress(OSError):  # Linux's word for the end of a terminal
+    with suppress(OSError):  # on Linux this is the end of the terminal's output
         while read := os.read(leader, 65536):
             said += read
     process.wait()
@@ -55,7 +55,7 @@ def on_terminal(*arguments: str, environment: dict[str, str]) -> str:
 
 
 async def draw() -> None:
-    """Let a simulated PBX be listed and watched, and draw what is seen."""
+    """List and watch a simulated PBX, and draw the output."""
     screen = Console(
         record=True,
         width=COLUMNS,
@@ -78,12 +78,12 @@ async def draw() -> None:
             news = 0
             async with watch:
                 async for change in watch:
-                    board.take(change)
+                    board.apply(change)
                     news += change.before is not None
                     if news == CHANGES and watch.stats.cycles:
                         break
             screen.print(Text(f"\n$ portsip-async {' '.join(WATCH)}", "bold"))
-            screen.print(board.picture(COLUMNS, LINES, watch.stats, datetime.now(UTC)))
+            screen.print(board.render(COLUMNS, LINES, watch.stats, datetime.now(UTC)))
     picture = screen.export_svg(title="portsip-async")
     (DOCS / "images").mkdir(exist_ok=True)
     (DOCS / "images" / "cli.svg").write_text(FONT_FACE.sub("", picture), encoding="utf-8")

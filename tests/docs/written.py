@@ -18,7 +18,7 @@ ANSWERS = {
     "GroupPage": "pages of `GroupSummary`",
     "GreetingPage": "pages of `GreetingFile`",
     "ExtensionStatuses": "a list of `ExtensionStatus`",
-    "Renewal": "`Token`",
+    "RefreshReply": "`Token`",
 }
 
 OPERATIONS = """\
@@ -41,31 +41,32 @@ Built on these: `extensions.patch`, `groups.patch`, `groups.add_members` and
 COMMANDS = """\
 # Command line
 
-`portsip-async` comes with the extra `cli`. What it says here it also says with `--help`.
+`portsip-async` comes with the extra `cli`. `--help` shows the texts of this page too.
 
-The account is told by the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
-`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. A password is never an argument, which others on the machine
-could read: it comes from the environment, a prompt, or standard input with `--password-stdin`.
+The environment names the account: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
+`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. A password is never an argument, which other users of the
+machine could read. It comes from the environment, a prompt, or standard input with
+`--password-stdin`.
 
 {codes}
 
-`portsip-async --install-completion` sets up the completion of commands for your shell. `NO_COLOR`
-is honoured.
+`portsip-async --install-completion` sets up the completion of commands for your shell. Colours
+follow `NO_COLOR`.
 
-What is read from standard input comes in one order: the password of the login (a line), then other
-secrets (a line each), then the data: numbers, settings, or rows. All of it is UTF-8, or UTF-16 with
-a byte order mark.
+Standard input is read in this order: the password of the login (a line), then other secrets (a line
+each), then the data: numbers, settings, or rows. All of it is UTF-8, or UTF-16 with a byte order
+mark.
 
-Data in a pipe or a file is exact, and UTF-8 whatever the locale. A terminal gets escapes in place
-of control and bidirectional characters, which it would obey, and of letters that its encoding
-lacks. In JSON these are JSON's own escapes. A terminal that can't move its cursor (`TERM=dumb`, or
-no `TERM`) gets lines in place of the board, and no progress bars.
+Data in a pipe or a file is exact, and UTF-8 whatever the locale. On a terminal, control and
+bidirectional characters are escaped, and letters that its encoding lacks. JSON uses its own
+escapes. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines instead of the
+board, and no progress bars.
 
-Ctrl-C ends a command in good order: what is in flight is settled, and the terminal is left as it
-was found. SIGTERM and SIGHUP do the same, with exit codes of their own.
+Ctrl-C ends a command in good order: requests in flight finish or are cancelled, and the terminal is
+left as it was found. SIGTERM and SIGHUP do the same, with their own exit codes.
 
-A standard stream may be closed, and a reader may leave early, as `head` does: neither is an error,
-and the exit code is the command's own. If output can't be written, as on a full disk, the reason
+A standard stream may be closed, and a reader may leave early, as `head` does. Neither is an error,
+and the exit code stays the command's own. If output can't be written, as on a full disk, the reason
 goes to standard error, and the exit code is 1.
 
 {shared}

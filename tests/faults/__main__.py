@@ -1,4 +1,4 @@
-"""Write the matrix into the documentation: ``python -m tests.faults``."""
+"""Generate the documentation page of the fault matrix: ``python -m tests.faults``."""
 
 from .page import PAGE, page
 

@@ -1,4 +1,4 @@
-"""The faults: what is done to the wire or to a reply, and which kind of fault that is."""
+"""The faults: what the server does to the connection or the reply, and the kind of each fault."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ TOTAL = 5.0  # seconds; of an attempt
 SILENCE = 2.0  # seconds; between bytes, and to connect
 LIMIT = 2**20  # bytes of a reply
 
-# Where a text stands in every reply that is due, for faults to put something else in its place.
+# A text in every correct reply. Faults replace it with something else.
 TEXT = "Ann"
 
 
@@ -25,17 +25,17 @@ class Fault(NamedTuple):
     """Something that goes wrong.
 
     Attributes:
-        name: as the page tells it.
-        kind: its row in the rules.
-        strike: what the server does.
-        stage: where it strikes: "nobody", "name", "proxy", "tls", "connection", "request" or
+        name: the name on the page.
+        kind: the kind of fault, a key of `RULES`.
+        strike: the action of the server.
+        stage: the stage of the fault: "nobody", "name", "proxy", "tls", "connection", "request" or
             "reply".
-        acts: whether the server carries the operation out before it strikes.
-        times: how often it strikes; None: always.
+        acts: whether the server carries out the operation before the fault.
+        times: the number of requests with the fault, or None for all.
         over_tls: whether the client asks for TLS.
-        heavy: whether one reply at a time is enough for the machine.
-        connect: what the proxy does at CONNECT, where that is the stage.
-        waits: seconds that the call takes at least and at most, where its attempts are repeated.
+        heavy: whether the replies are so large that only one may be sent at a time.
+        connect: the reply of the proxy to CONNECT, if that is the stage.
+        waits: the minimum and maximum duration in seconds of a call that is retried.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Fault(NamedTuple):
 
 
 async def _nothing(_: Exchange) -> None:
-    """Strike where nobody is there to do it."""
+    """Do nothing, because there is no server for this fault."""
 
 
 async def _reset(exchange: Exchange) -> None:
@@ -75,7 +75,7 @@ _ANY: Any = None
 
 
 def _raw(*pieces: bytes, every: float = 0.0, stays: bool = False) -> Strike:
-    """Write bytes as they are, so many seconds apart; then hang up, or say no more."""
+    """Write raw bytes, `every` seconds apart. Then close the connection or send nothing more."""
 
     async def strike(exchange: Exchange) -> None:
         for number, piece in enumerate(pieces):
@@ -90,26 +90,26 @@ def _raw(*pieces: bytes, every: float = 0.0, stays: bool = False) -> Strike:
     return strike
 
 
-def _told(
+def _error_reply(
     status: int,
     err_code: object = None,
     headers: dict[str, str] | None = None,
     *,
     after: float | None = None,
 ) -> Strike:
-    """Answer with an error that repeats every secret of the request.
+    """Reply with an error that repeats every secret of the request.
 
     Args:
         status: the HTTP status.
-        err_code: the PBX's own code.
-        headers: further headers.
-        after: seconds until the date that a Retry-After names.
+        err_code: the PBX's error code.
+        headers: additional headers.
+        after: seconds until the date in a Retry-After header.
     """
 
     async def strike(exchange: Exchange) -> bool:
         body = {"msg": " ".join(["No:", *exchange.secrets])}
         if err_code is not None:
-            body |= {"err_code": err_code}  # type: ignore[dict-item]  # in whatever form it comes
+            body |= {"err_code": err_code}  # type: ignore[dict-item]  # a string or a number
         sent = {**KEEP, **(headers or {})}
         if after is not None:
             now = EPOCH + asyncio.get_running_loop().time()
@@ -121,7 +121,7 @@ def _told(
 
 
 def _page(status: int) -> Strike:
-    """Answer as a proxy does."""
+    """Reply with the page of a proxy."""
 
     async def strike(exchange: Exchange) -> bool:
         page = f"<html><h1>{status}</h1><p>{' '.join(exchange.secrets)}</p></html>"
@@ -138,8 +138,8 @@ async def _redirect(exchange: Exchange) -> bool:
     return True
 
 
-def _spoilt(spoil: Callable[[bytes], bytes]) -> Strike:
-    """Answer with the body that is due, or where none is with any, after it was spoilt."""
+def _changed_reply(spoil: Callable[[bytes], bytes]) -> Strike:
+    """Reply with a changed body. Without a correct body, change a default one."""
 
     async def strike(exchange: Exchange) -> bool:
         good = exchange.good or json.dumps({"note": TEXT, "count": 1}).encode()
@@ -150,14 +150,14 @@ def _spoilt(spoil: Callable[[bytes], bytes]) -> Strike:
 
 
 async def _followed(exchange: Exchange) -> bool:
-    """Answer well, and say more than was asked: it must not pass for the next call's reply."""
+    """Send a correct reply and one more, which the next call must not accept as its reply."""
     more = exchange.good.replace(b'"1', b'"6').replace(b"given", b"stolen")
     await exchange.write(reply(exchange.good, headers=KEEP) + reply(more, headers=KEEP))
     return True
 
 
 def _behind(more: Callable[[bytes], bytes] | None, *, later: bool = True) -> Strike:
-    """Answer well, and then say more, in one breath or later; None: hang up instead."""
+    """Send a correct reply and then more bytes, at once or later. With None, close instead."""
 
     async def strike(exchange: Exchange) -> bool:
         good = reply(exchange.good, headers=KEEP)
@@ -195,19 +195,19 @@ def _at_connect(name: str, connect: Answer, *, waits: tuple[float, float] = (0.0
 
 def _in_place_of_text(value: bytes) -> Strike:
     marked = json.dumps(TEXT).encode()
-    return _spoilt(
+    return _changed_reply(
         lambda good: good.replace(marked, value).replace(b'"count": 1', b'"count": ' + value)
     )
 
 
 def _twice(good: bytes) -> bytes:
-    """Give each key two values, of which the last is the right one."""
+    """Give each key two values. The last one is correct."""
     nulls = json.dumps(dict.fromkeys(json.loads(good))).encode()
     return nulls[:-1] + b", " + good[1:]
 
 
 def _streamed(headers: bytes, pieces: Callable[[], Iterator[bytes]]) -> Strike:
-    """Answer with far more than anyone should read, for as long as the client takes it."""
+    """Send far more bytes than the limit, as long as the client reads them."""
 
     async def strike(exchange: Exchange) -> None:
         await exchange.write(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n")
@@ -227,7 +227,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _bomb() -> Iterator[bytes]:
-    """200 MB of blanks in 200 kB: one packed block, again and again."""
+    """Yield 200 MB of spaces in 200 kB: the same compressed block many times."""
     packer = zlib.compressobj(9, wbits=31)
     start = packer.compress(b"") + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -239,14 +239,14 @@ def _bomb() -> Iterator[bytes]:
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 _GZIP = _HEAD + b"Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n"
-_DRIPS = 8  # a second apart: never silent for long, never done in time
+_DRIPS = 8  # one per second: never silent for long, but never complete in time
 _STALLED = (SILENCE, 3 * SILENCE + 0.5)
 _TIMED = (TOTAL, DEADLINE)
 _ASKED = 2.0
 _WAITED = (2 * _ASKED, 2 * _ASKED + 0.5)
 _WAITED_ABOUT = (2 * _ASKED - 0.5, 2 * _ASKED + 2)
 _DEEP = 100_000
-_MOMENT = 0.0005  # seconds; the call has ended by then, and the next has not begun
+_MOMENT = 0.0005  # seconds; by then the call has ended, and the next one has not started
 
 
 def _drip(head: bytes, drip: bytes, tail: bytes) -> Strike:
@@ -256,65 +256,79 @@ def _drip(head: bytes, drip: bytes, tail: bytes) -> Strike:
 FAULTS: dict[str, tuple[Fault, ...]] = {
     "No connection": (
         Fault("connection refused", "unconnected", _nothing, "nobody"),
-        Fault("host name unknown", "unconnected", _nothing, "name"),
-        Fault("certificate of a stranger", "distrusted", _nothing, "tls", over_tls=True),
+        Fault("unknown host name", "unconnected", _nothing, "name"),
+        Fault("untrusted certificate", "distrusted", _nothing, "tls", over_tls=True),
         Fault(
-            "no TLS where it is asked for",
+            "server without TLS",
             "unconnected",
             _raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
             "connection",
             over_tls=True,
         ),
-        Fault("reset within the TLS handshake", "unconnected", _reset, "connection", over_tls=True),
         Fault(
-            "hung up within the TLS handshake", "unconnected", _hang_up, "connection", over_tls=True
+            "connection reset during the TLS handshake",
+            "unconnected",
+            _reset,
+            "connection",
+            over_tls=True,
         ),
         Fault(
-            "silence within the TLS handshake",
+            "connection closed during the TLS handshake",
+            "unconnected",
+            _hang_up,
+            "connection",
+            over_tls=True,
+        ),
+        Fault(
+            "no response during the TLS handshake",
             "unconnected",
             _silence,
             "connection",
             over_tls=True,
             waits=_STALLED,
         ),
-        _at_connect("proxy hangs up at CONNECT", _no_connect),
-        _at_connect("proxy resets at CONNECT", _reset_connect),
-        _at_connect("proxy says nothing at CONNECT", _silent_connect, waits=_STALLED),
-        _at_connect("proxy answers CONNECT by half", b"HTTP/1.1 200 Connection"),
-        _at_connect("proxy answers CONNECT with rubbish", b"SSH-2.0-OpenSSH_9.6\r\n"),
+        _at_connect("proxy closes the connection at CONNECT", _no_connect),
+        _at_connect("proxy resets the connection at CONNECT", _reset_connect),
+        _at_connect("proxy doesn't respond to CONNECT", _silent_connect, waits=_STALLED),
+        _at_connect("proxy sends half a response to CONNECT", b"HTTP/1.1 200 Connection"),
+        _at_connect("proxy sends garbage in response to CONNECT", b"SSH-2.0-OpenSSH_9.6\r\n"),
         _at_connect("407 at CONNECT", reply("", 407)),
         _at_connect("502 at CONNECT", reply("", 502)),
-        _at_connect("proxy hangs up within the tunnel", reply("", 200, content_length=False)),
+        _at_connect("proxy closes the tunnel", reply("", 200, content_length=False)),
     ),
     "The connection breaks": (
-        Fault("reset before the request", "lost", _reset, "connection"),
-        Fault("reset within the request", "lost", _reset, "request"),
-        Fault("reset after the request", "lost", _reset, acts=True),
-        Fault("hung up after the request", "lost", _hang_up, acts=True),
-        Fault("half-closed after the request", "lost", _half_close, acts=True),
-        Fault("reply cut within its head", "lost", _raw(_HEAD[:-9]), acts=True),
+        Fault("connection reset before the request", "lost", _reset, "connection"),
+        Fault("connection reset during the request", "lost", _reset, "request"),
+        Fault("connection reset after the request", "lost", _reset, acts=True),
+        Fault("connection closed after the request", "lost", _hang_up, acts=True),
+        Fault("connection half-closed after the request", "lost", _half_close, acts=True),
+        Fault("connection closed within the reply's headers", "lost", _raw(_HEAD[:-9]), acts=True),
         Fault(
             "reply shorter than its Content-Length",
             "lost",
             _raw(_HEAD + b'Content-Length: 900\r\n\r\n{"extension_number": "101"}'),
             acts=True,
         ),
-        Fault("chunked reply without its end", "lost", _raw(_CHUNKED, _chunk(b"{}")), acts=True),
+        Fault("chunked reply without an end", "lost", _raw(_CHUNKED, _chunk(b"{}")), acts=True),
     ),
-    "Slowness": (
-        Fault("silence instead of a reply", "silent", _silence, acts=True, waits=_STALLED),
+    "Timeouts": (
+        Fault("no reply", "silent", _silence, acts=True, waits=_STALLED),
         Fault(
-            "silence within the head", "silent", _raw(_HEAD, stays=True), acts=True, waits=_STALLED
+            "reply stops within its headers",
+            "silent",
+            _raw(_HEAD, stays=True),
+            acts=True,
+            waits=_STALLED,
         ),
         Fault(
-            "silence within the body",
+            "reply stops within its body",
             "silent",
             _raw(_HEAD + b"Content-Length: 90\r\n\r\n{", stays=True),
             acts=True,
             waits=_STALLED,
         ),
         Fault(
-            "slow head",
+            "slow headers",
             "dripping",
             _drip(_HEAD, b"X-More: 1\r\n", b"\r\n"),
             acts=True,
@@ -328,7 +342,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             waits=_TIMED,
         ),
     ),
-    "Replies that can't be read": (
+    "Unreadable replies": (
         Fault(
             "reply longer than its Content-Length",
             "unreadable",
@@ -336,27 +350,27 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             acts=True,
         ),
         Fault(
-            "Content-Length that is no number",
+            "Content-Length that is not a number",
             "unreadable",
             _raw(_HEAD + b"Content-Length: ten\r\n\r\n{}"),
             acts=True,
         ),
         Fault(
-            "two Content-Lengths",
+            "two different Content-Lengths",
             "unreadable",
             _raw(_HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} "),
             acts=True,
         ),
         Fault(
-            "rubbish instead of chunks", "unreadable", _raw(_CHUNKED, b"zz\r\n{}\r\n"), acts=True
+            "garbage instead of chunks", "unreadable", _raw(_CHUNKED, b"zz\r\n{}\r\n"), acts=True
         ),
         Fault(
-            "rubbish after the first chunk",
+            "garbage after the first chunk",
             "unreadable",
             _raw(_CHUNKED + _chunk(b"{"), b"zz\r\n{}\r\n", every=0.1, stays=True),
             acts=True,
         ),
-        Fault("rubbish instead of gzip", "unreadable", _raw(_GZIP, b"no gzip at all"), acts=True),
+        Fault("garbage instead of gzip", "unreadable", _raw(_GZIP, b"no gzip at all"), acts=True),
         Fault(
             "gzip bomb",
             "unreadable",
@@ -365,7 +379,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             heavy=True,
         ),
         Fault(
-            "200 MB announced",
+            "Content-Length of 200 MB",
             "unreadable",
             _streamed(
                 b"Content-Length: %d\r\n" % (len(_PIECE) * _PIECES),
@@ -384,88 +398,108 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
         Fault(
             "100,000 levels of nesting",
             "unreadable",
-            _spoilt(lambda good: good[:-1] + b', "deep": ' + b"[" * _DEEP + b"]" * _DEEP + b"}"),
+            _changed_reply(
+                lambda good: good[:-1] + b', "deep": ' + b"[" * _DEEP + b"]" * _DEEP + b"}"
+            ),
             acts=True,
         ),
-        Fault("100,000 open brackets", "unreadable", _spoilt(lambda _: b"[" * _DEEP), acts=True),
-        Fault("HTML with 200", "unreadable", _page(200), acts=True),
-        Fault("empty body with 200", "empty", _spoilt(lambda _: b""), acts=True),
+        Fault(
+            "100,000 open brackets", "unreadable", _changed_reply(lambda _: b"[" * _DEEP), acts=True
+        ),
+        Fault("HTML page with status 200", "unreadable", _page(200), acts=True),
+        Fault("empty body with status 200", "empty", _changed_reply(lambda _: b""), acts=True),
     ),
     "The token": (
-        Fault("401 once", "rejected once", _told(401), times=1),
-        Fault("401 always", "rejected", _told(401)),
-        Fault("403 with err_code 403.4 once", "rejected once", _told(403, 403.4), times=1),
-        Fault("403 with err_code 403.4 always", "rejected", _told(403, "403.4")),
-        Fault("200 with err_code 403.4", "rejected", _told(200, 403.4)),
+        Fault("401 once", "rejected once", _error_reply(401), times=1),
+        Fault("401 always", "rejected", _error_reply(401)),
+        Fault("403 with err_code 403.4 once", "rejected once", _error_reply(403, 403.4), times=1),
+        Fault("403 with err_code 403.4 always", "rejected", _error_reply(403, "403.4")),
+        Fault("200 with err_code 403.4", "rejected", _error_reply(200, 403.4)),
     ),
-    "The PBX says no": (
-        Fault("403 with err_code 403.1", "refused", _told(403, "403.1")),
-        Fault("200 with err_code 403.1", "refused", _told(200, 403.1)),
+    "The PBX refuses": (
+        Fault("403 with err_code 403.1", "refused", _error_reply(403, "403.1")),
+        Fault("200 with err_code 403.1", "refused", _error_reply(200, 403.1)),
         Fault("redirect to another host", "redirected", _redirect),
     ),
     "Overload": (
-        Fault("429", "limited", _told(429)),
+        Fault("429", "limited", _error_reply(429)),
         Fault(
             "429, Retry-After in seconds",
             "limited",
-            _told(429, None, {"Retry-After": "2"}),
+            _error_reply(429, None, {"Retry-After": "2"}),
             waits=_WAITED,
         ),
-        Fault("429, Retry-After as a date", "limited", _told(429, after=2.9), waits=_WAITED_ABOUT),
-        Fault("429, Retry-After in the past", "limited", _told(429, after=-3600)),
-        Fault("429, Retry-After of no sense", "limited", _told(429, None, {"Retry-After": "soon"})),
-        Fault("429, Retry-After of a week", "limited", _told(429, None, {"Retry-After": "604800"})),
+        Fault(
+            "429, Retry-After as a date",
+            "limited",
+            _error_reply(429, after=2.9),
+            waits=_WAITED_ABOUT,
+        ),
+        Fault("429, Retry-After in the past", "limited", _error_reply(429, after=-3600)),
+        Fault(
+            "429, unreadable Retry-After",
+            "limited",
+            _error_reply(429, None, {"Retry-After": "soon"}),
+        ),
+        Fault(
+            "429, Retry-After of a week",
+            "limited",
+            _error_reply(429, None, {"Retry-After": "604800"}),
+        ),
         Fault(
             "429, Retry-After of 10^400 s",
             "limited",
-            _told(429, None, {"Retry-After": "1" + "0" * 400}),
+            _error_reply(429, None, {"Retry-After": "1" + "0" * 400}),
         ),
         Fault(
-            "429, Retry-After beyond the deadline",
+            "429, Retry-After after the deadline",
             "limited for long",
-            _told(429, None, {"Retry-After": "60"}),
+            _error_reply(429, None, {"Retry-After": "60"}),
         ),
-        Fault("200 with err_code 403.5", "limited", _told(200, "403.5")),
-        Fault("503 with err_code 403.5", "limited", _told(503, 403.5)),
+        Fault("200 with err_code 403.5", "limited", _error_reply(200, "403.5")),
+        Fault("503 with err_code 403.5", "limited", _error_reply(503, 403.5)),
         Fault(
             "503, Retry-After in seconds",
             "busy",
-            _told(503, 503, {"Retry-After": "2"}),
+            _error_reply(503, 503, {"Retry-After": "2"}),
             waits=_WAITED,
         ),
         Fault(
-            "503, Retry-After as a date", "busy", _told(503, None, after=2.9), waits=_WAITED_ABOUT
+            "503, Retry-After as a date",
+            "busy",
+            _error_reply(503, None, after=2.9),
+            waits=_WAITED_ABOUT,
         ),
     ),
-    "Failures": (
-        Fault("408", "gave up", _told(408), acts=True),
-        Fault("500", "failed", _told(500, 500), acts=True),
+    "Server errors": (
+        Fault("408", "gave up", _error_reply(408), acts=True),
+        Fault("500", "failed", _error_reply(500, 500), acts=True),
         Fault(
             "500, Retry-After",
             "failed",
-            _told(500, None, {"Retry-After": "2"}),
+            _error_reply(500, None, {"Retry-After": "2"}),
             acts=True,
             waits=_WAITED,
         ),
-        Fault("200 with err_code 500", "failed", _told(200, 500), acts=True),
-        Fault("502 with HTML", "failed", _page(502), acts=True),
-        Fault("503", "failed", _told(503), acts=True),
+        Fault("200 with err_code 500", "failed", _error_reply(200, 500), acts=True),
+        Fault("502 with an HTML page", "failed", _page(502), acts=True),
+        Fault("503", "failed", _error_reply(503), acts=True),
         Fault(
-            "503, Retry-After of no sense",
+            "503, unreadable Retry-After",
             "failed",
-            _told(503, None, {"Retry-After": "soon"}),
+            _error_reply(503, None, {"Retry-After": "soon"}),
             acts=True,
         ),
-        Fault("504 with HTML", "failed", _page(504), acts=True),
+        Fault("504 with an HTML page", "failed", _page(504), acts=True),
     ),
-    "Replies that are odd": (
-        Fault("another reply behind the reply", "odd", _followed, acts=True),
-        Fault("the reply again, later", "odd", _behind(lambda good: good), acts=True),
-        Fault("half a reply behind the reply", "odd", _behind(_half, later=False), acts=True),
+    "Unusual replies": (
+        Fault("a second reply right after the reply", "odd", _followed, acts=True),
+        Fault("the same reply again, later", "odd", _behind(lambda good: good), acts=True),
+        Fault("half a reply right after the reply", "odd", _behind(_half, later=False), acts=True),
         Fault("half a reply, later", "odd", _behind(_half), acts=True),
         Fault("408 on an idle connection", "odd", _behind(lambda _: reply("", 408)), acts=True),
-        Fault("hung up on an idle connection", "odd", _behind(None), acts=True),
-        Fault("each key twice", "odd", _spoilt(_twice), acts=True),
+        Fault("idle connection closed", "odd", _behind(None), acts=True),
+        Fault("every key twice", "odd", _changed_reply(_twice), acts=True),
         Fault("invalid UTF-8", "odd", _in_place_of_text(b'"\xff\xfeAnn"'), acts=True),
         Fault("NaN", "odd", _in_place_of_text(b"NaN"), acts=True),
         Fault("integers beyond 64 bits", "odd", _in_place_of_text(b"1" + b"0" * 30), acts=True),

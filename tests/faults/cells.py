@@ -1,4 +1,4 @@
-"""Running the cells: every operation against a fault, side by side, and what came of each."""
+"""Run the cells of the matrix: every operation with a fault, concurrently, and its outcome."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from ..operations import (
     Operation,
 )
 from ..proxy_server import ProxyServer
-from ..test_secrecy import LOGGERS, Ear
+from ..test_secrecy import LOGGERS, Recorder
 from ..wire_server import WireServer
 from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TEXT, TOTAL, Fault
 from .impatience import ImpatientLoop
@@ -29,10 +29,10 @@ from .rules import ATTEMPTS
 from .server import FaultServer, trusting
 
 ROWS = (*OPERATIONS, Operation("account.refresh", "safe", lambda pbx: pbx.account.refresh()))
-# More than sockets hold, for what strikes while it is still being sent.
+# More than the buffers of sockets, so that a fault can happen while it is being sent.
 LARGE = 8 * 2**20
 ENDLESS = 1000.0  # seconds; no call takes that long
-PAUSE = 0.02  # seconds; so tiny that pauses that are asked for stand out
+PAUSE = 0.02  # seconds; much shorter than any Retry-After
 
 _TOKEN: Mapping[str, Any] = {"access_token": "given/by+login&é", "expires": 600, "role": TEXT}
 _EXTENSIONS: Mapping[str, Any] = {
@@ -40,8 +40,8 @@ _EXTENSIONS: Mapping[str, Any] = {
     "page_count": 1,
     "count": 1,
 }
-# For each operation that answers something: the reply that is due, what tells that it was read,
-# and the text in it.
+# For each operation with a result: the correct reply, a check of the result, and a function that
+# returns the text in it.
 Reading = tuple[Mapping[str, Any], Callable[[Any], object], Callable[[Any], object]]
 REPLIES: dict[str, Reading] = {
     "extensions.list": (
@@ -88,7 +88,7 @@ REPLIES: dict[str, Reading] = {
 REPLIES["extensions.search"] = REPLIES["extensions.list"]
 REPLIES["account.verify_email"] = REPLIES["account.refresh"] = REPLIES["account.verify"]
 
-# What an operation is given that nobody else may learn, beside the token.
+# The secrets among the arguments of an operation, in addition to the token.
 SECRETS = {
     "extensions.call": [AUTH],
     "extensions.create": [PASSWORD, WEB_PASSWORD, PIN],
@@ -100,7 +100,7 @@ SECRETS = {
 
 @dataclass
 class Outcome:
-    """What came of one cell."""
+    """The outcome of one cell."""
 
     error: Exception | None = None
     value: Any = None
@@ -108,18 +108,18 @@ class Outcome:
     acted: int = 0
     written: int = 0
     seconds: float = 0.0
-    heard: Ear = field(default_factory=Ear)
+    heard: Recorder = field(default_factory=Recorder)
     secrets: list[str] = field(default_factory=list)
-    clinging: int = 0  # exchanges that the client left open although its call had ended
-    open: int = 0  # connections that outlived the client
-    afterwards: Any = None  # what the same call answers once all is well
+    clinging: int = 0  # exchanges that the client left open after its call ended
+    open: int = 0  # connections still open after the client was closed
+    afterwards: Any = None  # the result of the same call without the fault
     error_afterwards: Exception | None = None
     acted_afterwards: int = 0
 
 
 @dataclass
 class Observation:
-    """What came of a fault: a cell an operation, and what only all of them together tell."""
+    """The outcome of a fault: one cell for each operation, and the state after all of them."""
 
     cells: dict[str, Outcome]
     elsewhere: int
@@ -130,7 +130,7 @@ class Observation:
 
 @cache
 def observe(name: str) -> Observation:
-    """Let a fault strike every operation, once a session."""
+    """Run every operation with a fault, once in a test session."""
     with asyncio.Runner(loop_factory=ImpatientLoop) as runner:
         return runner.run(_observe(BY_NAME[name]))
 
@@ -200,9 +200,9 @@ async def _cell(
             )
         )
         session = pbx._session
-        session.clock = session.tokens._clock = loop.time
-        session.now = lambda: EPOCH + loop.time()
-        session._chance = lambda: 1.0
+        session.clock.monotonic = loop.time
+        session.clock.now = lambda: EPOCH + loop.time()
+        session.clock.random = lambda: 1.0
         begun = loop.time()
         outcome.value, outcome.error = await _came_of(row, pbx)
         outcome.seconds = loop.time() - begun
@@ -226,7 +226,7 @@ async def _cell(
 
 
 async def _came_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception | None]:
-    """Make a call that may end in any way, but has to end."""
+    """Make a call. Return its result and its error. It must end in time."""
     try:
         async with asyncio.timeout(ENDLESS):
             return await row.send(pbx), None
@@ -235,12 +235,12 @@ async def _came_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception |
 
 
 async def _quiet() -> None:
-    """Wait until all has happened that is under way: no sooner does the clock go on."""
+    """Wait until nothing is in progress. The virtual clock advances only then."""
     await asyncio.sleep(0.001)
 
 
 def _open_files() -> int:
-    """Count what the process has open, where the system tells."""
+    """Return the number of open files of the process, or 0 if the system doesn't show it."""
     try:
         return len(os.listdir("/dev/fd"))
     except OSError:
@@ -248,7 +248,7 @@ def _open_files() -> int:
 
 
 class _Log(logging.Handler):
-    """Hears every logger at its loudest, tracebacks included."""
+    """Records all loggers at DEBUG, with tracebacks."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)

@@ -1,8 +1,8 @@
-"""What the matrix does otherwise than the other tests."""
+"""Fixtures of the fault matrix that differ from those of the other tests."""
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> None:
-    """Nothing to look for: each observation has a loop of its own, and counts what is left."""
+def no_task_is_left() -> None:
+    """Skip the check for open resources: each observation has its own loop and does the check."""

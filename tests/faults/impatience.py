@@ -1,7 +1,7 @@
-"""An event loop whose clock stands still while anything happens, and leaps when nothing does.
+"""An event loop with a virtual clock. The clock stops during work and jumps when there is none.
 
-Timeouts, deadlines and pauses of many seconds pass in no time and to the exact second, however slow
-the machine is: its hurry or its load is not on this clock.
+Timeouts, deadlines and pauses of many seconds take almost no real time, and they are exact. The
+load of the machine doesn't affect this clock.
 """
 
 import asyncio
@@ -9,8 +9,8 @@ import selectors
 import socket
 from typing import Any
 
-# Real seconds without an event on any socket after which none is under way. Loopback needs far
-# less; what a test waits for comes from this process alone.
+# After this many real seconds without an event on any socket, no event is in progress. Loopback
+# needs far less, and all events of a test come from this process.
 PATIENCE = 0.005
 
 
@@ -27,10 +27,10 @@ class _Selector(selectors.DefaultSelector):
 
 
 class ImpatientLoop(asyncio.SelectorEventLoop):
-    """Leaps to its next timer as soon as nothing else is to be done.
+    """An event loop that jumps to its next timer as soon as it is idle.
 
     Attributes:
-        names: host names and their addresses; there are no others, and nobody is asked.
+        names: the known host names and their addresses. No resolver is asked for others.
     """
 
     def __init__(self) -> None:

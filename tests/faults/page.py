@@ -1,4 +1,4 @@
-"""The matrix as a page of the documentation, written from the rules and the catalogue."""
+"""Generate the documentation page of the fault matrix from the rules and the catalogue."""
 
 from pathlib import Path
 
@@ -12,42 +12,41 @@ PAGE = Path(__file__).parents[2] / "docs/explanation/fault-matrix.md"
 _INTRODUCTION = """\
 # What happens when something goes wrong
 
-{faults} faults, each tried with each of the {operations} operations: the matrix tells what your
-program gets to see. It is printed from the rules that the tests in `tests/faults` hold each of the
-{cells} combinations to, so it tells what was tried. Beside what stands here, each combination shows
-that
+The tests inject each of {faults} faults into each of the {operations} operations. The matrix shows
+how your call ends. It is generated from the rules that `tests/faults` checks for all {cells}
+combinations, so it shows tested behaviour. For every combination the tests also check that
 
-- an unsafe operation is carried out once at most;
-- where the server carried out a write and the call failed, `error.may_have_acted` says so;
-- no token, password or pin is told in an error, in the chain behind it, or in the log;
-- a call ends within its deadline, and leaves no connection, task or place taken;
-- the same call answers as if nothing had been, once all is well.
+- an unsafe operation is carried out at most once;
+- if the server carried out a write and the call failed, `error.may_have_acted` is True;
+- no token, password or pin appears in an error, in its chain of causes, or in the log;
+- the call ends within its deadline, and leaves no connection, task or connection slot in use;
+- the same call succeeds again as soon as the fault is gone.
 
-## How an operation is treated
+## Kinds of operations
 
-| | operations |
+| safety | operations |
 |---|---|
-| **safe**: changes nothing | {safe} |
-| **idempotent**: a second time does no harm | {idempotent} |
+| **safe**: only reads | {safe} |
+| **idempotent**: has the same result if done twice | {idempotent} |
 | **unsafe**: acts each time | {unsafe} |
 
-## What you see
+## How to read the table
 
-| in the table | your call |
+| entry | your call |
 |---|---|
-| again | is sent again, as often as the `RetryPolicy` allows; if no attempt succeeds, it raises |
-| new token | is sent again, once, with a renewed token |
+| retry | is retried as often as the `RetryPolicy` allows, and raises if no attempt succeeds |
+| new token | is sent once more, with a renewed token |
 | raises | raises at once |
-| answers | answers as usual |
-| `?` | behind one of these: the error's `may_have_acted` is True, as the PBX may have done it |
+| succeeds | returns as usual |
+| `?` after an entry | has `error.may_have_acted` set to True if it raises: the PBX may have acted |
 
-Each error but `ReplyError` and `TransportError`, with its children `ConnectError` and
-`RequestTimeout`, is an `APIError`: the PBX or a proxy said something, and `error.status` and
-`error.err_code` tell what.
+Every error in the table is an `APIError`, except `ReplyError`, `TransportError`, `ConnectError` and
+`RequestTimeout`. An `APIError` means that the PBX or a proxy replied with an error. `error.status`
+and `error.err_code` show which one.
 
 ## The matrix
 
-| what goes wrong | safe | idempotent | unsafe | error |
+| fault | safe | idempotent | unsafe | error |
 |---|---|---|---|---|
 """
 
@@ -55,33 +54,35 @@ _NOTES = """
 ## Exceptions
 
 {exemptions}
-- A removal that finds nothing, after an attempt that may have acted, has succeeded.
-- An upload from an iterator can't be read twice: once a byte of it was taken it is not sent again,
-  and the error says so.
-- A budget that all calls of a client share keeps repeats from doubling the load of an outage more
-  than once; with many calls failing at once some raise sooner than the table says.
+- A removal may be retried after an attempt that may have acted. If the PBX then finds nothing to
+  remove, the removal has succeeded.
+- An upload from an iterator can't be read twice. As soon as the client has read a byte of it, the
+  call is not retried, and the error says so.
+- All calls of a client share a retry budget, which keeps retries from more than doubling the load
+  in an outage. If many calls fail at once, some of them raise earlier than the table says.
 
 ## Why
 
-A lost reply tells nothing of what became of the request. What is safe is sent again, as that can do
-no harm; so is what is idempotent, because it ends up the same. What is unsafe is not, lest a
-telephone ring twice: it is sent again only where the PBX can't have acted, as when no connection
-was made, the token was refused, or the PBX was too busy to look at it.
+If a reply is lost, the client can't know whether the PBX carried out the request. Safe operations
+are retried, because a second read does no harm. Idempotent operations are retried, because the
+result is the same. Unsafe operations are not retried: a telephone could ring twice. There is one
+exception. They are retried if the PBX can't have acted: no connection was made, the token was
+rejected, or the PBX was too busy to accept the request.
 
-`503` is such a refusal only with a `Retry-After`: without one, it may be a proxy that lost sight of
-a PBX at work. A `Retry-After` that is a number or a date is waited for, if the deadline leaves the
-time for it; one that has passed, can't be read, or lies more than a day ahead is ignored, and the
-usual pause is made.
+A `503` counts as "too busy" only with a `Retry-After`. Without one, it may come from a proxy that
+lost its connection to the PBX while the PBX was working. The client waits for a `Retry-After` that
+is a number or a date, if the deadline allows it. It ignores a `Retry-After` that is in the past,
+can't be read, or is more than a day away. Then the usual pause applies.
 
-A reply that arrived whole but can't be read is not asked for again: most likely it would be the
-same. Oddities that leave no doubt about what was meant are read: of a key that stands twice the
-last one counts, bytes that are no UTF-8 read as Latin-1, a `NaN` as nothing, half of a surrogate
-pair as U+FFFD.
+If a complete reply can't be read, the call is not retried, because the next reply would most likely
+be the same. The client accepts defects that leave no doubt about the meaning. If a key occurs
+twice, the last value counts. Bytes that are not UTF-8 are read as Latin-1. A `NaN` becomes None,
+and half of a surrogate pair becomes U+FFFD.
 """
 
 
 def page() -> str:
-    """Write the page."""
+    """Return the text of the page."""
     faults = sum(len(group) for group in FAULTS.values())
     by_safety = {
         safety: ", ".join(f"`{name}`" for name, row in ENDPOINTS.items() if row.safety == safety)
@@ -112,7 +113,7 @@ def _row(fault: Fault, rule: Rule, notes: list[int]) -> str:
 
 def _cell(rule: Rule, attempts: int) -> str:
     if attempts == 1:
-        return "raises" if rule.error else "answers"
+        return "raises" if rule.error else "succeeds"
     if attempts == 2:
         return "new token" if rule.error is None else "new token, raises"
-    return "again"
+    return "retry"

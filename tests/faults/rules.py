@@ -1,7 +1,7 @@
-"""What must come of a fault: the contract, as one table by kind of fault and safety.
+"""The expected outcome of each kind of fault for each safety, as one table.
 
-Written down from what the client promises, not from what it does. A policy of three attempts is
-taken for granted.
+The table states what the client promises. It is not derived from the code. It assumes a policy of
+three attempts.
 """
 
 from typing import NamedTuple
@@ -25,14 +25,14 @@ SAFETIES = ("safe", "idempotent", "unsafe")
 
 
 class Rule(NamedTuple):
-    """What must come of a kind of fault.
+    """The expected outcome of a kind of fault.
 
     Attributes:
-        meaning: what the client can tell from it.
-        error: what the call raises; None where it answers.
-        attempts: how many are made of what is safe, idempotent, and unsafe.
+        meaning: what the fault means to the client.
+        error: the error that the call raises, or None if it succeeds.
+        attempts: the number of attempts of a safe, an idempotent and an unsafe operation.
         in_doubt: whether a write may have been carried out.
-        arrives: whether anything reaches the PBX at all.
+        arrives: whether anything reaches the PBX.
     """
 
     meaning: str
@@ -50,13 +50,13 @@ RULES: dict[str, Rule] = {
     "dripping": Rule("no whole reply came in time", RequestTimeout, (3, 3, 1), in_doubt=True),
     "gave up": Rule("the PBX gave up waiting", APIError, (3, 3, 1), in_doubt=True),
     "failed": Rule("the PBX or a proxy failed", ServerError, (3, 3, 1), in_doubt=True),
-    "busy": Rule("unavailable, and told until when", ServerError, (3, 3, 3)),
+    "busy": Rule("unavailable, with a Retry-After", ServerError, (3, 3, 3)),
     "limited": Rule("too many requests", RateLimited, (3, 3, 3)),
     "limited for long": Rule("too many requests", RateLimited, (1, 1, 1)),
-    "rejected": Rule("the token is dead", AuthenticationError, (2, 2, 2)),
-    "rejected once": Rule("the token is dead, the next one lives", None, (2, 2, 2)),
-    "refused": Rule("the PBX said no", PermissionDenied, (1, 1, 1)),
-    "redirected": Rule("the PBX is elsewhere", APIError, (1, 1, 1)),
+    "rejected": Rule("the token was rejected", AuthenticationError, (2, 2, 2)),
+    "rejected once": Rule("the token was rejected, the next one is valid", None, (2, 2, 2)),
+    "refused": Rule("the PBX refused the request", PermissionDenied, (1, 1, 1)),
+    "redirected": Rule("the PBX redirected the request", APIError, (1, 1, 1)),
     "unreadable": Rule("a reply that can't be read", ReplyError, (1, 1, 1), in_doubt=True),
     "empty": Rule("a reply that can't be read", ReplyError, (1, 1, 1), in_doubt=True),
     "odd": Rule("a reply that can be read", None, (1, 1, 1)),
@@ -64,13 +64,13 @@ RULES: dict[str, Rule] = {
 
 
 class Exemption(NamedTuple):
-    """Where some operations differ from their class.
+    """A rule for operations that differ from the others of their safety.
 
     Attributes:
-        operations: whose it is.
-        kinds: the kinds of fault.
-        rule: what holds instead.
-        note: why, as the page tells it.
+        operations: the operations that it applies to.
+        kinds: the kinds of fault that it applies to.
+        rule: the rule that applies instead.
+        note: the explanation on the page.
     """
 
     operations: frozenset[str]
@@ -84,32 +84,34 @@ EXEMPTIONS = (
         frozenset(name for name in ENDPOINTS if name.startswith("account.")),
         frozenset({"rejected", "rejected once", "refused"}),
         Rule("a refused login", AuthenticationError, (1, 1, 1)),
-        "The account calls have no token that could be replaced: a reply that refuses them is a "
-        "refused login, an `AuthenticationError` at once.",
+        "The account calls carry no token that could be replaced. If the PBX refuses one of them, "
+        "the login is refused, and the call raises an `AuthenticationError` at once.",
     ),
     Exemption(
         frozenset(name for name, row in ENDPOINTS.items() if row.reply is None),
         frozenset({"empty"}),
         RULES["odd"],
-        "Where no body is due, an empty one is success.",
+        "If the operation returns nothing, an empty body means success.",
     ),
     Exemption(
         frozenset(name for name, row in ENDPOINTS.items() if row.parameters == "multipart"),
         frozenset({"dripping"}),
         RULES["odd"],
-        "An upload has no time limit as a whole, only on silence: a slow reply is waited for.",
+        "An upload has no total timeout, only a read timeout. So the client waits for a "
+        "slow reply.",
     ),
     Exemption(
         frozenset(name for name, row in ENDPOINTS.items() if row.parameters == "multipart"),
         frozenset({"limited for long"}),
         RULES["limited"],
-        "Nor has an upload a deadline, so it waits as long as a `Retry-After` asks, up to a day.",
+        "An upload also has no deadline. So the client waits as long as the `Retry-After` says, up "
+        "to a day.",
     ),
 )
 
 
 def rule_of(kind: str, operation: str) -> Rule:
-    """Find what must come of a kind of fault that strikes an operation."""
+    """Return the rule for a kind of fault in an operation."""
     for exemption in EXEMPTIONS:
         if operation in exemption.operations and kind in exemption.kinds:
             return exemption.rule
@@ -117,7 +119,7 @@ def rule_of(kind: str, operation: str) -> Rule:
 
 
 def unbounded(kind: str, operation: str) -> bool:
-    """Tell whether neither the deadline nor the timeout as a whole bounds this call."""
+    """Return whether neither the deadline nor the total timeout limits this call."""
     return ENDPOINTS[operation].parameters == "multipart" and kind in {
         "dripping",
         "limited for long",

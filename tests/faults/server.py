@@ -1,7 +1,7 @@
-"""A server for one cell of the matrix: strikes one operation, and counts what it did.
+"""A server for one cell of the matrix: it produces a fault in one operation and counts its actions.
 
-It stands on the wire server of the other tests, and answers renewals of the token by itself where
-they are not what is struck.
+It is based on the wire server of the other tests. It serves renewals of the token by itself, unless
+the fault is in the renewal.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ SECRET_NAMES = {"access_token", "password", "web_access_password", "voicemail_pi
 
 
 class Exchange(NamedTuple):
-    """What a strike is given to work with."""
+    """The arguments of a strike."""
 
     arrival: Arrival | None
-    """None where nothing of the request is read."""
+    """The request, or None if it was not read."""
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     good: bytes
-    """The body that is due."""
+    """The correct body of the reply."""
     server: "FaultServer"
 
     @property
     def secrets(self) -> list[str]:
-        """The secrets in the request, for a reply that repeats them all."""
+        """The secrets in the request, for a reply that repeats all of them."""
         assert self.arrival is not None
         found = [value for name, value in parse_qsl(self.arrival.query) if name in SECRET_NAMES]
         if self.arrival.body.startswith(b"{"):
@@ -46,12 +46,12 @@ class Exchange(NamedTuple):
         self.server.written += len(data)
 
     async def until_hung_up(self) -> None:
-        """Wait until the client ends the connection."""
+        """Wait until the client closes the connection."""
         while await self.reader.read(1024):
             pass
 
     async def hung_up_within(self, seconds: float) -> bool:
-        """Wait so many seconds, or until the client ends the connection; tell whether it did."""
+        """Wait up to `seconds` for the client to close the connection. Return whether it did."""
         try:
             async with asyncio.timeout(seconds):
                 await self.until_hung_up()
@@ -61,18 +61,18 @@ class Exchange(NamedTuple):
 
 
 Strike = Callable[[Exchange], Awaitable[object]]
-"""Does the damage; answers True where the connection may serve another request."""
+"""Produces the fault. Returns True if the connection may serve another request."""
 
 
 class FaultServer(WireServer):
-    """Strikes the operation that it is set up for, until it is mended.
+    """Produces a fault in one operation until it is mended.
 
     Attributes:
         acted: how often the operation was carried out.
-        striking: strikes under way.
-        written: bytes of replies.
-        mended: whether all is well by now.
-        renewed: tokens given out.
+        striking: the number of faults in progress.
+        written: the number of bytes in replies.
+        mended: whether the server works correctly now.
+        renewed: the tokens that it issued.
         elsewhere: the URL of another host.
     """
 
@@ -87,17 +87,17 @@ class FaultServer(WireServer):
         times: int | None = None,
         over_tls: bool = False,
     ) -> None:
-        """Set up a strike.
+        """Configure a fault.
 
         Args:
-            path: where the operation arrives.
-            good: the reply that is due; None where no body is.
-            strike: what is done.
-            stage: "nobody" is there, or it strikes "tls", a "connection", a "request", a "reply";
-                "proxy" means that another server does.
-            acts: whether the operation is carried out before it strikes.
-            times: how often; None: until it is mended.
-            over_tls: whether TLS comes before a request.
+            path: the path of the operation.
+            good: the correct reply, or None if it has no body.
+            strike: the action that produces the fault.
+            stage: the stage of the fault: "nobody" (no server), "tls", "connection", "request" or
+                "reply". With "proxy", another server produces it.
+            acts: whether the server carries out the operation before the fault.
+            times: the number of requests with the fault, or None for all until it is mended.
+            over_tls: whether the server uses TLS.
         """
         certified = {"tls": True, "proxy": False}.get(stage)
         super().__init__(None if certified is None else _certified(stranger=certified))
@@ -122,7 +122,7 @@ class FaultServer(WireServer):
         return self
 
     async def mend(self) -> None:
-        """Work well from now on."""
+        """Work correctly from now on."""
         self.mended = True
         if self._stage == "nobody" or self._over_tls:
             await super().__aexit__()
@@ -183,7 +183,7 @@ def _certified(*, stranger: bool) -> tls.SSLContext:
 
 @cache
 def trusting() -> tls.SSLContext:
-    """A client's context that trusts a mended server, and no stranger."""
+    """Return a client context that trusts only a mended server."""
     context = tls.create_default_context()
     _authority(stranger=False).configure_trust(context)
     return context

@@ -1,4 +1,4 @@
-"""Every operation against every fault: what is raised, how often it arrived, and what is left."""
+"""Every operation with every fault: the error, the number of requests, and open resources."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from .catalogue import BY_NAME, DEADLINE, LIMIT, Fault
 from .cells import REPLIES, ROWS, Outcome, observe
 from .rules import EXEMPTIONS, RULES, SAFETIES, rule_of, unbounded
 
-# Bytes that sockets and streams hold, beyond what was read.
+# Bytes in the buffers of sockets and streams that were sent but not read.
 BUFFERED = 32 * 2**20
 
 CELLS = [
@@ -21,8 +21,8 @@ CELLS = [
 each_fault = pytest.mark.parametrize("fault", BY_NAME.values(), ids=BY_NAME)
 
 
-def test_all_are_there() -> None:
-    """No operation of the table is left out, and no rule is for nothing."""
+def test_every_operation_and_rule_is_used() -> None:
+    """The matrix contains every operation, and every rule has a fault."""
     assert {row.name for row in ROWS} == set(ENDPOINTS)
     assert {row.name: row.safety for row in ROWS} == {
         name: row.safety for name, row in ENDPOINTS.items()
@@ -33,7 +33,7 @@ def test_all_are_there() -> None:
 
 
 def check_error(fault: Fault, row: Operation, outcome: Outcome) -> None:
-    """A call raises what the rule of its safety says, with the facts, as often as it may try."""
+    """Check that the error, its attributes and the number of attempts follow the rule."""
     rule = rule_of(fault.kind, row.name)
     attempts = rule.attempts[SAFETIES.index(row.safety)]
     error = outcome.error
@@ -47,7 +47,7 @@ def check_error(fault: Fault, row: Operation, outcome: Outcome) -> None:
 
 
 def check_deeds(fault: Fault, row: Operation, outcome: Outcome) -> None:
-    """What the server did is what the call told of, whatever the rules say."""
+    """Check that the result of the call agrees with what the server did."""
     if row.safety == "unsafe":
         assert outcome.acted <= 1
     if outcome.error is None:
@@ -58,7 +58,7 @@ def check_deeds(fault: Fault, row: Operation, outcome: Outcome) -> None:
 
 
 def check_answer(fault: Fault, row: Operation, outcome: Outcome) -> None:
-    """What is answered is what the reply said, also afterwards, over what is left of the wire."""
+    """Check that the call returns the data of the reply, also in the next call."""
     assert outcome.error_afterwards is None
     answers = (
         [outcome.afterwards] if outcome.error is not None else [outcome.value, outcome.afterwards]
@@ -75,7 +75,7 @@ def check_answer(fault: Fault, row: Operation, outcome: Outcome) -> None:
 
 
 def check_time(fault: Fault, row: Operation, outcome: Outcome) -> None:
-    """A call waits as long as it is asked to, and no longer than it may."""
+    """Check that a call waits as long as it has to, and no longer than it may."""
     rule = rule_of(fault.kind, row.name)
     if unbounded(fault.kind, row.name):
         assert outcome.seconds > DEADLINE or outcome.error is None
@@ -87,14 +87,14 @@ def check_time(fault: Fault, row: Operation, outcome: Outcome) -> None:
 
 
 def check_leavings(fault: Fault, row: Operation, outcome: Outcome) -> None:
-    """A call that ended leaves no exchange open, a client that was closed no connection."""
+    """Check that the call leaves no exchange open, and the closed client no connection."""
     assert outcome.clinging == 0
     assert outcome.open == 0
     assert outcome.written < outcome.arrivals * (LIMIT + BUFFERED) + 1000
 
 
 def check_secrets(fault: Fault, row: Operation, outcome: Outcome) -> None:
-    """No secret is in what an error or the client tells, or what it hangs together with."""
+    """Check that neither the error nor the client exposes a secret."""
     assert outcome.secrets
     outcome.heard.check(*outcome.secrets)
 
@@ -104,7 +104,7 @@ CHECKS = (check_error, check_deeds, check_answer, check_time, check_leavings, ch
 
 @pytest.mark.parametrize(("fault", "row"), CELLS)
 def test_cell(fault: Fault, row: Operation) -> None:
-    """A fault that strikes an operation keeps all that is promised."""
+    """An operation keeps all promises during and after the fault."""
     outcome = observe(fault.name).cells[row.name]
     for check in CHECKS:
         check(fault, row, outcome)
@@ -112,7 +112,7 @@ def test_cell(fault: Fault, row: Operation) -> None:
 
 @each_fault
 def test_log(fault: Fault) -> None:
-    """Nor is one in the log of everybody at its loudest, which tells of each attempt."""
+    """The log has every attempt and no secret, even if all loggers are at DEBUG."""
     observed = observe(fault.name)
     for name, outcome in observed.cells.items():
         assert f"portsip_async {name} attempt=1 " in observed.log
@@ -121,8 +121,8 @@ def test_log(fault: Fault) -> None:
 
 
 @each_fault
-def test_nothing_else(fault: Fault) -> None:
-    """No task and no file is left, and nobody else heard of it."""
+def test_leaves_nothing_open(fault: Fault) -> None:
+    """No task and no file stays open, and no other host gets a request."""
     observed = observe(fault.name)
     assert observed.tasks == 0
     assert observed.files == 0

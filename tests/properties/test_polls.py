@@ -25,7 +25,7 @@ from portsip_async import (
 )
 from portsip_async.bulk.batch_size import LARGEST_SIZE, BatchSizeLearner
 from portsip_async.bulk.status_poll import StatusPoll
-from portsip_async.core.call import Gate
+from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
 from ..concurrency import LoopOwner

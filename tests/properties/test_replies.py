@@ -24,7 +24,8 @@ from portsip_async import (
     RetryPolicy,
     StatusResult,
 )
-from portsip_async.core.wire import Judge, Reply
+from portsip_async.core.message import Reply
+from portsip_async.core.reply import ReplyParser
 
 from ..operations import BY_NAME, OPERATIONS
 from ..samples import load
@@ -77,7 +78,7 @@ ANYTHING = written(PLAIN) | st.binary(max_size=200) | damaged()
 def read(row: Endpoint[Any], body: bytes, status: int = 200) -> Any:
     """Read a reply as a call does; answers the value or the error."""
     try:
-        return Judge(row).read(Reply(status, {}, body), lambda: 1.8e9)
+        return ReplyParser(row).parse(Reply(status, {}, body), lambda: 1.8e9)
     except (ReplyError, APIError) as error:
         return error
 

@@ -1,7 +1,7 @@
-"""The token cache as a machine on a virtual clock, whatever happens in whatever order.
+"""The token cache as a state machine on a frozen clock, with events in any order.
 
-The machine plays the PBX, its callers and the application that closes the client. Between two
-steps everything goes on that needs no clock.
+The machine is the PBX, the calls, and the application that closes the client. Between two steps
+everything runs that needs no clock.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from hypothesis.stateful import (
 
 from portsip_async import (
     AuthenticationError,
-    BadRequest,
     ClientClosed,
     PortSIPError,
     RateLimited,
@@ -36,18 +35,17 @@ from portsip_async.core.tokens import (
     COOL_DOWN_MOST,
     PAUSE,
     PAUSE_MOST,
-    Held,
-    Obtained,
-    Renewal,
+    CachedToken,
     TokenCache,
+    TokenReply,
 )
 
-from ..clocks import FrozenClock
+from ..clocks import FrozenClock, clock_that_reads
 
 X = TypeVar("X")
 
 LIVES = st.sampled_from([0.5, 5.0, 30.0, 600.0]) | st.floats(0.1, 1000.0)
-REFUSALS = (BadRequest("no", status=400), AuthenticationError("no", status=401, err_code=401.2))
+REFUSALS = [AuthenticationError("no", status=status) for status in (400, 401)]
 FAILURES: tuple[BaseException | Token, ...] = (
     TransportError("gone"),
     ServerError("down", status=503),
@@ -59,72 +57,73 @@ FAILURES: tuple[BaseException | Token, ...] = (
 )
 
 
-class Sent:
+class Request:
     """A login or a refresh under way."""
 
     def __init__(self, now: float, refreshed: str | None) -> None:
         self.sent_at = now
         self.refreshed = refreshed
-        self.answer: asyncio.Future[Token | Renewal] = asyncio.get_running_loop().create_future()
+        self.reply: asyncio.Future[Token] = asyncio.get_running_loop().create_future()
 
 
 class Waiter:
     """A call that needs a token."""
 
-    def __init__(self, task: asyncio.Task[Held]) -> None:
+    def __init__(self, task: asyncio.Task[CachedToken]) -> None:
         self.task = task
         self.cancelled = False
 
 
 class Cache(RuleBasedStateMachine):
-    """The cache, its PBX and its callers."""
+    """The cache, its PBX and the calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = FrozenClock()
         self.cache: TokenCache
-        self.sent: list[Sent] = []
+        self.sent: list[Request] = []
         self.requests = 0
         self.renewals: list[asyncio.Task[Any]] = []
         self.waiters: list[Waiter] = []
-        self.served: list[Held] = []
+        self.served: list[CachedToken] = []
         self.rejected: set[int] = set()
         self.issued = 0
         self.dies_at = {"initial": math.inf}
         self.refusals = self.failures = 0
         self.refused_until = self.quiet_until = -math.inf
-        self.can_log_in = True
+        self.can_login = True
 
     @initialize(initial=st.booleans(), credentials=st.booleans())
     def begin(self, *, initial: bool, credentials: bool) -> None:
-        self.can_log_in = credentials or not initial
-        self.cache = TokenCache(
-            login=self._login if self.can_log_in else None,
-            refresh=self._send,
-            initial="initial" if initial else None,
-            clock=self.clock,
-            start=self._start,
-        )
+        self.can_login = credentials or not initial
+        self.initial = "initial" if initial else None
+        self.cache = TokenCache(self, owner=self, clock=clock_that_reads(self.clock))
 
     # The PBX
 
-    async def _login(self) -> Obtained:
+    async def login(self) -> TokenReply:
         return await self._send(None)
 
-    async def _send(self, refreshed: str | None) -> Obtained:
-        sent = Sent(self.clock(), refreshed)
+    async def refresh(self, access_token: str) -> TokenReply:
+        return await self._send(access_token)
+
+    async def _send(self, refreshed: str | None) -> TokenReply:
+        sent = Request(self.clock(), refreshed)
         self.sent.append(sent)
         self.requests += 1
         try:
-            return Obtained(await sent.answer, sent.sent_at)
+            return TokenReply(await sent.reply, sent.sent_at)
         finally:
             self.sent.remove(sent)
 
-    def _start(self, renewal: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
-        task = self.loop.create_task(renewal)
+    def start(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        task = self.loop.create_task(coroutine)
         self.renewals.append(task)
         return task
+
+    def check_open(self) -> None:
+        """The machine closes renewals only."""
 
     # What happens between two steps
 
@@ -136,10 +135,10 @@ class Cache(RuleBasedStateMachine):
         self.loop.run_until_complete(ticks())
         for waiter in [waiter for waiter in self.waiters if waiter.task.done()]:
             self.waiters.remove(waiter)
-            self._told(waiter)
+            self._check_outcome(waiter)
 
-    def _told(self, waiter: Waiter) -> None:
-        """Look at how a call's wait ended."""
+    def _check_outcome(self, waiter: Waiter) -> None:
+        """Check how a call's wait ended."""
         if waiter.cancelled:
             assert waiter.task.cancelled()
             return
@@ -150,27 +149,27 @@ class Cache(RuleBasedStateMachine):
         else:
             assert isinstance(error, PortSIPError | RuntimeError)
 
-    def _take(self, held: Held, *, waited: bool) -> None:
-        """Take a token that the cache serves."""
+    def _take(self, held: CachedToken, *, waited: bool) -> None:
+        """Check a token that the cache gave to a call."""
         assert held.generation not in self.rejected
-        # What a call waited for is served to it, though the wait took all of its life.
+        # A call gets the token that it waited for, even if the wait took all of its life.
         assert self.clock() < min(held.spent_at, self.dies_at[held.token.access_token]) or waited
         self.served.append(held)
 
     # What calls do
 
-    async def _call(self) -> Held:
+    async def _call(self) -> CachedToken:
         return self.cache.current() or await self.cache.wait()
 
-    async def _renewed(self) -> Held:
+    async def _renewed(self) -> CachedToken:
         await self.cache.renew()
-        held = self.cache._held
+        held = self.cache._cached
         assert held is not None
         return held
 
     @rule()
     def call(self) -> None:
-        """A call needs a token: it is served, waits, or is refused without traffic."""
+        """A call needs a token: it gets one, waits, or is refused without traffic."""
         before = self.requests
         under_way = bool(self.sent)
         held = self.loop.run_until_complete(self._current())
@@ -190,23 +189,23 @@ class Cache(RuleBasedStateMachine):
         elif not self.sent:
             assert waiter.task.done()
 
-    async def _current(self) -> Held | None:
+    async def _current(self) -> CachedToken | None:
         return self.cache.current()
 
     @rule()
     def renew(self) -> None:
-        """A program asks for a renewal, which no cool-down stops."""
+        """A program asks for a renewal, which the cool-down does not stop."""
         before = self.requests
         under_way = bool(self.sent)
         waiter = Waiter(self.loop.create_task(self._renewed()))
         self.waiters.append(waiter)
         self.settle()
-        assert self.requests == before + (not under_way) or not self.can_log_in
+        assert self.requests == before + (not under_way) or not self.can_login
 
     @precondition(lambda self: self.waiters)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        """One who waits gives up; nobody else notices."""
+        """A waiting call is cancelled; the others go on."""
         waiter = data.draw(st.sampled_from(self.waiters))
         others = [other for other in self.waiters if other is not waiter]
         sent = [*self.sent]
@@ -220,13 +219,13 @@ class Cache(RuleBasedStateMachine):
     @precondition(lambda self: self.served)
     @rule(data=st.data())
     def reject(self, data: st.DataObject) -> None:
-        """The PBX rejects a token that was served, perhaps long after."""
+        """The PBX rejects a token that a call got, perhaps long ago."""
         held = data.draw(st.sampled_from(self.served[-3:]))
-        before = self.cache._held
+        before = self.cache._cached
         self.cache.reject(held)
         self.rejected.add(held.generation)
         if before is not None and before.generation != held.generation:
-            assert self.cache._held is before
+            assert self.cache._cached is before
 
     # Time
 
@@ -240,44 +239,44 @@ class Cache(RuleBasedStateMachine):
 
     @rule(ticks=st.integers(-1, 1), point=st.sampled_from(["stale_at", "spent_at"]))
     def reach(self, ticks: int, point: str) -> None:
-        """Time comes to just before, at, or just after a boundary of the token that is held."""
-        held = self.cache._held
+        """The clock reaches just before, at, or just after a boundary of the cached token."""
+        held = self.cache._cached
         assume(held is not None)
         then = float(getattr(held, point)) + ticks * 1e-6
         assume(then > self.clock.now)
         self.clock.now = then
 
-    # What the PBX answers
+    # What the PBX replies
 
-    def _answer(self, outcome: Token | Renewal | BaseException) -> None:
+    def _reply(self, outcome: Token | BaseException) -> None:
         sent = self.sent[0]
         if isinstance(outcome, asyncio.CancelledError):
-            sent.answer.cancel()
+            sent.reply.cancel()
         elif isinstance(outcome, BaseException):
-            sent.answer.set_exception(outcome)
+            sent.reply.set_exception(outcome)
         else:
-            sent.answer.set_result(outcome)
+            sent.reply.set_result(outcome)
         waiting = [waiter for waiter in self.waiters if not waiter.cancelled]
         renewal = self.renewals[-1]
         self.settle()
         if not renewal.done():
-            # A refused refresh went on with a login.
+            # After the refused refresh it logs in.
             assert sent.refreshed is not None
             assert self.sent[0].refreshed is None
             assert all(waiter in self.waiters for waiter in waiting)
             return
-        # All who waited were told the same, at once.
+        # All waiting calls got the same outcome, at once.
         assert self.sent == []
         assert self.waiters == []
         ended = renewal.result()
         for waiter in waiting:
-            if isinstance(ended, Held):
+            if isinstance(ended, CachedToken):
                 assert waiter.task.result() == ended
             else:
                 error = waiter.task.exception()
                 assert type(error) is type(ended)
                 assert str(error) == str(ended)
-        if isinstance(ended, Held):
+        if isinstance(ended, CachedToken):
             self.refusals = self.failures = 0
             self.refused_until = self.quiet_until = -math.inf
         elif isinstance(ended, AuthenticationError):
@@ -296,42 +295,42 @@ class Cache(RuleBasedStateMachine):
         token = Token(f"token-{self.issued}", life)
         # What is left of it counts from before its request was sent.
         self.dies_at[token.access_token] = self.sent[0].sent_at + life
-        self._answer(token)
+        self._reply(token)
 
     @precondition(lambda self: self.sent and self.sent[0].refreshed is not None)
     @rule(life=LIVES)
     def prolong(self, life: float) -> None:
         """A refresh that brings no token prolongs the old one, unless that was rejected."""
-        held, sent = self.cache._held, self.sent[0]
+        held, sent = self.cache._cached, self.sent[0]
         if held is not None and held.token.access_token == sent.refreshed:
             self.dies_at[held.token.access_token] = sent.sent_at + life
-        self._answer(Renewal(None, life))
+        self._reply(Token(sent.refreshed or "", life))
         if held is not None and held.token.access_token == sent.refreshed:
-            assert self.cache._held is not None
-            assert self.cache._held.generation == held.generation
+            assert self.cache._cached is not None
+            assert self.cache._cached.generation == held.generation
         else:
             note("prolonging what was rejected")
-            assert self.cache._held is None
+            assert self.cache._cached is None
 
     @precondition(lambda self: self.sent)
     @rule(error=st.sampled_from(REFUSALS))
     def refuse(self, error: PortSIPError) -> None:
-        self._answer(error)
+        self._reply(error)
 
     @precondition(lambda self: self.sent)
     @rule(error=st.sampled_from(FAILURES))
     def fail(self, error: BaseException | Token) -> None:
-        """It fails otherwise: what is held goes on being served."""
-        held = self.cache._held
+        """It fails for another reason: calls go on using the cached token."""
+        held = self.cache._cached
         refused = self.refused_until
-        self._answer(error)
-        assert self.cache._held is held
-        assert self.refused_until == refused or not self.can_log_in
+        self._reply(error)
+        assert self.cache._cached is held
+        assert self.refused_until == refused or not self.can_login
 
     @precondition(lambda self: self.sent)
     @rule()
     def close(self) -> None:
-        """The owner ends the renewal: who waits is told that the client was closed."""
+        """The owner ends the renewal: waiting calls raise ClientClosed."""
         waiting = [*self.waiters]
         self.renewals[-1].cancel()
         self.settle()
@@ -343,19 +342,19 @@ class Cache(RuleBasedStateMachine):
             if not waiter.cancelled
         )
 
-    # What holds at any time
+    # What is always true
 
     @invariant()
-    def never_two_at_once_and_nobody_waits_for_nothing(self) -> None:
+    def one_renewal_at_most_and_no_call_waits_without_one(self) -> None:
         assert len(self.sent) <= 1
         assert self.sent or not self.waiters
         assert len([task for task in self.renewals if not task.done()]) == len(self.sent)
 
     @invariant()
-    def what_would_be_served_is_good(self) -> None:
+    def cached_token_is_valid(self) -> None:
         if not hasattr(self, "cache"):
             return
-        held = self.cache._held
+        held = self.cache._cached
         if held is not None:
             assert held.generation not in self.rejected
             assert held.spent_at < self.dies_at[held.token.access_token]
@@ -373,7 +372,7 @@ class Cache(RuleBasedStateMachine):
 
 
 def test_any_order_of_events() -> None:
-    """Never a spent or rejected token, never two logins at once, never a waiter left behind."""
-    # What takes five steps in one order is rarer than what one argument brings about.
+    """Never a spent or rejected token, two logins at once, or a call that waits for ever."""
+    # Some faults need five steps in one order, so more examples than usual are tried.
     many = settings(max_examples=4 * settings().max_examples)
     run_state_machine_as_test(Cache, settings=many)

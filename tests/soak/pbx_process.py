@@ -6,7 +6,6 @@ lets all tokens die.
 """
 
 import asyncio
-import dataclasses
 import json
 import logging
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from portsip_async.simulator import Faults, Greeting, PBXSimulator
-from portsip_async.simulator.operations import OPERATIONS, Action, Operation, Visit
+from portsip_async.simulator.actions import ACTIONS, Action, RequestContext
 
 from .journal import STATUS, TOKEN, WRITES, Entry, Journal
 
@@ -36,28 +35,27 @@ class Keeper:
             if entry.row == STATUS:
                 self.statuses |= entry.given
 
-    def kept(self, row: str, operation: Operation) -> Operation:
-        """Let an operation bring the past back first, and write down what it did."""
-        act = operation.act
+    def kept(self, row: str, act: Action) -> Action:
+        """Make an action restore the past first, and write what it did to the journal."""
 
-        def kept(visit: Visit, given: Mapping[str, Any]) -> dict[str, Any] | None:
-            self._restore(visit)
-            reply = act(visit, given)
+        def kept(context: RequestContext, given: Mapping[str, Any]) -> dict[str, Any] | None:
+            self._restore(context)
+            reply = act(context, given)
             if row in WRITES:
                 self._journal.write(row, given)
             elif reply is not None and "access_token" in reply:
                 self._journal.write(TOKEN, {"token": reply["access_token"]})
             return reply
 
-        return dataclasses.replace(operation, act=kept)
+        return kept
 
-    def _restore(self, visit: Visit) -> None:
+    def _restore(self, context: RequestContext) -> None:
         past, self._past = self._past, []
         for entry in past:
-            _ACTS[entry.row](visit, _given(entry))
+            _ACTIONS[entry.row](context, _given(entry))
 
 
-_ACTS: dict[str, Action] = {row: operation.act for row, operation in OPERATIONS.items()}
+_ACTIONS: dict[str, Action] = dict(ACTIONS)  # as they are without a journal
 
 
 def _given(entry: Entry) -> dict[str, Any]:
@@ -68,8 +66,8 @@ def _given(entry: Entry) -> dict[str, Any]:
 async def _serve(settings: dict[str, Any], orders: asyncio.StreamReader) -> None:
     journal = Journal(Path(settings.pop("journal")))
     keeper = Keeper(journal)
-    kept = {row: keeper.kept(row, operation) for row, operation in OPERATIONS.items()}
-    OPERATIONS.update(kept)  # type: ignore[attr-defined]  # a dict, shown as a Mapping
+    kept = {row: keeper.kept(row, act) for row, act in ACTIONS.items()}
+    ACTIONS.update(kept)  # type: ignore[attr-defined]  # a dict, shown as a Mapping
     simulator = PBXSimulator(**settings)
     for number, status in keeper.statuses.items():
         simulator.set_status(number, status)

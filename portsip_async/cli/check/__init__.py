@@ -1,4 +1,4 @@
-"""``portsip-async check``: how a real PBX differs from what we know, as a report to pass on."""
+"""``portsip-async check``: report how a real PBX differs from the SDK's models."""
 
 from .command import check
 

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -10,32 +11,25 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from ... import (
-    APIError,
-    AuthenticationError,
-    ConnectError,
-    PortSIPClient,
-    PortSIPError,
-    RateLimited,
-    __version__,
-)
-from ..connect import Connection
-from ..failures import NO_API, Failure, exit_code, is_page, tell, tell_error
+from ... import APIError, Attempt, ConnectError, PortSIPClient, PortSIPError, __version__
+from ..connection import Connection
+from ..failures import Failure, exit_code, print_error, report_error
 from ..options import spread
 from ..output import to_json
 from ..progress import progress
 from ..streams import print_line, reader_may_leave
-from .probe import Probe, probe
-from .report import Login, Operation, Report, lines
-from .walk import READING, WRITES, Stopwatch, Walk
+from .compare import Kind
+from .operations import READS, WRITES, OperationChecks
+from .probe import probe
+from .report import Latency, Login, Report, lines
 
 _WORD: Final = re.compile(r"[A-Za-z_]{1,20}")
 _VERSION: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
-_TIMEOUT: Final = 10.0  # seconds for each step of the probe
+_TIMEOUT: Final = 10.0  # seconds to connect, and to wait for a reply
 
 
 class Form(StrEnum):
-    """A form of the report."""
+    """A format of the report."""
 
     TEXT = "text"
     JSON = "json"
@@ -45,155 +39,178 @@ class Form(StrEnum):
 def check(
     *,
     form: Annotated[
-        Form, typer.Option("--output", "-o", help="The report's form, on standard output.")
+        Form, typer.Option("--output", "-o", help="The report's format, on standard output.")
     ] = Form.TEXT,
     sample: Annotated[int, typer.Option(min=1, max=100, help="Extensions and groups to read.")] = 5,
     connection: Connection,
 ) -> None:
-    """Check how a PBX fares with this SDK.
+    """Check how well a PBX works with this SDK.
 
-    It tells of the address, TLS, the login, the life of a token, the clock, the latency, and for
-    each operation where the replies differ from our models. Only what reads is asked: nothing is
-    changed, no telephone rings. The report holds no secret, address, number or name, so it can be
-    attached to a bug report. The exit code is 1 where an operation can't be used, and 0 where
-    replies merely differ.
+    The report covers the address, TLS, the login, the token's lifetime, the clock, the latency,
+    and for each operation where the replies differ from our models. The check only reads: it
+    changes nothing, and no telephone rings. The report holds no secret, address, number or name,
+    so you can attach it to a bug report. The exit code is 1 if an operation can't be used, and 0
+    if replies merely differ.
 
     Example: portsip-async check --output json > report.json
     """
-    account = connection.account
-    stopwatch = Stopwatch()
-    client = connection.client(account, on_attempt=stopwatch)
-    checking = _Check(connection, account, sample)
-    with progress("Checking", len(READING) + 2) as steps:
-        failed = asyncio.run(checking.run(client, steps.advance))
-    report = checking.report(stopwatch)
+    report = Report(
+        portsip_async=__version__,
+        python=platform.python_version(),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        writes=WRITES,
+    )
+    attempts: list[Attempt] = []
+    client = connection.client(connection.account, on_attempt=attempts.append)
+    # One of the two logins is not sent, but the address is a step too.
+    with progress("Checking", len(READS)) as steps:
+        error = asyncio.run(_run(report, client, connection, sample, steps.advance))
+    report.latency = Latency.of(attempts)
     with reader_may_leave():
         if form is Form.JSON:
             print_line(to_json(msgspec.to_builtins(report), indent=2))
         else:
             for line in lines(report):
                 print_line(line)
-    raise typer.Exit(checking.conclude(failed, report))
+    if error is not None:
+        raise typer.Exit(report_error(error))
+    unusable = report.unusable()
+    if unusable:
+        print_error(f"{len(unusable)} operations can't be used", "see the report for the reasons")
+    raise typer.Exit(1 if unusable else 0)
 
 
-class _Check:
-    """One check of a PBX."""
-
-    def __init__(self, connection: Connection, account: dict[str, str] | None, sample: int) -> None:
-        self._connection = connection
-        self._account = account
-        self._sample = sample
-        self._probe: Probe | None = None
-        self._login: Login | None = None
-        self._operations: tuple[Operation, ...] = ()
-
-    async def run(self, client: PortSIPClient, done: Any) -> PortSIPError | Failure | None:
-        """Carry out all steps; answer what ended them before the last."""
-        async with client as pbx:
-            try:
-                await self._look(done)
-                walk = Walk(pbx, self._connection.overrides(), self._sample)
-                try:
-                    await self._log_in(walk)
-                    done()
-                    await walk.steps(done)
-                finally:
-                    self._operations = walk.operations()
-            except (PortSIPError, Failure) as error:
-                return error
-        return None
-
-    def report(self, stopwatch: Stopwatch) -> Report:
-        """Put together what was found."""
-        return Report(
-            portsip_async=__version__,
-            python=platform.python_version(),
-            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            address=self._probe.address if self._probe else None,
-            login=self._login,
-            latency=stopwatch.latency(),
-            operations=self._operations,
-            writes=WRITES,
-        )
-
-    def conclude(self, failed: PortSIPError | Failure | None, report: Report) -> int:
-        """Tell what ended the check, and answer its exit code."""
-        if failed is not None:
-            return self._told(failed)
-        broken = [
-            row.name for row in report.operations if row.state in ("elsewhere", "refused", "failed")
-        ]
-        if broken:
-            tell(f"{len(broken)} operations can't be used", "the report tells why")
-            return 1
-        return 0
-
-    def _told(self, failed: PortSIPError | Failure) -> int:
-        digest = self._probe.digest if self._probe else ""
-        if isinstance(failed, ConnectError) and failed.refused_certificate and digest:
-            address = self._probe.address if self._probe else None
-            certificate = address.certificate if address else None
-            problem = certificate.problem if certificate else None
-            tell(
-                f"the PBX's certificate is not trusted{f': {problem}' if problem else ''}",
-                f"if it is the PBX's own, pin it: --fingerprint {digest}",
-            )
-            return exit_code(failed)
-        return tell_error(failed)
-
-    async def _look(self, done: Any) -> None:
-        url = self._connection.address
-        if url and self._connection.way() is None:
-            self._probe = await probe(
-                url,
-                ca_file=self._connection.trusted_file,
-                timeout=self._connection.timeout or _TIMEOUT,
-            )
-            if not self._probe.address.reachable:
-                raise Failure(
-                    f"the PBX can't be reached: {self._probe.address.problem}",
-                    "check the address (--url or PORTSIP_URL), and that the PBX listens there",
-                    5,
-                )
-        done()
-
-    async def _log_in(self, walk: Walk) -> None:
-        """Log in once, raw; what is refused is not tried again."""
-        if self._account is None:
-            self._login = Login(means="token")
-            return
-        means = next(name for name in self._account if name != "password")
-        asked = walk.ask("account.verify" if means == "username" else "account.verify_email")
+async def _run(
+    report: Report,
+    client: PortSIPClient,
+    connection: Connection,
+    sample: int,
+    advance: Callable[[], None],
+) -> PortSIPError | Failure | None:
+    """Run all steps and fill in the report; return the error that ended them early."""
+    hint = ""
+    async with client as pbx:
+        checks = OperationChecks(pbx, connection.overrides(), advance)
+        report.operations = checks.operations
         try:
-            reply = await asked.sent(**self._account)
-        except PortSIPError as error:
-            told = type(error).__name__
-            if isinstance(error, APIError):
-                told = f"{'nothing there' if asked.elsewhere else 'refused'} (HTTP {error.status})"
-            self._login = Login(means=means, accepted=False, problem=told)
-            if asked.elsewhere:
-                raise Failure(str(error), NO_API, exit_code(error)) from None
-            refused = isinstance(error, APIError) and error.status in (400, 401, 403)
-            if is_page(error):
-                raise
-            if refused and not isinstance(error, AuthenticationError | RateLimited):
-                raise Failure(str(error), "check user name and password", 3) from None
-            raise
-        self._login = Login(
-            means=means,
-            accepted=True,
-            seconds=_number(reply.get("expires")),
-            role=_matched(_WORD, reply.get("role")),
-            api_version=_matched(_VERSION, reply.get("api_version")),
+            if connection.address and connection.proxy_url() is None:
+                hint = await _probe_address(report, connection)
+            advance()
+            await _log_in(report, checks, pbx, connection.account)
+            await _read_all(checks, pbx, sample)
+        except ConnectError as error:
+            if not (error.refused_certificate and hint):
+                return error
+            certificate = report.address and report.address.certificate
+            problem = f": {certificate.problem}" if certificate and certificate.problem else ""
+            message = f"the PBX's certificate is not trusted{problem}"
+            return Failure(message, hint, exit_code(error))
+        except (PortSIPError, Failure) as error:
+            return error
+    return None
+
+
+async def _probe_address(report: Report, connection: Connection) -> str:
+    """Probe the address; return the hint for a certificate that is not trusted.
+
+    Raises:
+        Failure: no connection was made.
+    """
+    url, timeout = connection.address or "", connection.timeout or _TIMEOUT
+    found = await probe(url, ca_file=connection.trusted_file, timeout=timeout)
+    report.address = found.address
+    if not found.address.reachable:
+        raise Failure(
+            f"the PBX can't be reached: {found.address.problem}",
+            "check the address (--url or PORTSIP_URL), and that the PBX listens there",
+            5,
         )
+    # The digest would name the PBX, so the report does not hold it.
+    digest = found.digest
+    return digest and f"if it is the PBX's own, pin it: --fingerprint {digest}"
 
 
-def _number(value: object) -> float | None:
+async def _log_in(
+    report: Report, checks: OperationChecks, pbx: PortSIPClient, account: Mapping[str, str] | None
+) -> None:
+    """Log in; a refused login is not repeated, because a PBX may block the address.
+
+    Raises:
+        PortSIPError: the login was not accepted.
+    """
+    if account is None:
+        report.login = Login(account="token")
+        return
+    kind = "email" if "email" in account else "username"
+    row = "account.verify_email" if kind == "email" else "account.verify"
+    verify: Any = pbx.account.verify_email if kind == "email" else pbx.account.verify
     try:
-        return float(value)  # type: ignore[arg-type]  # what is no number is told so
-    except (TypeError, ValueError):
-        return None
+        token = await checks.check(row, [account], lambda: verify(**account), required=True)
+    except PortSIPError as error:
+        problem = type(error).__name__
+        if isinstance(error, APIError):
+            elsewhere = checks.operations[-1].state == "elsewhere"
+            problem = f"{'nothing there' if elsewhere else 'refused'} (HTTP {error.status})"
+        report.login = Login(account=kind, accepted=False, problem=problem)
+        raise
+    differences = checks.operations[-1].differences
+    missing = {one.where for one in differences if one.kind is Kind.MISSING_FIELD}
+    report.login = Login(
+        account=kind,
+        accepted=True,
+        seconds=None if "expires" in missing else token.expires,
+        role=_matched(_WORD, token.role),
+        api_version=_matched(_VERSION, token.api_version),
+    )
 
 
-def _matched(pattern: re.Pattern[str], value: object) -> str | None:
-    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) -> None:
+    """Check every other operation that only reads.
+
+    Raises:
+        AuthenticationError: the account or its token is refused.
+    """
+    extensions, groups = pbx.extensions, pbx.groups
+    pages = [{"pagination": page, "pagesize": sample} for page in (1, 2)]
+    await checks.check("account.refresh", [{}])
+
+    page = await checks.check("extensions.list", pages, lambda: extensions.list(page_size=sample))
+    numbers = [one.extension_number for one in page.items[:sample]] if page else []
+    by_number = [{"extension_number": number} for number in numbers]
+    await checks.check(
+        "extensions.search",
+        [{"condition": number, **pages[0]} for number in numbers[:1]],
+        lambda: extensions.search(numbers[0], page_size=sample),
+    )
+    await checks.check("extensions.show", by_number, lambda: extensions.show(numbers[0]))
+    statuses = await checks.check(
+        "extensions.status",
+        [{"extensions": numbers}] if numbers else [],
+        lambda: extensions.status(numbers),
+    )
+    if statuses is not None:
+        found = {status.extension_number for status in statuses}
+        sets = {"not asked for": found - {*numbers}, "left out": {*numbers} - found}
+        counts = [f"{len(those)} {what}" for what, those in sets.items() if those]
+        if counts:
+            operation = checks.operations[-1]
+            operation.state = "differs"
+            operation.detail = f"of {len(numbers)} numbers {' and '.join(counts)}"
+
+    page = await checks.check("groups.list", pages, lambda: groups.list(page_size=sample))
+    ids = [one.group_id for one in page.items[:sample]] if page else []
+    await checks.check(
+        "groups.show",
+        [{"group_id": group_id} for group_id in ids],
+        lambda: groups.show(ids[0]),
+        missing="group",
+    )
+    await checks.check(
+        "greetings.list",
+        [{**query, **pages[0]} for query in by_number],
+        lambda: pbx.greetings.list(numbers[0]),
+    )
+
+
+def _matched(pattern: re.Pattern[str], value: str | None) -> str | None:
+    return value if value is not None and pattern.fullmatch(value) else None

@@ -1,14 +1,13 @@
-"""Where replies differ from the models, field by field.
+"""Compare replies with the models, field by field.
 
-Pure. Nothing that a reply holds goes into a finding but the names of fields and unknown values of
-enumerations, and of these only such as look like names of a programmer's: capitals for values, no
-run of digits that might be a telephone number.
+Pure. A report can be passed on, so a difference holds no value of a reply, except unknown values of
+enumerations. It shows these, and the names of unknown fields, only if they look like names in code:
+capitals for values, and no run of digits that might be a telephone number.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_origin
@@ -17,13 +16,12 @@ import msgspec
 
 __all__ = ["Comparison", "Difference", "Kind"]
 
-# What a reply may say of itself beside what it answers.
-_OF_THE_REPLY: Final = frozenset({"err_code", "msg", "message"})
+# Fields of any reply that say how it went.
+_ENVELOPE: Final = frozenset({"err_code", "msg", "message"})
 _FIELD: Final = re.compile(r"(?!.*\d{3})[A-Za-z_][A-Za-z0-9_]{0,39}")
 _VALUE: Final = re.compile(r"(?!.*\d{3})[A-Z][A-Z0-9_]{0,39}")
-_FIELDS_MOST: Final = 20  # unknown fields of one place that are named
-
-Found = tuple["Kind", str, str]
+_MAX_UNKNOWN: Final = 20  # unknown fields of one object that are named
+_TYPE_NAMES: Final = {str: "text", bool: "boolean", int: "number", float: "number"}
 
 
 class Kind(StrEnum):
@@ -36,148 +34,134 @@ class Kind(StrEnum):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A way in which replies differ from the model.
-
-    Attributes:
-        kind: how.
-        where: the place, as ``extensions[].status``.
-        told: what stands there, as "text, not number".
-        times: in how many objects.
-        of: how many objects there were.
-    """
+    """One difference between replies and their model."""
 
     kind: Kind
-    where: str
-    told: str
-    times: int
-    of: int
-
-
-@dataclass(slots=True)
-class _Place:
-    """What was seen of one place of the replies."""
-
-    objects: int
-    unknown: set[str]
+    where: str  # the path of the field, such as "extensions[].status"
+    detail: str = msgspec.field(name="told")  # what was found, such as "text, not number"
+    times: int  # how many objects differ
+    of: int  # how many objects were compared
 
 
 class Comparison:
     """Compares the replies of one operation with its model."""
 
     def __init__(self, model: type[Any]) -> None:
-        """Take the model that the replies should fit."""
+        """Store the model that the replies should fit."""
         self._model = model
-        self._found: Counter[Found] = Counter()
-        self._places: dict[str, _Place] = {}
+        self._found: Counter[tuple[Kind, str, str]] = Counter()
+        # By the path of an object: how many there were, and which unknown fields were named.
+        self._objects: Counter[str] = Counter()
+        self._unknown: defaultdict[str, set[str]] = defaultdict(set)
 
     def add(self, reply: object) -> None:
         """Compare a reply."""
-        self._value(reply, self._model, "")
+        self._compare(reply, self._model, "")
 
     def differences(self) -> list[Difference]:
-        """List all differences, in the order of their places."""
-        told = [
-            Difference(kind, where or "the reply", what, times, self._objects(where))
-            for (kind, where, what), times in self._found.items()
+        """List all differences, sorted by path."""
+        found = [
+            Difference(kind, path or "the reply", detail, times, self._objects[_parent(path)] or 1)
+            for (kind, path, detail), times in self._found.items()
         ]
-        return sorted(told, key=lambda one: (one.where, one.kind, one.told))
+        return sorted(found, key=lambda one: (one.where, one.kind, one.detail))
 
-    def _objects(self, where: str) -> int:
-        place = self._places.get(where.rpartition(".")[0])
-        return place.objects if place is not None else 1
-
-    def _value(self, value: object, kind: Any, where: str) -> None:
-        parts = (kind,) if get_origin(kind) is tuple else get_args(kind) or (kind,)
-        (one, *others) = [part for part in parts if part is not NoneType]
+    def _compare(self, value: object, kind: Any, path: str) -> None:
+        """Compare a value with the type of its field; None is not an alternative in replies."""
+        alternatives = (kind,) if get_origin(kind) is tuple else get_args(kind) or (kind,)
+        wanted, *others = [one for one in alternatives if one is not NoneType]
         if others:
-            return  # of several types; no field that matters is
-        if get_origin(one) is tuple:
-            self._list(value, get_args(one)[0], where)
-        elif isinstance(one, type) and issubclass(one, msgspec.Struct):
-            self._object(value, one, where)
-        elif isinstance(one, type) and issubclass(one, StrEnum):
-            self._enum(value, one, where)
-        elif isinstance(one, type) and not _fits(value, one):
-            self._other_type(value, _NAMES.get(one, one.__name__), where)
+            return  # a union, which no field that matters is
+        if get_origin(wanted) is tuple:
+            self._compare_list(value, get_args(wanted)[0], path)
+        elif not isinstance(wanted, type):
+            return
+        elif issubclass(wanted, msgspec.Struct):
+            self._compare_object(value, wanted, path)
+        elif issubclass(wanted, StrEnum):
+            self._compare_enum(value, wanted, path)
+        elif not _fits(value, wanted):
+            self._note_type(value, _TYPE_NAMES.get(wanted, wanted.__name__), path)
 
-    def _list(self, value: object, kind: Any, where: str) -> None:
+    def _compare_list(self, value: object, kind: Any, path: str) -> None:
         if isinstance(value, Sequence) and not isinstance(value, str):
             for item in value:
-                self._value(item, kind, f"{where}[]")
+                self._compare(item, kind, f"{path}[]")
             return
-        self._other_type(value, "list", where)
+        self._note_type(value, "list", path)
         if isinstance(value, Mapping):  # one bare object, as in the vendor's sample
-            self._value(value, kind, f"{where}[]")
+            self._compare(value, kind, f"{path}[]")
 
-    def _enum(self, value: object, kind: type[StrEnum], where: str) -> None:
+    def _compare_enum(self, value: object, kind: type[StrEnum], path: str) -> None:
         if not isinstance(value, str):
-            self._other_type(value, "text", where)
-        elif value not in [member.value for member in kind]:
+            self._note_type(value, "text", path)
+        elif value not in list(kind):
             shown = value if _VALUE.fullmatch(value) else f"a text of {len(value)} letters"
-            self._found[Kind.UNKNOWN_VALUE, where, shown] += 1
+            self._found[Kind.UNKNOWN_VALUE, path, shown] += 1
 
-    def _object(self, value: object, model: type[msgspec.Struct], where: str) -> None:
+    def _compare_object(self, value: object, model: type[msgspec.Struct], path: str) -> None:
         if not isinstance(value, Mapping):
-            self._other_type(value, "object", where)
+            self._note_type(value, "object", path)
             return
-        place = self._places.setdefault(where, _Place(0, set()))
-        place.objects += 1
+        self._objects[path] += 1
         aliases: Mapping[str, Sequence[str]] = getattr(model, "reply_aliases", {})
         optional: frozenset[str] = getattr(model, "reply_may_lack", frozenset())
-        known = set(_OF_THE_REPLY)
+        # Compare the fields of the model, or note that they are missing.
+        known = set(_ENVELOPE)
         for field in msgspec.structs.fields(model):
             name = field.encode_name
-            if name in _OF_THE_REPLY:
+            if name in _ENVELOPE:
                 continue
             known.add(name)
-            below = f"{where}.{name}".lstrip(".")
             if name in value:
-                self._value(value[name], field.type, below)
+                self._compare(value[name], field.type, _child(path, name))
                 continue
             if name not in optional:
-                self._found[Kind.MISSING_FIELD, below, ""] += 1
+                self._found[Kind.MISSING_FIELD, _child(path, name), ""] += 1
+            # The SDK reads some fields under other names too.
             for alias in aliases.get(name, ()):
                 if alias in value:
                     known.add(alias)
-                    said = f"stands for {name}"
-                    self._found[Kind.UNKNOWN_FIELD, f"{where}.{alias}".lstrip("."), said] += 1
-                    self._value(value[alias], field.type, f"{where}.{alias}".lstrip("."))
+                    detail = f"stands for {name}"
+                    self._found[Kind.UNKNOWN_FIELD, _child(path, alias), detail] += 1
+                    self._compare(value[alias], field.type, _child(path, alias))
+        # Note the fields that the model lacks.
         for name in value:
             if name not in known:
-                self._unknown(str(name), value[name], place, where)
+                self._note_unknown(str(name), value[name], path)
 
-    def _unknown(self, name: str, value: object, place: _Place, where: str) -> None:
-        named = bool(_FIELD.fullmatch(name)) and (
-            name in place.unknown or len(place.unknown) < _FIELDS_MOST
-        )
-        if named:
-            place.unknown.add(name)
-        shown = name if named else "(name withheld)"
-        below = f"{where}.{shown}".lstrip(".")
-        self._found[Kind.UNKNOWN_FIELD, below, _name_of(value)] += 1
+    def _note_unknown(self, name: str, value: object, path: str) -> None:
+        named = self._unknown[path]
+        if _FIELD.fullmatch(name) and (name in named or len(named) < _MAX_UNKNOWN):
+            named.add(name)
+        else:
+            name = "(name withheld)"
+        self._found[Kind.UNKNOWN_FIELD, _child(path, name), _type_name(value)] += 1
 
-    def _other_type(self, value: object, wanted: str, where: str) -> None:
-        self._found[Kind.OTHER_TYPE, where, f"{_name_of(value)}, not {wanted}"] += 1
+    def _note_type(self, value: object, wanted: str, path: str) -> None:
+        self._found[Kind.OTHER_TYPE, path, f"{_type_name(value)}, not {wanted}"] += 1
 
 
-_NAMES: Mapping[type, str] = {str: "text", bool: "boolean", int: "number", float: "number"}
+def _child(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def _fits(value: object, kind: type) -> bool:
-    if kind is bool:
-        return isinstance(value, bool)
-    if kind in (int, float):
-        wanted = (int, float) if kind is float else int
-        return isinstance(value, wanted) and not isinstance(value, bool)
-    return isinstance(value, kind)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _name_of(value: object) -> str:
-    """Name the kind of a JSON value."""
+def _type_name(value: object) -> str:
+    """Name the type of a JSON value."""
     if value is None:
         return "null"
     if isinstance(value, Mapping):
         return "object"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "list"
-    return _NAMES.get(type(value), "text")
+    return _TYPE_NAMES.get(type(value), "text")

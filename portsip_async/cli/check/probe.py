@@ -1,237 +1,193 @@
-"""The address of a PBX, looked at without the SDK: the connection, its certificate, the clock.
+"""Look at the PBX's address with plain aiohttp: the connection, its certificate, and the clock.
 
-Nothing is asked for but the head of the server's root, and no secret is sent.
+Sends only HEAD requests for the server's root, and no secret. The SDK can't do this part: it shows
+neither certificates nor response headers.
 """
 
-import asyncio
 import hashlib
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
 
+import aiohttp
 import msgspec
+from yarl import URL
 
 __all__ = ["Address", "Certificate", "Probe", "probe"]
 
-_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which ssl does not name
-_LINE_MOST: Final = 64 * 1024  # bytes of a reply's head
+_NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which ssl does not name
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """What is known of the PBX's certificate.
+    """The PBX's certificate; None means unknown."""
 
-    Attributes:
-        trusted: whether it is signed by a CA that is trusted, for this name, and in time.
-        problem: why not; None where it is.
-        self_signed: whether it signed itself; None where that is not known.
-        days_left: days until it expires; None where that is not known.
-    """
-
-    trusted: bool
+    trusted: bool  # whether a trusted CA signed it, for this name, and it is valid today
     problem: str | None = None
     self_signed: bool | None = None
     days_left: int | None = None
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the PBX's address; neither its name nor its number is.
-
-    Attributes:
-        scheme: "https" or "http".
-        reachable: whether a connection was made.
-        problem: why not; None where one was.
-        connect_ms: milliseconds that it took.
-        tls: the version of TLS.
-        cipher: the cipher suite.
-        certificate: None for http.
-        clock_ahead: seconds by which the PBX's clock is ahead of ours, to a second; None where it
-            tells no time.
-    """
+    """The PBX's address, without its name and its number; None means unknown."""
 
     scheme: str
     reachable: bool
     problem: str | None = None
-    connect_ms: float | None = None
-    tls: str | None = None
+    connect_ms: float | None = None  # milliseconds, including the name lookup and TLS
+    tls: str | None = None  # the TLS version
     cipher: str | None = None
-    certificate: Certificate | None = None
-    clock_ahead: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What was found, and what is for the person at the terminal alone.
-
-    Attributes:
-        address: for the report.
-        digest: the certificate's SHA-256 in hex, to pin it by; "" for http.
-    """
-
-    address: Address
-    digest: str = ""
-
-
-async def probe(url: str, *, ca_file: str | None, timeout: float) -> Probe:
-    """Look at an address.
-
-    Args:
-        url: the PBX's URL.
-        ca_file: the path of a CA that is trusted; None: the system's are.
-        timeout: seconds for each step.
-    """
-    parts = urlsplit(url.strip())
-    secure = parts.scheme == "https"
-    context = ssl.create_default_context(cafile=ca_file) if secure else None
-    certificate: Certificate | None = None
-    try:
-        try:
-            opened = await _open(parts, context, timeout)
-        except ssl.SSLCertVerificationError as error:
-            # A mismatch of names quotes ours, which the report must not hold.
-            problem = (error.verify_message or "not trusted").partition(" for '")[0]
-            opened = await _open(parts, _trusting(), timeout)
-            certificate = await _untrusted(parts, opened, problem, timeout)
-        else:
-            certificate = _described(opened.told) if secure else None
-    except (OSError, TimeoutError, ssl.SSLError) as error:
-        return Probe(Address(scheme=parts.scheme, reachable=False, problem=_reason(error)))
-    ahead = await opened.clock(parts, timeout)
-    return Probe(
-        Address(
-            scheme=parts.scheme,
-            reachable=True,
-            connect_ms=round(opened.seconds * 1000, 1),
-            tls=opened.tls,
-            cipher=opened.cipher,
-            certificate=certificate,
-            clock_ahead=ahead,
-        ),
-        opened.digest,
-    )
+    certificate: Certificate | None = None  # None for http
+    clock_ahead: float | None = None  # seconds that the PBX's clock is ahead, to a second
 
 
 @dataclass(slots=True)
-class _Opened:
-    """A connection, and what its handshake told."""
+class Probe:
+    """The result of a probe.
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    seconds: float
-    tls: str | None
-    cipher: str | None
-    told: dict[str, Any]
-    encoded: bytes
+    Attributes:
+        address: what the report may show.
+        encoded: the certificate in DER form; empty for http.
+        fields: the certificate's fields; empty if nothing verified it.
+    """
+
+    address: Address
+    encoded: bytes = b""
+    fields: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
+        """The certificate's SHA-256 in hex, for the person at the terminal; "" for http."""
         return hashlib.sha256(self.encoded).hexdigest() if self.encoded else ""
 
-    async def clock(self, parts: SplitResult, timeout: float) -> float | None:
-        """Ask for the head of the root, and compare the Date of the reply with our clock."""
+
+async def probe(url: str, *, ca_file: str | None, timeout: float) -> Probe:
+    """Connect to an address and describe it.
+
+    Args:
+        url: the PBX's URL.
+        ca_file: the path of a trusted CA; None trusts the system's CAs.
+        timeout: seconds to connect, and seconds to wait for a reply.
+    """
+    root = URL(url.strip()).origin()
+    certificate: Certificate | None = None
+    try:
         try:
-            async with asyncio.timeout(timeout):
-                began = time.time()
-                self.writer.write(
-                    f"HEAD / HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode()
-                )
-                await self.writer.drain()
-                head = await self.reader.readuntil(b"\r\n\r\n")
-                ended = time.time()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return None
-        finally:
-            self.close()
-        for line in head.decode("latin-1").split("\r\n"):
-            name, _, value = line.partition(":")
-            if name.strip().lower() == "date":
-                with suppress(ValueError):
-                    at = parsedate_to_datetime(value.strip())
-                    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-                    # A Date is cut to its second: in the middle it is half a second late.
-                    return round(at.timestamp() + 0.5 - (began + ended) / 2, 1)
-        return None
-
-    def close(self) -> None:
-        self.writer.close()
+            found = await _visit(root, ssl.create_default_context(cafile=ca_file), timeout)
+            certificate = _described(found.fields) if root.scheme == "https" else None
+        except aiohttp.ClientConnectorCertificateError as error:
+            found, certificate = await _visit_untrusted(root, error.certificate_error, timeout)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return Probe(Address(scheme=root.scheme, reachable=False, problem=_reason(error)))
+    found.address = msgspec.structs.replace(found.address, certificate=certificate)
+    return found
 
 
-async def _open(parts: SplitResult, context: ssl.SSLContext | None, timeout: float) -> _Opened:
-    began = time.perf_counter()
-    async with asyncio.timeout(timeout):
-        reader, writer = await asyncio.open_connection(
-            parts.hostname,
-            parts.port or (443 if context else 80),
-            ssl=context,
-            server_hostname=parts.hostname if context else None,
-            limit=_LINE_MOST,
-        )
-    seconds = time.perf_counter() - began
-    layer = writer.get_extra_info("ssl_object")
-    if layer is None:
-        return _Opened(reader, writer, seconds, None, None, {}, b"")
-    return _Opened(
-        reader,
-        writer,
-        seconds,
-        layer.version(),
-        (layer.cipher() or ("",))[0],
-        layer.getpeercert() or {},
-        layer.getpeercert(binary_form=True) or b"",
+async def _visit(root: URL, context: ssl.SSLContext, timeout: float) -> Probe:
+    """Send one HEAD request; once connected, a missing reply is not an error.
+
+    Raises:
+        aiohttp.ClientError, TimeoutError: no connection was made.
+    """
+    times: list[float] = []  # when connecting began and ended
+    handshakes: list[ssl.SSLObject] = []
+    clock_ahead = None
+
+    async def note_time(*_: object) -> None:
+        times.append(time.perf_counter())
+
+    # aiohttp releases a connection before its caller can ask for the certificate, and its traces
+    # don't hold it. The context's own class of TLS objects sees each handshake.
+    class RecordedTLS(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            handshakes.append(self)
+
+    context.sslobject_class = RecordedTLS
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(note_time)
+    trace.on_connection_create_end.append(note_time)
+    limits = aiohttp.ClientTimeout(connect=timeout, sock_read=timeout)
+    async with aiohttp.ClientSession(timeout=limits, trace_configs=[trace]) as session:
+        try:
+            async with session.head(root, ssl=context, allow_redirects=False) as response:
+                # The PBX read its clock about halfway between the connection and the reply.
+                middle = time.time() - (time.perf_counter() - times[-1]) / 2
+                clock_ahead = _clock_ahead(response.headers.get("Date", ""), middle)
+        except (aiohttp.ClientError, TimeoutError):
+            if len(times) < 2:
+                raise
+
+    address = Address(
+        scheme=root.scheme,
+        reachable=True,
+        connect_ms=round((times[-1] - times[0]) * 1000, 1),
+        clock_ahead=clock_ahead,
     )
+    if not handshakes:
+        return Probe(address)
+    tls = handshakes[-1]
+    cipher, *_ = tls.cipher() or ("",)
+    address = msgspec.structs.replace(address, tls=tls.version(), cipher=cipher)
+    return Probe(address, tls.getpeercert(binary_form=True) or b"", tls.getpeercert() or {})
 
 
-def _trusting(encoded: bytes | None = None) -> ssl.SSLContext:
-    """Make a context that takes any certificate, or one of its own making whatever its dates."""
+async def _visit_untrusted(root: URL, error: Any, timeout: float) -> tuple[Probe, Certificate]:
+    """Visit a server with a refused certificate, and describe the certificate."""
+    # A name mismatch quotes the name, which the report must not hold.
+    problem = (getattr(error, "verify_message", "") or "not trusted").partition(" for '")[0]
+    found = await _visit(root, _context(ssl.CERT_NONE), timeout)
+
+    # ssl parses a certificate only if it verified it. So let the certificate be its own CA, and
+    # ignore its dates.
+    pinned = _context(ssl.CERT_REQUIRED)
+    pinned.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    with suppress(aiohttp.ClientError, TimeoutError, ssl.SSLError):
+        pinned.load_verify_locations(cadata=found.encoded)
+        found.fields = (await _visit(root, pinned, timeout)).fields
+    return found, _described(found.fields, problem)
+
+
+def _context(mode: ssl.VerifyMode) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    if encoded is None:
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context.load_verify_locations(cadata=encoded)
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_flags |= _NO_CHECK_TIME
+    context.verify_mode = mode
     return context
 
 
-async def _untrusted(
-    parts: SplitResult, opened: _Opened, problem: str, timeout: float
-) -> Certificate:
-    """Describe a certificate that isn't trusted: read as its own CA, it tells its dates."""
-    try:
-        again = await _open(parts, _trusting(opened.encoded), timeout)
-    except (OSError, TimeoutError, ssl.SSLError):
-        return Certificate(trusted=False, problem=problem)
-    again.close()
-    described = _described(again.told)
+def _described(fields: dict[str, Any], problem: str | None = None) -> Certificate:
+    """Describe a certificate by its fields; without a problem it is trusted."""
+    now = datetime.now(UTC)
+    since, until = _date(fields, "notBefore"), _date(fields, "notAfter")
     # OpenSSL reports an unknown issuer first, and then does not check the dates.
-    if described.days_left is not None and described.days_left < 0 and "expired" not in problem:
-        problem = f"{problem}, and the certificate has expired"
-    elif _begins_later(again.told) and "not yet" not in problem:
-        problem = f"{problem}, and the certificate is not yet valid"
-    return msgspec.structs.replace(described, trusted=False, problem=problem)
-
-
-def _described(told: dict[str, Any]) -> Certificate:
-    until = _date(told, "notAfter")
-    days = None if until is None else (until - datetime.now(UTC)).days
+    if problem and until is not None and until < now and "expired" not in problem:
+        problem += ", and the certificate has expired"
+    elif problem and since is not None and since > now and "not yet" not in problem:
+        problem += ", and the certificate is not yet valid"
     return Certificate(
-        trusted=True, self_signed=told.get("subject") == told.get("issuer"), days_left=days
+        trusted=problem is None,
+        problem=problem,
+        self_signed=fields["subject"] == fields["issuer"] if fields else None,
+        days_left=None if until is None else (until - now).days,
     )
 
 
-def _begins_later(told: dict[str, Any]) -> bool:
-    since = _date(told, "notBefore")
-    return since is not None and since > datetime.now(UTC)
-
-
-def _date(told: dict[str, Any], name: str) -> datetime | None:
+def _date(fields: dict[str, Any], name: str) -> datetime | None:
     with suppress(ValueError, KeyError, TypeError, OverflowError):
-        return datetime.fromtimestamp(ssl.cert_time_to_seconds(told[name]), UTC)
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(fields[name]), UTC)
+    return None
+
+
+def _clock_ahead(date: str, now: float) -> float | None:
+    """Return the seconds that a Date header is ahead of a time."""
+    with suppress(ValueError):
+        at = parsedate_to_datetime(date)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        # A Date has whole seconds only: on average it is half a second late.
+        return round(at.timestamp() + 0.5 - now, 1)
     return None
 
 
@@ -239,10 +195,11 @@ def _reason(error: Exception) -> str:
     """Say why no connection was made, without the address."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS: {error.reason or type(error).__name__}"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if type(error).__name__ == "gaierror":
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "the name is not known"
-    return type(error).__name__
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, ssl.SSLError):
+        return f"no TLS: {cause.reason or type(cause).__name__}"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    return type(cause).__name__

@@ -1,43 +1,39 @@
-"""The report of a check: what it holds, and how it reads as text.
+"""The report of a check: its fields, and its form as text.
 
-It is made to be attached to a bug report: it holds no address, no account, no number, no name, and
-no message of the PBX.
+A report can be attached to a bug report: it holds no address, account, number, name, or message
+of the PBX.
 """
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Final, Literal, Self
 
 import msgspec
 
+from ... import Attempt
 from .compare import Difference
 from .probe import Address
 
-__all__ = ["Latency", "Login", "Operation", "Report", "lines"]
+__all__ = ["Latency", "Login", "Operation", "Report", "State", "lines"]
 
-# "fits" and "differs" can be read by the SDK; the others can't be used, or were not tried.
+# The SDK can use an operation that "fits" or "differs". One that is "elsewhere", "refused" or
+# "failed" can't be used. One that is "not asked" was not sent.
 State = Literal["fits", "differs", "elsewhere", "refused", "failed", "not asked"]
 
-_ADVICE = "Differences are read all the same. A report: portsip-async check --output json"
+_ADVICE: Final = (
+    "The SDK reads these replies nevertheless. To report them: portsip-async check --output json"
+)
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """How the PBX lets in.
+    """The login; None means unknown."""
 
-    Attributes:
-        means: "username", "email" or "token".
-        accepted: whether it did; None where it wasn't asked.
-        problem: why not; None where it did.
-        seconds: the token's life as the PBX tells it; None where it doesn't.
-        role: the account's role, as far as it is one word.
-        api_version: the API's version, as far as it is one.
-    """
-
-    means: str
-    accepted: bool | None = None
+    account: str = msgspec.field(name="means")  # "username", "email" or "token"
+    accepted: bool | None = None  # None for a token, which needs no login
     problem: str | None = None
-    seconds: float | None = None
-    role: str | None = None
-    api_version: str | None = None
+    seconds: float | None = None  # the token's lifetime
+    role: str | None = None  # only if it is one word
+    api_version: str | None = None  # only if it is a version
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -47,69 +43,64 @@ class Latency(msgspec.Struct, frozen=True):
     median: float
     slowest: float
 
+    @classmethod
+    def of(cls, attempts: Sequence[Attempt]) -> Self | None:
+        """Summarize the attempts that got a reply; None if none did."""
+        in_ms = [round(one.seconds * 1000, 1) for one in attempts if one.status is not None]
+        return cls(len(in_ms), round(median(in_ms), 1), max(in_ms)) if in_ms else None
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """How an operation fares.
 
-    Attributes:
-        name: the row's name, as ``extensions.list``.
-        method: the HTTP method that it was asked by.
-        path: the path that it was asked at.
-        state: how its replies compare with the model.
-        told: what there is to say about the state.
-        replies: how many replies were compared.
-        differences: where they differ from the model.
-    """
+class Operation(msgspec.Struct, kw_only=True):
+    """The outcome of one operation."""
 
     name: str
     method: str
     path: str
-    state: State
-    told: str = ""
-    replies: int = 0
+    state: State = "fits"
+    detail: str = msgspec.field(default="", name="told")  # more about the state
+    replies: int = 0  # how many replies were compared
     differences: tuple[Difference, ...] = ()
 
+    def note(self, state: State, detail: str) -> None:
+        """Set the state, unless an earlier one is set."""
+        if self.state == "fits":
+            self.state, self.detail = state, detail
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a check found.
 
-    Attributes:
-        portsip_async: the SDK's version.
-        python: Python's version.
-        made_at: when, in UTC.
-        address: the PBX's address; None behind a proxy.
-        login: how the PBX lets in; None where it was not reached.
-        latency: how long requests took; None where none was answered.
-        operations: the operations that were asked.
-        writes: the operations that change something, which no check asks.
-    """
+class Report(msgspec.Struct, kw_only=True):
+    """The result of a check, as its steps fill it in."""
 
     portsip_async: str
     python: str
-    made_at: str
-    address: Address | None = None
-    login: Login | None = None
-    latency: Latency | None = None
-    operations: tuple[Operation, ...] = ()
-    writes: tuple[str, ...] = ()
+    made_at: str  # in UTC
+    address: Address | None = None  # None behind a proxy
+    login: Login | None = None  # None if the check ended before it
+    latency: Latency | None = None  # None if no request got a reply
+    operations: list[Operation] = msgspec.field(default_factory=list)
+    writes: tuple[str, ...] = ()  # operations that change something, which a check never sends
+
+    def unusable(self) -> list[str]:
+        """List the operations that can't be used."""
+        states = ("elsewhere", "refused", "failed")
+        return [row.name for row in self.operations if row.state in states]
 
 
 def lines(report: Report) -> Iterator[str]:
-    """Tell a report line by line."""
+    """Yield the lines of the report as text."""
+    address, latency = report.address, report.latency
     yield f"portsip_async {report.portsip_async}, Python {report.python}, {report.made_at}"
     yield ""
-    yield f"address   {_address(report.address)}"
-    if report.address is not None and report.address.certificate is not None:
-        yield f"TLS       {_tls(report.address)}"
-    if report.address is not None and report.address.reachable:
-        yield f"clock     {_clock(report.address.clock_ahead)}"
+    yield f"address   {_address(address)}"
+    if address is not None and address.certificate is not None:
+        yield f"TLS       {_tls(address)}"
+    if address is not None and address.reachable:
+        yield f"clock     {_clock(address.clock_ahead)}"
     if report.login is not None:
         yield f"login     {_login(report.login)}"
-    if report.latency is not None:
-        slow = report.latency
+    if latency is not None:
         yield (
-            f"latency   median {slow.median:g} ms, slowest {slow.slowest:g} ms,"
-            f" of {slow.requests} requests"
+            f"latency   median {latency.median:g} ms, slowest {latency.slowest:g} ms,"
+            f" of {latency.requests} requests"
         )
     if report.operations:
         yield ""
@@ -120,12 +111,12 @@ def lines(report: Report) -> Iterator[str]:
 
 def _operations(report: Report) -> Iterator[str]:
     for row in report.operations:
-        place = f"{row.method:<4} {row.path}"
-        told = f": {row.told}" if row.told else ""
-        yield f"{row.name:<20} {place:<34} {row.state}{told}"
+        request = f"{row.method:<4} {row.path}"
+        detail = f": {row.detail}" if row.detail else ""
+        yield f"{row.name:<20} {request:<34} {row.state}{detail}"
         for one in row.differences:
-            said = f" ({one.told})" if one.told else ""
-            yield f"    {one.kind:<14} {one.where}{said}, in {one.times} of {one.of}"
+            detail = f" ({one.detail})" if one.detail else ""
+            yield f"    {one.kind:<14} {one.where}{detail}, in {one.times} of {one.of}"
     yield f"not asked, since they change something: {', '.join(report.writes)}"
 
 
@@ -139,19 +130,22 @@ def _address(address: Address | None) -> str:
 
 def _tls(address: Address) -> str:
     certificate = address.certificate
-    assert certificate is not None  # noqa: S101 - the line is there for https only
-    trust = "certificate trusted" if certificate.trusted else f"NOT TRUSTED: {certificate.problem}"
-    own = ", signed by itself" if certificate.self_signed else ""
-    days = ""
-    if certificate.days_left is not None:
-        left = certificate.days_left
-        days = f", {left} days left" if left >= 0 else f", expired {-left} days ago"
-    return f"{address.tls}, {address.cipher}, {trust}{own}{days}"
+    assert certificate is not None  # noqa: S101 - this line is for https only
+    parts = [f"{address.tls}, {address.cipher}"]
+    parts.append(
+        "certificate trusted" if certificate.trusted else f"NOT TRUSTED: {certificate.problem}"
+    )
+    if certificate.self_signed:
+        parts.append("signed by itself")
+    days = certificate.days_left
+    if days is not None:
+        parts.append(f"{days} days left" if days >= 0 else f"expired {-days} days ago")
+    return ", ".join(parts)
 
 
 def _clock(ahead: float | None) -> str:
     if ahead is None:
-        return "not told by the PBX"
+        return "unknown: the PBX sent no date"
     if abs(ahead) <= 1:
         return "the same as ours, to a second"
     return f"{abs(ahead):g} s {'ahead of' if ahead > 0 else 'behind'} ours"
@@ -161,20 +155,18 @@ def _login(login: Login) -> str:
     if login.accepted is None:
         return "not asked: a token was given"
     if not login.accepted:
-        return f"by {login.means}: {login.problem}"
-    life = "its life is not told" if login.seconds is None else f"it lives {login.seconds:g} s"
+        return f"by {login.account}: {login.problem}"
+    life = "of unknown lifetime" if login.seconds is None else f"valid for {login.seconds:g} s"
     role = f", role {login.role}" if login.role else ""
     version = f", API {login.api_version}" if login.api_version else ""
-    return f"by {login.means}; a token: {life}{role}{version}"
+    return f"by {login.account}; token {life}{role}{version}"
 
 
 def _verdict(report: Report) -> str:
-    states = [row.state for row in report.operations]
-    broken = [
-        row.name for row in report.operations if row.state in ("elsewhere", "refused", "failed")
-    ]
-    if broken:
-        return f"Not to be used here: {', '.join(broken)}."
-    if "differs" in states:
-        return f"All can be used; {states.count('differs')} differ from the models. {_ADVICE}"
+    unusable = report.unusable()
+    if unusable:
+        return f"Can't be used here: {', '.join(unusable)}."
+    different = sum(row.state == "differs" for row in report.operations)
+    if different:
+        return f"All can be used; {different} differ from the models. {_ADVICE}"
     return "All can be used, and all replies fit the models."

@@ -1,4 +1,4 @@
-"""A PBX to try the examples on, where the environment names none."""
+"""A simulated PBX for the examples, used if the environment names no PBX."""
 
 import os
 import sys
@@ -9,24 +9,24 @@ from portsip_async.simulator import PBXSimulator
 
 
 @asynccontextmanager
-async def stand_in_pbx(extensions: int = 1000) -> AsyncIterator[None]:
-    """Let `PortSIPClient.from_env` find a simulated PBX, unless PORTSIP_URL is set.
+async def simulated_pbx(extensions: int = 1000) -> AsyncIterator[None]:
+    """Start a simulated PBX for `PortSIPClient.from_env`, unless PORTSIP_URL is set.
 
-    An application of your own leaves this out.
+    Your own application doesn't need this.
     """
     if os.environ.get("PORTSIP_URL"):
         yield
         return
     async with PBXSimulator(extensions=extensions) as simulator:
-        told = {
+        variables = {
             "PORTSIP_URL": simulator.url,
             "PORTSIP_USERNAME": simulator.username,
             "PORTSIP_PASSWORD": simulator.password,
         }
-        os.environ.update(told)
+        os.environ.update(variables)
         print(f"PORTSIP_URL is not set: simulating a PBX at {simulator.url}", file=sys.stderr)
         try:
             yield
         finally:
-            for name in told:
+            for name in variables:
                 del os.environ[name]

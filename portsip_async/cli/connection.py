@@ -1,7 +1,7 @@
-"""How a command reaches the PBX: the options and variables of a connection, and the client.
+"""The connection options and environment variables of a command, and the client they describe.
 
-Passwords come from the environment, a prompt or standard input, never from an argument, which
-other users of the machine could read in the list of processes.
+Passwords come from the environment, a prompt or standard input. They are never arguments, which
+other users of the machine could read in the process list.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,41 +19,40 @@ import typer
 
 from .. import EmailCredentials, Fingerprint, PortSIPClient, Timeout
 from .failures import USAGE, Failure
-from .letters import one_line
-from .reading import read_stdin_line
+from .terminal_text import one_line
+from .text_input import read_stdin_line
 
 T = TypeVar("T")
 
-_PANEL = "Connection"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-def _option(*names: str, told: str, **more: Any) -> Any:
-    return typer.Option(*names, help=told, rich_help_panel=_PANEL, show_default=False, **more)
+_option: Any = partial(typer.Option, rich_help_panel="Connection", show_default=False)
 
 
 @dataclass(frozen=True)
 class Connection:
-    """The PBX and the account."""
+    """The PBX and the account, from options and the environment."""
 
     url: Annotated[
         str | None,
-        _option("--url", metavar="URL", told="As https://pbx.example.com:8900; else PORTSIP_URL."),
+        _option(
+            "--url", metavar="URL", help="Such as https://pbx.example.com:8900; else PORTSIP_URL."
+        ),
     ] = None
     username: Annotated[
-        str | None,
-        _option("--username", "-u", metavar="NAME", told="Else PORTSIP_USERNAME."),
+        str | None, _option("--username", "-u", metavar="NAME", help="Else PORTSIP_USERNAME.")
     ] = None
     email: Annotated[
         str | None,
-        _option("--email", metavar="ADDRESS", told="In place of a user name; else PORTSIP_EMAIL."),
+        _option("--email", metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
     ] = None
     password_stdin: Annotated[
         bool,
         _option(
             "--password-stdin",
-            told="Read the password from the first line of standard input; else PORTSIP_PASSWORD,"
-            " else you are asked. PORTSIP_TOKEN takes the place of all three.",
+            help="Read the password from the first line of standard input; else PORTSIP_PASSWORD,"
+            " else a prompt. PORTSIP_TOKEN replaces the account.",
         ),
     ] = False
     ca_file: Annotated[
@@ -63,7 +62,7 @@ class Connection:
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            told="Trust the CA in this file; else PORTSIP_CA_FILE.",
+            help="Trust the CA in this file; else PORTSIP_CA_FILE.",
         ),
     ] = None
     fingerprint: Annotated[
@@ -71,45 +70,44 @@ class Connection:
         _option(
             "--fingerprint",
             metavar="SHA256",
-            told="Trust the certificate of this digest only; 'check' tells it.",
+            help="Trust only the certificate with this digest, which 'check' shows.",
         ),
     ] = None
     insecure: Annotated[
-        bool, _option("--insecure", told="Accept any certificate: no protection at all.")
+        bool, _option("--insecure", help="Accept any certificate: no protection at all.")
     ] = False
     allow_http: Annotated[
         bool,
-        _option("--allow-http", told="Allow http to another machine; else PORTSIP_ALLOW_HTTP=1."),
+        _option("--allow-http", help="Allow http to another machine; else PORTSIP_ALLOW_HTTP=1."),
     ] = False
     proxy: Annotated[
-        str | None,
-        _option("--proxy", metavar="URL", told="Go through an HTTP proxy; else PORTSIP_PROXY."),
+        str | None, _option("--proxy", metavar="URL", help="Use an HTTP proxy; else PORTSIP_PROXY.")
     ] = None
     timeout: Annotated[
         float | None,
-        _option("--timeout", metavar="SECONDS", told="For each attempt; 15 if not given."),
+        _option("--timeout", metavar="SECONDS", help="For each attempt; 15 by default."),
     ] = None
     rate: Annotated[
-        float | None, _option("--rate", metavar="NUMBER", told="Requests a second, at most.")
+        float | None, _option("--rate", metavar="NUMBER", help="Requests per second, at most.")
     ] = None
     endpoint: Annotated[
         list[str] | None,
         _option(
             "--endpoint",
             metavar="NAME=METHOD:PATH",
-            told="Where this PBX has an operation elsewhere, as extensions.status=GET or"
-            " groups.list=/group/list; may be repeated.",
+            help="The method or path of an operation that differs on this PBX, such as"
+            " extensions.status=GET or groups.list=/group/list; repeatable.",
         ),
     ] = None
 
     def begin(self) -> None:
-        """Check the connection, and read the password where it comes before other input."""
+        """Check the options, and read the password if it comes before other input."""
         self.check()
         if self.password_stdin:
             _ = self.account
 
     def run(self, work: Callable[[PortSIPClient], Awaitable[T]]) -> T:
-        """Carry out some work with a client, and close the client however it ends."""
+        """Run a coroutine function with a client, and always close the client."""
         client = self.client(self.account)
 
         async def session() -> T:
@@ -119,11 +117,12 @@ class Connection:
         return asyncio.run(session())
 
     def check(self) -> None:
-        """Refuse what describes no connection, before anybody is asked for anything.
+        """Check the options before anything is asked for.
 
         Raises:
-            ConfigurationError: the URL is missing or wrong, or a file can't be read.
-            typer.BadParameter: an option can't be read.
+            ConfigurationError: the URL is missing or wrong.
+            Failure: the CA file can't be used.
+            typer.BadParameter: an option can't be used.
         """
         self.client({"username": "-", "password": "-"})
         file = self.trusted_file
@@ -140,20 +139,20 @@ class Connection:
                 ) from None
 
     def client(self, account: Mapping[str, str] | None, **more: Any) -> PortSIPClient:
-        """Make the client that the options and the environment describe.
+        """Build the client that the options and the environment describe.
 
         Args:
-            account: as `account` answers it.
-            more: arguments of the client that no option sets.
+            account: the value of `account`.
+            more: further arguments of the client.
 
         Raises:
-            ConfigurationError: they describe none.
-            typer.BadParameter: an option can't be read.
+            ConfigurationError: the URL or the account is missing or wrong.
+            typer.BadParameter: an option can't be used.
         """
         options: dict[str, Any] = {
             "base_url": self.url,
             "ssl": self._trust(),
-            "proxy": self.way(),
+            "proxy": self.proxy_url(),
             "timeout": None if self.timeout is None else Timeout(total=_positive(self.timeout)),
             "requests_per_second": None if self.rate is None else _positive(self.rate),
             "endpoints": self.overrides() or None,
@@ -165,84 +164,85 @@ class Connection:
             options["credentials"] = EmailCredentials(account["email"], account["password"])
         else:
             options |= account
-        given = {name: value for name, value in options.items() if value is not None}
+        options = {name: value for name, value in options.items() if value is not None}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # who says --insecure knows what it means
-            return PortSIPClient.from_env(**given, **more)
+            warnings.simplefilter("ignore")  # --insecure has its own warning in the help
+            return PortSIPClient.from_env(**options, **more)
 
     @cached_property
     def account(self) -> dict[str, str] | None:
-        """What is logged in with, as `account.verify` sends it; None for a token.
+        """The arguments of `account.verify` or `account.verify_email`; None for a token.
 
-        It asks for the password where nothing else tells it.
+        Prompts for the password if it is given nowhere.
         """
-        said = bool(self.username or self.email or self.password_stdin)
-        if os.environ.get("PORTSIP_TOKEN") and not said:
+        by_option = bool(self.username or self.email or self.password_stdin)
+        if os.environ.get("PORTSIP_TOKEN") and not by_option:
             return None
-        named = self._named()
-        if not named:
+        login = self._login_name()
+        if not login:
             if self.password_stdin:
-                raise Failure("there is a password and no user name", "pass --username", USAGE)
+                raise Failure("a password needs a user name", "pass --username", USAGE)
             return None
         if self.password_stdin:
-            return {**named, "password": next_secret("password")}
-        (name,) = named.values()
-        return {**named, "password": prompt_secret(f"Password of {name}", "PORTSIP_PASSWORD")}
+            return {**login, "password": next_secret("password")}
+        (name,) = login.values()
+        return {**login, "password": prompt_secret(f"Password of {name}", "PORTSIP_PASSWORD")}
 
     def overrides(self) -> dict[str, Any]:
-        """Answer the operations that are elsewhere, as the client takes them."""
+        """Return the client's ``endpoints`` argument."""
         found: dict[str, Any] = {}
-        for told in self.endpoint or ():
-            name, equals, place = told.partition("=")
-            method, _, path = ("", "", place) if place[:1] == "/" else place.partition(":")
-            if not equals or not place or (method and method.upper() not in _METHODS):
+        for text in self.endpoint or ():
+            name, _, value = text.partition("=")
+            method, _, path = ("", "", value) if value[:1] == "/" else value.partition(":")
+            if not value or (method and method.upper() not in _METHODS):
                 raise typer.BadParameter(
-                    f"{told!r} is not of the form NAME=METHOD:PATH", param_hint="'--endpoint'"
+                    f"must have the form NAME=METHOD:PATH, got {text!r}", param_hint="'--endpoint'"
                 )
             row = found.setdefault(name, {})
             row |= {"method": method} if method else {}
             row |= {"path": path} if path else {}
         return found
 
-    def way(self) -> str | None:
-        """Answer the URL of the proxy, if there is one.
+    def proxy_url(self) -> str | None:
+        """Return the URL of the proxy; None if there is none.
 
         Raises:
-            typer.BadParameter: the command line holds a password of the proxy's.
+            typer.BadParameter: the option holds the proxy's password.
         """
         if self.proxy is not None and "@" in self.proxy:
             raise typer.BadParameter(
-                "other users would see its password: set PORTSIP_PROXY", param_hint="'--proxy'"
+                "other users could see the password: set PORTSIP_PROXY instead",
+                param_hint="'--proxy'",
             )
         return self.proxy or os.environ.get("PORTSIP_PROXY") or None
 
     @property
     def address(self) -> str | None:
-        """The PBX's URL, if one was given."""
+        """The PBX's URL; None if there is none."""
         return self.url or os.environ.get("PORTSIP_URL") or None
 
     @property
     def trusted_file(self) -> str | None:
-        """The path of the CA that is trusted, if one was given and nothing takes its place."""
+        """The path of the trusted CA file; None if there is none, or another option replaces it."""
         if self.insecure or self.fingerprint is not None:
             return None
         return str(self.ca_file) if self.ca_file else os.environ.get("PORTSIP_CA_FILE") or None
 
     def _trust(self) -> object:
-        given = [self.ca_file is not None, self.fingerprint is not None, self.insecure]
-        if sum(given) > 1:
-            raise typer.BadParameter("give one of --ca-file, --fingerprint and --insecure")
+        used = [self.ca_file is not None, self.fingerprint is not None, self.insecure]
+        if sum(used) > 1:
+            raise typer.BadParameter("give one of --ca-file, --fingerprint and --insecure only")
         if self.fingerprint is None:
             return False if self.insecure else self.trusted_file
         try:
             return Fingerprint(bytes.fromhex(self.fingerprint.replace(":", "")))
         except ValueError:
             raise typer.BadParameter(
-                "a SHA-256 digest has 64 hexadecimal digits", param_hint="'--fingerprint'"
+                "must have 64 hexadecimal digits", param_hint="'--fingerprint'"
             ) from None
 
-    def _named(self) -> dict[str, str]:
-        """Find the user name or the email address; both of the command line are refused."""
+    def _login_name(self) -> dict[str, str]:
+        """Return the user name or the email address; options come before the environment."""
         if self.username and self.email:
             raise typer.BadParameter("give --username or --email, not both")
         if self.username:
@@ -257,30 +257,40 @@ class Connection:
         return {"email": email} if email else {"username": username} if username else {}
 
 
-def next_secret(told: str) -> str:
-    """Read a secret from the next line of standard input."""
+def next_secret(name: str) -> str:
+    """Read a secret from the next line of standard input.
+
+    Raises:
+        Failure: there is no further line, or it is empty.
+    """
     secret = read_stdin_line()
     if not secret:
         raise Failure(
-            f"standard input holds no line with a {told}", "each secret is a line of its own", USAGE
+            f"standard input has no line with a {name}", "put each secret on its own line", USAGE
         )
     return secret
 
 
-def prompt_secret(told: str, variable: str, *, confirm: bool = False) -> str:
-    """Take a secret from the environment, or ask for it, unseen, at a terminal."""
+def prompt_secret(name: str, variable: str, *, confirm: bool = False) -> str:
+    """Return a secret from the environment, or prompt for it without showing it.
+
+    Raises:
+        Failure: the variable is not set, and stdin is not a terminal.
+    """
     secret = os.environ.get(variable)
     if secret:
         return secret
     if not sys.stdin.isatty():
-        raise Failure(f"there is no {told[0].lower()}{told[1:]}", f"set {variable}", USAGE)
+        raise Failure(f"the {name[0].lower()}{name[1:]} is missing", f"set {variable}", USAGE)
     answer: str = typer.prompt(
-        one_line(told), hide_input=True, err=True, confirmation_prompt=confirm
+        one_line(name), hide_input=True, err=True, confirmation_prompt=confirm
     )
     return answer
 
 
 def _positive(value: float) -> float:
     if not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{value:g} is not above 0", param_hint="'--timeout' / '--rate'")
+        raise typer.BadParameter(
+            f"must be above 0, got {value:g}", param_hint="'--timeout' / '--rate'"
+        )
     return value

@@ -1,11 +1,11 @@
-"""Files that commands write: they appear under their name whole, or not at all.
+"""Write files that appear under their name complete, or not at all.
 
-A file is written under a temporary name of its own, in the folder that it goes to, and gets its
-name when it is complete. Two commands that write the same file at once do not meet: each publishes
-a whole file. Only a regular file is replaced. A FIFO, a device or a descriptor such as /dev/stdout
-is written into. A symbolic link stays, and the file that it points to is replaced.
+A file is written under a temporary name in its folder, and gets its name once it is complete. Two
+commands that write the same file at once do not interfere: each publishes a complete file. Only a
+regular file is replaced. A FIFO, a device or a descriptor such as /dev/stdout is written into. A
+symbolic link stays, and the file that it points to is replaced.
 
-Files are their owner's only, because they hold passwords.
+Only the owner can read the files, because they hold passwords.
 """
 
 import io
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from .letters import printable
+from .terminal_text import printable
 
 _PREFIX: Final = ".portsip-async-"
 _SUFFIX: Final = ".part"
@@ -27,7 +27,7 @@ class NewFile:
     """A text file that is being written.
 
     Attributes:
-        text: where its text is written to.
+        text: the stream to write to.
     """
 
     def __init__(self, path: Path, descriptor: int, temporary: str | None, *, replace: bool):
@@ -43,10 +43,10 @@ class NewFile:
         self._replace = replace
 
     def publish(self) -> Path:
-        """Complete the file and let it appear under its name.
+        """Complete the file and give it its name.
 
         Returns:
-            Its path: the one asked for, or where that is kept the next free one.
+            Its path: the requested one, or the next free one if that must not be replaced.
         """
         self.text.flush()
         if self._temporary is None:
@@ -62,11 +62,11 @@ class NewFile:
 
 @contextmanager
 def new_file(path: Path, *, replace: bool) -> Iterator[NewFile]:
-    """Open a text file that appears once it is published; unless it is, nothing stays behind.
+    """Open a text file that appears once it is published; otherwise nothing stays behind.
 
     Args:
-        path: where the file goes.
-        replace: whether a file that is there is replaced; else the next free name is used, as
+        path: the file's path.
+        replace: whether to replace an existing file; else the next free name is used, such as
             ``left-2.csv`` for ``left.csv``.
 
     Raises:
@@ -98,7 +98,7 @@ def new_file(path: Path, *, replace: bool) -> Iterator[NewFile]:
 
 
 class _RawFile(io.FileIO):
-    """A file that is named in its errors: the system's error for a full disk names no file."""
+    """A file that adds its name to errors: the system's error for a full disk has none."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(descriptor, "w")
@@ -112,7 +112,7 @@ class _RawFile(io.FileIO):
 
 
 class _Screen(io.TextIOWrapper):
-    """A terminal, which gets nothing that it would obey."""
+    """A terminal; control characters are written as escapes."""
 
     def write(self, text: str, /) -> int:
         super().write(printable(text, keep="\n"))
@@ -120,11 +120,11 @@ class _Screen(io.TextIOWrapper):
 
 
 def _special(path: Path) -> int | None:
-    """Open what is no regular file for writing; None where there is a file, or nothing yet."""
+    """Open a path for writing unless it is a regular file, or nothing yet; then return None."""
     own = _own_descriptor(path)
     if own is not None:
         try:
-            return os.dup(own)  # opened by its name, a file would be written from its start again
+            return os.dup(own)  # opening it by name would overwrite it from the start
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
     try:
@@ -139,20 +139,20 @@ def _special(path: Path) -> int | None:
 
 
 def _own_descriptor(path: Path) -> int | None:
-    """Return the number of the descriptor of this process that a path such as /dev/stdout names."""
+    """Return the descriptor of this process that a path such as /dev/stdout names."""
     folder = os.path.realpath("/dev/fd")
     for _ in range(40):  # as many links as Linux follows
         if path.name.isdecimal() and os.path.realpath(path.parent) == folder:
             return int(path.name)
         try:
             path = path.parent / os.readlink(path)
-        except (OSError, ValueError):  # no link, or nothing there
+        except (OSError, ValueError):  # not a link, or nothing there
             return None
     return None
 
 
 def _reserve(path: Path) -> Path:
-    """Make an empty file of that name, or of the next free one."""
+    """Create an empty file under this name, or the next free one."""
     tried = path
     at = 1
     while True:
@@ -166,6 +166,6 @@ def _reserve(path: Path) -> Path:
 
 
 def _close(text: TextIO) -> None:
-    # An unpublished file is given up, so a failed write no longer matters.
+    # An unpublished file is discarded, so a failed write no longer matters.
     with suppress(OSError, ValueError):
         text.close()

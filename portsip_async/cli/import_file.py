@@ -1,13 +1,13 @@
-"""The rows of an import, from CSV or JSON lines: all are read and checked before one is sent.
+"""Read and check the rows of an import from CSV or JSON lines, and write its report.
 
-CSV has a line of field names, as ``extension_number,password,profile.first_name``; an empty cell is
-a field left out, and a quoted empty cell (``""``) an empty text. Every other cell is taken exactly
-as it stands. A line of JSON is an object with sections, as ``show`` prints them. What an import
-could not do is written in the same form, with the reason under ``error``, so that it can be mended
-and imported again. A line that holds no JSON object is kept as a text under ``line``.
+CSV begins with a line of field names, such as ``extension_number,password,profile.first_name``. An
+empty cell leaves a field out, and a quoted empty cell (``""``) is empty text. Every other cell is
+read exactly. A line of JSON is an object with sections, as ``show`` prints it. The report has the
+same format as the file, with the reason under ``error``, so that it can be corrected and imported
+again. A line that is not a JSON object is kept as text under ``line``.
 
-No error shows a value, and a name only where it can't be one: a file without a header has
-passwords where its names should be.
+No error shows a value. An error shows a name only if it can't be a value: a file without a header
+has passwords where its names should be.
 """
 
 import json
@@ -23,28 +23,28 @@ import msgspec
 from .. import NewExtension
 from .csv_text import DELIMITERS, CSVError, csv_line, read_csv
 from .failures import USAGE, Failure
-from .fields import dotted, is_text, like, nested, read_value, shown_names
-from .reading import is_name, read_json, read_text
+from .fields import dotted, is_text, near_names, nested, read_value, shown_names
+from .text_input import is_name, read_json, read_text
 
-# Columns that are no settings: why a row failed before, and what the PBX says by itself.
-_PASSED_OVER: Final = frozenset({"error", "belong_groups"})
+# Columns that are not imported: the reason of an earlier failure, and a field that is read-only.
+_IGNORED: Final = frozenset({"error", "belong_groups"})
 _KEYS: Final = ("extension_number", "password", "web_access_password")
 _TOP: Final = frozenset(name.partition(".")[0] for name in dotted(NewExtension))
 _FIELDS: Final = frozenset(dotted(NewExtension))
 _TEXTS: Final = frozenset(name for name in _FIELDS if is_text(NewExtension, name))
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
-_ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]+")  # as 1.0E+11
-_HEADER: Final = "the first line must name fields, as in a file from 'extensions export'"
+_ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]+")  # such as 1.0E+11
+_HEADER: Final = "the first line must name fields, as in a file of 'extensions export'"
 
 
 class FileFormat(StrEnum):
-    """The form of a file of extensions."""
+    """The format of a file of extensions."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
-# The ends of file names, by form.
+# The suffixes of each format.
 SUFFIXES: Final[dict[FileFormat, tuple[str, ...]]] = {
     FileFormat.CSV: (".csv",),
     FileFormat.JSONL: (".jsonl", ".ndjson"),
@@ -53,40 +53,25 @@ SUFFIXES: Final[dict[FileFormat, tuple[str, ...]]] = {
 
 @dataclass(slots=True)
 class Row:
-    """A row of the file.
+    """A row of the file."""
 
-    Attributes:
-        line: the number of the file's line that it begins on.
-        given: the row as it stands there; None is an empty cell.
-        extension: what is to be created; None where the row can't be read.
-        problem: why it can't be read, or what became of it; "" where all is well.
-        text: the line itself where no row could be made of it.
-    """
-
-    line: int
-    given: dict[str, Any]
-    extension: NewExtension | None = None
-    problem: str = ""
-    text: str | None = None
+    line: int  # where it begins
+    cells: dict[str, Any]  # as they were read; None is an empty cell
+    extension: NewExtension | None = None  # to create; None if the row can't be read
+    problem: str = ""  # why it can't be read, or was not imported
+    text: str | None = None  # the line itself, if it is not a JSON object
 
     @property
     def key(self) -> str:
-        """Name the row to a person."""
-        number = str(self.given.get("extension_number")).strip()
-        # In a row with shifted cells, a password may stand there.
+        """The row's name in messages: its line and its number."""
+        number = str(self.cells.get("extension_number")).strip()
+        # In a row with shifted cells, this may be a password.
         return f"line {self.line}" + (f" ({number})" if _NUMBER.fullmatch(number) else "")
 
 
 @dataclass(slots=True)
 class Rows:
-    """A file of extensions.
-
-    Attributes:
-        form: the form of the file.
-        columns: the names of a CSV file's columns.
-        rows: all its rows.
-        delimiter: what stands between a CSV file's cells.
-    """
+    """A file of extensions; the columns and the delimiter are those of CSV."""
 
     form: FileFormat
     rows: list[Row]
@@ -95,33 +80,35 @@ class Rows:
 
 
 def form_of(path: Path, form: FileFormat | None) -> FileFormat:
-    """Tell the form of a file by its name, unless it was told otherwise."""
+    """Return the requested format of a file, or the one of its suffix."""
     if form is not None:
         return form
     for each, suffixes in SUFFIXES.items():
         if path.suffix.lower() in suffixes:
             return each
-    raise Failure(f"{path.name}: neither .csv nor .jsonl", "say --format csv or jsonl", USAGE)
+    raise Failure(
+        f"{path.name}: the name must end in .csv or .jsonl", "pass --format csv or jsonl", USAGE
+    )
 
 
 def read_rows(path: Path, form: FileFormat | None = None) -> Rows:
     """Read and check a file.
 
     Raises:
-        Failure: it can't be read as a whole; a row that can't be is told in the row.
+        Failure: the whole file can't be read. A row that can't be read has a `problem`.
     """
     form = form_of(path, form)
     text = read_text(path)
     found = _read_csv(path, text) if form is FileFormat.CSV else _read_jsonl(text)
     if not found.rows:
-        raise Failure(f"{path.name} holds no extension")
-    first: dict[str, int] = {}
+        raise Failure(f"{path.name} has no rows")
+    first: dict[str, int] = {}  # the line of each number
     for row in found.rows:
         if row.problem:
             continue
         _check(row)
-        number = row.given.get("extension_number")
-        if row.extension is not None and number is not None:
+        # The first row of a number is imported, and later ones are problems.
+        if row.extension is not None:
             number = row.extension.extension_number
             if number in first:
                 row.extension, row.problem = None, f"is also in line {first[number]}"
@@ -149,13 +136,13 @@ def _read_csv(path: Path, text: str) -> Rows:
 
 
 def _delimiter(text: str) -> str:
-    """Find what stands between cells: spreadsheets of many countries write semicolons."""
+    """Find the delimiter: spreadsheets of many countries write semicolons."""
     head = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
 
     def names(delimiter: str) -> int:
         return sum(cell.strip().strip('"') in _FIELDS for cell in head.split(delimiter))
 
-    # Where no delimiter gives names, the message about the header is of use with any.
+    # If no delimiter gives names, any of them leads to the error about the header.
     return max(DELIMITERS, key=lambda delimiter: (names(delimiter), head.count(delimiter)))
 
 
@@ -163,30 +150,31 @@ def _columns(path: Path, cells: list[str | None]) -> list[str]:
     """Read the header; a column without a name between others is "".
 
     Raises:
-        Failure: it names something that is no field, or a field twice.
+        Failure: a name is not a field, or is there twice.
     """
     columns = [(cell or "").strip() for cell in cells]
-    while not columns[-1]:  # of empty columns behind the last one that is used
+    while not columns[-1]:  # spreadsheets write empty columns behind the last one
         columns.pop()
-    known = _FIELDS | _PASSED_OVER
+    known = _FIELDS | _IGNORED
     unknown = [at for at, name in enumerate(columns) if name and name not in known]
     if unknown:
-        # Only in a line that is a header for certain are its cells names, and no passwords.
+        # The first line may be a row with passwords. Its cells are shown only if it is certainly a
+        # header.
         is_header = "extension_number" in columns
         is_like_header = len(unknown) < len(columns)
-        told = []
+        problems = []
         for at in unknown:
-            near = like(columns[at], _FIELDS)
+            near = near_names(columns[at], _FIELDS)
             is_like_header = is_like_header or near == ["extension_number"]
             if is_header and near and is_name(columns[at]):
-                told.append(f"{columns[at]!r}")
+                problems.append(f"{columns[at]!r}")
             elif near and (is_header or near == ["extension_number"]):
-                told.append(f"column {at + 1}, which may be {near[0]}")
+                problems.append(f"column {at + 1}, which may be {near[0]}")
             else:
-                told.append(f"column {at + 1}")
+                problems.append(f"column {at + 1}")
         if not is_like_header:
             raise Failure(f"{path.name}: the first line holds no field's name", _HEADER)
-        raise Failure(f"{path.name}: no such field: {'; '.join(told)}", _HEADER)
+        raise Failure(f"{path.name}: no such field: {'; '.join(problems)}", _HEADER)
     for at, name in enumerate(columns):
         if name and name in columns[:at]:
             first = columns.index(name)
@@ -201,22 +189,23 @@ def _csv_row(path: Path, line: int, cells: list[str | None], columns: list[str])
     while len(cells) > len(columns) and not (cells[-1] or "").strip():
         cells.pop()
     if len(cells) > len(columns):
-        # A comma without quotes: nobody knows which cell belongs where.
+        # A comma without quotes: it is not known which cell belongs to which column.
         raise Failure(
-            f"{path.name} line {line} has {len(cells)} cells, not {len(columns)}",
+            f"{path.name} line {line} must have {len(columns)} cells, got {len(cells)}",
             "put a cell that holds a comma into quotes",
         )
-    given: dict[str, Any] = {}
+    row: dict[str, Any] = {}
     for at, (name, cell) in enumerate(zip(columns, cells, strict=False), 1):
         if name:
-            given[name] = cell
+            row[name] = cell
         elif cell and cell.strip():
             raise Failure(
                 f"{path.name} line {line} has a value in column {at}, which has no name",
-                "name the column in the first line, or empty it",
+                "name the column in the first line, or empty the cell",
             )
-    problem = f"has {len(cells)} cells, not {len(columns)}" if len(cells) < len(columns) else ""
-    return Row(line, given, problem=problem)
+    missing = len(cells) < len(columns)
+    problem = f"must have {len(columns)} cells, got {len(cells)}" if missing else ""
+    return Row(line, row, problem=problem)
 
 
 def _read_jsonl(text: str) -> Rows:
@@ -225,14 +214,14 @@ def _read_jsonl(text: str) -> Rows:
         if written.strip():
             kept = written.removesuffix("\r")
             try:
-                given = _json_row(kept)
-                if given.keys() - {"error"} == {"line"} and isinstance(given["line"], str):
-                    kept = given["line"]  # of a report: a line that could not be read
-                    given = _json_row(kept)
+                cells = _json_row(kept)
+                if cells.keys() - {"error"} == {"line"} and isinstance(cells["line"], str):
+                    kept = cells["line"]  # from a report: a line that could not be read
+                    cells = _json_row(kept)
             except ValueError as error:
                 rows.append(Row(line, {}, problem=str(error), text=kept))
             else:
-                rows.append(Row(line, given))
+                rows.append(Row(line, cells))
     return Rows(FileFormat.JSONL, rows, [])
 
 
@@ -242,15 +231,15 @@ def _json_row(text: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise ValueError("is no JSON object")
+        raise ValueError("is not a JSON object")
     return found
 
 
 def _check(row: Row) -> None:
-    """Read a row as the extension that it describes, or note why it can't be."""
-    given = {name: value for name, value in row.given.items() if name not in _PASSED_OVER}
+    """Set a row's extension, or the problem why it has none."""
+    cells = {name: value for name, value in row.cells.items() if name not in _IGNORED}
     try:
-        document = nested(dict(_cells(given)))
+        document = nested(dict(_converted(cells)))
         number = document.get("extension_number")
         if isinstance(number, int) and not isinstance(number, bool):
             document["extension_number"] = str(number)
@@ -265,8 +254,8 @@ def _check(row: Row) -> None:
                 raise ValueError(f"has no {name}")
         if _ROUNDED.fullmatch(str(document["extension_number"])):
             raise ValueError(
-                "has an extension_number in scientific notation, as a spreadsheet writes a long"
-                " number: format the column as text"
+                "has an extension_number in scientific notation, as spreadsheets write long"
+                " numbers: format the column as text"
             )
         msgspec.convert(document, NewExtension)
     except msgspec.ValidationError as error:
@@ -274,13 +263,13 @@ def _check(row: Row) -> None:
     except ValueError as error:
         row.problem = str(error)
     else:
-        # The sections as they were given, so that fields unknown to us are sent too.
+        # Unconverted sections, so that fields unknown to the SDK are sent too.
         row.extension = NewExtension(**document)
 
 
-def _cells(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Read texts as the types of their fields; a cell or a text for a number may be empty."""
-    for name, value in given.items():
+def _converted(cells: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Convert text to the types of the fields; leave out empty cells and empty numbers."""
+    for name, value in cells.items():
         if name not in _FIELDS:
             yield name, value
         elif isinstance(value, str) and name not in _TEXTS:
@@ -291,20 +280,20 @@ def _cells(given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def write_report(text: TextIO, source: Rows, rows: Iterable[Row]) -> None:
-    """Write rows with the reason why they were not imported, in the form of their file."""
+    """Write rows and why they were not imported, in the format of their file."""
     if source.form is FileFormat.JSONL:
         for row in rows:
-            given = row.given if row.text is None else {"line": row.text}
-            text.write(json.dumps({**given, "error": row.problem}) + "\n")
+            cells = row.cells if row.text is None else {"line": row.text}
+            text.write(json.dumps({**cells, "error": row.problem}) + "\n")
         return
     columns = [name for name in source.columns if name != "error"]
     text.write(csv_line([*columns, "error"], source.delimiter))
     for row in rows:
-        cells = [row.given.get(name) for name in columns]
-        text.write(csv_line([*cells, row.problem], source.delimiter))
+        values = [row.cells.get(name) for name in columns]
+        text.write(csv_line([*values, row.problem], source.delimiter))
 
 
 def report_path(source: Path, form: FileFormat) -> Path:
-    """Answer where the report of an import goes by itself: beside its file."""
+    """Return the default path of an import's report, beside its file."""
     stem = source.name.partition(".failed")[0] if ".failed" in source.name else source.stem
     return source.with_name(f"{stem}.failed.{form.value}")

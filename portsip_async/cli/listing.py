@@ -1,0 +1,65 @@
+"""The lists of extensions, groups and greetings: their common options, and their output."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from .. import Paginator, PortSIPError
+from .failures import Failure, exit_code, print_note
+from .fields import plain
+from .output import Output
+from .progress import progress
+
+__all__ = ["Paging", "SortBy", "write_list"]
+
+SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Paging:
+    """Which part of a list to read."""
+
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
+    ] = None
+    page: Annotated[int, typer.Option(min=1, help="The first page to read.")] = 1
+    page_size: Annotated[int, typer.Option(min=1, help="Items per request.")] = 100
+
+
+async def write_list(
+    output: Output,
+    walk: Paginator[Any],
+    model: type[Any],
+    limit: int | None,
+    narrow: tuple[str, ...] = (),
+) -> None:
+    """Write the items of a walk as rows.
+
+    Args:
+        output: where to write.
+        walk: the list.
+        model: the type of its items.
+        limit: how many items to write; None for all.
+        narrow: the columns of a table unless columns were requested.
+    """
+    with (
+        output.rows(model, narrow) as rows,
+        progress("Reading", limit, shown=output.collects) as read,
+    ):
+        count = 0
+        try:
+            async with walk:
+                async for item in walk:
+                    rows.write(plain(item))
+                    read.advance()
+                    count += 1
+                    if count == limit:
+                        break
+        except PortSIPError as error:
+            if error.page is None or not count:
+                raise
+            again = f"continue where it failed with --page {error.page}"
+            raise Failure(str(error), again, exit_code(error)) from None
+    if walk.drift.dropped:
+        print_note(f"The list changed while it was read: {walk.drift.dropped} items came twice.")

@@ -1,0 +1,87 @@
+"""Make text safe for a terminal, and measure its width.
+
+Names and messages come from a PBX, a file or an argument. A terminal acts on control characters
+(colours, cursor, title), and bidirectional characters reorder the text around them. Such characters
+are shown as escapes; letters of every script stay as they are.
+
+Pure. rich knows the widths, but takes time to load, so it is loaded only for text beyond ASCII.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final
+
+__all__ = ["clusters", "encodable", "json_printable", "one_line", "printable", "width"]
+
+# Persian and Indic names and family emoji need these two. A terminal does not act on them.
+_JOINERS: Final = frozenset("\u200c\u200d")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Escape the characters that a terminal would act on.
+
+    These are control, format, surrogate, private and unassigned characters, and the separators of
+    lines and paragraphs. Spaces of every width and the two joiners stay.
+
+    Args:
+        text: any text.
+        keep: characters that are not escaped.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char in keep or _is_safe(char) else ascii(char)[1:-1] for char in text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line that is safe for a terminal."""
+    return printable(" ".join(text.split()))
+
+
+def json_printable(document: str, keep: str = "\n") -> str:
+    """Escape the characters that a terminal would act on in JSON, without changing its meaning."""
+    if document.isprintable():
+        return document
+    return "".join(
+        char if char in keep or _is_safe(char) else _json_escape(char) for char in document
+    )
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Escape the letters that an encoding lacks."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def width(text: str) -> int:
+    """Return the columns of a terminal that a printable text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def clusters(text: str) -> Iterator[tuple[str, int]]:
+    """Split a printable text into its smallest parts; yield each with its width.
+
+    A letter keeps its accents, and a joined emoji stays whole.
+    """
+    if text.isascii():
+        for letter in text:
+            yield letter, 1
+        return
+    from rich.cells import split_graphemes
+
+    spans, _ = split_graphemes(text)
+    for start, end, size in spans:
+        yield text[start:end], size
+
+
+@lru_cache(maxsize=1024)
+def _is_safe(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
+
+
+def _json_escape(char: str) -> str:
+    encoded = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{encoded[at]:02x}{encoded[at + 1]:02x}" for at in range(0, len(encoded), 2))

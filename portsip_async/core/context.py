@@ -1,0 +1,105 @@
+"""What the calls of a client share: the transport, the token, the limits and the clock."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from ..errors import ClientClosed
+from .clock import Clock
+from .endpoint import Endpoint
+from .limits import Interruptible, RequestRate, SharedTimer
+from .observer import Attempt
+from .reply import ReplyParser
+from .retry import RetryBucket, RetryPolicy
+from .tokens import TokenCache
+from .transport import HttpTimeouts, Route, Timeout, Transport
+
+_TIMERS_KEPT: Final = 64
+
+
+class CallOptions:
+    """The timeout and the retry policy of a client, or of a view of it.
+
+    Attributes:
+        attempt_seconds: the most that an attempt may take; None: unlimited.
+        http: the timeouts in aiohttp's form.
+    """
+
+    __slots__ = ("attempt_seconds", "http", "retry", "timeout")
+
+    def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
+        self.timeout: Timeout = timeout
+        self.retry: RetryPolicy = retry
+        limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
+        self.attempt_seconds: float | None = min(limits) if limits else None
+        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.attempt_seconds))
+
+
+class PreparedEndpoint:
+    """An endpoint with what all its calls share: its URL and its parser."""
+
+    __slots__ = ("endpoint", "parser", "route")
+
+    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
+        self.endpoint: Endpoint[Any] = endpoint
+        self.route: Route = Route(base_url, endpoint)
+        self.parser: ReplyParser[Any] = ReplyParser(endpoint)
+
+
+class CallContext:
+    """What the calls of a client share: the transport, the token, the limits and the clock.
+
+    Attributes:
+        calls: everything in flight that closing the client interrupts.
+        closed: whether the client was closed.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        tokens: TokenCache,
+        max_connections: int,
+        rate: RequestRate | None,
+        bucket: RetryBucket,
+        on_attempt: Callable[[Attempt], object] | None,
+        clock: Clock,
+    ) -> None:
+        self.transport: Transport = transport
+        self.tokens: TokenCache = tokens
+        self.semaphore: asyncio.Semaphore = asyncio.Semaphore(max_connections)
+        self.rate: RequestRate | None = rate
+        self.bucket: RetryBucket = bucket
+        self.on_attempt: Callable[[Attempt], object] | None = on_attempt
+        self.clock: Clock = clock
+        self.calls: set[Interruptible] = set()
+        self.closed: bool = False
+        self._timers: dict[float, SharedTimer] = {}
+
+    def check_open(self) -> None:
+        """Check that the client was not closed.
+
+        Raises:
+            ClientClosed: it was.
+        """
+        if self.closed:
+            raise ClientClosed("the client was closed")
+
+    def timer(self, seconds: float) -> SharedTimer:
+        """Return the timer of all calls that may take so many seconds."""
+        timer = self._timers.get(seconds)
+        if timer is None:
+            if len(self._timers) >= _TIMERS_KEPT:
+                self._timers = {each: kept for each, kept in self._timers.items() if kept.is_set}
+            timer = self._timers[seconds] = SharedTimer(seconds, asyncio.get_running_loop())
+        return timer
+
+    def close(self) -> None:
+        """Refuse further calls."""
+        self.closed = True
+
+    def cancel_timers(self) -> None:
+        """Remove the shared timers from the event loop."""
+        for timer in self._timers.values():
+            timer.cancel()

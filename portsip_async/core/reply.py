@@ -1,0 +1,197 @@
+"""Parsing replies: the value that an operation returns, or the error that the PBX reports.
+
+Pure: no event loop, no connection; the time of day is passed in. Which code or status becomes which
+error is data: the `ErrorScheme` of the endpoint.
+"""
+
+import math
+import re
+from codecs import BOM_UTF8
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Generic, TypeVar, cast
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    RateLimited,
+    ReplyError,
+    leading_status,
+    raise_without_context,
+)
+from ..redact import scrub_text
+from .decode import Decoder, Unreadable, parse
+from .echo import as_asked
+from .endpoint import Endpoint
+from .message import Parameters, Reply
+
+T = TypeVar("T")
+
+_NO_PARAMETERS: Final[Mapping[str, object]] = {}
+_DAY: Final = 86_400.0  # seconds
+_DOTTED = re.compile(r"\d{1,3}(\.\d{1,2})?")
+_MENTIONS_TOKEN = re.compile(r"access[ _-]?token", re.IGNORECASE)
+
+
+class ReplyParser(Generic[T]):
+    """Parses the replies to one endpoint.
+
+    An error may come inside a 200. If the reply's type has a field for ``err_code``, looking there
+    is free. For other types the body is searched for the name, which takes 7 us for 20 KB.
+    """
+
+    __slots__ = ("_decode", "_endpoint", "_error_field")
+
+    def __init__(self, endpoint: Endpoint[T]) -> None:
+        self._endpoint = endpoint
+        self._decode = None if endpoint.reply is None else Decoder(endpoint.reply).read
+        names: tuple[str, ...] = getattr(endpoint.reply, "__struct_encode_fields__", ())
+        fields: tuple[str, ...] = getattr(endpoint.reply, "__struct_fields__", ())
+        self._error_field = dict(zip(names, fields, strict=True)).get("err_code")
+
+    def parse(
+        self, reply: Reply, now: Callable[[], float], parameters: Parameters = _NO_PARAMETERS
+    ) -> T:
+        """Return what a reply holds.
+
+        Args:
+            reply: the whole reply.
+            now: the time of day, in seconds since the epoch, for a Retry-After that is a date.
+            parameters: what the request asked for, since a reply may spell it differently.
+
+        Raises:
+            APIError: the PBX reports an error. Its texts are not scrubbed yet.
+            ReplyError: the reply does not have the type that the operation returns.
+        """
+        if not 200 <= reply.status < 300:
+            raise self._error(reply, _object(reply.body), now)
+        try:
+            if self._decode is None:
+                return cast(T, self._nothing(reply, now))
+            value, repaired = self._decode(reply.body)
+            if self._error_field is not None:
+                may_be_error = _is_error(getattr(value, self._error_field))
+            else:
+                may_be_error = b"err_code" in reply.body
+            if may_be_error:
+                self._check_error(reply, now)
+            if self._endpoint.echo is None:
+                return value
+            return as_asked(value, repaired, self._endpoint.echo, parameters)
+        except Unreadable as unreadable:
+            error: APIError | ReplyError = ReplyError(
+                expected=unreadable.expected, where=unreadable.where
+            )
+            # An error often lacks every field of the reply's type.
+            document = _object(reply.body)
+            if _is_error(document.get("err_code")):
+                error = self._error(reply, document, now)
+            raise_without_context(error)
+
+    def _nothing(self, reply: Reply, now: Callable[[], float]) -> None:
+        """Accept an empty body and any JSON without an error, for an operation without a reply."""
+        if reply.body.strip() not in (b"", b"{}", b"null"):
+            parse(reply.body)  # raises Unreadable for what is not JSON
+            self._check_error(reply, now)
+
+    def _check_error(self, reply: Reply, now: Callable[[], float]) -> None:
+        document = _object(reply.body)
+        if _is_error(document.get("err_code")):
+            raise self._error(reply, document, now)
+
+    def _error(self, reply: Reply, document: dict[str, Any], now: Callable[[], float]) -> APIError:
+        """Build the error that a reply reports."""
+        scheme, status = self._endpoint.errors, reply.status
+        err_code, message = _code_and_message(document)
+        code = "" if err_code is None else str(err_code)
+        kind = scheme.class_of(status, code)
+        # Does it refuse the access token? Some PBXes say so only in the message.
+        rejected = self._endpoint.token != "none" and (
+            code in scheme.rejected_token
+            or (401 in (status, leading_status(code)) and code not in scheme.refused_credentials)
+            or (
+                status in (400, 403)
+                and kind is not RateLimited
+                and bool(_MENTIONS_TOKEN.search(message))
+            )
+        )
+        if 300 <= status < 400 and not message:
+            message = "redirects are not followed"
+        error = (AuthenticationError if rejected else kind)(
+            message,
+            status=status,
+            err_code=err_code,
+            retry_after=parse_retry_after(reply.headers.get("Retry-After", ""), now),
+        )
+        error.is_page = not document and _is_page(reply.body)
+        if isinstance(error, AuthenticationError):
+            error.token_rejected = rejected
+        return error
+
+
+def _is_error(err_code: object) -> bool:
+    return err_code not in (None, "", 0, "0")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """Parse an error's body as an object; return an empty one for HTML, nothing and the like."""
+    try:
+        document = parse(body)
+    except Unreadable:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _is_page(body: bytes) -> bool:
+    """Check whether an error's body is neither empty nor JSON, whatever its Content-Type says."""
+    if not body.removeprefix(BOM_UTF8).strip():
+        return False
+    try:
+        parse(body)
+    except Unreadable:
+        return True
+    return False
+
+
+def _code_and_message(document: dict[str, Any]) -> tuple[str | int | float | None, str]:
+    """Find the code and the message, also where a later version nests them in ``errors``."""
+    err_code = document.get("err_code")
+    message = document.get("msg") or document.get("message")
+    nested = document.get("errors")
+    if isinstance(nested, list) and nested and isinstance(nested[0], dict):
+        err_code = nested[0].get("code") if err_code is None else err_code
+        message = message or nested[0].get("message")
+    return (
+        err_code if isinstance(err_code, str | int | float) else None,
+        message if isinstance(message, str) else "",
+    )
+
+
+def parse_retry_after(value: str, now: Callable[[], float]) -> float | None:
+    """Return the seconds that a Retry-After asks for; it holds digits or an HTTP date.
+
+    A date without a zone is taken as UTC; a date in the past means 0. What can't be parsed, or is
+    more than a day away, is ignored: None.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        seconds = float(value)
+    else:
+        try:
+            date = parsedate_to_datetime(value)
+            if date.tzinfo is None:
+                date = date.replace(tzinfo=UTC)
+            seconds = max(0.0, (date - datetime.fromtimestamp(now(), UTC)).total_seconds())
+        except (ValueError, TypeError, OverflowError, IndexError):
+            return None
+    return seconds if math.isfinite(seconds) and seconds <= _DAY else None
+
+
+def scrub_error(error: APIError, secrets: list[str]) -> APIError:
+    """Return the error without the secrets that the PBX repeated in its message or its code."""
+    err_code = error.err_code
+    if isinstance(err_code, str) and not _DOTTED.fullmatch(err_code):
+        err_code = scrub_text(err_code, secrets)
+    scrubbed: APIError = error.copy(message=scrub_text(error.message, secrets), err_code=err_code)
+    return scrubbed

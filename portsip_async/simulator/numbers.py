@@ -1,0 +1,92 @@
+"""The extension numbers that exist, in the order of their creation.
+
+Each extension has an index: 0 for the first, and an index is never reused. The numbers that a
+simulator starts with are computed from their index. Only what was created or removed since is
+stored, and a page costs as much as it is long, wherever it begins.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+
+_FIRST_NUMBER = 100
+
+
+class ExtensionNumbers:
+    """The numbers of a PBX, in order.
+
+    Attributes:
+        next_index: the index of the next number that is added.
+    """
+
+    def __init__(self, initial: int) -> None:
+        """Start with ``initial`` numbers, from "100" on."""
+        self.next_index: int = initial
+        self._initial = initial
+        self._removed: list[int] = []  # indexes, sorted
+        self._added: dict[str, int] = {}  # the same numbers by number and by index
+        self._added_at: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return self.next_index - len(self._removed)
+
+    def __contains__(self, number: str) -> bool:
+        return self.index_of(number) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (self.number_at(index) for index in range(self.next_index) if self.exists(index))
+
+    def index_of(self, number: str) -> int | None:
+        """Return the index of a number; None if the number does not exist."""
+        added = self._added.get(number)
+        if added is not None:
+            return added
+        if not (number.isascii() and number.isdigit()) or number[0] == "0" or len(number) > 9:
+            return None
+        index = int(number) - _FIRST_NUMBER
+        return index if 0 <= index < self._initial and self.exists(index) else None
+
+    def exists(self, index: int) -> bool:
+        """Return whether the extension with this index was not removed."""
+        at = bisect_left(self._removed, index)
+        return at == len(self._removed) or self._removed[at] != index
+
+    def number_at(self, index: int) -> str:
+        """Return the number with this index."""
+        return self._added_at.get(index) or str(_FIRST_NUMBER + index)
+
+    def add(self, number: str) -> int:
+        """Add a number that does not exist at the end, and return its index."""
+        index = self.next_index
+        self.next_index += 1
+        self._added[number] = index
+        self._added_at[index] = number
+        return index
+
+    def remove(self, number: str) -> None:
+        """Remove a number.
+
+        Raises:
+            KeyError: it does not exist.
+        """
+        index = self.index_of(number)
+        if index is None:
+            raise KeyError(number)
+        self._added.pop(number, None)
+        self._added_at.pop(index, None)
+        insort(self._removed, index)
+
+    def __getitem__(self, part: slice) -> list[int]:
+        """Return the indexes of the extensions that ``part`` selects from all that exist."""
+        start, stop, _ = part.indices(len(self))
+        removed = self._removed
+        # How many were removed before the start-th that exists.
+        skipped = bisect_right(range(len(removed)), start, key=lambda at: removed[at] - at)
+        index = start + skipped
+        found: list[int] = []
+        while len(found) < stop - start:
+            if skipped < len(removed) and removed[skipped] == index:
+                skipped += 1
+            else:
+                found.append(index)
+            index += 1
+        return found
