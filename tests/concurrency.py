@@ -46,8 +46,8 @@ async def in_background(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.F
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def collect_into(source: AsyncIterable[X], found: list[X]) -> None:
-    """Collect items in a list that holds them even if an error ends the loop."""
+async def collect_into(found: list[X], source: AsyncIterable[X]) -> None:
+    """Append a source's items to a list, so that those before an error are kept."""
     async for item in source:
         found.append(item)  # noqa: PERF401 - a comprehension would lose them
 
@@ -75,17 +75,13 @@ def shared_timer_handles() -> Iterator[list[asyncio.TimerHandle]]:
 
 
 class LoopOwner:
-    """A `TaskOwner` that starts tasks on the running loop; it is never closed.
-
-    Attributes:
-        check_open: what to do when asked whether the owner is open.
-    """
-
-    def __init__(self, check_open: Callable[[], None] = lambda: None) -> None:
-        self.check_open = check_open
+    """A `TaskOwner` that starts tasks on the running loop and is never closed."""
 
     def start(self, coroutine: Coroutine[Any, Any, X]) -> "asyncio.Task[X]":
         return asyncio.get_running_loop().create_task(coroutine)
+
+    def check_open(self) -> None:
+        """Do nothing: it is open."""
 
 
 def interruptible(task: "asyncio.Task[Any]") -> Interruptible:
@@ -126,4 +122,4 @@ Vault = GatedCredentials
 
 
 async def told(source: AsyncIterable[X], found: list[X]) -> None:
-    await collect_into(source, found)
+    await collect_into(found, source)

@@ -70,10 +70,9 @@ class Statuses:
         return StatusSource(
             ask,
             "extensions.status",
+            CLASSIC_ERRORS,
             clock=asyncio.get_running_loop().time,
             batch_sizes=batch_sizes or BatchSizeLearner(),
-            unknown_codes=frozenset({CLASSIC_ERRORS.no_such_item}),
-            elsewhere_codes=CLASSIC_ERRORS.no_such_address,
         )
 
 

@@ -383,7 +383,7 @@ class TestWorkerPool:
         run = make_pool(range(9), size=1, limit=4, job=job, grace=5.0).results()
         found: list[int] = []
         with pytest.raises(ServerError):
-            await collect_into(run, found)
+            await collect_into(found, run)
         assert sorted([*found, 1]) == sorted(begun)
 
     async def test_cancelled_source_of_its_own(self) -> None:
@@ -395,7 +395,7 @@ class TestWorkerPool:
 
         found: list[list[int]] = []
         with pytest.raises(asyncio.CancelledError):
-            await collect_into(make_pool(source()).results(), found)
+            await collect_into(found, make_pool(source()).results())
         assert found == [[1]]
 
     async def test_cancelled_job_is_not_passed_over(self) -> None:

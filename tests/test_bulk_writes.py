@@ -425,7 +425,7 @@ class TestSources:
         found: list[BulkResult[None]] = []
         run = pbx.extensions.create_many(news(40), concurrency=8)
         with pytest.raises(AuthenticationError):
-            await collect_into(run, found)
+            await collect_into(found, run)
         assert len(found) == sim.acted[CREATE]
         assert run.late_results == []
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -394,32 +393,6 @@ async def test_watch_outlives_a_fetch_token_that_returns_no_token(
             break
     assert watch.stats.failures == 3
     assert str(watch.stats.last_error) == "fetching a token raised TypeError"
-
-
-async def test_exception_of_fetch_token_says_where_it_comes_from(
-    wire: WireServer, make: Make
-) -> None:
-    """Calls raise it as it is, with a note; one that takes no note is raised without."""
-
-    @dataclass(frozen=True)
-    class Sealed(Exception):
-        code: int
-
-    raised: list[Exception] = [OSError("vault"), Sealed(7)]
-
-    class Vault:
-        async def fetch_token(self) -> Token:
-            raise raised[0]
-
-    scripted(wire)
-    pbx = make(credentials=Vault())
-    for _ in range(2):
-        with pytest.raises(OSError, match="vault") as caught:
-            await pbx.extensions.show("101")
-        assert caught.value.__notes__ == ["raised by the fetch_token of the client's credentials"]
-    raised.pop(0)
-    with pytest.raises(Sealed):
-        await pbx.extensions.show("101")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

@@ -167,7 +167,7 @@ class TestLeaving:
 
         found: list[BulkResult[Extension]] = []
         with pytest.raises(KeyError):
-            await collect_into(pbx.extensions.show_many(numbers()), found)
+            await collect_into(found, pbx.extensions.show_many(numbers()))
         assert len(found) == 10
 
 

@@ -25,12 +25,13 @@ from portsip_async import (
     RetryPolicy,
     ServerError,
     StatusChange,
+    Token,
     TransportError,
 )
 from portsip_async.bulk.outages import OutageLog
 from portsip_async.bulk.status_watch import DiscoveredExtensions, StatusWatch
 from portsip_async.core.limits import Gate
-from portsip_async.core.tokens import _FETCH_MARK
+from portsip_async.core.tokens import fetch_token
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import LoopOwner, ticks, under_way, until
@@ -130,6 +131,18 @@ class Clockwork:
             raise Ended("the script is over")
         self._now += seconds
         self._begin()
+
+
+async def fetch_error(error: Exception) -> Exception:
+    """Return an exception as the application's fetch_token raised it."""
+
+    class Vault:
+        async def fetch_token(self) -> Token:
+            raise error
+
+    with pytest.raises(type(error)):
+        await fetch_token(Vault())
+    return error
 
 
 def complete(*numbers: str) -> DiscoveredExtensions:
@@ -476,8 +489,7 @@ class TestFailures:
 
     async def test_exception_of_fetch_token(self) -> None:
         """It is counted as a failure, without its text, and the watch goes on."""
-        error = KeyError("secret")
-        vars(error)[_FETCH_MARK] = True
+        error = await fetch_error(KeyError("secret"))
         statuses = Statuses()
         statuses.fail = lambda count: error if count == 2 else None
         clockwork = Clockwork(statuses, cycles=3)

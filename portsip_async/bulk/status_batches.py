@@ -27,6 +27,7 @@ from ..core.limits import Gate
 from ..errors import (
     APIError,
     BadRequest,
+    ErrorScheme,
     NotFound,
     PortSIPError,
     RequestTimeout,
@@ -112,24 +113,22 @@ class StatusSource(Generic[S]):
     Attributes:
         ask: sends one status request through a gate, and returns the statuses by number.
         operation: the name of that request, as its errors have it.
+        errors: what the API's err_codes mean.
         clock: monotonic, in seconds.
         sleep: pauses for some seconds.
         now: the time of day, in UTC.
         outages: the log of the PBX's outages, which all watches of a client share.
         batch_sizes: learns how large batches may be; all polls and watches of a client share it.
-        unknown_codes: the err_codes that mean that there is no such extension.
-        elsewhere_codes: the err_codes of a NotFound that is not about an extension.
     """
 
     ask: Callable[[list[str], Gate], Coroutine[Any, Any, dict[str, S]]]
     operation: str
+    errors: ErrorScheme
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     outages: OutageLog = field(default_factory=OutageLog)
     batch_sizes: BatchSizeLearner = field(default_factory=BatchSizeLearner)
-    unknown_codes: frozenset[str] = frozenset()
-    elsewhere_codes: frozenset[str] = frozenset()
 
 
 class BatchReader(Generic[S]):
@@ -299,7 +298,7 @@ class _Split(Generic[S]):
         if isinstance(error, APIError) and error.is_page:
             return _Failure.OTHER  # a proxy sent it
         if isinstance(error, NotFound):
-            elsewhere = str(error.err_code) in self._source.elsewhere_codes
+            elsewhere = str(error.err_code) in self._source.errors.no_such_address
             return _Failure.OTHER if elsewhere else _Failure.REFUSED
         return _Failure.REFUSED if isinstance(error, BadRequest) else _Failure.OTHER
 
@@ -333,7 +332,7 @@ class _Split(Generic[S]):
     def _refuse_batch(self, parts: list[list[str]], error: PortSIPError) -> None:
         """Let all numbers that have no result share the refusal of their batch."""
         numbers = self._share(error, parts)
-        if isinstance(error, APIError) and str(error.err_code) in self._source.unknown_codes:
+        if isinstance(error, APIError) and str(error.err_code) == self._source.errors.no_such_item:
             self.doubted = [*self.refused, *numbers]
         self.refused.clear()
 

@@ -147,13 +147,12 @@ class StatusCalls(NotCopyable):
         return StatusSource(
             ask,
             EXTENSIONS_STATUS.name,
+            EXTENSIONS_STATUS.errors,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),
             outages=self._sender.outages,
             batch_sizes=self._sender.batch_sizes,
-            unknown_codes=frozenset({EXTENSIONS_STATUS.errors.no_such_item}),
-            elsewhere_codes=EXTENSIONS_STATUS.errors.no_such_address,
         )
 
     async def _discover(self) -> DiscoveredExtensions:
