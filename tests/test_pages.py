@@ -12,7 +12,9 @@ import pytest
 from msgspec import structs
 
 from portsip_async.classic.models import GreetingFile, GreetingPage
-from portsip_async.core.pages import Drift, Page, Paginator, TypedPaginator
+from portsip_async.core.page_sequence import Drift, Page
+from portsip_async.core.pages import Paginator, TypedPaginator
+from portsip_async.core.tasks import TaskOwner
 from portsip_async.errors import ClientClosed, PortSIPError, RequestTimeout, ServerError
 
 X = TypeVar("X")
@@ -44,7 +46,7 @@ class Server:
         self.held = held
         self.most_in_flight = 0
 
-    async def fetch(self, number: int) -> Page[Row]:
+    async def fetch(self, number: int, size: int = 1) -> Page[Row]:
         self.requests.append(number)
         gate = self.waiting[number] = asyncio.get_running_loop().create_future()
         self.most_in_flight = max(self.most_in_flight, len(self.waiting))
@@ -65,7 +67,7 @@ class Server:
             self.waiting[number].set_result(None)
 
 
-class Owner:
+class Owner(TaskOwner):
     """What the client is to a paginator: it knows its tasks, and can be closed."""
 
     def __init__(self) -> None:
@@ -80,7 +82,7 @@ class Owner:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def check(self) -> None:
+    def check_open(self) -> None:
         if self.closed:
             raise ClientClosed("the client is closed")
 
@@ -97,7 +99,7 @@ def paginate(
     page: int = 1,
     prefetch: int = 0,
     max_pages: int | None = None,
-    pagesize: int | None = None,
+    page_size: int = 1,
 ) -> Paginator[Row]:
     owner = owner or Owner()
     return Paginator(
@@ -106,9 +108,8 @@ def paginate(
         page=page,
         prefetch=prefetch,
         max_pages=max_pages,
-        pagesize=pagesize,
-        start=owner.start,
-        check=owner.check,
+        page_size=page_size,
+        owner=owner,
     )
 
 
@@ -172,7 +173,7 @@ CASES = [
     pytest.param(honest("ab", "cd", counted=False), {}, 3, "abcd", id="uncounted-multiple"),
     pytest.param(honest("ab", "cd", "e", counted=False), {}, 3, "abcde", id="uncounted"),
     pytest.param(
-        honest("ab", "cd", "e", counted=False), {"pagesize": 9}, 3, "abcde", id="uncounted-capped"
+        honest("ab", "cd", "e", counted=False), {"page_size": 9}, 3, "abcde", id="uncounted-capped"
     ),
     pytest.param(
         scripted(("ab", None), ("cd", None), ("bc", None)), {}, 3, "abcd", id="nothing-new"
@@ -376,15 +377,13 @@ async def test_awaiting_a_page_that_fails() -> None:
 async def test_typed_pages() -> None:
     """A list whose pages have fields of their own shows them to users and type checkers."""
 
-    async def fetch(number: int) -> GreetingPage:
+    async def fetch(number: int, _: int) -> GreetingPage:
         return GreetingPage(
             items=(GreetingFile(f"{number}.wav"),), page_count=2, default_file="1.wav"
         )
 
     owner = Owner()
-    walk = TypedPaginator[GreetingFile, GreetingPage](
-        fetch, key="filename", start=owner.start, check=owner.check
-    )
+    walk = TypedPaginator[GreetingFile, GreetingPage](fetch, key="filename", owner=owner)
     assert isinstance(walk, Paginator)
     assert assert_type(await walk, GreetingPage).default_file == "1.wav"
     assert [assert_type(page, GreetingPage).default_file async for page in walk.pages()] == [
@@ -436,8 +435,8 @@ async def test_collect(
         ({"max_pages": 0}, ValueError),
         ({"max_pages": True}, TypeError),
         ({"max_pages": 2.5}, TypeError),
-        ({"pagesize": 0}, ValueError),
-        ({"pagesize": "100"}, TypeError),
+        ({"page_size": 0}, ValueError),
+        ({"page_size": "100"}, TypeError),
     ],
 )
 async def test_bad_numbers(options: dict[str, Any], error: type[Exception]) -> None:
@@ -520,7 +519,7 @@ async def test_prefetch_keeps_the_order() -> None:
         pytest.param(LONG, {"max_pages": 4}, 4, id="max-pages"),
         pytest.param(LONG, {"page": 18}, 3, id="resumed"),
         pytest.param(honest("ab", "c", counted=False), {}, 8, id="uncounted-at-once"),
-        pytest.param(honest("a", counted=False), {"pagesize": 5}, 2, id="short-first-page"),
+        pytest.param(honest("a", counted=False), {"page_size": 5}, 2, id="short-first-page"),
         pytest.param(scripted(("ab", 2), ("cd", 4), ("ef", 4)), {}, 4, id="grows"),
         pytest.param(honest(), {}, 1, id="empty"),
     ],
@@ -833,7 +832,7 @@ async def test_close_waits_for_its_tasks() -> None:
     server = Server(LONG)
     tidy = asyncio.Event()
 
-    async def fetch(number: int) -> Page[Row]:
+    async def fetch(number: int, _: int) -> Page[Row]:
         if number == 1:
             return await server.fetch(number)
         try:
@@ -843,7 +842,7 @@ async def test_close_waits_for_its_tasks() -> None:
         raise AssertionError
 
     owner = Owner()
-    paginator = Paginator(fetch, key="key", prefetch=2, start=owner.start, check=owner.check)
+    paginator = Paginator(fetch, key="key", prefetch=2, owner=owner)
     walk = aiter(paginator)
     await anext(walk)
     await settle()
@@ -959,13 +958,13 @@ async def test_kept_keys_do_not_grow(prefetch: int) -> None:
     """However long the walk, only the keys of a handful of pages are kept."""
     seen: weakref.WeakSet[Key] = weakref.WeakSet()
 
-    async def fetch(number: int) -> Page[Row]:
+    async def fetch(number: int, _: int) -> Page[Row]:
         keys = [Key(f"{number}-{n}") for n in range(10)]
         seen.update(keys)
         return Page(items=tuple(map(Row, keys)), page_count=200)
 
     owner = Owner()
-    paginator = Paginator(fetch, key="key", prefetch=prefetch, start=owner.start, check=owner.check)
+    paginator = Paginator(fetch, key="key", prefetch=prefetch, owner=owner)
     count = most = 0
     async for _ in paginator:
         count += 1
@@ -980,7 +979,7 @@ async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
     gate = asyncio.Event()
     before = asyncio.all_tasks()
 
-    async def fetch(number: int) -> Page[Row]:
+    async def fetch(number: int, _: int) -> Page[Row]:
         if number > 1:
             await gate.wait()
         return Page(items=(Row(str(number)),), page_count=9)
@@ -989,8 +988,7 @@ async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
         fetch,
         key="key",
         prefetch=4,
-        start=asyncio.get_running_loop().create_task,
-        check=lambda: None,
+        owner=Owner(),
     )
     async with walk:
         async for _ in walk if shape == "items" else walk.pages():
