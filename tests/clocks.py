@@ -1,4 +1,4 @@
-"""Clocks for tests, and the way to give them to a client."""
+"""Clocks for tests, and functions that give them to a client."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -64,7 +64,7 @@ def use_jumping_clock(client: PortSIPClient) -> JumpingClock:
 
 
 def clock_that_reads(monotonic: Callable[[], float]) -> Clock:
-    """Return a clock whose monotonic time is the test's."""
+    """Return a clock with the test's monotonic time."""
     clock = Clock()
     clock.monotonic = monotonic
     return clock
