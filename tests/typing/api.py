@@ -1,4 +1,4 @@
-"""Public types, held by mypy and pyright; nothing here runs."""
+"""The types of the public interface. mypy and pyright check this file; nothing runs it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
@@ -167,13 +167,13 @@ async def requests(pbx: PortSIPClient) -> None:
 
 
 class Vault:
-    """Credentials of an application's own."""
+    """Credentials that an application implements."""
 
     async def fetch_token(self) -> Token:
         return Token("token", expires=60)
 
 
-def notice(attempt: Attempt) -> None:
+def on_attempt(attempt: Attempt) -> None:
     assert_type(attempt.operation, str)
     assert_type(attempt.number, int)
     assert_type(attempt.status, int | None)
@@ -182,10 +182,10 @@ def notice(attempt: Attempt) -> None:
 
 
 def clients() -> None:
-    """All the ways to make one."""
+    """Create clients with each kind of credentials."""
     url = "https://pbx.example"
-    means: Credentials = Vault()
-    PortSIPClient(url, credentials=means, on_attempt=notice)
+    vault: Credentials = Vault()
+    PortSIPClient(url, credentials=vault, on_attempt=on_attempt)
     PortSIPClient(url, credentials=StaticToken("t"), on_attempt=Telemetry())
     PortSIPClient(url, username="admin", password="password", timeout=3, ssl="ca.pem")
     retry = RetryPolicy(attempts=2, deadline=None, budget=RetryBudget())
@@ -222,7 +222,7 @@ def documents() -> None:
 
 
 def enums(extension: ExtensionSummary) -> str:
-    """An open enum's field takes any text, and a match over constants is not exhaustive."""
+    """A field with an open enum has type str, so a match over its constants needs a default."""
     match extension.status:
         case "OFFLINE":
             return "off"
