@@ -105,7 +105,8 @@ def _named(parameters: Parameters) -> Mapping[str, object]:
     """
     if not isinstance(parameters, msgspec.Struct):
         return parameters
-    named = to_builtins(parameters)
+    # Not `to_builtins`, which calls str() on a name: the text of a str subclass may differ.
+    named = msgspec.json.decode(_encode(parameters))
     if not isinstance(named, dict):
         raise TypeError(f"parameters must have names, got {type(parameters).__name__}")
     return cast("Mapping[str, object]", named)
