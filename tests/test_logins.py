@@ -372,6 +372,29 @@ async def test_watch_outlives_what_fetch_token_raises(
     assert "vault" not in str(watch.stats.last_error)
 
 
+async def test_watch_outlives_a_fetch_token_that_returns_no_token(
+    wire: WireServer, make: Make
+) -> None:
+    """What the application returns by mistake is its exception, too."""
+
+    class Vault:
+        fetched = 0
+
+        async def fetch_token(self) -> Any:
+            self.fetched += 1
+            wrong: Any = 7
+            return [None, "secret", Token(wrong), Token(TOKEN)][min(self.fetched, 4) - 1]
+
+    statuses = {"extension_status": [{"extension_number": "101"}]}
+    scripted(wire, **{"extensions/status": [reply(statuses)]})
+    watch = make(credentials=Vault()).extensions.watch_status(["101"], interval=0.01)
+    async with asyncio.timeout(5), watch:
+        async for _ in watch:
+            break
+    assert watch.stats.failures == 3
+    assert str(watch.stats.last_error) == "fetching a token raised TypeError"
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_watch_ends_with_a_refused_login(wire: WireServer, make: Make, status: int) -> None:
     scripted(wire, login=[answer(status, "object")])

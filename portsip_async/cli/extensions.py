@@ -232,7 +232,7 @@ class _Removing:
                         self.note(result)
                         removed.advance()
             finally:
-                for result in run.untold:
+                for result in run.late_results:
                     self.note(result)
                 self._in_doubt = list(run.in_doubt)
         return report_failures(self._failed)

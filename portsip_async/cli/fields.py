@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args
 
 import msgspec
 import typer
@@ -50,13 +50,12 @@ def section_of(kind: Any) -> type[msgspec.Struct] | None:
 def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the type of each field of a model by its dotted name."""
     found: dict[str, Any] = {}
-    hints = get_type_hints(model)
-    for name in model.__struct_fields__:
-        below = section_of(hints[name])
+    for field in msgspec.structs.fields(model):
+        below = section_of(field.type)
         if below is None:
-            found[name] = hints[name]
+            found[field.name] = field.type
         else:
-            found |= {f"{name}.{deeper}": kind for deeper, kind in kinds_of(below).items()}
+            found |= {f"{field.name}.{deeper}": kind for deeper, kind in kinds_of(below).items()}
     return found
 
 

@@ -124,12 +124,13 @@ class Call(Interruptible):
         try:
             if self._is_login:
                 return await self._run_admitted()
-            async with context.semaphore:
-                context.bucket.begin_call()
-                try:
-                    return await self._run_admitted()
-                finally:
-                    context.bucket.end_call()
+            await context.semaphore.acquire()
+            context.bucket.begin_call()
+            try:
+                return await self._run_admitted()
+            finally:
+                context.bucket.end_call()
+                context.semaphore.release()
         except asyncio.CancelledError as cancelled:
             if not self.caught(CLOSED):
                 cancelled.__traceback__ = None  # as below

@@ -62,7 +62,7 @@ class TestShow:
         """What the SDK refuses at the call is wrong usage."""
         done = cli(resource, "show", "")
         assert done.code == 2
-        assert "is empty" in done.err
+        assert "must not be empty" in done.err
         assert done.err.endswith(f"\nHint: portsip-async {resource} show --help\n")
         assert not pbx.served
 

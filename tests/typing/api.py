@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
-from typing import assert_type
+from typing import Any, assert_type
 
 from portsip_async import (
     ENDPOINTS,
@@ -129,19 +129,23 @@ async def greetings(pbx: PortSIPClient) -> None:
 
 
 async def many(pbx: PortSIPClient, new: list[NewExtension], updates: list[ExtensionUpdate]) -> None:
-    poll = pbx.extensions.poll_status(iter(["101"]), ordered=True)
-    assert_type(poll, StatusPoll)
+    poll = pbx.extensions.poll_status(iter(["101"]), batch_size=None, ordered=True)
+    assert_type(poll, StatusPoll[ExtensionStatus])
     async for result in poll:
-        assert_type(result, StatusResult)
+        assert_type(result, StatusResult[ExtensionStatus])
         assert_type(result.status, ExtensionStatus | None)
     assert_type(poll.stats, PollStats)
-    watch = pbx.extensions.watch_status(known={"101": ExtensionStatus("101")})
-    assert_type(watch, StatusWatch)
+    bare: StatusResult = StatusResult("101")
+    assert_type(bare.status, Any | None)
+    watch = pbx.extensions.watch_status(batch_size=None, known={"101": ExtensionStatus("101")})
+    assert_type(watch, StatusWatch[ExtensionStatus])
     async with watch:
         async for change in watch:
-            assert_type(change, StatusChange)
+            assert_type(change, StatusChange[ExtensionStatus])
     assert_type(watch.snapshot, dict[str, ExtensionStatus])
     assert_type(watch.stats, WatchStats)
+    async for shown in pbx.extensions.show_many(["101"], ordered=True):
+        assert_type(shown, BulkResult[Extension])
     created = pbx.extensions.create_many(new, if_exists="skip")
     assert_type(created, BulkRun[None])
     assert_type(created.in_doubt, list[str])
