@@ -34,8 +34,6 @@ class JumpingClock:
         """Jump ahead."""
         self.ahead += seconds
 
-    leap = jump  # the name that some tests still use
-
 
 def set_clock(
     client: PortSIPClient,
@@ -68,7 +66,3 @@ def clock_that_reads(monotonic: Callable[[], float]) -> Clock:
     clock = Clock()
     clock.monotonic = monotonic
     return clock
-
-
-# The names that some tests still use.
-LeapingClock, leaping = JumpingClock, use_jumping_clock
