@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from portsip_async import PortSIPClient
-from portsip_async.core.clock import Clock
+from portsip_async.core.limits import Clock
 
 from .internals import session_of
 

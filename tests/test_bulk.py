@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from portsip_async.bulk.workers import AdaptiveGate, Batcher, JobStream, WorkerPool
-from portsip_async.core.streams import Run
+from portsip_async.core.tasks import Run
 from portsip_async.errors import (
     BadRequest,
     ConnectError,

@@ -22,7 +22,7 @@ X = TypeVar("X")
 
 @dataclass(frozen=True)
 class Row:
-    """An item; a plain class, so that a weak reference tells whether it is still held."""
+    """An item; a plain class, so that a weak reference shows whether it is still in memory."""
 
     key: str
 
@@ -32,7 +32,7 @@ def page_of(keys: str, page_count: int | None = None) -> Page[Row]:
 
 
 class Server:
-    """Answers pages from a script, and keeps count of what is asked of it.
+    """Sends pages from a script, and counts the requests.
 
     With ``held`` each request waits until the test lets it go.
     """
@@ -312,10 +312,10 @@ async def test_drift_of_an_honest_list() -> None:
     ],
 )
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_drift_is_told(
+async def test_drift_is_counted(
     pages: list[tuple[str, int | None]], expected: str, drift: Drift, prefetch: int
 ) -> None:
-    """An item whose key was on one of the two pages before is dropped, and counted exactly."""
+    """An item with a key that was on one of the two pages before is dropped and counted."""
     walk = paginate(Server(scripted(*pages)), prefetch=prefetch)
     assert await keys_of(aiter(walk)) == expected
     assert walk.drift == drift
@@ -375,7 +375,7 @@ async def test_awaiting_a_page_that_fails() -> None:
 
 
 async def test_typed_pages() -> None:
-    """A list whose pages have fields of their own shows them to users and type checkers."""
+    """Pages with fields of their own show them to users and type checkers."""
 
     async def fetch(number: int, _: int) -> GreetingPage:
         return GreetingPage(
@@ -461,7 +461,7 @@ LONG = honest(*(chr(ord("a") + n) for n in range(20)))
 
 
 async def test_prefetch_starts_before_the_items_are_read() -> None:
-    """The first page goes alone; as soon as it tells the count, the next are on their way."""
+    """The first page is fetched alone; its page count starts the next ones."""
     server = Server(LONG, held=True)
     async with aclosing(aiter(paginate(server, prefetch=3))) as walk:
         first = asyncio.create_task(anext(walk))
@@ -527,7 +527,7 @@ async def test_prefetch_keeps_the_order() -> None:
 async def test_prefetch_not_past_the_end(
     serve: Callable[[int], Page[Row]], options: dict[str, Any], requests: int
 ) -> None:
-    """No page is asked for of which it is known that the walk won't come to it."""
+    """No page is fetched that the walk is known not to reach."""
     server = Server(serve)
     async for _ in paginate(server, prefetch=7, **options):
         await settle()
@@ -561,7 +561,7 @@ def failing(*numbers: int) -> Callable[[int], Page[Row] | BaseException]:
 
 @pytest.mark.parametrize("prefetch", [0, 1, 4])
 async def test_page_that_fails(prefetch: int) -> None:
-    """A failure raises when the walk reaches it, after all items before, and tells where."""
+    """A failure raises when the walk reaches it, after all items before it, with its page."""
     server = Server(failing(4, 5))
     found = ""
 
@@ -810,7 +810,7 @@ async def test_aclose_and_cancellation_at_once(prefetch: int) -> None:
 
 
 async def test_aclose_of_several_walks_at_once() -> None:
-    """A walk that is told to end asks for no page while another one is still ending."""
+    """A walk that is stopped fetches no page while another task of it is still ending."""
     server = Server(honest("a", "b", "c"))
     paginator = paginate(server)
     first, second = aiter(paginator), aiter(paginator)
@@ -861,8 +861,8 @@ async def test_close_waits_for_its_tasks() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_closed_owner_is_told_at_the_next_page(prefetch: int) -> None:
-    """After the client was closed a walk raises where it would need a page, and says which."""
+async def test_closed_owner_raises_at_the_next_page(prefetch: int) -> None:
+    """After the client was closed, a walk raises at the next page it needs, and names it."""
     owner = Owner()
     server = Server(honest("ab", "cd"))
     walk = aiter(paginate(server, owner, prefetch=prefetch))
@@ -876,7 +876,7 @@ async def test_closed_owner_is_told_at_the_next_page(prefetch: int) -> None:
 
 
 @pytest.mark.parametrize("last", ["cd", "", "ab"], ids=["full", "empty", "repeated"])
-async def test_closed_owner_is_told_at_the_end(last: str) -> None:
+async def test_closed_owner_raises_at_the_end(last: str) -> None:
     """A walk that is through with its pages does not pretend that all is well."""
     owner = Owner()
     walk = aiter(paginate(Server(scripted(("ab", 2), (last, 2))), owner, prefetch=1))
@@ -887,8 +887,8 @@ async def test_closed_owner_is_told_at_the_end(last: str) -> None:
         await anext(walk)
 
 
-async def test_closed_owner_is_told_to_a_waiting_consumer() -> None:
-    """A consumer whose page is ended by the client gets ClientClosed, not a cancellation."""
+async def test_closed_owner_raises_to_a_waiting_consumer() -> None:
+    """If closing the client ends a page's task, the consumer gets ClientClosed."""
     owner = Owner()
     server = Server(LONG, held=True)
     consumer = asyncio.create_task(paginate(server, owner, prefetch=2).collect())
@@ -901,7 +901,7 @@ async def test_closed_owner_is_told_to_a_waiting_consumer() -> None:
     assert caught.value.page == 2
 
 
-async def test_closed_owner_is_told_before_anything_is_sent() -> None:
+async def test_closed_owner_raises_before_anything_is_sent() -> None:
     owner = Owner()
     owner.close()
     server = Server(LONG)
@@ -1023,20 +1023,20 @@ class TestMissingPages:
         ],
     )
     @pytest.mark.parametrize("prefetch", [0, 3])
-    @pytest.mark.parametrize("way", ["items", "pages", "collect"])
+    @pytest.mark.parametrize("shape", ["items", "pages", "collect"])
     async def test_told(
         self,
         pages: list[tuple[str, int | None]],
         options: dict[str, Any],
         missing: int,
         prefetch: int,
-        way: str,
+        shape: str,
     ) -> None:
         walk = paginate(Server(scripted(*pages)), prefetch=prefetch, **options)
-        if way == "collect":
+        if shape == "collect":
             await walk.collect()
         else:
-            async for _ in walk if way == "items" else walk.pages():
+            async for _ in walk if shape == "items" else walk.pages():
                 pass
         assert walk.drift.missing_pages == missing
 

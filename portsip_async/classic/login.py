@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..core.endpoint import Endpoint
+from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
-from ..core.session import Session
 from ..core.tokens import (
     Credentials,
     EmailCredentials,
@@ -34,7 +33,8 @@ from ..errors import (
     leading_status,
     raise_without_context,
 )
-from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL, EndpointTable
+from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
+from .resource import Core
 
 AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
 
@@ -53,7 +53,7 @@ class Login:
         initial: the token that it was given, or None.
     """
 
-    def __init__(self, session: Session, table: EndpointTable, credentials: AnyCredentials) -> None:
+    def __init__(self, session: Core, table: EndpointTable, credentials: AnyCredentials) -> None:
         """Store what logins need; nothing is sent.
 
         Args:
@@ -176,8 +176,7 @@ def refused_login(error: PortSIPError) -> AuthenticationError | None:
     status = error.status if error.status >= 300 else leading_status(code)
     if code not in CLASSIC_ERRORS.refused_login and status not in _REFUSED_STATUSES:
         return None
-    refused: AuthenticationError = error.copy(AuthenticationError)
-    return refused
+    return error.copy(AuthenticationError)
 
 
 def login_error(error: APIError, address: str) -> APIError:
@@ -206,5 +205,4 @@ def login_error(error: APIError, address: str) -> APIError:
         return error
     # The page did not come from the PBX, so it says nothing about the credentials.
     kind = APIError if isinstance(error, AuthenticationError) else type(error)
-    described: APIError = error.copy(kind, message=message)
-    return described
+    return error.copy(kind, message=message)

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
-from .upload import Source
+from .message import ByteSource
 
 # Bytes of an upload that are sent under one timer; few enough for a slow line.
 _PIECE: Final = 16 * 1024
@@ -24,7 +24,7 @@ class _SourcePart(payload.Payload):
     upload would wait for ever. So the same time limits the sending of each piece.
     """
 
-    def __init__(self, source: Source, content_type: str, silence: float | None) -> None:
+    def __init__(self, source: ByteSource, content_type: str, silence: float | None) -> None:
         super().__init__(source, content_type=content_type)
         self._source = source
         self._size = source.size
@@ -42,7 +42,7 @@ class _SourcePart(payload.Payload):
 
 
 def build_form(
-    fields: Mapping[str, str | list[str]], source: Source | None, silence: float | None
+    fields: Mapping[str, str | list[str]], source: ByteSource | None, silence: float | None
 ) -> aiohttp.MultipartWriter:
     """Build a form with the fields, and the source as its part ``file``.
 

@@ -22,7 +22,7 @@ def main() -> int:
     try:
         report = asyncio.run(Soak(arguments.seconds, arguments.seed, folder).run())
     except (SetupError, KeyboardInterrupt) as error:
-        sys.stderr.write(f"{error or 'interrupted'}\n")
+        sys.stderr.write(f"{str(error) or 'interrupted'}\n")
         shutil.rmtree(folder)
         return 1 if isinstance(error, SetupError) else 130
     sys.stdout.write(f"{report}\n")
