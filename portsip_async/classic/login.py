@@ -127,7 +127,7 @@ def resolve_credentials(
     found: list[AnyCredentials] = []
     if username is not None or password is not None:
         if not username or not password:
-            raise ConfigurationError("username and password go together, and neither may be empty")
+            raise ConfigurationError("pass both username and password; neither may be empty")
         found.append(PasswordCredentials(username, password))
     if credentials is not None:
         found.append(credentials)

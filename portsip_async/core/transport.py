@@ -255,9 +255,7 @@ class Transport:
         if self._headers:
             headers = {**headers, **self._headers}
         if not self._owned and hdrs.AUTHORIZATION in headers and self._http.auth:
-            raise ConfigurationError(
-                "a bearer token can't be sent through a session that logs in by itself (auth=)"
-            )
+            raise ConfigurationError("a session with auth= can't send a bearer token")
         return self._http.request(
             route.method,
             route.url,
