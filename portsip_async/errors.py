@@ -1,10 +1,10 @@
-"""The errors of the SDK: the classes, and which reply of the PBX becomes which class.
+"""The error classes of the SDK, and the tables that map replies of the PBX to them.
 
-An error keeps its facts as attributes, so nobody has to parse its text. Errors survive pickling and
-copying, except for their ``__cause__``. No text holds a token, a password, a pin or ``auth``:
-whatever comes from outside is scrubbed before an error is made of it.
+Errors carry details as attributes, so callers need not parse their texts. Errors survive pickling
+and copying, except for their ``__cause__``. Their texts never contain a token, a password, a pin or
+``auth``: anything that comes from outside is scrubbed first.
 
-At the end of this file stands `CLASSIC_ERRORS`: the classic API's tables of codes and statuses.
+`CLASSIC_ERRORS`, at the end of this file, has the codes and statuses of the classic API.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def _restore(kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
     error.args = args
     error.__dict__.update(state)
     if "__notes__" in state:
-        # Each copy gets a list of its own, so a note added to one does not show on another.
+        # Each copy gets its own list, so a note added to one does not show on another.
         error.__notes__ = list(state["__notes__"])
     return error
 
@@ -28,14 +28,15 @@ def _restore(kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
 def raise_without_context(error: BaseException) -> NoReturn:
     """Raise an error from an ``except`` block without linking the caught exception to it.
 
-    The exceptions of other libraries may hold a URL with the token in it. Python would keep the
-    caught one as ``__context__``, where error trackers find it. ``from None`` only hides it.
+    Exceptions of other libraries may contain a URL with the token. Python would keep the caught
+    exception as ``__context__``, where error trackers find it. ``from None`` only keeps it out of
+    printed tracebacks.
     """
     try:
         raise error
     finally:
         error.__context__ = None
-        del error  # the error's traceback holds this frame
+        del error  # breaks a reference cycle: the error's traceback holds this frame
 
 
 class PortSIPError(Exception):
@@ -45,7 +46,7 @@ class PortSIPError(Exception):
         operation: the endpoint's name, such as ``extensions.show``; None outside a call.
         attempts: how many requests were sent for the call.
         may_have_acted: True if the PBX may have carried out a write although no reply said so.
-        page: the number of the page that failed in a walk, from which it can resume; else None.
+        page: the page number at which a walk failed, to resume from; None outside a walk.
     """
 
     # What the SDK adds at the end of the text.
@@ -86,13 +87,13 @@ class PortSIPError(Exception):
         """Copy the error with its cause, so that several waiters can each raise their own.
 
         Args:
-            kind: the class of the copy; None: that of the error.
-            changes: attributes that the copy has instead; all others are kept.
+            kind: the class of the copy; None keeps the error's class.
+            changes: attributes to change in the copy; all others are kept.
         """
         args = (changes["message"], *self.args[1:]) if "message" in changes else self.args
-        twin = _restore(kind or type(self), args, self.__dict__ | changes)
-        twin.__cause__ = self.__cause__
-        return twin
+        copied = _restore(kind or type(self), args, self.__dict__ | changes)
+        copied.__cause__ = self.__cause__
+        return copied
 
     def with_remark(self, remark: str) -> Self:
         """Copy the error with a remark at the end of its text."""
@@ -126,7 +127,7 @@ class RequestTimeout(TransportError, TimeoutError):
 
 
 class ReplyError(PortSIPError):
-    """A reply arrived, but it does not have the form that the operation returns.
+    """A reply arrived, but not in the form that the operation expects.
 
     Attributes:
         expected: what should have been there.
@@ -154,7 +155,7 @@ class ReplyError(PortSIPError):
 
 
 class StatusMissing(PortSIPError):
-    """The PBX replied to a status request and left this extension out.
+    """The PBX replied to a status request, but left this extension out.
 
     Attributes:
         extension_number: the number that was asked for.
@@ -173,8 +174,7 @@ class APIError(PortSIPError):
         err_code: the PBX's own code as it was sent, a number or a dotted string, or None.
         message: the PBX's message, scrubbed; "" if there was none.
         retry_after: seconds after which to try again, if the PBX said so.
-        is_page: True if the body is neither empty nor JSON. Something between this program and
-            the PBX may have sent it.
+        is_page: True if the body is neither empty nor JSON, such as an HTML page of a proxy.
     """
 
     is_page: bool = False
@@ -230,7 +230,7 @@ class NotFound(APIError):
 
 
 class Conflict(APIError):
-    """What was to be created exists already."""
+    """The item to create already exists."""
 
 
 class RateLimited(APIError):
@@ -242,9 +242,10 @@ class ServerError(APIError):
 
 
 def is_fatal(error: Exception) -> bool:
-    """Return whether everything that is still to be sent would fail in the same way.
+    """Return whether all further requests would fail in the same way.
 
-    A page does not count: a proxy in front of a PBX that restarts may have sent it.
+    An AuthenticationError with an HTML page is not fatal: a proxy may have sent the page while the
+    PBX restarts.
     """
     if isinstance(error, AuthenticationError):
         return not error.is_page
@@ -256,13 +257,14 @@ class ErrorScheme:
     """How one generation of the API reports errors.
 
     Attributes:
-        codes: the class of each err_code. A code outranks the status.
-        statuses: the class of each HTTP status. Any 5xx is a ServerError; all others APIErrors.
+        codes: the class for each err_code. A code takes precedence over the status.
+        statuses: the class for each HTTP status. Any 5xx becomes a ServerError, and any other
+            status an APIError.
         rejected_token: codes that refuse the access token, whatever the status.
         refused_credentials: codes of a 401 that is about the user name or the password.
         refused_login: further codes that refuse a login.
-        no_such_address: codes of a NotFound that is about the address, not about an extension.
-        no_such_item: the code of an unknown extension.
+        no_such_address: codes for an unknown address or file, as opposed to an extension.
+        no_such_item: the code for an unknown extension.
     """
 
     codes: Mapping[str, type[APIError]]
@@ -277,15 +279,15 @@ class ErrorScheme:
         """Return the class of an error with this HTTP status and this err_code."""
         if code in self.codes:
             return self.codes[code]
-        # Inside a 200, a code such as 403.9 begins with the status that it means.
-        meant = status if status >= 300 else leading_status(code)
-        if 500 <= meant < 600:
+        # In a 200, a code such as 403.9 begins with the real status.
+        real_status = status if status >= 300 else leading_status(code)
+        if 500 <= real_status < 600:
             return ServerError
-        return self.statuses.get(meant, APIError)
+        return self.statuses.get(real_status, APIError)
 
 
 def leading_status(code: str) -> int:
-    """Return the HTTP status that a dotted err_code begins with; 0 if it does not."""
+    """Return the HTTP status at the start of an err_code such as 403.9; 0 if there is none."""
     head = code.split(".", 1)[0]
     return int(head) if len(head) == 3 and head.isascii() and head.isdigit() else 0
 
