@@ -3,11 +3,11 @@
 There are two layers. The known secrets of a call (its token, its password) are replaced wherever
 they occur as whole words. Values next to a secret's name are replaced even if they are not known.
 
-A short secret such as "a" occurs in every other sentence, and replacing it would leave nothing
-readable. So a secret of fewer than six characters is replaced only if it stands by itself as a
+A short secret such as "a" occurs in ordinary sentences, and replacing it would make them
+unreadable. So a secret of fewer than six characters is replaced only if it stands by itself as a
 value: in quotes or brackets, after ``=`` or ``:``, between tags, after a secret's name, or alone.
 
-Pure: everything here takes values and returns values.
+Pure functions: no I/O and no state.
 """
 
 import re
@@ -21,7 +21,7 @@ import msgspec
 
 HIDDEN = "***"
 
-# Names of the API and of HTTP. "auth" is the password in the query of a call.
+# Names of the API and of HTTP. "auth" is the password in the query of ``extensions.call``.
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "authorization", "cookie")
 _SECRET_NAMES = frozenset({"auth", "pin", "voicemail_pin"})
 
@@ -72,7 +72,7 @@ _QUOTE = (
     r"|&quot;|&\#x27;|&\#39;|%22|%27"
 )
 _NAMED_BEFORE = rf"{_BEGINS}(?i:password|passwd|token|secret|auth|pin){_GAP}[ \t](?i:is[ \t])?"
-# The places where a short secret stands by itself: the text before it, and the text after it.
+# The contexts in which a short secret stands by itself: the text before it and after it.
 _ALONE = (
     (_QUOTE, _QUOTE),
     (r"[(\[{<]", r"[)\]}>]"),
@@ -82,7 +82,7 @@ _ALONE = (
     (rf"(?m:^){_GAP}", rf"{_END}{_GAP}\r?(?m:$)"),
     (_NAMED_BEFORE, rf"[,;)]|{_END}\s*$"),
 )
-# A secret with other characters than letters is not a word of a sentence, so more may follow it.
+# A secret with digits or punctuation is not an ordinary word, so any text may follow it.
 _AFTER_NAME = (_NAMED_BEFORE, _ENDS)
 
 
@@ -139,20 +139,20 @@ def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
     forms = {(form, secret) for secret in secrets if secret.strip() for form in _forms(secret)}
     for form, secret in sorted(forms, key=lambda pair: (len(pair[0]), pair), reverse=True):
         if form in text:
-            text = _without(text, form, secret)
+            text = _hide(text, form, secret)
     text = _USER_INFO.sub(r"\1", text)
     text = _QUERY.sub(r"\1?" + HIDDEN, text)
     text = _HEADER.sub(r"\1\2" + HIDDEN, text)
-    return _without_named(text)
+    return _hide_named_values(text)
 
 
-def _without(text: str, form: str, secret: str) -> str:
+def _hide(text: str, form: str, secret: str) -> str:
     """Hide one form of a secret, as a whole word."""
     if len(secret) >= _SURE_LENGTH:
         return text.replace(form, HIDDEN)
     literal = re.escape(form)
-    # A boundary is needed only at an end that is a letter or a digit. The length that counts is
-    # the form's: a long encoded form of a short secret is not a word of a sentence.
+    # A word boundary is needed only where the secret begins or ends with a letter or a digit. The
+    # form's length decides: a short secret may have a long form, which is not an ordinary word.
     if len(form) >= _WORD_LENGTH:
         begins = _BEGINS if re.match(_LETTER, secret) else ""
         ends = _ENDS if re.match(_LETTER, secret[-1]) else ""
@@ -167,7 +167,7 @@ def _keep_before(match: re.Match[str]) -> str:
     return match[1] + HIDDEN
 
 
-def _without_named(text: str) -> str:
+def _hide_named_values(text: str) -> str:
     """Hide the values after secret names. Arrays and objects are hidden as a whole."""
     parts, done = [], 0
     while (match := _NAMED.search(text, done)) is not None:
@@ -187,6 +187,7 @@ def _end_of_nested(text: str, start: int) -> int:
 
 
 def _forms(secret: str) -> set[str]:
+    """Return the forms in which a secret may occur: plain, percent-encoded or escaped."""
     quoted = {
         quote(secret, safe=safe, errors="surrogatepass") for safe in ("", "/", "/?:@!$'()*,;+")
     }
@@ -203,6 +204,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _leaves(value: Any) -> list[str]:
+    """Return all texts and numbers in nested mappings and sequences, as texts."""
     if isinstance(value, Mapping):
         return [leaf for item in value.values() for leaf in _leaves(item)]
     if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -229,7 +231,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None:
-                # Callers may pass a section as a mapping, and its own repr would show secrets.
+                # Callers may pass a section as a mapping, and a mapping's repr would show secrets.
                 plain = scrub(value) if isinstance(value, Mapping) else value
                 shown.append((name, _Hidden() if is_secret(name) else plain))
         return shown
