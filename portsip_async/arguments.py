@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 X = TypeVar("X")
 
-# Characters that Python calls printable although they show nothing.
+# Invisible characters that `str.isprintable` accepts.
 _INVISIBLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
@@ -44,8 +44,8 @@ def check_number(name: str, value: object, *, above: float | None = None) -> flo
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     if not 0 <= value < math.inf or (above is not None and value <= above):
-        bound = "of at least 0" if above is None else f"above {above}"
-        raise ValueError(f"{name} must be a finite number {bound}, got {value}")
+        bound = "at least 0" if above is None else f"above {above}"
+        raise ValueError(f"{name} must be finite and {bound}, got {value}")
     return float(value)
 
 
@@ -73,7 +73,7 @@ def check_strs(name: str, values: Iterable[str]) -> list[str]:
     if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
         raise _not_iterable(name, values)
     found = [*values]
-    # The usual list needs no look at each item: 2 µs for a batch of 100.
+    # A shortcut for the usual list: 2 µs for a batch of 100, without a check of each item.
     if set(map(type, found)) == {str} and "" not in found:
         return found
     return [check_str(f"each of {name}", value) for value in found]
@@ -116,7 +116,7 @@ def check_type(name: str, value: object, *types: type[Any] | None) -> None:
 def plain_text(text: str) -> str:
     """Return the text of a str subclass as a plain str, and an enum's value.
 
-    It does not ask ``__str__``, since subclasses override it, as every ``(str, Enum)`` does.
+    It does not call ``__str__``, which subclasses such as ``(str, Enum)`` override.
     """
     if type(text) is str:
         return text
@@ -130,5 +130,5 @@ def is_visible(text: str) -> bool:
 
 
 def digits_of(text: str) -> str:
-    """Return a text as the JSON number with its digits; any other text as it is."""
+    """Drop the leading zeros of a text of digits, as a JSON number does; keep any other text."""
     return (text.lstrip("0") or "0") if text.isascii() and text.isdigit() else text

@@ -40,12 +40,12 @@ class TestNumber:
 
     @pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan")])
     def test_value_out_of_bounds_is_refused(self, value: float) -> None:
-        with pytest.raises(ValueError, match="interval must be a finite number of at least 0, got"):
+        with pytest.raises(ValueError, match="interval must be finite and at least 0, got"):
             check_number("interval", value)
 
     def test_zero_is_refused_only_where_the_bound_excludes_it(self) -> None:
         assert check_number("grace", 0) == 0.0
-        with pytest.raises(ValueError, match="interval must be a finite number above 0, got 0"):
+        with pytest.raises(ValueError, match="interval must be finite and above 0, got 0"):
             check_number("interval", 0, above=0)
 
 
