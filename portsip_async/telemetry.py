@@ -4,9 +4,9 @@
 
     PortSIPClient(..., on_attempt=Telemetry())
 
-Spans: each call has one, named after the operation. Below it, each attempt has one of kind CLIENT,
-which follows the semantic conventions of HTTP clients and is created when the attempt has ended. A
-renewal of the token has a span below the call that started it, and may outlast that call. The
+Spans: each call has a span, named after the operation. Each attempt has a child span of kind
+CLIENT, which follows the semantic conventions for HTTP clients and is created when the attempt has
+ended. A token renewal has a span below the call that started it, and may outlast that call. The
 requests of a renewal are calls too. An attempt that the application cancels has no span.
 
 Metrics, with durations in seconds:
@@ -18,8 +18,8 @@ Metrics, with durations in seconds:
 - ``portsip.client.pages``: pages of lists that were read
 - ``portsip.client.polled``: extensions with a status that was read
 
-They contain no values of requests and replies: no query, body, token or extension number. Of an
-error they contain only its type.
+They contain no values from requests and replies: no query, body, token or extension number. Errors
+are recorded by their type only.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ except ModuleNotFoundError as _error:
     if (_error.name or "").split(".")[0] != "opentelemetry":
         raise
     raise ModuleNotFoundError(
-        "telemetry is an extra: pip install 'portsip_async[otel]'",
+        "telemetry needs an extra: pip install 'portsip_async[otel]'",
         name=_error.name,
     ) from None
 
@@ -85,7 +85,7 @@ class _AttemptSpan:
 def _attempt_span(base_url: str, endpoint: Endpoint[object]) -> _AttemptSpan:
     url = f"{base_url}{endpoint.path}"
     parts = urlsplit(url)
-    # By the conventions, an unknown method is `_OTHER`, and `HTTP` in a span's name.
+    # The conventions call an unknown method `_OTHER`, and `HTTP` in a span's name.
     method = endpoint.method if endpoint.method in _METHODS else "_OTHER"
     attributes: _Attributes = {
         _METHOD: method,
@@ -197,7 +197,7 @@ class Telemetry(Observer):
             _CURRENT.reset(reset)
             seconds = time.monotonic() - started
             self._call_duration.record(seconds, {**operation, **_error_type(error)})
-            del error  # a reference cycle: its traceback holds this frame
+            del error  # breaks a reference cycle: its traceback holds this frame
         if isinstance(reply, Page):
             self._pages.add(1, operation)
         elif isinstance(reply, ExtensionStatuses):

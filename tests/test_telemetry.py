@@ -450,4 +450,4 @@ def test_without_opentelemetry() -> None:
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout == "telemetry is an extra: pip install 'portsip_async[otel]'\n", done.stderr
+    assert done.stdout == "telemetry needs an extra: pip install 'portsip_async[otel]'\n"
