@@ -1,10 +1,11 @@
 """The API as an OpenAPI 3.1 document, built from the endpoint table and the models.
 
-The rows say what operations take and return. The docstrings of the coroutines that rows are named
-after give the summaries.
+Parameters and replies come from the rows. A row is named after a coroutine, and the coroutine's
+docstring gives the summary.
 
-Rows with the same address, such as adding and uploading a greeting, become one operation with one
-kind of body each. OpenAPI has no security scheme for a token in a body, so there it is a property.
+Rows with the same address, such as adding and uploading a greeting, become one operation with
+several types of body. OpenAPI has no security scheme for a token in a body, so such a token is a
+property of the body.
 """
 
 import re
@@ -47,14 +48,14 @@ _RESOURCES: Final = {
     "groups": Groups,
     "greetings": Greetings,
 }
-# The schemas of the types that only the table has.
+# The schemas of the types that exist only for the table.
 _SCHEMAS: Final[Mapping[type, _Schema]] = {
     Text: {"type": "string", "minLength": 1},
     Count: {"type": "integer", "minimum": 1},
     File: {"type": "string", "contentMediaType": "application/octet-stream"},
 }
 _BODIES: Final = {"json": "application/json", "multipart": "multipart/form-data"}
-# The security schemes, by the place of the token; OpenAPI has none for a body.
+# The security schemes, by where the token goes. OpenAPI has none for a token in a body.
 _SECURITY: Final[Mapping[str, _Schema]] = {
     "query": {"type": "apiKey", "in": "query", "name": TOKEN_NAME},
     "header": {"type": "apiKey", "in": "header", "name": TOKEN_NAME},
@@ -62,8 +63,8 @@ _SECURITY: Final[Mapping[str, _Schema]] = {
 }
 _SAFETY: Final = {
     "safe": "Only reads. It may be repeated.",
-    "idempotent": "It may be repeated, with the same result.",
-    "unsafe": "Acts each time. Do not repeat it after a lost reply.",
+    "idempotent": "It may be repeated: the result is the same.",
+    "unsafe": "Each request has an effect of its own. Do not repeat it after a lost reply.",
 }
 
 
@@ -75,7 +76,7 @@ def document() -> dict[str, object]:
     # `sorted` is stable, so rows with the same address keep the table's order.
     for (path, method), shared in groupby(rows, key=_address):
         paths.setdefault(path, {})[method] = _operation([*shared], schemas)
-    places = sorted({row.token for row in rows} & _SECURITY.keys())
+    used = sorted({row.token for row in rows} & _SECURITY.keys())
     return {
         "openapi": "3.1.0",
         "info": {
@@ -102,7 +103,7 @@ def document() -> dict[str, object]:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "securitySchemes": {place: _SECURITY[place] for place in places},
+            "securitySchemes": {name: _SECURITY[name] for name in used},
         },
     }
 
@@ -121,7 +122,7 @@ def _operation(rows: list[Endpoint[Any]], schemas: "_Schemas") -> _Schema:
     }
     tokens: list[_Schema] = [{row.token: []} for row in rows if row.token in _SECURITY]
     if tokens and len(tokens) < len(rows):
-        tokens.append({})  # in the other rows it is a property of the body
+        tokens.append({})  # the other rows have the token as a property of the body
     return {
         "operationId": first.name,
         "tags": [first.name.partition(".")[0]],
@@ -146,7 +147,7 @@ def _coroutine(row: Endpoint[Any]) -> object:
 
 
 def _summary(documented: object) -> str:
-    """Return the first line of a docstring, without the request that it names."""
+    """Return the first line of a docstring, without the HTTP request in it."""
     line = (documented.__doc__ or "").strip().partition("\n")[0]
     return re.sub(r" \(``.*\)", "", line).replace("``", "`")
 
@@ -201,7 +202,7 @@ class _Schemas:
     def reply(self, row: Endpoint[Any]) -> _Schema:
         """Describe the reply of a request that succeeded."""
         if row.reply is None:
-            return {"description": "Done. The body is empty, or says nothing."}
+            return {"description": "Done. The body is empty or carries no data."}
         return {
             "description": "Done.",
             "content": {"application/json": {"schema": self.of(row.reply)}},
@@ -217,7 +218,7 @@ def _is_optional(kind: Any) -> bool:
 
 
 def _required(kind: Any) -> Any:
-    """Return the type of a parameter that is sent, without the None of an optional one."""
+    """Return a parameter's type without None."""
     if not _is_optional(kind):
         return kind
     parts = tuple(part for part in get_args(kind) if part is not NoneType)
@@ -225,7 +226,7 @@ def _required(kind: Any) -> Any:
 
 
 def _open(schema: _Schema) -> _Schema:
-    """Turn an enum into any text, with the documented values as examples."""
+    """Describe an open enum: any text, with the documented values as examples."""
     return {
         "title": schema["title"],
         "description": f"{schema['description']} A PBX may send other values.",
