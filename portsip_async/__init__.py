@@ -2,8 +2,8 @@
 
 Start with `PortSIPClient`. All types that it takes, returns or raises are here.
 
-The first use of a name loads all of them. Importing the package alone is fast: pytest does it at
-every start to load the plugin, and the command line does it to print its help.
+The first use of a name loads all of them. Importing the package alone is fast: pytest imports it at
+every start to load the plugin, and the command line imports it to print its help.
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ else:
     from importlib import import_module
 
     def __getattr__(name: str) -> object:
-        # Python and its tools look for many special names, which must not load everything.
+        # Python and its tools look up many special names. That must not load everything.
         if name == "__all__" or not name.startswith("__"):
             modules = [import_module(each, __name__) for each in (".public", ".classic.models")]
             names = {each: getattr(module, each) for module in modules for each in module.__all__}

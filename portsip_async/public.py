@@ -1,4 +1,4 @@
-"""The public names of the SDK except for the structures, by subject."""
+"""The public names of the SDK, by subject. The models are listed in `classic/models.py`."""
 
 from aiohttp import Fingerprint
 

@@ -1,7 +1,7 @@
-"""The pytest plugin: a simulated PBX and a client of it, for tests of applications.
+"""The pytest plugin: a simulated PBX and a client for it, to test applications with.
 
-pytest loads it once the package is installed. It works with pytest-asyncio in its strict and its
-auto mode, and with other plugins that await fixtures, such as anyio's::
+pytest loads it once the package is installed. It works with pytest-asyncio in strict and auto mode,
+and with other plugins that await fixtures, such as anyio's::
 
     async def test_greets(portsip_simulator, portsip_client):
         portsip_simulator.fail("extensions.show", status=503, times=2)
@@ -14,7 +14,7 @@ The marker ``portsip`` passes arguments to the `PBXSimulator` of a test::
     async def test_small_and_shaky(portsip_client): ...
 
 Every pytest run in an environment with this package loads this module. So it imports only what
-such a run has loaded anyway, and the first test that uses a fixture imports the rest.
+pytest has loaded anyway. The first test that uses a fixture imports the rest.
 """
 
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .simulator import PBXSimulator
 else:
     try:
-        # Works in both of its modes; the strict one does not await a plain fixture.
+        # Works in both modes. In strict mode, plain fixtures are not awaited.
         from pytest_asyncio import fixture
     except ImportError:
         # Another plugin, such as anyio's, awaits plain fixtures.
@@ -49,10 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
 async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PBXSimulator]":
     """Start a PBX on this machine for one test.
 
-    It has 1,000 extensions, unless the marker ``portsip`` says otherwise. A line makes a fault:
-    ``portsip_simulator.fail("extensions.show", status=503, times=2)`` for the next requests of an
-    operation, ``portsip_simulator.faults = Faults(rate_limited=0.1)`` for a share of all requests.
-    ``portsip_simulator.served`` counts what arrived.
+    It has 1,000 extensions, unless the marker ``portsip`` says otherwise. To make the next requests
+    of an operation fail, call ``portsip_simulator.fail("extensions.show", status=503, times=2)``.
+    To make a share of all requests fail, set ``portsip_simulator.faults =
+    Faults(rate_limited=0.1)``. ``portsip_simulator.served`` counts the requests that arrived.
     """
     from .simulator import PBXSimulator
 
@@ -65,10 +65,10 @@ async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PB
 async def portsip_client(
     portsip_simulator: "PBXSimulator",
 ) -> "AsyncIterator[PortSIPClient]":
-    """Make a client of the test's simulator, and close it after the test.
+    """Create a client for the test's simulator, and close it after the test.
 
-    It retries as often as a client does by default, but after milliseconds, so that tests of
-    faults are fast.
+    It retries as often as a client does by default, but its pauses last milliseconds, so that tests
+    of faults are fast.
     """
     from . import PortSIPClient, RetryPolicy
 
