@@ -1,6 +1,6 @@
 """One call, from its admission to its result.
 
-    run              waits for a slot, and turns what ends the call into its error
+    run              waits for a slot; raises a PortSIPError if the call fails
       _run_admitted  waits for the rate, makes the first attempt
         _attempt     token, request, send, receive, parse: once
         _retry       only after a failure: a rejected token, then repeats with backoff
@@ -43,14 +43,14 @@ from .upload import Source
 X = TypeVar("X")
 
 logger: logging.Logger = logging.getLogger("portsip_async")
-# A program that set up no logging sees nothing; one that did sees everything.
+# Without it, Python would print warnings in programs that set up no logging.
 logger.addHandler(logging.NullHandler())
 
 _NOT_REPLAYABLE: Final = "not sent again: the upload's bytes can be read only once"
 
 
 class Call(Interruptible):
-    """One call. Defaults are class attributes, so a call sets only what differs.
+    """One call. Defaults are class attributes, so a call sets only what changes.
 
     Attributes:
         attempts: how many requests were sent.
@@ -62,7 +62,7 @@ class Call(Interruptible):
 
     # On the monotonic clock; None: unlimited.
     _deadline: float | None = None
-    # The token of the latest attempt, and those of earlier ones: secrets of this call.
+    # The token of the latest attempt, and those of earlier ones, to hide in error texts.
     _cached: CachedToken | None = None
     _former_tokens: tuple[str, ...] = ()
     # How the latest attempt failed; None if none was sent.
@@ -84,7 +84,7 @@ class Call(Interruptible):
         access_token: str | None = None,
         is_login: bool = False,
     ) -> None:
-        """Prepare a call; `run` makes it.
+        """Store what the call needs, and encode its parameters; `run` makes the call.
 
         Raises:
             TypeError, ValueError: parameters that can't be sent.
@@ -97,9 +97,9 @@ class Call(Interruptible):
         self._template = RequestTemplate(prepared.endpoint, parameters)
         # What an upload streams from.
         self._source = source
-        # A further limit of each attempt, such as that of a poll.
+        # An additional limit on attempts, such as a poll's.
         self._gate = gate
-        # A login or a refresh has no part in the semaphore, the rate and the retry budget.
+        # A login or a refresh bypasses the semaphore, the rate and the retry budget.
         self._is_login = is_login
         # A token that is sent instead of the client's own: the one to refresh, or "" for none.
         self._own_token = access_token or ("" if prepared.endpoint.token == "none" else None)
@@ -144,16 +144,16 @@ class Call(Interruptible):
             context.calls.discard(self)
             if self.cause is not None:
                 self.revoke(CLOSED)
-        # The error of a failed login keeps its own name and number of attempts.
+        # The error of a failed login keeps its own operation and number of attempts.
         if error.operation is None:
             error.operation = self._endpoint.name
             error.attempts = self.attempts
         error.may_have_acted = self._may_have_acted
         try:
-            # The inner frames say nothing to a caller, and aiohttp's have the token as a local.
+            # The inner frames mean nothing to a caller, and aiohttp's have the token as a local.
             raise error.with_traceback(None)
         finally:
-            del error  # its traceback holds this frame: without this, the two keep each other alive
+            del error  # breaks a reference cycle: its traceback holds this frame
 
     async def _run_admitted(self) -> Any:
         """Make the first attempt, and repeat it if it fails and may be repeated."""
@@ -180,7 +180,7 @@ class Call(Interruptible):
     # --- One attempt
 
     def _dispatch(self) -> Coroutine[Any, Any, Any]:
-        """Make one attempt, with the upload's source open or through the gate, if there is one."""
+        """Make one attempt; open an upload's source for it, or pass the gate if there is one."""
         if self._source is not None:
             return self._attempt_upload(self._source)
         return self._attempt() if self._gate is None else self._attempt_through(self._gate)
@@ -233,7 +233,7 @@ class Call(Interruptible):
         if timer is not None:
             timer.start(self)
             if timer.seconds != options.attempt_seconds:
-                # Less time is left than an attempt may take. Connecting has to time out sooner too.
+                # The deadline is close, so connecting must time out sooner too.
                 http = HttpTimeouts(replace(options.timeout, total=timer.seconds))
 
         # 3. The exchange. Whatever goes wrong becomes an error of ours, without a secret in it.
@@ -279,7 +279,7 @@ class Call(Interruptible):
         if error is None:
             return value
         if isinstance(error, RequestTimeout):
-            context.transport.silent()
+            context.transport.retire_idle()
         raise error
 
     async def _prepare(self) -> CachedToken | None:
@@ -300,7 +300,7 @@ class Call(Interruptible):
         return tokens.current() or await self._before_deadline(tokens.wait())
 
     def _translate(self, foreign: Exception) -> Exception:
-        """Return another library's error as one of ours, or as what the upload's source raised."""
+        """Translate another library's error, or return what the upload's source raised."""
         if self._source is not None and self._source.error is not None:
             return self._source.error.with_traceback(self._source.trace)
         error, failure = self._context.transport.translate(foreign, self._secrets())
@@ -308,7 +308,7 @@ class Call(Interruptible):
         return error
 
     def _note(self, failure: Failure) -> None:
-        """Note how the latest attempt failed."""
+        """Record how the latest attempt failed."""
         self._failure = failure
         if may_have_acted(failure, self._endpoint.safety):
             self._may_have_acted = True
@@ -337,7 +337,7 @@ class Call(Interruptible):
             logger.exception("on_attempt raised")
 
     def _secrets(self) -> list[str]:
-        """Return what must not be shown of this call."""
+        """Return the secrets of this call, which no text may show."""
         cached = self._cached
         token = cached.token.access_token if cached is not None else self._own_token
         return [*self._former_tokens, *secrets_of(self._parameters, token)]
@@ -349,20 +349,20 @@ class Call(Interruptible):
         failed: PortSIPError | None
         try:
             return await self._attempt_with_reauth(error)
-        except PortSIPError as again:
+        except PortSIPError as latest:
             if not self._may_repeat():
                 raise
-            failed = again
+            failed = latest
 
         async def attempt() -> Any:
             nonlocal failed
-            if failed is not None:  # tenacity begins with the attempt that was made already
+            if failed is not None:  # tenacity's first attempt is the one that was just made
                 first, failed = failed, None
                 raise first
             return await self._attempt_with_reauth(None)
 
         def spend() -> bool:
-            # A refused connection is no load on the PBX, and logins have a limit of their own.
+            # A refused connection puts no load on the PBX, and the token cache limits logins.
             free = self._is_login or self._failure is Failure.NOT_SENT
             return free or self._context.bucket.spend()
 
@@ -377,18 +377,18 @@ class Call(Interruptible):
         )
 
     async def _attempt_with_reauth(self, error: PortSIPError | None) -> Any:
-        """Make an attempt, and once more with a new token if the PBX rejected the token.
+        """Make an attempt, and make it again with a new token if the PBX rejected the token.
 
         Args:
-            error: how the attempt failed, if it was made already; None makes it here.
+            error: the error of the attempt if it was made already; None makes it here.
         """
         if error is None:
             try:
                 return await self._dispatch()
             except PortSIPError as failed:
                 error = failed
-        # The PBX may forget all its tokens, also one that was fetched since this attempt was sent.
-        # So a rejection is final only if the rejected token is newer than the first rejection.
+        # The PBX may forget all tokens, even one that was fetched since this attempt was sent. So a
+        # rejection is final only if the rejected token is newer than the first rejection.
         for _ in range(2):
             cached = self._cached
             rejected = isinstance(error, AuthenticationError) and error.token_rejected
@@ -403,8 +403,8 @@ class Call(Interruptible):
                 error = failed
             if self._cached is not None and self._cached.generation > newest:
                 break
-        # A removal that finds nothing, after an attempt that may have acted, has succeeded. If it
-        # failed for want of a token, nothing was sent, and its NotFound is about the login.
+        # If an earlier attempt may have acted, "not found" means that the item was removed. Without
+        # a `_failure` nothing was sent, because there was no token: the NotFound is the login's.
         missing = isinstance(error, NotFound) and not error.is_page
         if self._failure and self._endpoint.removes and self._may_have_acted and missing:
             return None

@@ -1,25 +1,25 @@
-"""Checks aiohttp's connections, so that no reply is taken for the reply to another request.
+"""Checks aiohttp's connections, so that no reply is mistaken for the reply to another request.
 
 HTTP/1.1 does not number replies. Bytes that are left over from one exchange look like the reply to
 the next request. aiohttp looks for such bytes only when a connection goes back into the pool. So
 two things are added:
 
-- a `ConnectionMonitor` on each connection, between its transport and aiohttp's parser. It sees what
-  arrives;
-- a `ConnectionGuard`, which checks a connection right before a request is sent on it.
+- A `ConnectionMonitor` sits between each connection's transport and aiohttp's parser, and watches
+  the bytes that arrive.
+- A `ConnectionGuard` checks a connection right before a request is sent on it.
 
 A connection passes the check if all of this is true:
 
 - Nothing arrived since its last reply, neither in the parser nor in the kernel.
 - Its last reply was read to the end, and no bytes had arrived after that end.
 - The peer did not close it.
-- Since it was last used, no other connection fell silent.
+- Since it was last used, no request on another connection timed out.
 
 If a connection from the pool fails the check, it is closed, and the next one is tried.
 
-A session of our own makes the check in its connector, and watches the head of a reply in its
-response class. An application's session has its own classes, so there a middleware does both. It
-could do so for all sessions in 40 lines less, but a call would take 4 µs more of about 110.
+A session of our own makes the check in its connector, and handles the head of a reply in its
+response class. An application's session has its own classes, so there a middleware does both. One
+middleware for all sessions would take 40 lines less, but would add 4 µs to a call of about 110.
 """
 
 import asyncio
@@ -46,9 +46,9 @@ FOREIGN: Final = (aiohttp.ClientError, OSError)
 
 # The largest block, in bytes, to receive into.
 _RECEIVE: Final = 64 * 1024
-# How a head without a body and the last chunk end.
+# How a head without a body ends, and how the last chunk of a body ends.
 _ENDS: Final = (b"\n\r\n", b"\n\n")
-# Passes of the loop that closing sockets may take; TLS within TLS takes four.
+# The most passes of the loop to wait for sockets to close; TLS within TLS needs four.
 _PASSES: Final = 20
 
 
@@ -59,7 +59,7 @@ class _Wrapper(aiohttp.ClientError):
 
 
 class HungUp(_Wrapper):
-    """Wraps an error for which aiohttp would send the request again."""
+    """Wraps an error after which aiohttp would send the request again."""
 
 
 class Unconnected(_Wrapper):
@@ -80,50 +80,50 @@ class ConnectionGuard:
     def __init__(self, *, owned: bool) -> None:
         """Store whether the pool is our own, or that of an application's session."""
         self._owned = owned
-        # When a connection last fell silent, on the monotonic clock.
-        self._silent_at = -math.inf
+        # When a request last timed out, on the monotonic clock.
+        self._timed_out_at = -math.inf
 
-    def silent(self) -> None:
-        """Note that a connection kept silent for too long.
+    def retire_idle(self) -> None:
+        """Stop using the connections that are idle now, because a request timed out.
 
-        A firewall that forgot one connection may have forgotten all that were idle then, so none of
-        them is used again. Otherwise each repeat would meet the next dead one.
+        A firewall that dropped one connection may have dropped all that were idle. Otherwise each
+        repeat would try the next dead one.
         """
-        self._silent_at = monotonic()
+        self._timed_out_at = monotonic()
 
-    def check(self, connection: Connection, *, kept: bool = False) -> ConnectionMonitor:
+    def check(self, connection: Connection, *, pooled: bool = False) -> ConnectionMonitor:
         """Check a connection right before a request is sent on it.
 
         If bytes arrive between the check and the request, they still look like its reply.
 
         Args:
             connection: the connection.
-            kept: whether it comes from the pool even if it has no monitor yet.
+            pooled: whether it comes from the pool although it has no monitor yet.
 
         Raises:
-            _Stale: a connection from the pool can't be used; it was closed.
-            Unconnected: nor can a new one, because the peer wrote first or hung up. Another one
-                may be no better, so the retry policy of the call decides about a repeat.
+            _Stale: a connection from the pool can't be used. It was closed here.
+            Unconnected: a new connection can't be used: the peer wrote first or closed it. The
+                next one may fail too, so the call's retry policy decides about a repeat.
         """
         transport, handler = connection.transport, connection.protocol
         if transport is not None and handler is not None:
             monitor = monitor_of(transport)
             if monitor is None:
                 monitor = ConnectionMonitor(handler, transport)
-                if kept:
-                    monitor.idle_since = -math.inf  # it is not known since when
+                if pooled:
+                    monitor.idle_since = -math.inf  # unknown, so assume the worst
                 self._limit_receive_buffer(transport)
             else:
-                kept = True
+                pooled = True
             if (
                 monitor.arrived is None
                 and not monitor.dropped
                 and not handler.should_close
                 and not transport.is_closing()
-                and monitor.idle_since >= self._silent_at
+                and monitor.idle_since >= self._timed_out_at
                 # A new TLS connection may hold session tickets, which are not part of a reply.
                 and not (
-                    (kept or transport.get_extra_info("sslcontext") is None)
+                    (pooled or transport.get_extra_info("sslcontext") is None)
                     and monitor.has_unread()
                 )
             ):
@@ -131,21 +131,25 @@ class ConnectionGuard:
                 monitor.end = b""
                 return monitor
             monitor.abort()
-        # Only a new connection has no transport: it was lost while it was made.
+        # Only a new connection can lack a transport: it was lost while it was being made.
         connection.close()
-        raise _Stale if kept else Unconnected(EarlyReply("the peer spoke first, or hung up"))
+        raise (
+            _Stale
+            if pooled
+            else Unconnected(EarlyReply("the peer sent bytes or hung up before the request"))
+        )
 
     def settle(self, response: aiohttp.ClientResponse, body: bytes) -> None:
         """Check, after a reply was read, whether its connection can be used again.
 
-        aiohttp notices a complete second reply that came in one piece with the first. Less than
-        that shows only in the last bytes that arrived: they are not the end of the reply.
+        aiohttp notices a complete second reply that arrived in one piece with the first. Part of a
+        reply shows only because the last bytes that arrived are not the end of the first reply.
         """
         monitor: ConnectionMonitor | None = getattr(response, "monitor", None)
         if monitor is None:
             return
         if monitor.transport.is_closing():
-            monitor.abort()  # the reply said so; a gentle close over TLS takes up to 30 s
+            monitor.abort()  # the reply asked for it; a graceful close over TLS takes up to 30 s
         elif not (len(body) >= TAIL and monitor.end.endswith(body[-TAIL:])) and not _is_end(
             monitor.end, body, response
         ):
@@ -157,18 +161,18 @@ class ConnectionGuard:
         if monitor is None:
             return
         monitor.dropped = True
-        # Another request may use it already. In an application's pool only aiohttp knows.
+        # Another request may use it already. In an application's pool, only aiohttp knows.
         if self._owned and response.connection is None and monitor.uses == response.use:
             monitor.abort()
 
     def _limit_receive_buffer(self, transport: asyncio.Transport) -> None:
-        """Keep asyncio from asking for 256 KiB of memory to receive a short reply.
+        """Make asyncio allocate 64 KiB instead of 256 KiB to receive into.
 
-        A block of that size may come fresh from the kernel each time, depending on how the process
-        began, for up to 27 % more CPU per list page. 64 KiB never does.
+        In some processes, each block of 256 KiB comes fresh from the kernel, which costs up to 27 %
+        more CPU per list page. A block of 64 KiB never does.
         """
         if self._owned and getattr(transport, "max_size", 0) > _RECEIVE:
-            transport.max_size = _RECEIVE  # type: ignore[attr-defined]  # asyncio's own, no proxy's
+            transport.max_size = _RECEIVE  # type: ignore[attr-defined]  # just found
 
 
 def _is_end(end: bytes, body: bytes, response: aiohttp.ClientResponse) -> bool:
@@ -185,7 +189,7 @@ def _is_end(end: bytes, body: bytes, response: aiohttp.ClientResponse) -> bool:
 
 
 def abort_response(response: aiohttp.ClientResponse) -> None:
-    """Close the connection of a response at once: a gentle close over TLS takes up to 30 s."""
+    """Close the connection of a response at once: a graceful close over TLS takes up to 30 s."""
     monitor: ConnectionMonitor | None = getattr(response, "monitor", None)
     # aiohttp may have closed it already, for example when `read` was cancelled.
     if monitor is not None and (response.connection is not None or monitor.transport.is_closing()):
@@ -194,7 +198,7 @@ def abort_response(response: aiohttp.ClientResponse) -> None:
 
 
 def _unconnected(error: BaseException) -> Unconnected | None:
-    """Wrap an error from before there was a connection; None if it must be raised as it is."""
+    """Wrap an error from before there was a connection; None if it must be raised unchanged."""
     if isinstance(error, TimeoutError | Unconnected):
         return None
     # A RuntimeError says that no thread could be started to look up the name.
@@ -206,10 +210,10 @@ _OPENED: ContextVar[list[socket.socket]] = ContextVar("portsip_async_opened")
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """The pool of a session of our own: returns checked connections, and closes all sockets."""
+    """The connection pool of our own session: it checks connections, and closes all sockets."""
 
     def __init__(self, guard: ConnectionGuard) -> None:
-        # Calls wait at a semaphore of the client's; logins do not wait.
+        # No limit here: the client's semaphore limits calls, and logins are not limited.
         super().__init__(limit=0, socket_factory=self._open)
         self._check = guard.check
         self._sockets: WeakSet[socket.socket] = WeakSet()
@@ -243,7 +247,7 @@ class GuardedConnector(aiohttp.TCPConnector):
             _OPENED.reset(outer)
 
     async def shut(self) -> None:
-        """Close every socket, also those that aiohttp closes gently or does not know yet."""
+        """Close every socket, even those that aiohttp closes gracefully or does not know yet."""
         for each in self._sockets:
             shut_down(each)
         await self.close()
@@ -263,11 +267,11 @@ class GuardedConnector(aiohttp.TCPConnector):
 
 
 class MonitoredResponse(aiohttp.ClientResponse):
-    """A response of a session of our own.
+    """A response of our own session.
 
     Attributes:
-        monitor: that of its connection; None for a proxy's reply to CONNECT.
-        use: the number of its request among those on the connection.
+        monitor: the monitor of its connection; None for a proxy's reply to CONNECT.
+        use: which request on the connection it replies to, counted from 1.
     """
 
     monitor: ConnectionMonitor | None = None
@@ -312,10 +316,10 @@ class CheckConnection:
 
         async def send_checked(connection: Connection) -> aiohttp.ClientResponse:
             nonlocal monitor
-            # A connection without a monitor is new, or the application used it before. To make a
-            # new one takes a pass of the loop; without a pass it comes from the pool. aiohttp does
-            # not say which.
-            monitor = self._check(connection, kept=not passes)
+            # A connection without a monitor is new, or was used by the application before. aiohttp
+            # does not say which. Making a new one takes a pass of the loop, so without a pass it
+            # came from the pool.
+            monitor = self._check(connection, pooled=not passes)
             return await send(connection)
 
         # aiohttp calls this as soon as it has a connection.
@@ -339,7 +343,7 @@ class CheckConnection:
                 raise
             raise_without_context(failure)
         finally:
-            del request.send  # else the request and this function keep each other alive
+            del request.send  # breaks a reference cycle of the request and this function
         if monitor is not None:
             monitor.follow(response)
             response.monitor = monitor  # type: ignore[attr-defined]  # see MonitoredResponse

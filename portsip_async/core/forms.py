@@ -13,15 +13,15 @@ from aiohttp.abc import AbstractStreamWriter
 
 from .message import ByteSource
 
-# Bytes of an upload that are sent under one timer; few enough for a slow line.
+# How many bytes of an upload are sent under one timer; few enough for a slow line.
 _PIECE: Final = 16 * 1024
 
 
 class _SourcePart(payload.Payload):
     """A source as a part of a form; unlike aiohttp's own class, it leaves the caller's file open.
 
-    aiohttp's `sock_read` starts when everything is sent. If the PBX stopped taking bytes before, an
-    upload would wait for ever. So the same time limits the sending of each piece.
+    aiohttp's `sock_read` starts only when everything is sent. If the PBX stopped taking bytes, an
+    upload would wait forever. So the same timeout limits the sending of each piece.
     """
 
     def __init__(self, source: ByteSource, content_type: str, silence: float | None) -> None:

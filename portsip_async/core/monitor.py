@@ -1,4 +1,4 @@
-"""Sees what arrives on a connection. What that is for, `connections.py` explains."""
+"""Watches the bytes that arrive on a connection. `connections.py` explains why."""
 
 import asyncio
 import math
@@ -13,18 +13,18 @@ from typing import Any, Final
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-# So many bytes of the end of a reply show whether anything came after it.
+# How many bytes at the end of a reply are compared, to find out whether anything came after it.
 TAIL: Final = 16
 
 
 class MalformedReply(aiohttp.ClientError):
-    """The rest of a reply is not HTTP."""
+    """A reply stopped being valid HTTP in its body."""
 
 
 class ConnectionMonitor(asyncio.Protocol):
-    """Sees what arrives on a connection before aiohttp's parser does.
+    """Watches the bytes that arrive on a connection before aiohttp's parser gets them.
 
-    The parser itself can't be asked: it drops the first bytes of a second reply, and the next
+    The parser can't do this itself: it drops the first bytes of a second reply, and the next
     request replaces the parser.
 
     Attributes:
@@ -34,8 +34,8 @@ class ConnectionMonitor(asyncio.Protocol):
         idle_since: when the connection was last released, on the monotonic clock.
         uses: how many requests it was checked for.
         dropped: True if it must not be used again.
-        has_unread: checks whether the kernel holds bytes, or the peer's end, that the loop has not
-            read yet because it was busy.
+        has_unread: checks whether the kernel holds bytes, or an end of file, that the loop was too
+            busy to read.
     """
 
     def __init__(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
@@ -54,24 +54,24 @@ class ConnectionMonitor(asyncio.Protocol):
             transport.set_protocol(self)
 
     def follow(self, response: aiohttp.ClientResponse) -> None:
-        """Start to wait for the end of a response whose head was read."""
+        """Watch for the end of a response, once its head was read."""
         connection = response.connection
         if connection is None:
-            # The whole reply came with its head, so aiohttp has released the connection already. A
-            # callback would cost 1 µs.
+            # The body arrived with the head, so aiohttp has released the connection already. This
+            # saves the 1 µs of a callback.
             self.end_reply()
         else:
             self._content = response.content
             connection.add_callback(self.end_reply)
 
     def end_reply(self) -> None:
-        """Note that a reply was read to its end."""
+        """Record that a reply was read to its end."""
         self._content = None
         self.end, self.arrived = self.arrived or b"", None
         self.idle_since = monotonic()
 
     def abort(self) -> None:
-        """Close the connection at once: a gentle close over TLS takes up to 30 s.
+        """Close the connection at once: a graceful close over TLS takes up to 30 s.
 
         The socket is shut down too: asyncio's TLS transport ignores `abort` after a second `close`.
         """
@@ -80,30 +80,30 @@ class ConnectionMonitor(asyncio.Protocol):
             shut_down(self._socket)
 
     def data_received(self, data: bytes) -> None:
-        """Note what arrived, and pass it on."""
-        # A short piece may hold less than the end of a reply.
+        """Keep the latest bytes, and pass them on to aiohttp."""
+        # A piece may be shorter than TAIL bytes, so the end of the one before is kept.
         self.arrived = data if len(data) >= TAIL else (self.arrived or b"")[-TAIL:] + data
         self._handler.data_received(data)
 
     def eof_received(self) -> None:
-        """Pass on that the peer closed the connection."""
+        """Pass on the end of the peer's bytes."""
         self._handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass on that the connection is closed, and end the reading of a body."""
+        """Pass on the loss of the connection, and fail a body that is still being read."""
         self._handler.connection_lost(exc)
-        # After rubbish in a body, aiohttp's parser does not end the body. Its reader would wait
-        # until `total` is over, and an upload has no `total`.
+        # After garbage in a body, aiohttp's parser does not end the body. Its reader would wait
+        # until the timeout `total`, which an upload does not have.
         content, self._content = self._content, None
         if content is not None and not content.is_eof() and content.exception() is None:
-            content.set_exception(MalformedReply("rubbish in the body"))
+            content.set_exception(MalformedReply("garbage in the body"))
 
     def pause_writing(self) -> None:
-        """Pass on that the peer takes no more bytes for now."""
+        """Pass on that the send buffer is full."""
         self._handler.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass on that the peer takes bytes again."""
+        """Pass on that the send buffer has room again."""
         self._handler.resume_writing()
 
 
@@ -131,9 +131,9 @@ def _unread_check(connection: Any) -> Callable[[], object]:
 
 
 def shut_down(connection: Any) -> None:
-    """End a connection at once. Its transport sees that as if the peer had closed it.
+    """Shut a socket down at once. To its transport it looks as if the peer had closed it.
 
-    A transport that closes over TLS would wait up to 30 s for the peer.
+    Closing a TLS transport instead would wait up to 30 s for the peer.
     """
     with suppress(OSError, TypeError):  # closed, or never connected; uvloop can't shut down
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,8 @@
 """Sends requests and reads replies with aiohttp, and translates its errors.
 
-Only this file and `connections.py` know how aiohttp works. Several of its exceptions hold the URL,
-which may contain the token. So each is translated here to an error of our own. The cause of that
-error is a `ForeignError`, which has the name and the scrubbed text of the exception.
+Several exceptions of aiohttp hold the URL, which may contain the token. So each is translated here
+to an error of our own. The cause of that error is a `ForeignError`, which has the name and the
+scrubbed text of the exception. `connections.py` and `monitor.py` handle aiohttp's connections.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ from .upload import Source
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
 
-# Connecting may take this part of `total`. So a PBX that can't be reached is reported as such, and
+# Connecting may take this part of `total`. So an unreachable PBX is reported as a ConnectError, and
 # not as a request that took too long.
 _CONNECT_PART: Final = 0.95
 _SWITCHING_PROTOCOLS: Final = 101
@@ -74,12 +74,10 @@ class Timeout:
     read: float | None = 15.0
 
     def __post_init__(self) -> None:
-        for seconds in (self.total, self.connect, self.read):
+        for name in ("total", "connect", "read"):
+            seconds = getattr(self, name)
             if seconds is not None and not 0 < seconds < float("inf"):
-                raise ValueError(
-                    f"each time of a Timeout must be a number of seconds above 0 or None, "
-                    f"got {seconds}"
-                )
+                raise ValueError(f"Timeout: {name} must be above 0 s or None, got {seconds}")
 
 
 class HttpTimeouts:
@@ -97,7 +95,7 @@ class HttpTimeouts:
         self.upload: aiohttp.ClientTimeout = _client_timeout(connect, read)
         if total is not None:
             connect = min(connect or total, total * _CONNECT_PART)
-            # A silence as long as the whole attempt needs no timer.
+            # A read timeout of `total` or more would never fire first, so it needs no timer.
             read = None if read is None or read >= total else read
         self.exchange: aiohttp.ClientTimeout = _client_timeout(connect, read)
 
@@ -171,9 +169,8 @@ class Transport:
         self._connector: GuardedConnector | None = None
         # The event loop of the first request.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # Further arguments of each request. They replace the session's own: an application may
-        # have chosen other values, and if instrumentation patched aiohttp, even our own session
-        # has middlewares.
+        # Further arguments of each request. They override the session's own: an application may
+        # have chosen other values, and instrumentation may add middlewares even to our session.
         self._extra: dict[str, Any] = {"middlewares": ()}
         if not self._owned:
             self._extra["middlewares"] = (CheckConnection(self._guard),)
@@ -183,13 +180,13 @@ class Transport:
         if proxy is not None:
             self._extra["proxy"] = proxy
             self._secrets = [text for text in _passwords(proxy) if text]
-        # A session of our own has these headers itself.
+        # Headers to add to each request; our own session has them as its defaults.
         self._headers: dict[str, str] = {}
         if session is not None and user_agent is not None:
             self._headers["User-Agent"] = user_agent
 
     def open(self) -> None:
-        """Make sure that there is a session to send with, for the event loop of the first call.
+        """Open a session if there is none yet, and check that it can be used.
 
         Raises:
             ConfigurationError: this is not the event loop of the first call, or the CA file can't
@@ -202,7 +199,10 @@ class Transport:
             return  # as for all calls but the first
         if self._loop is not loop:
             if self._loop is not None:
-                raise ConfigurationError("the client belongs to the event loop of its first call")
+                raise ConfigurationError(
+                    "a client must be used in one event loop, got a second one; "
+                    "create a client for each loop"
+                )
             ssl = _checked(self._ssl)
             if ssl is not True:
                 self._extra["ssl"] = ssl
@@ -221,7 +221,7 @@ class Transport:
             # it is replaced and not emptied.
             self._http._trace_configs = []
         elif self._http.closed:
-            raise ClientClosed("the session that the client was given is closed")
+            raise ClientClosed("the session that was passed as session= is closed")
 
     async def close(self) -> None:
         """Close all connections at once if they are our own."""
@@ -242,7 +242,7 @@ class Transport:
         Args:
             route: the method and the URL.
             request: the query, the headers and the body.
-            timeouts: how long connecting and silence may take.
+            timeouts: the limits for connecting and reading.
             fields: the fields of a form; None if the body is not a form.
             source: the bytes of the form's part ``file``.
 
@@ -255,7 +255,9 @@ class Transport:
         if self._headers:
             headers = {**headers, **self._headers}
         if not self._owned and hdrs.AUTHORIZATION in headers and self._http.auth:
-            raise ConfigurationError("a session with auth= can't send a bearer token")
+            raise ConfigurationError(
+                "session must not have auth= if an endpoint sends a bearer token: remove auth="
+            )
         return self._http.request(
             route.method,
             route.url,
@@ -281,8 +283,8 @@ class Transport:
         content, limit = response.content, self._max_reply_bytes
         try:
             if self._owned and content.is_eof() and response.status != _SWITCHING_PROTOCOLS:
-                # A short reply comes whole with its head. `response.read` would take 4 µs more,
-                # for the traces that only an application's session has.
+                # The body arrived with the head. `response.read` would take 4 µs more, for traces
+                # that only an application's session has.
                 body = content.read_nowait()
                 if len(body) > limit:
                     raise self._too_large()
@@ -291,7 +293,7 @@ class Transport:
                     raise self._too_large()
                 body = await response.read()
             else:
-                # The size of a compressed or chunked body shows only while it is read.
+                # The size of a compressed or chunked body is known only while it is read.
                 chunks: list[bytes] = []
                 async for chunk in content.iter_any():
                     chunks.append(chunk)
@@ -308,9 +310,9 @@ class Transport:
         self._guard.settle(response, body)
         return Reply(response.status, response.headers, body)
 
-    def silent(self) -> None:
-        """Note that a connection kept silent for too long."""
-        self._guard.silent()
+    def retire_idle(self) -> None:
+        """Stop using the connections that are idle now, because a request timed out."""
+        self._guard.retire_idle()
 
     def drop(self, response: aiohttp.ClientResponse | None) -> None:
         """Make sure that the connection of an unreadable reply is not used again."""
@@ -338,8 +340,8 @@ def _passwords(proxy: str) -> tuple[str | None, ...]:
     return (url.password, url.raw_password)
 
 
-# Reasons that will pass why a good CA file can't be read: no descriptor, no memory.
-_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# Temporary reasons why a good CA file can't be read: out of file descriptors or memory.
+_TEMPORARY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
@@ -352,19 +354,19 @@ def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
         return tls.create_default_context(cafile=ssl)
     except OSError as error:
         text = f"ssl: {os.fspath(ssl)}: {error.strerror or 'no certificates in it'}"
-        if error.errno in _PASSING:
+        if error.errno in _TEMPORARY:
             raise_without_context(ConnectError(f"no connection was made ({text})"))
         raise_without_context(ConfigurationError(text))
 
 
 @dataclass(frozen=True, slots=True)
 class _Translation:
-    """A row of the table that translates errors; the first row that fits counts.
+    """A row of the table that translates errors; the first row that matches is used.
 
     Attributes:
         foreign: the classes that the row is for.
         ours: the class of the translated error.
-        failure: what the error means for a repeat.
+        failure: decides about repeats; see `safety.py`.
         text: the beginning of its message.
     """
 
@@ -393,7 +395,7 @@ _TRANSLATIONS = (
     ),
     _UNSENT,
     _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "the URL can't be used"),
-    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "the PBX fell silent"),
+    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "the PBX stopped responding"),
     _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
         ReplyError,
@@ -411,7 +413,7 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failu
     """Translate an error of aiohttp or of the system.
 
     Returns:
-        The error to raise, and what it means for a repeat. Its cause is a `ForeignError`.
+        The error to raise, and the failure for the safety table. Its cause is a `ForeignError`.
     """
     unsent = isinstance(error, Unconnected)
     if isinstance(error, HungUp | Unconnected):
@@ -421,7 +423,7 @@ def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failu
     row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
     if unsent and row.ours is not ConnectError:
         row = _UNSENT
-    # A URL that can't be used may be that of the proxy, with its password.
+    # A bad URL may be that of the proxy, with its password, so it is not shown.
     text = "" if isinstance(error, aiohttp.InvalidURL) else scrub_text(str(error), secrets)
     translated = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
     if isinstance(translated, ConnectError):
