@@ -754,7 +754,7 @@ class TestWaiters:
         """A fetch_token that raises CancelledError by itself does not close the client."""
         rig = Rig(vault=True)
         rig.login_replies = [asyncio.CancelledError()]
-        with pytest.raises(PortSIPError, match="cancelled from within") as caught:
+        with pytest.raises(PortSIPError, match="fetch_token raised CancelledError") as caught:
             await rig.cache.wait()
         assert type(caught.value) is PortSIPError
         assert (await rig.cache.wait()).token.access_token == "login-2"

@@ -1,18 +1,18 @@
-"""The client's access token: how it is got, kept, renewed, and given to calls.
+"""The client's access token: how it is obtained, cached, renewed, and passed to calls.
 
 What happens to a token, from the login to the header:
 
-1. A `TokenSource` gets it from the PBX: by a login, or by refreshing the token before. The classic
+1. A `TokenSource` gets it from the PBX, by a login or by refreshing the previous token. The classic
    API's source is `Login` in ``classic/login.py``. The result is a `TokenReply`.
-2. `TokenCache` keeps it as a `CachedToken`, of which there is at most one. All calls share it.
+2. `TokenCache` keeps it as a `CachedToken`. There is only one, which all calls share.
 3. Before each attempt a call asks for it: `TokenCache.current` returns it at once in most cases.
    If that returns None, the call awaits `TokenCache.wait`.
 4. The call's request puts it where the endpoint wants it: in the query, the body or a header.
 5. If the PBX rejects the token, the call passes it to `TokenCache.reject`. Then it asks for a token
    again, and repeats the request with it.
 
-A token lives 30 seconds unless the PBX says otherwise. The time counts from before the request that
-brought the token was sent. During its life a token is
+A token lives 30 seconds unless the PBX says otherwise. Its life is counted from the moment when the
+request for it was sent. During its life a token is
 
 - *fresh* for the first two thirds: calls use it;
 - *stale* after that: calls still use it, while one task renews it in the background. If the renewal
@@ -25,8 +25,8 @@ runs in a task of its own. Calls only watch that task: a call that is cancelled 
 for the others. If the renewal fails, each waiting call raises the error.
 
 A PBX blocks the address of a client that keeps sending wrong credentials. So the cache remembers a
-refused login: for 60 seconds all calls that need a token fail without traffic. Each further refusal
-in a row doubles that time, up to 15 minutes.
+refused login: for 60 seconds, all calls that need a token fail and nothing is sent. Each further
+refusal in a row doubles that time, up to 15 minutes.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ class EmailCredentials(Record, frozen=True):
 
 
 class StaticToken(Record, frozen=True):
-    """Start from a token that was got elsewhere; it is renewed by refreshing only."""
+    """Start from a token that was obtained elsewhere. It is renewed only by refreshing it."""
 
     access_token: str
 
@@ -111,7 +111,7 @@ class Credentials(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenReply:
-    """A token as a login or a refresh brought it.
+    """The token that a login or a refresh returned.
 
     Attributes:
         token: the token.
@@ -128,7 +128,7 @@ class CachedToken:
 
     Attributes:
         token: the token.
-        generation: counts the tokens of this client. A token that was prolonged keeps its number.
+        generation: the number of this token among the client's. A prolonged token keeps it.
         stale_at: when it should be renewed in the background.
         spent_at: when calls stop using it.
     """
@@ -170,27 +170,31 @@ class TokenSource(Protocol):
         ...
 
 
-# A renewal returns its error instead of raising it: a task whose exception nobody retrieves makes
-# asyncio log it, and often no call waits for a renewal in the background.
+# A renewal returns its error instead of raising it. Often no call waits for a renewal in the
+# background, and asyncio logs exceptions that nobody retrieves.
 Outcome: TypeAlias = CachedToken | Exception
 _Renewal: TypeAlias = Coroutine[Any, Any, Outcome]
 
 
 async def fetch_token(credentials: Credentials) -> Token:
-    """Fetch a token from an application's credentials, and mark the exceptions of their code.
+    """Fetch a token from an application's credentials, and mark the exceptions that they raise.
 
     Raises:
         TypeError: the result is not a usable Token.
-        Exception: whatever `credentials` raise. The caller gets that object itself.
+        Exception: whatever `credentials` raise, as the same object.
     """
     try:
         token: object = await credentials.fetch_token()
-        if not isinstance(token, Token) or not isinstance(token.expires, int | float):
-            del token  # it may be the secret itself, and tracebacks may show local variables
-            raise TypeError("fetch_token must return a Token, with its expires in seconds")
-        if not isinstance(token.access_token, str):
-            raise TypeError("fetch_token must return a Token, with a str as its access_token")
-        return token
+        if not isinstance(token, Token):
+            problem = f"a Token, got {type(token).__name__}"
+        elif not isinstance(token.access_token, str):
+            problem = f"a Token with a str as access_token, got {type(token.access_token).__name__}"
+        elif not isinstance(token.expires, int | float):
+            problem = f"a Token with seconds as expires, got {type(token.expires).__name__}"
+        else:
+            return token
+        del token  # it may be the secret itself, and tracebacks may show local variables
+        raise TypeError(f"fetch_token must return {problem}")
     except PortSIPError:
         raise
     except Exception as error:
@@ -221,13 +225,13 @@ class _Backoff:
         self.until: float = -math.inf
 
     def fail(self, now: float) -> None:
-        """Start a pause, twice as long as the one before."""
+        """Start a pause, twice as long as the previous one."""
         pause = self._first * 2.0 ** min(self._failures, 10)
         self._failures += 1
         self.until = now + min(pause, self._most)
 
     def reset(self) -> None:
-        """End the pause, and let the next one be short again."""
+        """End the pause, and make the next one short again."""
         self._failures, self.until = 0, -math.inf
 
 
@@ -252,7 +256,7 @@ class TokenCache(NotCopyable):
             source: gets tokens.
             owner: starts the tasks of renewals, and ends them when the client closes.
             clock: the time.
-            observe: runs each renewal, for telemetry; None: nobody observes them.
+            observe: runs each renewal, for telemetry; None runs it directly.
         """
         self._source = source
         self._owner = owner
@@ -260,7 +264,7 @@ class TokenCache(NotCopyable):
         self._observe = observe
         # A token to start from; None once it is in the cache. Its life begins with its first use.
         self._initial = source.initial
-        # What calls use. None before the first token, and after the PBX rejected it.
+        # The token that calls use. None before the first one, and after the PBX rejected it.
         self._cached: CachedToken | None = None
         # What the next refresh starts from, even if it is spent or rejected.
         self._last: CachedToken | None = None
@@ -320,7 +324,7 @@ class TokenCache(NotCopyable):
         return (await self._outcome(self._start_renewal())).token
 
     def reject(self, cached: CachedToken) -> None:
-        """Stop using a token that the PBX rejected; a newer one stays."""
+        """Stop using a token that the PBX rejected. A newer one stays in use."""
         if self._cached is not None and self._cached.generation == cached.generation:
             self._cached = None
 
@@ -366,7 +370,7 @@ class TokenCache(NotCopyable):
                 raise  # the client closes
             # Nobody cancelled this task: the application's fetch_token raised it by itself.
             self._pause.fail(self._clock.monotonic())
-            return PortSIPError("fetching a token was cancelled from within")
+            return PortSIPError("fetch_token raised CancelledError, but nobody cancelled the call")
         except Exception as error:
             if isinstance(error, AuthenticationError) and not error.is_page:
                 self._refused = error
@@ -376,7 +380,7 @@ class TokenCache(NotCopyable):
             return error
         finally:
             self._renewal = None
-        # A success ends the memory of all failures.
+        # A success clears all earlier failures.
         self._pause.reset()
         self._cool_down.reset()
         self._refused = None
@@ -394,7 +398,7 @@ class TokenCache(NotCopyable):
                 refused = error
             else:
                 token = reply.token
-                # A rejected token stays useless if it was only prolonged.
+                # Prolonging a token that the PBX rejected does not make it valid again.
                 if token.access_token != last.token.access_token or last is self._cached:
                     role = token.role or last.token.role
                     api_version = token.api_version or last.token.api_version
@@ -409,8 +413,8 @@ class TokenCache(NotCopyable):
     def _store(self, token: Token, sent_at: float) -> CachedToken:
         """Put a token into the cache, with its times and its generation."""
         life = token.expires if 0 < token.expires < math.inf else LIFETIME
-        # A prolonged token keeps its generation: if a call had it rejected before, `reject` must
-        # still match it.
+        # A prolonged token keeps its generation, so that `reject` matches it for calls that were
+        # sent with it before.
         if self._cached is None or self._cached.token.access_token != token.access_token:
             self.generation += 1
         cached = CachedToken(
@@ -426,10 +430,10 @@ class TokenCache(NotCopyable):
 def _may_login_after(error: APIError) -> bool:
     """Return whether a login may succeed after a refresh failed with this error.
 
-    True for any 4xx except 408 and 429. A PBX that is busy or broken gets no login on top.
+    True for any 4xx except 408 and 429. A busy or broken PBX should not have to handle a login too.
     """
     if isinstance(error, RateLimited | ServerError):
         return False
-    # Inside a 200, a code such as 404.1 begins with the status that it means.
+    # In a 200, a code such as 404.1 begins with the real status.
     code = leading_status(str(error.err_code))
     return any(400 <= status < 500 and status not in (408, 429) for status in (error.status, code))
