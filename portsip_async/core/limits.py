@@ -17,19 +17,19 @@ from typing import Any, Final, Protocol
 TIMED_OUT: Final = "timed out"
 CLOSED: Final = "closed"
 
-# aiolimiter serves the smaller amount first. A call that was admitted, whose deadline is running,
-# comes before those that still wait for their first slot.
+# aiolimiter serves smaller amounts first. So a call with a running deadline goes before calls that
+# wait for their first slot.
 _FIRST_SLOT: Final = 1.0
 _NEXT_SLOT: Final = 1 - 1e-6
 
 
 class Clock:
-    """Where a client reads the time, waits, and draws random numbers.
+    """A client's sources of time, pauses and random numbers.
 
     Attributes:
         monotonic: returns seconds that never go back.
         now: returns the seconds since the epoch.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
         random: returns a random number from 0 to 1.
     """
 
@@ -45,19 +45,19 @@ class Clock:
 class Interruptible:
     """Code that runs in a task and can be interrupted from outside.
 
-    An interruption cancels the task. The cause is kept, so that the code can tell an interruption
-    from a cancellation by the application, and raise an error of its own instead.
+    An interruption cancels the task. The cause is kept, so that the code can distinguish it from a
+    cancellation by the application, and raise an error of its own instead.
     """
 
     # Why it was interrupted; None if it was not, or once the interruption was dealt with.
     cause: str | None = None
-    # Whether a timer has already waited once for a cancellation that was on its way.
+    # Whether a timer has already waited once for a pending cancellation.
     _postponed: bool = False
 
     def enter(self, task: asyncio.Task[Any]) -> None:
-        """Begin, in the task that an interruption will cancel."""
+        """Begin in a task, which an interruption will cancel."""
         self.task = task
-        # Cancellations of the task that were requested before: they are not ours.
+        # Cancellations that were requested before are not ours.
         self._cancelling = task.cancelling()
 
     def interrupt(self, cause: str) -> None:
@@ -69,7 +69,7 @@ class Interruptible:
         self.cause = cause
 
     def postpone(self) -> bool:
-        """Return whether to wait, once, for a cancellation that is already on its way."""
+        """Return whether to wait, once, for a cancellation that is already pending."""
         if self._postponed or self.task.cancelling() <= self._cancelling:
             return False
         self._postponed = True
@@ -78,8 +78,8 @@ class Interruptible:
     def caught(self, cause: str) -> bool:
         """Return whether a CancelledError that was just caught came from this cause alone.
 
-        If so, the cancellation is used up, and the caller raises an error of its own. If somebody
-        else cancelled the task too, the CancelledError is theirs and must be raised.
+        If so, the cancellation is taken back, and the caller raises an error of its own. If
+        somebody else cancelled the task too, the CancelledError must be raised.
         """
         if self.cause is not cause:
             return False
@@ -94,32 +94,33 @@ class Interruptible:
 
 
 class SharedTimer:
-    """Interrupts everything that takes longer than so many seconds."""
+    """Interrupts calls that take longer than a number of seconds."""
 
     __slots__ = ("_ends", "_handle", "_loop", "seconds")
 
     def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self.seconds: float = seconds
         self._loop = loop
-        # When each one ends, on the loop's clock. The order of insertion is the order of the ends.
+        # When each call's time is up, on the loop's clock. All take equally long, so the order of
+        # insertion is that of the ends.
         self._ends: dict[Interruptible, float] = {}
         # The loop's timer; None while there is none. It may outlast the calls it was set for.
         self._handle: asyncio.TimerHandle | None = None
 
     @property
     def is_set(self) -> bool:
-        """Whether the loop holds a timer of it."""
+        """Whether a timer is set in the loop."""
         return self._handle is not None
 
     def start(self, call: Interruptible) -> None:
-        """Start the time of a call."""
+        """Start timing a call."""
         end = self._loop.time() + self.seconds
         self._ends[call] = end
         if self._handle is None:
-            self._handle = self._loop.call_at(end, self._ring)
+            self._handle = self._loop.call_at(end, self._on_timer)
 
     def stop(self, call: Interruptible) -> None:
-        """Stop the time of a call, and take back an interruption that it did not notice."""
+        """Stop timing a call, and take back an interruption that came too late to be caught."""
         if self._ends.pop(call, None) is None and call.cause is not None:
             call.revoke(TIMED_OUT)
 
@@ -129,16 +130,16 @@ class SharedTimer:
             self._handle.cancel()
             self._handle = None
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         self._handle = None
         now = self._loop.time()
         while self._ends:
             call, end = next(iter(self._ends.items()))
-            # If the loop stood still, a timeout within the attempt, such as that of connecting, may
-            # be due together with this one. It was due first, so it gets one pass of the loop to
-            # raise its own error, which says more.
+            # If the loop was blocked, a timeout within the attempt (connecting, for example) may
+            # expire in the same pass as this one. Its error says more, so it gets one more pass of
+            # the loop to be raised.
             if end > now or call.postpone():
-                self._handle = self._loop.call_at(end, self._ring)
+                self._handle = self._loop.call_at(end, self._on_timer)
                 return
             del self._ends[call]
             call.interrupt(TIMED_OUT)
@@ -169,7 +170,7 @@ class RequestRate:
 
 
 class Gate(Protocol):
-    """A further limit that each attempt of a call passes, such as that of a poll."""
+    """An additional limit on the attempts of a call, such as a poll's."""
 
     def admit(self) -> object | None:
         """Admit an attempt at once and return a ticket; None if it has to wait."""
