@@ -4,8 +4,8 @@ tenacity runs the repeats, with a clock, a sleep and random numbers that are pas
 `stop_after_delay` reads the real clock, so `stop` and `wait` are ours.
 
 A call makes its first attempt before any of this runs, so a call that succeeds pays nothing for it.
-tenacity is imported at the top all the same: when something fails, there may be no file descriptor
-left to import it with.
+tenacity is imported at the top anyway: when something fails, there may be no file descriptor left
+to import it with.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def failure_of(error: PortSIPError) -> Failure:
-    """Return which failure the error of a reply is."""
+    """Classify the error that a reply reported."""
     if isinstance(error, ReplyError):
         return Failure.UNREADABLE
     if isinstance(error, RateLimited):
@@ -39,10 +39,10 @@ class RetryBudget:
     """How many repeats all calls of a client may share.
 
     Attributes:
-        ratio: repeats that each call adds to the budget; 1 means that an outage doubles the load
-            at most.
-        burst: how many unused repeats of ended calls are kept at most, so that a quiet week does
-            not pay for a storm. At least the repeats of one call are kept.
+        ratio: repeats that each call adds to the budget. With 1, an outage at most doubles the
+            load.
+        burst: the most unused repeats that are kept when calls end, so that quiet times don't save
+            up for an overload. At least the repeats of one call are kept.
     """
 
     ratio: float = 1.0
@@ -68,8 +68,8 @@ class RetryPolicy:
         budget: what all calls of a client share. A view uses the budget of its client.
 
     Raises:
-        TypeError: attempts that are not an int, or a budget that is not a RetryBudget.
-        ValueError: attempts below 1, or a negative or infinite time.
+        TypeError: `attempts` is not an int, or `budget` is not a RetryBudget.
+        ValueError: `attempts` is below 1, or a time is negative or infinite.
     """
 
     attempts: int = 4
@@ -90,10 +90,10 @@ class RetryPolicy:
         for name in ("initial", "maximum"):
             seconds = getattr(self, name)
             if not 0 <= seconds < float("inf"):
-                raise ValueError(f"RetryPolicy: {name} must be 0 s or more, got {seconds}")
+                raise ValueError(f"RetryPolicy: {name} must be at least 0 s, got {seconds}")
         if self.deadline is not None and not 0 < self.deadline < float("inf"):
             raise ValueError(
-                f"RetryPolicy: deadline must be None or more than 0 s, got {self.deadline}"
+                f"RetryPolicy: deadline must be above 0 s or None, got {self.deadline}"
             )
 
     def pause(self, repeat: int, random: float) -> float:
@@ -121,17 +121,17 @@ class RetryBucket:
         self._tokens = float(policy.attempts - 1)
 
     def begin_call(self) -> None:
-        """Add what a call that begins brings."""
+        """Add the repeats of a call that begins."""
         self._calls += 1
         self._tokens += self._ratio
 
     def end_call(self) -> None:
-        """Remove what goes beyond the burst and the calls still in flight."""
+        """Keep at most the burst and the repeats of the calls still in flight."""
         self._calls -= 1
         self._tokens = min(self._tokens, self._burst + self._calls * self._ratio)
 
     def spend(self) -> bool:
-        """Take out one repeat; return whether there was one."""
+        """Use one repeat; return False if there is none left."""
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0
@@ -154,9 +154,9 @@ async def repeat(
         attempt: makes one attempt; raises a PortSIPError if it fails.
         policy: how often, and with which pauses.
         may_repeat: returns whether the latest failure may be repeated.
-        spend: takes a repeat out of the shared budget; returns whether there was one.
+        spend: uses one repeat of the shared budget; returns False if there is none left.
         seconds_left: returns the seconds until the call's deadline.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
         random: returns a random number from 0 to 1.
 
     Raises:

@@ -19,7 +19,7 @@ class Failure(Enum):
     LOST = "no complete reply arrived"
     STALLED = "the PBX did not get the whole request in time"
     LIMITED = "too many requests"
-    BUSY = "unavailable, with a time to come back"
+    BUSY = "unavailable, with a Retry-After"
     SERVER_ERROR = "the PBX or a proxy failed"
     UNREADABLE = "a reply that could not be read"
     REFUSED = "the PBX refused the request"
