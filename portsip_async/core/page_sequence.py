@@ -1,16 +1,16 @@
-"""What the pages of a walk show: where the list ends, and which items are new.
+"""Decides from the pages of a walk where the list ends, and which items are new.
 
-A walk asks for ``page``, ``page + 1``, ... and each page says again where the list ends. No server
-is trusted blindly. `PageSequence` ends a walk
+A walk asks for ``page``, ``page + 1`` and so on. The page count in a reply may change or be wrong,
+so a walk does not rely on it alone. `PageSequence` ends a walk
 
 - at the ``page_count`` of the latest page, or at ``max_pages``;
 - at an empty page, or one that repeats the first page or one of the two before it;
 - without a page count, at a page with nothing new, or one shorter than the longest so far.
 
-A server that repeats a longer series of pages is found as in Brent's cycle detection: one earlier
-page is kept as a checkpoint. Only a few sets of keys are in memory, however long the walk.
+Longer cycles of pages are detected by Brent's algorithm: one earlier page is kept as a checkpoint.
+Only a few sets of keys are in memory, however long the walk.
 
-Pure: pages go in, new items and the end come out.
+Pure: takes pages, and returns the new items.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
 
     # A PBX may leave the array out of a page that has no items.
     reply_is_page: ClassVar[bool] = True
-    # The vendor's sample of a search has no order in it.
+    # The vendor's sample of a search lacks it.
     reply_may_lack: ClassVar[frozenset[str]] = frozenset({"sort_by"})
 
     items: tuple[T, ...]
@@ -57,9 +57,9 @@ class Drift:
     """How a list changed during the latest walk, as far as its pages show it.
 
     Attributes:
-        dropped: items that were not yielded because their key was on one of the two pages before.
-            If the walk ends at a page that repeats another, its items count only if a page count
-            had promised a new page. Without a page count, such a page is the normal end.
+        dropped: items that were not yielded because their key was on one of the two previous pages.
+            If the walk ends at a page that repeats another, the page's items count only if a page
+            count had promised a new page. Without a page count, such a page is the normal end.
         page_count_changed: True if two pages had different page counts.
         missing_pages: pages that the latest page count promised and the walk did not reach, because
             it ended early: at an empty page, at one that repeats another, or at a short one.
@@ -75,7 +75,7 @@ class Drift:
 
 
 class PageSequence(Generic[T]):
-    """What the pages so far show: where the list ends, and which items are new.
+    """Follows the pages of a walk: where the list ends, and which items are new.
 
     Attributes:
         number: the number of the next page.
@@ -102,7 +102,7 @@ class PageSequence(Generic[T]):
         self._checkpoint_hits = 0
 
     def take(self, page: Page[T], page_size: int) -> tuple[T, ...]:
-        """Take the next page, which was asked to hold so many items; return its new items."""
+        """Process the next page, requested with this page size; return its new items."""
         items = page.items
         keys = frozenset(map(self._key, items))
         self._compare_counts(page)
@@ -123,8 +123,8 @@ class PageSequence(Generic[T]):
     def _repeats(self, keys: frozenset[Any]) -> bool:
         if keys == self._last or keys == self._before or keys == self._first:
             return True
-        # A server that goes in circles meets the checkpoint again and again. Once may be an item
-        # that moved, in a list of very short pages.
+        # A server that repeats its pages returns the checkpoint again and again. A single hit may
+        # be an item that moved, in a list of very short pages.
         self._checkpoint_hits += keys == self._checkpoint
         return self._checkpoint_hits > 1
 
@@ -134,7 +134,7 @@ class PageSequence(Generic[T]):
         if self.taken == 1:
             self._first = keys
         self._before, self._last = self._last, keys
-        # At powers of two, so that the checkpoint stays long enough for a circle of any length.
+        # At powers of two, so that the checkpoint stays long enough for a cycle of any length.
         if self.taken & (self.taken - 1) == 0:
             self._checkpoint, self._checkpoint_hits = keys, 0
 
@@ -157,7 +157,7 @@ class PageSequence(Generic[T]):
             self._end(self.number - 1)
 
     def _end(self, last: int) -> None:
-        """End the walk after a page, and note how many further pages were promised."""
+        """End the walk after a page, and record how many further pages were promised."""
         self.is_over = True
         promised = min(self._page_count or 0, self._last_wanted)
         if promised > last:

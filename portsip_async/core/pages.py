@@ -1,11 +1,11 @@
 """Walks over page-numbered lists, page by page or item by item.
 
-`PageSequence` decides where a walk ends and which items are new. `_PageWalk` waits: it owns the
-tasks of the pages ahead, in order, and ends them. `Paginator` makes generators over walks: one
-layer per item, all else once per page.
+`PageSequence` decides where a walk ends and which items are new. `_PageWalk` fetches the pages: it
+starts, awaits and ends the tasks of the pages ahead. `Paginator` is what users iterate. One
+generator runs for each item; everything else runs once per page.
 
-The first page is fetched alone. Then up to ``prefetch`` further pages are in flight while one is
-awaited, or ready while its items are used. Without prefetch there is no task but the consumer's.
+The first page is fetched alone. After that, up to ``prefetch`` further pages are in flight or
+ready. With ``prefetch=0`` no task is started.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ LARGEST_PAGE_SIZE: Final = 500
 
 
 class PageSize:
-    """The page size of walks for which the caller named none; one client's walks share it.
+    """The page size of walks with ``page_size=None``. All walks of a client share it.
 
     Attributes:
         size: 500, until a PBX refuses that.
@@ -43,19 +43,21 @@ class PageSize:
         self.size: int = LARGEST_PAGE_SIZE
 
     def smaller_than(self, size: int) -> int | None:
-        """Return the size to try after a refusal; None if there is no other."""
+        """Return the size to try after a refusal; None if there is none left."""
         return DEFAULT_PAGE_SIZE if size > DEFAULT_PAGE_SIZE else None
 
 
 class Paginator(ClosableStream, Generic[T]):
     """An asynchronous iterable of a list's items, fetched page by page.
 
-    Each ``async for`` starts a walk of its own. It ends by itself within a few loop ticks of
-    ``break``, an exception or cancellation, and leaves no task and no connection behind.
-    ``async with`` and ``aclose()`` end it before returning. ``await`` it for its first page alone.
+    Each ``async for`` starts a walk of its own. After ``break``, an exception or a cancellation, it
+    ends within a few passes of the event loop, and leaves no task and no connection behind.
+    ``async with`` and ``aclose()`` end it before they return. Awaiting a paginator returns its
+    first page.
 
-    A page that fails for good raises when the walk reaches it, with ``error.page``. Pass that as
-    ``page=`` to resume. After the client was closed, a walk raises ClientClosed at its next page.
+    If a page fails for good, its error is raised when the walk reaches it. To resume, pass
+    ``error.page`` as ``page=``. Once the client is closed, a walk raises ClientClosed at its next
+    page.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Paginator(ClosableStream, Generic[T]):
         """Store the settings; nothing is sent before it is iterated or awaited.
 
         Args:
-            fetch: fetches a page by number and size; raises if that failed for good.
+            fetch: fetches a page by number and size; raises if that fails for good.
             key: the attribute that identifies an item.
             page: the number of the first page, counted from 1.
             prefetch: how many further pages are in flight or ready; 0: none, and no task.
@@ -101,7 +103,7 @@ class Paginator(ClosableStream, Generic[T]):
 
     @property
     def drift(self) -> Drift:
-        """How the list changed during the walk that started last."""
+        """How the list changed during the latest walk."""
         return self._sequence.drift if self._sequence is not None else Drift()
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
@@ -113,9 +115,9 @@ class Paginator(ClosableStream, Generic[T]):
     def pages(self) -> AsyncGenerator[Page[T], None]:
         """Walk the pages, each as the PBX sent it.
 
-        The walk ends where a walk over items ends. Items that such a walk would drop are still on
-        the pages here, but counted in ``drift``. The first page is always yielded, even if it is
-        empty. A later page that ends the walk without anything new is not.
+        It ends where a walk over items ends. Items that such a walk would drop stay on their pages,
+        and are counted in ``drift``. The first page is always yielded, even if it is empty. A later
+        page that ends the walk is yielded only if it has new items.
         """
         return self._start_walk(_pages)[1]
 
@@ -123,12 +125,12 @@ class Paginator(ClosableStream, Generic[T]):
         """Collect the items of a walk in a list.
 
         Args:
-            limit: how many items are enough; 0 sends nothing; None: all of them.
+            limit: the most items to collect; 0 sends nothing; None collects all of them.
 
         Raises:
             TypeError: the limit is not an int.
             ValueError: the limit is below 0.
-            PortSIPError: ``aclose()`` ended the walk, so that the list would be incomplete.
+            PortSIPError: ``aclose()`` ended the walk, so the list would be incomplete.
         """
         if limit is not None:
             check_int("limit", limit, 0)
@@ -203,7 +205,7 @@ async def _pages(walk: "_PageWalk[T]") -> AsyncGenerator[Page[T], None]:
 
 
 class _WalkPageSize:
-    """The page size of one walk. It is settled by the first page, since page numbers depend on it.
+    """The page size of one walk. The first page fixes it, since page numbers depend on it.
 
     Attributes:
         size: how many items each page should hold.
@@ -214,7 +216,7 @@ class _WalkPageSize:
         self.size: int = page_size.size if isinstance(page_size, PageSize) else page_size
 
     async def fetch_first(self, fetch: Fetch[T], number: int) -> Page[T]:
-        """Fetch the first page of a walk; ask for fewer items if the PBX refuses so many."""
+        """Fetch the first page of a walk; ask for fewer items if the PBX refuses the size."""
         try:
             return await fetch(number, self.size)
         except BadRequest as error:
@@ -233,8 +235,8 @@ class _PageWalk(Generic[T]):
     Attributes:
         page: the page that `advance` went to; None between pages.
         new_items: the items of that page that are to be yielded.
-        sequence: what the pages so far show.
-        ended: set except from the first `advance` to the end of `close`.
+        sequence: where the list ends, and which items are new.
+        ended: as in `Run`; cleared by the first `advance`, and set by `close`.
     """
 
     def __init__(
@@ -358,6 +360,6 @@ def _numbered(page: Page[T], number: int) -> Page[T]:
 
 
 def _retrieve_error(task: "asyncio.Task[Any]") -> None:
-    """Look at the error of a page that may never be reached, or asyncio would warn of it."""
+    """Retrieve the error of a page that may never be reached, or asyncio would log it."""
     if not task.cancelled():
         task.exception()
