@@ -34,7 +34,7 @@ class PageScheme:
     Attributes:
         key: the field that identifies an item.
         number: the parameter for the page's number, counted from 1.
-        size: the parameter for the most items that a page may hold.
+        size: the parameter for the page size.
     """
 
     key: str
@@ -65,16 +65,16 @@ class Endpoint(Generic[T_co]):
         name: ``resource.coroutine``; shown in errors and logs.
         method: the HTTP method, in capitals.
         path: the path below the client's base URL, with a leading slash.
-        reply: the type of the reply's body; None if the body is empty or says nothing.
+        reply: the type of the reply's body; None if the body is empty or carries no data.
         safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time.
         token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),
             "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
         parameters: how the arguments are sent: "query", "json" or "multipart".
-        takes: the parameters with their types, None in the type of an optional one; None if they
-            are not described. The API's own rows have it; a request is sent without it too.
+        takes: the types of the parameters by name; the type of an optional one includes None. None
+            if they are not described, as in rows of an application.
         pages: how a list numbers its pages; None if the operation is not a list.
-        removes: whether it removes something. "Not found" after an attempt that may have acted
-            then means that it is done.
+        removes: whether it removes something. If so, "not found" after an attempt that may have
+            acted counts as success.
         echo: where the reply repeats what was asked for; None if it does not.
         errors: which codes and statuses become which errors.
     """
@@ -144,7 +144,7 @@ class Endpoint(Generic[T_co]):
     ) -> None:
         """Describe an operation.
 
-        The method decides about what is None. A GET is safe, with token and parameters in the
+        What is None follows from the method. A GET is safe, with token and parameters in the
         query. Any other method is unsafe, with both in a JSON body. If the parameters are not
         sent as JSON, the token is in the query.
 
@@ -189,7 +189,10 @@ class Endpoint(Generic[T_co]):
                 names = ", ".join(allowed)
                 raise ValueError(f"{name}: {field} must be one of {names}, got {values[field]!r}")
         if self.token == "body" and self.parameters != "json":
-            raise ValueError(f"{name}: a token in the body needs parameters in JSON as well")
+            raise ValueError(
+                f"{name}: parameters must be sent as JSON if the token is in the body, "
+                f"got {self.parameters}"
+            )
 
     def replace(self, **changes: object) -> "Endpoint[object]":
         """Return a copy with some attributes changed."""
@@ -263,7 +266,8 @@ def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) 
     unknown = set(override) - set(get_type_hints(EndpointOverride))
     if unknown:
         names = ", ".join(sorted(map(str, unknown)))
-        raise ConfigurationError(f"endpoints: {name} has no attribute {names}")
+        known = ", ".join(get_type_hints(EndpointOverride))
+        raise ConfigurationError(f"endpoints: {name} must override only {known}, got {names}")
     method = override.get("method", row.method)
     # A new method moves the token and the parameters, unless they are overridden too. An upload
     # stays a form under any method that has a body.
