@@ -1,11 +1,11 @@
 """Decoding of replies: from bytes to the type that an endpoint declares.
 
-Typed first: a reply as documented goes through msgspec alone. If that fails, the reply is parsed
-leniently and repaired along the fields of the type, by readers that are built on first need.
+A reply as documented is decoded by msgspec alone. If that fails, the reply is parsed leniently and
+repaired field by field. The readers that do so are built when a type first needs them.
 
-A repair changes the form of a value: a number where text is expected, text where a number or a
-boolean is expected, one object instead of a list of one, null instead of nothing. It drops a field
-only if the type has a default for it or takes null. It never adds or drops a row.
+A repair accepts another form of a value: a number where text is expected, text where a number or a
+boolean is expected, one object instead of a list of one, null instead of an absent field. It drops
+a field only if the type has a default for it or allows null. It never adds or drops a row.
 
 No error raised here contains anything from the reply. The errors of msgspec and of the codecs
 quote values, so they are dropped before ours is raised, and never chained to it.
@@ -32,7 +32,7 @@ _Reader = Callable[[Any], Any]
 _REFUSALS = (ValueError, TypeError, OverflowError, RecursionError)
 
 # An escape of half a surrogate pair. Group 1 is what must stay: an escaped backslash (the text
-# after it is no escape), or a whole pair.
+# after it is not an escape), or a whole pair.
 _HALF_PAIR = re.compile(
     r"(\\\\|\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2})"
     r"|\\u[dD][89a-fA-F][\da-fA-F]{2}"
@@ -47,7 +47,7 @@ _BOOLEANS: dict[str, bool] = {
 }
 # Fields that any reply may have: they don't show that it is a page.
 _IN_ANY_REPLY = frozenset({"err_code", "msg", "message"})
-# Above this, a whole float has no exact digits to show as text.
+# From here on, floats can't represent every whole number, so their digits may be wrong.
 _EXACT = 2.0**53
 
 
@@ -115,7 +115,7 @@ def parse(body: bytes) -> Any:
         Unreadable: the body is not JSON, or is nested too deeply.
     """
     text = _text_of(body)
-    if r"\u" in text:  # the pattern takes as long as the rest of a repair
+    if r"\u" in text:  # searching the pattern takes as long as the rest of a repair
         text = _HALF_PAIR.sub(lambda found: found[1] or r"\ufffd", text)
     with suppress(ValueError, RecursionError):
         return json.loads(text, parse_int=_int, parse_float=_float, parse_constant=lambda _: None)
@@ -307,7 +307,7 @@ class _Object:
 
 
 class _List:
-    """Reads a list; null is an empty one, and one object is a list of one."""
+    """Reads a list. Null becomes an empty list, and one object a list of one."""
 
     def __init__(self, make: Callable[[list[Any]], Any], item: _Reader) -> None:
         self._make = make
@@ -350,7 +350,7 @@ class _Mapping:
 
 
 def _union(kind: Any, members: list[_Reader]) -> _Reader:
-    """Return a reader of a union: as msgspec reads it, or by the first member that can."""
+    """Return a reader of a union. It tries msgspec first, then the reader of each member."""
     readers = [_converted(kind, strict=True), *members]
 
     def read(value: Any) -> Any:
@@ -410,8 +410,8 @@ def _reader(kind: Any, structs: dict[Any, _Object]) -> _Reader:
         return (lambda it: None if it is None else read(it)) if NoneType in arguments else read
     if plain is Annotated:
         # msgspec checks the limits of the annotation, such as Meta(ge=1).
-        mend, check = _reader(arguments[0], structs), _converted(kind, strict=True)
-        return lambda value: check(mend(value))
+        read_plain, check = _reader(arguments[0], structs), _converted(kind, strict=True)
+        return lambda value: check(read_plain(value))
     if plain in (dict, Mapping):
         key, item = arguments or (Any, Any)
         return _Mapping(_reader(key, structs), _reader(item, structs))

@@ -5,7 +5,7 @@ extension "0101". A JSON number matches a requested text with the same digits. A
 is, so the caller can see that the reply is about something else. A row that matches more than one
 requested number is left out.
 
-Pure: a parsed reply goes in and comes out.
+Pure: takes a parsed reply and returns one.
 """
 
 from typing import Any, TypeVar
@@ -19,12 +19,12 @@ T = TypeVar("T")
 _EXACT = 2.0**53  # larger floats do not hold every whole number
 
 
-def as_asked(value: T, document: Any, requested: object, field: str, rows: str | None) -> T:
-    """Return a reply with the texts of the request where it shows the same items.
+def match_request(value: T, document: Any, requested: object, field: str, rows: str | None) -> T:
+    """Return a reply in which the items that were asked for have the texts of the request.
 
     Args:
         value: the decoded reply.
-        document: the parsed JSON if the reply had to be repaired; None if all texts were texts.
+        document: the parsed JSON if the reply had to be repaired; None if it was as documented.
         requested: the text that the request asked for, or a list of texts.
         field: the field that repeats it: of the reply, or of each of its rows.
         rows: the field that holds the rows; None if the reply itself repeats the text.

@@ -1,7 +1,7 @@
-"""Parsing replies: the value that an operation returns, or the error that the PBX reports.
+"""Parses replies: returns the value of an operation, or raises the error that the PBX reports.
 
-Pure: no event loop, no connection; the time of day is passed in. Which code or status becomes which
-error is data: the `ErrorScheme` of the endpoint.
+Pure: no event loop, no connection; the time of day is passed in. The endpoint's `ErrorScheme` maps
+codes and statuses to error classes.
 """
 
 import math
@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..redact import scrub_text
 from .decode import Decoder, Unreadable, parse, repair
-from .echo import as_asked
+from .echo import match_request
 from .endpoint import Endpoint
 from .message import Parameters, Reply
 
@@ -70,7 +70,7 @@ class ReplyParser(Generic[T]):
             raise self._error(reply, _object(reply.body), now)
         try:
             if self._decode is None:
-                return cast(T, self._nothing(reply, now))
+                return cast(T, self._check_empty(reply, now))
             value, repaired = self._decode(reply.body)
             if self._error_field is not None:
                 may_be_error = _is_error(getattr(value, self._error_field))
@@ -86,7 +86,7 @@ class ReplyParser(Generic[T]):
                 if isinstance(parameters, msgspec.Struct)
                 else parameters.get(echo.parameter)
             )
-            return as_asked(value, repaired, requested, echo.field, echo.rows)
+            return match_request(value, repaired, requested, echo.field, echo.rows)
         except Unreadable as unreadable:
             error: APIError | ReplyError = ReplyError(
                 expected=unreadable.expected, where=unreadable.where
@@ -97,7 +97,7 @@ class ReplyParser(Generic[T]):
                 error = self._error(reply, document, now)
             raise_without_context(error)
 
-    def _nothing(self, reply: Reply, now: Callable[[], float]) -> None:
+    def _check_empty(self, reply: Reply, now: Callable[[], float]) -> None:
         """Accept an empty body and any JSON without an error, for an operation without a reply."""
         if reply.body.strip() not in (b"", b"{}", b"null"):
             parse(reply.body)  # raises Unreadable for what is not JSON
@@ -143,7 +143,7 @@ def _is_error(err_code: object) -> bool:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Parse an error's body as an object; return an empty one for HTML, nothing and the like."""
+    """Parse an error's body as an object; return an empty one for anything else, such as HTML."""
     try:
         document = parse(body)
     except Unreadable:
@@ -163,7 +163,7 @@ def _is_page(body: bytes) -> bool:
 
 
 def _code_and_message(document: dict[str, Any]) -> tuple[str | int | float | None, str]:
-    """Find the code and the message, also where a later version nests them in ``errors``."""
+    """Find the code and the message, even where a later version nests them in ``errors``."""
     err_code = document.get("err_code")
     message = document.get("msg") or document.get("message")
     nested = document.get("errors")
@@ -207,7 +207,7 @@ def scrub_error(error: APIError, secrets: list[str]) -> APIError:
 def check_identity(field: str, shown: object, requested: str, row: Endpoint[Any]) -> None:
     """Check that a reply shows the requested item, before anything is written from it.
 
-    A reply that names no item passes.
+    A reply without the field passes.
 
     Raises:
         ReplyError: the reply shows another item.
