@@ -1,6 +1,6 @@
-"""Building requests: where the parameters and the token of an operation go.
+"""Builds requests: puts the parameters and the token where the endpoint wants them.
 
-Pure: no event loop, no clock, no connection. Where things go is read from the endpoint.
+Pure: no event loop, no clock, no connection.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def _encode_other(value: object) -> str:
     """Encode a type that msgspec does not know: a subclass of str."""
     if isinstance(value, str):
         return plain_text(value)
-    raise TypeError(f"a parameter can't be a {type(value).__name__}")
+    raise TypeError(f"a parameter must be a type that JSON can encode, got {type(value).__name__}")
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=_encode_other).encode
@@ -51,7 +51,7 @@ def to_builtins(value: object) -> Any:
 
 
 class RequestTemplate:
-    """The request of a call, without its token. Each attempt adds the token of the moment.
+    """The request of a call, without its token. Each attempt adds the current token.
 
     Attributes:
         form: the fields of a form; None if the body is not one.
@@ -76,10 +76,10 @@ class RequestTemplate:
             elif endpoint.parameters == "multipart":
                 self.form = _texts(parameters)
             else:
-                # Encoded here, so that what can't be sent is refused at the call.
+                # Encoded here, so that the call itself raises for what can't be sent.
                 self._json = _split(_encode(parameters))
         except UnicodeEncodeError:
-            pass  # its repr shows the whole text, which may be a secret
+            pass  # not raised: its repr shows the whole text, which may be a secret
         else:
             return
         raise ValueError(
@@ -105,7 +105,7 @@ class RequestTemplate:
 
 
 def secrets_of(parameters: Parameters, token: str | None) -> list[str]:
-    """Return what must not be shown of a call: its token, and every value under a secret name."""
+    """Return the secrets of a call: its token, and every value under a secret name."""
     return [*([plain_text(token)] if token else []), *secrets_in(to_builtins(parameters))]
 
 
@@ -133,6 +133,6 @@ def _text(value: object) -> str:
             value.encode()  # refuses half of a surrogate pair before anything is sent
         return plain_text(value)
     if isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(f"a parameter must not be {type(value).__name__}; pass a str")
+        raise TypeError(f"a parameter must be a str, got {type(value).__name__}; decode it first")
     plain = to_builtins(value)  # a UUID or a date becomes a text
     return plain if isinstance(plain, str) else _encode(plain).decode()

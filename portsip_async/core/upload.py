@@ -1,7 +1,7 @@
 """Sources of uploads: bytes, a path, a binary file, or an async iterator of bytes.
 
 Only one chunk is in memory at a time. Files are read in threads of our own, from the position they
-had when the upload was called. A file that the caller opened stays open.
+had when `upload` was called. A file that the caller opened stays open.
 
 A repeat reads a source from the start again. That works for bytes, a path and a seekable file, but
 not for an iterator after its first byte.
@@ -48,7 +48,7 @@ class Source(ABC):
 
     @property
     def replayable(self) -> bool:
-        """Whether all bytes can be read from the start once more."""
+        """Whether all bytes can be read from the start again."""
         return True
 
     async def open(self) -> None:  # noqa: B027 - most sources need no opening
@@ -71,7 +71,7 @@ class Source(ABC):
             async with aclosing(self._read()) as chunks:
                 async for chunk in chunks:
                     if not isinstance(chunk, bytes | bytearray | memoryview):
-                        raise TypeError(f"an upload must yield bytes, got {type(chunk).__name__}")
+                        raise TypeError(f"source must yield bytes, got {type(chunk).__name__}")
                     read += len(chunk)
                     if self.size is not None and read > self.size:
                         break
@@ -102,7 +102,7 @@ class _File(Source):
     def __init__(self, file: BinaryIO, threads: Threads) -> None:
         self._file = file
         self._threads = threads
-        # The latest read in a thread, which may be under way.
+        # The latest read in a thread, which may still be running.
         self._reading: Future[bytes] | None = None
         self._taken = False  # whether a read began
         self._seekable = hasattr(file, "seekable") and file.seekable()
@@ -223,9 +223,9 @@ def source_of(source: UploadSource, threads: Threads | None = None) -> Source:
         return _Stream(source)
     if not callable(getattr(source, "read", None)):
         raise TypeError(
-            "an upload must be a path, bytes, a binary file or an async iterator of bytes, "
+            "source must be a path, bytes, a binary file or an async iterator of bytes, "
             f"got {type(source).__name__}"
         )
     if hasattr(source, "encoding"):
-        raise TypeError("the file must be open in binary mode, got text mode: use open(path, 'rb')")
+        raise TypeError("source must be open in binary mode, got text mode: use open(path, 'rb')")
     return _File(source, threads)
