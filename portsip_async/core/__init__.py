@@ -1,1 +1,1 @@
-"""The core: HTTP, tokens, retries, pages. It knows no extension and no group."""
+"""The core: HTTP, tokens, retries, pages. It does not depend on what the API is about."""

@@ -14,7 +14,7 @@ from .tokens import TokenCache
 from .transport import Route, Transport
 
 _TIMERS_KEPT: Final = 64
-# Seconds. A call whose deadline began no longer ago than this still shares a timer.
+# Seconds. A call still shares a timer if its deadline began no longer ago than this.
 _SLACK: Final = 0.001
 
 

@@ -1,4 +1,4 @@
-"""What goes over the wire, as plain data: a request, a reply, and where an upload comes from."""
+"""Requests, replies and the sources of uploads, as plain data."""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol, TypeAlias
@@ -7,7 +7,7 @@ import msgspec
 
 FieldValue: TypeAlias = str | list[str]
 Fields: TypeAlias = dict[str, FieldValue]
-# What an operation takes, by the names of the API.
+# The parameters of an operation, under the API's names.
 Parameters: TypeAlias = Mapping[str, object] | msgspec.Struct
 
 
@@ -16,7 +16,7 @@ class Request(msgspec.Struct, eq=False):
 
     Attributes:
         query: the parameters of the URL.
-        headers: those that this request needs.
+        headers: the headers that this request needs.
         body: the whole body; None if there is none, or if it is a form.
     """
 
@@ -43,7 +43,7 @@ class ByteSource(Protocol):
     """What an upload streams from.
 
     Attributes:
-        size: how many bytes `chunks` yields; None if only the end will tell.
+        size: how many bytes `chunks` yields; None if that is not known before the end.
     """
 
     size: int | None

@@ -1,4 +1,4 @@
-"""Who watches calls: the `on_attempt` hook of a client, and telemetry."""
+"""The hooks that observe calls: a client's `on_attempt`, and telemetry."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -47,4 +47,4 @@ class Observer(ABC):
 
     @abstractmethod
     def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
-        """Run a token renewal, which returns the exception that it failed with, if any."""
+        """Run a token renewal. A renewal that fails returns its exception."""

@@ -55,7 +55,7 @@ class Session(NotCopyable):
             base_url: what the paths of endpoints are appended to.
             options: the client's timeout and retry policy.
             transport: sends requests.
-            token_source: makes what logs in and refreshes, over this session.
+            token_source: builds the source of tokens, which sends over this session.
             max_connections: calls in flight at once.
             requests_per_second: requests, spaced evenly; None: unlimited.
             on_attempt: called after each attempt. An `Observer` wraps whole calls as well.
@@ -112,14 +112,14 @@ class Session(NotCopyable):
         """End every call and task, then the connections if they are our own."""
         context = self._context
         context.close()
-        # Calls end by an error of ours. A call of the task that closes goes on, and finds the
+        # Calls end with ClientClosed. A call in the closing task itself goes on, and finds the
         # client closed at its next step.
         current = asyncio.current_task()
         calls = [call for call in context.calls if call.task is not current]
         for call in calls:
             call.interrupt(CLOSED)
         try:
-            # A task that has not begun yet gets one pass of the loop, and finds the client closed.
+            # Tasks that have not begun yet get one pass of the loop, to find the client closed.
             await asyncio.sleep(0)
             tasks = self._tasks - {current}
             for task in tasks - {call.task for call in calls}:
@@ -165,7 +165,7 @@ class Session(NotCopyable):
     async def send_login(
         self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
     ) -> tuple[T, float]:
-        """Send a login or a refresh, which the client's limits don't hold up.
+        """Send a login or a refresh, which bypasses the client's limits.
 
         Args:
             endpoint: the operation that logs in or refreshes.

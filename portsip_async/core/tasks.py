@@ -1,4 +1,4 @@
-"""Background tasks: who owns them, and the loops that end them.
+"""Background tasks: the objects that own them, and the loops that end them.
 
 A client's session owns tasks. So does each loop over a poll, a watch, a bulk run or a paginator:
 every ``async for`` is a run of its own, and closing the iterable ends all open runs.
@@ -31,20 +31,20 @@ class TaskOwner(Protocol):
 
 
 class NotCopyable:
-    """Refuse copies of what holds connections, tasks and a token.
+    """A base class for objects that hold connections, tasks and a token, and can't be copied.
 
-    A shallow copy would work through the original, and a deep one would be half of it.
+    A shallow copy would share them with the original, and a deep copy could not have its own.
     """
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        """Refuse copy, deepcopy and pickle, all of which ask here.
+        """Refuse copy, deepcopy and pickle, all of which call this.
 
         Raises:
             TypeError: always.
         """
         raise TypeError(
             f"{type(self).__name__} can't be copied or pickled: it holds connections and a token. "
-            "Make another PortSIPClient, or use with_options() for other options"
+            "Create another PortSIPClient, or use with_options() for other options"
         )
 
 
@@ -68,8 +68,9 @@ class ClosableStream(NotCopyable):
     ``async with`` and ``aclose()`` end every open run, with its tasks, before returning.
     """
 
-    # The generators are referenced weakly: one that its consumer drops must be collected. Python
-    # closes it some loop ticks later, so its run is stopped at once, and kept here until it ended.
+    # The generators are referenced weakly, so that one that its consumer drops is collected. Python
+    # closes it some passes of the loop later. So its run is stopped at once, and kept here until it
+    # has ended.
     _runs: Mapping[Run, "finalize[[], AsyncGeneratorType[Any, None]]"] = MappingProxyType({})
 
     def _track(self, generator: AsyncGenerator[Y, None], run: Run) -> AsyncGenerator[Y, None]:

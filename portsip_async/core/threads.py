@@ -39,7 +39,7 @@ class Threads:
                 try:
                     threading.Thread(target=self._work, name="portsip-upload", daemon=True).start()
                 except RuntimeError:
-                    # With a thread running, the job only waits longer.
+                    # If one of our threads is running, it will take the job later.
                     if not self._running:
                         self._jobs.pop()
                         raise
@@ -68,7 +68,7 @@ class Threads:
                 try:
                     result = function()
                 except StopIteration as error:
-                    # asyncio's futures refuse a StopIteration, so the upload would wait for ever.
+                    # asyncio's futures refuse a StopIteration, so the upload would wait forever.
                     failure = RuntimeError("a function in a thread raised StopIteration")
                     failure.__cause__ = error
                     future.set_exception(failure)
@@ -77,4 +77,4 @@ class Threads:
                 else:
                     future.set_result(result)
                     del result
-            del future, function  # else they keep a file alive until the next job
+            del future, function  # otherwise they keep a file alive until the next job

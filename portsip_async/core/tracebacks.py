@@ -1,13 +1,12 @@
-"""Keep what callers pass out of tracebacks that show local variables.
+"""Keeps callers' arguments out of tracebacks that show local variables.
 
-Error trackers send the local variables of every frame in an error's traceback. A coroutine whose
-arguments are passwords and pins has them among its locals, and so have the functions that it calls
-on the way to the core. From `Call.run` down, secrets are only in objects whose reprs hide them. So
-`hide_arguments` removes the frames above the core from whatever is raised.
+Error trackers send the local variables of every frame in an error's traceback. A coroutine that
+takes passwords and pins has them among its locals, and so do the functions between it and the core.
+From `Call.run` down, secrets are only in objects with a repr that hides them. So `hide_arguments`
+removes the frames above the core from whatever is raised.
 
-Little is lost: the way from the public name to the core. An unexpected error keeps the frames that
-show where it came from, and so does an error of the application's own code below the core (its
-credentials, the source of an upload).
+The frames below the core stay. They show where an error came from, even if it comes from the
+application's own code (its credentials, the source of an upload).
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ _FUNCTION: Final = "run"
 
 
 def hide_arguments(function: F) -> F:
-    """Decorate a function or a coroutine: what it raises shows none of its arguments."""
+    """Decorate a function or a coroutine so that its exceptions do not show its arguments."""
 
     @wraps(function)
     async def coroutine(*args: Any, **kwargs: Any) -> Any:
@@ -48,8 +47,8 @@ def hide_arguments(function: F) -> F:
 def strip_frames(error: BaseException) -> None:
     """Remove the frames above the core, including that of the ``except`` block that calls this.
 
-    A plain ``raise`` afterwards adds none. Busy functions call this instead of being decorated,
-    because a decorated call costs a microsecond.
+    A plain ``raise`` afterwards adds no frame. Busy functions call this instead of using the
+    decorator, which adds a microsecond to each call.
     """
     trace = error.__traceback__
     while trace is not None and not _is_core(trace.tb_frame):
