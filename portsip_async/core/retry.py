@@ -90,10 +90,12 @@ class RetryPolicy:
         for name in ("initial", "maximum"):
             seconds = getattr(self, name)
             if not 0 <= seconds < float("inf"):
-                raise ValueError(f"RetryPolicy: {name} must be at least 0 s, got {seconds}")
+                raise ValueError(
+                    f"RetryPolicy: {name} must be finite and at least 0 s, got {seconds}"
+                )
         if self.deadline is not None and not 0 < self.deadline < float("inf"):
             raise ValueError(
-                f"RetryPolicy: deadline must be above 0 s or None, got {self.deadline}"
+                f"RetryPolicy: deadline must be None or finite and above 0 s, got {self.deadline}"
             )
 
     def pause(self, repeat: int, random: float) -> float:

@@ -77,7 +77,9 @@ class Timeout:
         for name in ("total", "connect", "read"):
             seconds = getattr(self, name)
             if seconds is not None and not 0 < seconds < float("inf"):
-                raise ValueError(f"Timeout: {name} must be above 0 s or None, got {seconds}")
+                raise ValueError(
+                    f"Timeout: {name} must be None or finite and above 0 seconds, got {seconds}"
+                )
 
 
 class HttpTimeouts:
