@@ -1,11 +1,11 @@
-"""How many numbers a status request should hold, learned from what the PBX does with them.
+"""Learns from the PBX's replies how many numbers a status request should hold.
 
 The size starts at 100. While the PBX replies, one larger batch is tried at a time: double the size,
 at most 1,000. If a batch fails and its parts succeed, it was too large. Then sizes between the
 largest one that worked and the smallest one that failed are tried, until the two are close. The
 size that failed is tried again much later, since a timeout may have had another reason.
 
-Pure: results go in, sizes come out. All polls and watches of a client share one learner.
+Pure: takes results, returns sizes. All polls and watches of a client share one learner.
 """
 
 from typing import Final
@@ -30,13 +30,13 @@ class BatchSizeLearner:
         self._successes = 0  # since the smallest bad size was found or tried again
         self._retry_after = _RETRY_AFTER
         self._trials = 0  # batches in flight that are larger than `size`
-        self._descents = 0  # batches in flight that were split after a timeout
-        self._silent = False  # whether even a single number got no reply lately
+        self._timeout_splits = 0  # batches in flight that were split after a timeout
+        self._is_outage = False  # whether the latest of those got no reply to any part
 
     def next_size(self) -> int:
         """Return the size of the next batch, which may be a trial of a larger one."""
-        # At `size` the PBX must work before more is tried. A batch is seldom quite full, since
-        # no number is in it twice, so half of it proves enough.
+        # Try more only after batches of about `size` worked. Duplicates are removed, so batches
+        # are seldom full, and half of `size` is enough.
         if self._trials or self._largest_good * 2 < self.size:
             return self.size
         if self._smallest_bad > LARGEST_SIZE:
@@ -47,34 +47,34 @@ class BatchSizeLearner:
         return middle if middle - self.size >= max(1, self.size // 8) else self.size
 
     def start_trial(self, size: int) -> bool:
-        """Note that a batch is sent; return whether it is a trial of a larger size."""
+        """Record that a batch is sent; return whether it is a trial of a larger size."""
         is_trial = size > self.size
         self._trials += is_trial
         return is_trial
 
     def end_trial(self) -> None:
-        """Note that a trial ended, in whatever way."""
+        """Record that a trial ended, whether it worked or not."""
         self._trials -= 1
 
-    def start_descent(self) -> bool:
+    def start_timeout_split(self) -> bool:
         """Return whether a batch that timed out may be split to look for a size that works.
 
-        In an outage every batch times out. So once a single number got no reply either, only one
-        batch at a time is split, until the PBX replies again.
+        In an outage every batch times out. So once no part of a batch got a reply, only one batch
+        at a time is split, until the PBX replies again.
         """
-        if self._silent and self._descents:
+        if self._is_outage and self._timeout_splits:
             return False
-        self._descents += 1
+        self._timeout_splits += 1
         return True
 
-    def end_descent(self, *, in_vain: bool) -> None:
-        """Note that such a batch ended; in vain if the PBX replied to no part of it."""
-        self._descents -= 1
-        self._silent = in_vain
+    def end_timeout_split(self, *, got_reply: bool) -> None:
+        """Record that such a batch ended, and whether the PBX replied to any part of it."""
+        self._timeout_splits -= 1
+        self._is_outage = not got_reply
 
     def succeeded(self, size: int) -> None:
-        """Note that the PBX replied to a batch."""
-        self._silent = False
+        """Record that the PBX replied to a batch."""
+        self._is_outage = False
         self._successes += 1
         self._largest_good = max(self._largest_good, size)
         self.size = max(self.size, size)
@@ -82,7 +82,7 @@ class BatchSizeLearner:
             self._smallest_bad = LARGEST_SIZE + 1
 
     def was_too_large(self, size: int, *, good: int) -> None:
-        """Note that a batch failed for its size.
+        """Record that a batch failed because of its size.
 
         Args:
             size: how many numbers it held.

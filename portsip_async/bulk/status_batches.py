@@ -1,12 +1,12 @@
 """The status of a batch of extensions, in one request or in several.
 
-A batch that the PBX refuses is split in halves until the numbers at fault stand alone. If the first
-eight numbers that were asked alone all fail, one larger part decides: if that is refused too, the
+A batch that the PBX refuses is split in halves until the numbers at fault are alone. If the first
+eight numbers that were sent alone all fail, one larger part decides: if that is refused too, the
 refusal is about the batch as a whole, and all its numbers share the error.
 
 If the size of batches is learned, a batch may also fail because it is too large: refused, with
-status 413 or 414, or by a timeout. It is then asked again in parts. If all parts of a refused batch
-succeed, its size was the reason. If one fails, a number was.
+status 413 or 414, or by a timeout. It is then sent again in parts. If all parts of a refused batch
+succeed, its size was the reason. If one of them fails, a number was.
 
 This module knows no generation of the API. The type of a status is a type parameter, and everything
 about the request comes in a `StatusSource`.
@@ -95,7 +95,7 @@ class BatchResult(NamedTuple, Generic[S]):
 
     Attributes:
         results: one for each number, in their order.
-        refused: the numbers that the PBX refused when they stood alone.
+        refused: the numbers that the PBX refused when they were alone.
         doubted: the numbers of a batch that was refused as a whole with the code of an unknown
             extension, so that any of them may be at fault.
     """
@@ -131,7 +131,7 @@ class StatusSource(Generic[S]):
 
 
 class BatchReader(Generic[S]):
-    """Reads batches through one gate, and splits those that fail for a number or their size."""
+    """Reads batches through one gate, and splits those with a bad number or too large a size."""
 
     def __init__(
         self, source: StatusSource[S], *, concurrency: int, batch_size: int | None
@@ -160,7 +160,7 @@ class BatchReader(Generic[S]):
         return self._batch_size or self.source.batch_sizes.next_size()
 
     async def read(self, numbers: Sequence[object]) -> BatchResult[S]:
-        """Read a batch, and return a result for each number, each occurrence, in their order."""
+        """Read a batch; return a result for each occurrence of each number, in their order."""
         if _are_plain(numbers):
             return await self._read(numbers)
         # Bad items get their errors here, and only numbers are sent.
@@ -182,14 +182,14 @@ class BatchReader(Generic[S]):
 class _Failure(Enum):
     """Why a request for a batch failed."""
 
-    REFUSED = auto()  # for one of its numbers, or for its size
+    REFUSED = auto()  # because of one of its numbers, or its size
     TOO_LARGE = auto()
-    TIMED_OUT = auto()  # perhaps for its size
+    TIMED_OUT = auto()  # perhaps because of its size
     OTHER = auto()
 
 
 class _Split(Generic[S]):
-    """One batch that is being read, in parts if need be.
+    """One batch that is being read, in parts if needed.
 
     Attributes:
         errors: the errors by number.
@@ -208,10 +208,10 @@ class _Split(Generic[S]):
         self._learner = reader.learner
         self._largest_good = 0  # size of the largest part that the PBX replied to
         self._suspects: list[tuple[_Failure, list[str]]] = []  # parts that may have been too large
-        self._descends = False  # whether it was split after a timeout
+        self._split_after_timeout = False
 
     async def read(self, parts: list[list[str]]) -> None:
-        """Read the parts of a batch, and split them as far as it takes."""
+        """Read the parts of a batch, and split them further if they fail."""
         self._is_whole = len(parts) == 1
         learner = self._learner
         if learner is None:
@@ -223,14 +223,14 @@ class _Split(Generic[S]):
         finally:
             if is_trial:
                 learner.end_trial()
-            if self._descends:
-                learner.end_descent(in_vain=not self._largest_good)
+            if self._split_after_timeout:
+                learner.end_timeout_split(got_reply=self._largest_good > 0)
         self._learn_from_suspects(learner)
 
     async def _read(self, parts: list[list[str]]) -> None:
         # A stack: the next part is at the end, and the largest one at the beginning.
         while parts:
-            # After enough numbers alone have failed, the largest part decides about the batch.
+            # Once enough single numbers have failed, the largest part decides about the batch.
             deciding = len(self.refused) >= ALONE and not self._largest_good
             part = parts.pop(0 if deciding else -1)
             try:
@@ -239,7 +239,8 @@ class _Split(Generic[S]):
                 if is_fatal(error):
                     raise
                 failure = self._classify(error)
-                # A learned size is not given up before a single number is refused too.
+                # While the size is learned, a batch is refused as a whole only if a single number
+                # is refused too.
                 if (
                     failure is _Failure.REFUSED
                     and deciding
@@ -259,9 +260,9 @@ class _Split(Generic[S]):
                     self.refused += part
 
     def results(self, numbers: Sequence[str]) -> list[StatusResult[S]]:
-        """Return the result of each number, each occurrence."""
+        """Return a result for each occurrence of each number."""
         if not self.errors:
-            with suppress(KeyError):  # of a number that the replies lack
+            with suppress(KeyError):  # a number is missing from the replies
                 return [StatusResult(number, self._statuses[number]) for number in numbers]
         results: dict[str, StatusResult[S]] = {}
         for number in dict.fromkeys(numbers):
@@ -273,14 +274,14 @@ class _Split(Generic[S]):
         return [results[number] for number in numbers]
 
     def _add(self, part: list[str], statuses: dict[str, S]) -> None:
-        """Take the reply to a part."""
+        """Store the statuses of a part."""
         self._largest_good = max(self._largest_good, len(part))
         if self._learner is not None:
             self._learner.succeeded(len(part))
         if self._is_whole:
             self._statuses = statuses
             return
-        # A reply may have numbers that another part asked for. Only that part's reply counts.
+        # A reply may have numbers that belong to another part. Only that part's reply counts.
         for number in part:
             if number in statuses:
                 self._statuses[number] = statuses[number]
@@ -307,20 +308,20 @@ class _Split(Generic[S]):
         return about_size and bool(self._suspects) and not self._largest_good
 
     def _may_split(self, failure: _Failure, size: int) -> bool:
-        """Check whether a part that failed should be asked again in smaller parts."""
+        """Check whether a part that failed should be sent again in smaller parts."""
         if failure is not _Failure.TIMED_OUT:
             return failure is not _Failure.OTHER
         if size <= self._largest_good:
             return False  # a part as large got a reply, so the size is not the reason
-        if not self._descends:
-            self._descends = self._learner is not None and self._learner.start_descent()
-        return self._descends
+        if not self._split_after_timeout and self._learner is not None:
+            self._split_after_timeout = self._learner.start_timeout_split()
+        return self._split_after_timeout
 
     def _cut(self, part: list[str], failure: _Failure) -> list[list[str]]:
         """Cut a part that failed into smaller ones."""
         self._reader.splits += 1
         self._is_whole = False
-        # Quarters after a timeout, since each further one takes as long.
+        # Quarters after a timeout, since each further timeout takes as long.
         size = -(-len(part) // (4 if failure is _Failure.TIMED_OUT else 2))
         if self._learner is not None:
             self._suspects.append((failure, part))
@@ -329,14 +330,14 @@ class _Split(Generic[S]):
         return [part[start : start + size] for start in range(0, len(part), size)]
 
     def _refuse_batch(self, parts: list[list[str]], error: PortSIPError) -> None:
-        """Let all numbers that have no result share the refusal of their batch."""
+        """Give all numbers without a result the error of the whole batch."""
         numbers = self._share(error, parts)
         if isinstance(error, APIError) and str(error.err_code) == self._source.errors.no_such_item:
             self.doubted = [*self.refused, *numbers]
         self.refused.clear()
 
     def _share(self, error: PortSIPError, parts: list[list[str]]) -> list[str]:
-        """Make an error the result of all numbers of some parts; return the numbers."""
+        """Give all numbers of some parts the same error; return the numbers."""
         error.__traceback__ = None  # its frames hold the results of the batch
         numbers = [number for part in parts for number in part]
         for number in numbers:
@@ -344,12 +345,12 @@ class _Split(Generic[S]):
         return numbers
 
     def _learn_from_suspects(self, learner: BatchSizeLearner) -> None:
-        """Find the parts that failed for their size, from what became of their numbers."""
+        """Find the parts that failed because of their size, and inform the learner."""
         for failure, part in self._suspects:
             if len(part) <= self._largest_good:
                 continue  # another part of that size succeeded
             good = [number not in self.errors for number in part]
-            # A refusal is about a number if any of the numbers got no status in the end.
+            # If any number of a refused part got no status in the end, that number was the reason.
             if all(good) if failure is _Failure.REFUSED else any(good):
                 learner.was_too_large(len(part), good=self._largest_good)
 
@@ -359,8 +360,8 @@ def _separate_same_digits(numbers: list[str]) -> list[list[str]]:
 
     Some PBXes send numbers as JSON numbers, in which the two are the same.
     """
-    # The loop below takes 60 µs per batch of 100, a fifth of its CPU. Most PBXes have numbers
-    # of one length, which can't have the same digits and differ.
+    # The loop below takes 60 µs per batch of 100, a fifth of its CPU. Most PBXes have numbers of
+    # one length, which never need separating.
     if len(set(map(len, numbers))) == 1:
         return [numbers]
     if len({number.lstrip("0") for number in numbers}) == len(numbers):
