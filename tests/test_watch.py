@@ -950,11 +950,11 @@ class TestOutageLog:
         log.left(one)
         log.failed(other, ServerError(status=500), 69.0)
         assert [line.split(": ")[1] for line in self.lines(caplog)] == [
-            "a status watch fails, and goes on",
+            "a status watch is failing and will keep trying",
             "the status watch works again after 5.0 s",
-            "a status watch fails, and goes on",
-            "a status watch fails, and goes on",
-            "a status watch fails, and goes on",
+            "a status watch is failing and will keep trying",
+            "a status watch is failing and will keep trying",
+            "a status watch is failing and will keep trying",
         ]
 
     async def test_watches_made_anew_share_the_outage(
@@ -1005,7 +1005,7 @@ class TestUnknown:
         assert [change.extension_number for change in changes] == good
         assert clockwork.watch.stats.unknown == tuple(unknown)
         (line,) = TestOutageLog.lines(caplog)
-        assert "there is no status for 9000" in line
+        assert "the PBX gives no status for 9000" in line
 
     async def test_many_are_asked_ever_more_rarely(self) -> None:
         statuses = Statuses(refused={str(number) for number in range(150)})

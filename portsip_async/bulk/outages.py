@@ -1,6 +1,6 @@
 """The log of outages: a line when one starts, at most one a minute during it, one when it ends.
 
-All watches of a client share one log, since they lose the same PBX. An outage starts with the first
+All watches of a client share one log, since they poll the same PBX. An outage starts with the first
 watch that fails, and ends when the last one works again. If all watches were left during an outage,
 a watch that fails within a minute of the latest line continues it.
 """
@@ -31,7 +31,7 @@ class OutageLog:
         self._logged_at = 0.0
 
     def failed(self, watch: object, error: PortSIPError, now: float) -> None:
-        """Note a failure of a watch.
+        """Record a failure of a watch.
 
         Args:
             watch: the watch.
@@ -44,16 +44,17 @@ class OutageLog:
         if starts:
             self._is_outage = True
             self._started_at = now
-            text = f"{self._host}: a status watch fails, and goes on"
+            text = f"{self._host}: a status watch is failing and will keep trying"
         elif may_log:
-            text = f"{self._host}: a status watch still fails after {now - self._started_at:.0f} s"
+            seconds = now - self._started_at
+            text = f"{self._host}: a status watch is still failing after {seconds:.0f} s"
         else:
             return
         self._logged_at = now
         logger.warning("%s: %s: %s", text, type(error).__name__, _one_line(str(error)))
 
     def recovered(self, watch: object, now: float) -> None:
-        """Note that nothing of a watch fails any more."""
+        """Record that a watch works, perhaps again."""
         had_failed = watch in self._failing
         self._failing.discard(watch)
         if self._failing:
@@ -73,7 +74,7 @@ class OutageLog:
         shown = ", ".join(map(_one_line, numbers[:_NUMBERS_SHOWN]))
         more = len(numbers) - _NUMBERS_SHOWN
         logger.warning(
-            "%s: there is no status for %s%s",
+            "%s: the PBX gives no status for %s%s",
             self._host,
             shown,
             f" and {more} more" if more > 0 else "",

@@ -1,6 +1,6 @@
-"""The numbers of a watch that the PBX gives no status for: when to ask again, which to name.
+"""The numbers of a watch that have no status: when to ask for them again, and which to log.
 
-Pure: the results of cycles go in, the numbers to ask for come out.
+Pure: takes the results of cycles, returns numbers.
 """
 
 from collections.abc import Iterable, Set
@@ -24,35 +24,35 @@ class RefusedNumbers:
         return number in self._refused
 
     def to_ask(self, numbers: Iterable[str], cycle: int) -> list[str]:
-        """Return the refused ones of some numbers that should be asked for in a cycle."""
-        # A number that is not refused gets a cycle in the future.
+        """Return the refused numbers that should be asked for in this cycle."""
+        # The default for a number that is not refused is a later cycle, so it is left out.
         return [each for each in numbers if self._refused.get(each, (cycle + 1, 0))[0] <= cycle]
 
     def postpone(self, number: str, cycle: int) -> None:
-        """Note that a number was refused. The pause before it is asked for doubles each time."""
+        """Record that a number was refused. The pause until it is asked for doubles each time."""
         _, pause = self._refused.get(number, (0, 1))
         pause = min(pause * 2, _LONGEST_PAUSE)
         self._refused[number] = (cycle + pause, pause)
 
     def ask_now(self, numbers: Iterable[str], cycle: int) -> None:
-        """Have numbers asked for separately in this cycle."""
+        """Schedule numbers to be asked for separately in this cycle."""
         self._refused |= dict.fromkeys(numbers, (cycle, 1))
 
     def accept(self, number: str) -> None:
-        """Note that the PBX no longer refuses a number."""
+        """Record that the PBX no longer refuses a number."""
         self._refused.pop(number, None)
 
     def note_status(self, number: str) -> None:
-        """Note that a number has a status."""
+        """Record that a number has a status."""
         self._refused.pop(number, None)
         self._unknown.discard(number)
 
     def note_unknown(self, number: str) -> None:
-        """Note that a number never had a status."""
+        """Record that a number never had a status."""
         self._unknown.add(number)
 
     def unknown(self, numbers: Iterable[str]) -> tuple[str, ...]:
-        """Return the unknown ones of some numbers."""
+        """Return the numbers that never had a status."""
         if not self._unknown:
             return ()
         return tuple(number for number in numbers if number in self._unknown)
@@ -64,7 +64,7 @@ class RefusedNumbers:
         return [number for number in numbers if number in new] if new else []
 
     def forget_all_but(self, present: Set[str]) -> None:
-        """Forget the extensions that are gone."""
+        """Forget all other extensions, which no longer exist."""
         for gone in self._refused.keys() - present:
             del self._refused[gone]
         self._unknown &= present

@@ -9,9 +9,9 @@ from .workers import Batcher, JobStream, WorkerPool
 
 
 class StatusPoll(JobStream[StatusResult[S]], Generic[S]):
-    """One result for each number given, as batches finish.
+    """Yields one result for each number, as batches finish.
 
-    Each loop over it reads the numbers again; of an iterator, what is left.
+    Each loop over it reads the numbers again. An iterator goes on where the loop before stopped.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""The status of many extensions, followed for weeks (`StatusWatch`).
+"""Watches the status of many extensions, for weeks if needed (`StatusWatch`).
 
-A watch polls at a fixed interval in a task of its own, and notes what changed. Its consumer gets,
-for each extension, the difference between what it received last and the latest status. So the
-memory for a slow consumer grows with the number of extensions, not with the number of changes.
+A watch polls at a fixed interval in a task of its own, and records what changed. For each
+extension, its consumer gets the difference between what it received last and the latest status. So
+the memory for a slow consumer grows with the number of extensions, not the number of changes.
 """
 
 import asyncio
@@ -42,11 +42,11 @@ class StatusChange(Record, Generic[S], frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class WatchStats:
-    """How a watch is doing.
+    """What a watch has done so far.
 
     Attributes:
         cycles: cycles that ended.
-        skipped: cycles that were left out, because an earlier one took too long or was postponed.
+        skipped: cycles that were skipped, because an earlier one took too long or was postponed.
         failures: batches and listings that failed, and the error that ended the watch.
         consecutive_failures: cycles in a row that brought no status at all.
         missing: extensions that the latest cycle's replies left out.
@@ -85,7 +85,7 @@ class DiscoveredExtensions(NamedTuple):
 
 
 class StatusWatch(JobStream[StatusChange[S]], Generic[S]):
-    """Changes of status, until the loop is left.
+    """Yields changes of status until the loop is left.
 
     Each loop over it is a watch of its own. `snapshot` and `stats` are those of the latest one.
     """
@@ -130,12 +130,12 @@ class StatusWatch(JobStream[StatusChange[S]], Generic[S]):
 
     @property
     def snapshot(self) -> dict[str, S]:
-        """What was delivered: a copy, to be saved and passed as ``known=`` later."""
+        """A copy of what was delivered. Save it to pass it as ``known=`` later."""
         return dict(self._known if self._latest is None else self._latest.delivered)
 
     @property
     def stats(self) -> WatchStats:
-        """How the latest loop is doing."""
+        """What the latest loop has done so far."""
         return WatchStats() if self._latest is None else self._latest.stats
 
     def _start_run(self) -> tuple[AsyncGenerator[StatusChange[S], None], Run]:
@@ -179,7 +179,7 @@ class _WatchRun(Run, Generic[S]):
 
     Attributes:
         delivered: what the consumer received, by number.
-        stats: how the watch is doing.
+        stats: what the watch has done so far.
         ended: as in `Run`.
     """
 
@@ -293,8 +293,8 @@ class _WatchRun(Run, Generic[S]):
         self._failing = False
         discovered = await self._find_numbers()
         numbers = self._numbers if self._numbers is not None else list(self._latest)
-        # Numbers that the PBX refuses would have every batch split, so they go separately, in
-        # batches so small that a refusal is never put down to the batch as a whole.
+        # Numbers that the PBX refuses would split every batch, so they are sent separately, in
+        # batches so small that a refusal is never about the batch as a whole.
         normal = [number for number in numbers if number not in self._refused]
         found, missing = await self._poll(normal, self._reader.next_size, cycle)
         retried = self._refused.to_ask(numbers, cycle)
@@ -306,7 +306,7 @@ class _WatchRun(Run, Generic[S]):
         if not self._failing and (normal or retried or not numbers):
             self._source.outages.recovered(self, self._source.clock())
         if discovered and not normal and not retried and numbers:
-            return  # all numbers are refused and wait: neither a success nor a failure
+            return  # all numbers are refused and paused: neither a success nor a failure
         if found or (discovered and not numbers):
             self.stats = replace(
                 self.stats,
@@ -342,7 +342,7 @@ class _WatchRun(Run, Generic[S]):
         return found, missing
 
     def _take_batch(self, batch: BatchResult[S], cycle: int) -> tuple[int, int]:
-        """Note the results of a batch; return how many statuses came and how many are missing."""
+        """Record the results of a batch; return how many statuses it has and how many it lacks."""
         found = missing = 0
         failures: dict[int, PortSIPError] = {}  # by identity: numbers share errors
         refused = set(batch.refused)
@@ -369,7 +369,7 @@ class _WatchRun(Run, Generic[S]):
         return found, missing
 
     def _note(self, number: str, status: S) -> None:
-        """Note the status of a number, and wake the consumer if it changed."""
+        """Record the status of a number, and wake the consumer if it changed."""
         self._refused.note_status(number)
         if self._latest.get(number) != status:
             self._latest[number] = status
@@ -377,20 +377,20 @@ class _WatchRun(Run, Generic[S]):
             self._wake.set()
 
     def _retry_doubted(self, doubted: list[str], cycle: int) -> set[str]:
-        """Have numbers that never had a status asked again in this cycle, in small batches.
+        """Schedule numbers that never had a status for another request in this cycle.
 
-        Numbers with a status are asked again in the next cycle. If there are no others, the PBX has
-        forgotten its extensions, and asking each of them alone would show nothing.
+        Numbers with a status are requested again in the next cycle. If all of them have one, the
+        PBX has lost its extensions, and requests for single numbers would show nothing new.
 
         Returns:
-            The numbers that will be asked again; none if all have a status.
+            The numbers that will be requested again; none if all have a status.
         """
         new = [number for number in doubted if number not in self._latest]
         self._refused.ask_now(new, cycle)
         return set(doubted) if new else set()
 
     def _note_unknown(self, number: str) -> None:
-        """Note that the PBX gave no status for a number that never had one."""
+        """Record that the PBX gave no status for a number that never had one."""
         if number not in self._latest:
             self._refused.note_unknown(number)
 
@@ -436,7 +436,7 @@ class _WatchRun(Run, Generic[S]):
         self._discovered_at = now
         present = dict.fromkeys(listed.numbers)
         if not listed.is_complete:
-            # An extension may have moved from one page to another, past the walk.
+            # An extension may have moved to another page, so that the walk missed it.
             present |= dict.fromkeys(self._latest)
         self._numbers = list(present)
         for gone in self._latest.keys() - present.keys():
