@@ -1,13 +1,13 @@
-"""Many jobs at once: batches of a source, workers side by side, and a limit that adapts.
+"""Runs many jobs at once: batches of items, a pool of workers, and an adaptive limit.
 
 A `Batcher` cuts any iterable or async iterable into batches, and reads only when a job can start.
 A `WorkerPool` runs one job per batch, in a task each, and yields the results as they finish, or in
-the order of the source. While its consumer asks for nothing, it starts nothing.
+the order of the source. While its consumer does not ask for results, it starts no jobs.
 A `JobStream` is what users iterate: each loop is a new run, and leaving it ends its tasks.
 
 `AdaptiveGate` limits the attempts in flight to what the PBX can handle. It halves the limit when
-the PBX pushes back, at most once per round trip, and adds one after each round of successes. It
-starts at half of its ceiling and doubles until the first push back, so that a weak PBX does not get
+the PBX is overloaded, at most once per round trip, and adds one after each round of successes. It
+starts at half of its ceiling and doubles until the first overload, so that a weak PBX does not get
 the full ceiling at once.
 """
 
@@ -32,7 +32,7 @@ from ..errors import RateLimited, RequestTimeout, ServerError
 X = TypeVar("X")
 R = TypeVar("R")
 
-PUSHED_BACK: Final = (RateLimited, ServerError, RequestTimeout)
+OVERLOADED: Final = (RateLimited, ServerError, RequestTimeout)
 # Seconds that an async source may pause before the items so far are sent as a short batch.
 LINGER: Final = 0.05
 
@@ -54,7 +54,7 @@ class AdaptiveGate:
         self.retries: int = 0
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        # Counts the decreases. An attempt that started before the latest one teaches nothing new.
+        # Counts the decreases. Attempts that started before the latest decrease are ignored.
         self._epoch = 0
         self._successes = 0  # since the limit last changed
         self._doubling = True
@@ -87,7 +87,7 @@ class AdaptiveGate:
         self.requests += 1
         self.retries += repeated
         if ticket == self._epoch:
-            if isinstance(error, PUSHED_BACK):
+            if isinstance(error, OVERLOADED):
                 self._epoch += 1
                 self._successes = 0
                 self._doubling = False
@@ -104,7 +104,7 @@ class AdaptiveGate:
         while self._waiting and self._in_flight < self.limit:
             turn = self._waiting.popleft()
             if not turn.done():
-                self._in_flight += 1  # reserved here, so that no later attempt takes the room
+                self._in_flight += 1  # reserved here, so that no later attempt gets it first
                 turn.set_result(None)
 
 
@@ -174,7 +174,7 @@ class Batcher(Generic[X]):
         return None if self._reading is None or self._reading.done() else self._reading
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading the source."""
         self.ended = True
         reading = self.reading
         if reading is not None:
@@ -196,7 +196,7 @@ class Batcher(Generic[X]):
             self._reading = self._owner.start(self._read())
 
     async def _read(self) -> None:
-        """Read up to a batch. Return at its first item too: from then on the pool lingers."""
+        """Read up to a batch. Also return at its first item, so that the pool starts to linger."""
         assert self._async_iterator is not None  # noqa: S101 - only an async source has this task
         task = asyncio.current_task()
         try:
@@ -293,7 +293,7 @@ class WorkerPool(Generic[X, R]):
                     failure = _failure_of(task)
                     if failure is None:
                         yield task.result()
-                    # A failed task would be in a reference cycle with its error's traceback.
+                    # Breaks a reference cycle of a failed task and its error's traceback.
                     del task
             if failure is not None:
                 if isinstance(failure, asyncio.CancelledError):
@@ -328,7 +328,7 @@ class WorkerPool(Generic[X, R]):
         return False
 
     def _on_done(self, task: asyncio.Task[R]) -> None:
-        _failure_of(task)  # asyncio warns of an exception that nobody looked at
+        _failure_of(task)  # otherwise asyncio logs an exception that nobody retrieved
         self._running.discard(task)
         if not self._ordered:
             self._finished.append(task)

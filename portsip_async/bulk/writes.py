@@ -1,8 +1,8 @@
-"""The same operation for many items, with a result for each and no outcome guessed.
+"""Runs one operation for many items, and reports the true outcome of each.
 
 If the reply to a create or a remove is lost for good, the extension is read back, which shows
-whether the write was carried out. A lost update is repeated, since doing it twice changes nothing.
-Items with an outcome that stays unknown are listed in `in_doubt`.
+whether the write was carried out. An update is repeated, since doing it twice changes nothing.
+Items with an unknown outcome are listed in `in_doubt`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class BulkResult(Record, Generic[V], frozen=True):
         key: the extension number, as given.
         value: what the operation returned: the Extension of a patch or a show, else None.
         error: why it was not carried out, or why that is not known; None if it was.
-        settled: whether a lost reply was made up for by reading back what the PBX holds.
+        settled: whether the reply was lost, and the outcome was found out by reading back.
         skipped: whether there was nothing to do, and you asked to skip such items.
     """
 
@@ -52,10 +52,10 @@ class BulkResult(Record, Generic[V], frozen=True):
 
 
 class WriteGate:
-    """A gate that notes whether anything was sent, and lets nothing new through after the run.
+    """A gate that records whether anything was sent, and admits no new item after the run.
 
     Attributes:
-        sent: whether an attempt went through.
+        sent: whether an attempt was admitted.
     """
 
     def __init__(self, is_left: Callable[[], bool]) -> None:
@@ -68,7 +68,7 @@ class WriteGate:
         self._is_left = is_left
 
     def admit(self) -> bool:
-        """Let an attempt through.
+        """Admit an attempt.
 
         Raises:
             CancelledError: it would be the item's first, and the run was left.
@@ -91,13 +91,13 @@ class WriteGate:
 
 
 class ItemOperation(Generic[X, V]):
-    """How one item is carried out.
+    """How to carry out the operation for one item.
 
     Attributes:
         key: returns the item's key; raises TypeError or ValueError if it can't be sent.
-        carry_out: sends it.
-        was_carried_out: reads back whether it was, after the reply was lost; None if repeating it
-            does no harm.
+        carry_out: sends the item.
+        was_carried_out: finds out by a read whether it was carried out, after the reply was lost;
+            None if it is safe to repeat.
         is_skipped: returns whether an error means that there was nothing to do.
     """
 
@@ -116,7 +116,7 @@ class ItemOperation(Generic[X, V]):
 
 
 class BulkRun(JobStream[BulkResult[V]], Generic[V]):
-    """The results of one operation for many items, as they finish.
+    """Yields the results of one operation for many items, as they finish.
 
     Leaving the loop stops new items and lets writes in flight finish for up to `grace` seconds;
     `late_results` has their results. If an error ends the loop, it yields those results before it
@@ -164,7 +164,7 @@ class BulkRun(JobStream[BulkResult[V]], Generic[V]):
 
     @property
     def in_doubt(self) -> list[str]:
-        """The keys of the latest loop with an outcome that stayed unknown."""
+        """The keys of the latest loop's items that may or may not have been carried out."""
         return list(self._in_doubt)
 
     def _start_run(self) -> tuple[AsyncGenerator[BulkResult[V], None], Run]:
@@ -181,7 +181,7 @@ class BulkRun(JobStream[BulkResult[V]], Generic[V]):
                 strip_frames(error)
                 raise
 
-        # The index is taken when the job is made, since its task may start later than others.
+        # The index is assigned here, since tasks may start in another order.
         def job(batch: list[Any]) -> Coroutine[Any, Any, BulkResult[V]]:
             nonlocal next_index
             next_index += 1
@@ -237,7 +237,7 @@ async def _read_back(
     failure: PortSIPError,
     in_doubt: list[str],
 ) -> BulkResult[V]:
-    """Find out what the PBX holds after a reply was lost."""
+    """Find out whether an item was carried out after its reply was lost."""
     if operation.was_carried_out is not None:
         try:
             done = await operation.was_carried_out(item)
