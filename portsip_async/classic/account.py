@@ -14,7 +14,7 @@ from .resource import Sender
 
 
 class Account(NotCopyable):
-    """The account calls. The client logs in by itself, so few programs need them."""
+    """The operations of an account. The client logs in by itself, so few programs need them."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -61,7 +61,7 @@ class Account(NotCopyable):
     async def refresh(self) -> Token:
         """Renew the client's own token now (``POST /account/token/refresh``, or else a login).
 
-        It is sent even while calls fail without traffic after a refused login.
+        It is sent even while other calls fail at once because a login was refused.
 
         Returns:
             The new token.

@@ -106,12 +106,12 @@ class PortSIPClient(NotCopyable):
             base_url: such as ``https://pbx.example.com:8900``, with or without ``/api``.
             username: the user name to log in with, together with `password`.
             password: see username.
-            credentials: instead of those: PasswordCredentials, EmailCredentials, StaticToken, or
-                any object with ``async def fetch_token(self) -> Token``.
-            token: instead of those: a token from elsewhere. It is renewed by refresh only.
+            credentials: instead of username and password: PasswordCredentials, EmailCredentials,
+                StaticToken, or any object with ``async def fetch_token(self) -> Token``.
+            token: instead of credentials: an existing token. It is renewed only by refreshing it.
             timeout: the limits of one attempt. A number is its `total` in seconds.
             retry: how failed attempts are repeated, and the deadline of a call.
-            max_connections: the most calls in flight. Further calls wait for their turn.
+            max_connections: the most calls in flight. Further calls wait.
             requests_per_second: the rate of attempts, evenly spaced. None sets no limit.
             max_reply_bytes: the longest reply that is read, in bytes after decompression.
             session: your own aiohttp session. It is never closed, and its headers, cookies,
@@ -128,8 +128,8 @@ class PortSIPClient(NotCopyable):
                 `portsip_async.telemetry.Telemetry()`.
 
         Raises:
-            ConfigurationError: a URL that cannot be used, not exactly one way to log in, or an
-                override of an unknown operation.
+            ConfigurationError: a URL cannot be used, there is no way to log in or more than one, or
+                an unknown operation is overridden.
             ValueError, TypeError: an option is out of bounds, or has the wrong type.
         """
         url = api_url(base_url, allow_http=allow_http, suffix="/api")
@@ -140,8 +140,7 @@ class PortSIPClient(NotCopyable):
             check_number("requests_per_second", requests_per_second, above=0)
             if math.isinf(1 / requests_per_second):
                 raise ValueError(
-                    f"requests_per_second is too small, got {requests_per_second}; "
-                    "pass a larger rate"
+                    f"requests_per_second must be a larger number, got {requests_per_second}"
                 )
         check_type("retry", retry, RetryPolicy)
         check_type("session", session, aiohttp.ClientSession, None)
@@ -160,7 +159,7 @@ class PortSIPClient(NotCopyable):
         if isinstance(ssl, str):
             ssl = plain_text(ssl)
         if isinstance(ssl, str | os.PathLike) and not _is_path(ssl):
-            raise ConfigurationError("ssl must be a path without NUL and lone surrogates")
+            raise ConfigurationError("ssl must be a path without NUL or lone surrogates")
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError(f"on_attempt must be callable, got {type(on_attempt).__name__}")
         if ssl is False:
@@ -198,7 +197,7 @@ class PortSIPClient(NotCopyable):
     def _set_up(
         self, session: Session, state: ClientState, options: CallOptions, *, is_view: bool
     ) -> None:
-        """Set the attributes, of a new client as of a view."""
+        """Set the attributes of a new client or a view."""
         self._session = session
         self._state = state
         self._options = options
@@ -223,7 +222,7 @@ class PortSIPClient(NotCopyable):
                 and `password` is passed, the other is read from its variable.
 
         Raises:
-            ConfigurationError: there is no URL, not exactly one way to log in, or
+            ConfigurationError: there is no URL, there is no way to log in or more than one, or
                 PORTSIP_ALLOW_HTTP is neither 1 nor 0.
         """
         env = {
@@ -243,7 +242,7 @@ class PortSIPClient(NotCopyable):
             if env["EMAIL"]:
                 if env["USERNAME"] or not env["PASSWORD"]:
                     raise ConfigurationError(
-                        "PORTSIP_EMAIL needs PORTSIP_PASSWORD, and no PORTSIP_USERNAME"
+                        "PORTSIP_EMAIL must be set with PORTSIP_PASSWORD, without PORTSIP_USERNAME"
                     )
                 arguments["credentials"] = EmailCredentials(env["EMAIL"], env["PASSWORD"])
             else:
@@ -251,7 +250,7 @@ class PortSIPClient(NotCopyable):
         arguments |= overrides
         base_url = arguments.pop("base_url")
         if not base_url:
-            raise ConfigurationError("PORTSIP_URL is not set")
+            raise ConfigurationError("PORTSIP_URL is not set: set it, or pass base_url=")
         return cls(base_url, **arguments)
 
     def with_options(
@@ -259,7 +258,7 @@ class PortSIPClient(NotCopyable):
     ) -> Self:
         """Return a view of this client with other options and the same connections and token.
 
-        Closing a view does nothing. The client that it came from owns the connections.
+        Closing a view does nothing: the original client owns the connections.
 
         Args:
             timeout: replaces the client's timeout; None keeps it.
@@ -275,10 +274,10 @@ class PortSIPClient(NotCopyable):
         return view
 
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:
-        """Send any endpoint, also one of your own, with the client's token, limits and repeats.
+        """Send a request to any endpoint, even your own, with the client's token and limits.
 
         Args:
-            endpoint: the operation. The client's override applies if it has a name of the API.
+            endpoint: the operation. If its name is one of the API's, the client's override applies.
             parameters: the arguments, under the API's names; None is left out.
 
         Returns:
@@ -334,7 +333,7 @@ def _package_frames() -> int:
 
 
 def _is_path(path: str | os.PathLike[str]) -> bool:
-    """Check that a file can have this name."""
+    """Check that a text can be the path of a file."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
