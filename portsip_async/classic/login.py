@@ -2,8 +2,8 @@
 
 The PBX refuses a login with status 400, 401 or 403 and an empty or JSON body, or with an err_code
 that means the same. Such an error becomes an AuthenticationError, which the token cache remembers.
-A page (HTML, plain text) comes from something in between, so it does not refuse anything. A missing
-address does not either.
+A page (HTML or plain text) comes from something in between, so it does not count as a refusal. A
+missing address does not count either.
 """
 
 import re
@@ -49,8 +49,8 @@ class Login:
     """The token source of a client: its credentials, and the operations that use them.
 
     Attributes:
-        can_login: False if the client was given nothing but a token.
-        initial: the token that it was given, or None.
+        can_login: False if the client has only a token to start from.
+        initial: that token, or None.
     """
 
     def __init__(self, session: Core, table: EndpointTable, credentials: AnyCredentials) -> None:
@@ -93,7 +93,7 @@ class Login:
             AuthenticationError: the PBX refused the token.
         """
         old = Token(access_token)
-        del access_token  # from tracebacks that show local variables; the repr of `old` hides it
+        del access_token  # tracebacks may show local variables; the repr of `old` hides it
         new, sent_at = await self._send(self._table[ACCOUNT_REFRESH], {}, old.access_token)
         return TokenReply(
             Token(new.access_token or old.access_token, new.expires, new.role, new.api_version),
@@ -118,10 +118,10 @@ def resolve_credentials(
     credentials: AnyCredentials | None,
     token: str | None,
 ) -> AnyCredentials:
-    """Return the client's credentials, whichever arguments they were given in.
+    """Return the client's credentials, from whichever arguments were passed.
 
     Raises:
-        ConfigurationError: they were not given in exactly one of the three ways, or they can't be
+        ConfigurationError: they were not passed in exactly one of the three ways, or they can't be
             sent.
     """
     found: list[AnyCredentials] = []
@@ -138,7 +138,7 @@ def resolve_credentials(
             "pass exactly one of username= and password=, credentials=, or token="
         )
     (only,) = found
-    # No message shows what was got: it may be a secret.
+    # No message shows the value: it may be a secret.
     texts = msgspec.structs.asdict(only).values() if isinstance(only, msgspec.Struct) else ()
     if not all(isinstance(text, str) and text for text in texts):
         raise ConfigurationError("a name, password or token must be a str that is not empty")
@@ -159,20 +159,20 @@ def resolve_credentials(
 def refused_login(error: PortSIPError) -> AuthenticationError | None:
     """Return the AuthenticationError of a refused login; None if it failed for another reason.
 
-    Statuses and codes decide, not classes: what refuses a login stays the same if a status gets
-    an error class of its own.
+    Statuses and codes decide, not classes. So a status may get an error class of its own without
+    any change here.
     """
     if not isinstance(error, APIError) or error.is_page:
         return None
     if isinstance(error, AuthenticationError):
         return error
     code = str(error.err_code)
-    # A code outranks the status, so the class may mean "too busy" with any status.
+    # A code takes precedence over the status, so the class may mean "too busy" with any status.
     if isinstance(error, RateLimited | ServerError) or code in CLASSIC_ERRORS.no_such_address:
         return None
     if error.status in _MISSING:
         return None
-    # Inside a 200, an unlisted code such as 403.9 begins with the status that it means.
+    # In a 200, an unlisted code such as 403.9 begins with the real status.
     status = error.status if error.status >= 300 else leading_status(code)
     if code not in CLASSIC_ERRORS.refused_login and status not in _REFUSED_STATUSES:
         return None
@@ -183,7 +183,7 @@ def login_error(error: APIError, address: str) -> APIError:
     """Return the error to raise for a login or a refresh that failed.
 
     Args:
-        error: the error as the reply was read.
+        error: the error that the reply reported.
         address: the base URL, for the message.
 
     Returns:
@@ -200,7 +200,10 @@ def login_error(error: APIError, address: str) -> APIError:
             f"check the address and the version of the PBX{reply}"
         )
     elif error.is_page and error.status < 500:
-        message = f"something between this program and {address} replied with a page of its own"
+        message = (
+            f"something between this program and {address} replied with a web page: "
+            "check the address, and any proxy or firewall"
+        )
     else:
         return error
     # The page did not come from the PBX, so it says nothing about the credentials.
