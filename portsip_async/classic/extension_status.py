@@ -64,10 +64,9 @@ class StatusCalls(NotCopyable):
     ) -> StatusPoll[ExtensionStatus]:
         """Read the status of any number of extensions, in concurrent batches.
 
-        Each number that is given, each time it is given, yields one `StatusResult` with a status or
-        an error. A batch that the PBX refuses is split until the offending numbers are alone. If
-        the PBX is overloaded, fewer requests are in flight. No requests are sent while the consumer
-        pauses.
+        Each occurrence of a number yields one `StatusResult`, with a status or an error. A batch
+        that the PBX refuses is split until the offending numbers are alone. If the PBX is
+        overloaded, fewer requests are in flight. No requests are sent while the consumer pauses.
 
         Args:
             numbers: extension numbers, read lazily; the source may be endless.
@@ -166,8 +165,8 @@ class StatusCalls(NotCopyable):
         drift = walk.drift
         is_complete = not drift.dropped and not drift.page_count_changed
         if is_complete and drift.missing_pages:
-            # Some PBXes always send the same page_count, so the missing pages don't exist. Others
-            # left out a page once: then the last page has items, and nothing was removed.
+            # Some PBXes always send the same page_count, so the missing pages don't exist. Another
+            # PBX may leave out a page once. Then the last page has items, and none were removed.
             is_complete = not (await self._list(page=page_count)).items
         return DiscoveredExtensions(numbers, is_complete)
 

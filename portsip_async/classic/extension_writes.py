@@ -1,7 +1,7 @@
-"""Bulk writes of extensions: how an item is checked, and how a lost reply is settled.
+"""Bulk writes of extensions: how an item is checked, and what happens after a lost reply.
 
-If the reply to a create or a remove is lost for good, the extension is read back. The reads and
-writes themselves are passed in.
+If the reply to a create or a remove is lost for good, the extension is read back. The functions
+that read and write are passed in.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -34,7 +34,7 @@ def creation(
         found = await _read_back(show, extension.extension_number)
         if found is None:
             return False
-        # Another password means that someone else created the number. Some PBXes hide it.
+        # Another password means that someone else created the number. Some PBXes hide passwords.
         hidden = not found.password or not found.password.strip("*")
         return hidden or found.password == plain_text(extension.password)
 
@@ -102,7 +102,7 @@ def check_new(extension: NewExtension) -> NewExtension:
 
 
 async def _read_back(show: Show, number: str) -> Extension | None:
-    """Return what the PBX holds under a number; None if it has no such extension.
+    """Return the extension that the PBX has under a number; None if there is none.
 
     Raises:
         ReplyError: the reply shows another extension, so it proves nothing.

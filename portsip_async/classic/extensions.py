@@ -211,8 +211,8 @@ class Extensions(StatusCalls):
 
         Args:
             extension_number: the extension's number.
-            profile: the fields to change. None changes nothing; in a mapping, a field of None is
-                sent as null. The same holds for the other sections.
+            profile: the fields to change. None changes nothing. In a mapping, a field that is None
+                is sent as null. The same applies to the other sections.
             options: see profile.
             forward_rules: see profile.
             office_hours: see profile.
@@ -267,7 +267,7 @@ class Extensions(StatusCalls):
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
 
-        # The gate is left out: it notes what was written, and a read writes nothing.
+        # The gate is not used: it tracks writes, and this only reads.
         async def read(number: str, _: Gate) -> Extension:
             return await self.show(number)
 
@@ -290,7 +290,7 @@ class Extensions(StatusCalls):
         """Create many extensions, and yield a `BulkResult` for each as it finishes.
 
         If a reply was lost, the extension is read back: ``error`` is None only if it was created.
-        ``in_doubt`` lists the numbers whose outcome is unknown.
+        ``in_doubt`` lists the numbers with an unknown outcome.
 
         Args:
             extensions: the extensions to create, read lazily.

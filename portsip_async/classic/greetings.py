@@ -60,7 +60,7 @@ class Greetings(NotCopyable):
     async def add(
         self, extension_number: str, *, filename: str | None = None, url: str | None = None
     ) -> None:
-        """Have the PBX download a greeting (``POST /extensions/greeting_file/create``).
+        """Add a greeting that the PBX downloads (``POST /extensions/greeting_file/create``).
 
         Args:
             extension_number: the extension's number.
@@ -85,7 +85,7 @@ class Greetings(NotCopyable):
         """Upload a greeting as a streamed form (``POST /extensions/greeting_file/create``).
 
         It is repeated only if the PBX cannot have acted, and only if the source can be read again:
-        bytes, a path, or a seekable file, which is rewound to where it stood. A file that you
+        bytes, a path, or a seekable file, which is rewound to its first position. A file that you
         opened stays open. ``Timeout.connect`` and ``Timeout.read`` apply to an upload.
         ``Timeout.total`` and the deadline do not.
 
@@ -97,13 +97,13 @@ class Greetings(NotCopyable):
         Raises:
             NotFound: there is no such extension.
             ValueError: `filename` is None, and the source has no name.
-            TypeError: the source does not give bytes, or it is a file opened as text.
+            TypeError: the source does not yield bytes, or it is a file opened as text.
         """
         number = check_str("extension_number", extension_number)
         stream = source_of(source, self._sender.session.threads)
         name = stream.name if filename is None else check_str("filename", filename)
         if not name:
-            raise ValueError("the source has no name: pass filename=")
+            raise ValueError("source must have a name, got none: pass filename=")
         await self._sender.send(
             GREETINGS_UPLOAD, {"extension_number": number, "filename": name}, source=stream
         )

@@ -22,7 +22,7 @@ from .operations import (
 from .patches import merge, unknown_field
 from .resource import Document, Sender
 
-# The settings: every field of a group but its id.
+# The settings: every field of a group except its id.
 _SETTINGS: Final = Group.__struct_fields__[1:]
 # Fields of the reply itself, which must not be written back as settings.
 _REPLY_FIELDS: Final = frozenset({"err_code", "msg", "message", "access_token"})
@@ -164,7 +164,7 @@ class Groups(NotCopyable):
         Raises:
             NotFound: there is no such group.
             ReplyError: the reply shows another group. Nothing was written.
-            TypeError: a setting that a group does not have; the message has the nearest name.
+            TypeError: a setting that a group does not have; the message suggests the nearest name.
         """
         for name, value in changes.items():
             if name not in _SETTINGS:
@@ -246,6 +246,6 @@ def _check_is_group(identity: object) -> None:
 
 def _members(group: Mapping[str, Any]) -> tuple[str, ...]:
     if "members" not in group:
-        # Read as an empty list, it would remove all members from the group.
+        # If it were read as an empty list, the update would remove all members.
         raise ReplyError(expected="members", where="$.members", operation=GROUPS_SHOW.name)
     return decode_item({"members": group["members"]}, GROUPS_SHOW).members

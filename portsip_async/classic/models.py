@@ -2,7 +2,7 @@
 
 In a reply, only the field that identifies an item is required. Any other field reads as None if the
 reply lacks it. In a request, a field that is None is left out. Enums are open: they have members
-for the documented values and keep any other value as it came.
+for the documented values and keep any other value unchanged.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class OpenEnum(StrEnum):
             return None
         kept = str.__new__(cls, value)
         kept._name_ = kept._value_ = value
-        # The enum's own table of values is five times as fast as this method.
+        # The next look-up finds it in the enum's own table, which is five times as fast.
         if len(cls._value2member_map_) < _VALUES_KEPT:
             cls._value2member_map_[value] = kept
         return kept
@@ -91,7 +91,7 @@ class Gender(OpenEnum):
 
 
 class ForwardAction(OpenEnum):
-    """Where a call goes that is not answered."""
+    """Where an unanswered call goes."""
 
     CONNECT_TO_VOICE_MAIL = "CONNECT_TO_VOICE_MAIL"
     CONNECT_TO_VOICE = "CONNECT_TO_VOICE"
@@ -235,7 +235,7 @@ class ExtensionUpdate(Record, frozen=True, kw_only=True, gc=False):
     voice_mail: VoiceMail
 
 
-# The names of the sections: every field of an update but the number.
+# The names of the sections: every field of an update except the number.
 SECTIONS: Final[tuple[str, ...]] = ExtensionUpdate.__struct_fields__[1:]
 
 
@@ -342,7 +342,7 @@ class GreetingPage(Page[GreetingFile], frozen=True, kw_only=True):
 
 
 class RefreshReply(Record, frozen=True):
-    """The reply to a refresh. Without an `access_token` it prolongs the token that was sent."""
+    """The reply to a refresh. Without an `access_token`, the old token was prolonged."""
 
     access_token: str | None = None
     expires: float = LIFETIME  # seconds

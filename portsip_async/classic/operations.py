@@ -1,7 +1,7 @@
 """The API as data: one row for each operation, with its path, method, parameters and safety.
 
-Paths are those of the vendor's page if it shows one, else those that the vendor's own console used
-with this generation of the API. Installations differ, so a client can override any row by name.
+Paths come from the vendor's page where it shows them, and otherwise from the requests of the
+vendor's own console. Installations differ, so a client can override any row by name.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class File:
 
 
 def _fields_of(model: type[Struct]) -> dict[str, object]:
-    """Return a model's fields with their types; texts of the models must not be empty."""
+    """Return a model's fields with their types; its own texts must not be empty."""
     return {
         field.encode_name: Text if field.type is str else field.type
         for field in structs.fields(model)
@@ -222,7 +222,7 @@ GREETINGS_REMOVE = Endpoint(
     removes=True,
 )
 
-# All rows above, by name and in their order.
+# All rows above, by name and in the order of this file.
 ENDPOINTS: Mapping[str, Endpoint[object]] = {
     row.name: row for row in [*globals().values()] if isinstance(row, Endpoint)
 }

@@ -1,10 +1,10 @@
 """Patches: which changes are allowed, and how they are merged into what the PBX holds.
 
-A patch reads an item, merges the changes and writes the result. So everything the PBX knows is
-written back, and a mistake could destroy settings. All checks that need no reply happen before the
+A patch reads an item, merges the changes and writes the result. So all settings of the item are
+written back, and a mistake could destroy them. All checks that need no reply happen before the
 read. The others happen between the read and the write.
 
-Pure: values go in and come out.
+Pure functions: no I/O and no state.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ from .models import SECTIONS, Extension
 
 
 def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge changes into a document, key by key, as deep as both are mappings."""
+    """Merge changes into a document, key by key, at any depth where both are mappings."""
     merged = dict(old)
     for key, value in changes.items():
         before = merged.get(key)
@@ -73,7 +73,7 @@ def plain_section(name: str, section: object) -> dict[str, Any]:
 
 
 def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Struct] | None) -> None:
-    """Check that field names are texts, and that a part with fields is not replaced by a value.
+    """Check that field names are texts, and that no value replaces a part with fields.
 
     Raises:
         TypeError: a name or a value of another type.
@@ -97,8 +97,8 @@ def merge_sections(
     """Merge changed sections into the extension that an operation read.
 
     Raises:
-        TypeError: a field that neither the models nor the reply have, with the nearest name.
-        ReplyError: the PBX holds something that is not an object in place of a section.
+        TypeError: neither the models nor the reply have a field; the message suggests a name.
+        ReplyError: a section in the reply is not an object.
     """
     models = _fields_of(Extension)
     for name, section in changes.items():
@@ -123,8 +123,8 @@ def _check_fields(
         operation: the name of the operation that read it.
 
     Raises:
-        TypeError: neither has the field; the message has the nearest name.
-        ReplyError: the PBX holds something else than an object, which the write would destroy.
+        TypeError: neither has the field; the message suggests the nearest name.
+        ReplyError: the PBX holds something other than an object, which the write would destroy.
     """
     fields = {} if model is None else _fields_of(model)
     if model is not None and not isinstance(read, Mapping) and read not in (None, "", []):

@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 
 class Core(TaskOwner, Protocol):
-    """The core of a client, as its resources see it; `core.session.Session` is the one there is.
+    """The core of a client, as its resources see it. `core.session.Session` implements it.
 
     Attributes:
         base_url: what the paths of endpoints are appended to.
@@ -135,7 +135,7 @@ class Sender(NotCopyable):
             row: an endpoint; one of the API's own rows may be overridden.
             parameters: the arguments, under the API's names; None is left out.
             source: the file that an upload streams.
-            gate: a further limit that each attempt passes through.
+            gate: an additional limit on attempts.
         """
         return self.session.call(
             self._table[row], drop_none(parameters), self._options, source=source, gate=gate
@@ -194,9 +194,9 @@ class Sender(NotCopyable):
             show: the row that reads the item.
             update: the row that writes it.
             key: the parameter that identifies the item, with its value.
-            change: returns the changed item. It raises to leave the PBX as it is.
-            fields: the fields that are written, beside the key; None writes all of them.
-            gate: a further limit for the attempts of the write.
+            change: returns the changed item. If it raises, nothing is written.
+            fields: the fields to write, besides the key; None writes all of them.
+            gate: an additional limit on the attempts of the write.
 
         Returns:
             The item as it should be now.

@@ -146,7 +146,7 @@ class Session(NotCopyable):
             parameters: what it takes, under the API's names.
             options: the timeout and retry policy; None: the client's own.
             source: what an upload streams from.
-            gate: a further limit that each attempt passes.
+            gate: an additional limit on attempts.
 
         Raises:
             PortSIPError: when awaited.
