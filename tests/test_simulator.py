@@ -765,7 +765,7 @@ class TestStartAndStop:
         sim = PBXSimulator()
         assert "not started" in repr(sim)
         assert sim.port == 0
-        with pytest.raises(RuntimeError, match="started"):
+        with pytest.raises(RuntimeError, match="start it first"):
             _ = sim.url
         async with sim:
             with pytest.raises(RuntimeError, match="already"):

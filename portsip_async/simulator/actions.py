@@ -1,8 +1,8 @@
 """What the simulated PBX does for each operation.
 
 An action gets the fields of the request, checked by `fields`, and returns the content of the
-reply, or None for an empty body. The names of the fields are the PBX's; so are the arguments of
-the methods in `state`.
+reply, or None for an empty body. Fields have the PBX's own names. The methods in `state` use the
+same names for their arguments.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,12 +19,12 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What an action works with, besides the fields.
+    """What an action can use, besides the fields.
 
     Attributes:
         pbx: the state.
         issuer: the login and its tokens.
-        token: the token of the request; "" if the operation takes none.
+        token: the token of the request; "" if the operation needs none.
         now: seconds since the simulator was created.
     """
 
@@ -43,7 +43,7 @@ def _log_in(context: RequestContext, fields: Fields) -> dict[str, Any]:
 
 
 def _call(context: RequestContext, fields: Fields) -> None:
-    # The password is not checked: a test need not know the generated one.
+    # The password is not checked, so that tests need not know the generated one.
     call = {name: fields[name] for name in ("extension", "to", "domain", "src")}
     context.pbx.place_call(Call(**call, at=context.now))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 # By reason: the HTTP status, the err_code and the message, as in the vendor's list of codes. The
-# list has no code for an unknown group, so that one has the status itself.
+# list has no code for an unknown group, so its code is the status.
 _ERRORS: Mapping[str, tuple[int, float | int, str]] = {
     "format": (400, 400.1, "Invalid parameter"),
     "syntax": (400, 400.2, "Invalid syntax"),
@@ -22,7 +22,7 @@ _ERRORS: Mapping[str, tuple[int, float | int, str]] = {
     "internal": (500, 500, "Internal error"),
 }
 
-# The err_code of a scripted fault that names only a status.
+# The err_codes of scripted faults for which only a status was given.
 _CODES: Mapping[int, float] = {
     400: 400.1,
     401: 403.4,
@@ -57,6 +57,6 @@ def code_of(status: int) -> float | int:
 
 
 def status_of(err_code: float | int | str) -> int:
-    """Return the HTTP status that an err_code begins with; 400 if it begins with none."""
+    """Return the HTTP status at the start of an err_code; 400 if there is none."""
     whole = str(err_code).partition(".")[0]
     return int(whole) if whole.isdigit() and 400 <= int(whole) <= 599 else 400

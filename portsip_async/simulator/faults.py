@@ -1,11 +1,9 @@
-"""The faults that the simulated PBX shows: by rate, or by script. Pure: chance is an argument.
+"""The faults of the simulated PBX, at random or by script. Pure: random numbers are passed in.
 
-Where to find what:
-
-- Every operation is slow: ``sim.faults = Faults(latency=0.2)``.
-- One operation is slow: ``sim.fail("extensions.status", latency=2.0, times=None)``, which is
-  `complete_script` and `ScriptedFaults` here. Its reply is late but good.
-- A share of all requests fails: `Faults` has the rates, and `draw` chooses.
+- To slow all operations down: ``sim.faults = Faults(latency=0.2)``.
+- To slow one operation down: ``sim.fail("extensions.status", latency=2.0, times=None)``. Its
+  replies are late, but normal. See `complete_script` and `ScriptedFaults`.
+- To make a share of all requests fail: `Faults` has the rates, and `draw` chooses.
 
 A `Fault` describes what happens to one request; the server carries it out.
 """
@@ -24,11 +22,11 @@ _HTML = b"""<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one request; see `PBXSimulator.fail` for the attributes that are not here.
+    """What happens to one request; see `PBXSimulator.fail` for the other attributes.
 
     Attributes:
         kind: the name that it is counted under.
-        status: the HTTP status of the reply; None: the reply is the operation's own.
+        status: the HTTP status of the reply; None sends the operation's own reply.
         revoke: whether the token of the request is revoked as the request arrives.
     """
 
@@ -53,7 +51,7 @@ class Fault:
 
 Chance = Callable[[], float]
 
-# By rate of `Faults`: makes the fault; half of some kinds come with a variation.
+# By the name of a rate: builds the fault. Some kinds have two variants, each half of the time.
 _BY_RATE: Mapping[str, Callable[[Chance], Fault]] = {
     "rate_limited": lambda chance: Fault(
         "rate_limited", 429, 403.5, "Rate limit exceeded", 1 if chance() < 0.5 else None
@@ -73,18 +71,18 @@ def _server_error(status: int) -> Fault:
 
 @dataclass(frozen=True)
 class Faults:
-    """How often requests of any operation meet a fault; none by default.
+    """How often requests of any operation fail, as rates from 0 to 1; never by default.
 
     Attributes:
         latency: seconds by which every reply is late. To delay one operation, see
             `PBXSimulator.fail`.
-        rate_limited: rate of requests answered 429, half of them with Retry-After.
-        server_error: rate of requests answered 500 or 503; they are not carried out.
-        html: rate of requests answered 502 with an HTML page, as by a proxy; not carried out.
-        dropped: rate of requests whose connection is cut without a reply, half of them after the
+        rate_limited: requests that get a 429, half of them with Retry-After.
+        server_error: requests that get a 500 or 503; they are not carried out.
+        html: requests that get a 502 with a proxy's HTML page; they are not carried out.
+        dropped: requests that lose their connection and get no reply, half of them after the
             operation was carried out.
-        truncated: rate of requests that are carried out and whose reply is cut short.
-        revoked: rate of requests whose token is revoked as they arrive.
+        truncated: requests that are carried out, with a reply that is cut short.
+        revoked: requests with a token that is revoked when they arrive.
     """
 
     latency: float = 0.0
@@ -109,9 +107,9 @@ class Faults:
 
 
 def draw(faults: Faults, chance: Chance) -> Fault | None:
-    """Choose the fault of a request by the rates; None: no fault.
+    """Choose the fault of a request at random; None if there is none.
 
-    The rates are drawn in the order of their fields, and the first hit counts.
+    The rates are tried in the order of their fields, and the first hit counts.
 
     Args:
         faults: the rates.
@@ -127,8 +125,8 @@ def draw(faults: Faults, chance: Chance) -> Fault | None:
 def complete_script(fault: Fault) -> Fault:
     """Check a scripted fault, and fill in the status and the err_code that it leaves out.
 
-    Without a status, a body is sent with 200, an err_code with the status that it begins with, and
-    a script without any effect with 503. With latency alone the reply stays good.
+    Without a status, a body is sent with 200, and an err_code with the status that it begins with.
+    With latency alone, the reply stays normal. A script that says nothing at all means 503.
 
     Raises:
         ValueError: a status that HTTP does not have, or a latency below zero.
@@ -151,7 +149,7 @@ def complete_script(fault: Fault) -> Fault:
 
 def _check_latency(latency: float) -> None:
     if not 0 <= latency < inf:
-        raise ValueError(f"latency must be in seconds, from 0 on, got {latency!r}")
+        raise ValueError(f"latency must be finite and at least 0 seconds, got {latency!r}")
 
 
 class ScriptedFaults:
@@ -161,17 +159,17 @@ class ScriptedFaults:
         self._queues: dict[str, deque[Iterator[Fault]]] = {}
 
     def add(self, operation: str, fault: Fault, times: int | None) -> None:
-        """Queue a fault for ``times`` requests of an operation; None: for all, until cleared."""
+        """Queue a fault for ``times`` requests of an operation; None means until it is cleared."""
         faults = repeat(fault) if times is None else repeat(fault, times)
         self._queues.setdefault(operation, deque()).append(faults)
 
     def clear(self, operation: str | None = None) -> None:
-        """Drop the queue of an operation; None: all queues."""
+        """Drop the queue of an operation; None drops all queues."""
         for name in [operation] if operation else [*self._queues]:
             self._queues.pop(name, None)
 
     def take(self, operation: str) -> Fault | None:
-        """Take the fault of the next request of an operation from the queue; None: no fault."""
+        """Remove and return the next fault of an operation; None if there is none."""
         queue = self._queues.get(operation)
         while queue:
             for fault in queue[0]:

@@ -16,12 +16,12 @@ from ..classic.operations import ENDPOINTS, Count, File, Text
 from .errors import PBXError
 from .state import Greeting
 
-# By operation: the types of its fields, as the endpoint table has them. A field that may be None is
-# optional, and null counts as not sent.
+# By operation: the types of its fields, from the endpoint table. A field that may be None is
+# optional, and null is treated as not sent.
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     name: dict(row.takes or {}) for name, row in ENDPOINTS.items()
 } | {
-    # The part with the file may have the file's name instead.
+    # The name may also come with the part that has the file.
     "greetings.upload": {"extension_number": Text, "filename": Text | None, "file": File},
 }
 
@@ -31,9 +31,9 @@ def is_required(kind: Any) -> bool:
     return type(None) not in get_args(kind)
 
 
-# The readers below return the value to work with, or raise ValueError with the rest of "NAME must
-# be ...". They are plain Python, since msgspec.convert with a pattern takes 30 µs more for a status
-# request of 100 numbers.
+# Each reader below checks and returns a value. Its ValueError holds the end of the message "NAME
+# must be ...". They are plain Python, since msgspec.convert with a pattern takes 30 µs more for a
+# status request of 100 numbers.
 
 
 def _string(value: Any) -> str:
@@ -60,7 +60,7 @@ def _count(value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         value = int(value)  # in a query
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**63:
-        raise ValueError("a whole number from 1 on")
+        raise ValueError("a whole number of at least 1")
     return value
 
 
@@ -82,7 +82,7 @@ def _section(model: Any, value: Any) -> Any:
     except msgspec.ValidationError:
         # msgspec's own text may contain the value.
         raise ValueError("an object with fields of the documented types") from None
-    return value  # as it was sent, with the fields that the model doesn't have
+    return value  # as it was sent, with any fields that the model does not have
 
 
 def _models() -> set[type[msgspec.Struct]]:

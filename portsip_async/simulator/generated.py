@@ -1,6 +1,6 @@
-"""The people, phones, statuses and settings of generated extensions, and the PBX's defaults.
+"""Generates the people, phones, statuses and settings of extensions, and the PBX's defaults.
 
-Nothing is stored: the index of an extension and the seed always give the same values.
+Nothing is stored: an extension's index and the seed always give the same values.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _MASK = 0xFFFFFFFF
 
 
 def hash32(*numbers: int) -> int:
-    """Hash whole numbers into 32 bits: they look random, and are the same every time."""
+    """Hash whole numbers into 32 bits that look random, but are the same every time."""
     mixed = 0x9E3779B9
     for number in numbers:
         mixed = (mixed ^ number) * 0x85EBCA6B & _MASK
@@ -54,9 +54,9 @@ def status_at(index: int, seed: int, seconds: float, period: float) -> str:
     Args:
         index: the index of the extension.
         seed: the seed of the simulator.
-        seconds: since the simulator was created.
-        period: seconds that a status lasts; 0: it never changes. Each extension has an offset of
-            its own, so they don't all change at once.
+        seconds: seconds since the simulator was created.
+        period: seconds that a status lasts; 0 means forever. Each extension has an offset of its
+            own, so they don't all change at once.
     """
     bits = hash32(index, seed, 2)
     slot = int(seconds / period + (bits & 0xFFFF) / 0x10000) if period else 0

@@ -1,7 +1,7 @@
-"""What the simulator needs of HTTP beyond ``aiohttp.web``, and nothing about a PBX.
+"""The simulator's HTTP server: what ``aiohttp.web`` lacks, and nothing about a PBX.
 
-A server that stops at once, whatever its connections are doing, and starts again on its port.
-Replies that break off, large bodies, and a log without the texts of requests.
+It stops at once, whatever its connections are doing, and restarts on the same port. It can break
+off replies, accepts large bodies, and logs no text from requests.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from aiohttp import web
 
 _BACKLOG = 2048  # connections that wait to be accepted, as when hundreds of calls start at once
 _MAX_BODY = 64 * 1024 * 1024  # bytes of JSON; a status request may name 100,000 extensions
-_STOP_SECONDS = 5.0  # the most that a stop waits after it cut everything; a few turns are enough
+_STOP_SECONDS = 5.0  # the most that a stop waits for cut connections; a few passes of the loop do
 
 
 class DroppedReply(web.StreamResponse):
@@ -22,16 +22,16 @@ class DroppedReply(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Break off before the first byte."""
-        # aiohttp takes this for a client that went away, and closes the connection.
+        # aiohttp treats this as a client that went away, and closes the connection.
         raise ConnectionResetError
 
 
 class TruncatedReply(web.StreamResponse):
-    """A reply whose connection is closed in the middle of the promised body."""
+    """A reply that is cut off in the middle of its body."""
 
     def __init__(self, *, body: bytes, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(status=status, headers=headers)
-        self.content_length = len(body) or 2  # an empty body has no middle
+        self.content_length = len(body) or 2  # an empty body can't be cut in the middle
         self._half = body[: len(body) // 2]
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -42,14 +42,14 @@ class TruncatedReply(web.StreamResponse):
 
 
 async def send_continue(request: web.BaseRequest) -> None:
-    """Ask for the body if the client waits for that, as curl does with a large file."""
+    """Ask for the body if the client waits for it, as curl does with a large file."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the reply begins after it
+        request.writer.output_size = 0  # these bytes are not part of the reply
 
 
 class HTTPServer:
-    """Listens on a port, and keeps the port from its first start on.
+    """Listens on a port, and keeps the same port over restarts.
 
     Attributes:
         host: the address to listen on.
@@ -74,19 +74,19 @@ class HTTPServer:
         self.requests: set[asyncio.Task[Any]] = set()
         self._handler = handler
         self._on_cut = on_cut
-        self._connections: _Connections | None = None  # from the start of a start to a stop
+        self._connections: _Connections | None = None  # while it is started
         self._listener: asyncio.Server | None = None
-        self._stopping: asyncio.Task[None] | None = None  # the last stop
+        self._stopping: asyncio.Task[None] | None = None  # of the latest stop
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            RuntimeError: it is started already.
+            RuntimeError: it is already started.
             OSError: the port is in use.
         """
         if self._connections is not None:
-            raise RuntimeError("the simulator is started already")
+            raise RuntimeError("the simulator is already started: stop it first")
         self._connections = _Connections(
             self._handler,
             request_factory=_make_request,
@@ -97,7 +97,8 @@ class HTTPServer:
         try:
             if self._stopping is not None:
                 await asyncio.wait([self._stopping])
-            # Without start_serving, nothing that must be closed is made before an await.
+            # With start_serving=True, this would await once more after it opened the socket, and a
+            # cancellation there would leave the socket open.
             self._listener = await asyncio.get_running_loop().create_server(
                 self._connections, self.host, self.port, backlog=_BACKLOG, start_serving=False
             )
@@ -112,8 +113,7 @@ class HTTPServer:
     async def stop(self) -> None:
         """Cut all connections and requests; do nothing if it is not started.
 
-        A stop that is cancelled cuts everything all the same. Another stop, or a start, waits for
-        the end of the last one.
+        A stop that is cancelled still cuts everything. Another stop or start waits for it.
         """
         listener, connections = self._listener, self._connections
         if listener is not None and connections is not None:
@@ -127,10 +127,10 @@ class HTTPServer:
             await asyncio.shield(self._stopping)
 
     async def _cut(self, listener: asyncio.Server, connections: "_Connections") -> None:
-        # The task of a connection that was accepted before the stop began before this task, so the
-        # connection has its transport by now. Before that, the transport could not be attached to
-        # the closed listener, and the connection would be lost unclosed. `connections` learns of
-        # the transport in the next turn of the loop.
+        # A connection that was accepted before the stop has a task that ran before this one. So its
+        # transport is attached to the listener by now. After the close it could not be attached,
+        # and the connection would stay open. `connections` gets the transport in the next pass of
+        # the loop.
         listener.close()
         try:
             await asyncio.sleep(0)
@@ -139,7 +139,7 @@ class HTTPServer:
             for task in self.requests:
                 task.cancel()
             self._on_cut()
-        # ``listener.wait_closed()`` is no help: before Python 3.12 it waits for no connection.
+        # ``listener.wait_closed()`` does not help: before Python 3.12 it returns at once.
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await connections.wait_lost()
@@ -148,8 +148,8 @@ class HTTPServer:
 class _Connections(web.Server):
     """A ``web.Server`` that knows the transports of its connections until they are lost.
 
-    ``web.Server`` knows its handlers alone. A handler forgets its transport when it closes it, but
-    a transport with unsent data stays open until its client has read that data.
+    ``web.Server`` only knows its handlers. A handler forgets its transport when it closes it, but a
+    transport with unsent data stays open until its client has read that data.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -173,7 +173,7 @@ class _Connections(web.Server):
 
     async def wait_lost(self) -> None:
         """Wait until all connections are lost and their tasks have ended."""
-        # A cut connection needs a few turns of the loop, but no time.
+        # A cut connection needs only a few passes of the loop.
         while self._transports or self.connections:  # noqa: ASYNC110 - no event covers both
             await asyncio.sleep(0)
 
@@ -181,7 +181,7 @@ class _Connections(web.Server):
 def _make_request(
     message: Any, payload: Any, protocol: Any, writer: Any, task: Any
 ) -> web.BaseRequest:
-    # As web.Server does, but with room for a large body.
+    # As web.Server does, but with a higher limit for bodies.
     loop = asyncio.get_running_loop()
     return web.BaseRequest(
         message, payload, protocol, writer, task, loop, client_max_size=_MAX_BODY

@@ -1,8 +1,8 @@
 """The extension numbers that exist, in the order of their creation.
 
-Each extension has an index: 0 for the first, and an index is never reused. The numbers that a
-simulator starts with are computed from their index. Only what was created or removed since is
-stored, and a page costs as much as it is long, wherever it begins.
+Each extension has an index, counted from 0 and never reused. The numbers that a simulator starts
+with are computed from their index. Only numbers that were created or removed later are stored. The
+cost of a page depends on its length, not on where it begins.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -19,12 +19,12 @@ class ExtensionNumbers:
     """
 
     def __init__(self, initial: int) -> None:
-        """Start with ``initial`` numbers, from "100" on."""
+        """Start with ``initial`` numbers, the first of which is "100"."""
         self.next_index: int = initial
         self._initial = initial
         self._removed: list[int] = []  # indexes, sorted
-        self._added: dict[str, int] = {}  # the same numbers by number and by index
-        self._added_at: dict[int, str] = {}
+        self._added: dict[str, int] = {}  # index by number
+        self._added_at: dict[int, str] = {}  # the same, number by index
 
     def __len__(self) -> int:
         return self.next_index - len(self._removed)
@@ -46,7 +46,7 @@ class ExtensionNumbers:
         return index if 0 <= index < self._initial and self.exists(index) else None
 
     def exists(self, index: int) -> bool:
-        """Return whether the extension with this index was not removed."""
+        """Return whether the extension with this index still exists."""
         at = bisect_left(self._removed, index)
         return at == len(self._removed) or self._removed[at] != index
 
@@ -55,7 +55,7 @@ class ExtensionNumbers:
         return self._added_at.get(index) or str(_FIRST_NUMBER + index)
 
     def add(self, number: str) -> int:
-        """Add a number that does not exist at the end, and return its index."""
+        """Append a new number, and return its index."""
         index = self.next_index
         self.next_index += 1
         self._added[number] = index
@@ -76,10 +76,10 @@ class ExtensionNumbers:
         insort(self._removed, index)
 
     def __getitem__(self, part: slice) -> list[int]:
-        """Return the indexes of the extensions that ``part`` selects from all that exist."""
+        """Return a slice of the indexes of all extensions that exist."""
         start, stop, _ = part.indices(len(self))
         removed = self._removed
-        # How many were removed before the start-th that exists.
+        # How many indexes were removed before the first one of the slice.
         skipped = bisect_right(range(len(removed)), start, key=lambda at: removed[at] - at)
         index = start + skipped
         found: list[int] = []

@@ -1,4 +1,4 @@
-"""The quirks of real installations, by name, and the replies of a PBX that has some of them.
+"""The quirks of real installations, by name, and how they change the replies of a PBX.
 
 The vendor's documentation contradicts itself, and versions differ. Pure: `ReplyShaper` takes the
 content of a reply and returns its bytes.
@@ -43,7 +43,7 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Fields that every reply keeps: nothing works without them.
+# Fields that no quirk removes, since nothing works without them.
 _ESSENTIAL = frozenset({"access_token", "extension_number", "filename", "group_id", "page_count"})
 _ENUMS = (
     "busy_action", "gender", "msg_read_out_datetime", "no_answer_action", "office_hours_action",
@@ -76,12 +76,13 @@ def check_quirks(names: Iterable[str]) -> frozenset[str]:
     quirks = frozenset(names)
     unknown = sorted(quirks - QUIRKS.keys())
     if unknown:
-        raise ValueError(f"no such quirk: {', '.join(unknown)}; known quirks: {', '.join(QUIRKS)}")
+        got, known = ", ".join(unknown), ", ".join(QUIRKS)
+        raise ValueError(f"quirks must be names from QUIRKS, got {got}; known quirks: {known}")
     return quirks
 
 
 def _each_object(change: Callable[[str, Any], Any], extra: dict[str, Any] | None = None) -> Shape:
-    """Make a shape that changes the plain fields of all objects, and adds fields to each."""
+    """Build a function that changes the plain fields of all objects, and adds fields to each."""
 
     def walk(value: Any) -> Any:
         if isinstance(value, list):
@@ -99,7 +100,7 @@ def _each_object(change: Callable[[str, Any], Any], extra: dict[str, Any] | None
 
 
 def _only(operation: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Shape:
-    """Make a shape that changes the replies of one operation."""
+    """Build a function that changes the replies of one operation."""
     return lambda name, reply: change(reply) if name == operation else reply
 
 
@@ -124,7 +125,7 @@ def _shuffled(reply: dict[str, Any]) -> dict[str, Any]:
     return {"extension_status": reply["extension_status"][::-1]}
 
 
-# In this order: changes of a whole reply come before changes of its fields.
+# They apply in this order: changes to a whole reply come before changes to its fields.
 _SHAPES: Mapping[str, Shape] = {
     "status_shuffled": _only("extensions.status", _shuffled),
     "status_stranger": _only(
@@ -161,7 +162,7 @@ class ReplyShaper:
     """
 
     def __init__(self, quirks: frozenset[str]) -> None:
-        """Choose what to change; ``check_quirks`` has checked the names."""
+        """Choose the changes; ``check_quirks`` has checked the names."""
         self._shapes = [shape for name, shape in _SHAPES.items() if name in quirks]
         self._empty = next((body for name, body in _EMPTY.items() if name in quirks), b"")
         self._encodings = [encode for name, encode in _ENCODINGS.items() if name in quirks]
@@ -169,7 +170,7 @@ class ReplyShaper:
         self.content_type = "text/html" if "text_html" in quirks else "application/json"
 
     def reply(self, operation: str, content: dict[str, Any] | None) -> bytes:
-        """Encode the reply of an operation; None: an empty reply."""
+        """Encode the reply of an operation; None stands for an empty reply."""
         if content is None:
             return self._empty
         for shape in self._shapes:

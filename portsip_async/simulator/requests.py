@@ -1,7 +1,7 @@
-"""How the simulated PBX reads a request: its row, its query, its JSON or form, its token.
+"""Reads a request for the simulated PBX: finds its row, its fields and its token.
 
-Written against the vendor's documentation alone. It shares no code with the client's building of
-requests, so that a mistake there shows up here.
+Written from the vendor's documentation alone. It shares no code with the client's request building,
+so a mistake there shows up here.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ _TokenReader = Callable[[web.BaseRequest, Mapping[str, Any], Mapping[str, Any]],
 
 
 def make_routes(table: EndpointTable) -> Routes:
-    """Return the rows by method and path; rows with the same ones differ in the kind of body."""
+    """Return the rows by method and path. Rows that share both differ in their type of body."""
     routes: dict[tuple[str, str], list[Endpoint[Any]]] = {}
     for row in map(table.__getitem__, ENDPOINTS.values()):
         routes.setdefault((row.method, _ROOT + row.path), []).append(row)
@@ -36,7 +36,7 @@ def make_routes(table: EndpointTable) -> Routes:
 
 
 def choose_row(rows: list[Endpoint[Any]], request: web.BaseRequest) -> Endpoint[Any]:
-    """Choose among the rows of one method and path by the kind of body."""
+    """Choose among rows with the same method and path, by the type of the body."""
     multipart = request.content_type.startswith("multipart/")
     return next((row for row in rows if (row.parameters == "multipart") == multipart), rows[0])
 
@@ -76,7 +76,7 @@ async def read_request(
 
 
 def _read_query(query: str) -> dict[str, Any]:
-    # A name that is repeated has a list of its values, any other a text.
+    # A repeated name gets a list of its values, any other name a text.
     found: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in found:
@@ -102,7 +102,7 @@ async def read_form(request: web.BaseRequest) -> dict[str, Any]:
     """Read a multipart form as it arrives: its texts, and the size and digest of its ``file``.
 
     Raises:
-        PBXError: the body is not a multipart form, or a broken one.
+        PBXError: the body is not a multipart form, or the form is broken.
     """
     found: dict[str, Any] = {}
     try:

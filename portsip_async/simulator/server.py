@@ -1,8 +1,8 @@
 """The simulated PBX on a port of this machine: `PBXSimulator`.
 
-One handler serves every row of the endpoint table. It finds the row, lets the request meet its
-fault, checks the token and the fields, and calls the action. The rest of the package holds the
-steps: ``requests``, ``faults``, ``tokens``, ``fields``, ``actions`` and ``state``, ``quirks``.
+One handler serves every row of the endpoint table. It finds the row, injects a fault if there is
+one, checks the token and the fields, and calls the action. Each step has a module of its own:
+``requests``, ``faults``, ``tokens``, ``fields``, ``actions`` with ``state``, and ``quirks``.
 """
 
 import asyncio
@@ -43,10 +43,11 @@ class PBXSimulator:
     are attributes too; the last two may be set at any time.
 
     Attributes:
-        served: arrivals by row, refused ones included.
-        acted: by row, how often the operation was carried out, whatever became of the reply.
+        served: by row, how many requests arrived, including refused ones.
+        acted: by row, how often the operation was carried out, even if its reply was lost.
         rejected: by row, how many requests had an invalid token or none.
-        injected: faults by kind, with "scripted" for scripts and "overload" for the limit.
+        injected: by kind, how many faults happened. "scripted" counts scripts, and "overload"
+            requests above the limit.
         peak_in_flight: the most requests that were served at once.
         calls: the calls that were placed, the oldest first.
     """
@@ -74,26 +75,26 @@ class PBXSimulator:
         """Create a PBX; it listens once it is started.
 
         Args:
-            extensions: how many there are, numbered from "100" on.
-            groups: how many extension groups there are, the default one included.
+            extensions: how many extensions there are; the first number is "100".
+            groups: how many extension groups there are, including the default one.
             token_lifetime: seconds until an access token expires.
-            page_limit: the most items of a page, whatever is requested; None: no limit.
-            faults: the faults by rate; None: none.
-            seed: the generated data, and when faults happen, follow from it.
-            port: the port to listen on; 0: a free one, kept over restarts.
-            quirks: names out of ``QUIRKS``.
+            page_limit: the most items in a page, whatever is requested; None sets no limit.
+            faults: the rates of random faults; None means no faults.
+            seed: determines the generated data and the random faults.
+            port: the port to listen on; 0 chooses a free one, and keeps it over restarts.
+            quirks: names from ``QUIRKS``.
             username: the administrator's user name.
             password: the administrator's password.
             email: the administrator's email address.
             host: the address to listen on.
-            endpoints: changed rows, as ``PortSIPClient(endpoints=)`` takes them.
-            max_in_flight: requests at once above which more are answered 429; None: no limit.
-            status_seconds: how long an extension keeps a status; 0: forever.
+            endpoints: overrides of rows, as in ``PortSIPClient(endpoints=)``.
+            max_in_flight: the most requests at once; further ones get 429. None sets no limit.
+            status_seconds: how long an extension keeps a status; 0 means forever.
             clock: returns seconds; tokens and statuses depend on it.
 
         Raises:
             ValueError: a negative number, a lifetime or limit of zero, or an unknown quirk.
-            ConfigurationError: ``endpoints`` names an unknown row, or two get the same path.
+            ConfigurationError: an override of an unknown row, or of a row with an invalid value.
         """
         for name, value, minimum in (
             ("extensions", extensions, 0),
@@ -161,10 +162,10 @@ class PBXSimulator:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, on the port of the last start if there was one.
+        """Listen, on the same port as before if it was started before.
 
         Raises:
-            RuntimeError: it is started already.
+            RuntimeError: it is already started.
             OSError: the port is in use.
         """
         await self._http.start()
@@ -172,8 +173,8 @@ class PBXSimulator:
     async def stop(self) -> None:
         """Stop at once: cut all connections, and leave requests in flight without a reply.
 
-        Tokens are lost, all else is kept. Does nothing if it is not started. A stop that is
-        cancelled cuts everything all the same; another stop, or a start, waits for its end.
+        Tokens are lost; everything else is kept. Does nothing if it is not started. A stop that is
+        cancelled still cuts everything. Another stop or start waits for it.
         """
         await self._http.stop()
 
@@ -183,7 +184,7 @@ class PBXSimulator:
         await asyncio.sleep(downtime)
         await self.start()
 
-    # What tests look at.
+    # For tests: what happened, and what the PBX holds.
 
     @property
     def port(self) -> int:
@@ -192,13 +193,13 @@ class PBXSimulator:
 
     @property
     def url(self) -> str:
-        """The address to give to a client.
+        """The address to pass to a client.
 
         Raises:
             RuntimeError: there is no port before the first start.
         """
         if not self.port:
-            raise RuntimeError("the simulator has no address before it is started")
+            raise RuntimeError("the simulator has no address yet: start it first")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -246,7 +247,7 @@ class PBXSimulator:
         """
         return _or_key_error(self._pbx.greetings, number)
 
-    # What tests change.
+    # For tests: faults and statuses.
 
     def fail(
         self,
@@ -264,26 +265,26 @@ class PBXSimulator:
         truncate: bool = False,
         act: bool = False,
     ) -> None:
-        """Make the next requests of one operation fail, or only slow.
+        """Make the next requests of one operation fail, or just slow.
 
-        ``fail("extensions.show", status=503, times=2)`` fails two requests.
+        ``fail("extensions.show", status=503, times=2)`` makes two requests fail.
         ``fail("extensions.status", latency=2.0, times=None)`` makes an operation slow: its replies
-        are good, and 2 seconds late. Several scripts of an operation apply one after the other.
+        are normal, but 2 seconds late. Several scripts of an operation apply one after the other.
 
         Args:
             operation: the name of its row, such as "extensions.show".
-            status: the HTTP status; None: 200 with ``body``, the status that ``err_code`` begins
-                with, the good reply with ``latency`` alone or ``truncate``, else 503.
-            times: how many requests it applies to; None: all, until ``clear``.
-            retry_after: the Retry-After header, in seconds or as a date; None: no header.
-            err_code: the err_code of the reply; None: one that fits the status.
+            status: the HTTP status. None means 200 with ``body``, the status at the start of
+                ``err_code``, the normal reply with only ``latency`` or ``truncate``, or else 503.
+            times: how many requests it applies to; None means all, until ``clear``.
+            retry_after: the Retry-After header, in seconds or as a date; None sends no header.
+            err_code: the err_code of the reply; None chooses one that fits the status.
             msg: the message of the reply.
-            body: the body of the reply in place of a PBX's error.
-            content_type: the type of the body; None: that of JSON.
+            body: the body of the reply, instead of a PBX's error.
+            content_type: the type of the body; None sends that of JSON.
             latency: seconds by which the reply is late.
             drop: cut the connection without a reply.
             truncate: cut the reply in the middle of its body.
-            act: carry the operation out all the same, as when a reply is lost.
+            act: carry out the operation anyway, as when a reply is lost.
 
         Raises:
             ValueError: an unknown row, a status that HTTP does not have, or a number out of range.
@@ -307,7 +308,7 @@ class PBXSimulator:
         self._scripts.add(operation, complete_script(script), times)
 
     def clear(self, operation: str | None = None) -> None:
-        """Drop the remaining scripts of an operation; None: of all operations."""
+        """Drop the remaining scripts of an operation; None drops those of all operations."""
         if operation is not None:
             _check_operation(operation)
         self._scripts.clear(operation)
@@ -317,7 +318,7 @@ class PBXSimulator:
         self._issuer.revoke()
 
     def set_status(self, number: str, status: str | None, *, user_agent: str | None = None) -> None:
-        """Set the status of an extension for good; None lets it change by itself again.
+        """Fix the status of an extension; None lets it change by itself again.
 
         Raises:
             KeyError: the extension does not exist.
@@ -346,8 +347,8 @@ class PBXSimulator:
         try:
             response = await self._respond(row, request, query)
             if not isinstance(response, DroppedReply):
-                # Discard the body if nobody read it. aiohttp would wait for it in a task that
-                # outlives the connection, and a stop would wait for that task.
+                # Discard the body if nothing read it. Otherwise aiohttp would wait for it in a task
+                # that outlives the connection, and a stop would wait for that task.
                 await request.release()
             return response
         except (ConnectionError, web.RequestPayloadError):
@@ -358,7 +359,7 @@ class PBXSimulator:
     async def _respond(
         self, row: Endpoint[Any], request: web.BaseRequest, query: str
     ) -> web.StreamResponse:
-        """Carry out a request, or what its fault leaves of it."""
+        """Carry out a request, or as much of it as its fault allows."""
         if self.max_in_flight is not None and self.in_flight > self.max_in_flight:
             self.injected["overload"] += 1
             return self._refuse("rate")
@@ -410,7 +411,7 @@ class PBXSimulator:
         return self._shaper.error(refused.status, refused.err_code, refused.msg)
 
     def _failure(self, fault: Fault) -> web.StreamResponse:
-        """Make the reply that a fault describes."""
+        """Build the reply that a fault describes."""
         if fault.drop:
             return DroppedReply()
         status, body = fault.status or 200, fault.body or b""

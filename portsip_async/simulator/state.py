@@ -1,10 +1,10 @@
 """The state of the simulated PBX: extensions, groups, greeting files, statuses, calls.
 
 Pure: no I/O and no clock. The current time is an argument, in seconds since the simulator was
-created. The settings of an extension are generated whenever they are read, and only what a request
-changed is stored, so that 100,000 extensions take next to no memory.
+created. The settings of an extension are generated whenever they are read, and only settings that a
+request changed are stored. So 100,000 extensions take almost no memory.
 
-The methods that operations call take and return fields as the PBX names them.
+The methods that operations call use the PBX's own names for fields.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,9 +49,9 @@ class Greeting:
 
     Attributes:
         filename: its name.
-        size: its length in bytes; 0 if it was not uploaded.
+        size: its size in bytes; 0 if it was not uploaded.
         sha256: the digest of its content in hex; "" if it was not uploaded.
-        url: the address to fetch it from, if it was added by one.
+        url: the address that it was added from; None if it was uploaded.
     """
 
     filename: str
@@ -79,7 +79,7 @@ class PBX:
         page_limit: int | None = None,
         quirks: frozenset[str] = frozenset(),
     ) -> None:
-        """Start with ``extensions`` extensions, and ``groups`` groups with the default one."""
+        """Create the extensions and the groups; ``groups`` includes the default one."""
         self.calls: list[Call] = []
         self.numbers = ExtensionNumbers(extensions)
         self.groups: dict[str, dict[str, Any]] = {}
@@ -87,11 +87,11 @@ class PBX:
         self._status_seconds = status_seconds
         self._page_limit = page_limit
         self._quirks = quirks
-        # By index: the text that searches look in; "" for removed extensions. Built by the first
-        # search: 100,000 texts take a second to build, and some milliseconds to search.
+        # By index: the text that is searched; "" for removed extensions. The first search builds
+        # it: 100,000 texts take a second to build, and a few milliseconds to search.
         self._texts: list[str] = []
         self._found: dict[str, list[int]] = {}  # recent searches, for the pages of their results
-        # By extension number. Dictionaries with None for a value are sets that keep their order.
+        # By extension number. A dict with None as its values is used as an ordered set.
         self._changed: dict[str, dict[str, Any]] = {}  # settings in place of the generated ones
         self._pinned: dict[str, tuple[str, str | None]] = {}  # statuses that were set
         self._greetings: dict[str, dict[str, Greeting]] = {}
@@ -113,7 +113,7 @@ class PBX:
         return self._page("extensions", self.numbers, partial(self._summary, now), **page)
 
     def search_extensions(self, now: float, condition: str, **page: Any) -> dict[str, Any]:
-        """Return a page of the extensions whose number, name or email contains a text."""
+        """Return a page of the extensions with a text in their number, name or email."""
         found = self._search(condition.casefold()) if condition else self.numbers
         reply = self._page("extensions", found, partial(self._summary, now), **page)
         del reply["sort_by"]  # as in the vendor's sample
@@ -159,7 +159,7 @@ class PBX:
         return found
 
     def pin_status(self, number: str, status: str | None, user_agent: str | None) -> None:
-        """Set the status of an extension for good; None lets it change again."""
+        """Fix the status of an extension; None lets it change again."""
         self._index(number)
         if status is None:
             self._pinned.pop(number, None)
@@ -271,10 +271,10 @@ class PBX:
             self._set_members(group_id, fields["members"])
 
     def remove_group(self, group_id: str) -> None:
-        """Remove any group but the default one."""
+        """Remove a group; the default one can't be removed."""
         self._group(group_id)
         if group_id == DEFAULT_GROUP:
-            raise PBXError("permission", "the default group stays")
+            raise PBXError("permission", "the default group can't be removed")
         self._set_members(group_id, [])
         del self.groups[group_id], self._members[group_id]
 
@@ -330,7 +330,7 @@ class PBX:
         return self._page("files", files, row, **page) | {"default_file": default}
 
     def add_greeting(self, number: str, greeting: Greeting) -> None:
-        """Add a greeting file, or replace the one of the same name."""
+        """Add a greeting file, or replace one with the same name."""
         self._index(number)
         name = greeting.filename + ("," if "stray_comma" in self._quirks else "")
         self._greetings.setdefault(number, {})[name] = greeting
@@ -361,7 +361,7 @@ class PBX:
         pagesize: int | None = None,
         sort_by: str = "DEFAULT",
     ) -> dict[str, Any]:
-        """Make a page of ``items``, each shown by ``row``; the result has the rows as ``name``."""
+        """Build a page: ``row`` turns each of the items into a row, and ``name`` holds the rows."""
         size = pagesize or _PAGE_SIZE
         if self._page_limit is not None:
             size = min(size, self._page_limit)

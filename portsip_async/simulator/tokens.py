@@ -60,7 +60,7 @@ class TokenIssuer:
         return self._issue(now)
 
     def renew(self, token: str, now: float) -> dict[str, Any]:
-        """Issue another token; the valid one that asks for it keeps its own expiry."""
+        """Issue another token, and keep the old one; the quirk prolongs the old one instead."""
         if "refresh_prolongs" not in self._quirks:
             return self._issue(now)
         self._expiry[token] = now + self.lifetime
@@ -73,14 +73,14 @@ class TokenIssuer:
         return isinstance(token, str) and self._expiry.get(token, now) > now
 
     def revoke(self, token: Any = None) -> None:
-        """Make a token invalid; None: all of them."""
+        """Make a token invalid; None revokes all of them."""
         if token is None:
             self._expiry.clear()
         elif isinstance(token, str):
             self._expiry.pop(token, None)
 
     def _issue(self, now: float) -> dict[str, Any]:
-        # Expired tokens go here, so that they don't pile up over weeks.
+        # Expired tokens are removed here, so that they don't pile up over weeks.
         for expired in [token for token, end in self._expiry.items() if end <= now]:
             del self._expiry[expired]
         token = self.make_token()
