@@ -127,6 +127,8 @@ else:
     OfficeHoursModeValue = OfficeHoursMode
 
 
+# gc=False hides objects from the garbage collector, since they can't be in a reference cycle. Each
+# takes 16 bytes less, and a full collection with 100,000 of them 3 ms instead of 11 to 15.
 class Profile(Record, frozen=True, kw_only=True, gc=False):
     """The person who uses an extension."""
 
