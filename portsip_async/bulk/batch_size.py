@@ -39,10 +39,12 @@ class BatchSizeLearner:
         # are seldom full, and half of `size` is enough.
         if self._trials or self._largest_good * 2 < self.size:
             return self.size
+        # No size has failed yet: double.
         if self._smallest_bad > LARGEST_SIZE:
             return min(self.size * 2, LARGEST_SIZE)
         if self._successes >= self._retry_after:
             return self._smallest_bad
+        # Halve the distance to the size that failed, until it is small.
         middle = min(self.size * 2, (self.size + self._smallest_bad) // 2)
         return middle if middle - self.size >= max(1, self.size // 8) else self.size
 

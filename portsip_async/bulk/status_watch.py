@@ -291,6 +291,7 @@ class _WatchRun(Run, Generic[S]):
 
     async def _run_cycle(self, cycle: int) -> None:
         self._failing = False
+        # 1. Find out what to ask for, and ask.
         discovered = await self._find_numbers()
         numbers = self._numbers if self._numbers is not None else list(self._latest)
         # Numbers that the PBX refuses would split every batch, so they are sent separately, in
@@ -302,9 +303,11 @@ class _WatchRun(Run, Generic[S]):
             retried, lambda: min(self._reader.next_size(), ALONE), cycle
         )
         found, missing = found + found_again, missing + missing_again
+        # 2. Log unknown numbers, and the end of an outage.
         self._show_unknown(numbers)
         if not self._failing and (normal or retried or not numbers):
             self._source.outages.recovered(self, self._source.clock())
+        # 3. Count the cycle as a success or a failure.
         if discovered and not normal and not retried and numbers:
             return  # all numbers are refused and paused: neither a success nor a failure
         if found or (discovered and not numbers):

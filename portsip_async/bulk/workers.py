@@ -278,6 +278,7 @@ class WorkerPool(Generic[X, R]):
             while not self.left and failure is None:
                 self._owner.check_open()
                 self._changed.clear()
+                # 1. Start jobs. If there is no result yet, wait for one, or for more items.
                 lingering = self._start_jobs()
                 if not self._has_result():
                     if not self._running and self._batches.ended:
@@ -288,6 +289,7 @@ class WorkerPool(Generic[X, R]):
                     # Start the next jobs before the consumer works on the results of these.
                     if self._has_result() or lingering:
                         self._start_jobs(partial=not self._finished)
+                # 2. Yield the results that are ready.
                 while failure is None and self._has_result():
                     task = self._finished.popleft()
                     failure = _failure_of(task)
@@ -295,6 +297,7 @@ class WorkerPool(Generic[X, R]):
                         yield task.result()
                     # Breaks a reference cycle of a failed task and its error's traceback.
                     del task
+            # 3. After a failed job, other jobs may finish in the grace period before it is raised.
             if failure is not None:
                 if isinstance(failure, asyncio.CancelledError):
                     self._owner.check_open()
