@@ -546,7 +546,7 @@ class TestBytes:
         value: dict[str, Any] = {"name": 1}
         for _ in range(2000):
             value = {"name": 1, "children": [value]}
-        with pytest.raises(Unreadable, match="nests less deeply") as caught:
+        with pytest.raises(Unreadable, match="JSON with less nesting") as caught:
             repair(value, Tree)
         assert caught.value.__context__ is None
 

@@ -518,7 +518,7 @@ class TestFailingSources:
                         self.seek(0)
                 return super().read(size)
 
-        with pytest.raises(ValueError, match="changed its size"):
+        with pytest.raises(ValueError, match="size of the file changed"):
             await pbx.greetings.upload("101", Changing(DATA), filename="a.wav")
         assert sim.acted[ROW] == 0
         assert sim.served[ROW] <= 1

@@ -141,7 +141,7 @@ def resolve_credentials(
     # No message shows the value: it may be a secret.
     texts = msgspec.structs.asdict(only).values() if isinstance(only, msgspec.Struct) else ()
     if not all(isinstance(text, str) and text for text in texts):
-        raise ConfigurationError("a name, password or token must be a str that is not empty")
+        raise ConfigurationError("a name, password or token must be a non-empty str")
     if _SURROGATE.search("".join(texts)):
         # os.environ has these for bytes that don't fit the locale's encoding.
         raise ConfigurationError(

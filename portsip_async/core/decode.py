@@ -134,7 +134,7 @@ def repair(value: Any, kind: type[T]) -> T:
 def _apply(read: _Reader, value: Any) -> Any:
     with suppress(RecursionError):
         return read(value)
-    raise Unreadable("JSON that nests less deeply")
+    raise Unreadable("JSON with less nesting")
 
 
 def _reads_floats(kind: Any) -> bool:

@@ -155,6 +155,7 @@ class Endpoint(Generic[T_co]):
         for label, value in (("name", name), ("method", method), ("path", path)):
             if not isinstance(value, str):
                 raise TypeError(f"an endpoint's {label} must be a str, got {type(value).__name__}")
+        # What is None follows from the method.
         name, method, path = plain_text(name), plain_text(method).upper(), plain_text(path)
         reads = method == "GET"
         values: dict[str, Any] = {
@@ -175,7 +176,8 @@ class Endpoint(Generic[T_co]):
             if isinstance(values[field], str):
                 values[field] = plain_text(values[field])
         for field, value in values.items():
-            object.__setattr__(self, field, value)
+            object.__setattr__(self, field, value)  # the class is frozen
+        # Names and paths are shown in errors and logs, and become part of URLs.
         if not name:
             raise ValueError("an endpoint's name must not be empty")
         if not method.isalpha() or not method.isascii():

@@ -1,6 +1,8 @@
 """The core of a client: opens and closes, owns the background tasks, and starts calls."""
 
 import asyncio
+
+# Loaded early: later there may be no file descriptor left to load them with.
 import concurrent.futures.thread  # noqa: F401 - asyncio imports it to resolve its first host name
 import encodings.idna  # noqa: F401 - the codec of the first host name that is not an address
 from collections.abc import Callable, Coroutine

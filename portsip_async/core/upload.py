@@ -77,7 +77,7 @@ class Source(ABC):
                         break
                     yield bytes(chunk)
             if self.size is not None and read != self.size:
-                raise ValueError("the file changed its size during the upload")
+                raise ValueError("the size of the file changed during the upload")
         except Exception as error:
             self.error, self.trace = error, error.__traceback__
             raise
