@@ -15,17 +15,17 @@ _INVISIBLE: Final = re.compile(
 )
 
 
-def check_int(name: str, value: object, least: int) -> int:
+def check_int(name: str, value: object, minimum: int) -> int:
     """Check a count, and return it.
 
     Raises:
         TypeError: it is not an int, or it is a bool.
-        ValueError: it is less than `least`.
+        ValueError: it is less than `minimum`.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
     return value
 
 

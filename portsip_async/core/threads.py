@@ -20,8 +20,8 @@ THREADS: Final = 8  # at most; if all of them are blocked, further uploads wait
 class Threads:
     """Runs blocking functions in threads, a limited number at once, in the order of `submit`."""
 
-    def __init__(self, most: int = THREADS) -> None:
-        self._most = most
+    def __init__(self, limit: int = THREADS) -> None:
+        self._limit = limit
         self._running = 0
         self._lock = threading.Lock()
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
@@ -35,7 +35,7 @@ class Threads:
         future: Future[R] = Future()
         with self._lock:
             self._jobs.append((future, function))
-            if self._running < self._most:
+            if self._running < self._limit:
                 try:
                     threading.Thread(target=self._work, name="portsip-upload", daemon=True).start()
                 except RuntimeError:

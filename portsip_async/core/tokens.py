@@ -54,11 +54,11 @@ from .tasks import NotCopyable, TaskOwner
 LIFETIME = 30.0  # seconds; from the vendor's documentation
 STALE_AFTER = 2 / 3  # of the life
 MARGIN = 2.0  # seconds before the end
-MARGIN_MOST = 1 / 4  # of the life
+MAX_MARGIN = 1 / 4  # of the life
 COOL_DOWN = 60.0  # seconds
-COOL_DOWN_MOST = 900.0  # seconds
+MAX_COOL_DOWN = 900.0  # seconds
 PAUSE = 0.5  # seconds
-PAUSE_MOST = 5.0  # seconds
+MAX_PAUSE = 5.0  # seconds
 
 # The attribute that marks an exception of an application's `fetch_token`.
 _FETCH_MARK: Final = "_portsip_async_fetch_token"
@@ -218,9 +218,9 @@ class _Backoff:
         until: when the pause ends, on the monotonic clock.
     """
 
-    def __init__(self, first: float, most: float) -> None:
+    def __init__(self, first: float, maximum: float) -> None:
         self._first = first
-        self._most = most
+        self._maximum = maximum
         self._failures = 0
         self.until: float = -math.inf
 
@@ -228,7 +228,7 @@ class _Backoff:
         """Start a pause, twice as long as the previous one."""
         pause = self._first * 2.0 ** min(self._failures, 10)
         self._failures += 1
-        self.until = now + min(pause, self._most)
+        self.until = now + min(pause, self._maximum)
 
     def reset(self) -> None:
         """End the pause, and make the next one short again."""
@@ -266,15 +266,15 @@ class TokenCache(NotCopyable):
         self._initial = source.initial
         # The token that calls use. None before the first one, and after the PBX rejected it.
         self._cached: CachedToken | None = None
-        # What the next refresh starts from, even if it is spent or rejected.
+        # The token that the next refresh sends, even if it is spent or rejected.
         self._last: CachedToken | None = None
         self.generation: int = 0
-        # The renewal under way.
+        # The renewal that is running.
         self._renewal: asyncio.Task[Outcome] | None = None
         # After a failure, no renewal starts in the background. Calls without a token don't wait.
-        self._pause = _Backoff(PAUSE, PAUSE_MOST)
+        self._pause = _Backoff(PAUSE, MAX_PAUSE)
         # After a refused login, only `renew` sends anything; all others raise `_refused` again.
-        self._cool_down = _Backoff(COOL_DOWN, COOL_DOWN_MOST)
+        self._cool_down = _Backoff(COOL_DOWN, MAX_COOL_DOWN)
         self._refused: AuthenticationError | None = None
 
     def current(self) -> CachedToken | None:
@@ -316,7 +316,7 @@ class TokenCache(NotCopyable):
     async def renew(self) -> Token:
         """Renew the token at once, even during the cool-down, and return the new one.
 
-        Joins the renewal under way, if there is one. Raises the same errors as `wait`.
+        Joins a renewal that is already running. Raises the same errors as `wait`.
         """
         if self._renewal is not None:
             return (await self._outcome(self._renewal)).token
@@ -421,7 +421,7 @@ class TokenCache(NotCopyable):
             token,
             self.generation,
             stale_at=sent_at + life * STALE_AFTER,
-            spent_at=sent_at + life - min(MARGIN, life * MARGIN_MOST),
+            spent_at=sent_at + life - min(MARGIN, life * MAX_MARGIN),
         )
         self._cached = self._last = cached
         return cached

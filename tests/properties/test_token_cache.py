@@ -32,9 +32,9 @@ from portsip_async import (
 )
 from portsip_async.core.tokens import (
     COOL_DOWN,
-    COOL_DOWN_MOST,
+    MAX_COOL_DOWN,
+    MAX_PAUSE,
     PAUSE,
-    PAUSE_MOST,
     CachedToken,
     TokenCache,
     TokenReply,
@@ -281,11 +281,11 @@ class Cache(RuleBasedStateMachine):
             self.refused_until = self.quiet_until = -math.inf
         elif isinstance(ended, AuthenticationError):
             self.refusals += 1
-            pause = min(COOL_DOWN * 2 ** (self.refusals - 1), COOL_DOWN_MOST)
+            pause = min(COOL_DOWN * 2 ** (self.refusals - 1), MAX_COOL_DOWN)
             self.refused_until = self.clock() + pause
         else:
             self.failures += 1
-            pause = min(PAUSE * 2 ** (self.failures - 1), PAUSE_MOST)
+            pause = min(PAUSE * 2 ** (self.failures - 1), MAX_PAUSE)
             self.quiet_until = self.clock() + pause
 
     @precondition(lambda self: self.sent)
