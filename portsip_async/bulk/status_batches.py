@@ -48,8 +48,8 @@ else:
 
     S = TypeVar("S")
 
-# Numbers that must fail alone before the refusal may be about the batch as a whole.
-ALONE: Final = 8
+# How many single numbers must fail before the refusal may be about the batch as a whole.
+SINGLE_FAILURES: Final = 8
 # Statuses that mean that a request is too large: its body, its URL.
 _TOO_LARGE: Final = frozenset({413, 414})
 
@@ -73,7 +73,7 @@ class StatusResult(Record, Generic[S], frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PollStats:
-    """What a poll cost so far.
+    """The cost of a poll so far.
 
     Attributes:
         requests: attempts that ended, repeats included.
@@ -150,7 +150,7 @@ class BatchReader(Generic[S]):
         self._batch_size = batch_size
 
     def stats(self) -> PollStats:
-        """Return what reading cost so far."""
+        """Return the cost so far."""
         gate = self.gate
         size = self._batch_size or self.source.batch_sizes.size
         return PollStats(gate.requests, self.splits, gate.retries, gate.limit, size)
@@ -231,7 +231,7 @@ class _Split(Generic[S]):
         # A stack: the next part is at the end, and the largest one at the beginning.
         while parts:
             # Once enough single numbers have failed, the largest part decides about the batch.
-            deciding = len(self.refused) >= ALONE and not self._largest_good
+            deciding = len(self.refused) >= SINGLE_FAILURES and not self._largest_good
             part = parts.pop(0 if deciding else -1)
             try:
                 self._add(part, await self._source.ask(part, self._reader.gate))

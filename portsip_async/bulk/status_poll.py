@@ -11,7 +11,7 @@ from .workers import Batcher, JobStream, WorkerPool
 class StatusPoll(JobStream[StatusResult[S]], Generic[S]):
     """Yields one result for each number, as batches finish.
 
-    Each loop over it reads the numbers again. An iterator goes on where the loop before stopped.
+    Each loop over it reads the numbers again. An iterator continues where the last loop stopped.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StatusPoll(JobStream[StatusResult[S]], Generic[S]):
 
     @property
     def stats(self) -> PollStats:
-        """What the latest loop cost so far."""
+        """The cost of the latest loop so far."""
         if self._reader is None:
             size = self._batch_size or self._source.batch_sizes.size
             return PollStats(concurrency=self._concurrency, batch_size=size)

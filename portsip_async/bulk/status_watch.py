@@ -17,7 +17,7 @@ from ..core.tokens import is_fetch_error
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
 from ..redact import Record
 from .refused_numbers import RefusedNumbers
-from .status_batches import ALONE, BatchReader, BatchResult, S, StatusSource
+from .status_batches import SINGLE_FAILURES, BatchReader, BatchResult, S, StatusSource
 from .workers import Batcher, JobStream, WorkerPool
 
 P = ParamSpec("P")
@@ -42,7 +42,7 @@ class StatusChange(Record, Generic[S], frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class WatchStats:
-    """What a watch has done so far.
+    """The progress and the failures of a watch.
 
     Attributes:
         cycles: cycles that ended.
@@ -135,7 +135,7 @@ class StatusWatch(JobStream[StatusChange[S]], Generic[S]):
 
     @property
     def stats(self) -> WatchStats:
-        """What the latest loop has done so far."""
+        """The progress and the failures of the latest loop."""
         return WatchStats() if self._latest is None else self._latest.stats
 
     def _start_run(self) -> tuple[AsyncGenerator[StatusChange[S], None], Run]:
@@ -179,7 +179,7 @@ class _WatchRun(Run, Generic[S]):
 
     Attributes:
         delivered: what the consumer received, by number.
-        stats: what the watch has done so far.
+        stats: the progress and the failures of the watch.
         ended: as in `Run`.
     """
 
@@ -300,7 +300,7 @@ class _WatchRun(Run, Generic[S]):
         found, missing = await self._poll(normal, self._reader.next_size, cycle)
         retried = self._refused.to_ask(numbers, cycle)
         found_again, missing_again = await self._poll(
-            retried, lambda: min(self._reader.next_size(), ALONE), cycle
+            retried, lambda: min(self._reader.next_size(), SINGLE_FAILURES), cycle
         )
         found, missing = found + found_again, missing + missing_again
         # 2. Log unknown numbers, and the end of an outage.
