@@ -68,7 +68,7 @@ _Attributes = dict[str, str | int]
 
 @dataclass(frozen=True, slots=True)
 class _AttemptSpan:
-    """What the spans of a call's attempts have in common.
+    """The attributes that the spans of a call's attempts share.
 
     Attributes:
         name: their name; "" uses the operation's.

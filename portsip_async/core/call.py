@@ -95,13 +95,13 @@ class Call(Interruptible):
         self._parameters = parameters
         self._options = options
         self._template = RequestTemplate(prepared.endpoint, parameters)
-        # What an upload streams from.
+        # The source of an upload.
         self._source = source
         # An additional limit on attempts, such as a poll's.
         self._gate = gate
         # A login or a refresh bypasses the semaphore, the rate and the retry budget.
         self._is_login = is_login
-        # A token that is sent instead of the client's own: the one to refresh, or "" for none.
+        # A token to send instead of the client's own: the one to refresh, or "" for none.
         self._own_token = access_token or ("" if prepared.endpoint.token == "none" else None)
 
     def __repr__(self) -> str:
@@ -164,7 +164,7 @@ class Call(Interruptible):
             # token would be sent at once when it arrives.
             await self._token()
             await rate.wait(admitted=False)
-            self._start_deadline()  # the time in the queue does not count
+            self._start_deadline()  # anew: the time in the queue does not count
         error: PortSIPError
         try:
             return await self._dispatch()
@@ -210,7 +210,7 @@ class Call(Interruptible):
         context, options = self._context, self._options
         context.check_open()
 
-        # 1. The token. The first attempt takes the cached one at once; others may have to wait.
+        # 1. Get the token. The first attempt uses the cached one at once; others may have to wait.
         cached = context.tokens.current() if self._own_token is None else None
         if self.attempts or (self._own_token is None and cached is None):
             self._failure = None
@@ -220,8 +220,8 @@ class Call(Interruptible):
             self._former_tokens += (self._cached.token.access_token,)
         self._cached = cached
 
-        # 2. The request. Tracebacks may show local variables, so no local of a frame that awaits
-        # holds a token.
+        # 2. Build the request. Tracebacks may show local variables, so no local of a frame that
+        # awaits holds a token.
         self.sent_at = context.clock.monotonic()
         timer = None
         if self._source is None and options.attempt_seconds is not None:
@@ -236,7 +236,7 @@ class Call(Interruptible):
                 # The deadline is close, so connecting must time out sooner too.
                 http = HttpTimeouts(replace(options.timeout, total=timer.seconds))
 
-        # 3. The exchange. Whatever goes wrong becomes an error of ours, without a secret in it.
+        # 3. Send it and read the reply. Any failure becomes an error of ours without secrets.
         self.attempts += 1
         self._in_flight = True
         status: int | None = None
@@ -271,7 +271,7 @@ class Call(Interruptible):
                     timer.cancel()  # it is not shared
         self._in_flight = False
 
-        # 4. The report: to the log, to the hook, to the caller.
+        # 4. Report the outcome to the log, to the hook and to the caller.
         if isinstance(error, APIError):
             error = scrub_error(error, self._secrets())
         if context.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
@@ -283,7 +283,7 @@ class Call(Interruptible):
         raise error
 
     async def _prepare(self) -> CachedToken | None:
-        """Wait for the token and, before a repeat, for a slot; return the token after both."""
+        """Wait for the token and for a slot of the rate, then return the current token."""
         cached = await self._token()
         rate = self._context.rate
         if rate is None or self._is_login:

@@ -1,4 +1,4 @@
-"""What the calls of a client share: the transport, the token, the limits and the clock."""
+"""The objects that a client's calls share: the transport, the token, the limits and the clock."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _SLACK: Final = 0.001
 
 
 class PreparedEndpoint:
-    """An endpoint with what all its calls share: its URL and its parser."""
+    """An endpoint with the URL and the parser that all its calls share."""
 
     __slots__ = ("endpoint", "parser", "route")
 
@@ -30,7 +30,7 @@ class PreparedEndpoint:
 
 
 class CallContext:
-    """What the calls of a client share: the transport, the token, the limits and the clock.
+    """The objects that a client's calls share: the transport, the token, the limits and the clock.
 
     Attributes:
         calls: everything in flight that closing the client interrupts.

@@ -1,4 +1,4 @@
-"""What limits a call: its time, and the rate of requests.
+"""The limits of a call: its time, and the rate of requests.
 
 `SharedTimer` does what `asyncio.timeout` does, for many calls at once. Calls that may take the same
 number of seconds share one timer of the event loop, because the first to begin is the first to run
@@ -61,7 +61,7 @@ class Interruptible:
         self._cancelling = task.cancelling()
 
     def interrupt(self, cause: str) -> None:
-        """Cancel the task, once. A closed client outranks a timeout as the cause."""
+        """Cancel the task, once. As the cause, a closed client takes precedence over a timeout."""
         if self.cause is None:
             self.task.cancel()
         elif self.cause is CLOSED:
@@ -76,7 +76,7 @@ class Interruptible:
         return True
 
     def caught(self, cause: str) -> bool:
-        """Return whether a CancelledError that was just caught came from this cause alone.
+        """Return whether a CancelledError that was just caught came only from this cause.
 
         If so, the cancellation is taken back, and the caller raises an error of its own. If
         somebody else cancelled the task too, the CancelledError must be raised.

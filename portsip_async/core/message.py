@@ -40,7 +40,7 @@ class Reply(msgspec.Struct, eq=False):
 
 
 class ByteSource(Protocol):
-    """What an upload streams from.
+    """The source of an upload.
 
     Attributes:
         size: how many bytes `chunks` yields; None if that is not known before the end.

@@ -54,7 +54,7 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a list changed during the latest walk, as far as its pages show it.
+    """How a list changed during the latest walk, as far as the pages show.
 
     Attributes:
         dropped: items that were not yielded because their key was on one of the two previous pages.

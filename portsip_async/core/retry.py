@@ -1,4 +1,4 @@
-"""When a failed call is repeated, and how often. What may be repeated at all is in `safety.py`.
+"""When a failed call is repeated, and how often. `safety.py` decides what may be repeated at all.
 
 tenacity runs the repeats, with a clock, a sleep and random numbers that are passed in. Its own
 `stop_after_delay` reads the real clock, so `stop` and `wait` are ours.

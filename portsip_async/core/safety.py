@@ -1,4 +1,4 @@
-"""What may be repeated: one table, by how an attempt failed and by the safety of the operation.
+"""Which failed attempts may be repeated: one table, by the failure and the operation's safety.
 
 The rule behind the table: an operation that acts each time is repeated only if the PBX can't have
 acted.

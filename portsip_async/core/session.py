@@ -30,7 +30,7 @@ _PREPARED_KEPT: Final = 256
 
 
 class Session(NotCopyable):
-    """What all views of a client share.
+    """The core of a client, which all its views share.
 
     Attributes:
         base_url: what the paths of endpoints are appended to.
@@ -145,9 +145,9 @@ class Session(NotCopyable):
 
         Args:
             endpoint: the operation.
-            parameters: what it takes, under the API's names.
+            parameters: the arguments, under the API's names.
             options: the timeout and retry policy; None: the client's own.
-            source: what an upload streams from.
+            source: the source of an upload.
             gate: an additional limit on attempts.
 
         Raises:
@@ -171,7 +171,7 @@ class Session(NotCopyable):
 
         Args:
             endpoint: the operation that logs in or refreshes.
-            parameters: what it takes.
+            parameters: its arguments.
             access_token: the token to refresh.
 
         Returns:

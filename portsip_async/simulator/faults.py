@@ -126,7 +126,7 @@ def complete_script(fault: Fault) -> Fault:
     """Check a scripted fault, and fill in the status and the err_code that it leaves out.
 
     Without a status, a body is sent with 200, and an err_code with the status that it begins with.
-    With latency alone, the reply stays normal. A script that says nothing at all means 503.
+    With only a latency, the reply stays normal. An empty script means 503.
 
     Raises:
         ValueError: a status that HTTP does not have, or a latency below zero.
