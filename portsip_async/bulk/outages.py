@@ -54,7 +54,7 @@ class OutageLog:
         logger.warning("%s: %s: %s", text, type(error).__name__, _one_line(str(error)))
 
     def recovered(self, watch: object, now: float) -> None:
-        """Record that a watch works, perhaps again."""
+        """Record that a watch works; log that if it had failed."""
         had_failed = watch in self._failing
         self._failing.discard(watch)
         if self._failing:

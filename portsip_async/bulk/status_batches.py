@@ -6,10 +6,10 @@ refusal is about the batch as a whole, and all its numbers share the error.
 
 If the size of batches is learned, a batch may also fail because it is too large: refused, with
 status 413 or 414, or by a timeout. It is then sent again in parts. If all parts of a refused batch
-succeed, its size was the reason. If one of them fails, a number was.
+succeed, its size was the reason. If one of them fails, a number was the reason.
 
-This module knows no generation of the API. The type of a status is a type parameter, and everything
-about the request comes in a `StatusSource`.
+This module does not depend on a generation of the API. The type of a status is a type parameter,
+and everything about the request comes in a `StatusSource`.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ else:
 
 # How many single numbers must fail before the refusal may be about the batch as a whole.
 SINGLE_FAILURES: Final = 8
-# Statuses that mean that a request is too large: its body, its URL.
+# Statuses that mean that a request's body (413) or URL (414) is too large.
 _TOO_LARGE: Final = frozenset({413, 414})
 
 StatusError: TypeAlias = PortSIPError | ValueError | TypeError
@@ -111,7 +111,7 @@ class StatusSource(Generic[S]):
 
     Attributes:
         ask: sends one status request through a gate, and returns the statuses by number.
-        operation: the name of that request, as its errors have it.
+        operation: the name of that operation, as in its errors.
         errors: what the API's err_codes mean.
         clock: monotonic, in seconds.
         sleep: pauses for some seconds.
@@ -131,7 +131,7 @@ class StatusSource(Generic[S]):
 
 
 class BatchReader(Generic[S]):
-    """Reads batches through one gate, and splits those with a bad number or too large a size."""
+    """Reads batches through one gate, and splits batches that fail."""
 
     def __init__(
         self, source: StatusSource[S], *, concurrency: int, batch_size: int | None
@@ -303,7 +303,7 @@ class _Split(Generic[S]):
         return _Failure.REFUSED if isinstance(error, BadRequest) else _Failure.OTHER
 
     def _is_hopeless(self, failure: _Failure) -> bool:
-        """Check whether a single number failed as if it were too large, and no part worked."""
+        """Check whether even a single number failed like a large batch, and no part worked."""
         about_size = failure in (_Failure.TIMED_OUT, _Failure.TOO_LARGE)
         return about_size and bool(self._suspects) and not self._largest_good
 
@@ -312,7 +312,7 @@ class _Split(Generic[S]):
         if failure is not _Failure.TIMED_OUT:
             return failure is not _Failure.OTHER
         if size <= self._largest_good:
-            return False  # a part as large got a reply, so the size is not the reason
+            return False  # a part of that size got a reply, so the size is not the reason
         if not self._split_after_timeout and self._learner is not None:
             self._split_after_timeout = self._learner.start_timeout_split()
         return self._split_after_timeout

@@ -234,7 +234,8 @@ class PortSIPClient(NotCopyable):
             arguments["allow_http"] = _flag("ALLOW_HTTP")
         if env["CA_FILE"]:
             arguments["ssl"] = env["CA_FILE"]
-        # Credentials are read from the environment only if none are passed, or one of two.
+        # Credentials are read from the environment only if none are passed, or if just one of
+        # username and password is passed.
         passed = overrides.keys() & {"username", "password", "credentials", "token"}
         if passed in ({"username"}, {"password"}):
             arguments |= {"username": env["USERNAME"], "password": env["PASSWORD"]}

@@ -180,7 +180,7 @@ class Groups(NotCopyable):
     async def add_members(self, group_id: str, numbers: Iterable[str]) -> Group:
         """Add extensions to a group: read, change, update.
 
-        Numbers that are members already are not added again.
+        Numbers that are already members are not added again.
 
         Returns:
             The group as it should be now.

@@ -61,7 +61,7 @@ class OpenEnum(StrEnum):
             return None
         kept = str.__new__(cls, value)
         kept._name_ = kept._value_ = value
-        # The next look-up finds it in the enum's own table, which is five times as fast.
+        # The next lookup finds it in the enum's own table, which is five times as fast.
         if len(cls._value2member_map_) < _VALUES_KEPT:
             cls._value2member_map_[value] = kept
         return kept

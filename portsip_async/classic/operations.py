@@ -42,7 +42,7 @@ class File:
 
 
 def _fields_of(model: type[Struct]) -> dict[str, object]:
-    """Return a model's fields with their types; its own texts must not be empty."""
+    """Return a model's fields with their types; required texts must not be empty."""
     return {
         field.encode_name: Text if field.type is str else field.type
         for field in structs.fields(model)

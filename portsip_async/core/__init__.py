@@ -1,1 +1,1 @@
-"""The core: HTTP, tokens, retries, pages. It does not depend on what the API is about."""
+"""The core: HTTP, tokens, retries, pages. It knows nothing about extensions or groups."""

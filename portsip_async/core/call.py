@@ -164,7 +164,7 @@ class Call(Interruptible):
             # token would be sent at once when it arrives.
             await self._token()
             await rate.wait(admitted=False)
-            self._start_deadline()  # anew: the time in the queue does not count
+            self._start_deadline()  # again: the time in the queue does not count
         error: PortSIPError
         try:
             return await self._dispatch()
@@ -437,7 +437,7 @@ class Call(Interruptible):
         return self._deadline - (self._context.clock.monotonic() if now is None else now)
 
     async def _before_deadline(self, waiting: Coroutine[Any, Any, X]) -> X:
-        """Wait, but no longer than the call's deadline."""
+        """Wait, at most until the call's deadline."""
         if self._deadline is None:
             return await waiting
         timeout = asyncio.timeout(max(0.0, self._seconds_left()))

@@ -234,7 +234,7 @@ class GuardedConnector(aiohttp.TCPConnector):
                 try:
                     self._check(connection)
                 except _Stale:
-                    continue  # each takes one out of the pool
+                    continue  # each try takes one out of the pool
                 return connection
         except BaseException as error:
             for each in opened:
@@ -296,7 +296,7 @@ class MonitoredResponse(aiohttp.ClientResponse):
         return response
 
     def __repr__(self) -> str:
-        return "<response>"  # aiohttp's own shows the URL
+        return "<response>"  # aiohttp's own repr shows the URL
 
 
 class CheckConnection:
@@ -331,7 +331,7 @@ class CheckConnection:
                 try:
                     response = await handler(request)
                 except _Stale:
-                    continue  # each takes one out of the pool
+                    continue  # each try takes one out of the pool
                 break
         except BaseException as error:
             if monitor is None:

@@ -87,7 +87,7 @@ class Decoder(Generic[T]):
         return self.read(body)[0]
 
     def read(self, body: bytes) -> tuple[T, Any]:
-        """Decode the body of a reply, and return the JSON it was repaired from too.
+        """Decode the body of a reply, and also return its JSON if a repair was needed.
 
         Returns:
             The value and the parsed JSON, or the value and None if nothing had to be repaired.
@@ -126,7 +126,7 @@ def repair(value: Any, kind: type[T]) -> T:
     """Convert parsed JSON to the given type, and repair what can be repaired.
 
     Raises:
-        Unreadable: a required field is missing or can't be read, or a list is not a list.
+        Unreadable: a required field or a list is missing, or can't be read.
     """
     return cast(T, _apply(_reader(kind, {}), value))
 
@@ -363,7 +363,7 @@ def _union(kind: Any, members: list[_Reader]) -> _Reader:
 
 
 def _enum(kind: type[Enum]) -> _Reader:
-    """Return a reader of an enum; one of text is also read from a number."""
+    """Return a reader of an enum. An enum of texts also accepts numbers."""
     # msgspec supports enums of text and of whole numbers only.
     has_numbers = all(isinstance(member.value, int) for member in kind)
     read_plain: _Reader = _whole_number if has_numbers else _text
@@ -371,7 +371,7 @@ def _enum(kind: type[Enum]) -> _Reader:
     def read(value: Any) -> Any:
         plain = read_plain(value)
         try:
-            return kind(plain)  # msgspec.convert takes 2 µs more a value
+            return kind(plain)  # msgspec.convert takes 2 µs more per value
         except _REFUSALS:
             pass
         raise Unreadable("one of the known values")

@@ -16,7 +16,7 @@ from ..arguments import digits_of, plain_text
 
 T = TypeVar("T")
 
-_EXACT = 2.0**53  # larger floats do not hold every whole number
+_EXACT = 2.0**53  # larger floats can't represent every whole number
 
 
 def match_request(value: T, document: Any, requested: object, field: str, rows: str | None) -> T:

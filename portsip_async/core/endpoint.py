@@ -76,7 +76,7 @@ class Endpoint(Generic[T_co]):
         removes: whether it removes something. If so, "not found" after an attempt that may have
             acted counts as success.
         echo: where the reply repeats what was asked for; None if it does not.
-        errors: which codes and statuses become which errors.
+        errors: maps codes and statuses to error classes.
     """
 
     name: str
@@ -144,18 +144,19 @@ class Endpoint(Generic[T_co]):
     ) -> None:
         """Describe an operation.
 
-        What is None follows from the method. A GET is safe, with token and parameters in the
-        query. Any other method is unsafe, with both in a JSON body. If the parameters are not
-        sent as JSON, the token is in the query.
+        The method decides about `safety`, `token` and `parameters` if they are None. A GET is safe,
+        with token and parameters in the query. Any other method is unsafe, with both in a JSON
+        body. If the parameters are not sent as JSON, the token is in the query.
 
         Raises:
             TypeError: the name, method or path is not a str.
-            ValueError: an unknown safety or place, an empty name, or a path without its slash.
+            ValueError: an unknown `safety`, `token` or `parameters`, an empty name, or a path
+                without a leading slash.
         """
         for label, value in (("name", name), ("method", method), ("path", path)):
             if not isinstance(value, str):
                 raise TypeError(f"an endpoint's {label} must be a str, got {type(value).__name__}")
-        # What is None follows from the method.
+        # Fill in what is None, by the method.
         name, method, path = plain_text(name), plain_text(method).upper(), plain_text(path)
         reads = method == "GET"
         values: dict[str, Any] = {

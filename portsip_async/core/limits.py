@@ -3,7 +3,7 @@
 `SharedTimer` does what `asyncio.timeout` does, for many calls at once. Calls that may take the same
 number of seconds share one timer of the event loop, because the first to begin is the first to run
 out of time. `asyncio.timeout` would start and cancel a timer of the loop for each call, which costs
-6 to 9 us of about 100.
+6 to 9 µs of about 100.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class Interruptible:
         self._cancelling = task.cancelling()
 
     def interrupt(self, cause: str) -> None:
-        """Cancel the task, once. As the cause, a closed client takes precedence over a timeout."""
+        """Cancel the task, once. A later cause replaces TIMED_OUT, but not CLOSED."""
         if self.cause is None:
             self.task.cancel()
         elif self.cause is CLOSED:
@@ -149,7 +149,7 @@ class RequestRate:
     """Spaces requests evenly, without bursts.
 
     Attributes:
-        next_slot: when the next request may be sent at the earliest, on the monotonic clock.
+        next_slot: the earliest time for the next request, on the monotonic clock.
     """
 
     def __init__(self, requests_per_second: float, clock: Clock) -> None:

@@ -345,7 +345,7 @@ class _PageWalk(Generic[T]):
             del task  # the traceback of its error holds this frame
 
     def _fetch_ahead(self, last: int) -> None:
-        """Start to fetch pages, up to a number."""
+        """Start fetching pages, up to the one with a number."""
         last = min(last, self.sequence.last_worth_fetching)
         while self._asked < last:
             self._asked += 1

@@ -40,7 +40,7 @@ class ReplyParser(Generic[T]):
     """Parses the replies to one endpoint.
 
     An error may come inside a 200. If the reply's type has a field for ``err_code``, looking there
-    is free. For other types the body is searched for the name, which takes 7 us for 20 KB.
+    is free. For other types the body is searched for the name, which takes 7 µs for 20 KB.
     """
 
     __slots__ = ("_decode", "_endpoint", "_error_field")

@@ -109,7 +109,7 @@ def secrets_of(parameters: Parameters, token: str | None) -> list[str]:
     return [*([plain_text(token)] if token else []), *secrets_in(to_builtins(parameters))]
 
 
-# A tuple, because `isinstance` with `A | B` builds the union anew at each call.
+# A tuple, because `isinstance` with `A | B` builds a new union at each call.
 _ARRAYS = (list, tuple, set, frozenset)
 
 

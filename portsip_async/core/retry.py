@@ -61,11 +61,11 @@ class RetryPolicy:
     """How failed attempts are repeated.
 
     Attributes:
-        attempts: how many attempts a call makes at most, the first included; 1 never repeats.
+        attempts: the most attempts that a call makes, including the first; 1 never repeats.
         initial: seconds; the longest pause before the first repeat, doubled for each further one.
         maximum: seconds; the longest random pause. A Retry-After of the PBX may be longer.
-        deadline: seconds from a call's admission to its end, pauses included; None: unlimited.
-        budget: what all calls of a client share. A view uses the budget of its client.
+        deadline: seconds from a call's admission to its end, including pauses; None: unlimited.
+        budget: the repeats that all calls of a client share. A view uses its client's budget.
 
     Raises:
         TypeError: `attempts` is not an int, or `budget` is not a RetryBudget.

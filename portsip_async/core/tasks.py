@@ -91,7 +91,7 @@ class ClosableStream(NotCopyable):
         New loops can be started afterwards.
         """
         runs = list(self._runs.items())
-        # Stop all of them first, so that they end side by side.
+        # Stop all of them first, so that they end at the same time.
         for run, _ in runs:
             run.stop()
         for run, reference in runs:

@@ -1,4 +1,4 @@
-"""A pool of a few threads that open and read the files of uploads, which may block for long.
+"""A pool of a few threads that open and read the files of uploads, which may block.
 
 The event loop's default executor also resolves host names, so files that block (a FIFO, a network
 drive) must not occupy its threads. Our threads start when there is work and end when there is none,

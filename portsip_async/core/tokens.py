@@ -128,7 +128,7 @@ class CachedToken:
 
     Attributes:
         token: the token.
-        generation: the number of this token among the client's. A prolonged token keeps it.
+        generation: the token's number, counted from 1. A prolonged token keeps its number.
         stale_at: when it should be renewed in the background.
         spent_at: when calls stop using it.
     """

@@ -63,7 +63,7 @@ class Timeout:
     Attributes:
         total: the whole attempt, from sending to the last byte; does not apply to uploads.
         connect: making a connection.
-        read: silence between two bytes of the reply.
+        read: the longest pause between two bytes of the reply.
 
     Raises:
         ValueError: a number is not above 0, or not finite.
@@ -198,7 +198,7 @@ class Transport:
         """
         loop = asyncio.get_running_loop()
         if self._loop is loop and self._owned:
-            return  # as for all calls but the first
+            return  # every call except the first
         if self._loop is not loop:
             if self._loop is not None:
                 raise ConfigurationError(

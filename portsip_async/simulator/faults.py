@@ -113,7 +113,7 @@ def draw(faults: Faults, chance: Chance) -> Fault | None:
 
     Args:
         faults: the rates.
-        chance: returns a number from 0 to below 1, such as ``random.random``.
+        chance: returns a number from 0 to 1, such as ``random.random``.
     """
     for kind in RATES:
         rate = getattr(faults, kind)

@@ -14,14 +14,14 @@ from aiohttp import web
 
 _BACKLOG = 2048  # connections that wait to be accepted, as when hundreds of calls start at once
 _MAX_BODY = 64 * 1024 * 1024  # bytes of JSON; a status request may name 100,000 extensions
-_STOP_SECONDS = 5.0  # the most that a stop waits for cut connections; a few passes of the loop do
+_STOP_SECONDS = 5.0  # the most that a stop waits for cut connections, which end within milliseconds
 
 
 class DroppedReply(web.StreamResponse):
     """No reply: the connection is closed instead."""
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Break off before the first byte."""
+        """Disconnect before the first byte."""
         # aiohttp treats this as a client that went away, and closes the connection.
         raise ConnectionResetError
 
@@ -35,7 +35,7 @@ class TruncatedReply(web.StreamResponse):
         self._half = body[: len(body) // 2]
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Send the head and half of the body, and break off."""
+        """Send the head and half of the body, and disconnect."""
         await super().prepare(request)
         await self.write(self._half)
         raise ConnectionResetError

@@ -318,7 +318,7 @@ class PBXSimulator:
         self._issuer.revoke()
 
     def set_status(self, number: str, status: str | None, *, user_agent: str | None = None) -> None:
-        """Fix the status of an extension; None lets it change by itself again.
+        """Pin the status of an extension; None lets it change by itself again.
 
         Raises:
             KeyError: the extension does not exist.

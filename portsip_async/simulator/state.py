@@ -159,7 +159,7 @@ class PBX:
         return found
 
     def pin_status(self, number: str, status: str | None, user_agent: str | None) -> None:
-        """Fix the status of an extension; None lets it change again."""
+        """Pin the status of an extension; None lets it change again."""
         self._index(number)
         if status is None:
             self._pinned.pop(number, None)
@@ -231,7 +231,7 @@ class PBX:
     def _index_text(self, index: int, text: str) -> None:
         self._found.clear()
         if self._texts:
-            self._texts[index : index + 1] = [text]  # the index after the last one appends
+            self._texts[index : index + 1] = [text]  # an index past the end appends
 
     def _status(self, index: int, number: str, now: float) -> tuple[str, str]:
         status, agent = self._pinned.get(number, ("", None))

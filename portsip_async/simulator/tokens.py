@@ -60,7 +60,7 @@ class TokenIssuer:
         return self._issue(now)
 
     def renew(self, token: str, now: float) -> dict[str, Any]:
-        """Issue another token, and keep the old one; the quirk prolongs the old one instead."""
+        """Issue another token; with the quirk ``refresh_prolongs``, prolong the old one instead."""
         if "refresh_prolongs" not in self._quirks:
             return self._issue(now)
         self._expiry[token] = now + self.lifetime
