@@ -163,6 +163,7 @@ class Telemetry(Observer):
         resends: _Attributes = {}
         if attempt.number > 1:
             resends["http.request.resend_count"] = attempt.number - 1
+        # The attempt has ended, so the span's start is computed from its duration.
         end = time.time_ns()
         span = self._tracer.start_span(
             common.name or attempt.operation,

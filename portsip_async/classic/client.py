@@ -132,6 +132,7 @@ class PortSIPClient(NotCopyable):
                 an unknown operation is overridden.
             ValueError, TypeError: an option is out of bounds, or has the wrong type.
         """
+        # 1. Check the arguments, so that mistakes show here and not in a later request.
         url = api_url(base_url, allow_http=allow_http, suffix="/api")
         login = resolve_credentials(username, password, credentials, token)
         check_int("max_connections", max_connections, 1)
@@ -167,6 +168,7 @@ class PortSIPClient(NotCopyable):
                 "ssl=False accepts any certificate, so anyone on the network can read the password",
                 stacklevel=_package_frames(),
             )
+        # 2. Build the core, which sends requests.
         options = CallOptions(_timeout(timeout), retry)
         table = EndpointTable(ENDPOINTS, endpoints)
         core = Session(
@@ -184,6 +186,7 @@ class PortSIPClient(NotCopyable):
             on_attempt=on_attempt,
             token_source=lambda session: Login(session, table, login),
         )
+        # 3. Build the state that views share, and the resources over it.
         state = ClientState(
             session=core,
             table=table,

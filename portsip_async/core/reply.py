@@ -72,12 +72,14 @@ class ReplyParser(Generic[T]):
             if self._decode is None:
                 return cast(T, self._check_empty(reply, now))
             value, repaired = self._decode(reply.body)
+            # A 200 may report an error.
             if self._error_field is not None:
                 may_be_error = _is_error(getattr(value, self._error_field))
             else:
                 may_be_error = b"err_code" in reply.body
             if may_be_error:
                 self._check_error(reply, now)
+            # Restore the caller's spelling of numbers that came as JSON numbers.
             if self._endpoint.echo is None:
                 return value
             echo = self._endpoint.echo

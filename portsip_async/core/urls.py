@@ -34,6 +34,7 @@ def api_url(base_url: str, *, allow_http: bool, suffix: str) -> str:
         raise ConfigurationError(
             "base_url must have no user name or password; pass username= and password="
         )
+    # Messages show the URL from here on: it has no password, and its query is removed.
     base_url = base_url.strip(" \t\r\n")
     shown = scrub_url(base_url)
     if not is_visible(base_url) or " " in base_url:
@@ -58,6 +59,7 @@ def api_url(base_url: str, *, allow_http: bool, suffix: str) -> str:
             f"plain http sends the password to {host} unencrypted; "
             "use https, or pass allow_http=True"
         )
+    # The URL may end with the API's path already.
     path = parts.path.rstrip("/").removesuffix(suffix)
     url = f"{parts.scheme}://{parts.netloc}{path}{suffix}"
     if not _is_sendable(url):
