@@ -38,25 +38,20 @@ def _plain(name: str, value: Any, reveal: bool) -> Any:
     return value
 
 
-def section_of(kind: Any) -> type[msgspec.Struct] | None:
-    """Return the struct that a field may hold; None for a simple field."""
-    for part in (kind, *get_args(kind)):
-        if isinstance(part, type) and issubclass(part, msgspec.Struct):
-            return part
-    return None
-
-
 @cache
 def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the type of each field of a model by its dotted name."""
     found: dict[str, Any] = {}
     hints = get_type_hints(model)
     for name in model.__struct_fields__:
-        below = section_of(hints[name])
-        if below is None:
+        kinds = (hints[name], *get_args(hints[name]))
+        sections = [
+            one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)
+        ]
+        if not sections:
             found[name] = hints[name]
-        else:
-            found |= {f"{name}.{deeper}": kind for deeper, kind in kinds_of(below).items()}
+        for section in sections:
+            found |= {f"{name}.{deeper}": kind for deeper, kind in kinds_of(section).items()}
     return found
 
 
@@ -164,9 +159,7 @@ def read_settings(options: list[str] | None, document: str | None) -> dict[str, 
     Raises:
         typer.BadParameter: a setting is unknown, or its value can't be read.
     """
-    found: dict[str, Any] = {}
-    if document is not None:
-        found = _object(document)
+    found = {} if document is None else _object(document)
     for option in options or ():
         name, equals, text = option.partition("=")
         if name.rpartition(".")[2] in SECRETS:
@@ -199,25 +192,20 @@ def read_settings(options: list[str] | None, document: str | None) -> dict[str, 
 
 
 def _object(document: str) -> dict[str, Any]:
-    option = "'--settings'"
+    sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
     try:
         found = read_json(document)
-    except json.JSONDecodeError as error:
-        raise typer.BadParameter(
-            f"is not JSON, see line {error.lineno}", param_hint=option
-        ) from None
+        if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+            raise ValueError(
+                'must be an object of sections, such as {"profile": {"first_name": "Ann"}}'
+            )
+        unknown = shown_names(name for name in found if name not in sections)
+        if unknown:
+            known = ", ".join(sections)
+            raise ValueError(f"no such section: {', '.join(unknown)}; choose from {known}")
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-    sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
-    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
-        raise typer.BadParameter(
-            'must be an object of sections, such as {"profile": {"first_name": "Ann"}}',
-            param_hint=option,
-        )
-    unknown = [name for name in found if name not in sections]
-    if unknown:
-        names = ", ".join(shown_names(unknown))
-        raise typer.BadParameter(
-            f"no such section: {names}; choose from {', '.join(sections)}", param_hint=option
-        )
+        problem = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            problem = f"is not JSON, see line {error.lineno}"
+        raise typer.BadParameter(problem, param_hint="'--settings'") from None
     return found

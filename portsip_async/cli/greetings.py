@@ -30,12 +30,13 @@ Filename = Annotated[
 @spread
 def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
     """List an extension's greetings."""
-
-    async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.greetings.list(number, page=paging.page, page_size=paging.page_size)
-        await write_list(output, walk, GreetingFile, paging.limit)
-
-    connection.run(work)
+    write_list(
+        connection,
+        output,
+        paging,
+        GreetingFile,
+        lambda pbx: pbx.greetings.list(number, **paging.pages),
+    )
 
 
 @greetings.command()

@@ -33,12 +33,13 @@ def list_(
     *, paging: Paging, sort_by: SortBy = None, connection: Connection, output: Output
 ) -> None:
     """List all groups."""
-
-    async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.groups.list(page=paging.page, page_size=paging.page_size, sort_by=sort_by)
-        await write_list(output, walk, GroupSummary, paging.limit)
-
-    connection.run(work)
+    write_list(
+        connection,
+        output,
+        paging,
+        GroupSummary,
+        lambda pbx: pbx.groups.list(sort_by=sort_by, **paging.pages),
+    )
 
 
 @groups.command()
@@ -46,11 +47,7 @@ def list_(
 def show(group_id: GroupId, *, connection: Connection, output: Output) -> None:
     """Show a group's settings and members."""
     output.check(Group)
-
-    async def work(pbx: PortSIPClient) -> None:
-        output.show(await pbx.groups.show(group_id))
-
-    connection.run(work)
+    output.show(connection.run(lambda pbx: pbx.groups.show(group_id)))
 
 
 @groups.command()
@@ -72,9 +69,9 @@ def create(
 
     Example: portsip-async groups create Sales --member 101 --member 102 --no-external-calls
     """
-
-    async def work(pbx: PortSIPClient) -> CreatedGroup:
-        return await pbx.groups.create(
+    output.check(CreatedGroup)
+    created = connection.run(
+        lambda pbx: pbx.groups.create(
             name,
             enable_intercom=intercom,
             enable_external_call=external_calls,
@@ -82,9 +79,8 @@ def create(
             group_description=description,
             members=member or None,
         )
-
-    output.check(CreatedGroup)
-    output.show(connection.run(work))
+    )
+    output.show(created)
 
 
 @groups.command()

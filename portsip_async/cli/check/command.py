@@ -141,9 +141,10 @@ async def _log_in(
     if account is None:
         report.login = Login(account="token")
         return
-    kind = "email" if "email" in account else "username"
-    row = "account.verify_email" if kind == "email" else "account.verify"
-    verify: Any = pbx.account.verify_email if kind == "email" else pbx.account.verify
+    kind, row = "username", "account.verify"
+    verify: Any = pbx.account.verify
+    if "email" in account:
+        kind, row, verify = "email", "account.verify_email", pbx.account.verify_email
     try:
         token = await checks.check(row, [account], lambda: verify(**account), required=True)
     except PortSIPError as error:
@@ -176,18 +177,15 @@ async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) ->
 
     page = await checks.check("extensions.list", pages, lambda: extensions.list(page_size=sample))
     numbers = [one.extension_number for one in page.items[:sample]] if page else []
-    by_number = [{"extension_number": number} for number in numbers]
+    by_number: list[dict[str, Any]] = [{"extension_number": number} for number in numbers]
     await checks.check(
         "extensions.search",
         [{"condition": number, **pages[0]} for number in numbers[:1]],
         lambda: extensions.search(numbers[0], page_size=sample),
     )
     await checks.check("extensions.show", by_number, lambda: extensions.show(numbers[0]))
-    statuses = await checks.check(
-        "extensions.status",
-        [{"extensions": numbers}] if numbers else [],
-        lambda: extensions.status(numbers),
-    )
+    queries = [{"extensions": numbers}] if numbers else []
+    statuses = await checks.check("extensions.status", queries, lambda: extensions.status(numbers))
     if statuses is not None:
         found = {status.extension_number for status in statuses}
         sets = {"not asked for": found - {*numbers}, "left out": {*numbers} - found}
@@ -199,17 +197,10 @@ async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) ->
 
     page = await checks.check("groups.list", pages, lambda: groups.list(page_size=sample))
     ids = [one.group_id for one in page.items[:sample]] if page else []
-    await checks.check(
-        "groups.show",
-        [{"group_id": group_id} for group_id in ids],
-        lambda: groups.show(ids[0]),
-        missing="group",
-    )
-    await checks.check(
-        "greetings.list",
-        [{**query, **pages[0]} for query in by_number],
-        lambda: pbx.greetings.list(numbers[0]),
-    )
+    by_id = [{"group_id": group_id} for group_id in ids]
+    await checks.check("groups.show", by_id, lambda: groups.show(ids[0]), missing="group")
+    by_number = [{**query, **pages[0]} for query in by_number]
+    await checks.check("greetings.list", by_number, lambda: pbx.greetings.list(numbers[0]))
 
 
 def _matched(pattern: re.Pattern[str], value: str | None) -> str | None:

@@ -73,16 +73,19 @@ async def probe(url: str, *, ca_file: str | None, timeout: float) -> Probe:
         timeout: seconds to connect, and seconds to wait for a reply.
     """
     root = URL(url.strip()).origin()
-    certificate: Certificate | None = None
+    problem = None
     try:
         try:
             found = await _visit(root, ssl.create_default_context(cafile=ca_file), timeout)
-            certificate = _described(found.fields) if root.scheme == "https" else None
         except aiohttp.ClientConnectorCertificateError as error:
-            found, certificate = await _visit_untrusted(root, error.certificate_error, timeout)
+            message = getattr(error.certificate_error, "verify_message", "") or "not trusted"
+            problem = message.partition(" for '")[0]  # a name mismatch quotes the PBX's name
+            found = await _visit_untrusted(root, timeout)
     except (aiohttp.ClientError, TimeoutError) as error:
         return Probe(Address(scheme=root.scheme, reachable=False, problem=_reason(error)))
-    found.address = msgspec.structs.replace(found.address, certificate=certificate)
+    if root.scheme == "https":
+        certificate = _described(found.fields, problem)
+        found.address = msgspec.structs.replace(found.address, certificate=certificate)
     return found
 
 
@@ -135,10 +138,8 @@ async def _visit(root: URL, context: ssl.SSLContext, timeout: float) -> Probe:
     return Probe(address, tls.getpeercert(binary_form=True) or b"", tls.getpeercert() or {})
 
 
-async def _visit_untrusted(root: URL, error: Any, timeout: float) -> tuple[Probe, Certificate]:
-    """Visit a server with a refused certificate, and describe the certificate."""
-    # A name mismatch quotes the name, which the report must not hold.
-    problem = (getattr(error, "verify_message", "") or "not trusted").partition(" for '")[0]
+async def _visit_untrusted(root: URL, timeout: float) -> Probe:
+    """Visit a server with a refused certificate."""
     found = await _visit(root, _context(ssl.CERT_NONE), timeout)
 
     # ssl parses a certificate only if it verified it. So let the certificate be its own CA, and
@@ -148,7 +149,7 @@ async def _visit_untrusted(root: URL, error: Any, timeout: float) -> tuple[Probe
     with suppress(aiohttp.ClientError, TimeoutError, ssl.SSLError):
         pinned.load_verify_locations(cadata=found.encoded)
         found.fields = (await _visit(root, pinned, timeout)).fields
-    return found, _described(found.fields, problem)
+    return found
 
 
 def _context(mode: ssl.VerifyMode) -> ssl.SSLContext:
@@ -158,7 +159,7 @@ def _context(mode: ssl.VerifyMode) -> ssl.SSLContext:
     return context
 
 
-def _described(fields: dict[str, Any], problem: str | None = None) -> Certificate:
+def _described(fields: dict[str, Any], problem: str | None) -> Certificate:
     """Describe a certificate by its fields; without a problem it is trusted."""
     now = datetime.now(UTC)
     since, until = _date(fields, "notBefore"), _date(fields, "notAfter")
