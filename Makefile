@@ -5,24 +5,28 @@ BENCH := .venv/.bench
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-# Of trouble that `make soak` makes; the rest of it takes a few seconds more.
-SECONDS ?= 45
+# How long `make soak` breaks things. Start and final checks take a few seconds more.
+SECONDS ?= 180
 
 .PHONY: help demo test test-pythons test-browser picture soak lint format types guards docs \
 	docs-serve bench bench-quick fault-matrix dist clean
 
 help:
-	@echo "make demo    watch the SDK work against an embedded PBX"
-	@echo "make test    lint, types, tests and coverage"
-	@echo "make test-pythons  the tests on each supported Python that is installed"
-	@echo "make soak    everything at once, broken on purpose, for SECONDS=45; needs nginx"
-	@echo "make guards  take each guard out in turn, and see its tests turn red"
-	@echo "make test-browser  the wallboard of the examples in headless Chromium"
-	@echo "make docs    build the documentation into site/; docs-serve: read it while you write"
-	@echo "make bench   measure the SDK beside others (about 8 minutes); bench-quick: two"
-	@echo "make dist    build the sdist and the wheel"
-	@echo "make fault-matrix  print the tested faults as a page of the documentation"
-	@echo "make format  format the code and mend what can be mended"
+	@echo "make demo          run the SDK against a simulated PBX"
+	@echo "make test          run lint, type checks and tests, with coverage"
+	@echo "make test-pythons  run the tests on each supported Python that is installed"
+	@echo "make test-browser  test the wallboard example in headless Chromium"
+	@echo "make soak          run the SDK under load while things break, for SECONDS=180; needs nginx"
+	@echo "make guards        remove each safeguard in turn, and check that its tests fail"
+	@echo "make format        format the code and fix what ruff can fix"
+	@echo "make docs          build the documentation into site/"
+	@echo "make docs-serve    serve the documentation, and rebuild it on changes"
+	@echo "make picture       take the pictures of the documentation again"
+	@echo "make fault-matrix  print the page of the tested faults"
+	@echo "make bench         compare the SDK's speed with other clients (about 8 minutes)"
+	@echo "make bench-quick   the same with fewer calls (about 2 minutes)"
+	@echo "make dist          build the sdist and the wheel"
+	@echo "make clean         delete the virtual environment and all caches"
 
 $(READY): pyproject.toml portsip_async/_version.py
 	$(PYTHON) -m venv .venv
@@ -35,7 +39,7 @@ demo: $(READY)
 test: lint types
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term
 
-# pyenv's commands fail for a Python that is not enabled, so nox looks at where it keeps them.
+# pyenv's commands fail for a Python that is not enabled. So nox gets the folders of its versions.
 test-pythons: $(READY)
 	PATH="$$(for bin in "$$(pyenv root 2>/dev/null)"/versions/3.*/bin; do printf '%s:' "$$bin"; \
 		done)$$PATH" $(BIN)/nox
@@ -43,7 +47,7 @@ test-pythons: $(READY)
 soak: $(READY)
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
-# Debian's Chromium and its driver, fetched where that may be done without asking.
+# Debian's packages of Chromium and its driver. Root on Debian gets them automatically.
 BROWSER := chromium chromium-driver fonts-dejavu-core
 
 test-browser: $(READY)
@@ -52,7 +56,7 @@ test-browser: $(READY)
 			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 				apt-get install -qq -y --no-install-recommends $(BROWSER) >/dev/null; \
 		else \
-			echo "chromium and chromedriver are needed; on Debian: apt-get install $(BROWSER)" >&2; \
+			echo "install chromium and chromedriver; on Debian: apt-get install $(BROWSER)" >&2; \
 			exit 1; \
 		fi; }
 	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
@@ -77,7 +81,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The theme's word on what may come of a later MkDocs is no concern of this build.
+# The theme warns about a future MkDocs, which this build does not use.
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs docs-serve: export DISABLE_MKDOCS_2_WARNING := true
 

@@ -1,4 +1,4 @@
-"""The suite on each Python of the classifiers that this machine has: ``make test-pythons``."""
+"""Run the tests on each supported Python that is installed: ``make test-pythons``."""
 
 import nox
 
@@ -8,6 +8,6 @@ nox.options.error_on_missing_interpreters = False
 
 @nox.session(python=nox.project.python_versions(nox.project.load_toml("pyproject.toml")))
 def tests(session: nox.Session) -> None:
-    """Run the suite, or what is named after ``--``."""
+    """Run all tests, or those named after ``--``."""
     session.install("--editable", ".[cli,otel,dev]")
     session.run("python", "-m", "pytest", "-n", "auto", *session.posargs)

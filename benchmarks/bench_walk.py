@@ -14,7 +14,8 @@ from typing import Any
 
 from portsip_async import PortSIPClient
 from portsip_async.classic.models import ExtensionSummary
-from portsip_async.core.pages import Page, Paginator
+from portsip_async.core.page_sequence import Page
+from portsip_async.core.pages import Paginator
 
 from .clients import PASSWORD, USERNAME
 from .harness import (

@@ -1,56 +1,122 @@
-"""The checking of numbers and texts that callers pass."""
+"""Checks of the arguments that callers pass, with one wording for all messages."""
 
 import math
 import re
+from collections.abc import AsyncIterable, Iterable
 from enum import Enum
-from typing import Final
+from typing import Any, Final, TypeVar
 
-# What shows nothing, though Python calls it printable.
+X = TypeVar("X")
+
+# Characters that Python calls printable although they show nothing.
 _INVISIBLE: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
 
 
-def integer(name: str, value: object, least: int) -> int:
-    """Check a count.
+def check_int(name: str, value: object, least: int) -> int:
+    """Check a count, and return it.
 
     Raises:
-        TypeError: no int; a bool is none.
-        ValueError: less than the least.
+        TypeError: it is not an int, or it is a bool.
+        ValueError: it is less than `least`.
     """
-    if type(value) is int and value >= least:
-        return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} is an integer, not {type(value).__name__}")
+        raise TypeError(f"{name} must be an int, got {type(value).__name__}")
     if value < least:
-        raise ValueError(f"{name} is at least {least}, not {value}")
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return value
 
 
-def quantity(name: str, value: object, *, above: float | None = None) -> float:
-    """Check a time in seconds, or a rate.
+def check_number(name: str, value: object, *, above: float | None = None) -> float:
+    """Check a time in seconds or a rate, and return it as a float.
 
     Args:
         name: the argument's name.
         value: what was passed.
-        above: what it must be more than; None: it may be 0.
+        above: a bound that the value must exceed; None allows 0 and more.
 
     Raises:
-        TypeError: no number; a bool is none.
-        ValueError: negative, endless, or not above `above`.
+        TypeError: it is not a number, or it is a bool.
+        ValueError: it is negative, infinite, not a number (NaN), or not above `above`.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number, not {type(value).__name__}")
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     if not 0 <= value < math.inf or (above is not None and value <= above):
-        raise ValueError(f"{name} is {value}, which is out of its bounds")
+        bound = "of at least 0" if above is None else f"above {above}"
+        raise ValueError(f"{name} must be a finite number {bound}, got {value}")
     return float(value)
+
+
+def check_str(name: str, value: object) -> str:
+    """Check a text that must not be empty, and return it as a plain str.
+
+    Raises:
+        TypeError: it is not a str.
+        ValueError: it is empty.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{name} must not be empty")
+    return plain_text(value)
+
+
+def check_strs(name: str, values: Iterable[str]) -> list[str]:
+    """Check a collection of texts, none of them empty, and return it as a list.
+
+    Raises:
+        TypeError: it is not iterable, it is a str or bytes, or an item is not a str.
+        ValueError: an item is empty.
+    """
+    if isinstance(values, str | bytes | bytearray) or not isinstance(values, Iterable):
+        raise _not_iterable(name, values)
+    found = [*values]
+    # The usual list needs no look at each item: 2 µs for a batch of 100.
+    if set(map(type, found)) == {str} and "" not in found:
+        return found
+    return [check_str(f"each of {name}", value) for value in found]
+
+
+def check_iterable(
+    name: str, values: Iterable[X] | AsyncIterable[X]
+) -> Iterable[X] | AsyncIterable[X]:
+    """Check a source of items that is read lazily, and return it.
+
+    Raises:
+        TypeError: it cannot be iterated over, or it is a str or bytes.
+    """
+    if isinstance(values, str | bytes | bytearray) or not isinstance(
+        values, Iterable | AsyncIterable
+    ):
+        raise _not_iterable(name, values)
+    return values
+
+
+def _not_iterable(name: str, value: object) -> TypeError:
+    return TypeError(
+        f"{name} must be a list or another iterable, got {type(value).__name__}; "
+        "pass a list, even for a single item"
+    )
+
+
+def check_type(name: str, value: object, *types: type[Any] | None) -> None:
+    """Check that a value has one of some types; None among them allows None.
+
+    Raises:
+        TypeError: it has another type.
+    """
+    allowed = tuple(type(None) if each is None else each for each in types)
+    if not isinstance(value, allowed):
+        names = " or ".join("None" if each is None else each.__name__ for each in types)
+        raise TypeError(f"{name} must be {names}, got {type(value).__name__}")
 
 
 def plain_text(text: str) -> str:
     """Return the text of a str subclass as a plain str, and an enum's value.
 
-    A subclass may override ``__str__``, as every ``(str, Enum)`` does, so it is not asked.
+    It does not ask ``__str__``, since subclasses override it, as every ``(str, Enum)`` does.
     """
     if type(text) is str:
         return text
@@ -59,5 +125,5 @@ def plain_text(text: str) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Check whether every character shows: none is a control, a format or a zero-width one."""
+    """Check that a text has no control, format or zero-width character."""
     return text.isprintable() and _INVISIBLE.search(text) is None

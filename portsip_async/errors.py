@@ -9,7 +9,7 @@ At the end of this file stands `CLASSIC_ERRORS`: the classic API's tables of cod
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 E = TypeVar("E", bound="PortSIPError")
 
@@ -78,7 +78,11 @@ class PortSIPError(Exception):
         """Return what happened, without the operation."""
         return str(self.args[0]) if self.args else ""
 
-    def copy(self, kind: "type[PortSIPError] | None" = None, **changes: Any) -> Any:
+    @overload
+    def copy(self, kind: None = None, **changes: object) -> Self: ...
+    @overload
+    def copy(self, kind: type[E], **changes: object) -> E: ...
+    def copy(self, kind: "type[PortSIPError] | None" = None, **changes: object) -> "PortSIPError":
         """Copy the error with its cause, so that several waiters can each raise their own.
 
         Args:
@@ -90,10 +94,9 @@ class PortSIPError(Exception):
         twin.__cause__ = self.__cause__
         return twin
 
-    def with_remark(self: E, remark: str) -> E:
+    def with_remark(self, remark: str) -> Self:
         """Copy the error with a remark at the end of its text."""
-        twin: E = self.copy(_remark=remark)
-        return twin
+        return self.copy(_remark=remark)
 
 
 class ConfigurationError(PortSIPError):

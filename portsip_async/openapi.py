@@ -1,28 +1,28 @@
-"""The API as an OpenAPI 3.1 document, made of the endpoint table and the models.
+"""The API as an OpenAPI 3.1 document, built from the endpoint table and the models.
 
-What an operation takes stands in `_TAKES`, since a row tells only what it answers; all else is read
-from the rows, the models, and the docstrings of the coroutines that the rows are named after.
+The rows say what operations take and return. The docstrings of the coroutines that rows are named
+after give the summaries.
 
-Rows that share an address, such as adding and uploading a greeting, become one operation with a
-kind of body each. OpenAPI has no name for a token in a body: there it is a property of the body.
+Rows with the same address, such as adding and uploading a greeting, become one operation with one
+kind of body each. OpenAPI has no security scheme for a token in a body, so there it is a property.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from types import NoneType
-from typing import Annotated, Any, Final, TypeAlias, Union, get_args
+from typing import Any, Final, Union, get_args
 
 import msgspec
-from msgspec import Meta, json, structs
+from msgspec import json
 
 from ._version import __version__
 from .classic.account import Account
 from .classic.extensions import Extensions
 from .classic.greetings import Greetings
 from .classic.groups import Groups
-from .classic.models import ExtensionUpdate, NewExtension, OpenEnum, SortBy
-from .classic.operations import ENDPOINTS
+from .classic.models import OpenEnum
+from .classic.operations import ENDPOINTS, Count, File, Text
 from .core.endpoint import Endpoint
 from .core.request import TOKEN_NAME
 
@@ -32,68 +32,14 @@ _Schema = dict[str, Any]
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 
-_Text: TypeAlias = Annotated[str, Meta(min_length=1)]
-_Texts: TypeAlias = tuple[_Text, ...]
-_Count: TypeAlias = Annotated[int, Meta(ge=1)]
-_SomeText: TypeAlias = _Text | None
-_SomeTexts: TypeAlias = _Texts | None
-_SomeCount: TypeAlias = _Count | None
-
-
-class _File:
-    """What is uploaded."""
-
 
 class Refusal(msgspec.Struct):
-    """How the PBX tells what it refused."""
+    """The body of a reply that refuses a request."""
 
     err_code: int | float | str | None = None
     msg: str | None = None
     message: str | None = None
 
-
-def _fields(model: type[msgspec.Struct]) -> dict[str, Any]:
-    return {known.encode_name: known.type for known in structs.fields(model)}
-
-
-_NUMBER: Final = {"extension_number": _Text}
-_GROUP_ID: Final = {"group_id": _Text}
-_FILE: Final = {**_NUMBER, "filename": _Text}
-_PAGE: Final = {"pagination": _Count, "pagesize": _SomeCount}
-_SORTED: Final = {**_PAGE, "sort_by": SortBy | None}
-_GROUP: Final = {
-    "group_name": _Text,
-    "enable_intercom": bool,
-    "enable_external_call": bool,
-    "enable_management_console_access": bool,
-    "group_description": str | None,
-    "members": _SomeTexts,
-}
-
-# By row: the parameters with their types, None among them where one may be left out.
-_TAKES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "account.verify": {"username": _Text, "password": _Text},
-    "account.verify_email": {"email": _Text, "password": _Text},
-    "account.refresh": {},
-    "extensions.list": _SORTED,
-    "extensions.search": {"condition": str, **_PAGE},
-    "extensions.create": _fields(NewExtension),
-    "extensions.show": _NUMBER,
-    "extensions.status": {"extensions": _Texts},
-    "extensions.call": dict.fromkeys(("extension", "to", "auth", "domain", "src"), _Text),
-    "extensions.update": _fields(ExtensionUpdate),
-    "extensions.remove": _NUMBER,
-    "groups.list": _SORTED,
-    "groups.show": _GROUP_ID,
-    "groups.create": _GROUP,
-    "groups.update": {**_GROUP_ID, **_GROUP},
-    "groups.remove": _GROUP_ID,
-    "greetings.list": {**_NUMBER, **_SORTED},
-    "greetings.add": {**_NUMBER, "filename": _SomeText, "url": _SomeText},
-    "greetings.upload": {**_FILE, "file": _File},
-    "greetings.setup": _FILE,
-    "greetings.remove": _FILE,
-}
 
 _RESOURCES: Final = {
     "account": Account,
@@ -101,26 +47,32 @@ _RESOURCES: Final = {
     "groups": Groups,
     "greetings": Greetings,
 }
+# The schemas of the types that only the table has.
+_SCHEMAS: Final[Mapping[type, _Schema]] = {
+    Text: {"type": "string", "minLength": 1},
+    Count: {"type": "integer", "minimum": 1},
+    File: {"type": "string", "contentMediaType": "application/octet-stream"},
+}
 _BODIES: Final = {"json": "application/json", "multipart": "multipart/form-data"}
-# OpenAPI's words for the places of a token that it has words for.
+# The security schemes, by the place of the token; OpenAPI has none for a body.
 _SECURITY: Final[Mapping[str, _Schema]] = {
     "query": {"type": "apiKey", "in": "query", "name": TOKEN_NAME},
     "header": {"type": "apiKey", "in": "header", "name": TOKEN_NAME},
     "bearer": {"type": "http", "scheme": "bearer"},
 }
 _SAFETY: Final = {
-    "safe": "Only reads; it may be repeated.",
-    "idempotent": "May be repeated: it comes to the same.",
-    "unsafe": "Acts each time; it is not to be repeated after a lost reply.",
+    "safe": "Only reads. It may be repeated.",
+    "idempotent": "It may be repeated, with the same result.",
+    "unsafe": "Acts each time. Do not repeat it after a lost reply.",
 }
 
 
 def document() -> dict[str, object]:
-    """Make the document, ready to be written as JSON."""
+    """Return the document, ready to be written as JSON."""
     rows = sorted(ENDPOINTS.values(), key=_address)
     schemas = _Schemas(rows)
     paths: dict[str, _Schema] = {}
-    # In the order of the table, since `sorted` keeps it among equals.
+    # `sorted` is stable, so rows with the same address keep the table's order.
     for (path, method), shared in groupby(rows, key=_address):
         paths.setdefault(path, {})[method] = _operation([*shared], schemas)
     places = sorted({row.token for row in rows} & _SECURITY.keys())
@@ -130,8 +82,8 @@ def document() -> dict[str, object]:
             "title": "PortSIP PBX REST API",
             "summary": "The operations that portsip_async sends, as it sends them.",
             "description": (
-                "Replies are read liberally: besides what stands here, a PBX may leave out or add"
-                " fields, and send numbers and booleans as text."
+                "A PBX may leave out or add fields, and may send numbers and booleans as text."
+                " portsip_async reads such replies too."
             ),
             "version": __version__,
         },
@@ -144,7 +96,9 @@ def document() -> dict[str, object]:
                 },
             }
         ],
-        "tags": [{"name": name, "description": _told(kind)} for name, kind in _RESOURCES.items()],
+        "tags": [
+            {"name": name, "description": _summary(kind)} for name, kind in _RESOURCES.items()
+        ],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -158,7 +112,7 @@ def _address(row: Endpoint[Any]) -> tuple[str, str]:
 
 
 def _operation(rows: list[Endpoint[Any]], schemas: "_Schemas") -> _Schema:
-    """Describe what is at one address, by the rows that are sent there."""
+    """Describe the operation at one address, from the rows that have it."""
     first = rows[0]
     bodies = {
         _BODIES[row.parameters]: {"schema": schemas.body(row)}
@@ -167,11 +121,11 @@ def _operation(rows: list[Endpoint[Any]], schemas: "_Schemas") -> _Schema:
     }
     tokens: list[_Schema] = [{row.token: []} for row in rows if row.token in _SECURITY]
     if tokens and len(tokens) < len(rows):
-        tokens.append({})  # some of them have it elsewhere
+        tokens.append({})  # in the other rows it is a property of the body
     return {
         "operationId": first.name,
         "tags": [first.name.partition(".")[0]],
-        "summary": " / ".join(_told(_coroutine(row)) for row in rows),
+        "summary": " / ".join(_summary(_coroutine(row)) for row in rows),
         "description": _SAFETY[first.safety],
         "security": tokens,
         **({"parameters": schemas.query(first)} if first.parameters == "query" else {}),
@@ -179,7 +133,7 @@ def _operation(rows: list[Endpoint[Any]], schemas: "_Schemas") -> _Schema:
         "responses": {
             "200": schemas.reply(first),
             "default": {
-                "description": "The PBX refused, or failed.",
+                "description": "The PBX refused the request, or failed.",
                 "content": {"application/json": {"schema": schemas.of(Refusal)}},
             },
         },
@@ -191,24 +145,26 @@ def _coroutine(row: Endpoint[Any]) -> object:
     return getattr(_RESOURCES[resource], name)
 
 
-def _told(documented: object) -> str:
-    """Take the first line of a docstring, without the request that it names."""
+def _summary(documented: object) -> str:
+    """Return the first line of a docstring, without the request that it names."""
     line = (documented.__doc__ or "").strip().partition("\n")[0]
     return re.sub(r" \(``.*\)", "", line).replace("``", "`")
 
 
 class _Schemas:
-    """The schemas of all types that the rows take or answer.
+    """The schemas of all types in requests and replies.
 
     Attributes:
-        components: those that have a name, under it.
+        components: the schemas that have a name, by name.
     """
 
     def __init__(self, rows: Iterable[Endpoint[Any]]) -> None:
         types: list[Any] = [row.reply for row in rows if row.reply is not None]
-        types += [_sent(kind) for taken in _TAKES.values() for kind in taken.values()]
-        types = [kind for kind in dict.fromkeys([*types, Refusal]) if kind is not _File]
-        found, components = json.schema_components(types, schema_hook=None, ref_template=_REFERENCE)
+        types += [_required(kind) for row in rows for kind in _takes(row).values()]
+        types = [*dict.fromkeys([*types, Refusal])]
+        found, components = json.schema_components(
+            types, schema_hook=_SCHEMAS.__getitem__, ref_template=_REFERENCE
+        )
         self.components = {name: _plain(schema) for name, schema in components.items()}
         for known in OpenEnum.__subclasses__():
             if known.__name__ in self.components:
@@ -216,9 +172,7 @@ class _Schemas:
         self._of: dict[Any, _Schema] = dict(zip(types, map(_plain, found), strict=True))
 
     def of(self, kind: Any) -> _Schema:
-        """Answer a type's schema, or a reference to it."""
-        if kind is _File:
-            return {"type": "string", "contentMediaType": "application/octet-stream"}
+        """Return a type's schema, or a reference to it."""
         return self._of[kind]
 
     def query(self, row: Endpoint[Any]) -> list[_Schema]:
@@ -227,57 +181,61 @@ class _Schemas:
             {
                 "name": name,
                 "in": "query",
-                "required": not _optional(kind),
-                "schema": self.of(_sent(kind)),
+                "required": not _is_optional(kind),
+                "schema": self.of(_required(kind)),
             }
-            for name, kind in _TAKES[row.name].items()
+            for name, kind in _takes(row).items()
         ]
 
     def body(self, row: Endpoint[Any]) -> _Schema:
-        """Describe a body; the token is part of it where that is its place."""
-        taken = dict(_TAKES[row.name])
+        """Describe a body, with the token if the row sends it there."""
+        takes = _takes(row)
         if row.token == "body":
-            taken[TOKEN_NAME] = _Text
+            takes[TOKEN_NAME] = Text
         return {
             "type": "object",
-            "properties": {name: self.of(_sent(kind)) for name, kind in taken.items()},
-            "required": [name for name, kind in taken.items() if not _optional(kind)],
+            "properties": {name: self.of(_required(kind)) for name, kind in takes.items()},
+            "required": [name for name, kind in takes.items() if not _is_optional(kind)],
         }
 
     def reply(self, row: Endpoint[Any]) -> _Schema:
-        """Describe what a row answers where all went well."""
+        """Describe the reply of a request that succeeded."""
         if row.reply is None:
-            return {"description": "Done; the body is empty, or says nothing."}
+            return {"description": "Done. The body is empty, or says nothing."}
         return {
             "description": "Done.",
             "content": {"application/json": {"schema": self.of(row.reply)}},
         }
 
 
-def _optional(kind: Any) -> bool:
+def _takes(row: Endpoint[Any]) -> dict[str, Any]:
+    return dict(row.takes or {})
+
+
+def _is_optional(kind: Any) -> bool:
     return NoneType in get_args(kind)
 
 
-def _sent(kind: Any) -> Any:
-    """Answer the type of what is sent, where it is not left out."""
-    if not _optional(kind):
+def _required(kind: Any) -> Any:
+    """Return the type of a parameter that is sent, without the None of an optional one."""
+    if not _is_optional(kind):
         return kind
     parts = tuple(part for part in get_args(kind) if part is not NoneType)
     return Union[parts]  # noqa: UP007 - `|` takes no tuple
 
 
 def _open(schema: _Schema) -> _Schema:
-    """Turn a closed enum into any text, the documented values being examples."""
+    """Turn an enum into any text, with the documented values as examples."""
     return {
         "title": schema["title"],
-        "description": f"{schema['description']} Other values may come.",
+        "description": f"{schema['description']} A PBX may send other values.",
         "type": "string",
         "examples": schema["enum"],
     }
 
 
 def _plain(schema: Any) -> Any:
-    """Leave out defaults, which only say that a field may be missing."""
+    """Leave out defaults: they only say that a field may be missing."""
     if isinstance(schema, dict):
         return {
             name: _plain(value)

@@ -1,42 +1,17 @@
-"""Every public name of the SDK, by subject; `portsip_async` itself hands them out."""
+"""The public names of the SDK except for the structures, by subject."""
 
 from aiohttp import Fingerprint
 
-from .bulk.status_poll import PollStats, StatusPoll, StatusResult
+from .bulk.status_batches import PollStats, StatusResult
+from .bulk.status_poll import StatusPoll
 from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
 from .bulk.writes import BulkResult, BulkRun
 from .classic.client import ClientOptions, PortSIPClient
-from .classic.models import (
-    AvailableRule,
-    AwayRule,
-    CreatedGroup,
-    Extension,
-    ExtensionPage,
-    ExtensionStatus,
-    ExtensionSummary,
-    ExtensionUpdate,
-    ForwardAction,
-    ForwardRules,
-    Gender,
-    GreetingFile,
-    GreetingPage,
-    Group,
-    GroupPage,
-    GroupSummary,
-    NewExtension,
-    OfficeHours,
-    OfficeHoursMode,
-    Options,
-    Presence,
-    Profile,
-    ReadOutDatetime,
-    SortBy,
-    VoiceMail,
-)
 from .classic.operations import ENDPOINTS
 from .core.endpoint import Endpoint, PageScheme
 from .core.observer import Attempt
-from .core.pages import Drift, Page, Paginator
+from .core.page_sequence import Drift, Page
+from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
 from .core.tokens import (
     Credentials,
@@ -76,6 +51,7 @@ __all__ = [
     "EmailCredentials",
     "StaticToken",
     "Credentials",
+    "Token",
     "Fingerprint",
     "Attempt",
     # the API as data
@@ -85,11 +61,8 @@ __all__ = [
     # pages
     "Paginator",
     "Page",
-    "ExtensionPage",
-    "GroupPage",
-    "GreetingPage",
     "Drift",
-    # many at once, and for weeks
+    # bulk operations and watching
     "StatusPoll",
     "StatusResult",
     "PollStats",
@@ -98,31 +71,6 @@ __all__ = [
     "WatchStats",
     "BulkRun",
     "BulkResult",
-    # structures
-    "Token",
-    "ExtensionSummary",
-    "ExtensionStatus",
-    "Extension",
-    "NewExtension",
-    "ExtensionUpdate",
-    "Profile",
-    "VoiceMail",
-    "Options",
-    "ForwardRules",
-    "AvailableRule",
-    "AwayRule",
-    "OfficeHours",
-    "GroupSummary",
-    "Group",
-    "CreatedGroup",
-    "GreetingFile",
-    # open enums
-    "SortBy",
-    "Presence",
-    "Gender",
-    "ForwardAction",
-    "ReadOutDatetime",
-    "OfficeHoursMode",
     # errors
     "PortSIPError",
     "ConfigurationError",

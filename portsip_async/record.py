@@ -9,9 +9,9 @@ from .redact import HIDDEN, is_secret, scrub
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A struct whose repr leaves out what is None and shows no secret.
+    """A struct with a repr that shows no secret and leaves out fields that are None.
 
-    In what is sent, a field that is None is left out.
+    Fields that are None are left out of requests too.
     """
 
     def __repr__(self) -> str:
@@ -23,7 +23,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None:
-                # A section may be given as a mapping, which has no repr of ours.
+                # Callers may pass a section as a mapping, and its own repr would show secrets.
                 plain = scrub(value) if isinstance(value, Mapping) else value
                 shown.append((name, _Hidden() if is_secret(name) else plain))
         return shown

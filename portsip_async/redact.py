@@ -1,12 +1,13 @@
-"""The hiding of secrets: which names carry one, and how a mapping, a URL or a text is scrubbed.
+"""Hides secrets in mappings, URLs and texts.
 
-Pure: everything here takes values and returns values. Two nets lie one over the other. What is
-known to be secret in a call (its token, its password) is replaced where it stands as a whole word;
-what looks like a secret by its name is replaced whether or not its value is known.
+There are two layers. The known secrets of a call (its token, its password) are replaced wherever
+they occur as whole words. Values next to a secret's name are replaced even if they are not known.
 
-A short secret is found in every other sentence: with the password "a" nothing would stay readable.
-So one of fewer than six characters is replaced only where it stands by itself as a value: in quotes
-or brackets, behind ``=`` or ``:``, between tags, behind the name of a secret, or alone.
+A short secret such as "a" occurs in every other sentence, and replacing it would leave nothing
+readable. So a secret of fewer than six characters is replaced only if it stands by itself as a
+value: in quotes or brackets, after ``=`` or ``:``, between tags, after a secret's name, or alone.
+
+Pure: everything here takes values and returns values.
 """
 
 import re
@@ -18,12 +19,12 @@ from urllib.parse import quote
 
 HIDDEN = "***"
 
-# "auth" is the password in the query of a call; the rest are the API's names and HTTP's.
+# Names of the API and of HTTP. "auth" is the password in the query of a call.
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "authorization", "cookie")
 _SECRET_NAMES = frozenset({"auth", "pin", "voicemail_pin"})
 
-# Each pattern starts at the edge of a word and takes words whole, so that a long text without a
-# secret costs time in proportion to its length.
+# Each pattern starts at a word boundary and matches whole words. So a long text without secrets
+# takes linear time.
 _USER_INFO = re.compile(r"(?<![\w.+-])([a-z][a-z0-9+.-]*+://)[^\s/?'\"]*@", re.IGNORECASE)
 _QUERY = re.compile(
     r"(?<![\w/.%-])(https?://[^\s'\"<>?#]*+|/[\w./%-]++)\?[^\s'\"<>]*", re.IGNORECASE
@@ -31,7 +32,7 @@ _QUERY = re.compile(
 _HEADER = re.compile(
     r"\b((?:proxy-)?authorization|(?:set-)?cookie)(\s*[:=]\s*)[^\r\n'\"]+", re.IGNORECASE
 )
-# A text may be cut short within its quotes, and quotes may be escaped once over.
+# A quoted text. It may be cut off before the closing quote, and its quotes may be escaped.
 _QUOTED = r"""b?\\"(?:[^"\\]|\\[^"])*+(?:\\"|$)
                  |b?"(?:[^"\\]|\\.)*+(?:"|\\?$)
                  |b?'(?:[^'\\]|\\.)*+(?:'|\\?$)"""
@@ -46,16 +47,16 @@ _NAMED = re.compile(
                  |(?:Bearer\s+|Basic\s+)?[^\s,;&}}\])'"]+)""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-# What an array or an object is made of, as far as its end has to be found.
+# The pieces of an array or an object, to find its end.
 _PIECE = re.compile(
     rf"(?P<quoted>{_QUOTED})|(?P<open>[\[{{])|(?P<close>[\]}}])|[^\[\]{{}}\"'\\]++|.",
     re.VERBOSE | re.DOTALL,
 )
 
-# Of these many characters on a secret is hidden as a whole word, of those many on inside one too.
-_WORD_LENGTH = 6
-_SURE_LENGTH = 16
-# A letter or a digit, and the edges of a word. Before it an escape may stand that ends like a word.
+_WORD_LENGTH = 6  # a secret of this length is hidden as a whole word
+_SURE_LENGTH = 16  # a secret of this length is hidden inside words too
+# A letter or a digit, and the boundaries of a word. The characters before a word may be an escape
+# sequence, such as %2F or \n, that ends with a letter or digit.
 _LETTER = r"[^\W_]"
 _BEGINS = (
     rf"(?:(?<!{_LETTER})|(?<=%[0-9A-Fa-f]{{2}})|(?<=\\[abfnrtv0])|(?<=\\x[0-9A-Fa-f]{{2}})"
@@ -63,13 +64,13 @@ _BEGINS = (
 )
 _ENDS = rf"(?!{_LETTER})"
 _GAP = r"[ \t\xa0]{0,8}"
-_END = r"[.!?\u2026]{0,3}"  # of a sentence
+_END = r"[.!?\u2026]{0,3}"  # the end of a sentence
 _QUOTE = (
     r"""\\{0,2}["'`]|[\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb]"""
     r"|&quot;|&\#x27;|&\#39;|%22|%27"
 )
 _NAMED_BEFORE = rf"{_BEGINS}(?i:password|passwd|token|secret|auth|pin){_GAP}[ \t](?i:is[ \t])?"
-# Where a short secret stands by itself: what is before it, and what is behind it.
+# The places where a short secret stands by itself: the text before it, and the text after it.
 _ALONE = (
     (_QUOTE, _QUOTE),
     (r"[(\[{<]", r"[)\]}>]"),
@@ -79,12 +80,12 @@ _ALONE = (
     (rf"(?m:^){_GAP}", rf"{_END}{_GAP}\r?(?m:$)"),
     (_NAMED_BEFORE, rf"[,;)]|{_END}\s*$"),
 )
-# A secret that has other characters than letters is no word of a sentence.
-_ANYWHERE_NAMED = (_NAMED_BEFORE, _ENDS)
+# A secret with other characters than letters is not a word of a sentence, so more may follow it.
+_AFTER_NAME = (_NAMED_BEFORE, _ENDS)
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a field, parameter or header of this name carries a secret."""
+    """Check whether a field, parameter or header of this name carries a secret."""
     plain = name.lower().replace("-", "_")
     return (
         plain in _SECRET_NAMES
@@ -94,7 +95,7 @@ def is_secret(name: str) -> bool:
 
 
 def scrub(value: Any) -> Any:
-    """Copy nested mappings and sequences with the value of every secret name hidden."""
+    """Return a copy of nested mappings and sequences with the values of secret names hidden."""
     if isinstance(value, Mapping):
         return {
             key: HIDDEN
@@ -108,7 +109,7 @@ def scrub(value: Any) -> Any:
 
 
 def secrets_in(value: Any) -> list[str]:
-    """List the values that stand under a secret name anywhere in nested mappings and sequences."""
+    """Return the values of all secret names in nested mappings and sequences."""
     if isinstance(value, Mapping):
         return [
             secret
@@ -121,17 +122,17 @@ def secrets_in(value: Any) -> list[str]:
 
 
 def scrub_url(url: str) -> str:
-    """Cut the query, the fragment and any user information out of a URL."""
+    """Return a URL without its query, fragment and user information."""
     return _USER_INFO.sub(r"\1", url).split("#", 1)[0].split("?", 1)[0]
 
 
 def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
-    """Hide the given secrets, the queries of URLs, and what stands behind a secret name.
+    """Hide the given secrets, the queries of URLs, and the values after secret names.
 
     Args:
-        text: any text, for instance that of a foreign exception.
-        secrets: values to hide where they stand as whole words, also percent-encoded or escaped for
-            JSON; those of fewer than six characters only where they stand by themselves.
+        text: any text, such as the message of another library's exception.
+        secrets: values to hide as whole words, also percent-encoded or escaped for JSON. A value
+            of fewer than six characters is hidden only if it stands by itself.
     """
     forms = {(form, secret) for secret in secrets if secret.strip() for form in _forms(secret)}
     for form, secret in sorted(forms, key=lambda pair: (len(pair[0]), pair), reverse=True):
@@ -144,18 +145,19 @@ def scrub_text(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _without(text: str, form: str, secret: str) -> str:
-    """Hide a form of a secret, as a whole word at those ends that are letters or digits."""
+    """Hide one form of a secret, as a whole word."""
     if len(secret) >= _SURE_LENGTH:
         return text.replace(form, HIDDEN)
     literal = re.escape(form)
-    # An encoded form that is long enough is no word of a sentence either.
+    # A boundary is needed only at an end that is a letter or a digit. The length that counts is
+    # the form's: a long encoded form of a short secret is not a word of a sentence.
     if len(form) >= _WORD_LENGTH:
         begins = _BEGINS if re.match(_LETTER, secret) else ""
         ends = _ENDS if re.match(_LETTER, secret[-1]) else ""
         return re.sub(f"{begins}{literal}{ends}", HIDDEN, text)
-    places = _ALONE if secret.isalpha() else (*_ALONE, _ANYWHERE_NAMED)
-    for before, behind in places:
-        text = re.sub(f"({before}){literal}(?={behind})", _keep_before, text)
+    contexts = _ALONE if secret.isalpha() else (*_ALONE, _AFTER_NAME)
+    for before, after in contexts:
+        text = re.sub(f"({before}){literal}(?={after})", _keep_before, text)
     return text
 
 
@@ -164,7 +166,7 @@ def _keep_before(match: re.Match[str]) -> str:
 
 
 def _without_named(text: str) -> str:
-    """Hide what stands behind a secret name; of an array or an object, all of it."""
+    """Hide the values after secret names. Arrays and objects are hidden as a whole."""
     parts, done = [], 0
     while (match := _NAMED.search(text, done)) is not None:
         parts += [text[done : match.start("value")], HIDDEN]
@@ -173,7 +175,7 @@ def _without_named(text: str) -> str:
 
 
 def _end_of_nested(text: str, start: int) -> int:
-    """Find the end of an array or an object; the end of the text if it was cut short."""
+    """Return the index after an array or object, or the end of the text if it was cut off."""
     depth = 0
     for piece in _PIECE.finditer(text, start):
         depth += (piece["open"] is not None) - (piece["close"] is not None)

@@ -1,7 +1,14 @@
 """Helpers for tests of concurrent calls: waiting, background tasks, credentials behind a gate."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+)
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -65,6 +72,16 @@ def shared_timer_handles() -> Iterator[list[asyncio.TimerHandle]]:
 
     with patch.object(loop, "call_at", record):
         yield handles
+
+
+class LoopOwner:
+    """A `TaskOwner` that starts tasks on the running loop and is never closed."""
+
+    def start(self, coroutine: Coroutine[Any, Any, X]) -> "asyncio.Task[X]":
+        return asyncio.get_running_loop().create_task(coroutine)
+
+    def check_open(self) -> None:
+        """Do nothing: it is open."""
 
 
 def interruptible(task: "asyncio.Task[Any]") -> Interruptible:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from portsip_async import ExtensionStatus, NotFound
-from portsip_async.bulk.status_poll import Owner
+from portsip_async.bulk.batch_size import BatchSizeLearner
+from portsip_async.bulk.status_batches import StatusSource
 from portsip_async.core.limits import Gate
+from portsip_async.errors import CLASSIC_ERRORS
 
 X = TypeVar("X")
 
@@ -16,17 +18,17 @@ def status_of(number: str, presence: str = "ONLINE") -> ExtensionStatus:
 
 
 class Statuses:
-    """Answers batches, and keeps count of them.
+    """Replies to batches, and counts them.
 
     Attributes:
         refused: a batch that holds one of these is refused.
         lacking: numbers that replies leave out.
-        presence: what numbers do, where it is not ONLINE.
-        fail: given the count of requests so far, answers or raises the error of this one.
+        presence: the status of numbers that are not ONLINE.
+        fail: given the number of a request, returns the error that it raises, or None.
         asked: the batches, in order of arrival.
-        held: where set, every request waits for it.
-        in_flight: requests that are being answered.
-        most_in_flight: the most there were at once.
+        held: if set, every request waits for it.
+        in_flight: requests in progress.
+        most_in_flight: the most that were in progress at once.
     """
 
     def __init__(self, refused: Iterable[str] = (), lacking: Iterable[str] = ()) -> None:
@@ -59,10 +61,19 @@ class Statuses:
             if number not in self.lacking
         ]
 
-    def owner(self, check: Callable[[], None] = lambda: None) -> Owner:
-        """Make what a poll needs of a client, with this in the place of the PBX."""
-        loop = asyncio.get_running_loop()
-        return Owner(self.ask, loop.create_task, check, loop.time)
+    def source(self, batch_sizes: BatchSizeLearner | None = None) -> StatusSource[ExtensionStatus]:
+        """Return what a poll needs to know about a PBX, with this as the PBX."""
+
+        async def ask(numbers: list[str], gate: Gate) -> dict[str, ExtensionStatus]:
+            return {status.extension_number: status for status in await self.ask(numbers, gate)}
+
+        return StatusSource(
+            ask,
+            "extensions.status",
+            CLASSIC_ERRORS,
+            clock=asyncio.get_running_loop().time,
+            batch_sizes=batch_sizes or BatchSizeLearner(),
+        )
 
 
 class Source(AsyncIterator[X]):

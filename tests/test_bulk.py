@@ -1,4 +1,4 @@
-"""The machinery of many operations: the gate that adapts, the lazy feed, the crew, the stream."""
+"""Many jobs at once: the gate that adapts, the batcher, the worker pool, the stream."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,11 @@ import itertools
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from portsip_async.bulk.workers import AdaptiveGate, Crew, Feed, Stream
+from portsip_async.bulk.workers import AdaptiveGate, Batcher, JobStream, WorkerPool
 from portsip_async.core.streams import Run
 from portsip_async.errors import (
     BadRequest,
@@ -23,8 +23,10 @@ from portsip_async.errors import (
     TransportError,
 )
 
-from .concurrency import ticks, told, under_way, until
+from .concurrency import LoopOwner, collect_into, ticks, under_way, until
 from .statuses import Source
+
+X = TypeVar("X")
 
 
 def opened(ceiling: int, limit: int) -> AdaptiveGate:
@@ -36,7 +38,7 @@ def opened(ceiling: int, limit: int) -> AdaptiveGate:
 
 
 async def pass_round(gate: AdaptiveGate, *errors: PortSIPError | None) -> None:
-    """Let attempts be in flight at once, and end as told."""
+    """Let attempts be in flight at once, and end each with its error, or None."""
     tickets = [await gate.enter() for _ in errors]
     for ticket, error in zip(tickets, errors, strict=True):
         gate.leave(ticket, error, repeated=False)
@@ -71,7 +73,7 @@ class TestAdaptiveGate:
         assert gate.limit == 2
 
     async def test_room_goes_to_who_waits(self) -> None:
-        """A newcomer does not take what was given to one who is not through with waking yet."""
+        """A later attempt does not take the room of one that was admitted but not resumed."""
         gate = opened(1, 1)
         ticket = await gate.enter()
         async with under_way(gate.enter()) as (waiting,):
@@ -156,25 +158,24 @@ class TestAdaptiveGate:
 Job = Callable[[list[Any]], Awaitable[Any]]
 
 
-async def answer(chunk: list[Any]) -> list[Any]:
+async def answer(batch: list[Any]) -> list[Any]:
     await asyncio.sleep(0)
-    return chunk
+    return batch
 
 
-def make_crew(source: Any, size: int = 3, limit: int = 2, **options: Any) -> Crew[Any, Any]:
-    start = options.pop("start", asyncio.get_running_loop().create_task)
-    return Crew(
-        Feed(source, size, start),
+def make_pool(source: Any, size: int = 3, limit: int = 2, **options: Any) -> WorkerPool[Any, Any]:
+    owner = options.pop("owner", LoopOwner())
+    return WorkerPool(
+        Batcher(source, lambda: size, owner=owner),
         options.pop("job", answer),
-        start=start,
-        check=options.pop("check", lambda: None),
+        owner=owner,
         limit=lambda: limit,
         **options,
     )
 
 
-async def outcomes(crew: Crew[Any, Any]) -> list[Any]:
-    return [outcome async for outcome in crew.outcomes()]
+async def all_results(pool: WorkerPool[Any, Any]) -> list[Any]:
+    return [outcome async for outcome in pool.results()]
 
 
 class Restless(Iterator[int]):
@@ -190,24 +191,24 @@ class Restless(Iterator[int]):
         return item
 
 
-class TestFeed:
+class TestBatcher:
     async def test_cuts_chunks(self) -> None:
-        assert await outcomes(make_crew(range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+        assert await all_results(make_pool(range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
 
     async def test_empty(self) -> None:
         source: Source[int] = Source()
         source.end()
-        assert await outcomes(make_crew([])) == await outcomes(make_crew(source)) == []
+        assert await all_results(make_pool([])) == await all_results(make_pool(source)) == []
 
     async def test_end_is_the_end(self) -> None:
         """An iterator is not asked again after it ended."""
         source = Restless([1, 2, StopIteration(), 3])
-        assert await outcomes(make_crew(source)) == [[1, 2]]
+        assert await all_results(make_pool(source)) == [[1, 2]]
 
     async def test_error_is_the_end(self) -> None:
         """Nor after it raised: its error comes after what it gave."""
-        crew = make_crew(Restless([1, 2, 3, 4, KeyError("first"), 5, KeyError("second")]))
-        run = crew.outcomes()
+        pool = make_pool(Restless([1, 2, 3, 4, KeyError("first"), 5, KeyError("second")]))
+        run = pool.results()
         assert [await anext(run), await anext(run)] == [[1, 2, 3], [4]]
         with pytest.raises(KeyError, match="first"):
             await anext(run)
@@ -217,8 +218,8 @@ class TestFeed:
         source = Source([1, 2])
         found: list[Any] = []
         async with asyncio.timeout(5):
-            async for chunk in make_crew(source).outcomes():
-                found.append(chunk)
+            async for batch in make_pool(source).results():
+                found.append(batch)
                 if len(found) == 1:
                     source.give(3)
                 elif len(found) == 2:
@@ -228,11 +229,11 @@ class TestFeed:
 
     async def test_async_source_reads_a_chunk_ahead_at_most(self) -> None:
         source = Source(range(100))
-        crew = make_crew(source, size=3, limit=2)
-        run = crew.outcomes()
+        pool = make_pool(source, size=3, limit=2)
+        run = pool.results()
         await anext(run)
         await ticks(100)
-        # Two chunks that ended, two more under way, and one that is read meanwhile.
+        # Two finished batches, two running ones, and one that is being read.
         assert source.read <= 3 * (2 + 2 + 1)
         await run.aclose()
 
@@ -240,14 +241,14 @@ class TestFeed:
         """A source that waited for something cancelled did not come to its end."""
         source = Source([1, 2])
         source.end(asyncio.CancelledError())
-        crew = make_crew(source)
-        run = crew.outcomes()
+        pool = make_pool(source)
+        run = pool.results()
         assert await anext(run) == [1, 2]
         with pytest.raises(asyncio.CancelledError):
             await anext(run)
 
     async def test_source_that_shuts_down_noisily(self) -> None:
-        """What a source raises on its way out is nobody's error any more."""
+        """An exception that a source raises while it is closed is ignored."""
 
         async def noisy() -> AsyncGenerator[int, None]:
             try:
@@ -256,7 +257,7 @@ class TestFeed:
             finally:
                 raise KeyError("on the way out")
 
-        run = make_crew(noisy()).outcomes()
+        run = make_pool(noisy()).results()
         assert await anext(run) == [1]
         await ticks()
         await run.aclose()
@@ -272,24 +273,24 @@ class TestFeed:
         loop = asyncio.get_running_loop()
         loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]  # from 3.12 on
         async with asyncio.timeout(5):
-            assert await outcomes(make_crew(source())) == [[0, 1, 2], [3, 4, 5], [6, 7]]
+            assert await all_results(make_pool(source())) == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
 
-class TestCrew:
+class TestWorkerPool:
     async def test_ordered_holds_little_back(self) -> None:
-        """While the first job lasts, the others' outcomes wait, and no more than that begin."""
+        """While the first job lasts, the others' all_results wait, and no more than that begin."""
         first = asyncio.Event()
         begun: list[int] = []
 
-        async def job(chunk: list[int]) -> int:
-            begun.append(chunk[0])
-            if chunk[0] == 0:
+        async def job(batch: list[int]) -> int:
+            begun.append(batch[0])
+            if batch[0] == 0:
                 await first.wait()
-            return chunk[0]
+            return batch[0]
 
-        crew = make_crew(range(100), size=1, limit=4, job=job, ordered=True)
+        pool = make_pool(range(100), size=1, limit=4, job=job, ordered=True)
         found: list[int] = []
-        run = crew.outcomes()
+        run = pool.results()
         async with under_way(anext(run)) as (waiting,):
             await until(lambda: len(begun) >= 8)
             await ticks(50)
@@ -298,53 +299,39 @@ class TestCrew:
             found = [await waiting] + [outcome async for outcome in run]
         assert found == list(range(100))
 
-    async def test_ahead_goes_on_at_once(self) -> None:
-        """While the consumer waits, a job's end is followed by the next in the same step."""
-        order: list[str] = []
-
-        async def job(chunk: list[int]) -> int:
-            order.append(f"begin {chunk[0]}")
-            await asyncio.sleep(0)
-            order.append(f"end {chunk[0]}")
-            return chunk[0]
-
-        crew = make_crew(range(3), size=1, limit=1, job=job, ahead=True)
-        assert await outcomes(crew) == [0, 1, 2]
-        assert order == ["begin 0", "end 0", "begin 1", "end 1", "begin 2", "end 2"]
-
-    @pytest.mark.parametrize("ahead", [False, True])
     @pytest.mark.parametrize("ordered", [False, True])
-    async def test_pausing_consumer(self, ahead: bool, ordered: bool) -> None:
-        """Jobs that wait for nothing don't run away from one who takes his time."""
+    async def test_pausing_consumer(self, ordered: bool) -> None:
+        """Jobs that finish at once don't run far ahead of a slow consumer."""
         begun: list[int] = []
 
-        async def job(chunk: list[int]) -> int:
-            begun.append(chunk[0])
-            return chunk[0]
+        async def job(batch: list[int]) -> int:
+            begun.append(batch[0])
+            return batch[0]
 
         source = itertools.count()
-        crew = make_crew(source, size=1, limit=3, job=job, ahead=ahead, ordered=ordered)
-        run = crew.outcomes()
+        pool = make_pool(source, size=1, limit=3, job=job, ordered=ordered)
+        run = pool.results()
         async with aclosing(run):
-            for told in range(1, 21):
+            for count in range(1, 21):
                 await anext(run)
                 await ticks()
-                assert len(begun) <= told + 2 * 3
+                assert len(begun) <= count + 2 * 3
 
     async def test_nothing_begins_while_the_consumer_pauses(self) -> None:
-        """What ends meanwhile is followed by nothing until he asks for more."""
+        """Jobs that end in the pause are followed by no others until it asks for more."""
         ends = [asyncio.Event() for _ in range(9)]
         begun: list[int] = []
 
-        async def job(chunk: list[int]) -> int:
-            begun.append(chunk[0])
-            await ends[chunk[0]].wait()
-            return chunk[0]
+        async def job(batch: list[int]) -> int:
+            begun.append(batch[0])
+            await ends[batch[0]].wait()
+            return batch[0]
 
-        run = make_crew(range(9), size=1, limit=4, job=job, ahead=True).outcomes()
+        run = make_pool(range(9), size=1, limit=4, job=job).results()
         async with aclosing(run):
             ends[0].set()
             assert await anext(run) == 0
+            await ticks()
             assert sorted(begun) == [0, 1, 2, 3, 4]
             ends[1].set()
             await ticks()
@@ -357,46 +344,46 @@ class TestCrew:
             await ticks()
             assert sorted(begun) == [0, 1, 2, 3, 4, 5, 6]
 
-    @pytest.mark.parametrize("ahead", [False, True])
-    async def test_worker_cancelled_before_it_began(self, ahead: bool) -> None:
+    async def test_worker_cancelled_before_it_began(self) -> None:
         """What it was to do is not passed over in silence."""
 
-        def start(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-            task = asyncio.create_task(coroutine)
-            task.cancel()
-            return task
+        class Canceller(LoopOwner):
+            def start(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+                task = super().start(coroutine)
+                task.cancel()
+                return task
 
-        run = make_crew([1], start=start, ahead=ahead).outcomes()
+        run = make_pool([1], owner=Canceller()).results()
         with pytest.raises(asyncio.CancelledError):
             await anext(run)
 
     async def test_errors_of_several_jobs(self, caplog: pytest.LogCaptureFixture) -> None:
         """The first is raised; the others are not reported as forgotten."""
 
-        async def job(chunk: list[int]) -> None:
+        async def job(batch: list[int]) -> None:
             raise ServerError(status=500)
 
         with contextlib.suppress(ServerError):
-            await outcomes(make_crew(range(40), limit=8, job=job))
+            await all_results(make_pool(range(40), limit=8, job=job))
         await ticks()
         gc.collect()  # asyncio reports an error as forgotten when its task is collected
         assert caplog.messages == []
 
-    async def test_what_ended_is_told_before_an_error(self) -> None:
+    async def test_results_are_yielded_before_an_error(self) -> None:
         """Also what ends in grace; nothing else begins."""
         begun: list[int] = []
 
-        async def job(chunk: list[int]) -> int:
-            begun.append(chunk[0])
-            if chunk[0] == 1:
+        async def job(batch: list[int]) -> int:
+            begun.append(batch[0])
+            if batch[0] == 1:
                 raise ServerError(status=500)
-            await ticks(chunk[0])
-            return chunk[0]
+            await ticks(batch[0])
+            return batch[0]
 
-        run = make_crew(range(9), size=1, limit=4, job=job, grace=5.0).outcomes()
+        run = make_pool(range(9), size=1, limit=4, job=job, grace=5.0).results()
         found: list[int] = []
         with pytest.raises(ServerError):
-            await told(run, found)
+            await collect_into(found, run)
         assert sorted([*found, 1]) == sorted(begun)
 
     async def test_cancelled_source_of_its_own(self) -> None:
@@ -408,21 +395,21 @@ class TestCrew:
 
         found: list[list[int]] = []
         with pytest.raises(asyncio.CancelledError):
-            await told(make_crew(source()).outcomes(), found)
+            await collect_into(found, make_pool(source()).results())
         assert found == [[1]]
 
     async def test_cancelled_job_is_not_passed_over(self) -> None:
-        """Where somebody cancels a job, its chunk must not vanish from among the results."""
+        """Where somebody cancels a job, its batch must not vanish from among the results."""
         started: list[asyncio.Task[Any]] = []
 
-        async def job(chunk: list[int]) -> list[int]:
+        async def job(batch: list[int]) -> list[int]:
             task = asyncio.current_task()
             assert task is not None
             started.append(task)
             await asyncio.Event().wait()
-            return chunk
+            return batch
 
-        run = make_crew(range(9), job=job).outcomes()
+        run = make_pool(range(9), job=job).results()
         async with under_way(anext(run)) as (waiting,):
             await until(lambda: started)
             started[0].cancel()
@@ -431,18 +418,18 @@ class TestCrew:
         assert all(task.done() for task in started)
 
     async def test_grace(self) -> None:
-        """Jobs in flight may end once the run was left, and can tell that it was."""
+        """Jobs in flight may finish after the run was left, and can see that it was."""
         ended: list[bool] = []
         go_on = asyncio.Event()
 
-        async def job(chunk: list[int]) -> int:
-            if chunk[0]:
+        async def job(batch: list[int]) -> int:
+            if batch[0]:
                 await go_on.wait()
-            ended.append(crew.left)
-            return chunk[0]
+            ended.append(pool.left)
+            return batch[0]
 
-        crew = make_crew(range(100), size=1, limit=4, job=job, grace=5.0)
-        run = crew.outcomes()
+        pool = make_pool(range(100), size=1, limit=4, job=job, grace=5.0)
+        run = pool.results()
         assert await anext(run) == 0
         async with under_way(run.aclose()) as (leaving,):
             await ticks()
@@ -455,35 +442,35 @@ class TestCrew:
         begun: list[int] = []
         go_on = asyncio.Event()
 
-        async def job(chunk: list[int]) -> int:
-            begun.append(chunk[0])
+        async def job(batch: list[int]) -> int:
+            begun.append(batch[0])
             await go_on.wait()
-            return chunk[0]
+            return batch[0]
 
-        crew = make_crew(range(100), size=1, limit=2, job=job, grace=5.0)
-        run = crew.outcomes()
+        pool = make_pool(range(100), size=1, limit=2, job=job, grace=5.0)
+        run = pool.results()
         async with under_way(anext(run)) as (waiting,):
             await until(lambda: len(begun) == 2)
             go_on.set()
-            crew.stop()
+            pool.stop()
             with pytest.raises(StopAsyncIteration):
                 await waiting
         assert begun == [0, 1]
 
 
-class Numbers(Stream[int]):
-    """A stream over a crew, without any PBX."""
+class Numbers(JobStream[int]):
+    """A stream over a pool, without any PBX."""
 
     def __init__(self, source: Any, job: Any = answer, **options: Any) -> None:
         super().__init__()
         self.options = {"source": source, "size": 1, "job": job, **options}
 
-    def _begin(self) -> tuple[AsyncGenerator[Any, None], Run]:
-        crew = make_crew(**self.options)
-        return crew.outcomes(), crew
+    def _start_run(self) -> tuple[AsyncGenerator[Any, None], Run]:
+        pool = make_pool(**self.options)
+        return pool.results(), pool
 
 
-class TestStream:
+class TestJobStream:
     async def test_loop_ends_at_once_without_a_task(self) -> None:
         """Right after the loop's own end no task of it is left, not even for a tick."""
         before = asyncio.all_tasks()
@@ -503,13 +490,13 @@ class TestStream:
         """A loop that was left has already dropped its run; it is waited for all the same."""
         ended: list[int] = []
 
-        async def job(chunk: list[int]) -> int:
+        async def job(batch: list[int]) -> int:
             try:
-                await asyncio.sleep(0 if chunk[0] == 0 else 60)
+                await asyncio.sleep(0 if batch[0] == 0 else 60)
             finally:
                 await ticks()
-                ended.append(chunk[0])
-            return chunk[0]
+                ended.append(batch[0])
+            return batch[0]
 
         async with Numbers(range(100), job) as stream:
             async for _ in stream:
@@ -520,13 +507,13 @@ class TestStream:
         """The loop before, which was left and is not through yet, is still waited for."""
         ended: list[int] = []
 
-        async def job(chunk: list[int]) -> int:
+        async def job(batch: list[int]) -> int:
             try:
-                await asyncio.sleep(0 if chunk[0] == 0 else 60)
+                await asyncio.sleep(0 if batch[0] == 0 else 60)
             finally:
                 await ticks()
-                ended.append(chunk[0])
-            return chunk[0]
+                ended.append(batch[0])
+            return batch[0]
 
         stream = Numbers(range(100), job)
         async for _ in stream:
@@ -553,7 +540,7 @@ class TestStream:
         assert len(stream._runs) == 1
 
     async def test_aclose_ends_a_loop_that_waits(self) -> None:
-        async def job(chunk: list[int]) -> None:
+        async def job(batch: list[int]) -> None:
             await asyncio.Event().wait()
 
         async def loop() -> str:
@@ -571,9 +558,9 @@ class TestStream:
         """A result that comes in the moment of closing must not make it wait for the consumer."""
         go_on = asyncio.Event()
 
-        async def job(chunk: list[int]) -> int:
+        async def job(batch: list[int]) -> int:
             await go_on.wait()
-            return chunk[0]
+            return batch[0]
 
         stream = Numbers(range(100), job)
         run = aiter(stream)
@@ -597,5 +584,5 @@ class TestStream:
         assert both == [[[0], [1], [2], [3], [4]]] * 2
 
 
-async def outcome_list(stream: Stream[int]) -> list[Any]:
+async def outcome_list(stream: JobStream[int]) -> list[Any]:
     return [outcome async for outcome in stream]

@@ -29,7 +29,7 @@ from portsip_async import (
 from portsip_async.bulk.writes import BulkRun
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, told, under_way, until
+from .concurrency import collect_into, ticks, under_way, until
 from .conftest import QUICK, ClientMaker
 from .statuses import Source
 from .test_poll import our_tasks
@@ -314,7 +314,7 @@ class TestLostReplies:
 
     @pytest.mark.parametrize("act", [False, True])
     async def test_remove(self, sim: PBXSimulator, make_client: ClientMaker, act: bool) -> None:
-        """After the last repeat was lost, too, reading back tells."""
+        """If the reply to the last repeat is lost too, reading back shows the outcome."""
         pbx = make_client(retry=RetryPolicy(attempts=3, initial=0, maximum=0))
         sim.fail(REMOVE, drop=True, act=act, times=3)
         run = pbx.extensions.remove_many(["101"])
@@ -419,15 +419,15 @@ class TestSources:
         await run.aclose()
 
     async def test_fatal_error(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """What was carried out meanwhile is told first: each act has its result."""
+        """What was carried out meanwhile is yielded first: each write has its result."""
         sim.fail(CREATE, latency=0.05, times=3)
         sim.fail(CREATE, status=401, err_code="403.4", times=9)
         found: list[BulkResult[None]] = []
         run = pbx.extensions.create_many(news(40), concurrency=8)
         with pytest.raises(AuthenticationError):
-            await told(run, found)
+            await collect_into(found, run)
         assert len(found) == sim.acted[CREATE]
-        assert run.untold == []
+        assert run.late_results == []
 
     @pytest.mark.parametrize("asynchronous", [False, True])
     async def test_error_of_the_source(
@@ -530,8 +530,8 @@ class TestLeaving:
         assert served <= sim.served[CREATE] <= 4
         assert sim.acted[CREATE] == sim.served[CREATE]
         assert run.in_doubt == []
-        assert len(run.untold) == sim.acted[CREATE] - 1
-        assert {result.error for result in run.untold} == {None}
+        assert len(run.late_results) == sim.acted[CREATE] - 1
+        assert {result.error for result in run.late_results} == {None}
         await asyncio.sleep(0.03)
         assert sim.acted[CREATE] <= 4
 

@@ -1,4 +1,4 @@
-"""Which connections are used again, and that none is left, in own and given sessions."""
+"""Which connections are used again, and that all are closed, in own and given sessions."""
 
 import asyncio
 import gzip
@@ -53,13 +53,13 @@ def shown(arrival: Arrival) -> bytes:
 
 
 async def echo(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
-    """Answer with the number that was asked for."""
+    """Reply with the number that was requested."""
     writer.write(shown(arrival))
     return True
 
 
 def followed_by(more: bytes) -> Any:
-    """Answer, and say more in the same breath."""
+    """Reply, and send more in the same piece."""
 
     async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
         writer.write(shown(arrival) + more)
@@ -72,7 +72,7 @@ def followed_by(more: bytes) -> Any:
 async def client(
     url: str, session: str = "own", *, connector: Any = None, **options: Any
 ) -> AsyncIterator[PortSIPClient]:
-    """A client of one attempt a call, over a session of its own or over one that it is given."""
+    """Make a client that attempts each call once, with its own session or a given one."""
     options = {"token": TOKEN, "retry": ONCE, **options}
     if session == "own":
         async with PortSIPClient(url, **options) as pbx:
@@ -134,7 +134,7 @@ def in_chunks(body: bytes, head: bytes = b"", trailer: bytes = b"") -> bytes:
 
 
 def packed(body: bytes, encoding: str) -> bytes:
-    """Write a reply with a packed body and its length."""
+    """Write a reply with a compressed body and its length."""
     return reply(body, headers={"Content-Encoding": encoding, **KEEP})
 
 
@@ -152,7 +152,7 @@ FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class TestLeftovers:
-    """What is left of one exchange is never taken for a part of the next."""
+    """Bytes left over from one exchange are never taken for a part of the next."""
 
     @each_session
     @each_call
@@ -175,7 +175,7 @@ class TestLeftovers:
     async def test_between_calls(
         self, left: bytes, read: bool, call: str, session: str, wire: WireServer
     ) -> None:
-        """What arrives on a kept connection makes it useless, whether the loop saw it or not."""
+        """A kept connection is not used after bytes arrived, whether the loop saw them or not."""
         wire.script = [echo]
         async with client(wire.url, session) as pbx:
             await pbx.extensions.show("101")
@@ -196,7 +196,7 @@ class TestLeftovers:
     async def test_in_one_breath(
         self, left: bytes, call: str, session: str, wire: WireServer
     ) -> None:
-        """Nor is a connection kept that said more than the reply in one piece with it."""
+        """Nor is a connection used after more than the reply came in one piece with it."""
         wire.script = [followed_by(left), echo]
         async with client(wire.url, session) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
@@ -209,7 +209,7 @@ class TestLeftovers:
     async def test_in_one_breath_with_each_framing(
         self, left: bytes, framing: str, session: str, wire: WireServer
     ) -> None:
-        """However a reply tells where it ends; one that nothing follows keeps its connection."""
+        """That holds for each framing of a reply; if nothing follows, the connection is kept."""
         body = b'{"extension_number": "101", "display_name": "%b"}' % (b"y" * 40)
         wire.script = [FRAMINGS[framing](body) + left, echo]
         async with client(wire.url, session) as pbx:
@@ -221,7 +221,7 @@ class TestLeftovers:
     async def test_in_one_breath_with_the_end_of_a_long_reply(
         self, session: str, wire: WireServer
     ) -> None:
-        """Likewise where the reply came in pieces."""
+        """That also holds if the reply came in pieces."""
         body = b'{"extension_number": "101", "x": "%s"}' % (b"y" * 300_000)
 
         async def long(_: Arrival, __: object, writer: asyncio.StreamWriter) -> bool:
@@ -259,7 +259,7 @@ class TestLeftovers:
 
     @each_session
     async def test_every_one_of_a_pool(self, session: str, wire: WireServer) -> None:
-        """However many there are, one call goes past them all."""
+        """One call skips all the connections that the PBX closed, however many there are."""
         wire.script = [echo]
         async with client(wire.url, session) as pbx:
             await asyncio.gather(*(show(pbx) for _ in range(20)))
@@ -299,7 +299,7 @@ class TestLeftovers:
         assert found == [str(100 * page + row) for page in range(1, 7) for row in range(3)]
 
     async def test_app_uses_its_session_too(self, wire: WireServer) -> None:
-        """What the application itself does with a connection makes it no worse."""
+        """Requests of the application itself leave the connection usable."""
         wire.script = [echo]
         async with aiohttp.ClientSession() as given:
             async with PortSIPClient(wire.url, token=TOKEN, session=given, retry=ONCE) as pbx:
@@ -312,7 +312,7 @@ class TestLeftovers:
 
     @each_call
     async def test_pool_that_only_the_app_used(self, call: str, wire: WireServer) -> None:
-        """Connections that a given session made before are as suspicious as those of calls."""
+        """Connections that a given session made before are checked like those of calls."""
         wire.script = [echo]
         async with aiohttp.ClientSession() as given:
 
@@ -333,7 +333,7 @@ class TestLeftovers:
     async def test_peer_that_speaks_first(
         self, call: str, session: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A new connection on which the peer speaks first is none: nothing was sent."""
+        """Nothing is sent on a new connection if the peer writes first."""
         met = 0
 
         async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -389,7 +389,7 @@ class TestUnreadable:
     async def test_connection_is_not_used_again(
         self, what: str, session: str, wire: WireServer
     ) -> None:
-        """After a reply that can't be read, nobody knows what else will come."""
+        """After an unreadable reply, more bytes may come, so the connection is not used again."""
         wire.script = [UNREADABLE[what], echo]
         async with client(wire.url, session, max_reply_bytes=1000) as pbx:
             with pytest.raises(ReplyError):
@@ -401,7 +401,7 @@ class TestUnreadable:
 
     @each_session
     async def test_refusal_is_readable(self, session: str, wire: WireServer) -> None:
-        """What the PBX says no with leaves the connection as it is."""
+        """After a reply with an error of the PBX, the connection is used again."""
         wire.script = [reply({"err_code": 404.1}, 404, KEEP), echo]
         async with client(wire.url, session) as pbx:
             with pytest.raises(APIError):
@@ -413,7 +413,7 @@ class TestUnreadable:
 class TestSilentPool:
     @each_session
     async def test_one_timeout_is_enough(self, session: str, wire: WireServer) -> None:
-        """Where a firewall forgot every connection, one attempt of one call meets a dead one."""
+        """If a firewall forgot all connections, only one attempt of one call meets a dead one."""
         dead: set[asyncio.StreamWriter] = set()
 
         async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
@@ -435,7 +435,7 @@ class TestSilentPool:
             assert len(wire.arrivals) == arrivals + 10
 
     async def test_pool_that_only_the_app_used(self, wire: WireServer) -> None:
-        """Nor does each repeat meet a dead connection that a given session made before."""
+        """Nor do repeats meet dead connections that a given session made before."""
         dead: set[asyncio.StreamWriter] = set()
 
         async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
@@ -462,7 +462,7 @@ class TestSilentPool:
 
     @each_session
     async def test_others_in_use_are_kept(self, session: str, wire: WireServer) -> None:
-        """A connection that was heard from since is as good as before."""
+        """A connection on which bytes arrived since then is used again."""
         held = asyncio.Event()
 
         async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
@@ -486,7 +486,7 @@ class TestSilentPool:
 
 
 async def deaf(_: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Neither answer nor look at what comes, the end included."""
+    """Send nothing and read nothing, not even the end."""
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     await asyncio.Event().wait()
 
@@ -537,7 +537,7 @@ class TestNoSocketIsLeft:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """What a call gave up is closed at once, whether or not the peer consents."""
+        """A call that gave up closes its connection at once, whether or not the peer agrees."""
         step, error = GIVEN_UP[how]
         timeout = Timeout(total=0.2) if error is RequestTimeout else Timeout()
         async with WireServer(certified if secure else None) as wire:
@@ -564,7 +564,7 @@ class TestNoSocketIsLeft:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """So is what a cancelled call leaves."""
+        """A cancelled call closes its connection as well."""
         async with WireServer(certified if secure else None) as wire:
             wire.script = [deaf]
             async with client(wire.url, session, ssl=trusting) as pbx:
@@ -584,7 +584,7 @@ class TestNoSocketIsLeft:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """After `close` there is no socket, whatever was going on and however deaf the peer."""
+        """After `close` no socket is open, whatever was going on, even if the peer is silent."""
         async with (
             WireServer(None if when == "handshake" else certified) as wire,
             ProxyServer(ssl=certified if proxied == "https proxy" else None) as proxy,
@@ -629,7 +629,7 @@ class TestNoSocketIsLeft:
     async def test_silent_at_connect(
         self, certified: tls.SSLContext, trusting: tls.SSLContext
     ) -> None:
-        """Nor does a tunnel that was given up leave its connection to the proxy."""
+        """If a call gives up during a tunnel's setup, the connection to the proxy is closed."""
 
         async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -685,7 +685,7 @@ FAILING_PROXIES: dict[str, Answer] = {
 
 
 class TestFailingProxy:
-    """A proxy that fails before the tunnel stands means that nothing was sent."""
+    """If a proxy fails before the tunnel is there, nothing was sent."""
 
     @each_session
     @each_call
@@ -723,7 +723,7 @@ class TestFailingProxy:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """A create too is sent again, and arrives once."""
+        """A create is sent again too, and arrives once."""
         async with (
             WireServer(certified) as wire,
             ProxyServer(FAILING_PROXIES[how], FAILING_PROXIES[how], None) as proxy,
@@ -742,7 +742,7 @@ class TestFailingProxy:
     async def test_certificate_behind_the_tunnel(
         self, call: str, session: str, certified: tls.SSLContext
     ) -> None:
-        """A certificate that is refused is refused behind a tunnel too, once."""
+        """A bad certificate is refused behind a tunnel too, once."""
         async with (
             WireServer(certified) as wire,
             ProxyServer() as proxy,
@@ -762,7 +762,7 @@ class TestFailingProxy:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """What is lost after the tunnel stood is in doubt, as without a proxy."""
+        """A write that is lost after the tunnel was there is in doubt, as without a proxy."""
 
         async def drop(_: Arrival, __: object, writer: asyncio.StreamWriter) -> None:
             writer.transport.abort()
@@ -778,7 +778,7 @@ class TestFailingProxy:
 
     @each_session
     async def test_without_a_tunnel(self, session: str) -> None:
-        """Over plain HTTP the proxy's reply stands for the PBX's."""
+        """Over plain HTTP the proxy's reply counts as the PBX's."""
         async with (
             ProxyServer(FAILING_PROXIES["502"]) as proxy,
             client("http://pbx.example:8899", session, proxy=proxy.url, allow_http=True) as pbx,

@@ -1,4 +1,4 @@
-"""Copies and pickles: refused by what holds connections and a token, allowed for plain values."""
+"""Copies and pickles: clients and what they make refuse them; plain values allow them."""
 
 import copy
 import pickle
@@ -21,6 +21,8 @@ from portsip_async import (
     WatchStats,
 )
 
+from .internals import session_of
+
 LIVE: dict[str, Callable[[PortSIPClient], object]] = {
     "client": lambda pbx: pbx,
     "view": lambda pbx: pbx.with_options(timeout=3),
@@ -37,10 +39,10 @@ LIVE: dict[str, Callable[[PortSIPClient], object]] = {
     "poll": lambda pbx: pbx.extensions.poll_status(["101"]),
     "watch": lambda pbx: pbx.extensions.watch_status(["101"]),
     "bulk run": lambda pbx: pbx.extensions.remove_many(["101"]),
-    "session": lambda pbx: pbx._session,
-    "token cache": lambda pbx: pbx._session.tokens,
+    "session": session_of,
+    "token cache": lambda pbx: session_of(pbx).tokens,
 }
-MEANS: dict[str, Callable[[Any], object]] = {
+COPIES: dict[str, Callable[[Any], object]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "deepcopy of a container": lambda value: copy.deepcopy({"pbx": [value]}),
@@ -51,24 +53,24 @@ MEANS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
-@pytest.mark.parametrize("means", MEANS)
+@pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("what", LIVE)
-async def test_what_holds_connections_refuses_copies(
-    make_client: Callable[..., PortSIPClient], what: str, means: str, used: bool
+async def test_client_and_what_it_makes_refuse_copies(
+    make_client: Callable[..., PortSIPClient], what: str, how: str, used: bool
 ) -> None:
-    """With a TypeError; of the client and what it made, one that says what to do instead."""
+    """A copy is a TypeError that says what to do instead, and the client still works."""
     pbx = make_client()
     if used:
         await pbx.extensions.show("101")
     with pytest.raises(TypeError) as caught:
-        MEANS[means](LIVE[what](pbx))
+        COPIES[how](LIVE[what](pbx))
     if what not in ("items", "pages"):
         assert "can't be copied or pickled" in str(caught.value)
         assert "with_options" in str(caught.value)
     await pbx.extensions.show("101")
 
 
-def plain_subclass(pbx: PortSIPClient) -> PortSIPClient:
+def subclass_of(pbx: PortSIPClient) -> PortSIPClient:
     class Mine(type(pbx)):  # type: ignore[misc]  # a class found at run time
         pass
 
@@ -76,8 +78,9 @@ def plain_subclass(pbx: PortSIPClient) -> PortSIPClient:
 
 
 async def test_subclass_refuses_copies(make_client: Callable[..., PortSIPClient]) -> None:
+    """The error names the subclass."""
     with pytest.raises(TypeError, match="Mine can't be copied"):
-        copy.deepcopy(plain_subclass(make_client()))
+        copy.deepcopy(subclass_of(make_client()))
 
 
 @pytest.mark.parametrize(
@@ -95,13 +98,14 @@ async def test_subclass_refuses_copies(make_client: Callable[..., PortSIPClient]
     ids=lambda value: type(value).__name__,
 )
 def test_plain_values_are_copied(value: object) -> None:
-    """Settings, models and figures copy and pickle as before."""
+    """Settings, models and statistics can be copied and pickled."""
     assert copy.copy(value) == value
     assert copy.deepcopy(value) == value
     assert pickle.loads(pickle.dumps(value)) == value
 
 
-def test_errors_and_rows_are_copied() -> None:
+def test_errors_and_endpoints_are_copied() -> None:
+    """Errors can be copied and pickled; endpoints can be copied."""
     error = NotFound("gone", status=404, err_code=404.1)
     for twin in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
         assert (type(twin), str(twin), twin.err_code) == (NotFound, str(error), 404.1)

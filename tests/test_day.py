@@ -76,7 +76,7 @@ class Attempts:
 
 
 class Consumer:
-    """Is told changes, and holds each against the one before."""
+    """Takes changes, and compares each with the one before."""
 
     def __init__(self) -> None:
         self.held: dict[str, ExtensionStatus | None] = {}
@@ -93,7 +93,7 @@ class Consumer:
 
 
 class Held(NamedTuple):
-    """What a process holds, counted while nothing is under way."""
+    """What a process holds, counted while nothing is in flight."""
 
     blocks: int
     objects: int
@@ -176,12 +176,12 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
             await following
         at_last = sim._pbx.statuses(numbers, until)
 
-    # Nothing is lost: all that the extensions went through was told, in its order.
+    # Nothing is lost: every status that the extensions had was yielded, in its order.
     assert consumer.history == truth(sim, until)
     assert consumer.held == {row["extension_number"]: ExtensionStatus(**row) for row in at_last}
     assert watch.snapshot == consumer.held
 
-    # The rhythm: each beat had its cycle or was skipped, to the end.
+    # The rhythm: each interval had its cycle or was skipped, to the end.
     assert stats.cycles + stats.skipped == until / INTERVAL + 1
     assert stats.lag == 0.0
 
@@ -224,9 +224,9 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
 
 @in_virtual_time
 async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture) -> None:
-    """Six hours of discovery: extensions are created and removed, and each is told, through all."""
+    """Six hours of discovery: extensions are created and removed, and each change is yielded."""
     caplog.set_level(logging.CRITICAL, "portsip_async")
-    chance, told = random.Random(SEED), dict[str, ExtensionStatus]()
+    chance, held = random.Random(SEED), dict[str, ExtensionStatus]()
     came, went = Counter[str](), Counter[str]()
     async with (
         simulator(extensions=50, status_seconds=STATUS_SECONDS, faults=FAULTS, seed=SEED) as sim,
@@ -238,18 +238,18 @@ async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture)
         async def follow() -> None:
             async for change in watch:
                 number = change.extension_number
-                assert change.before == told.get(number)
+                assert change.before == held.get(number)
                 if change.after is None:
                     went[number] += 1
-                    del told[number]
+                    del held[number]
                 else:
                     came[number] += change.before is None
-                    told[number] = change.after
+                    held[number] = change.after
 
         async with under_way(follow()) as (following,):
             for count in range(12):
                 await asyncio.sleep(chance.uniform(15 * MINUTE, 45 * MINUTE))
-                # Two times in three somebody comes back who left an hour ago or so.
+                # Two times in three, an extension comes back that was removed about an hour ago.
                 back = [number for number in removed if number not in sim.extension_numbers]
                 coming = chance.choice(back) if count % 3 and back else str(9000 + count)
                 leaving = chance.choice(sim.extension_numbers)
@@ -261,10 +261,10 @@ async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture)
                     await sim.restart(MINUTE)
             sim.faults = Faults()
             await asyncio.sleep(15 * MINUTE)
-            beat = the_loop().time() // INTERVAL * INTERVAL
+            cycle_start = the_loop().time() // INTERVAL * INTERVAL
             await watch.aclose()
             await following
-        now = sim._pbx.statuses(sim.extension_numbers, beat)
-        assert told == {row["extension_number"]: ExtensionStatus(**row) for row in now}
-        assert watch.snapshot == told
+        now = sim._pbx.statuses(sim.extension_numbers, cycle_start)
+        assert held == {row["extension_number"]: ExtensionStatus(**row) for row in now}
+        assert watch.snapshot == held
         assert (came, went) == (created, removed)

@@ -27,7 +27,7 @@ from portsip_async.classic.models import (
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable, parse, repair
-from portsip_async.core.pages import Page
+from portsip_async.core.page_sequence import Page
 from portsip_async.core.tokens import Token
 
 from .samples import load

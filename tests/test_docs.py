@@ -27,6 +27,7 @@ from portsip_async.simulator import PBXSimulator
 
 from .docs.blocks import DOCS, ROOT, Block, blocks, commands, files, pages, run, write_files
 from .docs.written import PAGES, leaves
+from .pytest_runs import NO_OTHER_PLUGINS
 
 Communicator: Any = ApplicationCommunicator  # it has no annotations
 VARIABLES = ("PORTSIP_URL", "PORTSIP_USERNAME", "PORTSIP_PASSWORD")
@@ -272,7 +273,7 @@ async def test_tests(workdir: Path, name: str) -> None:
         if command[-1] == name
     )
     (workdir / "pytest.ini").write_text("[pytest]\n")
-    said = await finished(sys.executable, "-m", *command, "-p", "no:randomly")
+    said = await finished(sys.executable, "-m", *command, *NO_OTHER_PLUGINS)
     assert " passed" in said
 
 

@@ -1,4 +1,4 @@
-"""Pages without their list: empty if the reply has any other field of a page, else no page."""
+"""A page without its list is empty if it has another field of a page; else it is an error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ EMPTY: list[dict[str, Any]] = [
     {"page_count": "0"},
     {"page_count": 3, "unknown": {"x": 1}, "err_code": 0, "msg": "ok"},
 ]
-NO_PAGE: list[Any] = [
+NOT_A_PAGE: list[Any] = [
     {},
     {"err_code": 0},
     {"err_code": "", "msg": "ok"},
@@ -38,7 +38,7 @@ NO_PAGE: list[Any] = [
     "text",
     7,
 ]
-NO_LIST: list[Any] = ["", "text", 0, 5, True, [5], [{"unknown": 1}], {"unknown": 1}]
+NOT_A_LIST: list[Any] = ["", "text", 0, 5, True, [5], [{"unknown": 1}], {"unknown": 1}]
 
 
 def array_of(name: str) -> str:
@@ -48,9 +48,10 @@ def array_of(name: str) -> str:
 @pytest.mark.parametrize("name", LISTS)
 class TestLists:
     @pytest.mark.parametrize("document", EMPTY)
-    async def test_empty(
+    async def test_page_without_its_list_is_empty(
         self, name: str, document: Any, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """A reply with any other field of a page is a page without items."""
         wire.script = [reply(document)]
         walk = LISTS[name](make_client(wire.url))
         page = await walk
@@ -58,26 +59,29 @@ class TestLists:
         assert await walk.collect() == []
         assert [each.items async for each in walk.pages()] == [()]
 
-    @pytest.mark.parametrize("document", NO_PAGE)
-    async def test_no_page(
+    @pytest.mark.parametrize("document", NOT_A_PAGE)
+    async def test_reply_that_is_not_a_page(
         self, name: str, document: Any, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """A reply without any field of a page is a ReplyError of that page."""
         wire.script = [reply(msgspec.json.encode(document))]
         with pytest.raises(ReplyError) as caught:
             await LISTS[name](make_client(wire.url))
         assert caught.value.page == 1
 
-    @pytest.mark.parametrize("value", NO_LIST)
-    async def test_no_list(
+    @pytest.mark.parametrize("value", NOT_A_LIST)
+    async def test_list_of_another_type(
         self, name: str, value: Any, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """What stands in the place of the list is not passed over."""
+        """A list field with another type is a ReplyError, not an empty page."""
         wire.script = [reply({array_of(name): value, "count": 0, "page_count": 0})]
         with pytest.raises(ReplyError):
             await LISTS[name](make_client(wire.url))
 
-    async def test_amid_a_walk(self, name: str, wire: WireServer, make_client: ClientMaker) -> None:
-        """It ends the walk, and the drift shows what is missing."""
+    async def test_empty_page_ends_a_walk(
+        self, name: str, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """`drift` shows how many pages are missing."""
         key = {"groups.list": "group_id", "greetings.list": "filename"}.get(
             name, "extension_number"
         )
@@ -90,9 +94,10 @@ class TestLists:
         assert walk.drift == Drift(missing_pages=2)
 
 
-async def test_default_file_is_a_field_of_its_page(
+async def test_default_file_is_a_field_of_greeting_pages(
     wire: WireServer, make_client: ClientMaker
 ) -> None:
+    """It makes a reply a page of greetings, but not one of groups."""
     wire.script = [reply({"default_file": "d.wav"})]
     pbx = make_client(wire.url)
     page = await pbx.greetings.list("101")
@@ -101,7 +106,10 @@ async def test_default_file_is_a_field_of_its_page(
         await pbx.groups.list()
 
 
-async def test_other_name_of_the_list(wire: WireServer, make_client: ClientMaker) -> None:
+async def test_list_of_greetings_by_its_other_name(
+    wire: WireServer, make_client: ClientMaker
+) -> None:
+    """The list may be named `greetings`; another type is a ReplyError there too."""
     wire.script = [reply({"greetings": "text", "count": 1})]
     with pytest.raises(ReplyError):
         await make_client(wire.url).greetings.list("101")
@@ -115,7 +123,8 @@ class TrunkPage(Page[Trunk], frozen=True, kw_only=True):
     items: tuple[Trunk, ...] = msgspec.field(name="trunks")
 
 
-async def test_page_of_your_own(wire: WireServer, make_client: ClientMaker) -> None:
+async def test_page_of_an_application(wire: WireServer, make_client: ClientMaker) -> None:
+    """Pages of an application's own endpoint follow the same rules."""
     endpoint = Endpoint(
         "trunks.list", "GET", "/trunks", reply=TrunkPage, pages=PageScheme(key="name")
     )
@@ -126,7 +135,8 @@ async def test_page_of_your_own(wire: WireServer, make_client: ClientMaker) -> N
         await pbx.request(endpoint)
 
 
-async def test_status_is_no_page(wire: WireServer, make_client: ClientMaker) -> None:
+async def test_status_reply_is_not_a_page(wire: WireServer, make_client: ClientMaker) -> None:
+    """A status reply without its list is a ReplyError."""
     wire.script = [reply({"count": 0})]
     with pytest.raises(ReplyError):
         await make_client(wire.url).extensions.status(["101"])

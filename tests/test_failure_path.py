@@ -1,4 +1,4 @@
-"""What a failure needs is there before it: no module and no file is opened on its way."""
+"""A failing call needs nothing new: it imports no module and opens no file."""
 
 import asyncio
 import errno
@@ -46,7 +46,7 @@ REPLIES = {
     "unreadable": reply('{"extension_number": '),
     "null": reply("null"),
     "401": reply({"msg": "no"}, 401),
-    "token-rejected": reply({"err_code": 403.4, "msg": "the access token died"}, 403),
+    "token-rejected": reply({"err_code": 403.4, "msg": "the access token expired"}, 403),
     "exists": reply({"err_code": "403.3", "msg": "exists"}),
 }
 MISSING = reply({"err_code": "404.1", "msg": "there is none"}, 404)
@@ -55,7 +55,7 @@ MISSING = reply({"err_code": "404.1", "msg": "there is none"}, 404)
 async def by_path(
     arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Do what the end of the path says."""
+    """Reply as the end of the path says."""
     kind = arrival.path.rsplit("/", 1)[-1]
     wire = {"hang-up": hang_up, "reset": reset, "silence": silence}.get(kind)
     if wire is not None:
@@ -84,13 +84,13 @@ async def run(*command: str) -> tuple[list[str], str]:
     return out.decode().splitlines(), err.decode()
 
 
-async def test_failure_loads_no_module(wire: WireServer) -> None:
-    """Whatever fails, and however: nothing is imported once the client was made."""
+async def test_failure_imports_no_module(wire: WireServer) -> None:
+    """However a call fails, nothing is imported after the client was made."""
     wire.script = [by_path]
     lines, _ = await run("-m", "tests.without_imports", wire.url)
-    *ended, late = map(json.loads, lines)
-    assert late == []
-    outcomes = dict(ended)
+    *cases, imports = map(json.loads, lines)
+    assert imports == []
+    outcomes = dict(cases)
     assert "PermissionError" not in outcomes.values()
     expected = {
         "success": "done",
@@ -145,8 +145,8 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_no_descriptor_left_fails_as_no_connection(wire: WireServer, host: str) -> None:
-    """64 calls at the limit of open files are ConnectErrors; a watch goes on; then all is well."""
+async def test_limit_of_open_files_is_a_connect_error(wire: WireServer, host: str) -> None:
+    """Calls at the limit raise ConnectErrors; a watch goes on; later calls succeed."""
     wire.script = [
         reply(
             {
@@ -159,11 +159,11 @@ async def test_no_descriptor_left_fails_as_no_connection(wire: WireServer, host:
     assert lines == ["ConnectError", "101", "True 101"]
 
 
-@pytest.mark.parametrize("given", [False, True], ids=["own session", "given session"])
-async def test_name_that_no_thread_can_look_up(
-    monkeypatch: pytest.MonkeyPatch, given: bool
+@pytest.mark.parametrize("own_session", [True, False], ids=["own session", "application's session"])
+async def test_no_thread_for_a_name_lookup_is_a_connect_error(
+    monkeypatch: pytest.MonkeyPatch, own_session: bool
 ) -> None:
-    """Where the system starts no further thread no connection is made, so each is tried again."""
+    """If the system starts no more threads, nothing was sent, so the call is repeated."""
     tries = 0
 
     def refuse(*_: Any) -> NoReturn:
@@ -171,7 +171,7 @@ async def test_name_that_no_thread_can_look_up(
         tries += 1
         raise RuntimeError("can't start new thread")
 
-    session = aiohttp.ClientSession() if given else None
+    session = None if own_session else aiohttp.ClientSession()
     monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
     policy = RetryPolicy(attempts=3, initial=0.001)
     async with PortSIPClient(
@@ -185,17 +185,17 @@ async def test_name_that_no_thread_can_look_up(
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-async def test_ca_file_that_cannot_be_opened_for_now(
+async def test_ca_file_that_cannot_be_opened_now(
     monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    """It is no mistake in the configuration, so it ends no watch."""
-    made = tls.create_default_context
+    """It is a ConnectError, not a ConfigurationError, which would end a watch."""
+    original = tls.create_default_context
     errors: list[Exception] = [OSError(code, os.strerror(code))] * 2
 
     def make(*args: Any, **options: Any) -> tls.SSLContext:
         if errors and options.get("cafile"):
             raise errors.pop()
-        return made()
+        return original()
 
     monkeypatch.setattr(tls, "create_default_context", make)
     policy = RetryPolicy(attempts=1)

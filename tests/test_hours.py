@@ -49,11 +49,11 @@ class TestTokens:
         ("interval", "logins", "refreshes", "refused"),
         [
             # A token is stale at 20 seconds, spent at 28, dead at 30.
-            (5.0, 1, 179, 0),  # every fourth beat finds it stale, from the fifth on
+            (5.0, 1, 179, 0),  # every fourth cycle finds it stale, from the fifth on
             (7.0, 1, 171, 0),  # every third: at 21 seconds
             (12.0, 1, 149, 0),
-            (20.0, 1, 179, 0),  # each beat
-            (29.0, 1, 124, 0),  # each beat waits for it
+            (20.0, 1, 179, 0),  # each cycle
+            (29.0, 1, 124, 0),  # each cycle waits for it
             (30.0, 120, 119, 119),  # a refresh comes too late, and is refused
             (60.0, 60, 59, 59),
         ],
@@ -133,7 +133,7 @@ class TestTokens:
 
     @in_virtual_time
     async def test_watch_ends_with_the_login(self) -> None:
-        """A watch whose login is refused all at once ends by raising, and insists not."""
+        """A watch raises when its login is suddenly refused, and does not try again."""
         async with simulator(extensions=10) as sim, client(sim) as pbx:
 
             async def close_the_door() -> None:
@@ -178,8 +178,8 @@ class TestSlowness:
             watch = Stopwatch()
             poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=2, concurrency=2)
             results = [result async for result in poll]
-            told = Counter(result.extension_number for result in results)
-            assert told == Counter(sim.extension_numbers)
+            found = Counter(result.extension_number for result in results)
+            assert found == Counter(sim.extension_numbers)
             assert all(result.error is None for result in results)
             assert poll.stats.requests == sim.served[STATUS] == 1200
             # The login, the first batch alone, then two at a time.
@@ -199,7 +199,7 @@ class TestSlowness:
 
     @in_virtual_time
     async def test_watch_with_cycles_that_overrun(self) -> None:
-        """Cycles of over 20 seconds every 10: each begins on a beat, and costs two."""
+        """Cycles of over 20 seconds every 10: each starts in rhythm, and skips two."""
         async with simulator(extensions=10, faults=Faults(latency=4.2)) as sim, client(sim) as pbx:
             watch = pbx.extensions.watch_status(
                 sim.extension_numbers, interval=10.0, batch_size=2, concurrency=1
@@ -258,7 +258,7 @@ class TestPatience:
     async def test_retry_after(
         self, dated: bool, asked: float, deadline: float | None, waited: float | None
     ) -> None:
-        """It is honoured within the deadline; where it can't be, the call fails at once."""
+        """It is honoured within the deadline; if that is impossible, the call fails at once."""
         async with (
             simulator(extensions=10) as sim,
             client(sim, retry=RetryPolicy(deadline=deadline)) as pbx,

@@ -74,7 +74,7 @@ def answer(status: int, body: str, err_code: object = None) -> bytes:
 
 
 def scripted(wire: WireServer, **answers: list[bytes]) -> list[str]:
-    """Let the server answer by path, the last answer of each again and again; list arrivals."""
+    """Reply by path, the last reply of each again and again; return the paths that arrived."""
     arrived: list[str] = []
     script = {LOGIN: [GOOD], MAIL: [GOOD], REFRESH: [GOOD]} | {
         f"/{name}": list(steps) for name, steps in answers.items()
@@ -166,7 +166,7 @@ async def failing(pbx: PortSIPClient) -> APIError:
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
 async def test_login_is_refused_by_the_api_alone(wire: WireServer, make: Make, case: Case) -> None:
-    """400, 401 and 403 that are empty or JSON, and what err_codes mean; only that is remembered."""
+    """Only empty or JSON replies with 400, 401, 403 or such an err_code are remembered."""
     status, body, code, kind, remembered = case
     arrived = scripted(wire, login=[answer(status, body, code)])
     pbx = make()
@@ -185,7 +185,7 @@ async def test_login_is_refused_by_the_api_alone(wire: WireServer, make: Make, c
 async def test_account_calls_judge_alike(
     wire: WireServer, make: Make, case: Case, by_mail: bool
 ) -> None:
-    """`account.verify` and `verify_email` raise what the client's own login does."""
+    """`account.verify` and `verify_email` raise the same errors as the client's own login."""
     status, body, code, kind, _ = case
     step = answer(status, body, code)
     scripted(wire, login=[step], mail=[step])
@@ -203,7 +203,7 @@ async def test_account_calls_judge_alike(
 async def test_no_api_at_the_address_is_said(
     wire: WireServer, make: Make, status: int, body: str, way: str
 ) -> None:
-    """Where nothing takes a login the error names the address, and hints at no password."""
+    """If there is no login at the address, the error names it, and does not blame the password."""
     step = answer(status, body)
     scripted(wire, login=[step], mail=[step])
     pbx = make(**({"credentials": EmailCredentials("a@b.de", PASSWORD)} if way == "email" else {}))
@@ -224,7 +224,7 @@ async def test_no_api_at_the_address_is_said(
 async def test_page_at_a_login_is_gone_after_it(
     wire: WireServer, make: Make, status: int, body: str
 ) -> None:
-    """Once what stands in between is through, the next call logs in."""
+    """Once the page is gone, the next call logs in."""
     arrived = scripted(wire, login=[answer(status, body), GOOD])
     pbx = make()
     assert (await failing(pbx)).is_page
@@ -237,7 +237,7 @@ async def test_page_at_a_login_is_gone_after_it(
 async def test_refresh_that_fails_for_good_logs_in_once(
     wire: WireServer, make: Make, status: int, body: str
 ) -> None:
-    """A refresh that is refused, missing, or answered by a page is replaced by a login."""
+    """After a refresh that is refused or missing, or gets a page, the client logs in."""
     arrived = scripted(wire, renewal=[answer(status, body)])
     pbx = make()
     await pbx.account.refresh()
@@ -260,7 +260,7 @@ async def test_refresh_that_fails_for_good_logs_in_once(
 async def test_refresh_of_a_given_token(
     wire: WireServer, make: Make, status: int, body: str, kind: type[APIError], remembered: bool
 ) -> None:
-    """With nothing to log in with, a page is no refusal either."""
+    """Without credentials, a page is not a refusal either."""
     dead = Endpoint("x.dead", "GET", "/dead", reply=dict[str, Any])
     arrived = scripted(wire, renewal=[answer(status, body)], dead=[answer(401, "object")])
     pbx = make(token=TOKEN)
@@ -317,7 +317,7 @@ async def test_watch_outlives_a_login_that_is_not_refused(
 async def test_watch_outlives_a_page_that_refuses_its_token(
     wire: WireServer, make: Make, given: bool
 ) -> None:
-    """401 with a page, whatever the token: something in between is not through yet."""
+    """A page with 401 comes from something in between, so the watch goes on."""
     wrong = answer(401, "page")
     page = {"extensions": [{"extension_number": "101"}], "page_count": 1}
     row = "extensions/status" if given else "extensions/list"
@@ -370,6 +370,29 @@ async def test_watch_outlives_what_fetch_token_raises(
     assert watch.stats.failures == 2
     assert type(raised).__name__ in str(watch.stats.last_error)
     assert "vault" not in str(watch.stats.last_error)
+
+
+async def test_watch_outlives_a_fetch_token_that_returns_no_token(
+    wire: WireServer, make: Make
+) -> None:
+    """What the application returns by mistake is its exception, too."""
+
+    class Vault:
+        fetched = 0
+
+        async def fetch_token(self) -> Any:
+            self.fetched += 1
+            wrong: Any = 7
+            return [None, "secret", Token(wrong), Token(TOKEN)][min(self.fetched, 4) - 1]
+
+    statuses = {"extension_status": [{"extension_number": "101"}]}
+    scripted(wire, **{"extensions/status": [reply(statuses)]})
+    watch = make(credentials=Vault()).extensions.watch_status(["101"], interval=0.01)
+    async with asyncio.timeout(5), watch:
+        async for _ in watch:
+            break
+    assert watch.stats.failures == 3
+    assert str(watch.stats.last_error) == "fetching a token raised TypeError"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

@@ -1,7 +1,7 @@
-"""Numbers with leading zeros on a PBX that sends numbers as JSON numbers, and replies mixed up.
+"""Extension numbers with leading zeros, on a PBX that sends them as JSON numbers.
 
-Such a PBX has "0101" and "101", and shows both as 101. What is written must go to the one that was
-asked for, and nothing is written by a reply about another extension or group.
+Such a PBX has "0101" and "101", and shows both as 101. A change must be written to the number that
+was asked for. If a reply shows another extension or group, nothing is written.
 """
 
 import json
@@ -52,7 +52,7 @@ OTHER: list[tuple[str, object]] = [
     ("101", -101),
     ("100a", 100),
     ("1e2", 100),
-    ("\u0661\u0660\u0661", 101),  # digits, but none of a JSON number
+    ("\u0661\u0660\u0661", 101),  # digits, but not those of JSON
 ]
 
 
@@ -69,7 +69,8 @@ def sent(arrival: Arrival) -> dict[str, Any]:
     return fields
 
 
-async def only(pbx: PortSIPClient, number: str) -> Any:
+async def patch_one_of_many(pbx: PortSIPClient, number: str) -> Any:
+    """Patch one extension by `patch_many`, and return its value or raise its error."""
     results = [
         result
         async for result in pbx.extensions.patch_many([(number, {"profile": {"last_name": "B"}})])
@@ -82,7 +83,7 @@ async def only(pbx: PortSIPClient, number: str) -> Any:
 
 PATCHES: Mapping[str, Callable[[PortSIPClient, str], Awaitable[Any]]] = {
     "patch": lambda pbx, number: pbx.extensions.patch(number, profile={"last_name": "B"}),
-    "patch_many": only,
+    "patch_many": patch_one_of_many,
 }
 CHANGES: Mapping[str, Callable[[PortSIPClient, str], Awaitable[Any]]] = {
     "patch": lambda pbx, group_id: pbx.groups.patch(group_id, group_name="S"),
@@ -93,21 +94,23 @@ CHANGES: Mapping[str, Callable[[PortSIPClient, str], Awaitable[Any]]] = {
 
 class TestExtensions:
     @pytest.mark.parametrize("how", PATCHES)
-    @pytest.mark.parametrize(("asked", "told"), SAME)
+    @pytest.mark.parametrize(("asked", "shown"), SAME)
     async def test_patch_is_written_to_the_number_that_was_asked_for(
-        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, told: object
+        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
-        wire.script = [extension(told), reply()]
+        """The PBX may show the number as a JSON number; the update has it as it was asked for."""
+        wire.script = [extension(shown), reply()]
         patched = await PATCHES[how](make_client(wire.url), asked)
         assert sent(wire.arrivals[1])["extension_number"] == asked
         assert patched.extension_number == asked
 
     @pytest.mark.parametrize("how", PATCHES)
-    @pytest.mark.parametrize(("asked", "told"), OTHER)
+    @pytest.mark.parametrize(("asked", "shown"), OTHER)
     async def test_patch_of_what_the_reply_does_not_show_writes_nothing(
-        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, told: object
+        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
-        wire.script = [extension(told), reply()]
+        """If the reply shows another extension, the patch is a ReplyError without an update."""
+        wire.script = [extension(shown), reply()]
         with pytest.raises(ReplyError, match="that was asked for") as caught:
             await PATCHES[how](make_client(wire.url), asked)
         assert wire.paths() == ["/api/extensions/show"]
@@ -115,60 +118,66 @@ class TestExtensions:
         assert not caught.value.may_have_acted
 
     @pytest.mark.parametrize("how", PATCHES)
-    @pytest.mark.parametrize("told", [{}, {"extension_number": None}, {"extension_number": ""}])
-    async def test_patch_fills_in_a_number_that_lacks(
-        self, wire: WireServer, make_client: ClientMaker, how: str, told: Any
+    @pytest.mark.parametrize("document", [{}, {"extension_number": None}, {"extension_number": ""}])
+    async def test_patch_adds_a_missing_number(
+        self, wire: WireServer, make_client: ClientMaker, how: str, document: Any
     ) -> None:
-        wire.script = [reply(told), reply()]
+        """A reply without a number is taken for the extension that was asked for."""
+        wire.script = [reply(document), reply()]
         assert (await PATCHES[how](make_client(wire.url), "0101")).extension_number == "0101"
         assert sent(wire.arrivals[1])["extension_number"] == "0101"
 
-    @pytest.mark.parametrize(("asked", "told"), SAME)
-    async def test_show_names_the_number_that_was_asked_for(
-        self, wire: WireServer, make_client: ClientMaker, asked: str, told: object
+    @pytest.mark.parametrize(("asked", "shown"), SAME)
+    async def test_show_has_the_number_that_was_asked_for(
+        self, wire: WireServer, make_client: ClientMaker, asked: str, shown: object
     ) -> None:
-        wire.script = [extension(told)]
-        shown = await make_client(wire.url).extensions.show(asked)
-        assert (shown.extension_number, type(shown.extension_number)) == (asked, str)
-        assert shown.profile is not None
-        assert shown.profile.first_name == "A"
+        """An extension has its number as it was asked for, as a str."""
+        wire.script = [extension(shown)]
+        found = await make_client(wire.url).extensions.show(asked)
+        assert (found.extension_number, type(found.extension_number)) == (asked, str)
+        assert found.profile is not None
+        assert found.profile.first_name == "A"
 
-    @pytest.mark.parametrize(("asked", "told"), OTHER)
-    async def test_show_of_another_names_the_other(
-        self, wire: WireServer, make_client: ClientMaker, asked: str, told: object
+    @pytest.mark.parametrize(("asked", "shown"), OTHER)
+    async def test_show_has_another_number_if_the_reply_has(
+        self, wire: WireServer, make_client: ClientMaker, asked: str, shown: object
     ) -> None:
-        """Reading is lenient: some PBXes may spell numbers their own way. The caller can see it."""
-        wire.script = [extension(told)]
-        shown = await make_client(wire.url).extensions.show(asked)
-        assert shown.extension_number != asked
+        """Reading is lenient, as a PBX may write numbers in its own way. The caller can see it."""
+        wire.script = [extension(shown)]
+        found = await make_client(wire.url).extensions.show(asked)
+        assert found.extension_number != asked
 
     async def test_show_in_a_list_of_one(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """A reply may be a list with the one extension."""
         wire.script = [reply(b'[{"extension_number": 101}]')]
         assert (await make_client(wire.url).extensions.show("0101")).extension_number == "0101"
 
 
 class TestGroups:
     @pytest.mark.parametrize("how", CHANGES)
-    @pytest.mark.parametrize(("asked", "told"), SAME)
+    @pytest.mark.parametrize(("asked", "shown"), SAME)
     async def test_change_is_written_to_the_group_that_was_asked_for(
-        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, told: object
+        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
-        wire.script = [group(told), reply()]
+        """The PBX may show the id as a JSON number; the update has it as it was asked for."""
+        wire.script = [group(shown), reply()]
         changed = await CHANGES[how](make_client(wire.url), asked)
         assert sent(wire.arrivals[1])["group_id"] == asked
         assert changed.group_id == asked
 
     @pytest.mark.parametrize("how", CHANGES)
-    @pytest.mark.parametrize(("asked", "told"), OTHER)
+    @pytest.mark.parametrize(("asked", "shown"), OTHER)
     async def test_change_of_what_the_reply_does_not_show_writes_nothing(
-        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, told: object
+        self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
-        wire.script = [group(told), reply()]
+        """If the reply shows another group, the change is a ReplyError without an update."""
+        wire.script = [group(shown), reply()]
         with pytest.raises(ReplyError, match="group_id"):
             await CHANGES[how](make_client(wire.url), asked)
         assert wire.paths() == ["/api/extensions/group/show"]
 
-    async def test_show(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_show_of_a_group(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """A group has its id as it was asked for, or the different text of the reply."""
         wire.script = [group(7), group("8")]
         pbx = make_client(wire.url)
         assert (await pbx.groups.show("07")).group_id == "07"
@@ -179,7 +188,7 @@ class PBX:
     """Holds "101" and "0101", and sends their numbers as JSON numbers.
 
     Attributes:
-        presences: what each extension does.
+        presences: the status of each extension.
         batches: the numbers of each status request.
     """
 
@@ -201,10 +210,10 @@ class PBX:
 
 
 class TestStatus:
-    async def test_poll_tells_the_two_apart(
+    async def test_poll_distinguishes_the_two(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """They are never asked for in one request, since no reply could distinguish them there."""
+        """They are asked for in separate requests, because no reply could distinguish them."""
         pbx = PBX(wire)
         poll = make_client(wire.url).extensions.poll_status(["101", "7", "0101", "00101", "0101"])
         found = {result.extension_number: result async for result in poll}
@@ -224,9 +233,10 @@ class TestStatus:
         assert all(len({int(number) for number in batch}) == len(batch) for batch in pbx.batches)
         assert poll.stats.requests == 3
 
-    async def test_watch_tells_the_two_apart(
+    async def test_watch_distinguishes_the_two(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
+        """A watch has a status for each of the two."""
         PBX(wire)
         watch = make_client(wire.url).extensions.watch_status(["0101", "101"])
         async with watch:
@@ -247,20 +257,22 @@ class TestStatus:
             (["00101"], {}),
         ],
     )
-    async def test_status(
+    async def test_status_leaves_out_what_is_ambiguous(
         self,
         wire: WireServer,
         make_client: ClientMaker,
         asked: list[str],
         expected: dict[str, str],
     ) -> None:
-        """One request; what may be either of two numbers is left out rather than guessed."""
+        """It sends one request; a status that may be of either number is left out."""
         PBX(wire)
         statuses = await make_client(wire.url).extensions.status(asked)
         assert {each.extension_number: each.status for each in statuses} == expected
 
-    async def test_a_text_is_that_text(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """Also in a reply that has to be repaired for another reason."""
+    async def test_number_sent_as_text_is_compared_as_text(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """That holds too for a reply that has to be repaired for another reason."""
         rows = [{"extension_number": "101", "status": 5}, {"extension_number": 7, "status": None}]
         wire.script = [reply({"extension_status": rows})]
         poll = make_client(wire.url).extensions.poll_status(["0101", "007"], ordered=True)
@@ -269,14 +281,17 @@ class TestStatus:
         assert found.status is not None
         assert found.status.extension_number == "007"
 
-    async def test_stranger_is_no_answer(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_status_of_another_number_is_ignored(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """A number that was not asked for does not replace one that was."""
         wire.script = [reply({"extension_status": [{"extension_number": 205}]})]
         [result] = [each async for each in make_client(wire.url).extensions.poll_status(["0101"])]
         assert isinstance(result.error, StatusMissing)
 
 
 class TestReadingBack:
-    """Where the reply to a write was lost, only the same extension shows what became of it."""
+    """After a lost reply to a write, only the same extension shows whether it was carried out."""
 
     @staticmethod
     def create(pbx: PortSIPClient) -> Any:
@@ -288,11 +303,12 @@ class TestReadingBack:
         return pbx.extensions.remove_many(["0101"])
 
     @pytest.mark.parametrize("how", ["create", "remove"])
-    @pytest.mark.parametrize("told", ["101", "205", 205])
+    @pytest.mark.parametrize("shown", ["101", "205", 205])
     async def test_another_extension_settles_nothing(
-        self, wire: WireServer, make_client: ClientMaker, how: str, told: object
+        self, wire: WireServer, make_client: ClientMaker, how: str, shown: object
     ) -> None:
-        script: list[Step] = [hang_up, extension(told)]
+        """The write stays in doubt if the PBX shows another extension."""
+        script: list[Step] = [hang_up, extension(shown)]
         wire.script = script
         run = getattr(self, how)(make_client(wire.url, retry=ONCE))
         [result] = [each async for each in run]
@@ -301,9 +317,10 @@ class TestReadingBack:
         assert run.in_doubt == ["0101"]
 
     @pytest.mark.parametrize("how", ["create", "remove"])
-    async def test_the_same_as_a_json_number_settles_it(
+    async def test_same_extension_as_a_json_number_settles_it(
         self, wire: WireServer, make_client: ClientMaker, how: str
     ) -> None:
+        """The PBX may show the extension's number as a JSON number."""
         wire.script = [hang_up, extension(101, password="p4ss")]
         run = getattr(self, how)(make_client(wire.url, retry=ONCE))
         [result] = [each async for each in run]

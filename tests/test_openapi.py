@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true of what is sent and answered."""
+"""The OpenAPI document is valid, complete, and true of requests and replies."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 
 from portsip_async import ENDPOINTS, PortSIPClient
 from portsip_async.cli.app import app
-from portsip_async.openapi import _TAKES, document
+from portsip_async.openapi import document
 from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.fields import FIELDS, is_required
 
 from .conftest import ClientMaker
-from .operations import OPERATIONS, Operation
+from .operations import BY_ROW, OPERATIONS, Operation
 from .wire_server import WireServer, reply
 
 EXAMPLES = 12  # of each operation
@@ -41,64 +41,61 @@ SENT = {
 
 
 def test_document_is_valid() -> None:
-    """By the validator of the OpenAPI specification; and JSON throughout."""
+    """The validator of the OpenAPI specification accepts it, and it is plain JSON."""
     openapi_spec_validator.validate(json.loads(json.dumps(DOCUMENT)))
     assert DOCUMENT["openapi"] == "3.1.0"
 
 
-def test_every_row_is_told() -> None:
-    """Each row's address is in it, and nothing else."""
-    told = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    assert told == {(row.path, row.method.lower()) for row in ENDPOINTS.values()}
-    assert set(_TAKES) == set(ENDPOINTS)
+def test_every_row_is_described() -> None:
+    """The document has the address of each row, and no other."""
+    described = {
+        (path, method) for path, methods in DOCUMENT["paths"].items() for method in methods
+    }
+    assert described == {(row.path, row.method.lower()) for row in ENDPOINTS.values()}
+    assert all(row.takes is not None for row in ENDPOINTS.values())
     assert set(SENT) == set(ENDPOINTS) - {"greetings.upload"}
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_simulator_takes_the_same_fields(name: str) -> None:
-    """The simulator's own reading of the vendor's page asks for what the document tells."""
+    """The document says which fields the simulator takes, and which of them it requires."""
     served = {field: is_required(kind) for field, kind in FIELDS[name].items()}
     row = ENDPOINTS[name]
     path, method, operation = SENT["greetings.add" if name == "greetings.upload" else name]
     assert (path, method) == (row.path, row.method.lower())
     if row.parameters == "query":
-        told = {known["name"]: known["required"] for known in operation["parameters"]}
+        described = {known["name"]: known["required"] for known in operation["parameters"]}
     else:
         kind = "multipart/form-data" if row.parameters == "multipart" else "application/json"
         body = operation["requestBody"]["content"][kind]["schema"]
-        told = {field: field in body["required"] for field in body["properties"]}
-        assert told.pop("access_token", False) == (row.token == "body")
+        described = {field: field in body["required"] for field in body["properties"]}
+        assert described.pop("access_token", False) == (row.token == "body")
     if name == "greetings.upload":
-        assert served.pop("filename") is False  # a part may tell its name itself; ours do both
-        assert told.pop("filename") is True
-    assert told == served
+        assert (
+            served.pop("filename") is False
+        )  # optional there: the part with the file may have its name
+        assert described.pop("filename") is True
+    assert described == served
 
 
-# Not the upload, which is a form, nor logins, which the wire server answers by itself.
+# Without the upload, which is a form, and logins, which the wire server replies to by itself.
 PLAIN = [row for row in OPERATIONS if not row.name.startswith(("account.", "greetings.upload"))]
 
 
 @pytest.mark.parametrize("operation", PLAIN, ids=[row.name for row in PLAIN])
-async def test_client_sends_what_is_told(
+async def test_client_sends_only_described_fields(
     operation: Operation, wire: WireServer, make_client: ClientMaker
 ) -> None:
     """What the SDK sends has no field that the document lacks."""
     row = ENDPOINTS[operation.name]
-    replies: dict[str, dict[str, Any]] = {
-        "extensions.status": {"extension_status": []},
-        "groups.create": {"group_id": "1"},
-    }
-    for name in ("extensions", "groups"):
-        replies |= {f"{name}.list": {name: []}, f"{name}.search": {name: []}}
-    replies |= {"greetings.list": {"files": []}, "groups.show": {"group_id": "1"}}
-    wire.script = [reply(replies.get(operation.name, {"extension_number": "101"}))]
+    wire.script = [reply(BY_ROW[operation.name].replies or b"")]
     await operation.send(make_client(wire.url, token="t"))
     (arrival,) = wire.arrivals
     sent = dict(parse_qsl(arrival.query)) if row.parameters == "query" else json.loads(arrival.body)
-    assert set(sent) - {"access_token"} <= set(_TAKES[operation.name])
+    assert set(sent) - {"access_token"} <= set(row.takes or {})
 
 
-def test_token_is_where_its_row_has_it() -> None:
+def test_token_is_described_in_its_place() -> None:
     """A security scheme for queries, a property of bodies, and nothing for a login."""
     assert SENT["extensions.list"][2]["security"] == [{"query": []}]
     assert SENT["account.verify"][2]["security"] == []
@@ -110,7 +107,7 @@ def test_token_is_where_its_row_has_it() -> None:
 
 
 def test_enums_are_open() -> None:
-    """A value that nobody documented breaks no schema."""
+    """The schema of an enum accepts undocumented values."""
     presence = DOCUMENT["components"]["schemas"]["Presence"]
     assert presence["type"] == "string"
     assert "enum" not in presence
@@ -178,9 +175,9 @@ def existing(sim: PBXSimulator, name: str, turn: int) -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("name", SENT)
 def test_simulator_keeps_to_the_document(name: str, served: tuple[PBXSimulator, str]) -> None:
-    """Whatever the schemas allow meets no server error, and no reply that breaks its schema."""
+    """Requests that the schemas allow get no server error, and replies fit their schemas."""
     sim, token = served
-    path, method, told = SENT[name]
+    path, method, described = SENT[name]
     operation = schemathesis.openapi.from_dict(DOCUMENT)[path][method]
     turn = 0
     before = sim.acted[name]
@@ -207,7 +204,7 @@ def test_simulator_keeps_to_the_document(name: str, served: tuple[PBXSimulator, 
                     given_.update({key: known[key] for key in keys if key in known})
                 if "access_token" in given_:
                     given_["access_token"] = token
-        query = {"access_token": token} if {"query": []} in told["security"] else None
+        query = {"access_token": token} if {"query": []} in described["security"] else None
         response = case.call(base_url=f"{sim.url}/api", params=query)
         case.validate_response(
             response,

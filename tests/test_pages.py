@@ -12,7 +12,9 @@ import pytest
 from msgspec import structs
 
 from portsip_async.classic.models import GreetingFile, GreetingPage
-from portsip_async.core.pages import Drift, Page, Paginator, TypedPaginator
+from portsip_async.core.page_sequence import Drift, Page
+from portsip_async.core.pages import Paginator, TypedPaginator
+from portsip_async.core.tasks import TaskOwner
 from portsip_async.errors import ClientClosed, PortSIPError, RequestTimeout, ServerError
 
 X = TypeVar("X")
@@ -20,7 +22,7 @@ X = TypeVar("X")
 
 @dataclass(frozen=True)
 class Row:
-    """An item; a plain class, so that a weak reference tells whether it is still held."""
+    """An item; a plain class, so that a weak reference shows whether it is still in memory."""
 
     key: str
 
@@ -30,7 +32,7 @@ def page_of(keys: str, page_count: int | None = None) -> Page[Row]:
 
 
 class Server:
-    """Answers pages from a script, and keeps count of what is asked of it.
+    """Sends pages from a script, and counts the requests.
 
     With ``held`` each request waits until the test lets it go.
     """
@@ -44,7 +46,7 @@ class Server:
         self.held = held
         self.most_in_flight = 0
 
-    async def fetch(self, number: int) -> Page[Row]:
+    async def fetch(self, number: int, size: int = 1) -> Page[Row]:
         self.requests.append(number)
         gate = self.waiting[number] = asyncio.get_running_loop().create_future()
         self.most_in_flight = max(self.most_in_flight, len(self.waiting))
@@ -65,7 +67,7 @@ class Server:
             self.waiting[number].set_result(None)
 
 
-class Owner:
+class Owner(TaskOwner):
     """What the client is to a paginator: it knows its tasks, and can be closed."""
 
     def __init__(self) -> None:
@@ -80,7 +82,7 @@ class Owner:
         task.add_done_callback(self.tasks.discard)
         return task
 
-    def check(self) -> None:
+    def check_open(self) -> None:
         if self.closed:
             raise ClientClosed("the client is closed")
 
@@ -97,7 +99,7 @@ def paginate(
     page: int = 1,
     prefetch: int = 0,
     max_pages: int | None = None,
-    pagesize: int | None = None,
+    page_size: int = 1,
 ) -> Paginator[Row]:
     owner = owner or Owner()
     return Paginator(
@@ -106,9 +108,8 @@ def paginate(
         page=page,
         prefetch=prefetch,
         max_pages=max_pages,
-        pagesize=pagesize,
-        start=owner.start,
-        check=owner.check,
+        page_size=page_size,
+        owner=owner,
     )
 
 
@@ -172,7 +173,7 @@ CASES = [
     pytest.param(honest("ab", "cd", counted=False), {}, 3, "abcd", id="uncounted-multiple"),
     pytest.param(honest("ab", "cd", "e", counted=False), {}, 3, "abcde", id="uncounted"),
     pytest.param(
-        honest("ab", "cd", "e", counted=False), {"pagesize": 9}, 3, "abcde", id="uncounted-capped"
+        honest("ab", "cd", "e", counted=False), {"page_size": 9}, 3, "abcde", id="uncounted-capped"
     ),
     pytest.param(
         scripted(("ab", None), ("cd", None), ("bc", None)), {}, 3, "abcd", id="nothing-new"
@@ -311,10 +312,10 @@ async def test_drift_of_an_honest_list() -> None:
     ],
 )
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_drift_is_told(
+async def test_drift_is_counted(
     pages: list[tuple[str, int | None]], expected: str, drift: Drift, prefetch: int
 ) -> None:
-    """An item whose key was on one of the two pages before is dropped, and counted exactly."""
+    """An item with a key that was on one of the two pages before is dropped and counted."""
     walk = paginate(Server(scripted(*pages)), prefetch=prefetch)
     assert await keys_of(aiter(walk)) == expected
     assert walk.drift == drift
@@ -374,17 +375,15 @@ async def test_awaiting_a_page_that_fails() -> None:
 
 
 async def test_typed_pages() -> None:
-    """A list whose pages have fields of their own shows them to users and type checkers."""
+    """Pages with fields of their own show them to users and type checkers."""
 
-    async def fetch(number: int) -> GreetingPage:
+    async def fetch(number: int, _: int) -> GreetingPage:
         return GreetingPage(
             items=(GreetingFile(f"{number}.wav"),), page_count=2, default_file="1.wav"
         )
 
     owner = Owner()
-    walk = TypedPaginator[GreetingFile, GreetingPage](
-        fetch, key="filename", start=owner.start, check=owner.check
-    )
+    walk = TypedPaginator[GreetingFile, GreetingPage](fetch, key="filename", owner=owner)
     assert isinstance(walk, Paginator)
     assert assert_type(await walk, GreetingPage).default_file == "1.wav"
     assert [assert_type(page, GreetingPage).default_file async for page in walk.pages()] == [
@@ -436,8 +435,8 @@ async def test_collect(
         ({"max_pages": 0}, ValueError),
         ({"max_pages": True}, TypeError),
         ({"max_pages": 2.5}, TypeError),
-        ({"pagesize": 0}, ValueError),
-        ({"pagesize": "100"}, TypeError),
+        ({"page_size": 0}, ValueError),
+        ({"page_size": "100"}, TypeError),
     ],
 )
 async def test_bad_numbers(options: dict[str, Any], error: type[Exception]) -> None:
@@ -462,7 +461,7 @@ LONG = honest(*(chr(ord("a") + n) for n in range(20)))
 
 
 async def test_prefetch_starts_before_the_items_are_read() -> None:
-    """The first page goes alone; as soon as it tells the count, the next are on their way."""
+    """The first page is fetched alone; its page count starts the next ones."""
     server = Server(LONG, held=True)
     async with aclosing(aiter(paginate(server, prefetch=3))) as walk:
         first = asyncio.create_task(anext(walk))
@@ -520,7 +519,7 @@ async def test_prefetch_keeps_the_order() -> None:
         pytest.param(LONG, {"max_pages": 4}, 4, id="max-pages"),
         pytest.param(LONG, {"page": 18}, 3, id="resumed"),
         pytest.param(honest("ab", "c", counted=False), {}, 8, id="uncounted-at-once"),
-        pytest.param(honest("a", counted=False), {"pagesize": 5}, 2, id="short-first-page"),
+        pytest.param(honest("a", counted=False), {"page_size": 5}, 2, id="short-first-page"),
         pytest.param(scripted(("ab", 2), ("cd", 4), ("ef", 4)), {}, 4, id="grows"),
         pytest.param(honest(), {}, 1, id="empty"),
     ],
@@ -528,7 +527,7 @@ async def test_prefetch_keeps_the_order() -> None:
 async def test_prefetch_not_past_the_end(
     serve: Callable[[int], Page[Row]], options: dict[str, Any], requests: int
 ) -> None:
-    """No page is asked for of which it is known that the walk won't come to it."""
+    """No page is fetched that the walk is known not to reach."""
     server = Server(serve)
     async for _ in paginate(server, prefetch=7, **options):
         await settle()
@@ -562,7 +561,7 @@ def failing(*numbers: int) -> Callable[[int], Page[Row] | BaseException]:
 
 @pytest.mark.parametrize("prefetch", [0, 1, 4])
 async def test_page_that_fails(prefetch: int) -> None:
-    """A failure raises when the walk reaches it, after all items before, and tells where."""
+    """A failure raises when the walk reaches it, after all items before it, with its page."""
     server = Server(failing(4, 5))
     found = ""
 
@@ -811,7 +810,7 @@ async def test_aclose_and_cancellation_at_once(prefetch: int) -> None:
 
 
 async def test_aclose_of_several_walks_at_once() -> None:
-    """A walk that is told to end asks for no page while another one is still ending."""
+    """A walk that is stopped fetches no page while another task of it is still ending."""
     server = Server(honest("a", "b", "c"))
     paginator = paginate(server)
     first, second = aiter(paginator), aiter(paginator)
@@ -833,7 +832,7 @@ async def test_close_waits_for_its_tasks() -> None:
     server = Server(LONG)
     tidy = asyncio.Event()
 
-    async def fetch(number: int) -> Page[Row]:
+    async def fetch(number: int, _: int) -> Page[Row]:
         if number == 1:
             return await server.fetch(number)
         try:
@@ -843,7 +842,7 @@ async def test_close_waits_for_its_tasks() -> None:
         raise AssertionError
 
     owner = Owner()
-    paginator = Paginator(fetch, key="key", prefetch=2, start=owner.start, check=owner.check)
+    paginator = Paginator(fetch, key="key", prefetch=2, owner=owner)
     walk = aiter(paginator)
     await anext(walk)
     await settle()
@@ -862,8 +861,8 @@ async def test_close_waits_for_its_tasks() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_closed_owner_is_told_at_the_next_page(prefetch: int) -> None:
-    """After the client was closed a walk raises where it would need a page, and says which."""
+async def test_closed_owner_raises_at_the_next_page(prefetch: int) -> None:
+    """After the client was closed, a walk raises at the next page it needs, and names it."""
     owner = Owner()
     server = Server(honest("ab", "cd"))
     walk = aiter(paginate(server, owner, prefetch=prefetch))
@@ -877,7 +876,7 @@ async def test_closed_owner_is_told_at_the_next_page(prefetch: int) -> None:
 
 
 @pytest.mark.parametrize("last", ["cd", "", "ab"], ids=["full", "empty", "repeated"])
-async def test_closed_owner_is_told_at_the_end(last: str) -> None:
+async def test_closed_owner_raises_at_the_end(last: str) -> None:
     """A walk that is through with its pages does not pretend that all is well."""
     owner = Owner()
     walk = aiter(paginate(Server(scripted(("ab", 2), (last, 2))), owner, prefetch=1))
@@ -888,8 +887,8 @@ async def test_closed_owner_is_told_at_the_end(last: str) -> None:
         await anext(walk)
 
 
-async def test_closed_owner_is_told_to_a_waiting_consumer() -> None:
-    """A consumer whose page is ended by the client gets ClientClosed, not a cancellation."""
+async def test_closed_owner_raises_to_a_waiting_consumer() -> None:
+    """If closing the client ends a page's task, the consumer gets ClientClosed."""
     owner = Owner()
     server = Server(LONG, held=True)
     consumer = asyncio.create_task(paginate(server, owner, prefetch=2).collect())
@@ -902,7 +901,7 @@ async def test_closed_owner_is_told_to_a_waiting_consumer() -> None:
     assert caught.value.page == 2
 
 
-async def test_closed_owner_is_told_before_anything_is_sent() -> None:
+async def test_closed_owner_raises_before_anything_is_sent() -> None:
     owner = Owner()
     owner.close()
     server = Server(LONG)
@@ -959,13 +958,13 @@ async def test_kept_keys_do_not_grow(prefetch: int) -> None:
     """However long the walk, only the keys of a handful of pages are kept."""
     seen: weakref.WeakSet[Key] = weakref.WeakSet()
 
-    async def fetch(number: int) -> Page[Row]:
+    async def fetch(number: int, _: int) -> Page[Row]:
         keys = [Key(f"{number}-{n}") for n in range(10)]
         seen.update(keys)
         return Page(items=tuple(map(Row, keys)), page_count=200)
 
     owner = Owner()
-    paginator = Paginator(fetch, key="key", prefetch=prefetch, start=owner.start, check=owner.check)
+    paginator = Paginator(fetch, key="key", prefetch=prefetch, owner=owner)
     count = most = 0
     async for _ in paginator:
         count += 1
@@ -980,7 +979,7 @@ async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
     gate = asyncio.Event()
     before = asyncio.all_tasks()
 
-    async def fetch(number: int) -> Page[Row]:
+    async def fetch(number: int, _: int) -> Page[Row]:
         if number > 1:
             await gate.wait()
         return Page(items=(Row(str(number)),), page_count=9)
@@ -989,8 +988,7 @@ async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
         fetch,
         key="key",
         prefetch=4,
-        start=asyncio.get_running_loop().create_task,
-        check=lambda: None,
+        owner=Owner(),
     )
     async with walk:
         async for _ in walk if shape == "items" else walk.pages():
@@ -1025,20 +1023,20 @@ class TestMissingPages:
         ],
     )
     @pytest.mark.parametrize("prefetch", [0, 3])
-    @pytest.mark.parametrize("way", ["items", "pages", "collect"])
+    @pytest.mark.parametrize("shape", ["items", "pages", "collect"])
     async def test_told(
         self,
         pages: list[tuple[str, int | None]],
         options: dict[str, Any],
         missing: int,
         prefetch: int,
-        way: str,
+        shape: str,
     ) -> None:
         walk = paginate(Server(scripted(*pages)), prefetch=prefetch, **options)
-        if way == "collect":
+        if shape == "collect":
             await walk.collect()
         else:
-            async for _ in walk if way == "items" else walk.pages():
+            async for _ in walk if shape == "items" else walk.pages():
                 pass
         assert walk.drift.missing_pages == missing
 

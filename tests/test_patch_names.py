@@ -1,4 +1,4 @@
-"""A patch that names a field that does not exist is refused, with the nearest name that does."""
+"""A patch of an unknown field is refused; the error suggests the closest known name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,7 +39,7 @@ UNKNOWN: list[tuple[Mapping[str, Any], str]] = [
     ({"profile": Options(enable_extension=True)}, 'profile has no field "enable_extension"'),
     ({"profile": {"": 1}}, "first_name"),
 ]
-MISSHAPEN: list[Any] = [
+NOT_OBJECTS: list[Any] = [
     {"profile": "Zed"},
     {"profile": ["first_name"]},
     {"profile": {1: "Zed"}},
@@ -57,6 +57,7 @@ UNKNOWN_SECTIONS: list[Any] = [
 
 
 async def result_of(pbx: PortSIPClient, item: Any) -> Any:
+    """Patch three extensions, and return the result of the wrong item in the middle."""
     first, wrong, last = [
         result
         async for result in pbx.extensions.patch_many(
@@ -70,58 +71,68 @@ async def result_of(pbx: PortSIPClient, item: Any) -> Any:
 
 @pytest.mark.parametrize(("changes", "match"), UNKNOWN)
 class TestUnknownField:
-    async def test_patch(
+    async def test_patch_is_refused(
         self, changes: Mapping[str, Any], match: str, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
+        """It is a TypeError, and nothing is written."""
         before = sim.extension("101")
         with pytest.raises(TypeError, match=match):
             await pbx.extensions.patch("101", **changes)
         assert sim.served[UPDATE] == 0
         assert sim.extension("101") == before
 
-    async def test_patch_many(
+    async def test_item_of_patch_many_is_refused(
         self, changes: Mapping[str, Any], match: str, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
+        """Its result has the TypeError; the other items are written."""
         wrong = await result_of(pbx, ("101", changes))
         with pytest.raises(TypeError, match=match):
             raise wrong.error
         assert sim.served[UPDATE] == 2
 
 
-@pytest.mark.parametrize("changes", MISSHAPEN)
-class TestMisshapen:
-    async def test_patch(self, changes: Any, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Refused before anything at all is sent."""
+@pytest.mark.parametrize("changes", NOT_OBJECTS)
+class TestNotAnObject:
+    async def test_patch_sends_nothing(
+        self, changes: Any, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """A section that is not an object is refused before anything is sent."""
         with pytest.raises(TypeError):
             await pbx.extensions.patch("101", **changes)
         assert sim.served.total() == 0
 
-    async def test_patch_many(self, changes: Any, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_item_of_patch_many_sends_nothing(
+        self, changes: Any, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """Nothing is read or written for the item; the others are patched."""
         wrong = await result_of(pbx, ("101", changes))
         assert type(wrong.error) is TypeError
         assert sim.served[SHOW] == sim.served[UPDATE] == 2
 
 
 @pytest.mark.parametrize(("changes", "match"), UNKNOWN_SECTIONS)
-async def test_unknown_section(
+async def test_unknown_section_is_refused(
     changes: Any, match: str, pbx: PortSIPClient, sim: PBXSimulator
 ) -> None:
+    """Its item has a TypeError that suggests a name, and nothing is read for it."""
     wrong = await result_of(pbx, ("101", changes))
     with pytest.raises(TypeError, match=match):
         raise wrong.error
     assert sim.served[SHOW] == 2
 
 
-async def test_names_are_listed_once(pbx: PortSIPClient) -> None:
-    """Those that the model and the reply know alike, too."""
+async def test_error_lists_each_known_name_once(pbx: PortSIPClient) -> None:
+    """A name that the model and the reply both have is listed once."""
     with pytest.raises(TypeError) as caught:
         await pbx.extensions.patch("101", profile={"qqqq": 1})
     assert str(caught.value).count("first_name") == 1
 
 
-class TestKnown:
-    async def test_by_the_reply(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """A field of a version that the SDK doesn't know can be changed, at any depth."""
+class TestKnownFields:
+    async def test_field_of_the_reply_is_known(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """A field that only the reply has can be changed, at any depth."""
         read = {"profile": {"nickname": "A", "more": {"city": "Oslo"}}, "options": None}
         wire.script = [reply(read), reply()]
         pbx = make_client(wire.url)
@@ -146,10 +157,10 @@ class TestKnown:
             ({"forward_rules": {"away": 5}}, "$.forward_rules.away"),
         ],
     )
-    async def test_what_is_no_object_is_not_overwritten(
+    async def test_value_that_is_not_an_object_is_not_overwritten(
         self, read: Any, where: str, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """Merged as if it were empty, it would be lost; null and an empty array hold nothing."""
+        """A patch would lose such a value. Null and an empty array hold nothing to lose."""
         rules = {"away": {"office_hours_action_value": "9"}}
         wire.script = [reply(read)]
         pbx = make_client(wire.url)
@@ -165,7 +176,8 @@ class TestKnown:
                 wire.arrivals[1].body
             )
 
-    async def test_by_the_model(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_field_of_the_model_is_known(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """A field that the model has can be changed, given as a struct or a mapping."""
         await pbx.extensions.patch(
             "101",
             profile=Profile(first_name="Zed"),
@@ -182,7 +194,8 @@ class TestKnown:
         assert kept["forward_rules"]["available"]["busy_action"] == "X"
         assert kept["forward_rules"]["away"] is None
 
-    async def test_the_pbx_is_asked_first(self, pbx: PortSIPClient) -> None:
+    async def test_unknown_extension_is_not_found(self, pbx: PortSIPClient) -> None:
+        """A field that may be in the reply is not refused before the PBX was asked."""
         with pytest.raises(NotFound):
             await pbx.extensions.patch("99999", profile={"nickname": "B"})
 
@@ -198,9 +211,10 @@ class TestGroups:
             ({"group_name": {"x": 1}}, "group_name"),
         ],
     )
-    async def test_unknown(
+    async def test_unknown_field_of_a_group_is_refused(
         self, changes: Any, match: str, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
+        """It is a TypeError before anything is sent."""
         with pytest.raises(TypeError, match=match):
             await pbx.groups.patch("1", **changes)
         assert sim.served.total() == 0

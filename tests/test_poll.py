@@ -18,6 +18,7 @@ from portsip_async import (
     BadRequest,
     ClientClosed,
     ConfigurationError,
+    ExtensionStatus,
     NotFound,
     PortSIPClient,
     PortSIPError,
@@ -32,7 +33,7 @@ from portsip_async import (
 from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import ticks, under_way, until
+from .concurrency import LoopOwner, ticks, under_way, until
 from .conftest import ClientMaker
 from .statuses import Source, Statuses
 
@@ -53,20 +54,25 @@ def poll_of(
     batch_size: int = 10,
     concurrency: int = 4,
     ordered: bool = False,
-) -> StatusPoll:
+) -> StatusPoll[ExtensionStatus]:
     """Poll the scripted PBX; the concurrency is open from the start."""
     poll = StatusPoll(
-        statuses.owner(), numbers, batch_size=batch_size, concurrency=concurrency, ordered=ordered
+        statuses.source(),
+        numbers,
+        owner=LoopOwner(),
+        batch_size=batch_size,
+        concurrency=concurrency,
+        ordered=ordered,
     )
-    begin = poll._begin
+    start_run = poll._start_run
 
-    def opened() -> Any:
-        run = begin()
-        assert poll._latest is not None
-        poll._latest.gate.limit = concurrency
+    def start_open_run() -> Any:
+        run = start_run()
+        assert poll._reader is not None
+        poll._reader.gate.limit = concurrency
         return run
 
-    poll._begin = opened  # type: ignore[method-assign]  # skips the first climb
+    poll._start_run = start_open_run  # type: ignore[method-assign]  # skips the first climb
     return poll
 
 
@@ -292,7 +298,7 @@ class TestSplitting:
         ]
 
     async def test_failure_of_a_part(self, statuses: Statuses) -> None:
-        """What fails on the way is its own numbers' error; the other parts are still asked."""
+        """A part that fails gives its own numbers an error; the other parts are still asked."""
         statuses.refused = {"3"}
         statuses.fail = lambda count: TransportError("cut") if count == 2 else None
         results = await all_of(poll_of(statuses, list("01234567"), ordered=True))
@@ -558,7 +564,7 @@ class TestBackpressure:
 
 class TestConcurrency:
     async def test_settles_near_what_the_pbx_bears(self) -> None:
-        """It answers 429 above 5 in flight: nothing is lost, under 10 % of requests are wasted."""
+        """It replies 429 above 5 in flight: nothing is lost, under 10 % of requests are wasted."""
         numbers = [str(number) for number in range(100, 20_100)]
         limits: list[int] = []
         async with (
@@ -605,7 +611,12 @@ class TestConcurrency:
     async def test_batches_begin_as_the_limit_allows(self, statuses: Statuses) -> None:
         """None is read and then waits, while its deadline runs, for a place among the requests."""
         poll = StatusPoll(
-            statuses.owner(), map(str, range(100)), batch_size=10, concurrency=8, ordered=False
+            statuses.source(),
+            map(str, range(100)),
+            owner=LoopOwner(),
+            batch_size=10,
+            concurrency=8,
+            ordered=False,
         )
         assert len(await all_of(poll)) == 100
         assert statuses.most_in_flight == 4
@@ -675,7 +686,7 @@ class TestLeaving:
         await self.nothing_goes_on(sim)
 
     async def test_source_is_let_go(self, pbx: PortSIPClient) -> None:
-        """A source that waits when the loop is left is told so."""
+        """A source that waits is closed when the loop is left."""
         ended = asyncio.Event()
 
         async def source() -> AsyncGenerator[str, None]:
@@ -695,7 +706,7 @@ class TestLeaving:
         assert our_tasks() == []
         served = sim.served[STATUS]
         await asyncio.sleep(0.03)
-        assert sim.served[STATUS] <= served + 16  # on their way when they were cancelled
+        assert sim.served[STATUS] <= served + 16  # sent before they were cancelled
         served = sim.served[STATUS]
         await asyncio.sleep(0.03)
         assert sim.served[STATUS] == served

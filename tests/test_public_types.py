@@ -1,7 +1,7 @@
-"""No Any in what users call, read, and are handed.
+"""The public interface has no Any: not in arguments, results or attributes.
 
-That every type is known is held by ``pyright --verifytypes`` (``make types``); an Any that is
-written down counts as known there.
+``pyright --verifytypes`` (``make types``) checks that every type is known, but it accepts an
+explicit Any.
 """
 
 import ast
@@ -21,13 +21,13 @@ import portsip_async.telemetry
 from portsip_async import PortSIPClient
 from portsip_async.classic import operations
 
-# JSON as the PBX would answer it, handed to tests, which look into it.
+# These return JSON for tests to look into.
 JSON = {"PBXSimulator.extension", "PBXSimulator.group"}
 CALLED = ("__init__", "__call__", "__aiter__", "__await__", "__aenter__", "__anext__")
 
 
 def has_any(hint: object) -> bool:
-    """Tell whether Any stands in a type; what a coroutine hands the loop is not looked at."""
+    """Return whether a type contains Any. Of a coroutine, only the result counts."""
     if hint is Any:
         return True
     arguments = hint if isinstance(hint, list | tuple) else get_args(hint)
@@ -45,7 +45,7 @@ def classes_in(hint: object) -> Iterator[type]:
 
 
 def hints_of(kind: type) -> Iterator[tuple[str, object]]:
-    """List the types of a class's public attributes, and of its methods' arguments and answers."""
+    """Yield the types of a class's public attributes, and of its methods' arguments and results."""
     for owner in kind.__mro__:
         if not owner.__module__.startswith("portsip_async"):
             continue
@@ -62,7 +62,7 @@ def hints_of(kind: type) -> Iterator[tuple[str, object]]:
 
 
 def public() -> dict[str, type | Any]:
-    """Find what is public: by name, as an attribute of the client, or as what a call answers."""
+    """Return what is public: by name, as an attribute of the client, or as the result of a call."""
     modules = (
         portsip_async,
         portsip_async.simulator,
@@ -71,8 +71,8 @@ def public() -> dict[str, type | Any]:
     )
     found = {name: getattr(module, name) for module in modules for name in module.__all__}
     client = PortSIPClient("https://pbx.example", token="t")
-    handed = [type(value) for name, value in vars(client).items() if not name.startswith("_")]
-    waiting = [value for value in found.values() if inspect.isclass(value)] + handed
+    resources = [type(value) for name, value in vars(client).items() if not name.startswith("_")]
+    waiting = [value for value in found.values() if inspect.isclass(value)] + resources
     while waiting:
         kind = waiting.pop()
         found[kind.__name__] = kind
@@ -85,13 +85,13 @@ def public() -> dict[str, type | Any]:
 PUBLIC = public()
 
 
-def test_what_is_handed_out_is_found() -> None:
-    """The walk reaches what no module names."""
+def test_public_includes_classes_without_a_public_name() -> None:
+    """Classes that only a method returns are found, too."""
     assert {"Extensions", "Paginator", "ExtensionStatus", "PBXSimulator", "Drift"} <= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_no_any(name: str) -> None:
+def test_public_name_has_no_any(name: str) -> None:
     value = PUBLIC[name]
     if inspect.isclass(value):
         hints = list(hints_of(value))
@@ -103,12 +103,14 @@ def test_no_any(name: str) -> None:
     assert not set(found) - JSON
 
 
-def test_names_are_there_before_they_are_used() -> None:
-    """What loads lazily is listed, found, and refused as of any other module."""
+def test_lazy_names_are_listed_before_their_first_use() -> None:
+    """The package lists and finds its names, and refuses others, like any module."""
     code = (
         "import portsip_async as p, sys\n"
+        "models_name = 'portsip_async.classic.models'\n"
         "assert {'PortSIPClient', '__version__', 'NotFound'} <= set(dir(p))\n"
-        "assert p.__all__ == ['__version__', *sys.modules['portsip_async.public'].__all__]\n"
+        "public, models = map(sys.modules.get, ['portsip_async.public', models_name])\n"
+        "assert p.__all__ == ['__version__', *public.__all__, *models.__all__]\n"
         "assert p.NotFound is sys.modules['portsip_async.errors'].NotFound\n"
         "print(hasattr(p, 'Nothing'), hasattr(p, '__wrapped__'))\n"
     )
@@ -118,7 +120,7 @@ def test_names_are_there_before_they_are_used() -> None:
 
 
 def calls_in(text: str) -> set[str]:
-    """Find what is called or read of the client's resources in a file's code."""
+    """Return what the code of a file calls or reads on `pbx`, such as `extensions.show`."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute):
@@ -129,7 +131,7 @@ def calls_in(text: str) -> set[str]:
 
 
 def test_every_call_has_its_type_asserted() -> None:
-    """`tests/typing/api.py` has each public call of a client in it, for mypy and pyright."""
+    """`tests/typing/api.py` asserts the type of each public method of a client."""
     client = PortSIPClient("https://pbx.example", token="t")
     resources = {name: value for name, value in vars(client).items() if not name.startswith("_")}
     calls = {
@@ -146,8 +148,8 @@ def test_every_call_has_its_type_asserted() -> None:
     assert calls <= calls_in((Path(__file__).parent / "typing" / "api.py").read_text())
 
 
-def test_client_options_are_the_clients() -> None:
-    """`from_env` takes each argument of the client, of the same type."""
+def test_client_options_match_the_arguments() -> None:
+    """`from_env` takes each argument of the client, with the same type."""
     taken = get_type_hints(PortSIPClient.__init__)
     del taken["return"]
     assert get_type_hints(portsip_async.ClientOptions) == taken

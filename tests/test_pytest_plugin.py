@@ -1,4 +1,4 @@
-"""The pytest plugin, as the test run of a user loads it."""
+"""The pytest plugin, as a user's own test run loads it."""
 
 import inspect
 import runpy
@@ -15,6 +15,8 @@ import pytest
 
 from portsip_async import PortSIPClient, pytest_plugin
 from portsip_async.simulator import PBXSimulator
+
+from .pytest_runs import NO_OTHER_PLUGINS
 
 ROOT = Path(__file__).parent.parent
 USES = """
@@ -52,15 +54,13 @@ def test_it():
 
 
 def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a test in its own folder and process, with the plugin by its entry point."""
+    """Run a test in a folder and a process of its own, with the plugin by its entry point."""
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (folder / "conftest.py").write_text("")
-    # Plugins of this environment that users may not have.
-    others = ["-p", "no:randomly", "-p", "no:schemathesis"]
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers", *others]
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "--strict-markers"]
     return subprocess.run(
-        [*command, *options, str(folder)],
+        [*command, *NO_OTHER_PLUGINS, *options, str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -70,22 +70,22 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_fixtures_in_a_run(tmp_path: Path, mode: str) -> None:
-    """The fixtures are a listening PBX and its client, in both modes of pytest-asyncio."""
+def test_fixtures(tmp_path: Path, mode: str) -> None:
+    """They give a PBX that listens and a client of it, in both modes of pytest-asyncio."""
     mark = "" if mode == "auto" else "@pytest.mark.asyncio"
     done = run(tmp_path, USES.replace("MARK", mark), f"--asyncio-mode={mode}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
 
 
-def test_unused_plugin_imports_nothing(tmp_path: Path) -> None:
-    """A run without the fixtures imports neither the client nor the simulator."""
+def test_cheap_when_it_is_not_used(tmp_path: Path) -> None:
+    """A run that doesn't use the fixtures loads neither the client nor the simulator."""
     done = run(tmp_path, IGNORES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_docstring_example_passes(tmp_path: Path) -> None:
-    """The first example of the module's docstring passes unchanged."""
+def test_example_of_the_docstring(tmp_path: Path) -> None:
+    """What the module shows first passes as it stands."""
     assert pytest_plugin.__doc__ is not None
     example = pytest_plugin.__doc__.split("::\n")[1].rpartition("\n\n")[0]
     done = run(tmp_path, textwrap.dedent(example), "--asyncio-mode=auto")
@@ -93,34 +93,34 @@ def test_docstring_example_passes(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
 
 
-def test_entry_point_names_the_plugin() -> None:
+def test_entry_point() -> None:
     (point,) = entry_points(group="pytest11", name="portsip_async")
     assert point.value == pytest_plugin.__name__
 
 
-def test_plugin_without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pytest-asyncio the plugin loads, and its fixtures are plain fixtures."""
+def test_without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pytest-asyncio the plugin loads, and its fixtures are plain ones."""
     monkeypatch.setitem(sys.modules, "pytest_asyncio", None)
     loaded = runpy.run_path(str(ROOT / "portsip_async" / "pytest_plugin.py"))
     assert loaded["fixture"] is pytest.fixture
 
 
-def generator_of(fixture: Any, argument: object) -> AsyncIterator[Any]:
-    """Call the asynchronous generator function behind a fixture."""
+def made(fixture: Any, argument: object) -> AsyncIterator[Any]:
+    """Begin the asynchronous generator that a fixture is made of."""
     make = inspect.unwrap(fixture)
     make = getattr(make, "_get_wrapped_function", lambda: make)()
     generator: AsyncIterator[Any] = make(argument)
     return generator
 
 
-async def test_fixtures_clean_up() -> None:
-    """Each fixture yields one object, and ends after it."""
+async def test_fixtures_here() -> None:
+    """Each fixture is an asynchronous generator around what it gives."""
     marker = SimpleNamespace(kwargs={"extensions": 7})
     node = SimpleNamespace(get_closest_marker=lambda name: marker if name == "portsip" else None)
-    simulators = generator_of(pytest_plugin.portsip_simulator, SimpleNamespace(node=node))
+    simulators = made(pytest_plugin.portsip_simulator, SimpleNamespace(node=node))
     simulator = await anext(simulators)
     assert isinstance(simulator, PBXSimulator)
-    clients = generator_of(pytest_plugin.portsip_client, simulator)
+    clients = made(pytest_plugin.portsip_client, simulator)
     client = await anext(clients)
     assert isinstance(client, PortSIPClient)
     assert len(await client.extensions.list().collect()) == 7

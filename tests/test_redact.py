@@ -1,4 +1,4 @@
-"""The hiding of secrets: names, mappings, URLs and texts."""
+"""Hiding secrets: names, mappings, URLs and texts."""
 
 import json
 from time import process_time
@@ -40,7 +40,7 @@ class TestNames:
         ],
     )
     def test_secret_names(self, name: str) -> None:
-        """The API's names, HTTP's, and what looks like either."""
+        """Names of the API and of HTTP, and similar names, are secret."""
         assert is_secret(name)
 
     @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ class TestNames:
         ],
     )
     def test_other_names(self, name: str) -> None:
-        """What only looks alike is shown."""
+        """Names that only resemble them are not."""
         assert not is_secret(name)
 
 
 class TestMappings:
     def test_scrub_hides_at_any_depth(self) -> None:
-        """Whatever stands under a secret name, also a structure, in a copy."""
+        """The copy hides each value under a secret name, at any depth and of any type."""
         given = {
             "extension_number": "101",
             "password": SECRET,
@@ -103,7 +103,7 @@ class TestMappings:
         ],
     )
     def test_secrets_in(self, given: Any, found: list[str]) -> None:
-        """The values to hide in texts; True and null would hide too much."""
+        """Values under secret names are found, except True and null, which would hide too much."""
         assert secrets_in(given) == found
 
 
@@ -125,7 +125,7 @@ class TestURLs:
         ],
     )
     def test_scrub_url(self, url: str, shown: str) -> None:
-        """Host and path stay; query, fragment and user information go."""
+        """The scheme, host and path stay; the query, fragment and user information are removed."""
         assert scrub_url(url) == shown
 
 
@@ -162,8 +162,8 @@ class TestTexts:
             "https://pbx/apiextensions/call?auth=S3cr3t&to=1",
         ],
     )
-    def test_unknown_secret_is_hidden_by_its_place(self, text: str) -> None:
-        """What stands behind a secret name, in a query or before a host is not shown."""
+    def test_unknown_secret_is_hidden_by_its_position(self, text: str) -> None:
+        """Text after a secret name, in a query or before a host is hidden."""
         assert "S3cr3t" not in scrub_text(text)
 
     @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ class TestTexts:
             "Cannot connect to host pbx:8900 ssl:default [Connect call failed ('::1', 8900)]",
         ],
     )
-    def test_harmless_text_stays(self, text: str) -> None:
-        """Errors stay readable."""
+    def test_text_without_secrets_stays(self, text: str) -> None:
+        """A message without a secret is not changed."""
         assert scrub_text(text, [SECRET]) == text
 
-    def test_neighbours_of_a_secret_stay(self) -> None:
-        """Only the value goes."""
+    def test_text_around_a_secret_stays(self) -> None:
+        """Only the value is hidden."""
         assert (
             scrub_text('{"a": 1, "password": "x", "b": 2}') == '{"a": 1, "password": ***, "b": 2}'
         )
@@ -211,8 +211,8 @@ class TestTexts:
         ],
     )
     def test_known_secret_is_hidden_in_any_form(self, secret: str) -> None:
-        """As it is, percent-encoded, in a form, in JSON, in a repr, in HTML."""
-        bare = "plain {} end"
+        """It is hidden as it is, and quoted for a URL, a form, JSON, a repr or HTML."""
+        template = "plain {} end"
         forms = [
             secret,
             json.dumps(secret)[1:-1],
@@ -230,14 +230,14 @@ class TestTexts:
                 repr(secret.encode())[2:-1],
             ]
         for form in forms:
-            assert scrub_text(bare.format(form), [secret]) == bare.format(HIDDEN)
+            assert scrub_text(template.format(form), [secret]) == template.format(HIDDEN)
 
     def test_longer_secret_is_hidden_first(self) -> None:
-        """One secret that begins another leaves no rest of it."""
+        """If one secret begins with another, no part of the longer one is left."""
         assert scrub_text("abcdef-ghi abcdef", ["abcdef", "abcdef-ghi"]) == "*** ***"
 
-    def test_no_secret_hides_nothing(self) -> None:
-        """An empty secret stands everywhere and is none."""
+    def test_empty_secret_hides_nothing(self) -> None:
+        """An empty text is not a secret, though every text contains it."""
         assert scrub_text("abc", ["", ""]) == "abc"
 
     @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ class TestTexts:
         ],
     )
     def test_short_secret_leaves_sentences_alone(self, text: str) -> None:
-        """With the password "a" every message stays readable."""
+        """The secret "a" does not hide the words of a sentence."""
         assert scrub_text(text, ["a"]).replace(HIDDEN, "password") == text
 
     @pytest.mark.parametrize(
@@ -265,12 +265,12 @@ class TestTexts:
         ],
     )
     def test_short_number_leaves_sentences_alone(self, text: str) -> None:
-        """A pin that is an extension's number too hides nothing in a sentence."""
+        """A pin that is also an extension's number hides nothing in a sentence."""
         assert scrub_text(text, ["101"]) == text
 
     @pytest.mark.parametrize("secret", ["a", "12", "1234", "p&w", 'a"b', "ä", "x y", "5%", "\\n"])
     @pytest.mark.parametrize(
-        "place",
+        "template",
         [
             '"{}"',
             "'{}'",
@@ -304,17 +304,17 @@ class TestTexts:
             "not one of these:\r\n {}\r\n",
         ],
     )
-    def test_short_secret_is_hidden_where_it_stands_alone(self, place: str, secret: str) -> None:
-        """In quotes and brackets, as a named value, between tags, or as the whole message."""
+    def test_short_secret_is_hidden_where_it_is_a_value(self, template: str, secret: str) -> None:
+        """It is hidden in quotes or brackets, after a name, between tags, or on its own."""
         for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
-            shown = scrub_text(place.format(form, form), [secret])
-            assert shown == place.format(HIDDEN, HIDDEN)
+            shown = scrub_text(template.format(form, form), [secret])
+            assert shown == template.format(HIDDEN, HIDDEN)
 
     @pytest.mark.parametrize(
         "text", ["the PIN 1234 is short", "Password 1234, please", "your pin is 1234"]
     )
-    def test_short_secret_is_hidden_behind_its_name(self, text: str) -> None:
-        """Unless it could be a word of the sentence."""
+    def test_short_secret_is_hidden_after_its_name(self, text: str) -> None:
+        """It is hidden after "PIN" or "password", unless it could be a word of the sentence."""
         assert scrub_text(text, ["1234"]) == text.replace("1234", HIDDEN)
         assert scrub_text("wrong password abc.", ["abc"]) == f"wrong password {HIDDEN}."
 
@@ -333,11 +333,11 @@ class TestTexts:
         ],
     )
     def test_secret_is_hidden_as_a_whole_word(self, text: str, shown: str | None) -> None:
-        """Not inside of a longer word; an escape or a mark is none of its letters."""
+        """It is not hidden in a longer word. An escape or a mark ends a word."""
         assert scrub_text(text, ["secret"]) == (text if shown is None else shown)
 
     def test_long_secret_is_hidden_in_a_word_too(self) -> None:
-        """No word holds a token by chance."""
+        """A token is so long that no word contains it by chance."""
         token = "196ACE20C6F34027895F7F95402BB164"
         assert scrub_text(f"token{token}x", [token]) == f"token{HIDDEN}x"
 
@@ -359,7 +359,7 @@ class TestTexts:
     def test_array_or_object_under_a_secret_name_is_hidden_whole(
         self, text: str, shown: str
     ) -> None:
-        """Up to its own end, whatever its strings hold; where it is cut short, to the end."""
+        """It is hidden to its end, or to the end of the text if it is cut off."""
         assert scrub_text(text) == shown
 
     @pytest.mark.parametrize(
@@ -390,11 +390,11 @@ class TestTexts:
             "'" * 50_000,
         ],
     )
-    def test_long_text_costs_no_more_than_its_length(self, text: str) -> None:
-        """A server can't hold up the loop with a text made for it."""
-        begun = process_time()
+    def test_long_text_takes_linear_time(self, text: str) -> None:
+        """No text from a server blocks the event loop for long."""
+        start = process_time()
         scrub_text(text, [SECRET, "a", " ", "1", ":", "p ", "=", "'"])
-        assert process_time() - begun < 2
+        assert process_time() - start < 2
 
     @settings(deadline=None, max_examples=200, derandomize=True)
     @given(
@@ -402,7 +402,7 @@ class TestTexts:
         secrets=st.lists(st.text(st.characters(exclude_categories=()), max_size=8), max_size=3),
     )
     def test_any_text(self, text: str, secrets: list[str]) -> None:
-        """Nothing makes it fail, and no given secret is left as a word or by itself."""
+        """No text makes it fail, and no given secret is left as a word of its own."""
         shown = scrub_text(f"{text} {' '.join(map(repr, secrets))}", secrets)
         for secret in secrets:
             if "*" not in secret and secret.strip():

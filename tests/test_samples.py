@@ -2,108 +2,50 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec import structs
 from yarl import URL
 
-from portsip_async import (
-    ENDPOINTS,
-    CreatedGroup,
-    Extension,
-    ExtensionStatus,
-    ForwardRules,
-    NewExtension,
-    OfficeHours,
-    Options,
-    PortSIPClient,
-    Profile,
-    StaticToken,
-    Token,
-    VoiceMail,
-)
+from portsip_async import ENDPOINTS, Group, PortSIPClient, StaticToken, Token
+from portsip_async.classic.models import ExtensionStatuses, RefreshReply
 
 from .conftest import ClientMaker, Mocked
+from .operations import BY_ROW, ROWS, Row
 from .samples import SAMPLES, TOKEN, load
+from .test_models import REPLIES
 from .wire_server import WireServer, reply
 
 URL_BASE = "https://example.com/api"
 
-SECTIONS: dict[str, Any] = {
-    "profile": Profile,
-    "options": Options,
-    "forward_rules": ForwardRules,
-    "office_hours": OfficeHours,
-    "voice_mail": VoiceMail,
-}
+CALLS = [row for row in ROWS if row.name != "greetings.upload"]
 
 
-def new_extension() -> NewExtension:
-    body = load("extensions.create").body
-    assert body is not None
-    return msgspec.convert({k: v for k, v in body.items() if k != "access_token"}, NewExtension)
-
-
-def sections() -> dict[str, Any]:
-    body = load("extensions.update").body
-    assert body is not None
-    return {name: body[name] for name in SECTIONS}
-
-
-GROUP: dict[str, Any] = {
-    "group_name": "Sample extension group",
-    "group_description": "Sample extension group",
-    "enable_intercom": True,
-    "enable_external_call": True,
-    "enable_management_console_access": True,
-    "members": ["105", "106", "107"],
-}
-
-CALLS: dict[str, Callable[[PortSIPClient], Awaitable[Any]]] = {
-    "account.verify": lambda pbx: pbx.account.verify("admin", "example password"),
-    "account.verify_email": lambda pbx: pbx.account.verify_email(
-        "admin@example.com", "example password"
-    ),
-    "account.refresh": lambda pbx: pbx.account.refresh(),
-    "extensions.list": lambda pbx: pbx.extensions.list(sort_by="DEFAULT"),
-    "extensions.search": lambda pbx: pbx.extensions.search("100a"),
-    "extensions.create": lambda pbx: pbx.extensions.create(new_extension()),
-    "extensions.show": lambda pbx: pbx.extensions.show("1000"),
-    "extensions.status": lambda pbx: pbx.extensions.status(["102"]),
-    "extensions.call": lambda pbx: pbx.extensions.call(
-        "1000", "1001", auth="example password", domain="example domain", src="example source"
-    ),
-    "extensions.update": lambda pbx: pbx.extensions.update("102", **sections()),
-    "extensions.remove": lambda pbx: pbx.extensions.remove("1000"),
-    "groups.list": lambda pbx: pbx.groups.list(sort_by="DEFAULT"),
-    "groups.show": lambda pbx: pbx.groups.show("Group ID 1"),
-    "groups.create": lambda pbx: pbx.groups.create(**GROUP),
-    "groups.update": lambda pbx: pbx.groups.update("12", **GROUP),
-    "groups.remove": lambda pbx: pbx.groups.remove("Sample extension group"),
-    "greetings.list": lambda pbx: pbx.greetings.list("1000", sort_by="DEFAULT"),
-    "greetings.add": lambda pbx: pbx.greetings.add(
-        "1000", filename="some_filename.wav", url="some_url"
-    ),
-    "greetings.setup": lambda pbx: pbx.greetings.setup("1000", "some_filename"),
-    "greetings.remove": lambda pbx: pbx.greetings.remove("1000", "some_filename"),
-}
+def send(row: Row, pbx: PortSIPClient) -> Any:
+    """Send the request of the page's sample."""
+    sample = load(row.name)
+    sent = {**(sample.query or sample.body or {})}
+    sent.pop("access_token", None)
+    for name in {"pagination", "pagesize"} & sent.keys():
+        sent[name] = int(sent[name])
+    return replace(row, sends=sent).send(pbx)
 
 
 def test_samples_cover_every_operation() -> None:
-    assert set(SAMPLES) == set(ENDPOINTS) == {*CALLS, "greetings.upload"}
+    assert set(SAMPLES) == set(ENDPOINTS) == set(BY_ROW)
 
 
-@pytest.mark.parametrize("operation", CALLS)
+@pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)
 async def test_client_sends_what_the_page_shows(
-    operation: str, mocked: Mocked, make_client: ClientMaker
+    row: Row, mocked: Mocked, make_client: ClientMaker
 ) -> None:
     """Method, path, query and body are those of the page, the token in its place."""
-    sample = load(operation)
+    sample = load(row.name)
     mocked.add(re.compile(f"{re.escape(URL_BASE)}.*"), sample.method, body=sample.reply)
     pbx = make_client("https://example.com", credentials=StaticToken(TOKEN))
-    await CALLS[operation](pbx)
+    await send(row, pbx)
     ((method, url), [request]) = next(iter(mocked.requests.items()))
     assert (method, str(url.with_query(None))) == (sample.method, f"{URL_BASE}{sample.path}")
     assert dict(URL(url).query) == (sample.query or {})
@@ -111,48 +53,27 @@ async def test_client_sends_what_the_page_shows(
     assert (None if data is None else json.loads(data)) == sample.body
 
 
-EXTENSION = load("extensions.show").parsed
-
-ANSWERS: dict[str, Callable[[Any], object]] = {
-    "account.verify": lambda answer: answer == Token(TOKEN, 600.0, "tenant", "2.0.0"),
-    "account.verify_email": lambda answer: answer == Token(TOKEN, 600.0, "tenant", "2.0.0"),
-    "account.refresh": lambda answer: answer == Token(TOKEN, 600.0, "tenant", "2.0.0"),
-    "extensions.list": lambda page: (
-        [item.extension_number for item in page.items] == ["1001"]
-        and (page.pagination, page.pagesize, page.page_count, page.count) == (1, 100, 100, 100)
-        and page.sort_by == "DEFAULT"
-    ),
-    "extensions.search": lambda page: [item.email for item in page.items] == ["sample@sample.com"],
-    "extensions.show": lambda answer: (
-        isinstance(answer, Extension)
-        and answer.forward_rules.available.busy_action  # type: ignore[union-attr]  # it is there
-        == "CONNECT_TO_VOICE"
-        and answer.office_hours.sunday_to == "17:00"  # type: ignore[union-attr]  # likewise
-    ),
-    "extensions.status": lambda answer: answer == [ExtensionStatus("101", "ON_CALL", "")],
-    "groups.list": lambda page: [group.members_count for group in page.items] == [0, 0],
-    "groups.show": lambda group: (
-        (group.group_id, group.members) == ("Group ID 1", ("105", "106", "107"))
-    ),
-    "groups.create": lambda answer: answer == CreatedGroup("12", "test"),
-    "greetings.list": lambda page: (
-        [(file.filename, file.enabled) for file in page.items]
-        == [("default.wav,", True), ("qweqwrer.wav", False)]
-        and page.default_file == "abcdfeg.wav"
-    ),
-}
+def expected(row: Row) -> object:
+    """Return what the call should return, from the page's reply as a person read it."""
+    reply = REPLIES.get(row.name)
+    if isinstance(reply, RefreshReply):
+        return Token(TOKEN, 600.0, "tenant", "2.0.0")
+    if isinstance(reply, ExtensionStatuses):
+        return [*reply.extension_status]
+    if isinstance(reply, Group):
+        return structs.replace(reply, group_id="Group ID 1")
+    return reply
 
 
-@pytest.mark.parametrize("operation", CALLS)
+@pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)
 async def test_client_reads_what_the_page_shows(
-    operation: str, mocked: Mocked, make_client: ClientMaker
+    row: Row, mocked: Mocked, make_client: ClientMaker
 ) -> None:
-    sample = load(operation)
+    sample = load(row.name)
     mocked.add(re.compile(f"{re.escape(URL_BASE)}.*"), sample.method, body=sample.reply)
     pbx = make_client("https://example.com", credentials=StaticToken(TOKEN))
-    answer = await CALLS[operation](pbx)
-    fits = ANSWERS.get(operation, lambda nothing: nothing is None)
-    assert fits(answer), answer
+    answer = await send(row, pbx)
+    assert answer == expected(row)
 
 
 async def test_client_uploads_as_told(wire: WireServer, make_client: ClientMaker) -> None:
@@ -167,7 +88,7 @@ async def test_client_uploads_as_told(wire: WireServer, make_client: ClientMaker
     boundary = arrival.headers["content-type"].partition("boundary=")[2].strip('"').encode()
     parts = arrival.body.split(b"--" + boundary)[1:-1]
     assert len(parts) == len(sample.parts)
-    for part, told in zip(parts, sample.parts, strict=True):
+    for part, expected_part in zip(parts, sample.parts, strict=True):
         head, _, content = part.strip(b"\r\n").partition(b"\r\n\r\n")
-        assert f'name="{told["name"]}"'.encode() in head
-        assert content == (told.get("value") or told["content"]).encode()
+        assert f'name="{expected_part["name"]}"'.encode() in head
+        assert content == (expected_part.get("value") or expected_part["content"]).encode()

@@ -1,179 +1,167 @@
-"""The soak's own judgement: what it must find wrong, it finds wrong."""
+"""The soak finds what is wrong."""
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from portsip_async import Attempt, ConnectError, ServerError
 
-from .soak.books import Audit, Books
-from .soak.journal import STATUS, Entry, Journal, lasting
-from .soak.meter import Trend
-from .soak.proxy import Unready, find_nginx
+from .soak.audit import Audit, Reported
+from .soak.journal import Entry, Journal
+from .soak.memory import growth, sample
+from .soak.nginx import SetupError, find_nginx
 from .soak.secrecy import Secrets
 
 CREATE, UPDATE, REMOVE = "extensions.create", "extensions.update", "extensions.remove"
+PATHS = {CREATE: "create", UPDATE: "update", REMOVE: "destroy"}
 
 
 class Case:
-    """Some writes, as the PBX carried them out and as the SDK told of them."""
+    """Some writes: what the PBX did, and what the SDK reported."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal = Journal(folder / "journal")
-        self.journal.open()
-        self.books = Books(folder / "books")
-        self.came: Counter[str] = Counter()
+        self.acted: list[Entry] = []
+        self.reported = Reported(folder / "writes")
+        self.arrivals: Counter[str] = Counter()
 
-    def acted(self, row: str, number: str, times: int = 1) -> None:
-        given: dict[str, Any] = {"extension_number": number, "profile": {"description": "mark"}}
-        for _ in range(times):
-            self.journal.write(row, given)
+    def act(self, row: str, times: int = 1) -> None:
+        fields = {"extension_number": "7001", "profile": {"description": "mark"}}
+        self.acted += [Entry(row, fields)] * times
 
-    def told(self, row: str, number: str, outcome: str, sent: int = 1) -> None:
+    def report(self, row: str, outcome: str, sent: int = 1) -> None:
         error = None if outcome == "done" else ServerError(status=502)
-        key = f"{number} mark" if row == UPDATE else number
-        self.books.note(row, key, error, in_doubt=outcome == "unknown")
-        place = {CREATE: "create", UPDATE: "update", REMOVE: "destroy"}[row]
-        for number_of_attempt in range(sent):
-            self.books.on_attempt(Attempt(row, number_of_attempt + 1, None, None, 0.1))
-            self.came[f"POST /api/extensions/{place}"] += 1
+        key = "7001 mark" if row == UPDATE else "7001"
+        self.reported.write(row, key, error, in_doubt=outcome == "in doubt")
+        for number in range(1, sent + 1):
+            self.reported.on_attempt(Attempt(row, number, None, None, 0.1))
+            self.arrivals[f"POST /api/extensions/{PATHS[row]}"] += 1
 
     def audit(self) -> Audit:
-        return Audit(self.books, self.journal, self.came)
+        return Audit(self.reported, self.acted, self.arrivals)
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Any:
+def case(tmp_path: Path) -> Iterator[Case]:
     case = Case(tmp_path)
     yield case
-    case.books.close()
+    case.reported.close()
 
 
-class TestAudit:
-    @pytest.mark.parametrize(
-        ("row", "outcome", "acts", "right"),
-        [
-            (CREATE, "done", 1, True),
-            (CREATE, "done", 0, False),
-            (CREATE, "done", 2, False),
-            (CREATE, "unknown", 0, True),
-            (CREATE, "unknown", 1, True),
-            (CREATE, "unknown", 2, False),
-            (CREATE, "refused", 0, True),
-            (CREATE, "refused", 1, False),
-            (UPDATE, "done", 0, False),
-            (UPDATE, "done", 2, True),
-            (UPDATE, "refused", 1, False),
-        ],
-    )
-    def test_acts(self, row: str, outcome: str, acts: int, right: bool, case: Case) -> None:
-        """Once if it is told as done, never if refused; only what comes to the same, again."""
-        case.acted(row, "7001", acts)
-        case.told(row, "7001", outcome, sent=max(1, acts))
-        assert (case.audit().wrong == []) is right
-
-    @pytest.mark.parametrize(("created", "removed"), [(0, 1), (1, 0)])
-    def test_removal(self, created: int, removed: int, case: Case) -> None:
-        """It is carried out as often as there was something to remove."""
-        case.acted(CREATE, "7001", created)
-        case.acted(REMOVE, "7001", removed)
-        case.told(CREATE, "7001", "unknown")
-        case.told(REMOVE, "7001", "done")
-        assert len(case.audit().wrong) == 1
-
-    def test_nobody_asked(self, case: Case) -> None:
-        case.acted(CREATE, "7001")
-        case.came["POST /api/extensions/create"] = 1
-        assert any("nobody asked" in what for what in case.audit().wrong)
-
-    def test_arrival_that_was_not_sent(self, case: Case) -> None:
-        """One attempt is one arrival."""
-        case.acted(CREATE, "7001")
-        case.told(CREATE, "7001", "done")
-        case.came["POST /api/extensions/create"] += 1
-        assert case.audit().wrong == [f"{CREATE}: 1 sent, 2 came, 1 acted"]
-
-    def test_attempt_without_a_connection(self, case: Case) -> None:
-        case.books.on_attempt(Attempt(CREATE, 1, None, ConnectError("refused"), 0.1))
-        assert case.audit().wrong == []
-
-    def test_descriptions_that_may_be_there(self, case: Case) -> None:
-        """The last that is done, and those in doubt since."""
-        case.acted(UPDATE, "100")
-        case.told(UPDATE, "100", "done")
-        case.books.note(UPDATE, "100 later", ServerError(), in_doubt=True)
-        assert case.audit().markers == {"100": {"mark", "later"}}
+@pytest.mark.parametrize(
+    ("row", "outcome", "acts", "right"),
+    [
+        (CREATE, "done", 1, True),
+        (CREATE, "done", 0, False),
+        (CREATE, "done", 2, False),
+        (CREATE, "in doubt", 0, True),
+        (CREATE, "in doubt", 1, True),
+        (CREATE, "in doubt", 2, False),
+        (CREATE, "refused", 0, True),
+        (CREATE, "refused", 1, False),
+        (UPDATE, "done", 0, False),
+        (UPDATE, "done", 2, True),
+        (UPDATE, "refused", 1, False),
+    ],
+)
+def test_audit_checks_how_often_a_write_acted(
+    row: str, outcome: str, acts: int, right: bool, case: Case
+) -> None:
+    """Done is once, refused is never; only a repeatable write may act twice."""
+    case.act(row, acts)
+    case.report(row, outcome, sent=max(1, acts))
+    assert (case.audit().wrong == []) is right
 
 
-class TestJournal:
-    def test_survives_its_writer(self, tmp_path: Path) -> None:
-        """Whoever comes next finds whole lines, and writes on behind them."""
-        path = tmp_path / "journal"
-        first = Journal(path)
-        assert first.open() == [Entry(STATUS, {})]
-        first.write(CREATE, {"extension_number": "7001"})
-        with path.open("ab") as file:
-            file.write(b'{"row":"extensions.cre')
-        made = Entry(CREATE, {"extension_number": "7001"})
-        for _ in range(2):  # from the lines, and then from the checkpoint
-            again = Journal(path)
-            assert again.open() == [made, Entry(STATUS, {})]
-        again.write(REMOVE, {"extension_number": "7001"})
-        assert [entry.row for entry in again] == [CREATE, REMOVE]
-        assert Journal(path).open() == [Entry(STATUS, {})]
-
-    def test_what_lasts(self) -> None:
-        """What is gone leaves nothing; of statuses and updates the last counts."""
-        one, other = {"extension_number": "1"}, {"extension_number": "2"}
-        greeting = {"extension_number": "2", "filename": "a.wav"}
-        marked = {**other, "profile": {"description": "x"}}
-        entries = [
-            Entry(STATUS, {"1": "AWAY", "2": "ONLINE"}),
-            Entry(CREATE, one),
-            Entry(CREATE, other),
-            Entry(UPDATE, marked),
-            Entry("greetings.add", greeting),
-            Entry("greetings.remove", greeting),
-            Entry(REMOVE, one),
-            Entry(STATUS, {"1": "ONLINE"}),
-        ]
-        assert lasting(entries) == [
-            Entry(CREATE, other),
-            Entry(UPDATE, marked),
-            Entry(STATUS, {"1": "ONLINE", "2": "ONLINE"}),
-        ]
+@pytest.mark.parametrize(("created", "removed"), [(0, 1), (1, 0)])
+def test_audit_expects_as_many_removals_as_creates(created: int, removed: int, case: Case) -> None:
+    case.act(CREATE, created)
+    case.act(REMOVE, removed)
+    case.report(CREATE, "in doubt")
+    case.report(REMOVE, "done")
+    assert len(case.audit().wrong) == 1
 
 
-class TestTrend:
-    @pytest.mark.parametrize(("slope", "flat"), [(0.0, True), (0.3, True), (2.0, False)])
-    def test_slope(self, slope: float, flat: bool) -> None:
-        """A rise within the noise is none."""
-        times = [float(at) for at in range(60)]
-        noise = [10.0 if at % 2 else -10.0 for at in range(60)]
-        values = [slope * at + bump for at, bump in zip(times, noise, strict=True)]
-        assert Trend.of(times, values, least=5.0).flat is flat
+def test_audit_finds_a_write_that_nobody_asked_for(case: Case) -> None:
+    case.act(CREATE)
+    case.arrivals["POST /api/extensions/create"] = 1
+    assert any("nobody asked" in what for what in case.audit().wrong)
 
 
-class TestSecrets:
-    def test_found(self, tmp_path: Path) -> None:
-        """Each form of a secret is found; a log that lacks the canary proves nothing."""
-        secrets = Secrets()
-        log = tmp_path / "debug.log"
-        log.write_text(f"{secrets.canary}\n")
-        assert secrets.found([log], ["0123456789ABCDEF"], tmp_path)[1] == 0
-        quoted = repr(secrets.password().encode())
-        log.write_text(f"{secrets.canary}\ntoken=0123456789ABCDEF&{quoted}\n")
-        assert secrets.found([log], ["0123456789ABCDEF"], tmp_path)[1] == 2
-        log.write_text("nothing\n")
-        with pytest.raises(RuntimeError):
-            secrets.found([log], [], tmp_path)
+def test_audit_finds_an_arrival_that_was_not_sent(case: Case) -> None:
+    """One attempt arrives once."""
+    case.act(CREATE)
+    case.report(CREATE, "done")
+    case.arrivals["POST /api/extensions/create"] += 1
+    assert case.audit().wrong == ["POST /api/extensions/create: 1 sent, 2 arrived, 1 acted"]
 
 
-def test_nginx_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Who is not root is told what to install."""
+def test_audit_expects_no_arrival_without_a_connection(case: Case) -> None:
+    case.reported.on_attempt(Attempt(CREATE, 1, None, ConnectError("refused"), 0.1))
+    assert case.audit().wrong == []
+
+
+def test_audit_allows_the_last_description_and_those_in_doubt_since(case: Case) -> None:
+    case.act(UPDATE)
+    case.report(UPDATE, "done")
+    case.reported.write(UPDATE, "7001 later", ServerError(), in_doubt=True)
+    assert case.audit().markers == {"7001": {"mark", "later"}}
+
+
+def test_journal_survives_its_writer(tmp_path: Path) -> None:
+    """The next writer drops a half line and appends to the whole ones."""
+    path = tmp_path / "journal"
+    first, second = (Entry(CREATE, {"extension_number": number}) for number in ("7001", "7002"))
+    journal = Journal(path, Entry)
+    journal.append(first)
+    journal.close()
+    with path.open("ab") as file:
+        file.write(b'{"row":"extensions.cre')
+    journal = Journal(path, Entry)
+    journal.append(second)
+    journal.close()
+    assert list(journal) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 50, 90, 99, 100, 101, 99, 100, 101], 0),
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8], 3),
+    ],
+)
+def test_growth_leaves_out_the_first_third(values: list[float], expected: float) -> None:
+    """A cache that fills up once is not growth; a steady rise is."""
+    assert growth(values) == expected
+
+
+async def test_sample_counts_descriptors() -> None:
+    before = sample().descriptors
+    reader, writer = os.pipe()
+    assert sample().descriptors == before + 2
+    os.close(reader)
+    os.close(writer)
+
+
+def test_search_finds_every_form_of_a_secret(tmp_path: Path) -> None:
+    """A log without the canary proves nothing."""
+    secrets = Secrets()
+    log = tmp_path / "debug.log"
+    log.write_text(f"{secrets.canary}\n")
+    assert secrets.search([log], ["0123456789ABCDEF"])[1] == 0
+    quoted = repr(secrets.password().encode())
+    log.write_text(f"{secrets.canary}\ntoken=0123456789ABCDEF&{quoted}\n")
+    assert secrets.search([log], ["0123456789ABCDEF"])[1] == 2
+    log.write_text("nothing\n")
+    with pytest.raises(RuntimeError):
+        secrets.search([log], [])
+
+
+def test_missing_nginx_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without root, the error says what to install."""
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(Unready, match="apt-get install nginx"):
-        find_nginx(tmp_path)
+    with pytest.raises(SetupError, match="apt-get install nginx"):
+        find_nginx()

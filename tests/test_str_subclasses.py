@@ -1,4 +1,4 @@
-"""Every str subclass works as its text and every enum of texts as its value, wherever text goes."""
+"""Wherever the API takes a str, it takes any str subclass or str enum by its value."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,20 +30,20 @@ from portsip_async import (
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import QUICK, ClientMaker
-from .operations import BY_NAME
+from .operations import BY_NAME, BY_ROW, SECRETS, Row
 from .wire_server import TOKEN, Arrival, WireServer, reply
 
 Kind = Callable[[str], str]
 
 
 class Plain(str):
-    """Nothing of its own, as a library's text type."""
+    """A subclass that changes nothing."""
 
     __slots__ = ()
 
 
-class Loud(str):
-    """Shows something else than its text."""
+class WrongText(str):
+    """A subclass whose str(), repr() and format() differ from its value."""
 
     __slots__ = ()
 
@@ -56,8 +56,8 @@ class Loud(str):
         return "WRONG"
 
 
-class Alone(str):
-    """Equals nothing else and hashes by identity."""
+class ByIdentity(str):
+    """A subclass that compares and hashes by identity."""
 
     __slots__ = ()
 
@@ -69,19 +69,20 @@ class Alone(str):
 
 
 class Choice(str, Enum):  # noqa: UP042 - the older form is what is tested
-    """The form that most code has, whose str() is not its value."""
+    """The common form of an enum, whose str() is not its value."""
 
 
-def of(base: Any) -> Kind:
+def member_of(base: Any) -> Kind:
+    """Make a function that returns the member of an enum with a value."""
     return lambda text: base("Made", {"MEMBER": text}).MEMBER
 
 
 KINDS: dict[str, Kind] = {
     "subclass": Plain,
-    "loud subclass": Loud,
-    "lone subclass": Alone,
-    "(str, Enum)": of(Choice),
-    "StrEnum": of(StrEnum),
+    "subclass with another text": WrongText,
+    "subclass by identity": ByIdentity,
+    "(str, Enum)": member_of(Choice),
+    "StrEnum": member_of(StrEnum),
 }
 
 
@@ -128,40 +129,24 @@ def update(s: Kind) -> ExtensionUpdate:
     )
 
 
-async def all_of(run: Any) -> list[Any]:
-    return [each async for each in run]
+async def collect(stream: Any) -> list[Any]:
+    return [each async for each in stream]
 
 
 Send = Callable[[PortSIPClient, Kind], Awaitable[Any]]
-CALLS: dict[str, Send] = {
-    "extensions.list": lambda pbx, s: pbx.extensions.list(sort_by=s("DEFAULT")),
-    "extensions.search": lambda pbx, s: pbx.extensions.search(s("a b")),
-    "extensions.show": lambda pbx, s: pbx.extensions.show(s("101")),
+
+
+def _call_of(row: Row) -> Send:
+    return lambda pbx, s: row.send(pbx, **{name: s(row.sends[name]) for name in row.texts})
+
+
+CALLS: dict[str, Send] = {name: _call_of(BY_ROW[name]) for name in BY_NAME} | {
     "extensions.status": lambda pbx, s: pbx.extensions.status([s("101"), "102", s("103")]),
     "extensions.create": lambda pbx, s: pbx.extensions.create(new_extension(s)),
     "extensions.update": lambda pbx, s: pbx.extensions.update(s("101"), **sections(s)),
-    "extensions.remove": lambda pbx, s: pbx.extensions.remove(s("101")),
-    "extensions.call": lambda pbx, s: pbx.extensions.call(
-        s("101"), s("102"), auth=s("p&ss"), domain=s("d.example"), src=s("1")
-    ),
-    "groups.list": lambda pbx, s: pbx.groups.list(sort_by=s("DEFAULT")),
-    "groups.show": lambda pbx, s: pbx.groups.show(s("1")),
     "groups.create": lambda pbx, s: pbx.groups.create(
         s("Sales"), group_description=s("d"), members=[s("101")], **_FLAGS
     ),
-    "groups.update": lambda pbx, s: pbx.groups.update(
-        s("1"), group_name=s("Sales"), group_description=s("d"), members=[s("101")], **_FLAGS
-    ),
-    "groups.remove": lambda pbx, s: pbx.groups.remove(s("1")),
-    "greetings.list": lambda pbx, s: pbx.greetings.list(s("101"), sort_by=s("DEFAULT")),
-    "greetings.add": lambda pbx, s: pbx.greetings.add(
-        s("101"), filename=s("ä.wav"), url=s("https://files.example/a.wav")
-    ),
-    "greetings.upload": lambda pbx, s: pbx.greetings.upload(s("101"), b"RIFF", filename=s("ä.wav")),
-    "greetings.setup": lambda pbx, s: pbx.greetings.setup(s("101"), s("a.wav")),
-    "greetings.remove": lambda pbx, s: pbx.greetings.remove(s("101"), s("a.wav")),
-    "account.verify": lambda pbx, s: pbx.account.verify(s("admin"), s("p4ss")),
-    "account.verify_email": lambda pbx, s: pbx.account.verify_email(s("a@b"), s("p4ss")),
 }
 HELPERS: dict[str, Send] = {
     "extensions.patch": lambda pbx, s: pbx.extensions.patch(s("101"), **sections(s)),
@@ -170,19 +155,19 @@ HELPERS: dict[str, Send] = {
     ),
     "groups.add_members": lambda pbx, s: pbx.groups.add_members(s("1"), [s("102")]),
     "groups.remove_members": lambda pbx, s: pbx.groups.remove_members(s("1"), [s("101")]),
-    "create_many": lambda pbx, s: all_of(pbx.extensions.create_many([new_extension(s)])),
-    "update_many": lambda pbx, s: all_of(pbx.extensions.update_many([update(s)])),
-    "patch_many": lambda pbx, s: all_of(
+    "create_many": lambda pbx, s: collect(pbx.extensions.create_many([new_extension(s)])),
+    "update_many": lambda pbx, s: collect(pbx.extensions.update_many([update(s)])),
+    "patch_many": lambda pbx, s: collect(
         pbx.extensions.patch_many(
             [(s("101"), {s(name): part for name, part in sections(s).items()})]
         )
     ),
-    "remove_many": lambda pbx, s: all_of(pbx.extensions.remove_many([s("101")])),
-    "poll_status": lambda pbx, s: all_of(pbx.extensions.poll_status([s("101"), "102", s("101")])),
+    "remove_many": lambda pbx, s: collect(pbx.extensions.remove_many([s("101")])),
+    "poll_status": lambda pbx, s: collect(pbx.extensions.poll_status([s("101"), "102", s("101")])),
 }
 ALL = CALLS | HELPERS
 
-ANSWER = reply(
+REPLY = reply(
     {
         "access_token": TOKEN,
         "extension_number": "101",
@@ -195,14 +180,15 @@ ANSWER = reply(
         "members": ["101"],
     }
 )
-ELSEWHERE: Any = {
+SCRIPTED_LOGINS: Any = {
     "account.verify": {"path": "/verify"},
     "account.verify_email": {"path": "/verify_email"},
 }
 BOUNDARY = re.compile(rb"[0-9a-f]{32}")
 
 
-def seen(arrival: Arrival) -> tuple[str, ...]:
+def content_of(arrival: Arrival) -> tuple[str, ...]:
+    """Return what a request holds, without the random boundary of a form."""
     kind = arrival.headers.get("content-type", "")
     body = arrival.body
     if kind.startswith("multipart/"):
@@ -210,20 +196,16 @@ def seen(arrival: Arrival) -> tuple[str, ...]:
     return arrival.method, arrival.path, arrival.query, kind, body.decode()
 
 
-def test_calls_are_all_operations() -> None:
-    assert CALLS.keys() == BY_NAME.keys()
-
-
 @pytest.mark.parametrize("name", ALL)
 async def test_operation(name: str, kind: Kind, wire: WireServer, make_client: ClientMaker) -> None:
-    """What arrives is what arrives for plain texts."""
-    wire.script = [ANSWER]
-    pbx = make_client(wire.url, token=TOKEN, endpoints=ELSEWHERE)
+    """It sends the same request as for a plain str."""
+    wire.script = [REPLY]
+    pbx = make_client(wire.url, token=TOKEN, endpoints=SCRIPTED_LOGINS)
     await ALL[name](pbx, str)
-    plain = [seen(arrival) for arrival in wire.arrivals]
+    plain = [content_of(arrival) for arrival in wire.arrivals]
     wire.arrivals.clear()
     found = await ALL[name](pbx, kind)
-    assert [seen(arrival) for arrival in wire.arrivals] == plain != []
+    assert [content_of(arrival) for arrival in wire.arrivals] == plain != []
     for result in found if isinstance(found, list) else ():
         assert getattr(result, "error", None) is None or isinstance(result.error, StatusMissing)
 
@@ -232,9 +214,13 @@ async def test_operation(name: str, kind: Kind, wire: WireServer, make_client: C
 async def test_operation_that_fails(
     name: str, kind: Kind, wire: WireServer, make_client: ClientMaker
 ) -> None:
-    """Its error is the PBX's, with the secrets in it hidden."""
-    wire.script = [reply({"err_code": 400.1, "msg": "no: p&ss p4ss w3b 12345678"}, 400)]
-    pbx = make_client(wire.url, token=kind(TOKEN), endpoints=ELSEWHERE)
+    """The error is the PBX's, with its secrets hidden."""
+    wire.script = [
+        reply(
+            {"err_code": 400.1, "msg": " ".join(["no:", *SECRETS, "p4ss", "w3b", "12345678"])}, 400
+        )
+    ]
+    pbx = make_client(wire.url, token=kind(TOKEN), endpoints=SCRIPTED_LOGINS)
     with pytest.raises(APIError) as caught:
         await CALLS[name](pbx, kind)
     with pytest.raises(APIError) as plain:
@@ -242,24 +228,24 @@ async def test_operation_that_fails(
     assert str(caught.value) == str(plain.value)
 
 
-@pytest.mark.parametrize("place", ["query", "json", "multipart"])
+@pytest.mark.parametrize("form", ["query", "json", "multipart"])
 @pytest.mark.parametrize("token", ["query", "body", "header", "bearer"])
-async def test_endpoint_of_your_own(
-    place: Any, token: Any, kind: Kind, wire: WireServer, make_client: ClientMaker
+async def test_endpoint_of_an_application(
+    form: Any, token: Any, kind: Kind, wire: WireServer, make_client: ClientMaker
 ) -> None:
-    """Its name, path and method; names and values of parameters, nested ones too; the token."""
-    if token == "body" and place != "json":
+    """Its name, path and method, the token, and names and values at any depth may be such texts."""
+    if token == "body" and form != "json":
         return
-    wire.script = [ANSWER]
+    wire.script = [REPLY]
     for s in (str, kind):
-        places: Any = {"token": s(token), "parameters": s(place)}
-        endpoint = Endpoint(s("own.call"), s("post"), s("/own/path"), **places)
+        options: Any = {"token": s(token), "parameters": s(form)}
+        endpoint = Endpoint(s("own.call"), s("post"), s("/own/path"), **options)
         pbx = make_client(wire.url, token=s(TOKEN))
-        nested = {s("deep"): [s("x"), {s("y"): s("z")}]} if place == "json" else [s("x"), s("y")]
+        nested = {s("deep"): [s("x"), {s("y"): s("z")}]} if form == "json" else [s("x"), s("y")]
         await pbx.request(
             endpoint, **{s("plain"): s("ä b"), s("nested"): nested, s("filename"): s("f")}
         )
-    plain, found = map(seen, wire.arrivals)
+    plain, found = map(content_of, wire.arrivals)
     assert plain == found
     assert [each.headers.get("authorization") for each in wire.arrivals] in (
         [None, None],
@@ -268,10 +254,10 @@ async def test_endpoint_of_your_own(
 
 
 class TestResults:
-    async def test_poll(self, kind: Kind, pbx: PortSIPClient) -> None:
-        """Each number has its own result, beside plain ones and wrong ones."""
+    async def test_poll_has_a_result_for_each_number(self, kind: Kind, pbx: PortSIPClient) -> None:
+        """Each number has its own result, also beside plain and wrong ones."""
         numbers: Any = [kind("101"), "102", kind("99999"), 5, kind(""), kind("101")]
-        results = await all_of(pbx.extensions.poll_status(numbers, ordered=True))
+        results = await collect(pbx.extensions.poll_status(numbers, ordered=True))
         assert [str.__str__(result.extension_number) for result in results if result.status] == [
             "101",
             "102",
@@ -286,7 +272,10 @@ class TestResults:
             "NoneType",
         ]
 
-    async def test_watch(self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_watch_knows_the_numbers(
+        self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """A number is the same as its plain str, in `known` and in the snapshot."""
         sim.set_status("101", "ONLINE", user_agent="x")
         known = {kind("101"): ExtensionStatus("101", "ONLINE", "x")}
         watch = pbx.extensions.watch_status([kind("101"), kind("102")], interval=0.01, known=known)
@@ -296,8 +285,8 @@ class TestResults:
                 break
         assert set(watch.snapshot) == {"101", "102"}
 
-    async def test_bulk(self, kind: Kind, pbx: PortSIPClient) -> None:
-        """The keys are the numbers, for failed items too."""
+    async def test_bulk_results_have_plain_keys(self, kind: Kind, pbx: PortSIPClient) -> None:
+        """The key of each result equals the plain number, also for items that failed."""
         for run in (
             pbx.extensions.create_many([new_extension(kind), new_extension(kind)], concurrency=1),
             pbx.extensions.patch_many(
@@ -306,11 +295,12 @@ class TestResults:
             pbx.extensions.update_many([update(kind)]),
             pbx.extensions.remove_many([kind("101"), kind("99999")]),
         ):
-            assert {result.key for result in await all_of(run)} <= {"9001", "101", "99999"}
+            assert {result.key for result in await collect(run)} <= {"9001", "101", "99999"}
 
     async def test_patched_group_holds_plain_texts(
         self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
+        """The group that a patch returns has fields of type str."""
         listed = await pbx.groups.list()
         group = await pbx.groups.patch(
             kind(listed.items[0].group_id),
@@ -322,9 +312,11 @@ class TestResults:
         assert {type(each) for each in texts} == {str}
         assert group.group_name == "Sales"
 
-    async def test_numbers_of_an_enum_of_whole_numbers(
+    async def test_int_enum_is_sent_as_its_number(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
+        """A member of an IntEnum is sent as its value."""
+
         class Seconds(IntEnum):
             SHORT = 7
 
@@ -335,9 +327,11 @@ class TestResults:
 
 
 class TestClient:
-    @pytest.mark.parametrize("how", ["arguments", "credentials", "email", "token", "own"])
-    async def test_logs_in(self, how: str, kind: Kind, sim: PBXSimulator) -> None:
-        class Own:
+    @pytest.mark.parametrize("login", ["arguments", "credentials", "email", "token", "own"])
+    async def test_login(self, login: str, kind: Kind, sim: PBXSimulator) -> None:
+        """Every form of login takes such texts."""
+
+        class OwnCredentials:
             async def fetch_token(self) -> Token:
                 async with PortSIPClient(
                     sim.url, username=sim.username, password=sim.password
@@ -345,7 +339,7 @@ class TestClient:
                     token = await pbx.account.verify(sim.username, sim.password)
                 return Token(kind(token.access_token), 30.0)
 
-        token = await Own().fetch_token()
+        token = await OwnCredentials().fetch_token()
         options: dict[str, dict[str, Any]] = {
             "arguments": {"username": kind(sim.username), "password": kind(sim.password)},
             "credentials": {
@@ -353,17 +347,17 @@ class TestClient:
             },
             "email": {"credentials": EmailCredentials(kind(sim.email), kind(sim.password))},
             "token": {"token": token.access_token},
-            "own": {"credentials": Own()},
+            "own": {"credentials": OwnCredentials()},
         }
         async with PortSIPClient(
-            kind(sim.url), user_agent=kind("mine/1"), retry=QUICK, **options[how]
+            kind(sim.url), user_agent=kind("mine/1"), retry=QUICK, **options[login]
         ) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
             assert len(await pbx.extensions.status(["101"])) == 1
 
     async def test_user_agent_and_proxy(self, kind: Kind, wire: WireServer) -> None:
-        """The wire stands in for a proxy, which is asked for the whole URL."""
-        wire.script = [ANSWER]
+        """The test server is the proxy, so it gets the whole URL."""
+        wire.script = [REPLY]
         async with PortSIPClient(
             "http://pbx.invalid",
             allow_http=True,
@@ -377,33 +371,36 @@ class TestClient:
         assert arrival.path == "http://pbx.invalid/api/extensions/show"
 
     async def test_overrides(self, kind: Kind, wire: WireServer, make_client: ClientMaker) -> None:
-        wire.script = [ANSWER]
+        """An override of an endpoint takes such texts."""
+        wire.script = [REPLY]
         changed: Any = {"extensions.show": {"path": kind("/other"), "method": kind("post")}}
         await make_client(wire.url, endpoints=changed).extensions.show("101")
-        assert seen(wire.arrivals[0])[:2] == ("POST", "/api/other")
+        assert content_of(wire.arrivals[0])[:2] == ("POST", "/api/other")
 
     async def test_path_of_an_upload(
         self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator, tmp_path: Path
     ) -> None:
+        """A path may be such a text, or an object whose `__fspath__` returns one."""
         (tmp_path / "a.wav").write_bytes(b"RIFF")
         await pbx.greetings.upload("101", kind(str(tmp_path / "a.wav")))
         assert sim.greetings("101")["a.wav"].size == 4
 
-        class Named:
+        class PathObject:
             def __fspath__(self) -> str:
                 return kind(str(tmp_path / "a.wav"))
 
-        await pbx.greetings.upload("102", Named())
+        await pbx.greetings.upload("102", PathObject())
         assert sim.greetings("102")["a.wav"].size == 4
 
     async def test_path_of_a_ca_file(self, kind: Kind, make_client: ClientMaker) -> None:
+        """The path of a CA file may be such a text; errors show its value."""
         with pytest.raises(ConfigurationError, match=r"none\.pem: No such file"):
             await make_client("https://127.0.0.1:1", ssl=kind("none.pem")).extensions.show("101")
 
 
 async def test_numpy(pbx: PortSIPClient) -> None:
-    """The type that the fault was found with, where it is installed."""
+    """The str subclass of numpy works, if numpy is installed."""
     numpy = pytest.importorskip("numpy")
     numbers = list(numpy.array(["101", "102"]))
-    results = await all_of(pbx.extensions.poll_status(numbers))
+    results = await collect(pbx.extensions.poll_status(numbers))
     assert {result.extension_number for result in results if result.status} == {"101", "102"}

@@ -29,8 +29,8 @@ from portsip_async.core.observer import Observer
 from portsip_async.simulator import PBXSimulator
 from portsip_async.telemetry import Telemetry
 
-from .clocks import leaping
-from .concurrency import Vault, under_way, until
+from .clocks import use_jumping_clock
+from .concurrency import GatedCredentials, in_background, until
 from .conftest import ClientMaker
 from .operations import OPERATIONS, SECRETS, Operation
 from .test_secrecy import forms
@@ -40,8 +40,8 @@ from .wire_server import WireServer, hang_up, reply
 Points = list[tuple[dict[str, Any], float]]
 
 
-class Seen:
-    """What was told, by name."""
+class Recorder:
+    """Records spans and metrics."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -52,16 +52,17 @@ class Seen:
         self.telemetry = Telemetry(tracer_provider=self._tracers, meter_provider=self._meters)
 
     def spans(self, name: str | None = None) -> list[ReadableSpan]:
-        """Tell the spans that ended, in that order."""
+        """Return the spans of this name in the order in which they ended; without a name, all."""
         spans = self._exporter.get_finished_spans()
         return [span for span in spans if name in (None, span.name)]
 
     def span(self, name: str) -> ReadableSpan:
+        """Return the only span of this name."""
         (span,) = self.spans(name)
         return span
 
     def points(self, name: str) -> Points:
-        """Tell what a metric holds: a counter's value, or how often a histogram was fed."""
+        """Return a metric: the value of a counter, or the number of values in a histogram."""
         data = self._reader.get_metrics_data()
         found: Points = []
         for resource in data.resource_metrics if data is not None else ():
@@ -76,7 +77,7 @@ class Seen:
         return found
 
     def dump(self) -> str:
-        """Tell everything as text."""
+        """Return everything as text."""
         data = self._reader.get_metrics_data()
         spans = "".join(span.to_json() for span in self.spans())
         return spans + ("" if data is None else data.to_json())
@@ -87,15 +88,15 @@ class Seen:
 
 
 @pytest.fixture
-def seen() -> Iterator[Seen]:
-    seen = Seen()
-    yield seen
-    seen.close()
+def recorder() -> Iterator[Recorder]:
+    recorder = Recorder()
+    yield recorder
+    recorder.close()
 
 
 @pytest.fixture
-def pbx(make_client: ClientMaker, seen: Seen) -> PortSIPClient:
-    return make_client(on_attempt=seen.telemetry)
+def pbx(make_client: ClientMaker, recorder: Recorder) -> PortSIPClient:
+    return make_client(on_attempt=recorder.telemetry)
 
 
 def parent(span: ReadableSpan) -> int | None:
@@ -109,11 +110,11 @@ def identity(span: ReadableSpan) -> int:
 
 
 async def test_call_is_a_span_with_an_attempt_below(
-    pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
+    pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
     """An attempt carries what the semantic conventions of HTTP clients ask for."""
     await pbx.extensions.show("101")
-    call, attempt = seen.span("extensions.show"), seen.span("GET /api/extensions/show")
+    call, attempt = recorder.span("extensions.show"), recorder.span("GET /api/extensions/show")
     assert call.kind is SpanKind.INTERNAL
     assert dict(call.attributes or {}) == {"portsip.operation": "extensions.show"}
     assert parent(call) is None
@@ -138,15 +139,15 @@ async def test_call_is_a_span_with_an_attempt_below(
 
 
 async def test_repeats_are_counted_from_the_first_resend(
-    pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
+    pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
-    """Failed attempts are told with their status, later ones with their number."""
+    """The span of a failed attempt has its status, and that of a repeat its number."""
     await pbx.extensions.show("101")
     sim.fail("extensions.show", status=503, times=1)
     sim.fail("extensions.show", drop=True, times=1)
     await pbx.extensions.show("102")
-    _, first, second, third = seen.spans("GET /api/extensions/show")
-    told = [
+    _, first, second, third = recorder.spans("GET /api/extensions/show")
+    attributes = [
         (
             (span.attributes or {}).get("http.request.resend_count"),
             (span.attributes or {}).get("http.response.status_code"),
@@ -155,86 +156,90 @@ async def test_repeats_are_counted_from_the_first_resend(
         )
         for span in (first, second, third)
     ]
-    assert told == [
+    assert attributes == [
         (None, 503, "503", StatusCode.ERROR),
         (1, None, "TransportError", StatusCode.ERROR),
         (2, 200, None, StatusCode.UNSET),
     ]
-    call = seen.spans("extensions.show")[1]
+    call = recorder.spans("extensions.show")[1]
     assert {parent(span) for span in (first, second, third)} == {identity(call)}
     assert call.status.status_code is StatusCode.UNSET
 
 
-async def test_failed_call_names_its_error(pbx: PortSIPClient, seen: Seen) -> None:
-    """A call's error is our own type; nothing of its text is in the span."""
+async def test_failed_call_names_its_error(pbx: PortSIPClient, recorder: Recorder) -> None:
+    """The span of a call has the SDK's class of error, and nothing of its text."""
     with pytest.raises(NotFound):
         await pbx.extensions.show("nobody")
-    call = seen.span("extensions.show")
+    call = recorder.span("extensions.show")
     assert (call.attributes or {})["error.type"] == "NotFound"
     assert call.status.status_code is StatusCode.ERROR
     assert not call.status.description
     assert not call.events
-    attempt = seen.span("GET /api/extensions/show")
+    attempt = recorder.span("GET /api/extensions/show")
     assert (attempt.attributes or {})["error.type"] == "404"
     assert not attempt.events
 
 
 async def test_refusal_inside_a_200_is_an_error(
-    wire: WireServer, make_client: ClientMaker, seen: Seen
+    wire: WireServer, make_client: ClientMaker, recorder: Recorder
 ) -> None:
-    """Where the status tells of no error, the attempt names ours."""
+    """If the status is a success, the attempt has the SDK's class of error."""
     pbx = make_client(
         wire.url,
         token="t",
-        on_attempt=seen.telemetry,
+        on_attempt=recorder.telemetry,
         retry=RetryPolicy(attempts=1),
     )
     wire.script = [reply(b'{"err_code": 403.5, "msg": "slowly"}')]
     with pytest.raises(RateLimited):
         await pbx.extensions.show("101")
-    attributes = seen.span("GET /api/extensions/show").attributes or {}
+    attributes = recorder.span("GET /api/extensions/show").attributes or {}
     assert attributes["http.response.status_code"] == 200
     assert attributes["error.type"] == "RateLimited"
 
 
-async def test_renewal_is_a_span_with_its_requests_below(pbx: PortSIPClient, seen: Seen) -> None:
-    """The first call sets off a login, which is told below it."""
+async def test_renewal_is_a_span_with_its_requests_below(
+    pbx: PortSIPClient, recorder: Recorder
+) -> None:
+    """The login of the first call is a span below the call."""
     await pbx.extensions.show("101")
-    renewal, login = seen.span("token renewal"), seen.span("account.verify")
-    assert parent(renewal) == identity(seen.span("extensions.show"))
+    renewal, login = recorder.span("token renewal"), recorder.span("account.verify")
+    assert parent(renewal) == identity(recorder.span("extensions.show"))
     assert parent(login) == identity(renewal)
-    assert parent(seen.span("POST /api/account/credentials/verify")) == identity(login)
-    assert seen.points("portsip.client.token.renewals") == [({}, 1)]
+    assert parent(recorder.span("POST /api/account/credentials/verify")) == identity(login)
+    assert recorder.points("portsip.client.token.renewals") == [({}, 1)]
 
 
 async def test_renewal_by_the_applications_own_credentials(
-    sim: PBXSimulator, make_client: ClientMaker, seen: Seen
+    sim: PBXSimulator, make_client: ClientMaker, recorder: Recorder
 ) -> None:
-    """Renewals are counted whoever fetches the token, those that fail with their error."""
-    vault = Vault()
-    vault.error = OSError("the vault is shut")
-    pbx = make_client(credentials=vault, on_attempt=seen.telemetry)
-    with pytest.raises(OSError, match="shut"):
+    """Renewals by an application's credentials are counted, failed ones with their error."""
+    credentials = GatedCredentials()
+    credentials.error = OSError("the vault is locked")
+    pbx = make_client(credentials=credentials, on_attempt=recorder.telemetry)
+    with pytest.raises(OSError, match="locked"):
         await pbx.extensions.show("101")
-    assert seen.points("portsip.client.token.renewals") == [({"error.type": "OSError"}, 1)]
-    renewal = seen.span("token renewal")
+    assert recorder.points("portsip.client.token.renewals") == [({"error.type": "OSError"}, 1)]
+    renewal = recorder.span("token renewal")
     assert renewal.status.status_code is StatusCode.ERROR
     assert not renewal.events
 
 
-async def test_background_renewal_does_not_hold_the_call(pbx: PortSIPClient, seen: Seen) -> None:
-    """A renewal of a stale token is counted like another."""
-    clock = leaping(pbx)
+async def test_background_renewal_is_counted(pbx: PortSIPClient, recorder: Recorder) -> None:
+    """The renewal of a stale token is counted like any other."""
+    clock = use_jumping_clock(pbx)
     await pbx.extensions.show("101")
-    clock.leap(24)
+    clock.jump(24)
     await pbx.extensions.show("101")
-    await until(lambda: len(seen.spans("token renewal")) == 2)
-    assert seen.points("portsip.client.token.renewals") == [({}, 2)]
-    assert seen.spans("account.refresh")
+    await until(lambda: len(recorder.spans("token renewal")) == 2)
+    assert recorder.points("portsip.client.token.renewals") == [({}, 2)]
+    assert recorder.spans("account.refresh")
 
 
-async def test_durations_and_attempts(pbx: PortSIPClient, sim: PBXSimulator, seen: Seen) -> None:
-    """Requests and calls are timed, and attempts counted, by operation and error."""
+async def test_durations_and_attempts(
+    pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
+) -> None:
+    """Requests and calls have durations, and attempts are counted, by operation and error."""
     await pbx.account.refresh()
     sim.fail("extensions.show", status=500, times=1)
     await pbx.extensions.show("101")
@@ -244,19 +249,21 @@ async def test_durations_and_attempts(pbx: PortSIPClient, sim: PBXSimulator, see
         "portsip.operation": "extensions.show",
         **more,
     }
-    attempts = [p for p in seen.points("portsip.client.attempts") if show().items() <= p[0].items()]
+    attempts = [
+        p for p in recorder.points("portsip.client.attempts") if show().items() <= p[0].items()
+    ]
     assert sorted(attempts, key=str) == [
         (show(**{"error.type": "NotFound"}), 1),
         (show(**{"error.type": "ServerError"}), 1),
         (show(), 1),
     ]
     calls = [
-        p for p in seen.points("portsip.client.call.duration") if show().items() <= p[0].items()
+        p for p in recorder.points("portsip.client.call.duration") if show().items() <= p[0].items()
     ]
     assert sorted(calls, key=str) == [(show(**{"error.type": "NotFound"}), 1), (show(), 1)]
     requests = {
         (point["http.response.status_code"], point.get("error.type")): count
-        for point, count in seen.points("http.client.request.duration")
+        for point, count in recorder.points("http.client.request.duration")
         if point["url.template"] == "/api/extensions/show"
         and point["http.request.method"] == "GET"
         and point["server.address"] == "127.0.0.1"
@@ -266,115 +273,118 @@ async def test_durations_and_attempts(pbx: PortSIPClient, sim: PBXSimulator, see
     assert requests == {(200, None): 1, (500, "500"): 1, (404, "404"): 1}
 
 
-async def test_pages_are_counted(pbx: PortSIPClient, seen: Seen) -> None:
-    """Pages of lists, by operation, those fetched ahead included."""
+async def test_pages_are_counted(pbx: PortSIPClient, recorder: Recorder) -> None:
+    """Pages are counted by operation, prefetched ones included."""
     assert len(await pbx.extensions.list(page_size=100).collect()) == 300
     await pbx.groups.list()
-    assert sorted(seen.points("portsip.client.pages"), key=str) == [
+    assert sorted(recorder.points("portsip.client.pages"), key=str) == [
         ({"portsip.operation": "extensions.list"}, 3),
         ({"portsip.operation": "groups.list"}, 1),
     ]
 
 
 async def test_polled_extensions_are_counted(
-    pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
+    pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
     """Each number whose status was read counts once, however its batch was split."""
     numbers = [*sim.extension_numbers[:250], "nobody"]
     async for _ in pbx.extensions.poll_status(numbers, batch_size=100):
         pass
     await pbx.extensions.status(["101", "102"])
-    assert seen.points("portsip.client.polled") == [({}, 252)]
+    assert recorder.points("portsip.client.polled") == [({}, 252)]
 
 
-async def test_calls_side_by_side_keep_their_attempts(
-    pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
+async def test_concurrent_calls_have_their_own_attempts(
+    pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
-    """An attempt stands below its own call, however many run at once."""
+    """The span of an attempt is below its own call, however many calls run at once."""
     await asyncio.gather(*map(pbx.extensions.show, sim.extension_numbers[:20]))
-    calls = {identity(span) for span in seen.spans("extensions.show")}
-    below = [parent(span) for span in seen.spans("GET /api/extensions/show")]
+    calls = {identity(span) for span in recorder.spans("extensions.show")}
+    below = [parent(span) for span in recorder.spans("GET /api/extensions/show")]
     assert len(calls) == 20
     assert sorted(map(str, below)) == sorted(map(str, calls))
 
 
-async def test_span_of_the_application_is_the_parent(make_client: ClientMaker, seen: Seen) -> None:
-    """Calls, and pages fetched ahead, stand below the span that the application has open."""
-    pbx = make_client(on_attempt=seen.telemetry)
-    tracer = seen._tracers.get_tracer("application")
+async def test_span_of_the_application_is_the_parent(
+    make_client: ClientMaker, recorder: Recorder
+) -> None:
+    """Calls and prefetched pages are below the span that the application has open."""
+    pbx = make_client(on_attempt=recorder.telemetry)
+    tracer = recorder._tracers.get_tracer("application")
     with tracer.start_as_current_span("provisioning"):
         async for _ in pbx.extensions.list(page_size=100, prefetch=2):
             pass
-    above = identity(seen.span("provisioning"))
-    assert [parent(span) for span in seen.spans("extensions.list")] == [above] * 3
+    above = identity(recorder.span("provisioning"))
+    assert [parent(span) for span in recorder.spans("extensions.list")] == [above] * 3
 
 
-async def test_cancelled_call_is_no_error(
-    pbx: PortSIPClient, sim: PBXSimulator, seen: Seen
+async def test_cancelled_call_is_not_an_error(
+    pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
-    """Who leaves a call ends its span; it is told as cancelled, not as failed."""
+    """The span of a cancelled call ends; it has the error type, but not the status of an error."""
     await pbx.extensions.show("101")
     sim.fail("extensions.show", latency=60, times=1)
-    async with under_way(pbx.extensions.show("102")) as (call,):
+    async with in_background(pbx.extensions.show("102")) as (call,):
         await until(lambda: sim.served["extensions.show"] == 2)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-    span = seen.spans("extensions.show")[1]
+    span = recorder.spans("extensions.show")[1]
     assert (span.attributes or {})["error.type"] == "CancelledError"
     assert span.status.status_code is StatusCode.UNSET
-    assert len(seen.spans("GET /api/extensions/show")) == 1
+    assert len(recorder.spans("GET /api/extensions/show")) == 1
 
 
-async def test_closing_amid_a_login_that_has_not_begun(
-    make_client: ClientMaker, seen: Seen
-) -> None:
-    """Neither a call nor a renewal that was never begun leaves a coroutine unawaited."""
-    pbx = make_client(on_attempt=seen.telemetry)
-    async with under_way(pbx.extensions.show("101"), pbx.groups.list().collect()) as calls:
+async def test_close_before_a_login_has_begun(make_client: ClientMaker, recorder: Recorder) -> None:
+    """A call or a renewal that never began leaves no coroutine that was never awaited."""
+    pbx = make_client(on_attempt=recorder.telemetry)
+    async with in_background(pbx.extensions.show("101"), pbx.groups.list().collect()) as calls:
         await asyncio.sleep(0)
         await pbx.close()
         done = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(error, PortSIPError) for error in done)
 
 
-async def test_endpoint_of_the_applications_own(
-    wire: WireServer, make_client: ClientMaker, seen: Seen
+async def test_method_unknown_to_the_conventions(
+    wire: WireServer, make_client: ClientMaker, recorder: Recorder
 ) -> None:
-    """A method that the conventions don't know is told as theirs for others."""
-    pbx = make_client(wire.url, token="t", on_attempt=seen.telemetry)
+    """The span has "_OTHER" as its method, as the conventions ask."""
+    pbx = make_client(wire.url, token="t", on_attempt=recorder.telemetry)
     wire.script = [reply(b"")]
     await pbx.request(Endpoint("system.brew", "BREW", "/system/brew"))
-    span = seen.span("HTTP /api/system/brew")
+    span = recorder.span("HTTP /api/system/brew")
     assert (span.attributes or {})["http.request.method"] == "_OTHER"
     assert (span.attributes or {})["portsip.operation"] == "system.brew"
 
 
-async def test_hook_of_its_own_around_telemetry(
-    make_client: ClientMaker, sim: PBXSimulator, seen: Seen
+async def test_telemetry_called_from_a_plain_hook(
+    make_client: ClientMaker, sim: PBXSimulator, recorder: Recorder
 ) -> None:
-    """Called from a hook that is a plain function, it tells what an attempt alone tells."""
+    """From a plain function as the hook, it makes one span of each attempt."""
     attempts = []
 
     def hook(attempt: Any) -> None:
         attempts.append(attempt)
-        seen.telemetry(attempt)
+        recorder.telemetry(attempt)
 
     await make_client(on_attempt=hook).extensions.show("101")
     assert len(attempts) == 2
-    assert (seen.span("extensions.show").attributes or {})["http.response.status_code"] == 200
+    assert (recorder.span("extensions.show").attributes or {})["http.response.status_code"] == 200
     assert sim.served["extensions.show"] == 1
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=[row.name for row in OPERATIONS])
-async def test_nothing_secret(
-    operation: Operation, wire: WireServer, make_client: ClientMaker, seen: Seen
+async def test_telemetry_holds_no_secret(
+    operation: Operation, wire: WireServer, make_client: ClientMaker, recorder: Recorder
 ) -> None:
-    """No token, password, pin or `auth` in a span, a metric, or a local of telemetry's frames."""
+    """No span, no metric and no local variable of telemetry's frames holds a secret."""
     frames: list[traceback.FrameSummary] = []
     token = "tok+Secret/5=&\"é'"
     pbx = make_client(
-        wire.url, credentials=StaticToken(token), on_attempt=seen.telemetry, retry=RetryPolicy(2)
+        wire.url,
+        credentials=StaticToken(token),
+        on_attempt=recorder.telemetry,
+        retry=RetryPolicy(2),
     )
     refused = reply({"err_code": 400, "msg": "".join([token, *SECRETS])}, status=400)
     wire.script = [hang_up, refused]
@@ -384,37 +394,37 @@ async def test_nothing_secret(
         except PortSIPError as error:
             frames += frames_of(error)
     assert not [frame for frame in frames if "site-packages" in frame.filename]
-    held = [frame.locals for frame in frames if frame.filename == telemetry.__file__]
-    told = seen.dump() + str(held)
-    assert operation.name in told
+    variables = [frame.locals for frame in frames if frame.filename == telemetry.__file__]
+    text = recorder.dump() + str(variables)
+    assert operation.name in text
     for secret in (token, *SECRETS):
         for form in forms(secret):
-            assert form not in told
+            assert form not in text
 
 
-class Shown(Observer):
-    """An observer of the application's own."""
+class OwnObserver(Observer):
+    """An observer of an application's own, which records what it is called with."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def __call__(self, attempt: Any) -> None:
-        self.told.append(f"attempt {attempt.operation}")
+        self.events.append(f"attempt {attempt.operation}")
 
     async def call(self, endpoint: Any, base_url: str, begin: Any) -> Any:
-        self.told.append(f"call {endpoint.name}")
+        self.events.append(f"call {endpoint.name}")
         return await begin()
 
     async def renewal(self, begin: Any) -> Any:
-        self.told.append("renewal")
+        self.events.append("renewal")
         return await begin()
 
 
-async def test_attempts_are_told_within_their_call(make_client: ClientMaker) -> None:
-    """The core tells of calls, renewals and attempts in the order of their beginning or end."""
-    shown = Shown()
-    await make_client(on_attempt=shown).extensions.show("101")
-    assert shown.told == [
+async def test_observer_is_called_in_order(make_client: ClientMaker) -> None:
+    """It sees calls and renewals as they begin, and attempts as they end."""
+    observer = OwnObserver()
+    await make_client(on_attempt=observer).extensions.show("101")
+    assert observer.events == [
         "call extensions.show",
         "renewal",
         "call account.verify",
@@ -424,12 +434,12 @@ async def test_attempts_are_told_within_their_call(make_client: ClientMaker) -> 
 
 
 def test_global_providers_are_the_default() -> None:
-    """Without providers it goes to OpenTelemetry's own, which do nothing where none is set up."""
+    """Without providers, `Telemetry` uses OpenTelemetry's global ones."""
     Telemetry()
 
 
 def test_without_opentelemetry() -> None:
-    """The import says which extra is missing; the package itself does without."""
+    """The import of telemetry says which extra is missing; the package works without it."""
     code = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"

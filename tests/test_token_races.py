@@ -1,4 +1,4 @@
-"""Tokens that begin, die and are renewed under many calls at once, against a simulated PBX."""
+"""Tokens that are fetched, expire and are renewed under many concurrent calls."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ VERIFY, REFRESH, SHOW = "account.verify", "account.refresh", "extensions.show"
 
 
 async def show_all(pbx: PortSIPClient, calls: int, number: str = "101") -> list[object]:
-    """Call so often at once, and answer what came of each."""
+    """Call so many times at once, and return the outcome of each."""
     return await asyncio.gather(
         *(pbx.extensions.show(number) for _ in range(calls)), return_exceptions=True
     )
@@ -54,7 +54,7 @@ class TestColdStart:
     async def test_failed_login_is_repeated_like_any_safe_call(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """503, 429 and a dropped connection delay a login, and no call learns of it."""
+        """503, 429 and a dropped connection delay a login, but no call fails."""
         sim.fail(VERIFY, status=503)
         sim.fail(VERIFY, status=429)
         sim.fail(VERIFY, drop=True)
@@ -65,7 +65,7 @@ class TestColdStart:
     async def test_login_that_fails_for_good(
         self, sim: PBXSimulator, pbx: PortSIPClient, status: int, kind: type[PortSIPError]
     ) -> None:
-        """All who wait learn of it; it is no refusal, so the next call logs in again."""
+        """All waiting calls raise the error; the next call logs in, as it was not a refusal."""
         sim.fail(VERIFY, status=status, times=4)
         outcomes = await show_all(pbx, 30)
         assert {type(outcome) for outcome in outcomes} == {kind}
@@ -80,7 +80,7 @@ class TestColdStart:
 
 class TestRejection:
     async def test_expiry_in_mid_flight(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Tokens that die while calls are on their way cost one renewal and a replay of each."""
+        """If a token expires with calls in flight, there is one renewal and each is replayed."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, latency=0.05, times=40)
         async with under_way(*(pbx.extensions.show("102") for _ in range(40))) as tasks:
@@ -118,7 +118,7 @@ class TestRejection:
         assert sim.served[REFRESH] == sim.rejected[REFRESH] == 5
 
     async def test_late_rejection(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """A call that learns late that the old token is dead takes the new one from nobody."""
+        """A late rejection of the old token leaves the new one to the other calls."""
         come, late = asyncio.Event(), asyncio.Event()
 
         async def reject_late(
@@ -142,7 +142,7 @@ class TestRejection:
         assert len(wire.arrivals) == 4
 
     async def test_second_rejection(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """A call whose new token is rejected too fails, and leaves that token to the others."""
+        """If the new token is rejected too, the call fails, and others still use that token."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=401, times=2)
         with pytest.raises(AuthenticationError) as caught:
@@ -166,7 +166,7 @@ class TestRejection:
     async def test_unsafe_calls_are_replayed(
         self, sim: PBXSimulator, pbx: PortSIPClient, operation: str
     ) -> None:
-        """A PBX that rejects a token has not acted, so that even a call is sent again."""
+        """A PBX that rejects a token has not acted, so even a phone call is sent again."""
         await pbx.extensions.show("101")
         sim.revoke()
         if operation == "create":
@@ -219,7 +219,7 @@ class TestRejection:
         assert sim.served[REFRESH] == rejected
 
     async def test_refused_refresh(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """A PBX that refuses the refresh is logged in to, once."""
+        """After a refused refresh there is one login."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=401, times=1)
         sim.fail(REFRESH, status=404)
@@ -229,7 +229,7 @@ class TestRejection:
     async def test_refresh_that_fails_otherwise(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """A PBX that is in trouble is asked again as often as the policy says, not logged in to."""
+        """If the PBX is in trouble, the refresh is repeated by the policy, without a login."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=401)
         sim.fail(REFRESH, status=500, times=4)
@@ -241,7 +241,7 @@ class TestRejection:
         assert sim.served[VERIFY] == 1
 
     async def test_another_login_of_the_account(self, make_client: ClientMaker) -> None:
-        """Where a login ends earlier tokens, two clients live on side by side."""
+        """If a login ends earlier tokens, two clients still work side by side."""
         async with PBXSimulator(extensions=5, quirks=["one_token"]) as sim:
             one = make_client(sim.url, username=sim.username, password=sim.password)
             other = make_client(sim.url, username=sim.username, password=sim.password)
@@ -254,7 +254,7 @@ class TestWrongCredentials:
     async def test_one_login_and_no_more_traffic(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A PBX blocks the address of one who insists, so a refusal is not insisted upon."""
+        """A PBX may block the address after many refusals, so a refused login is not repeated."""
         pbx = make_client(username=sim.username, password="wrong-1")
         clock = leaping(pbx)
         for _ in range(3):
@@ -285,7 +285,7 @@ class TestWrongCredentials:
     async def test_refused_login_hurts_no_living_token(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """While the old token lives it is served, whatever becomes of its renewal."""
+        """Calls use the old token while it is valid, whatever happens to its renewal."""
         await pbx.extensions.show("101")
         sim.fail(REFRESH, status=400)
         sim.fail(VERIFY, status=400, err_code=401.2)
@@ -335,7 +335,7 @@ class TestSteadyState:
             assert begin >= end
 
     async def test_no_call_waits_for_a_renewal(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """A stale token is renewed beside the calls that it still serves."""
+        """A stale token is renewed while calls still use it."""
         clock = leaping(pbx)
         await pbx.extensions.show("101")
         clock.leap(21)
@@ -344,7 +344,7 @@ class TestSteadyState:
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 51}
 
     async def test_refresh_that_only_prolongs(self, make_client: ClientMaker) -> None:
-        """A PBX whose refresh answers no token goes on with the old one."""
+        """If a refresh returns no token, calls go on with the old one."""
         async with PBXSimulator(extensions=5, quirks=["refresh_prolongs"]) as sim:
             pbx = make_client(sim.url, username=sim.username, password=sim.password)
             clock = leaping(pbx)
@@ -368,12 +368,12 @@ class TestSteadyState:
 
 
 class TestLane:
-    """Renewals have a lane of their own."""
+    """Renewals do not wait for the limits of calls."""
 
     async def test_past_calls_that_fill_the_client(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A renewal goes through where the only place is taken and others wait for it."""
+        """A renewal is sent even if the only slot is taken and calls wait for it."""
         pbx = make_client(max_connections=1)
         await pbx.extensions.show("101")
         sim.fail(SHOW, latency=30)
@@ -385,7 +385,7 @@ class TestLane:
     async def test_background_renewal_beside_a_call(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """The renewal that a call starts does not wait for that call's place."""
+        """The renewal that a call starts does not wait for that call's slot."""
         pbx = make_client(max_connections=1)
         clock = leaping(pbx)
         await pbx.extensions.show("101")
@@ -409,7 +409,7 @@ class TestLane:
 
 class TestVerify:
     async def test_leaves_the_own_token_alone(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """A token that was asked for is the caller's; the client logs in for itself."""
+        """A token from `account.verify` is the caller's; the client logs in for itself."""
         token = await pbx.account.verify(sim.username, sim.password)
         assert (token.role, token.expires) == ("tenant", 30.0)
         assert (await pbx.account.verify_email(sim.email, sim.password)) != token
@@ -422,7 +422,7 @@ class TestVerify:
         assert sim.served[REFRESH] == 0
 
     async def test_refusal_starts_no_cool_down(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Wrong credentials of somebody else's are no reason to distrust the client's own."""
+        """Wrong credentials in `account.verify` start no cool-down for the client's own."""
         for count in range(1, 4):
             with pytest.raises(AuthenticationError) as caught:
                 await pbx.account.verify("somebody", "wrong-1")
@@ -452,7 +452,7 @@ class TestVerify:
 
 class TestRefresh:
     async def test_renews_the_own_token(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """The first time it logs in; afterwards it refreshes, and calls use what it brought."""
+        """The first time it logs in, later it refreshes; calls use the new token."""
         first = await pbx.account.refresh()
         second = await pbx.account.refresh()
         assert first != second
@@ -501,7 +501,7 @@ class TestFetchToken:
     async def test_each_waits_within_its_own_deadline(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """One whose time is up leaves the renewal to those who have more."""
+        """A call whose deadline is over leaves the renewal to the others."""
         vault = Vault()
         vault.open.clear()
         pbx = make_client(wire.url, credentials=vault)
@@ -516,7 +516,7 @@ class TestFetchToken:
 
 
 class TestAttachedLast:
-    """A call takes the token that is held once it can send."""
+    """A call uses the token that is cached when it can send."""
 
     @staticmethod
     def tokens(wire: WireServer) -> list[str]:
@@ -580,7 +580,7 @@ class TestGivenToken:
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
 
     async def test_dead_from_the_start(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """It is refreshed once; refused, every call fails without traffic."""
+        """It is refreshed once; after the refusal every call fails without traffic."""
         given = make_client(token="dead-1")
         for _ in range(3):
             outcomes = await show_all(given, 20)
@@ -590,7 +590,7 @@ class TestGivenToken:
 
 
 async def test_other_errors_leave_the_token_alone(sim: PBXSimulator, pbx: PortSIPClient) -> None:
-    """What is no rejection makes no renewal."""
+    """An error that is not a rejection starts no renewal."""
     for _ in range(3):
         with pytest.raises(NotFound):
             await pbx.extensions.show("999999")

@@ -1,4 +1,4 @@
-"""Instrumentation of every aiohttp session of a program, as OpenTelemetry and others do it."""
+"""Tools that instrument all aiohttp sessions of a program, such as OpenTelemetry."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ NO_PAUSE = RetryPolicy(initial=0, maximum=0)
 
 
 def config(seen: list[str]) -> aiohttp.TraceConfig:
-    """Trace all events that aiohttp has."""
+    """Make a trace of all events of aiohttp."""
     traced = aiohttp.TraceConfig()
 
     async def note(_: aiohttp.ClientSession, __: SimpleNamespace, event: Any) -> None:
@@ -33,12 +33,12 @@ def config(seen: list[str]) -> aiohttp.TraceConfig:
 
 
 def by_trace(seen: list[str], options: dict[str, Any]) -> None:
-    """Add a trace, as OpenTelemetry, Sentry and others do."""
+    """Add a trace to the options of a session, as OpenTelemetry and Sentry do."""
     options["trace_configs"] = [*(options.get("trace_configs") or []), config(seen)]
 
 
 def by_middleware(seen: list[str], options: dict[str, Any]) -> None:
-    """Add a middleware."""
+    """Add a middleware to the options of a session."""
 
     async def note(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -51,7 +51,7 @@ def by_middleware(seen: list[str], options: dict[str, Any]) -> None:
 
 @contextmanager
 def instrumented(how: Callable[[list[str], dict[str, Any]], None]) -> Iterator[list[str]]:
-    """Patch every session that is made meanwhile."""
+    """Instrument every session that is made in the block; yield what the tool sees."""
     seen: list[str] = []
     make = aiohttp.ClientSession.__init__
 
@@ -68,15 +68,15 @@ def instrumented(how: Callable[[list[str], dict[str, Any]], None]) -> Iterator[l
 
 
 async def call_all(pbx: PortSIPClient) -> None:
-    """Send each operation, whatever becomes of it."""
+    """Send each operation, and ignore its result."""
     for operation in OPERATIONS:
         await asyncio.gather(operation.send(pbx), return_exceptions=True)
 
 
 @pytest.mark.parametrize("how", [by_trace, by_middleware])
 @pytest.mark.parametrize("when", ["before the client", "before its first call", "later"])
-async def test_own_session_takes_no_part(how: Any, when: str, wire: WireServer) -> None:
-    """Nobody who instruments all sessions learns of a request, or of its token."""
+async def test_own_session_is_not_instrumented(how: Any, when: str, wire: WireServer) -> None:
+    """A tool that instruments all sessions sees no request of the client, and no token."""
     wire.script = [
         shown := reply({"extension_number": "1"}, headers=KEEP),
         shown,
@@ -97,8 +97,8 @@ async def test_own_session_takes_no_part(how: Any, when: str, wire: WireServer) 
 
 
 @pytest.mark.parametrize("kind", [list, tuple])
-async def test_traces_of_other_sessions_are_left_alone(kind: Any, wire: WireServer) -> None:
-    """A tool may pass one sequence of traces to every session; the others go on tracing."""
+async def test_other_sessions_are_traced(kind: Any, wire: WireServer) -> None:
+    """A tool may give one sequence of traces to every session; the other sessions keep it."""
     wire.script = [reply({"extension_number": "101"}, headers=KEEP)]
     seen: list[str] = []
     shared = kind([config(seen)])
@@ -115,24 +115,24 @@ async def test_traces_of_other_sessions_are_left_alone(kind: Any, wire: WireServ
 
 
 @pytest.mark.parametrize("how", [by_trace, by_middleware])
-async def test_given_session_keeps_its_own(how: Any, wire: WireServer) -> None:
-    """What traces an application's session is the application's affair; it goes on tracing."""
+async def test_session_of_the_application_is_traced(how: Any, wire: WireServer) -> None:
+    """The traces of an application's session stay, also for the client's requests."""
     wire.script = [reply({"extension_number": "101"}, headers=KEEP)]
     with instrumented(how) as seen:
         async with aiohttp.ClientSession() as session:
             async with PortSIPClient(wire.url, token=TOKEN, session=session) as pbx:
                 await pbx.extensions.show("101")
-                assert bool(seen) is (how is by_trace)  # a middleware gives way to the client's
+                assert bool(seen) is (how is by_trace)  # the client's middlewares replace it
             seen.clear()
             async with session.get(wire.url):
                 assert seen
 
 
-async def test_opentelemetry(wire: WireServer) -> None:
-    """OpenTelemetry's own instrumentation makes no span of the client's requests."""
+async def test_opentelemetry_makes_no_span(wire: WireServer) -> None:
+    """OpenTelemetry's instrumentation of aiohttp makes no span of the client's requests."""
     instrumentation = pytest.importorskip(
         "opentelemetry.instrumentation.aiohttp_client",
-        reason="the extra dev holds it, an older environment may not",
+        reason="the extra `dev` has it, but an older environment may not",
     )
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -157,7 +157,7 @@ async def test_opentelemetry(wire: WireServer) -> None:
 async def test_debug_logs_hold_no_secret(
     wire: WireServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nor do the logs of aiohttp and of asyncio's debug mode, with every callback a slow one."""
+    """The logs of aiohttp and of asyncio's debug mode hold none, if every callback is slow."""
     caplog.set_level("DEBUG")
     loop = asyncio.get_running_loop()
     loop.set_debug(True)

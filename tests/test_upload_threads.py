@@ -1,4 +1,4 @@
-"""Uploads from files that hang: they hold threads of their own, and nothing else of the process."""
+"""Uploads from files that block: they occupy threads of their own, and nothing else."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ SECONDS = 2.0  # in which something prompt is done, on a busy machine too
 
 
 class Stuck(io.RawIOBase):
-    """A binary file whose reading blocks until `go_on`, in a class's own count."""
+    """A binary file that blocks reads until `go_on`; each class has its own count."""
 
     go_on = threading.Event()
     reading = 0
@@ -53,7 +53,7 @@ class Stuck(io.RawIOBase):
 
 @pytest.fixture(autouse=True)
 async def threads_end() -> AsyncIterator[None]:
-    """No thread of an upload outlives its test, once its file does not hang any more."""
+    """No thread of an upload outlives its test once its file stops blocking."""
     Stuck.go_on = threading.Event()
     yield
     Stuck.go_on.set()
@@ -62,7 +62,7 @@ async def threads_end() -> AsyncIterator[None]:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Iterator[Path]:
-    """A FIFO that nobody writes to, so that opening it blocks."""
+    """A FIFO without a writer, so that opening it blocks."""
     path = tmp_path / "fifo.wav"
     os.mkfifo(path)
     yield path
@@ -70,7 +70,7 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 
 
 def free(fifo: Path) -> None:
-    """Let whoever opens a FIFO go on."""
+    """Let the thread that opens a FIFO go on."""
     with suppress(OSError):  # nobody does
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
@@ -80,7 +80,7 @@ def upload_threads() -> list[threading.Thread]:
 
 
 async def still_works(pbx: PortSIPClient) -> None:
-    """The default executor, name resolution and other calls, each at once."""
+    """Check that the default executor, name resolution and other calls work at once."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(SECONDS):
         assert await loop.run_in_executor(None, lambda: 5) == 5
@@ -133,7 +133,7 @@ class TestHanging:
         assert {type(outcome) for outcome in outcomes} == {ClientClosed}
 
     async def test_what_no_thread_began_is_not_read(self, pbx: PortSIPClient) -> None:
-        """A caller who gave up gets his file back as it was."""
+        """After a cancelled call, the caller's file is where it was."""
         async with under_way(*stuck_uploads(pbx, THREADS)):
             await until(lambda: Stuck.reading == THREADS)
             later = Stuck()
@@ -144,7 +144,7 @@ class TestHanging:
             assert later.reads == 0
 
     async def test_late_path_is_closed(self, pbx: PortSIPClient, fifo: Path) -> None:
-        """What a thread opens after its upload was cancelled, it closes."""
+        """A file that a thread opens after its upload was cancelled is closed."""
         before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
         async with under_way(pbx.greetings.upload("101", fifo)):
             await until(upload_threads)
@@ -156,7 +156,7 @@ class TestHanging:
             assert len(os.listdir("/proc/self/fd")) <= before + connections
 
     async def test_program_ends(self, tmp_path: Path) -> None:
-        """Neither the loop nor the interpreter waits for a file that hangs."""
+        """Neither the loop nor the interpreter waits for a file that blocks."""
         script = f"""
 import asyncio, os
 from portsip_async import PortSIPClient
@@ -203,7 +203,7 @@ class TestThreads:
     async def test_file_of_a_web_framework(
         self, pbx: PortSIPClient, sim: PBXSimulator, most_in_memory: int
     ) -> None:
-        """FastAPI's UploadFile holds such a file, in memory or rolled over to the disk."""
+        """FastAPI's UploadFile has such a file, in memory or on the disk."""
         with tempfile.SpooledTemporaryFile(max_size=most_in_memory) as file:
             file.write(b"RIFF" * 1000)
             file.seek(0)
@@ -257,7 +257,7 @@ class TestThreads:
         assert (await first, await second) == (True, 5)
 
     async def test_file_that_raises_stop_iteration(self, pbx: PortSIPClient) -> None:
-        """A stand-in for a file that runs dry, as `Mock(side_effect=...)` does, ends the upload."""
+        """A fake file that raises StopIteration, like `Mock(side_effect=...)`, ends the upload."""
         pieces = iter([b"RIFF"])
 
         class Dry(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""Uploads: what they stream from, how names go out, and when they are sent again."""
+"""Uploads: their sources, how names are sent, and when they are sent again."""
 
 import asyncio
 import gc
@@ -47,7 +47,7 @@ async def pieces(data: bytes = DATA, size: int = 100_000) -> AsyncIterator[bytes
 
 
 class Pipe(io.RawIOBase):
-    """A binary file that can't be sought."""
+    """A binary file that is not seekable."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
@@ -60,7 +60,7 @@ class Pipe(io.RawIOBase):
 
 
 class Iterable:
-    """An async iterable that is no generator."""
+    """An async iterable that is not a generator."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return pieces()
@@ -123,7 +123,7 @@ WHOLE = (len(DATA), sha256(DATA).hexdigest())
 
 
 class Form:
-    """A form as it lies on the wire, read without anybody's parser."""
+    """A form as it was sent, read without a library's parser."""
 
     def __init__(self, arrival: Arrival) -> None:
         match = re.fullmatch(
@@ -155,7 +155,7 @@ class TestSources:
 
     @pytest.mark.parametrize("name", SOURCES)
     async def test_length(self, name: str, make_source: SourceMaker, wire: WireServer) -> None:
-        """A length is told where it is known; else the upload goes out in chunks."""
+        """The length is sent if it is known; otherwise the upload is sent in chunks."""
         wire.script = [reply()]
         async with PortSIPClient(wire.url, token=TOKEN) as pbx:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
@@ -172,7 +172,7 @@ class TestSources:
     async def test_file_stays_open(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """The caller's file is left open, also by an upload that fails."""
+        """The caller's file stays open, even if the upload fails."""
         file = make_source(name)
         await pbx.greetings.upload("101", file, filename="a.wav")
         assert not file.closed
@@ -183,7 +183,7 @@ class TestSources:
         assert not file.closed
 
     async def test_nothing_in_it(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """An empty upload is the PBX's affair."""
+        """An empty upload is sent; the PBX decides about it."""
         file = io.BytesIO(DATA)
         file.seek(0, os.SEEK_END)
         await pbx.greetings.upload("101", file, filename="a.wav")
@@ -191,7 +191,7 @@ class TestSources:
         assert uploaded(sim)[0] == uploaded(sim, "b.wav")[0] == 0
 
     async def test_bytes_are_those_of_the_call(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A bytearray that changes after the call is uploaded as it was."""
+        """A bytearray that changes after the call is uploaded as it was at the call."""
         data = bytearray(DATA)
         sim.fail(ROW, latency=0.02)
         sending = asyncio.create_task(pbx.greetings.upload("101", data, filename="a.wav"))
@@ -213,7 +213,7 @@ class TestSources:
     async def test_what_is_no_source(
         self, given: Any, error: type[Exception] | None, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """What can't be uploaded is refused before anything is sent."""
+        """Anything that can't be uploaded is refused before anything is sent."""
         if error is not None:
             with pytest.raises(error):
                 await pbx.greetings.upload("101", given, filename="a.wav")
@@ -250,7 +250,7 @@ class TestSources:
             yield b"RIFF"
             yield chunk
 
-        with pytest.raises(TypeError, match="made of bytes, not"):
+        with pytest.raises(TypeError, match="must yield bytes, got"):
             await pbx.greetings.upload("101", chunks(), filename="a.wav")
         assert sim.acted[ROW] == 0
         assert sim.greetings("101") == {}
@@ -263,7 +263,7 @@ class TestMemory:
     async def test_streamed(
         self, kind: str, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """However long it is, no more than a few chunks of an upload are held."""
+        """No more than a few chunks are in memory, however long an upload is."""
         given: Any = tmp_path / "large.wav"
         with given.open("wb") as file:
             file.truncate(self.SIZE)
@@ -280,7 +280,7 @@ class TestMemory:
         assert peak < 8 * 2**20
 
     async def test_no_more_is_taken_than_is_sent(self, wire: WireServer) -> None:
-        """A PBX that takes nothing is waited for; the source is not read ahead."""
+        """While the PBX takes no bytes, the source is not read ahead."""
         taken = 0
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -306,7 +306,7 @@ async def pieces_of_zero(size: int) -> AsyncIterator[bytes]:
 
 
 class stalled:  # noqa: N801 - used as a function
-    """A server that takes a request's head, and never a byte of its body."""
+    """A server that reads the head of a request, and nothing of its body."""
 
     async def __aenter__(self) -> str:
         self._done = asyncio.Event()
@@ -329,7 +329,7 @@ class TestReplay:
     async def test_after_a_rejected_token(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """What can be read again goes out again with the new token, from where it stood."""
+        """A source that can be read again is sent again with the new token, from its start."""
         await pbx.extensions.show("101")
         sim.revoke()
         await pbx.greetings.upload("101", make_source(name), filename="a.wav")
@@ -340,7 +340,7 @@ class TestReplay:
     async def test_not_from_what_is_gone(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """What was taken can't be sent again, and the error says so; the next call is fine."""
+        """A source that was read can't be sent again, and the error says so."""
         await pbx.extensions.show("101")
         sim.revoke()
         with pytest.raises(AuthenticationError, match="can be read only once") as caught:
@@ -365,7 +365,7 @@ class TestReplay:
         pbx: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
-        """Where the PBX can't have acted it is repeated, from what can be read again."""
+        """If the PBX can't have acted, the upload is repeated if its source can be read again."""
         sim.fail(ROW, **script)
         if name in GONE:
             with pytest.raises(error, match="can be read only once"):
@@ -396,7 +396,7 @@ class TestReplay:
         pbx: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
-        """An upload that may have been carried out is not sent again, whatever its source."""
+        """An upload that the PBX may have carried out is not repeated, whatever its source."""
         sim.fail(ROW, **script)
         with pytest.raises(error) as caught:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
@@ -408,7 +408,7 @@ class TestReplay:
     async def test_after_a_refused_connection(
         self, name: str, make_source: SourceMaker, wire: WireServer
     ) -> None:
-        """Where no connection was made nothing was taken, from an iterator neither."""
+        """If no connection was made, nothing was read, not even from an iterator."""
         await wire.leave()
         wire.script = [reply()]
         pbx = PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE)
@@ -422,7 +422,7 @@ class TestReplay:
         assert Form(wire.arrivals[0]).parts[-1][1] == DATA
 
     async def test_refused_for_good(self, wire: WireServer) -> None:
-        """An untouched iterator is no reason to blame it."""
+        """The error does not blame an iterator that was not read."""
         await wire.leave()
         async with PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE) as pbx:
             with pytest.raises(ConnectError) as caught:
@@ -433,7 +433,7 @@ class TestReplay:
     @pytest.mark.parametrize("name", ["bytes", "file at an offset", "path"])
     @pytest.mark.parametrize("closes", [True, False])
     async def test_refusal_in_mid_upload(self, closes: bool, name: str, tmp_path: Path) -> None:
-        """A reply that comes before the upload's end is heard; the next attempt is whole."""
+        """A reply before the end of an upload is read; the next attempt is complete."""
         large = os.urandom(2**20) * 8
         path = tmp_path / "large.wav"
         path.write_bytes(b"skip " * (name != "path") + large)
@@ -476,7 +476,7 @@ class TestFailingSources:
     async def test_its_own_error(
         self, error: Exception, after: int, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """What the source raises is what the caller gets, and the PBX has no half file."""
+        """The call raises what the source raised, and the PBX has no half file."""
 
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(after):
@@ -505,7 +505,7 @@ class TestFailingSources:
     async def test_file_that_changes(
         self, change: int, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A file that grows or shrinks meanwhile is an error, and nothing of it is kept."""
+        """A file that grows or shrinks meanwhile is an error, and the PBX keeps nothing of it."""
 
         class Changing(io.BytesIO):
             def read(self, size: int | None = -1) -> bytes:
@@ -550,7 +550,7 @@ class TestNames:
         pbx: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
-        """A name goes out as UTF-8, can't end its quotes or its line, and arrives."""
+        """A name is sent as UTF-8, can't end its quotes or its line, and arrives."""
         wire.script = [reply()]
         async with PortSIPClient(wire.url, token=TOKEN) as other:
             await other.greetings.upload("101", DATA, filename=name)
@@ -585,7 +585,7 @@ class TestNames:
     async def test_of_the_source(
         self, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A path and an open file have names; a name that is passed goes before."""
+        """A path and an open file have names; a name that is passed replaces them."""
         path = on_disk(tmp_path)
         await pbx.greetings.upload("101", path)
         with path.open("rb") as file:
@@ -603,14 +603,14 @@ class TestNames:
         assert sim.served == {}
 
     def test_of_a_descriptor(self, tmp_path: Path) -> None:
-        """A file that was opened by its number has none."""
+        """A file that was opened by its descriptor has no name."""
         with open(os.open(on_disk(tmp_path), os.O_RDONLY), "rb") as file:
             assert source_of(file).name is None
 
 
 class TestTime:
     async def test_total_and_deadline(self, sim: PBXSimulator) -> None:
-        """Neither `total` nor the deadline bounds an upload that goes on."""
+        """Neither `total` nor the deadline ends an upload that makes progress."""
 
         async def slow() -> AsyncIterator[bytes]:
             for _ in range(6):
@@ -625,7 +625,7 @@ class TestTime:
         assert uploaded(sim)[0] == 24
 
     async def test_deadline_and_repeats(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Nor does the deadline keep one from being sent again as late as the PBX asks."""
+        """The deadline does not keep an upload from being repeated as late as the PBX asks."""
         pauses: list[float] = []
 
         async def pause(seconds: float) -> None:
@@ -639,7 +639,7 @@ class TestTime:
         assert uploaded(sim) == WHOLE
 
     async def test_read(self, wire: WireServer) -> None:
-        """A PBX that falls silent after it is bounded by `read`."""
+        """`read` ends the wait for a PBX that falls silent after the upload."""
         wire.script = [silence]
         timeout = Timeout(total=None, read=0.05)
         async with PortSIPClient(wire.url, token=TOKEN, timeout=timeout, retry=NO_PAUSE) as pbx:
@@ -649,7 +649,7 @@ class TestTime:
         assert len(wire.arrivals) == 1
 
     async def test_read_in_mid_upload(self, tmp_path: Path) -> None:
-        """One that stops taking bytes likewise; the caller's file is closed neither way."""
+        """So it does if the PBX stops taking bytes; the caller's file stays open."""
         with tempfile.TemporaryFile(dir=tmp_path) as file:
             file.truncate(2**26)
             async with (
@@ -671,7 +671,7 @@ class TestTime:
 
 class TestCancellation:
     async def test_in_mid_upload(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Cancelling ends an upload at once, and the connection with it."""
+        """Cancelling ends an upload and its connection at once."""
         begun = asyncio.Event()
         ended = asyncio.Event()
 
@@ -693,7 +693,7 @@ class TestCancellation:
         assert (await pbx.extensions.show("101")).extension_number == "101"
 
     async def test_while_a_file_is_read(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A file that hangs in its thread holds nobody up, and is not read by two."""
+        """A file that blocks its thread blocks nothing else, and two threads never read it."""
         go = threading.Event()
         reading = threading.Event()
 
@@ -716,7 +716,7 @@ class TestCancellation:
     async def test_while_a_path_is_opened(
         self, tmp_path: Path, pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A file that is opened too late is closed all the same."""
+        """A file that opens after the cancellation is closed."""
         path = on_disk(tmp_path)
         await pbx.extensions.show("101")
         go, opening = threading.Event(), threading.Event()
@@ -751,7 +751,7 @@ class TestCancellation:
         sim: PBXSimulator,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """What we opened we close, however the upload ends."""
+        """A file that we opened is closed, however the upload ends."""
         opened: list[Any] = []
         original = Path.open
 
@@ -792,7 +792,7 @@ class TestCancellation:
 async def test_path_is_closed_where_no_token_comes(
     sim: PBXSimulator, make_client: Any, tmp_path: Path
 ) -> None:
-    """A file opened for an attempt is closed also where the attempt is never sent."""
+    """A file that was opened for an attempt is closed even if nothing is sent."""
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF")
     pbx = make_client(username="admin", password="wrong")

@@ -1,4 +1,4 @@
-"""What a client is given to send requests to: refused at construction, or good for every call."""
+"""URLs, proxies, paths and credentials are refused at construction, or work for every call."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from portsip_async.core.transport import Route
 
 URL = "https://pbx.example.com:8900"
 TOKEN: dict[str, Any] = {"token": "196ACE20C6F34027895F7F95402BB164"}
-UNSEEN = {
+INVISIBLE = {
     "zero-width joiner": "\u200d",
     "zero-width non-joiner": "\u200c",
     "zero-width space": "\u200b",
@@ -61,7 +61,7 @@ UNSEEN = {
 }
 
 
-@pytest.mark.parametrize("mark", UNSEEN.values(), ids=UNSEEN)
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
 @pytest.mark.parametrize(
     "url",
     [
@@ -74,51 +74,55 @@ UNSEEN = {
         "https:/{}/pbx.example.com",
     ],
 )
-def test_invisible_character_in_base_url_is_refused(url: str, mark: str) -> None:
-    """At construction; the error shows it as an escape."""
+def test_invisible_character_in_base_url_is_refused(url: str, character: str) -> None:
+    """It is refused at construction; the error shows it as an escape."""
     with pytest.raises(ConfigurationError) as caught:
-        PortSIPClient(url.format(mark), **TOKEN)
+        PortSIPClient(url.format(character), **TOKEN)
     text = str(caught.value)
     assert text.isascii()
     assert text.isprintable()
-    assert mark == " " or ascii(mark)[1:-1] in text
+    assert character == " " or ascii(character)[1:-1] in text
 
 
-@pytest.mark.parametrize("mark", ["\u200d", "\ufeff", "\xa0", "\u3000", "\x85", "\u2028", "\x0b"])
-def test_invisible_character_at_the_ends_is_refused(mark: str) -> None:
-    """Only spaces, tabs and ends of lines, as copied along, are taken off."""
-    for url in (f"{mark}{URL}", f"{URL}{mark}"):
+@pytest.mark.parametrize(
+    "character", ["\u200d", "\ufeff", "\xa0", "\u3000", "\x85", "\u2028", "\x0b"]
+)
+def test_invisible_character_around_a_base_url_is_refused(character: str) -> None:
+    """Only spaces, tabs and line ends, which are easily copied along, are removed."""
+    for url in (f"{character}{URL}", f"{URL}{character}"):
         with pytest.raises(ConfigurationError):
             PortSIPClient(url, **TOKEN)
     assert PortSIPClient(f" \t{URL}\r\n", **TOKEN)
 
 
-@pytest.mark.parametrize("mark", UNSEEN.values(), ids=UNSEEN)
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
 def test_invisible_character_in_the_environment_is_refused(
-    monkeypatch: pytest.MonkeyPatch, mark: str
+    monkeypatch: pytest.MonkeyPatch, character: str
 ) -> None:
-    if mark in ("\0", "\ud800"):
+    """PORTSIP_URL is checked like the argument."""
+    if character in ("\0", "\ud800"):
         pytest.skip("no environment variable can hold this character")
-    monkeypatch.setenv("PORTSIP_URL", f"https://p{mark}bx.example.com")
+    monkeypatch.setenv("PORTSIP_URL", f"https://p{character}bx.example.com")
     with pytest.raises(ConfigurationError):
         PortSIPClient.from_env(**TOKEN)
 
 
-@pytest.mark.parametrize("mark", UNSEEN.values(), ids=UNSEEN)
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
 @pytest.mark.parametrize("proxy", ["http://pro{}xy:3128", "http://us{}er:pass@proxy:3128"])
-def test_invisible_character_in_proxy_is_refused(proxy: str, mark: str) -> None:
+def test_invisible_character_in_proxy_is_refused(proxy: str, character: str) -> None:
+    """It is refused in the host and in the user name of a proxy."""
     with pytest.raises(ConfigurationError, match="proxy"):
-        PortSIPClient(URL, proxy=proxy.format(mark), **TOKEN)
+        PortSIPClient(URL, proxy=proxy.format(character), **TOKEN)
 
 
-@pytest.mark.parametrize("mark", UNSEEN.values(), ids=UNSEEN)
-def test_invisible_character_in_user_agent_is_refused(mark: str) -> None:
-    """A space is none there."""
-    if mark == " ":
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
+def test_invisible_character_in_user_agent_is_refused(character: str) -> None:
+    """A space is allowed there."""
+    if character == " ":
         assert PortSIPClient(URL, user_agent="my app", **TOKEN)
         return
     with pytest.raises(ValueError, match="user_agent"):
-        PortSIPClient(URL, user_agent=f"my{mark}app", **TOKEN)
+        PortSIPClient(URL, user_agent=f"my{character}app", **TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +152,8 @@ def test_invisible_character_in_user_agent_is_refused(mark: str) -> None:
         "",
     ],
 )
-def test_host_that_no_request_can_name_is_refused(host: str) -> None:
-    """As a base URL and as a proxy."""
+def test_invalid_host_is_refused(host: str) -> None:
+    """It is refused in a base URL and in a proxy."""
     with pytest.raises(ConfigurationError):
         PortSIPClient(f"https://{host}", **TOKEN)
     with pytest.raises(ConfigurationError, match="proxy"):
@@ -171,7 +175,8 @@ def test_host_that_no_request_can_name_is_refused(host: str) -> None:
         "https://pbx/p\xe4th/%20x",
     ],
 )
-def test_host_of_any_kind_passes(url: str) -> None:
+def test_valid_host_is_accepted(url: str) -> None:
+    """Names, also in other scripts, and addresses are valid in a base URL and a proxy."""
     assert PortSIPClient(url, **TOKEN)
     assert PortSIPClient(URL, proxy="http://" + urlsplit(url).netloc, **TOKEN)
 
@@ -185,35 +190,35 @@ def test_host_of_any_kind_passes(url: str) -> None:
 @example(url="https://pbx\u200d.example.com", path="/")
 @example(url="https://[::1]x", path="/")
 def test_any_url_is_refused_or_works(url: str, path: str) -> None:
-    """Whatever passes the constructor makes the URL of every call, and of a row of one's own."""
+    """A base URL that the constructor accepts gives a valid URL for every endpoint."""
     try:
         client = PortSIPClient(url, allow_http=True, **TOKEN)
     except ConfigurationError:
         return
-    base = client._session.base_url
+    base = repr(client).removeprefix("<PortSIPClient ").removesuffix(">")
     for row in ENDPOINTS.values():
         assert Route(base, row).url.raw_host
     try:
-        own = Endpoint("own.row", "GET", path)
+        own = Endpoint("own.endpoint", "GET", path)
     except ValueError:
         return
     assert Route(base, own).url.raw_host
 
 
-@pytest.mark.parametrize("mark", UNSEEN.values(), ids=UNSEEN)
-def test_invisible_character_in_a_path_is_refused(mark: str) -> None:
-    """Of an endpoint, and of an override; a space is percent-encoded."""
-    if mark == " ":
-        assert Endpoint("own.row", "GET", "/a b").path == "/a b"
+@pytest.mark.parametrize("character", INVISIBLE.values(), ids=INVISIBLE)
+def test_invisible_character_in_a_path_is_refused(character: str) -> None:
+    """It is refused in an endpoint and in an override; a space is percent-encoded."""
+    if character == " ":
+        assert Endpoint("own.endpoint", "GET", "/a b").path == "/a b"
         return
     with pytest.raises(ValueError, match="path"):
-        Endpoint("own.row", "GET", f"/a{mark}b")
+        Endpoint("own.endpoint", "GET", f"/a{character}b")
     with pytest.raises(ConfigurationError, match="path"):
-        PortSIPClient(URL, endpoints={"groups.list": {"path": f"/a{mark}b"}}, **TOKEN)
+        PortSIPClient(URL, endpoints={"groups.list": {"path": f"/a{character}b"}}, **TOKEN)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "login",
     [
         {"username": "admin\udcff", "password": "secret-1"},
         {"username": "admin", "password": "\ud800secret-1"},
@@ -226,31 +231,32 @@ def test_invisible_character_in_a_path_is_refused(mark: str) -> None:
     ],
     ids=str,
 )
-def test_credentials_that_no_request_can_hold_are_refused(given: dict[str, Any]) -> None:
-    """At construction, and without being quoted."""
+def test_credentials_that_cannot_be_sent_are_refused(login: dict[str, Any]) -> None:
+    """They are refused at construction, and the error does not quote them."""
     with pytest.raises(ConfigurationError) as caught:
-        PortSIPClient(URL, **given)
+        PortSIPClient(URL, **login)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["ca\0.pem", "ca\ud800.pem"], ids=["NUL", "surrogate"])
 @pytest.mark.parametrize("kind", [str, Path])
-def test_ca_file_that_cannot_be_is_refused(kind: Callable[[str], Any], path: str) -> None:
+def test_impossible_path_of_a_ca_file_is_refused(kind: Callable[[str], Any], path: str) -> None:
+    """A path that no file can have is refused at construction."""
     with pytest.raises(ConfigurationError, match="ssl"):
         PortSIPClient(URL, ssl=kind(path), **TOKEN)
 
 
 @pytest.mark.parametrize("host", ["b\xfccher.invalid", "p_b-x.invalid", "xn--a.invalid", "x" * 63])
-async def test_odd_host_fails_as_no_connection(host: str) -> None:
-    """A name that passes and is nowhere is a ConnectError, as PBX and as proxy."""
+async def test_unknown_host_fails_at_the_call(host: str) -> None:
+    """A valid name that does not exist, of a PBX or of a proxy, raises the SDK's error."""
     once = RetryPolicy(attempts=1)
     async with (
         PortSIPClient(f"https://{host}", retry=once, **TOKEN) as pbx,
         PortSIPClient(
             "http://127.0.0.1:1", retry=once, proxy=f"http://{host}:3128", **TOKEN
-        ) as through,
+        ) as behind_proxy,
     ):
-        for found in await asyncio.gather(
-            pbx.extensions.show("101"), through.extensions.show("101"), return_exceptions=True
+        for error in await asyncio.gather(
+            pbx.extensions.show("101"), behind_proxy.extensions.show("101"), return_exceptions=True
         ):
-            assert isinstance(found, PortSIPError)
+            assert isinstance(error, PortSIPError)

@@ -1,8 +1,8 @@
-"""The log of outages: one line when one begins, at most one a minute in it, one when it ends.
+"""The log of outages: a line when one starts, at most one a minute during it, one when it ends.
 
-All watches of a client share one log, since they lose the same PBX. An outage begins with the first
-of them that fails, and ends when the last of them works again. If all were left meanwhile, the next
-watch that fails within a minute of the latest line meets the same outage.
+All watches of a client share one log, since they lose the same PBX. An outage starts with the first
+watch that fails, and ends when the last one works again. If all watches were left during an outage,
+a watch that fails within a minute of the latest line continues it.
 """
 
 import logging
@@ -17,30 +17,36 @@ _NUMBERS_SHOWN: Final = 10
 
 
 class OutageLog:
-    """Writes the outages of one PBX into the program's log.
+    """Writes the outages of one PBX to the program's log.
 
     Args:
-        host: the PBX, as it is named in the log.
+        host: the PBX, as the log names it.
     """
 
     def __init__(self, host: str = "") -> None:
         self._host = host
-        self._failing: set[object] = set()
-        self._lasts = False  # since no watch was seen to work again
-        self._began_at = 0.0
+        self._failing: set[object] = set()  # watches
+        self._is_outage = False  # from the first failure until all watches work
+        self._started_at = 0.0
         self._logged_at = 0.0
 
     def failed(self, watch: object, error: PortSIPError, now: float) -> None:
-        """Note a failure of a watch, at a time of the monotonic clock, in seconds."""
-        is_due = now - self._logged_at >= REMIND_AFTER
-        begins = not self._lasts or (not self._failing and is_due)
+        """Note a failure of a watch.
+
+        Args:
+            watch: the watch.
+            error: how it failed.
+            now: the time of the monotonic clock, in seconds.
+        """
+        may_log = now - self._logged_at >= REMIND_AFTER
+        starts = not self._is_outage or (not self._failing and may_log)
         self._failing.add(watch)
-        if begins:
-            self._lasts = True
-            self._began_at = now
+        if starts:
+            self._is_outage = True
+            self._started_at = now
             text = f"{self._host}: a status watch fails, and goes on"
-        elif is_due:
-            text = f"{self._host}: a status watch still fails after {now - self._began_at:.0f} s"
+        elif may_log:
+            text = f"{self._host}: a status watch still fails after {now - self._started_at:.0f} s"
         else:
             return
         self._logged_at = now
@@ -48,22 +54,22 @@ class OutageLog:
 
     def recovered(self, watch: object, now: float) -> None:
         """Note that nothing of a watch fails any more."""
-        failed = watch in self._failing
+        had_failed = watch in self._failing
         self._failing.discard(watch)
         if self._failing:
             return
-        self._lasts = False
-        if failed:
+        self._is_outage = False
+        if had_failed:
             logger.warning(
-                "%s: the status watch works again after %.1f s", self._host, now - self._began_at
+                "%s: the status watch works again after %.1f s", self._host, now - self._started_at
             )
 
     def left(self, watch: object) -> None:
-        """Forget a watch that was left; the end of its outage is not logged."""
+        """Forget a watch that was left. The end of its outage is not logged."""
         self._failing.discard(watch)
 
     def refused(self, numbers: list[str]) -> None:
-        """Name extensions that the PBX gives no status for."""
+        """Log extensions that the PBX gives no status for."""
         shown = ", ".join(map(_one_line, numbers[:_NUMBERS_SHOWN]))
         more = len(numbers) - _NUMBERS_SHOWN
         logger.warning(
@@ -75,7 +81,7 @@ class OutageLog:
 
 
 def _one_line(text: str) -> str:
-    """Escape what would begin another line of a log, or be obeyed by a terminal."""
+    """Escape characters that would start a new line in a log, or control a terminal."""
     if text.isprintable():
         return text
     return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in text)

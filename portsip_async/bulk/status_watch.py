@@ -1,8 +1,8 @@
 """The status of many extensions, followed for weeks (`StatusWatch`).
 
-A watch polls on a fixed rhythm in a task of its own and notes what changed; its consumer is handed,
-for each extension, the difference between what it received last and what holds now. So a consumer
-that falls behind costs memory by the number of extensions, not by the number of changes.
+A watch polls at a fixed interval in a task of its own, and notes what changed. Its consumer gets,
+for each extension, the difference between what it received last and the latest status. So the
+memory for a slow consumer grows with the number of extensions, not with the number of changes.
 """
 
 import asyncio
@@ -10,54 +10,54 @@ import math
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from ..classic.models import ExtensionStatus
 from ..core.streams import Run
+from ..core.tasks import TaskOwner
+from ..core.tokens import is_fetch_error
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
 from ..record import Record
-from .status_poll import ALONE, Batches, Owner
-from .workers import Crew, Feed, Stream
+from .refused_numbers import RefusedNumbers
+from .status_batches import ALONE, BatchReader, BatchResult, S, StatusSource
+from .workers import Batcher, JobStream, WorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_REFUSED_CYCLES_MOST: Final = 64  # cycles between two questions for a refused number, at most
 
-
-class StatusChange(Record, frozen=True, gc=False):
-    """How an extension's status differs from what this consumer received last.
+class StatusChange(Record, Generic[S], frozen=True, gc=False):
+    """The difference between an extension's status and what this consumer received last.
 
     Attributes:
         extension_number: the extension.
-        before: what was received last; None where nothing was.
-        after: what holds now; None where the extension is gone.
+        before: what was received last; None if nothing was.
+        after: the latest status; None if the extension is gone.
         at: when the change was seen, in UTC.
     """
 
     extension_number: str
-    before: ExtensionStatus | None
-    after: ExtensionStatus | None
+    before: S | None
+    after: S | None
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class WatchStats:
-    """How a watch fares.
+    """How a watch is doing.
 
     Attributes:
         cycles: cycles that ended.
-        skipped: beats of the rhythm that were left out, since a cycle overran or was postponed.
-        failures: batches and listings that failed, and what ended the watch.
+        skipped: cycles that were left out, because an earlier one took too long or was postponed.
+        failures: batches and listings that failed, and the error that ended the watch.
         consecutive_failures: cycles in a row that brought no status at all.
         missing: extensions that the latest cycle's replies left out.
-        unknown: the numbers that the PBX never gave a status for, in the order of the watched ones:
-            it refused each of them alone, or left it out of a reply. A number leaves once it has
-            a status. Empty where all are known.
         last_error: the latest failure.
         last_success: when a cycle last brought a status, in UTC.
-        lag: seconds by which the latest cycle began late.
+        lag: seconds by which the latest cycle started late.
         cycle_seconds: how long the latest cycle took.
+        unknown: the numbers that the PBX never gave a status for, in the order of the watched ones:
+            it refused each of them alone, or left it out of a reply. A number is removed once it
+            has a status. Empty if all are known.
     """
 
     cycles: int = 0
@@ -72,124 +72,148 @@ class WatchStats:
     unknown: tuple[str, ...] = ()
 
 
-class Listing(NamedTuple):
-    """The extensions that there are.
+class DiscoveredExtensions(NamedTuple):
+    """The extensions that the PBX lists.
 
     Attributes:
         numbers: their numbers.
-        steady: whether the list stood still while it was walked, so that what it lacks is gone.
+        is_complete: whether the list stayed the same during the walk, so that an extension that is
+            not in it is gone.
     """
 
     numbers: list[str]
-    steady: bool
+    is_complete: bool
 
 
-class StatusWatch(Stream[StatusChange]):
-    """Changes of status, followed until the loop is left.
+class StatusWatch(JobStream[StatusChange[S]], Generic[S]):
+    """Changes of status, until the loop is left.
 
-    Each loop over it is a watch of its own; `snapshot` and `stats` are the latest one's.
+    Each loop over it is a watch of its own. `snapshot` and `stats` are those of the latest one.
     """
 
     def __init__(
         self,
-        owner: Owner,
+        source: StatusSource[S],
         numbers: Sequence[str] | None,
         *,
-        discover: Callable[[], Coroutine[Any, Any, Listing]],
+        owner: TaskOwner,
+        discover: Callable[[], Coroutine[Any, Any, DiscoveredExtensions]],
         interval: float,
-        batch_size: int,
+        batch_size: int | None,
         concurrency: int,
-        known: Mapping[str, ExtensionStatus] | None,
+        known: Mapping[str, S] | None,
         rediscover: float,
     ) -> None:
+        """Store the settings; nothing is sent before the loop.
+
+        Args:
+            source: the PBX.
+            numbers: what to watch; None: what `discover` finds.
+            owner: starts the tasks.
+            discover: lists the extensions.
+            interval: seconds from the start of one cycle to the start of the next.
+            batch_size: numbers per request; None: as many as the PBX takes.
+            concurrency: requests in flight at most.
+            known: statuses that the consumer knows already, by number.
+            rediscover: seconds from one listing to the next.
+        """
         super().__init__()
-        self._owner = owner
+        self._source = source
         self._numbers = numbers
+        self._owner = owner
         self._discover = discover
         self._interval = interval
         self._batch_size = batch_size
         self._concurrency = concurrency
-        self._known = dict(known or {})
+        self._known: dict[str, S] = dict(known or {})
         self._rediscover = rediscover
-        self._latest: _Watch | None = None
+        self._latest: _WatchRun[S] | None = None
 
     @property
-    def snapshot(self) -> dict[str, ExtensionStatus]:
-        """What was delivered: a copy, to be saved and given back as ``known=``."""
+    def snapshot(self) -> dict[str, S]:
+        """What was delivered: a copy, to be saved and passed as ``known=`` later."""
         return dict(self._known if self._latest is None else self._latest.delivered)
 
     @property
     def stats(self) -> WatchStats:
-        """How the latest loop fares."""
+        """How the latest loop is doing."""
         return WatchStats() if self._latest is None else self._latest.stats
 
-    def _begin(self) -> tuple[AsyncGenerator[StatusChange, None], Run]:
-        watch = _Watch(
-            self._owner,
+    def _start_run(self) -> tuple[AsyncGenerator[StatusChange[S], None], Run]:
+        source = replace(self._source, ask=_with_portsip_errors(self._source.ask))
+        run = _WatchRun(
+            source,
             self._numbers,
-            discover=_with_errors_of_ours(self._discover),
+            owner=self._owner,
+            discover=_with_portsip_errors(self._discover),
             interval=self._interval,
-            batch_size=self._batch_size,
-            batches=Batches(_with_errors_of_ours(self._owner.ask), self._concurrency),
+            reader=BatchReader(source, concurrency=self._concurrency, batch_size=self._batch_size),
             known=self._known,
             rediscover=self._rediscover,
         )
-        self._latest = watch
-        return watch.changes(), watch
+        self._latest = run
+        return run.changes(), run
 
 
-def _with_errors_of_ours(
+def _with_portsip_errors(
     send: Callable[P, Coroutine[Any, Any, T]],
 ) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Wrap a call so that what an application's fetch_token raises ends no watch."""
+    """Wrap a call so that an exception of the application's fetch_token does not end a watch."""
 
-    async def sent(*args: P.args, **kwargs: P.kwargs) -> T:
+    async def send_and_convert(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await send(*args, **kwargs)
         except PortSIPError:
             raise
         except Exception as error:
-            foreign = error.with_traceback(None)
-        # Its text may hold secrets that only the application knows, and this one is logged.
-        raise PortSIPError(f"fetching a token raised {type(foreign).__name__}") from foreign
+            if not is_fetch_error(error):
+                raise
+            cause = error.with_traceback(None)
+        # Its text may hold secrets that only the application knows, and this error is logged.
+        raise PortSIPError(f"fetching a token raised {type(cause).__name__}") from cause
 
-    return sent
+    return send_and_convert
 
 
-class _Watch(Run):
-    """One loop of a watch: a task that goes round, and what its consumer has still to be told."""
+class _WatchRun(Run, Generic[S]):
+    """One loop of a watch: a task that polls, and the changes that wait for the consumer.
+
+    Attributes:
+        delivered: what the consumer received, by number.
+        stats: how the watch is doing.
+        ended: as in `Run`.
+    """
 
     def __init__(
         self,
-        owner: Owner,
+        source: StatusSource[S],
         numbers: Sequence[str] | None,
         *,
-        discover: Callable[[], Coroutine[Any, Any, Listing]],
+        owner: TaskOwner,
+        discover: Callable[[], Coroutine[Any, Any, DiscoveredExtensions]],
         interval: float,
-        batch_size: int,
-        batches: Batches,
-        known: Mapping[str, ExtensionStatus],
+        reader: BatchReader[S],
+        known: Mapping[str, S],
         rediscover: float,
     ) -> None:
-        self.delivered: dict[str, ExtensionStatus] = dict(known)
+        self.delivered: dict[str, S] = dict(known)
         self.stats = WatchStats()
         self.ended = asyncio.Event()
         self.ended.set()
-        self._owner = owner
+        self._source = source
         self._numbers = None if numbers is None else list(dict.fromkeys(numbers))
+        self._owner = owner
         self._discover = discover
         self._interval = interval
-        self._batch_size = batch_size
-        self._batches = batches
+        self._reader = reader
         self._rediscover = rediscover
         self._discovered_at = -math.inf
-        self._latest: dict[str, ExtensionStatus] = dict(known)
-        self._pending: dict[str, datetime] = {}  # what changed since it was delivered, and when
-        self._refused: dict[str, tuple[int, int]] = {}  # number: the cycle it is due in, the pause
-        self._unknown: set[str] = set()  # without a status so far, though asked for
-        self._named: set[str] = set()  # in the log, as without a status
-        self._failing = False  # whether anything of this cycle failed
-        self._postponed_to = -math.inf
+        self._latest: dict[str, S] = dict(known)
+        # The numbers that changed since they were delivered, and when.
+        self._pending: dict[str, datetime] = {}
+        self._refused = RefusedNumbers()
+        self._failing = False  # whether anything failed in this cycle
+        self._postponed_until = -math.inf
         self._wake = asyncio.Event()
         self._stopped = False
 
@@ -197,12 +221,12 @@ class _Watch(Run):
         self._stopped = True
         self._wake.set()
 
-    async def changes(self) -> AsyncGenerator[StatusChange, None]:
-        """Go round in a task of its own, and answer what changed since it was answered last."""
-        self._owner.check()
+    async def changes(self) -> AsyncGenerator[StatusChange[S], None]:
+        """Poll in a task, and yield what changed since it was last yielded."""
+        self._owner.check_open()
         self.ended.clear()
-        rounds = self._owner.start(self._go_round())
-        rounds.add_done_callback(lambda _: self._wake.set())
+        polling = self._owner.start(self._poll_forever())
+        polling.add_done_callback(lambda _: self._wake.set())
         try:
             while not self._stopped:
                 while self._pending and not self._stopped:
@@ -210,21 +234,21 @@ class _Watch(Run):
                     change = self._deliver(number, self._pending.pop(number))
                     if change is not None:
                         yield change
-                if rounds.done():
-                    if rounds.cancelled():
-                        self._owner.check()
-                    rounds.result()
+                if polling.done():
+                    if polling.cancelled():
+                        self._owner.check_open()
+                    polling.result()  # raises what ended the watch
                 self._wake.clear()
                 await self._wake.wait()
         finally:
-            rounds.cancel()
+            polling.cancel()
             try:
-                await asyncio.gather(rounds, return_exceptions=True)
-            finally:  # cancelled again meanwhile, it has waited all the same
-                self._owner.outages.left(self)
+                await asyncio.gather(polling, return_exceptions=True)
+            finally:  # even if this wait was cancelled too
+                self._source.outages.left(self)
                 self.ended.set()
 
-    def _deliver(self, number: str, at: datetime) -> StatusChange | None:
+    def _deliver(self, number: str, at: datetime) -> StatusChange[S] | None:
         before, after = self.delivered.get(number), self._latest.get(number)
         if before == after:
             return None  # it changed and changed back before it was delivered
@@ -234,16 +258,17 @@ class _Watch(Run):
             self.delivered[number] = after
         return StatusChange(number, before, after, at)
 
-    async def _go_round(self) -> None:
-        clock = self._owner.clock
-        start, beat = clock(), 0
+    async def _poll_forever(self) -> None:
+        clock = self._source.clock
+        # Cycle n starts at `start + n * interval`, so that small delays don't add up.
+        start, cycle = clock(), 0
         while True:
-            due = start + beat * self._interval
-            begun = clock()
+            scheduled_at = start + cycle * self._interval
+            started_at = clock()
             try:
-                await self._cycle(beat)
+                await self._run_cycle(cycle)
             except PortSIPError as error:
-                # The consumer, who is told, may be elsewhere; till then it must not look well.
+                # The consumer gets this error later. Until then the stats must show it.
                 self.stats = replace(
                     self.stats,
                     failures=self.stats.failures + 1,
@@ -252,40 +277,43 @@ class _Watch(Run):
                 )
                 raise
             now = clock()
-            # The next beat that has not passed, and that nothing postponed.
-            ahead = (max(now, self._postponed_to) - start) / self._interval
-            following = max(beat + 1, math.ceil(ahead - 1e-9))
+            # The next cycle is the first that is neither in the past nor postponed.
+            earliest = (max(now, self._postponed_until) - start) / self._interval
+            next_cycle = max(cycle + 1, math.ceil(earliest - 1e-9))
             self.stats = replace(
                 self.stats,
                 cycles=self.stats.cycles + 1,
-                skipped=self.stats.skipped + following - beat - 1,
-                lag=max(0.0, begun - due),
-                cycle_seconds=now - begun,
+                skipped=self.stats.skipped + next_cycle - cycle - 1,
+                lag=max(0.0, started_at - scheduled_at),
+                cycle_seconds=now - started_at,
             )
-            beat = following
-            await self._owner.sleep(max(0.0, start + beat * self._interval - now))
+            cycle = next_cycle
+            await self._source.sleep(max(0.0, start + cycle * self._interval - now))
 
-    async def _cycle(self, beat: int) -> None:
+    async def _run_cycle(self, cycle: int) -> None:
         self._failing = False
-        listed = await self._find_numbers()
-        asked = self._numbers if self._numbers is not None else list(self._latest)
-        ordinary = [number for number in asked if number not in self._refused]
-        seen, missing = await self._poll(ordinary, self._batch_size, beat)
-        # The refused ones in batches so small that none is blamed on the batch.
-        due = [number for number in asked if self._refused.get(number, (beat + 1, 0))[0] <= beat]
-        found, lacking = await self._poll(due, min(self._batch_size, ALONE), beat)
-        seen, missing = seen + found, missing + lacking
-        self._show_unknown(asked)
-        if not self._failing and (ordinary or due or not asked):
-            self._owner.outages.recovered(self, self._owner.clock())
-        if listed and not ordinary and not due and asked:
-            return  # all are refused and wait: that is neither a success nor a failure
-        if seen or (listed and not asked):
+        discovered = await self._find_numbers()
+        numbers = self._numbers if self._numbers is not None else list(self._latest)
+        # Numbers that the PBX refuses would have every batch split, so they go separately, in
+        # batches so small that a refusal is never put down to the batch as a whole.
+        normal = [number for number in numbers if number not in self._refused]
+        found, missing = await self._poll(normal, self._reader.next_size, cycle)
+        retried = self._refused.to_ask(numbers, cycle)
+        found_again, missing_again = await self._poll(
+            retried, lambda: min(self._reader.next_size(), ALONE), cycle
+        )
+        found, missing = found + found_again, missing + missing_again
+        self._show_unknown(numbers)
+        if not self._failing and (normal or retried or not numbers):
+            self._source.outages.recovered(self, self._source.clock())
+        if discovered and not normal and not retried and numbers:
+            return  # all numbers are refused and wait: neither a success nor a failure
+        if found or (discovered and not numbers):
             self.stats = replace(
                 self.stats,
                 missing=missing,
                 consecutive_failures=0,
-                last_success=self._owner.now(),
+                last_success=self._source.now(),
             )
         else:
             self.stats = replace(
@@ -294,131 +322,127 @@ class _Watch(Run):
                 consecutive_failures=self.stats.consecutive_failures + 1,
             )
 
-    async def _poll(self, numbers: list[str], size: int, beat: int) -> tuple[int, int]:
-        """Read some numbers' status; answers how many came, and how many were left out."""
+    async def _poll(
+        self, numbers: list[str], size: Callable[[], int], cycle: int
+    ) -> tuple[int, int]:
+        """Read the status of some numbers; return how many came, and how many were left out."""
         found = missing = 0
-        crew = Crew(
-            Feed(numbers, size, self._owner.start),
-            self._batches.read,
-            start=self._owner.start,
-            check=self._owner.check,
-            limit=lambda: self._batches.gate.limit,
-            ahead=True,
+        pool = WorkerPool(
+            Batcher(numbers, size, owner=self._owner),
+            self._reader.read,
+            owner=self._owner,
+            limit=lambda: self._reader.gate.limit,
         )
-        outcomes = crew.outcomes()
+        batches = pool.results()
         try:
-            async for reading in outcomes:
-                failed: dict[int, PortSIPError] = {}
-                refused = set(reading.refused)
-                doubted = self._ask_in_small_batches(reading.doubted, beat)
-                for result in reading.results:
-                    if result.status is not None:
-                        found += 1
-                        self._note(result.extension_number, result.status)
-                    elif isinstance(result.error, StatusMissing):
-                        missing += 1
-                        self._refused.pop(result.extension_number, None)
-                        self._note_unknown(result.extension_number)
-                    elif isinstance(result.error, PortSIPError):
-                        if result.extension_number in refused:
-                            self._count(result.error)  # the number is at fault, not the PBX
-                        elif result.extension_number not in doubted:
-                            failed[id(result.error)] = result.error
-                for number in reading.refused:
-                    self._put_off(number, beat)
-                    self._note_unknown(number)
-                for error in failed.values():
-                    self._failed(error)
+            async for batch in batches:
+                batch_found, batch_missing = self._take_batch(batch, cycle)
+                found, missing = found + batch_found, missing + batch_missing
         finally:
-            await outcomes.aclose()
+            await batches.aclose()
         return found, missing
 
-    def _note(self, number: str, status: ExtensionStatus) -> None:
-        self._refused.pop(number, None)
-        self._unknown.discard(number)
+    def _take_batch(self, batch: BatchResult[S], cycle: int) -> tuple[int, int]:
+        """Note the results of a batch; return how many statuses came and how many are missing."""
+        found = missing = 0
+        failures: dict[int, PortSIPError] = {}  # by identity: numbers share errors
+        refused = set(batch.refused)
+        asked_again = self._retry_doubted(batch.doubted, cycle)
+        for result in batch.results:
+            number, error = result.extension_number, result.error
+            if result.status is not None:
+                found += 1
+                self._note(number, result.status)
+            elif isinstance(error, StatusMissing):
+                missing += 1
+                self._refused.accept(number)
+                self._note_unknown(number)
+            elif isinstance(error, PortSIPError):
+                if number in refused:
+                    self._count(error)  # the number is at fault, not the PBX
+                elif number not in asked_again:
+                    failures[id(error)] = error
+        for number in batch.refused:
+            self._refused.postpone(number, cycle)
+            self._note_unknown(number)
+        for failure in failures.values():
+            self._note_failure(failure)
+        return found, missing
+
+    def _note(self, number: str, status: S) -> None:
+        """Note the status of a number, and wake the consumer if it changed."""
+        self._refused.note_status(number)
         if self._latest.get(number) != status:
             self._latest[number] = status
-            self._pending[number] = self._owner.now()
+            self._pending[number] = self._source.now()
             self._wake.set()
 
-    def _ask_in_small_batches(self, doubted: list[str], beat: int) -> set[str]:
-        """Make numbers that never had a status due among the refused ones of the same cycle.
+    def _retry_doubted(self, doubted: list[str], cycle: int) -> set[str]:
+        """Have numbers that never had a status asked again in this cycle, in small batches.
 
-        Numbers with a status are asked again at the next beat. If there are no others, the PBX has
-        forgotten its extensions, and nothing is learnt from asking each alone.
+        Numbers with a status are asked again in the next cycle. If there are no others, the PBX has
+        forgotten its extensions, and asking each of them alone would show nothing.
 
         Returns:
             The numbers that will be asked again; none if all have a status.
         """
         new = [number for number in doubted if number not in self._latest]
-        self._refused |= dict.fromkeys(new, (beat, 1))
+        self._refused.ask_now(new, cycle)
         return set(doubted) if new else set()
 
-    def _put_off(self, number: str, beat: int) -> None:
-        """Ask for a refused number again after a pause that doubles, in a batch of its own."""
-        _, pause = self._refused.get(number, (0, 1))
-        pause = min(pause * 2, _REFUSED_CYCLES_MOST)
-        self._refused[number] = (beat + pause, pause)
-
     def _note_unknown(self, number: str) -> None:
-        """Note that the PBX gave no status for a number; that it never did, if none is held."""
+        """Note that the PBX gave no status for a number that never had one."""
         if number not in self._latest:
-            self._unknown.add(number)
+            self._refused.note_unknown(number)
 
-    def _show_unknown(self, asked: list[str]) -> None:
+    def _show_unknown(self, numbers: list[str]) -> None:
         """Show the unknown numbers in the stats; log them and the refused ones, each once."""
-        if not (self._unknown or self._refused or self.stats.unknown):
-            return
-        unknown = tuple(number for number in asked if number in self._unknown)
+        unknown = self._refused.unknown(numbers)
         if unknown != self.stats.unknown:
             self.stats = replace(self.stats, unknown=unknown)
-        lacking = self._unknown | self._refused.keys()
-        if not lacking <= self._named:
-            new = [number for number in asked if number in lacking - self._named]
-            self._named |= lacking
-            self._owner.outages.refused(new)
+        new = self._refused.not_yet_logged(numbers)
+        if new:
+            self._source.outages.refused(new)
 
-    def _failed(self, error: PortSIPError) -> None:
-        """Count what failed for the PBX's sake, and log the outage."""
+    def _note_failure(self, error: PortSIPError) -> None:
+        """Count a failure of the PBX, and log the outage."""
         self._failing = True
-        self._owner.outages.failed(self, error, self._owner.clock())
+        self._source.outages.failed(self, error, self._source.clock())
         self._count(error)
 
     def _count(self, error: PortSIPError) -> None:
         self.stats = replace(self.stats, failures=self.stats.failures + 1, last_error=error)
         if isinstance(error, APIError) and error.retry_after is not None:
-            self._postponed_to = max(self._postponed_to, self._owner.clock() + error.retry_after)
+            until = self._source.clock() + error.retry_after
+            self._postponed_until = max(self._postponed_until, until)
 
     async def _find_numbers(self) -> bool:
-        """Where none were given, list the extensions again once the last list is old enough.
+        """List the extensions if no numbers were given and the last listing is old enough.
 
         Returns:
-            Whether it is known which extensions there are, as far as is due.
+            Whether it is known which extensions there are.
         """
         if self._numbers is not None and self._discovered_at == -math.inf:
+            return True  # they were given
+        now = self._source.clock()
+        if now < self._discovered_at + self._rediscover:
             return True
-        if self._owner.clock() < self._discovered_at + self._rediscover:
-            return True
-        asked_at = self._owner.clock()
         try:
-            listing = await self._discover()
+            listed = await self._discover()
         except PortSIPError as error:
             if is_fatal(error):
                 raise
-            self._failed(error)
+            self._note_failure(error)
             return False
-        self._discovered_at = asked_at
-        present = dict.fromkeys(listing.numbers)
-        if not listing.steady:
-            # An extension may have slipped from one page to another, past the walk.
+        self._discovered_at = now
+        present = dict.fromkeys(listed.numbers)
+        if not listed.is_complete:
+            # An extension may have moved from one page to another, past the walk.
             present |= dict.fromkeys(self._latest)
         self._numbers = list(present)
         for gone in self._latest.keys() - present.keys():
             del self._latest[gone]
-            self._pending[gone] = self._owner.now()
+            self._pending[gone] = self._source.now()
             self._wake.set()
-        for gone in self._refused.keys() - present.keys():
-            del self._refused[gone]
-        self._unknown &= present.keys()
-        self._named &= present.keys()
+        self._refused.forget_all_but(present.keys())
         return True

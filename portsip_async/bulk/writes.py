@@ -1,8 +1,8 @@
-"""Many writes in one go: bounded, with a result for each item, and no outcome guessed.
+"""The same operation for many items, with a result for each and no outcome guessed.
 
-Where the reply to a create or a remove was lost for good, the extension is read back and tells
-whether the write was carried out. What an update lost is simply repeated, since it comes to the
-same. What is known of no item is listed in `in_doubt`.
+If the reply to a create or a remove is lost for good, the extension is read back, which shows
+whether the write was carried out. A lost update is repeated, since doing it twice changes nothing.
+Items with an outcome that stays unknown are listed in `in_doubt`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import (
     AsyncIterable,
     Awaitable,
     Callable,
+    Coroutine,
     Iterable,
     Mapping,
 )
@@ -18,12 +19,12 @@ from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
 from ..core.limits import Gate
-from ..core.session import Session
 from ..core.streams import Run
+from ..core.tasks import TaskOwner
 from ..core.tracebacks import strip_frames
 from ..errors import PortSIPError, is_fatal
 from ..record import Record
-from .workers import Crew, Feed, Stream
+from .workers import Batcher, JobStream, WorkerPool
 
 X = TypeVar("X")
 V = TypeVar("V")
@@ -32,15 +33,15 @@ WriteError = PortSIPError | ValueError | TypeError
 
 
 class BulkResult(Record, Generic[V], frozen=True):
-    """What became of one item of a bulk run.
+    """The outcome for one item of a bulk run.
 
     Attributes:
-        index: the item's place in the source, counted from 0.
+        index: the position of the item in the source, counted from 0.
         key: the extension number, as given.
-        value: what the write answers; the merged Extension of a patch, else None.
-        error: why it was not carried out, or why that is not known; None where it was.
-        settled: whether a lost reply was made good by reading back what the PBX holds.
-        skipped: whether it existed already, and that was asked to be passed over.
+        value: what the operation returned: the Extension of a patch or a show, else None.
+        error: why it was not carried out, or why that is not known; None if it was.
+        settled: whether a lost reply was made up for by reading back what the PBX holds.
+        skipped: whether there was nothing to do, and you asked to skip such items.
     """
 
     index: int
@@ -51,45 +52,54 @@ class BulkResult(Record, Generic[V], frozen=True):
     skipped: bool = False
 
 
-class Sent:
-    """A gate that notes that something went, and is shut to what is new once the run was left."""
+class WriteGate:
+    """A gate that notes whether anything was sent, and lets nothing new through after the run.
 
-    def __init__(self, left: Callable[[], bool]) -> None:
+    Attributes:
+        sent: whether an attempt went through.
+    """
+
+    def __init__(self, is_left: Callable[[], bool]) -> None:
+        """Store the settings.
+
+        Args:
+            is_left: returns whether the run was left.
+        """
         self.sent: bool = False
-        self._left = left
+        self._is_left = is_left
 
     def admit(self) -> bool:
-        """Note that an attempt begins.
+        """Let an attempt through.
 
         Raises:
-            CancelledError: it would be the write's first, and the run was left meanwhile.
+            CancelledError: it would be the item's first, and the run was left.
         """
-        if self.shut:
+        if self.is_shut:
             raise asyncio.CancelledError
         self.sent = True
         return True
 
     async def enter(self) -> None:
-        """Nobody has to wait here."""
+        """Return at once: `admit` never makes an attempt wait."""
 
     @property
-    def shut(self) -> bool:
-        """Whether nothing went, and nothing may go any more."""
-        return self._left() and not self.sent
+    def is_shut(self) -> bool:
+        """Whether nothing was sent, and nothing may be sent any more."""
+        return self._is_left() and not self.sent
 
     def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
-        """Take no notice: what an error means is the caller's to say."""
+        """Do nothing: the caller decides what an error means."""
 
 
-class Write(Generic[X, V]):
-    """How one item is written.
+class ItemOperation(Generic[X, V]):
+    """How one item is carried out.
 
     Attributes:
-        key: finds the item's key; raises TypeError or ValueError where it has none.
-        carry_out: writes it.
-        was_carried_out: reads back whether it was, where the reply was lost; None where repeating
-            does instead.
-        passes_over: whether an error means that there was nothing to do.
+        key: returns the item's key; raises TypeError or ValueError if it can't be sent.
+        carry_out: sends it.
+        was_carried_out: reads back whether it was, after the reply was lost; None if repeating it
+            does no harm.
+        is_skipped: returns whether an error means that there was nothing to do.
     """
 
     def __init__(
@@ -98,97 +108,110 @@ class Write(Generic[X, V]):
         carry_out: Callable[[X, Gate], Awaitable[V]],
         *,
         was_carried_out: Callable[[X], Awaitable[bool]] | None = None,
-        passes_over: Callable[[PortSIPError], bool] = lambda _: False,
+        is_skipped: Callable[[PortSIPError], bool] = lambda _: False,
     ) -> None:
         self.key = key
         self.carry_out = carry_out
         self.was_carried_out = was_carried_out
-        self.passes_over = passes_over
+        self.is_skipped = is_skipped
 
 
-class BulkRun(Stream[BulkResult[V]], Generic[V]):
-    """Results of many writes, as they finish.
+class BulkRun(JobStream[BulkResult[V]], Generic[V]):
+    """The results of one operation for many items, as they finish.
 
     Leaving the loop stops new items and lets writes in flight finish for up to `grace` seconds;
-    `untold` has what came of them. What ends the loop by an error ends it likewise, but for those
-    results, which the loop yields before it raises.
+    `late_results` has their results. If an error ends the loop, it yields those results before it
+    raises.
     """
 
     def __init__(
         self,
         items: Iterable[X] | AsyncIterable[X],
-        write: Write[X, V],
+        operation: ItemOperation[X, V],
         *,
-        session: Session,
+        owner: TaskOwner,
         concurrency: int,
-        grace: float,
+        grace: float = 0.0,
+        ordered: bool = False,
     ) -> None:
+        """Store the settings; nothing is sent before the loop.
+
+        Args:
+            items: read as jobs can start.
+            operation: what to do with an item.
+            owner: starts the tasks.
+            concurrency: items in flight at most.
+            grace: seconds that items in flight may take to finish after the loop was left.
+            ordered: keep the order of the items.
+        """
         super().__init__()
         self._items: Any = items
-        self._write: Write[Any, V] = write
-        self._session = session
+        self._operation: ItemOperation[Any, V] = operation
+        self._owner = owner
         self._concurrency = concurrency
         self._grace = grace
+        self._ordered = ordered
+        # Of the latest loop: its pool, and what became known after it was left.
+        self._pool: WorkerPool[Any, BulkResult[V]] | None = None
         self._in_doubt: list[str] = []
-        self._untold: list[BulkResult[V]] = []
-        self._crew: Crew[Any, BulkResult[V]] | None = None
+        self._late_results: list[BulkResult[V]] = []
 
     @property
-    def untold(self) -> list[BulkResult[V]]:
-        """The results of writes that ended after the latest loop was left."""
-        if self._crew is not None and self._crew.ended.is_set():
-            self._untold += self._crew.untold()
-        return list(self._untold)
+    def late_results(self) -> list[BulkResult[V]]:
+        """The results of items that finished after the latest loop was left."""
+        if self._pool is not None and self._pool.ended.is_set():
+            self._late_results += self._pool.late_results()
+        return list(self._late_results)
 
     @property
     def in_doubt(self) -> list[str]:
-        """The keys of the latest loop whose outcome stayed unknown."""
+        """The keys of the latest loop with an outcome that stayed unknown."""
         return list(self._in_doubt)
 
-    def _begin(self) -> tuple[AsyncGenerator[BulkResult[V], None], Run]:
+    def _start_run(self) -> tuple[AsyncGenerator[BulkResult[V], None], Run]:
         in_doubt: list[str] = []
         self._in_doubt = in_doubt
-        self._untold = []
-        session = self._session
-        index = -1
+        self._late_results = []
+        next_index = 0
 
-        async def job(chunk: list[Any], place: int) -> BulkResult[V]:
-            sent = Sent(lambda: crew.left)
+        async def run_item(item: Any, index: int) -> BulkResult[V]:
+            gate = WriteGate(lambda: pool.left)
             try:
-                return await _written(self._write, place, chunk[0], sent, in_doubt)
+                return await _carry_out(self._operation, index, item, gate, in_doubt)
             except BaseException as error:
                 strip_frames(error)
                 raise
 
-        def numbered(chunk: list[Any]) -> Any:
-            nonlocal index
-            index += 1
-            return job(chunk, index)
+        # The index is taken when the job is made, since its task may start later than others.
+        def job(batch: list[Any]) -> Coroutine[Any, Any, BulkResult[V]]:
+            nonlocal next_index
+            next_index += 1
+            return run_item(batch[0], next_index - 1)
 
-        crew: Crew[Any, BulkResult[V]] = Crew(
-            Feed(self._items, 1, session.start),
-            numbered,
-            start=session.start,
-            check=session.check_open,
+        pool: WorkerPool[Any, BulkResult[V]] = WorkerPool(
+            Batcher(self._items, lambda: 1, owner=self._owner),
+            job,
+            owner=self._owner,
             limit=lambda: self._concurrency,
+            ordered=self._ordered,
             grace=self._grace,
         )
-        self._crew = crew
-        return crew.outcomes(), crew
+        self._pool = pool
+        return pool.results(), pool
 
 
-async def _written(
-    write: Write[X, V], index: int, item: X, sent: Sent, in_doubt: list[str]
+async def _carry_out(
+    operation: ItemOperation[X, V], index: int, item: X, gate: WriteGate, in_doubt: list[str]
 ) -> BulkResult[V]:
-    wrong: WriteError | None = None
+    if gate.is_shut:
+        raise asyncio.CancelledError  # the run was left before this task started
+    failure: WriteError
     key = ""
-    if sent.shut:
-        raise asyncio.CancelledError  # the run was left before this task had its first turn
     try:
-        key = write.key(item)
-        return BulkResult(index, key, await write.carry_out(item, sent))
+        key = operation.key(item)
+        return BulkResult(index, key, await operation.carry_out(item, gate))
     except asyncio.CancelledError:
-        if sent.sent:
+        if gate.sent:
             in_doubt.append(key)
         raise
     except (PortSIPError, ValueError, TypeError) as error:
@@ -196,36 +219,42 @@ async def _written(
             if isinstance(error, PortSIPError) and error.may_have_acted:
                 in_doubt.append(key)
             raise
-        wrong = error.with_traceback(None)  # whose frames hold the item
-    if not isinstance(wrong, PortSIPError):
-        return BulkResult(index, key or _shown(item), error=wrong)
-    if write.passes_over(wrong):
+        failure = error.with_traceback(None)  # its frames hold the item
+    # What the failure means for the item.
+    if not isinstance(failure, PortSIPError):
+        return BulkResult(index, key or _key_to_show(item), error=failure)
+    if operation.is_skipped(failure):
         return BulkResult(index, key, skipped=True)
-    if not wrong.may_have_acted:
-        return BulkResult(index, key, error=wrong)
-    return await _settled(write, index, item, key, wrong, in_doubt)
+    if not failure.may_have_acted:
+        return BulkResult(index, key, error=failure)
+    return await _read_back(operation, index, item, key, failure, in_doubt)
 
 
-async def _settled(
-    write: Write[X, V], index: int, item: X, key: str, lost: PortSIPError, in_doubt: list[str]
+async def _read_back(
+    operation: ItemOperation[X, V],
+    index: int,
+    item: X,
+    key: str,
+    failure: PortSIPError,
+    in_doubt: list[str],
 ) -> BulkResult[V]:
-    """Read back what the PBX holds after a reply was lost."""
-    if write.was_carried_out is not None:
+    """Find out what the PBX holds after a reply was lost."""
+    if operation.was_carried_out is not None:
         try:
-            done = await write.was_carried_out(item)
+            done = await operation.was_carried_out(item)
         except PortSIPError:
             pass
         except asyncio.CancelledError:
             in_doubt.append(key)
             raise
         else:
-            return BulkResult(index, key, error=None if done else lost, settled=True)
+            return BulkResult(index, key, error=None if done else failure, settled=True)
     in_doubt.append(key)
-    return BulkResult(index, key, error=lost)
+    return BulkResult(index, key, error=failure)
 
 
-def _shown(item: object) -> str:
-    """Return the key of an item that can't be written; its type's name where it has none."""
+def _key_to_show(item: object) -> str:
+    """Return a key for an item that can't be sent: its number, or the name of its type."""
     key = item
     if isinstance(item, tuple | list) and item:
         key = item[0]

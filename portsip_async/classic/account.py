@@ -1,7 +1,8 @@
-"""Logging in and renewing."""
+"""Checking credentials and renewing the token."""
 
 from collections.abc import Mapping
 
+from ..arguments import check_str
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
 from ..core.tokens import Token
@@ -9,60 +10,69 @@ from ..core.tracebacks import hide_arguments
 from ..errors import APIError, raise_without_context
 from .login import login_error
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from .resource import Caller, text
+from .resource import Sender
 
 
 class Account(NotCopyable):
-    """The account calls; the client logs in by itself, so few programs need them."""
+    """The account calls. The client logs in by itself, so few programs need them."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
 
     @hide_arguments
     async def verify(self, username: str, password: str) -> Token:
-        """Check a user name and a password, and get a token for them.
+        """Log in with a user name and a password (``POST /account/credentials/verify``).
 
-        The client's own token and credentials stay as they are
-        (``POST /account/credentials/verify``).
+        The client's own token and credentials stay as they are.
+
+        Returns:
+            The token that the PBX issued.
 
         Raises:
             AuthenticationError: the PBX refused them.
-            NotFound, APIError: there is no API of this generation at the address, or something in
-                between replied.
+            NotFound, APIError: the address has no API of this generation, or a proxy replied.
         """
         return await self._verify(
             ACCOUNT_VERIFY,
-            {"username": text("username", username), "password": text("password", password)},
+            {
+                "username": check_str("username", username),
+                "password": check_str("password", password),
+            },
         )
 
     @hide_arguments
     async def verify_email(self, email: str, password: str) -> Token:
-        """Check an email address and a password, and get a token for them.
+        """Log in with an email address and a password (``POST /account/email/verify``).
 
-        The client's own token and credentials stay as they are (``POST /account/email/verify``).
+        The client's own token and credentials stay as they are.
+
+        Returns:
+            The token that the PBX issued.
 
         Raises:
             AuthenticationError: the PBX refused them.
-            NotFound, APIError: there is no API of this generation at the address, or something in
-                between replied.
+            NotFound, APIError: the address has no API of this generation, or a proxy replied.
         """
         return await self._verify(
             ACCOUNT_VERIFY_EMAIL,
-            {"email": text("email", email), "password": text("password", password)},
+            {"email": check_str("email", email), "password": check_str("password", password)},
         )
 
     async def refresh(self) -> Token:
-        """Renew the client's own token now (``POST /account/token/refresh``, else a login).
+        """Renew the client's own token now (``POST /account/token/refresh``, or else a login).
 
-        It is tried at once, even while a refused login makes other calls fail without traffic.
+        It is sent even while calls fail without traffic after a refused login.
+
+        Returns:
+            The new token.
 
         Raises:
-            AuthenticationError: the PBX refused it.
+            AuthenticationError: the PBX refused the refresh and the login.
         """
-        return await self._caller.session.renew_token()
+        return await self._sender.session.renew_token()
 
     async def _verify(self, row: Endpoint[Token], parameters: Mapping[str, object]) -> Token:
         try:
-            return await self._caller(row, parameters)
+            return await self._sender.send(row, parameters)
         except APIError as error:
-            raise_without_context(login_error(error, self._caller.session.base_url))
+            raise_without_context(login_error(error, self._sender.session.base_url))

@@ -1,6 +1,7 @@
 """The voicemail greetings of an extension."""
 
-from ..core.pages import TypedPaginator
+from ..arguments import check_str
+from ..core.pages import DEFAULT_PAGE_SIZE, TypedPaginator
 from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
 from .models import GreetingFile, GreetingPage, SortByValue
@@ -11,21 +12,21 @@ from .operations import (
     GREETINGS_SETUP,
     GREETINGS_UPLOAD,
 )
-from .resource import Caller, text
+from .resource import Sender
 
 
 class Greetings(NotCopyable):
-    """The greeting files of the PBX's voicemail."""
+    """The voicemail greetings of the PBX's extensions."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
 
     def list(
         self,
         extension_number: str,
         *,
         page: int = 1,
-        page_size: int = 100,
+        page_size: int | None = DEFAULT_PAGE_SIZE,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -34,18 +35,20 @@ class Greetings(NotCopyable):
 
         Args:
             extension_number: the extension's number.
-            page: the page to start from, counted from 1.
-            page_size: greetings a page; the PBX may cap it.
-            sort_by: "DEFAULT" or "Optional"; None leaves it to the PBX.
-            prefetch: pages kept in flight ahead; 0: none.
-            max_pages: pages at most; None: unlimited.
+            page: the number of the first page to read, counted from 1.
+            page_size: the most greetings in a page. The PBX may have a lower limit. None
+                asks for 500, or for 100 if the PBX refuses that.
+            sort_by: "DEFAULT" or "Optional"; None leaves the order to the PBX.
+            prefetch: how many further pages to request ahead; 0 requests none.
+            max_pages: the most pages to read; None reads all.
 
         Raises:
-            TypeError, ValueError: at the call, for an empty number or one out of bounds.
+            TypeError, ValueError: the number is empty, or an argument is out of bounds. Raised by
+                this call itself.
         """
-        number = text("extension_number", extension_number)
-        return self._caller.walk(
-            TypedPaginator,
+        number = check_str("extension_number", extension_number)
+        return self._sender.paginate(
+            TypedPaginator[GreetingFile, GreetingPage],
             GREETINGS_LIST,
             {"extension_number": number, "sort_by": sort_by},
             page=page,
@@ -57,61 +60,61 @@ class Greetings(NotCopyable):
     async def add(
         self, extension_number: str, *, filename: str | None = None, url: str | None = None
     ) -> None:
-        """Have the PBX fetch a greeting by itself (``POST /extensions/greeting_file/create``).
+        """Have the PBX download a greeting (``POST /extensions/greeting_file/create``).
 
         Args:
             extension_number: the extension's number.
             filename: the file's original name; None leaves it out.
-            url: where the PBX downloads it from; None leaves it out.
+            url: the address that the PBX downloads the file from; None leaves it out.
 
         Raises:
             NotFound: there is no such extension.
         """
-        await self._caller(
+        await self._sender.send(
             GREETINGS_ADD,
             {
-                "extension_number": text("extension_number", extension_number),
-                "filename": None if filename is None else text("filename", filename),
-                "url": None if url is None else text("url", url),
+                "extension_number": check_str("extension_number", extension_number),
+                "filename": None if filename is None else check_str("filename", filename),
+                "url": None if url is None else check_str("url", url),
             },
         )
 
     async def upload(
         self, extension_number: str, source: UploadSource, *, filename: str | None = None
     ) -> None:
-        """Upload a greeting, streamed (``POST /extensions/greeting_file/create``, as a form).
+        """Upload a greeting as a streamed form (``POST /extensions/greeting_file/create``).
 
-        It is sent again only where the PBX can't have acted, and only from what can be read again:
-        bytes, a path, or a seekable file, which goes back to where it stood. A file that you opened
-        stays open. ``Timeout.total`` and the deadline don't bound an upload; ``connect`` and
-        ``read`` do.
+        It is repeated only if the PBX cannot have acted, and only if the source can be read again:
+        bytes, a path, or a seekable file, which is rewound to where it stood. A file that you
+        opened stays open. ``Timeout.connect`` and ``Timeout.read`` apply to an upload.
+        ``Timeout.total`` and the deadline do not.
 
         Args:
             extension_number: the extension's number.
             source: a path, bytes, a binary file, or an async iterator of bytes.
-            filename: the file's name; None takes the path's or the file's own.
+            filename: the file's name; None uses the name of the path or file.
 
         Raises:
             NotFound: there is no such extension.
-            ValueError: no filename was given, and the source has none.
-            TypeError: a source that gives no bytes, or a file opened as text.
+            ValueError: `filename` is None, and the source has no name.
+            TypeError: the source does not give bytes, or it is a file opened as text.
         """
-        number = text("extension_number", extension_number)
-        stream = source_of(source, self._caller.session.threads)
-        name = stream.name if filename is None else text("filename", filename)
+        number = check_str("extension_number", extension_number)
+        stream = source_of(source, self._sender.session.threads)
+        name = stream.name if filename is None else check_str("filename", filename)
         if not name:
             raise ValueError("the source has no name: pass filename=")
-        await self._caller(
+        await self._sender.send(
             GREETINGS_UPLOAD, {"extension_number": number, "filename": name}, source=stream
         )
 
     async def setup(self, extension_number: str, filename: str) -> None:
-        """Make a greeting the one that plays (``POST /extensions/greeting_file/update``).
+        """Choose the greeting that plays (``POST /extensions/greeting_file/update``).
 
         Raises:
             NotFound: there is no such extension or file.
         """
-        await self._caller(GREETINGS_SETUP, _file(extension_number, filename))
+        await self._sender.send(GREETINGS_SETUP, _file(extension_number, filename))
 
     async def remove(self, extension_number: str, filename: str) -> None:
         """Remove a greeting (``POST /extensions/greeting_file/destroy``).
@@ -119,11 +122,11 @@ class Greetings(NotCopyable):
         Raises:
             NotFound: there is no such extension or file.
         """
-        await self._caller(GREETINGS_REMOVE, _file(extension_number, filename))
+        await self._sender.send(GREETINGS_REMOVE, _file(extension_number, filename))
 
 
 def _file(extension_number: str, filename: str) -> dict[str, str]:
     return {
-        "extension_number": text("extension_number", extension_number),
-        "filename": text("filename", filename),
+        "extension_number": check_str("extension_number", extension_number),
+        "filename": check_str("filename", filename),
     }

@@ -1,44 +1,43 @@
 """Extension groups."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
 
-from ..core.decode import Unreadable, repair
-from ..core.pages import Paginator
+from ..arguments import check_str, check_strs
+from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..errors import ReplyError
 from .models import CreatedGroup, Group, GroupSummary, SortByValue
-from .operations import GROUPS_CREATE, GROUPS_LIST, GROUPS_REMOVE, GROUPS_SHOW, GROUPS_UPDATE
-from .resource import Caller, check_asked, merged, text, texts, unknown_field
-
-_CHANGEABLE = (
-    "group_name",
-    "group_description",
-    "enable_intercom",
-    "enable_external_call",
-    "enable_management_console_access",
-    "members",
+from .operations import (
+    GROUPS_CREATE,
+    GROUPS_LIST,
+    GROUPS_REMOVE,
+    GROUPS_SHOW,
+    GROUPS_UPDATE,
 )
+from .patches import decode_item, merge, unknown_field
+from .resource import Document, Sender
 
-
-# What a reply says of itself, and is no setting to be written back.
-_OF_THE_REPLY = frozenset({"err_code", "msg", "message", "access_token"})
+# The settings: every field of a group but its id.
+_SETTINGS: Final = Group.__struct_fields__[1:]
+# Fields of the reply itself, which must not be written back as settings.
+_REPLY_FIELDS: Final = frozenset({"err_code", "msg", "message", "access_token"})
 
 
 class Groups(NotCopyable):
     """The extension groups of the PBX."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
 
     def list(
         self,
         *,
         page: int = 1,
-        page_size: int = 100,
+        page_size: int | None = DEFAULT_PAGE_SIZE,
         sort_by: SortByValue | None = None,
         prefetch: int = 1,
         max_pages: int | None = None,
@@ -46,17 +45,18 @@ class Groups(NotCopyable):
         """Walk all groups (``GET /extensions/group/list``).
 
         Args:
-            page: the page to start from, counted from 1.
-            page_size: groups a page; the PBX may cap it.
-            sort_by: "DEFAULT" or "Optional"; None leaves it to the PBX.
-            prefetch: pages kept in flight ahead; 0: none.
-            max_pages: pages at most; None: unlimited.
+            page: the number of the first page to read, counted from 1.
+            page_size: the most groups in a page. The PBX may have a lower limit. None
+                asks for 500, or for 100 if the PBX refuses that.
+            sort_by: "DEFAULT" or "Optional"; None leaves the order to the PBX.
+            prefetch: how many further pages to request ahead; 0 requests none.
+            max_pages: the most pages to read; None reads all.
 
         Raises:
-            TypeError, ValueError: at the call, for a number out of bounds.
+            TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
         """
-        return self._caller.walk(
-            Paginator,
+        return self._sender.paginate(
+            Paginator[GroupSummary],
             GROUPS_LIST,
             {"sort_by": sort_by},
             page=page,
@@ -70,11 +70,11 @@ class Groups(NotCopyable):
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows no group.
+            ReplyError: the reply does not show a group.
         """
-        group_id = text("group_id", group_id)
-        group = await self._caller(GROUPS_SHOW, {"group_id": group_id})
-        _check(group.group_id or group.group_name)
+        group_id = check_str("group_id", group_id)
+        group = await self._sender.send(GROUPS_SHOW, {"group_id": group_id})
+        _check_is_group(group.group_id or group.group_name)
         return group if group.group_id else structs.replace(group, group_id=group_id)
 
     async def create(
@@ -89,27 +89,25 @@ class Groups(NotCopyable):
     ) -> CreatedGroup:
         """Create a group (``POST /extensions/group/create``).
 
-        Where the PBX may have acted it is not repeated: see ``error.may_have_acted``.
+        It is not repeated if the PBX may have acted: see ``error.may_have_acted``.
 
         Args:
             group_name: the group's name.
             enable_intercom: whether members may use the intercom.
-            enable_external_call: whether members may call numbers outside.
+            enable_external_call: whether members may call external numbers.
             enable_management_console_access: whether members may use the management console.
-            group_description: what the group is for; None leaves it out.
-            members: the numbers of its extensions; None leaves them out.
+            group_description: a description; None leaves it out.
+            members: the extension numbers of its members; None leaves them out.
         """
-        return await self._caller(
-            GROUPS_CREATE,
-            {
-                "group_name": text("group_name", group_name),
-                "group_description": group_description,
-                "enable_intercom": enable_intercom,
-                "enable_external_call": enable_external_call,
-                "enable_management_console_access": enable_management_console_access,
-                "members": None if members is None else texts("members", members),
-            },
-        )
+        settings = {
+            "group_name": check_str("group_name", group_name),
+            "group_description": group_description,
+            "enable_intercom": enable_intercom,
+            "enable_external_call": enable_external_call,
+            "enable_management_console_access": enable_management_console_access,
+            "members": None if members is None else check_strs("members", members),
+        }
+        return await self._sender.send(GROUPS_CREATE, settings)
 
     async def update(
         self,
@@ -130,134 +128,123 @@ class Groups(NotCopyable):
             group_id: the group's id.
             group_name: the group's name.
             enable_intercom: whether members may use the intercom.
-            enable_external_call: whether members may call numbers outside.
+            enable_external_call: whether members may call external numbers.
             enable_management_console_access: whether members may use the management console.
-            group_description: what the group is for; None leaves it out.
-            members: the numbers of its extensions; None leaves them out.
+            group_description: a description; None leaves it out.
+            members: the extension numbers of its members; None leaves them out.
 
         Raises:
             NotFound: there is no such group.
         """
-        await self._caller(
-            GROUPS_UPDATE,
-            {
-                "group_id": text("group_id", group_id),
-                "group_name": text("group_name", group_name),
-                "group_description": group_description,
-                "enable_intercom": enable_intercom,
-                "enable_external_call": enable_external_call,
-                "enable_management_console_access": enable_management_console_access,
-                "members": None if members is None else texts("members", members),
-            },
-        )
+        settings = {
+            "group_id": check_str("group_id", group_id),
+            "group_name": check_str("group_name", group_name),
+            "group_description": group_description,
+            "enable_intercom": enable_intercom,
+            "enable_external_call": enable_external_call,
+            "enable_management_console_access": enable_management_console_access,
+            "members": None if members is None else check_strs("members", members),
+        }
+        await self._sender.send(GROUPS_UPDATE, settings)
 
     async def patch(self, group_id: str, **changes: object) -> Group:
         """Change some of a group's settings: read, merge, update.
 
-        What is not named stays as it was read, fields that the SDK doesn't know included. Patches
-        of one group through one client wait for each other.
+        All other fields stay as they were read, even fields that the SDK does not know. Patches of
+        one group through one client wait for each other.
 
         Args:
             group_id: the group's id.
-            changes: any of the settings that `update` takes; None is sent as null.
+            changes: any of the settings of `update`; None is sent as null.
 
         Returns:
             The group as it should be now.
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows another group, so nothing was written.
-            TypeError: a setting that a group doesn't have; says which is nearest.
+            ReplyError: the reply shows another group. Nothing was written.
+            TypeError: a setting that a group does not have; the message has the nearest name.
         """
         for name, value in changes.items():
-            if name not in _CHANGEABLE:
-                raise unknown_field("a group", name, _CHANGEABLE)
+            if name not in _SETTINGS:
+                raise unknown_field("a group", name, _SETTINGS)
             if isinstance(value, Mapping):
                 raise TypeError(f"{name} must be a single value, got {type(value).__name__}")
         members = changes.get("members")
         if members is not None:
-            changes["members"] = texts("members", members)  # type: ignore[arg-type]  # it checks
+            changes["members"] = check_strs("members", members)  # type: ignore[arg-type]  # it checks
         plain: dict[str, Any] = to_builtins(changes)
-        return await self._change(group_id, lambda read: merged(read, plain))
+        return await self._change(group_id, lambda group: merge(group, plain))
 
     async def add_members(self, group_id: str, numbers: Iterable[str]) -> Group:
-        """Add extensions to a group: read, change, update; those that it has already stay once.
+        """Add extensions to a group: read, change, update.
+
+        Numbers that are members already are not added again.
 
         Returns:
             The group as it should be now.
 
         Raises:
             NotFound: there is no such group, or no such extension.
+            ReplyError: the reply has no list of members. Nothing was written.
         """
-        added = texts("numbers", numbers)
-        return await self._change(
-            group_id, lambda read: {**read, "members": [*dict.fromkeys([*_members(read), *added])]}
-        )
+        added = check_strs("numbers", numbers)
+
+        def add(group: Document) -> Document:
+            return {**group, "members": [*dict.fromkeys([*_members(group), *added])]}
+
+        return await self._change(group_id, add)
 
     async def remove_members(self, group_id: str, numbers: Iterable[str]) -> Group:
-        """Take extensions out of a group: read, change, update; those that it lacks don't matter.
+        """Remove extensions from a group: read, change, update.
+
+        Numbers that are not members are ignored.
 
         Returns:
             The group as it should be now.
 
         Raises:
             NotFound: there is no such group.
+            ReplyError: the reply has no list of members. Nothing was written.
         """
-        removed = {*texts("numbers", numbers)}
-        return await self._change(
-            group_id,
-            lambda read: {
-                **read,
-                "members": [number for number in _members(read) if number not in removed],
-            },
-        )
+        removed = {*check_strs("numbers", numbers)}
+
+        def remove(group: Document) -> Document:
+            kept = [number for number in _members(group) if number not in removed]
+            return {**group, "members": kept}
+
+        return await self._change(group_id, remove)
 
     async def remove(self, group_id: str) -> None:
-        """Remove a group (``POST /extensions/group/destroy``); its extensions stay.
+        """Remove a group (``POST /extensions/group/destroy``). Its extensions stay.
 
         Raises:
             NotFound: there is no such group.
         """
-        await self._caller(GROUPS_REMOVE, {"group_id": text("group_id", group_id)})
+        await self._sender.send(GROUPS_REMOVE, {"group_id": check_str("group_id", group_id)})
 
-    async def _change(
-        self, group_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> Group:
-        group_id = text("group_id", group_id)
-        async with self._caller.locks.holding("groups", group_id):
-            read = await self._caller.document(GROUPS_SHOW, {"group_id": group_id})
-            _check(read.get("group_id") or read.get("group_name"))
-            check_asked("group_id", read.get("group_id"), group_id, GROUPS_SHOW)
-            kept = {name: value for name, value in read.items() if name not in _OF_THE_REPLY}
-            whole = {**change(kept), "group_id": group_id}
-            group = _group(whole)  # read before it is written, lest an error hide a write
-            await self._caller.write(GROUPS_UPDATE, whole)
-        return group
+    async def _change(self, group_id: str, change: Callable[[Document], Document]) -> Group:
+        def changed(read: Document) -> Document:
+            _check_is_group(read.get("group_id") or read.get("group_name"))
+            group = {name: value for name, value in read.items() if name not in _REPLY_FIELDS}
+            return change(group)
+
+        key = {"group_id": check_str("group_id", group_id)}
+        return await self._sender.patch(GROUPS_SHOW, GROUPS_UPDATE, key, changed)
 
 
-def _check(named: object) -> None:
-    """Tell a group from an object that is none: its id may lack, but then it has a name.
+def _check_is_group(identity: object) -> None:
+    """Check that a reply shows a group: it has an id or a name.
 
     Raises:
-        ReplyError: it has neither; taking it for a group would empty the real one when written.
+        ReplyError: it has neither. Writing it back would empty the real group.
     """
-    if not named:
+    if not identity:
         raise ReplyError(expected="a group's id or name", operation=GROUPS_SHOW.name)
 
 
-def _members(read: Mapping[str, Any]) -> tuple[str, ...]:
-    if "members" not in read:
-        # Taken for none, all who were left out would be taken out of the group.
+def _members(group: Mapping[str, Any]) -> tuple[str, ...]:
+    if "members" not in group:
+        # Read as an empty list, it would remove all members from the group.
         raise ReplyError(expected="members", where="$.members", operation=GROUPS_SHOW.name)
-    return _group({"members": read["members"]}).members
-
-
-def _group(document: dict[str, Any]) -> Group:
-    unreadable: Unreadable
-    try:
-        return repair(document, Group)
-    except Unreadable as error:
-        unreadable = error
-    raise ReplyError(
-        expected=unreadable.expected, where=unreadable.where, operation=GROUPS_SHOW.name
-    )
+    return decode_item({"members": group["members"]}, GROUPS_SHOW).members

@@ -176,8 +176,7 @@ def refused_login(error: PortSIPError) -> AuthenticationError | None:
     status = error.status if error.status >= 300 else leading_status(code)
     if code not in CLASSIC_ERRORS.refused_login and status not in _REFUSED_STATUSES:
         return None
-    refused: AuthenticationError = error.copy(AuthenticationError)
-    return refused
+    return error.copy(AuthenticationError)
 
 
 def login_error(error: APIError, address: str) -> APIError:
@@ -206,5 +205,4 @@ def login_error(error: APIError, address: str) -> APIError:
         return error
     # The page did not come from the PBX, so it says nothing about the credentials.
     kind = APIError if isinstance(error, AuthenticationError) else type(error)
-    described: APIError = error.copy(kind, message=message)
-    return described
+    return error.copy(kind, message=message)

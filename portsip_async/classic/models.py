@@ -1,25 +1,59 @@
-"""The structures of the PBX REST API, field by field, under the API's own names.
+"""The structures of the PBX REST API, with the API's own field names.
 
-Strict in what is sent, liberal in what is read: only the field that tells a row from others is
-required; any other reads as None where a reply lacks it, and is left out of what is sent where it
-is None. Enums are open: constants for the documented values, any other value kept as it came.
+In a reply, only the field that identifies an item is required. Any other field reads as None if the
+reply lacks it. In a request, a field that is None is left out. Enums are open: they have members
+for the documented values and keep any other value as it came.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeAlias
 
 from msgspec import field
 
-from ..core.pages import Page
+from ..core.page_sequence import Page
 from ..core.tokens import LIFETIME
 from ..record import Record
 
-_VALUES_KEPT = 128
+# The public structures; `portsip_async` exports all of them.
+__all__ = [
+    # extensions
+    "ExtensionPage",
+    "ExtensionSummary",
+    "ExtensionStatus",
+    "Extension",
+    "NewExtension",
+    "ExtensionUpdate",
+    "Profile",
+    "VoiceMail",
+    "Options",
+    "ForwardRules",
+    "AvailableRule",
+    "AwayRule",
+    "OfficeHours",
+    # groups and greetings
+    "GroupPage",
+    "GroupSummary",
+    "Group",
+    "CreatedGroup",
+    "GreetingPage",
+    "GreetingFile",
+    # open enums
+    "SortBy",
+    "Presence",
+    "Gender",
+    "ForwardAction",
+    "ReadOutDatetime",
+    "OfficeHoursMode",
+]
+
+# Unknown values that each enum remembers. A PBX has few of them; a hostile server must not be able
+# to fill the memory.
+_VALUES_KEPT: Final = 128
 
 
 class OpenEnum(StrEnum):
-    """A StrEnum that keeps a value it doesn't know."""
+    """A StrEnum that keeps unknown values."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -27,7 +61,7 @@ class OpenEnum(StrEnum):
             return None
         kept = str.__new__(cls, value)
         kept._name_ = kept._value_ = value
-        # Found there, it costs a fifth of coming here. A PBX has few values, a hostile one many.
+        # The enum's own table of values is five times as fast as this method.
         if len(cls._value2member_map_) < _VALUES_KEPT:
             cls._value2member_map_[value] = kept
         return kept
@@ -38,7 +72,7 @@ class SortBy(OpenEnum):
 
     DEFAULT = "DEFAULT"
     OPTIONAL = "Optional"
-    OPTIONAL_UPPER = "OPTIONAL"  # as later versions spell it
+    OPTIONAL_UPPER = "OPTIONAL"  # the spelling of later versions
 
 
 class Presence(OpenEnum):
@@ -57,26 +91,26 @@ class Gender(OpenEnum):
 
 
 class ForwardAction(OpenEnum):
-    """What becomes of a call that is not answered."""
+    """Where a call goes that is not answered."""
 
     CONNECT_TO_VOICE_MAIL = "CONNECT_TO_VOICE_MAIL"
     CONNECT_TO_VOICE = "CONNECT_TO_VOICE"
 
 
 class ReadOutDatetime(OpenEnum):
-    """Whether voicemail reads out when a message came."""
+    """Whether voicemail reads out the time of a message."""
 
     DO_NOT_READ = "DO_NOT_READ"
 
 
 class OfficeHoursMode(OpenEnum):
-    """Whose office hours hold for an extension."""
+    """Which office hours apply to an extension."""
 
     CUSTOM = "CUSTOM"
 
 
-# Type checkers take a plain string wherever an open enum stands, and see that a match over its
-# constants is not exhaustive; at run time a reply decodes to the enum.
+# Type checkers accept any str for an open enum, and see that a match over its members is not
+# exhaustive. At run time a reply decodes to the enum.
 if TYPE_CHECKING:
     SortByValue: TypeAlias = SortBy | str
     PresenceValue: TypeAlias = Presence | str
@@ -94,7 +128,7 @@ else:
 
 
 class Profile(Record, frozen=True, kw_only=True, gc=False):
-    """Who uses an extension."""
+    """The person who uses an extension."""
 
     first_name: str | None = None
     last_name: str | None = None
@@ -111,7 +145,7 @@ class Profile(Record, frozen=True, kw_only=True, gc=False):
 
 
 class VoiceMail(Record, frozen=True, kw_only=True, gc=False):
-    """The voicemail settings of an extension; the repr hides the pin."""
+    """The voicemail settings of an extension. The repr hides the pin."""
 
     enable_voicemail: bool | None = None
     prompt_language: str | None = None
@@ -130,7 +164,7 @@ class Options(Record, frozen=True, kw_only=True, gc=False):
 
 
 class AvailableRule(Record, frozen=True, kw_only=True, gc=False):
-    """Where calls go while an extension is available; ``no_answer_timeval`` is in seconds."""
+    """Where calls go while an extension is available. ``no_answer_timeval`` is in seconds."""
 
     no_answer_timeval: int | None = None
     no_answer_action: ForwardActionValue | None = None
@@ -140,7 +174,7 @@ class AvailableRule(Record, frozen=True, kw_only=True, gc=False):
 
 
 class AwayRule(Record, frozen=True, kw_only=True, gc=False):
-    """Where calls go while an extension is offline, away, or not to be disturbed."""
+    """Where calls go while an extension is offline, away, or in do-not-disturb mode."""
 
     office_hours_action: ForwardActionValue | None = None
     office_hours_action_value: str | None = None
@@ -149,7 +183,7 @@ class AwayRule(Record, frozen=True, kw_only=True, gc=False):
 
 
 class ForwardRules(Record, frozen=True, kw_only=True, gc=False):
-    """Where an extension's calls go, by its state."""
+    """Where an extension's calls go in each of its states."""
 
     available: AvailableRule | None = None
     offline: AwayRule | None = None
@@ -178,7 +212,7 @@ class OfficeHours(Record, frozen=True, kw_only=True, gc=False):
 
 
 class NewExtension(Record, frozen=True, kw_only=True, gc=False):
-    """An extension to be created; the repr hides its passwords and its pin."""
+    """An extension to create. The repr hides its passwords and its pin."""
 
     extension_number: str
     password: str
@@ -191,7 +225,7 @@ class NewExtension(Record, frozen=True, kw_only=True, gc=False):
 
 
 class ExtensionUpdate(Record, frozen=True, kw_only=True, gc=False):
-    """New settings for an extension, all sections at once; the repr hides its pin."""
+    """New settings for an extension, with all sections. The repr hides its pin."""
 
     extension_number: str
     profile: Profile
@@ -201,8 +235,12 @@ class ExtensionUpdate(Record, frozen=True, kw_only=True, gc=False):
     voice_mail: VoiceMail
 
 
+# The names of the sections: every field of an update but the number.
+SECTIONS: Final[tuple[str, ...]] = ExtensionUpdate.__struct_fields__[1:]
+
+
 class Extension(Record, frozen=True, kw_only=True, gc=False):
-    """An extension with its settings; the repr hides its passwords and its pin."""
+    """An extension with its settings. The repr hides its passwords and its pin."""
 
     extension_number: str
     password: str | None = None
@@ -229,7 +267,7 @@ class ExtensionSummary(Record, frozen=True, gc=False):
 
 
 class ExtensionStatus(Record, frozen=True, gc=False):
-    """What an extension is doing, and with which telephone."""
+    """What an extension is doing, and on which telephone."""
 
     extension_number: str
     status: PresenceValue | None = None
@@ -252,7 +290,7 @@ class GroupSummary(Record, frozen=True, gc=False):
 
 
 class Group(Record, frozen=True, kw_only=True, gc=False):
-    """An extension group; ``group_id`` is filled from the request where the reply lacks it."""
+    """An extension group. ``group_id`` comes from the request if the reply lacks it."""
 
     group_id: str = ""
     group_name: str | None = None
@@ -264,14 +302,14 @@ class Group(Record, frozen=True, kw_only=True, gc=False):
 
 
 class CreatedGroup(Record, frozen=True, gc=False):
-    """What the PBX tells of a group that was created."""
+    """The reply to the creation of a group."""
 
     group_id: str
     group_name: str | None = None
 
 
 class GreetingFile(Record, frozen=True, gc=False):
-    """A voicemail greeting; ``filename`` as the PBX gave it, stray marks included."""
+    """A voicemail greeting. ``filename`` is as the PBX sent it, stray characters included."""
 
     filename: str
     enabled: bool | None = None
@@ -293,10 +331,10 @@ class GreetingPage(Page[GreetingFile], frozen=True, kw_only=True):
     """A page of voicemail greetings.
 
     Attributes:
-        default_file: the name of the greeting that plays where none was set up.
+        default_file: the name of the greeting that plays if none was set up.
     """
 
-    # The vendor's table calls the array `greetings`, the sample `files`.
+    # The array is `greetings` in the vendor's table and `files` in the sample.
     reply_aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {"files": ("greetings",)}
 
     items: tuple[GreetingFile, ...] = field(name="files")

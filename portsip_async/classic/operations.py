@@ -1,12 +1,13 @@
-"""The API as data: a row an operation, and nowhere else a path, a method or a safety.
+"""The API as data: one row for each operation, with its path, method, parameters and safety.
 
-Paths are those of the vendor's page where it shows one, else those that the vendor's own console
-used against this generation of the API. Installations differ, so any row can be overridden per
-client by its name.
+Paths are those of the vendor's page if it shows one, else those that the vendor's own console used
+with this generation of the API. Installations differ, so a client can override any row by name.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypedDict, TypeVar, cast, get_type_hints
+from typing import Any, Final, TypedDict, TypeVar, cast, get_type_hints
+
+from msgspec import Struct, structs
 
 from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, TokenPlace
 from ..core.safety import Safety
@@ -17,22 +18,62 @@ from .models import (
     Extension,
     ExtensionPage,
     ExtensionStatuses,
+    ExtensionUpdate,
     GreetingPage,
     Group,
     GroupPage,
+    NewExtension,
     RefreshReply,
+    SortBy,
 )
 
 T = TypeVar("T")
 
-_BY_NUMBER = PageScheme(key="extension_number")
-_BY_GROUP = PageScheme(key="group_id")
-_BY_FILE = PageScheme(key="filename")
+
+# The types of parameters, for the rows' `takes`. A parameter is optional if its type allows None.
+class Text(str):
+    """A text that must not be empty."""
+
+
+class Count(int):
+    """A whole number of at least 1."""
+
+
+class File:
+    """The content of a file that is uploaded."""
+
+
+def _fields_of(model: type[Struct]) -> dict[str, object]:
+    """Return a model's fields with their types; texts of the models must not be empty."""
+    return {
+        field.encode_name: Text if field.type is str else field.type
+        for field in structs.fields(model)
+    }
+
+
+_NUMBER: Final = {"extension_number": Text}
+_GROUP_ID: Final = {"group_id": Text}
+_FILENAME: Final = {**_NUMBER, "filename": Text}
+_PAGE: Final = {"pagination": Count, "pagesize": Count | None}
+_SORTED_PAGE: Final = {**_PAGE, "sort_by": SortBy | None}
+_GROUP: Final = {
+    "group_name": Text,
+    "enable_intercom": bool,
+    "enable_external_call": bool,
+    "enable_management_console_access": bool,
+    "group_description": str | None,
+    "members": tuple[Text, ...] | None,
+}
+
+_BY_NUMBER: Final = PageScheme(key="extension_number")
+_BY_GROUP: Final = PageScheme(key="group_id")
+_BY_FILE: Final = PageScheme(key="filename")
 
 ACCOUNT_VERIFY = Endpoint(
     "account.verify",
     "POST",
     "/account/credentials/verify",
+    takes={"username": Text, "password": Text},
     reply=Token,
     safety="safe",
     token="none",
@@ -41,25 +82,39 @@ ACCOUNT_VERIFY_EMAIL = Endpoint(
     "account.verify_email",
     "POST",
     "/account/email/verify",
+    takes={"email": Text, "password": Text},
     reply=Token,
     safety="safe",
     token="none",
 )
 ACCOUNT_REFRESH = Endpoint(
-    "account.refresh", "POST", "/account/token/refresh", reply=RefreshReply, safety="safe"
+    "account.refresh", "POST", "/account/token/refresh", takes={}, reply=RefreshReply, safety="safe"
 )
 
 EXTENSIONS_LIST = Endpoint(
-    "extensions.list", "GET", "/extensions/list", reply=ExtensionPage, pages=_BY_NUMBER
+    "extensions.list",
+    "GET",
+    "/extensions/list",
+    takes=_SORTED_PAGE,
+    reply=ExtensionPage,
+    pages=_BY_NUMBER,
 )
 EXTENSIONS_SEARCH = Endpoint(
-    "extensions.search", "GET", "/extensions/search", reply=ExtensionPage, pages=_BY_NUMBER
+    "extensions.search",
+    "GET",
+    "/extensions/search",
+    takes={"condition": str, **_PAGE},
+    reply=ExtensionPage,
+    pages=_BY_NUMBER,
 )
-EXTENSIONS_CREATE = Endpoint("extensions.create", "POST", "/extensions/create")
+EXTENSIONS_CREATE = Endpoint(
+    "extensions.create", "POST", "/extensions/create", takes=_fields_of(NewExtension)
+)
 EXTENSIONS_SHOW = Endpoint(
     "extensions.show",
     "GET",
     "/extensions/show",
+    takes=_NUMBER,
     reply=Extension,
     echo=Echo("extension_number", "extension_number"),
 )
@@ -67,89 +122,116 @@ EXTENSIONS_STATUS = Endpoint(
     "extensions.status",
     "POST",
     "/extensions/status",
+    takes={"extensions": tuple[Text, ...]},
     reply=ExtensionStatuses,
     safety="safe",
     echo=Echo("extensions", "extension_number", rows="extension_status"),
 )
-# A GET that rings a telephone.
-EXTENSIONS_CALL = Endpoint("extensions.call", "GET", "/extensions/call", safety="unsafe")
-EXTENSIONS_UPDATE = Endpoint("extensions.update", "POST", "/extensions/update", safety="idempotent")
+# A GET, but each one rings a telephone.
+EXTENSIONS_CALL = Endpoint(
+    "extensions.call",
+    "GET",
+    "/extensions/call",
+    takes=dict.fromkeys(("extension", "to", "auth", "domain", "src"), Text),
+    safety="unsafe",
+)
+EXTENSIONS_UPDATE = Endpoint(
+    "extensions.update",
+    "POST",
+    "/extensions/update",
+    takes=_fields_of(ExtensionUpdate),
+    safety="idempotent",
+)
 EXTENSIONS_REMOVE = Endpoint(
-    "extensions.remove", "POST", "/extensions/destroy", safety="idempotent", removes=True
+    "extensions.remove",
+    "POST",
+    "/extensions/destroy",
+    takes=_NUMBER,
+    safety="idempotent",
+    removes=True,
 )
 
 GROUPS_LIST = Endpoint(
-    "groups.list", "GET", "/extensions/group/list", reply=GroupPage, pages=_BY_GROUP
+    "groups.list",
+    "GET",
+    "/extensions/group/list",
+    takes=_SORTED_PAGE,
+    reply=GroupPage,
+    pages=_BY_GROUP,
 )
 GROUPS_SHOW = Endpoint(
     "groups.show",
     "GET",
     "/extensions/group/show",
+    takes=_GROUP_ID,
     reply=Group,
     echo=Echo("group_id", "group_id"),
 )
-GROUPS_CREATE = Endpoint("groups.create", "POST", "/extensions/group/create", reply=CreatedGroup)
-GROUPS_UPDATE = Endpoint("groups.update", "POST", "/extensions/group/update", safety="idempotent")
+GROUPS_CREATE = Endpoint(
+    "groups.create", "POST", "/extensions/group/create", takes=_GROUP, reply=CreatedGroup
+)
+GROUPS_UPDATE = Endpoint(
+    "groups.update",
+    "POST",
+    "/extensions/group/update",
+    takes={**_GROUP_ID, **_GROUP},
+    safety="idempotent",
+)
 GROUPS_REMOVE = Endpoint(
-    "groups.remove", "POST", "/extensions/group/destroy", safety="idempotent", removes=True
+    "groups.remove",
+    "POST",
+    "/extensions/group/destroy",
+    takes=_GROUP_ID,
+    safety="idempotent",
+    removes=True,
 )
 
 GREETINGS_LIST = Endpoint(
     "greetings.list",
     "GET",
     "/extensions/greeting_file/list",
+    takes={**_NUMBER, **_SORTED_PAGE},
     reply=GreetingPage,
     pages=_BY_FILE,
 )
-GREETINGS_ADD = Endpoint("greetings.add", "POST", "/extensions/greeting_file/create")
+GREETINGS_ADD = Endpoint(
+    "greetings.add",
+    "POST",
+    "/extensions/greeting_file/create",
+    takes={**_NUMBER, "filename": Text | None, "url": Text | None},
+)
 GREETINGS_UPLOAD = Endpoint(
     "greetings.upload",
     "POST",
     "/extensions/greeting_file/create",
+    takes={**_FILENAME, "file": File},
     token="query",
     parameters="multipart",
 )
 GREETINGS_SETUP = Endpoint(
-    "greetings.setup", "POST", "/extensions/greeting_file/update", safety="idempotent"
+    "greetings.setup",
+    "POST",
+    "/extensions/greeting_file/update",
+    takes=_FILENAME,
+    safety="idempotent",
 )
 GREETINGS_REMOVE = Endpoint(
     "greetings.remove",
     "POST",
     "/extensions/greeting_file/destroy",
+    takes=_FILENAME,
     safety="idempotent",
     removes=True,
 )
 
+# All rows above, by name and in their order.
 ENDPOINTS: Mapping[str, Endpoint[object]] = {
-    row.name: row
-    for row in (
-        ACCOUNT_VERIFY,
-        ACCOUNT_VERIFY_EMAIL,
-        ACCOUNT_REFRESH,
-        EXTENSIONS_LIST,
-        EXTENSIONS_SEARCH,
-        EXTENSIONS_CREATE,
-        EXTENSIONS_SHOW,
-        EXTENSIONS_STATUS,
-        EXTENSIONS_CALL,
-        EXTENSIONS_UPDATE,
-        EXTENSIONS_REMOVE,
-        GROUPS_LIST,
-        GROUPS_SHOW,
-        GROUPS_CREATE,
-        GROUPS_UPDATE,
-        GROUPS_REMOVE,
-        GREETINGS_LIST,
-        GREETINGS_ADD,
-        GREETINGS_UPLOAD,
-        GREETINGS_SETUP,
-        GREETINGS_REMOVE,
-    )
+    row.name: row for row in [*globals().values()] if isinstance(row, Endpoint)
 }
 
 
 class EndpointOverride(TypedDict, total=False):
-    """What of a row a client may override."""
+    """The attributes of a row that a client may override."""
 
     method: str
     path: str
@@ -159,27 +241,28 @@ class EndpointOverride(TypedDict, total=False):
 
 
 class EndpointTable:
-    """The rows of one client: the API's, with that client's overrides."""
+    """The rows of one client: the API's, with the client's overrides."""
 
     def __init__(self, overrides: Mapping[str, EndpointOverride] | None = None) -> None:
-        """Lay overrides over the API's rows.
+        """Apply the overrides.
 
         Raises:
-            ConfigurationError: an unknown row or field, or a value that no endpoint can have.
+            ConfigurationError: an unknown row or attribute, or a value that no endpoint can have.
         """
         if not isinstance(overrides or {}, Mapping):
-            raise ConfigurationError("endpoints: a mapping of rows by name is due")
-        self._changed = {
+            raise ConfigurationError(
+                f"endpoints must be a mapping of row names, got {type(overrides).__name__}"
+            )
+        self._overridden = {
             name: _override(name, override) for name, override in (overrides or {}).items()
         }
-
         self._untyped: dict[str, Endpoint[dict[str, Any]]] = {}
 
     def __getitem__(self, row: Endpoint[T]) -> Endpoint[T]:
-        return self._changed.get(row.name, row)
+        return self._overridden.get(row.name, row)
 
     def untyped(self, row: Endpoint[Any]) -> Endpoint[dict[str, Any]]:
-        """Answer the client's version of a row, its reply read as a plain object."""
+        """Return the client's version of a row, with a plain object as its reply."""
         if row.name not in self._untyped:
             untyped = self[row].replace(reply=dict[str, Any])
             self._untyped[row.name] = cast(Endpoint[dict[str, Any]], untyped)
@@ -189,25 +272,29 @@ class EndpointTable:
 def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
     row = ENDPOINTS.get(name)
     if row is None:
-        raise ConfigurationError(f"endpoints: there is no row {name!r}")
+        raise ConfigurationError(f"endpoints: there is no operation named {name!r}")
     if not isinstance(override, Mapping):
-        raise ConfigurationError(f"endpoints: {name} takes a mapping of fields")
+        raise ConfigurationError(
+            f"endpoints: the override of {name} must be a mapping, got {type(override).__name__}"
+        )
     unknown = set(override) - set(get_type_hints(EndpointOverride))
     if unknown:
-        raise ConfigurationError(f"endpoints: {name} has no {', '.join(sorted(map(str, unknown)))}")
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ConfigurationError(f"endpoints: {name} has no attribute {names}")
     method = override.get("method", row.method)
-    # A new method moves token and parameters to its own places, unless they are overridden too.
-    moved = str(method).upper() != row.method
-    if row.parameters == "multipart" and method.upper() != "GET":
-        moved = False  # what is uploaded stays a form
-    token = row.token if not moved or row.token == "none" else None
+    # A new method moves the token and the parameters, unless they are overridden too. An upload
+    # stays a form under any method that has a body.
+    moves = str(method).upper() != row.method
+    if row.parameters == "multipart" and str(method).upper() != "GET":
+        moves = False
+    token = row.token if not moves or row.token == "none" else None
     try:
         return row.replace(
             method=method,
             path=override.get("path", row.path),
             safety=override.get("safety", row.safety),
             token=override.get("token", token),
-            parameters=override.get("parameters", None if moved else row.parameters),
+            parameters=override.get("parameters", None if moves else row.parameters),
         )
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"endpoints: {error}") from None

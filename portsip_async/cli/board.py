@@ -87,7 +87,7 @@ def watch(
         raise Failure("the board needs a terminal", "use --output jsonl or csv", USAGE)
     if on_board and not can_move_cursor():
         on_board, output = False, replace(output, output=Format.JSONL)
-    output.check(StatusChange)
+    output.check(StatusChange[ExtensionStatus])
     wanted = read_lines(numbers) if numbers else None
 
     async def work(pbx: PortSIPClient) -> None:
@@ -123,7 +123,7 @@ async def _write_changes(watch: StatusWatch, limit: int | None, output: Output) 
             print_error(line)
 
     count = 0
-    with output.rows(StatusChange) as rows:
+    with output.rows(StatusChange[ExtensionStatus]) as rows:
         async with _repeating(report):
             async for change in watch:
                 rows.write(plain(change))

@@ -206,7 +206,7 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
                         results.append(result)
                         removed.advance()
             finally:
-                results.extend(run.untold)
+                results.extend(run.late_results)
                 in_doubt.extend(run.in_doubt)
         return report_failures((one.key, one.error) for one in results if one.error is not None)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args
 
 import msgspec
 import typer
@@ -42,16 +42,15 @@ def _plain(name: str, value: Any, reveal: bool) -> Any:
 def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the type of each field of a model by its dotted name."""
     found: dict[str, Any] = {}
-    hints = get_type_hints(model)
-    for name in model.__struct_fields__:
-        kinds = (hints[name], *get_args(hints[name]))
+    for field in msgspec.structs.fields(model):
+        kinds = (field.type, *get_args(field.type))
         sections = [
             one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)
         ]
         if not sections:
-            found[name] = hints[name]
+            found[field.name] = field.type
         for section in sections:
-            found |= {f"{name}.{deeper}": kind for deeper, kind in kinds_of(section).items()}
+            found |= {f"{field.name}.{deeper}": kind for deeper, kind in kinds_of(section).items()}
     return found
 
 

@@ -214,7 +214,7 @@ class _Import:
                         self._note(result)
                         done.advance()
             finally:
-                for result in run.untold:
+                for result in run.late_results:
                     self._note(result)
                 self._note_doubt({*run.in_doubt})
 

@@ -5,8 +5,7 @@
         _attempt     token, request, send, receive, parse: once
         _retry       only after a failure: a rejected token, then repeats with backoff
 
-A call that succeeds at once uses no tenacity, no extra task and no timer of its own. Whatever costs
-time lies on the path of a failure.
+A call that succeeds at once uses no tenacity, no extra task and no timer of its own.
 
 Python links an exception that is raised in an ``except`` block to the one that was caught. So
 errors are kept in a variable and raised after the block.
@@ -30,7 +29,7 @@ from ..errors import (
 )
 from .connections import FOREIGN
 from .context import CallContext, CallOptions, PreparedEndpoint
-from .limits import CLOSED, TIMED_OUT, Gate, Interruptible, SharedTimer
+from .limits import CLOSED, TIMED_OUT, Gate, Interruptible
 from .message import Parameters
 from .observer import Attempt
 from .reply import scrub_error
@@ -47,8 +46,6 @@ logger: logging.Logger = logging.getLogger("portsip_async")
 # A program that set up no logging sees nothing; one that did sees everything.
 logger.addHandler(logging.NullHandler())
 
-# Seconds. A call that was admitted no longer ago than this still shares a timer.
-_SLACK: Final = 0.001
 _NOT_REPLAYABLE: Final = "not sent again: the upload's bytes can be read only once"
 
 
@@ -63,14 +60,6 @@ class Call(Interruptible):
     attempts: int = 0
     sent_at: float = 0.0
 
-    # What an upload streams from.
-    _source: Source | None = None
-    # A further limit of each attempt, such as that of a poll.
-    _gate: Gate | None = None
-    # A token that is sent instead of the client's own: the one to refresh, or "" for none.
-    _own_token: str | None = None
-    # A login or a refresh has no part in the semaphore, the rate and the retry budget.
-    _is_login: bool = False
     # On the monotonic clock; None: unlimited.
     _deadline: float | None = None
     # The token of the latest attempt, and those of earlier ones: secrets of this call.
@@ -106,14 +95,14 @@ class Call(Interruptible):
         self._parameters = parameters
         self._options = options
         self._template = RequestTemplate(prepared.endpoint, parameters)
-        if source is not None:
-            self._source = source
-        if gate is not None:
-            self._gate = gate
-        if prepared.endpoint.token == "none":
-            self._own_token = ""
-        if is_login:
-            self._is_login, self._own_token = True, access_token or self._own_token
+        # What an upload streams from.
+        self._source = source
+        # A further limit of each attempt, such as that of a poll.
+        self._gate = gate
+        # A login or a refresh has no part in the semaphore, the rate and the retry budget.
+        self._is_login = is_login
+        # A token that is sent instead of the client's own: the one to refresh, or "" for none.
+        self._own_token = access_token or ("" if prepared.endpoint.token == "none" else None)
 
     def __repr__(self) -> str:
         return f"<call of {self._endpoint.name}, attempt {self.attempts}>"
@@ -135,12 +124,13 @@ class Call(Interruptible):
         try:
             if self._is_login:
                 return await self._run_admitted()
-            async with context.semaphore:
-                context.bucket.begin_call()
-                try:
-                    return await self._run_admitted()
-                finally:
-                    context.bucket.end_call()
+            await context.semaphore.acquire()
+            context.bucket.begin_call()
+            try:
+                return await self._run_admitted()
+            finally:
+                context.bucket.end_call()
+                context.semaphore.release()
         except asyncio.CancelledError as cancelled:
             if not self.caught(CLOSED):
                 cancelled.__traceback__ = None  # as below
@@ -233,7 +223,9 @@ class Call(Interruptible):
         # 2. The request. Tracebacks may show local variables, so no local of a frame that awaits
         # holds a token.
         self.sent_at = context.clock.monotonic()
-        timer = self._timer()
+        timer = None
+        if self._source is None and options.attempt_seconds is not None:
+            timer = context.timer(options.attempt_seconds, self._seconds_left(self.sent_at))
         request = self._template.request(
             cached.token.access_token if cached is not None else self._own_token or ""
         )
@@ -306,18 +298,6 @@ class Call(Interruptible):
             return None
         tokens = self._context.tokens
         return tokens.current() or await self._before_deadline(tokens.wait())
-
-    def _timer(self) -> SharedTimer | None:
-        """Return the timer of an attempt: the shared one, or one for what the deadline leaves."""
-        seconds = self._options.attempt_seconds
-        if seconds is None or self._source is not None:
-            return None
-        left = math.inf if self._deadline is None else self._deadline - self.sent_at
-        if left > seconds - _SLACK:
-            return self._context.timer(seconds)
-        if left <= 0:
-            raise RequestTimeout("the deadline passed before the request could be sent")
-        return SharedTimer(left, asyncio.get_running_loop())
 
     def _translate(self, foreign: Exception) -> Exception:
         """Return another library's error as one of ours, or as what the upload's source raised."""
@@ -451,10 +431,10 @@ class Call(Interruptible):
             return False
         return rate.next_slot >= self._deadline
 
-    def _seconds_left(self) -> float:
-        return (
-            math.inf if self._deadline is None else self._deadline - self._context.clock.monotonic()
-        )
+    def _seconds_left(self, now: float | None = None) -> float:
+        if self._deadline is None:
+            return math.inf
+        return self._deadline - (self._context.clock.monotonic() if now is None else now)
 
     async def _before_deadline(self, waiting: Coroutine[Any, Any, X]) -> X:
         """Wait, but no longer than the call's deadline."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from ..errors import ClientClosed
+from ..errors import ClientClosed, RequestTimeout
 from .clock import Clock
 from .endpoint import Endpoint
 from .limits import Interruptible, RequestRate, SharedTimer
@@ -16,6 +16,8 @@ from .tokens import TokenCache
 from .transport import HttpTimeouts, Route, Timeout, Transport
 
 _TIMERS_KEPT: Final = 64
+# Seconds. A call whose deadline began no longer ago than this still shares a timer.
+_SLACK: Final = 0.001
 
 
 class CallOptions:
@@ -86,8 +88,21 @@ class CallContext:
         if self.closed:
             raise ClientClosed("the client was closed")
 
-    def timer(self, seconds: float) -> SharedTimer:
-        """Return the timer of all calls that may take so many seconds."""
+    def timer(self, seconds: float, left: float) -> SharedTimer:
+        """Return the timer of an attempt.
+
+        Args:
+            seconds: the most that an attempt may take; all such attempts share one timer.
+            left: the seconds until the deadline of the call. If they are fewer, the attempt gets a
+                timer of its own.
+
+        Raises:
+            RequestTimeout: the deadline has passed.
+        """
+        if left <= 0:
+            raise RequestTimeout("the deadline passed before the request could be sent")
+        if left <= seconds - _SLACK:
+            return SharedTimer(left, asyncio.get_running_loop())
         timer = self._timers.get(seconds)
         if timer is None:
             if len(self._timers) >= _TIMERS_KEPT:

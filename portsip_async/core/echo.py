@@ -1,9 +1,9 @@
-"""How a reply spells what was asked for.
+"""Matches the items of a reply with those that the request asked for.
 
-Some PBXes send numbers as JSON numbers, which have no leading zeros: 101 may then be the extension
-"0101". A JSON number is the text that was asked for if it has the same digits. A text stays as it
-is, so that the caller can see that the reply is about something else. A row that fits more
-than one number is left out.
+Some PBXes send extension numbers as JSON numbers, which have no leading zeros: 101 may then be the
+extension "0101". A JSON number matches a requested text with the same digits. A text is kept as it
+is, so the caller can see that the reply is about something else. A row that matches more than one
+requested number is left out.
 
 Pure: a parsed reply goes in and comes out.
 """
@@ -18,82 +18,78 @@ from .endpoint import Echo
 
 T = TypeVar("T")
 
-_EXACT = 2.0**53  # whole floats beyond this have no digits of their own
+_EXACT = 2.0**53  # larger floats do not hold every whole number
 
 
 def digits_of(text: str) -> str:
-    """Return what a text would be as a JSON number; the text itself if it has not only digits."""
+    """Return a text as the JSON number with its digits; any other text as it is."""
     return (text.lstrip("0") or "0") if text.isascii() and text.isdigit() else text
 
 
 def as_asked(value: T, document: Any, echo: Echo, parameters: Mapping[str, Any] | Struct) -> T:
-    """Return a reply that names things as the request did, if it is about them.
+    """Return a reply with the texts of the request where it shows the same items.
 
     Args:
         value: the decoded reply.
-        document: the parsed JSON, if the reply had to be repaired; None if every text was a text.
+        document: the parsed JSON if the reply had to be repaired; None if all texts were texts.
         echo: where the reply repeats the request.
-        parameters: what the request asked for.
+        parameters: the request's parameters.
     """
-    asked = (
-        getattr(parameters, echo.parameter, None)
-        if isinstance(parameters, Struct)
-        else parameters.get(echo.parameter)
-    )
-    if echo.rows is None:
-        return _one(value, document, echo, asked) if isinstance(asked, str) else value
-    if document is None or not isinstance(asked, list | tuple):
-        return value
-    return _rows(value, document, echo, asked)
+    if isinstance(parameters, Struct):
+        requested = getattr(parameters, echo.parameter, None)
+    else:
+        requested = parameters.get(echo.parameter)
+    if echo.rows is None and isinstance(requested, str):
+        return _match_reply(value, document, echo.field, requested)
+    if echo.rows is not None and document is not None and isinstance(requested, list | tuple):
+        return _match_rows(value, document, echo, requested)
+    return value
 
 
-def _one(value: T, document: Any, echo: Echo, asked: str) -> T:
-    field = echo.field
-    raw = value.get(field) if isinstance(value, dict) else getattr(value, field, None)
-    if raw == asked or raw is None or raw == "":
+def _match_reply(value: T, document: Any, field: str, requested: str) -> T:
+    shown = value.get(field) if isinstance(value, dict) else getattr(value, field, None)
+    if shown in (requested, None, ""):
         return value
+    # The raw JSON says whether the field was a number or a text.
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
-    if isinstance(document, dict):
-        raw = document.get(field)
-    if not _is_same(raw, asked):
+    raw = document.get(field) if isinstance(document, dict) else shown
+    if isinstance(raw, str):
+        is_same = raw.strip() == requested.strip()
+    else:
+        is_same = _digits(raw) == digits_of(requested.strip())
+    if not is_same:
         return value
     if isinstance(value, Struct):
-        return structs.replace(value, **{field: plain_text(asked)})
-    return {**value, field: plain_text(asked)}  # type: ignore[dict-item, return-value]  # a dict
+        return structs.replace(value, **{field: plain_text(requested)})
+    return {**value, field: plain_text(requested)}  # type: ignore[dict-item, return-value]  # a dict
 
 
-def _rows(value: T, document: Any, echo: Echo, asked: list[Any] | tuple[Any, ...]) -> T:
-    raw = document.get(echo.rows) if isinstance(document, dict) else None
-    rows = getattr(value, echo.rows or "", ())
-    if isinstance(raw, dict):
-        raw = [raw]
-    if not isinstance(raw, list) or len(raw) != len(rows):
+def _match_rows(value: T, document: Any, echo: Echo, requested: list[Any] | tuple[Any, ...]) -> T:
+    name = echo.rows or ""
+    raw_rows = document.get(name) if isinstance(document, dict) else None
+    rows = getattr(value, name, ())
+    if isinstance(raw_rows, dict):
+        raw_rows = [raw_rows]
+    if not isinstance(raw_rows, list) or len(raw_rows) != len(rows):
         return value
     by_digits: dict[str, set[str]] = {}
-    for text in asked:
+    for text in requested:
         if isinstance(text, str):
             by_digits.setdefault(digits_of(text), set()).add(plain_text(text))
     kept: list[Any] = []
-    for row, plain in zip(rows, raw, strict=True):
-        digits = _digits(plain.get(echo.field)) if isinstance(plain, dict) else None
-        fitting = by_digits.get(digits, set()) if digits is not None else set()
-        if len(fitting) == 1:
-            kept.append(structs.replace(row, **{echo.field: next(iter(fitting))}))
-        elif not fitting:
+    for row, raw in zip(rows, raw_rows, strict=True):
+        digits = _digits(raw.get(echo.field)) if isinstance(raw, dict) else None
+        matches = by_digits.get(digits, set()) if digits is not None else set()
+        if not matches:
             kept.append(row)
-    return structs.replace(value, **{echo.rows or "": tuple(kept)})  # type: ignore[type-var]  # a struct
-
-
-def _is_same(raw: object, asked: str) -> bool:
-    if isinstance(raw, str):
-        return raw.strip() == asked.strip()
-    digits = _digits(raw)
-    return digits is not None and digits == digits_of(asked.strip())
+        elif len(matches) == 1:
+            kept.append(structs.replace(row, **{echo.field: next(iter(matches))}))
+    return structs.replace(value, **{name: tuple(kept)})  # type: ignore[type-var]  # a struct
 
 
 def _digits(raw: object) -> str | None:
-    """Return the digits of a JSON number; None if it is none, or no whole one."""
+    """Return the digits of a JSON number; None if it is not a whole number."""
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         return None
     if isinstance(raw, float):

@@ -1,8 +1,9 @@
-"""What an operation of an HTTP API is, as data: method, path, places, reply type, safety.
+"""An operation of an HTTP API as data: method, path, parameters, token, reply type, safety.
 
-Another generation of the API differs in these rows, not in the core that sends them.
+Generations of the API differ in these rows. The core that sends them is the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
@@ -21,9 +22,9 @@ class PageScheme:
     """How an operation numbers its pages.
 
     Attributes:
-        key: the field of an item that tells it from others.
-        number: the parameter that takes the page's number, counted from 1.
-        size: the parameter that takes how many items a page may hold.
+        key: the field that identifies an item.
+        number: the parameter for the page's number, counted from 1.
+        size: the parameter for the most items that a page may hold.
     """
 
     key: str
@@ -36,9 +37,9 @@ class Echo:
     """Where a reply repeats what the request asked for, perhaps as a JSON number.
 
     Attributes:
-        parameter: the parameter that says what is asked for; a text, or a list of texts.
-        field: the field that repeats it: of the reply, or of each of its rows.
-        rows: the field that holds the rows; None where the reply itself repeats the parameter.
+        parameter: the parameter that is repeated: a text or a list of texts.
+        field: the field that repeats it, in the reply or in each of its rows.
+        rows: the field that holds the rows; None if the reply itself repeats the parameter.
     """
 
     parameter: str
@@ -54,15 +55,17 @@ class Endpoint(Generic[T_co]):
         name: ``resource.coroutine``; shown in errors and logs.
         method: the HTTP method, in capitals.
         path: the path below the client's base URL, with a leading slash.
-        reply: the type of the reply's body; None where no body is due.
+        reply: the type of the reply's body; None if the body is empty or says nothing.
         safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time.
         token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),
             "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
         parameters: how the arguments are sent: "query", "json" or "multipart".
-        pages: how a list numbers its pages; None for what is no list.
-        removes: whether it removes something, so that "not found" after an attempt that may have
-            acted means that it is done.
-        echo: where the reply repeats what was asked for; None where it doesn't.
+        takes: the parameters with their types, None in the type of an optional one; None if they
+            are not described. The API's own rows have it; a request is sent without it too.
+        pages: how a list numbers its pages; None if the operation is not a list.
+        removes: whether it removes something. "Not found" after an attempt that may have acted
+            then means that it is done.
+        echo: where the reply repeats what was asked for; None if it does not.
         errors: which codes and statuses become which errors.
     """
 
@@ -73,6 +76,7 @@ class Endpoint(Generic[T_co]):
     safety: Safety
     token: TokenPlace
     parameters: ParameterPlace
+    takes: Mapping[str, object] | None
     pages: PageScheme | None
     removes: bool
     echo: Echo | None
@@ -89,6 +93,7 @@ class Endpoint(Generic[T_co]):
         safety: Safety | None = None,
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
+        takes: Mapping[str, object] | None = None,
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
@@ -105,6 +110,7 @@ class Endpoint(Generic[T_co]):
         safety: Safety | None = None,
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
+        takes: Mapping[str, object] | None = None,
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
@@ -120,6 +126,7 @@ class Endpoint(Generic[T_co]):
         safety: Safety | None = None,
         token: TokenPlace | None = None,
         parameters: ParameterPlace | None = None,
+        takes: Mapping[str, object] | None = None,
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
@@ -127,17 +134,17 @@ class Endpoint(Generic[T_co]):
     ) -> None:
         """Describe an operation.
 
-        What is None follows the method: GET is safe, with token and parameters in the query;
-        any other is unsafe, with both in a JSON body; where the parameters are not in JSON, the
-        token is in the query.
+        The method decides about what is None. A GET is safe, with token and parameters in the
+        query. Any other method is unsafe, with both in a JSON body. If the parameters are not
+        sent as JSON, the token is in the query.
 
         Raises:
-            TypeError: a name, method or path that is no string.
-            ValueError: an unknown place or safety, an empty name, or a path without its slash.
+            TypeError: the name, method or path is not a str.
+            ValueError: an unknown safety or place, an empty name, or a path without its slash.
         """
-        for told, given in (("name", name), ("method", method), ("path", path)):
-            if not isinstance(given, str):
-                raise TypeError(f"an endpoint's {told} is a string, not {type(given).__name__}")
+        for label, value in (("name", name), ("method", method), ("path", path)):
+            if not isinstance(value, str):
+                raise TypeError(f"an endpoint's {label} must be a str, got {type(value).__name__}")
         name, method, path = plain_text(name), plain_text(method).upper(), plain_text(path)
         reads = method == "GET"
         values: dict[str, Any] = {
@@ -148,6 +155,7 @@ class Endpoint(Generic[T_co]):
             "safety": safety or ("safe" if reads else "unsafe"),
             "token": token or ("query" if reads or parameters not in (None, "json") else "body"),
             "parameters": parameters or ("query" if reads else "json"),
+            "takes": takes,
             "pages": pages,
             "removes": removes,
             "echo": echo,
@@ -159,23 +167,25 @@ class Endpoint(Generic[T_co]):
         for field, value in values.items():
             object.__setattr__(self, field, value)
         if not name:
-            raise ValueError("an endpoint needs a name")
+            raise ValueError("an endpoint's name must not be empty")
         if not method.isalpha() or not method.isascii():
-            raise ValueError(f"{name}: {method!r} is no HTTP method")
+            raise ValueError(f"{name}: the method must be an HTTP method, got {method!r}")
         if not path.startswith("/") or not is_visible(path) or "?" in path or "#" in path:
-            raise ValueError(f"{name}: a path starts with a slash and holds no query: {path!a}")
+            raise ValueError(
+                f"{name}: the path must begin with a slash and have no query, got {path!a}"
+            )
         for field, allowed in _ALLOWED.items():
             if values[field] not in allowed:
-                raise ValueError(f"{name}: {field} is one of {', '.join(allowed)}")
+                names = ", ".join(allowed)
+                raise ValueError(f"{name}: {field} must be one of {names}, got {values[field]!r}")
         if self.token == "body" and self.parameters != "json":
-            raise ValueError(f"{name}: a token in the body needs parameters in JSON")
+            raise ValueError(f"{name}: a token in the body needs parameters in JSON as well")
 
     def replace(self, **changes: object) -> "Endpoint[object]":
-        """Copy the endpoint with some of its attributes changed."""
+        """Return a copy with some attributes changed."""
         values: dict[str, Any] = {field: getattr(self, field) for field in self.__slots__}
         values |= changes
-        named = values.pop("name"), values.pop("method"), values.pop("path")
-        return Endpoint(*named, **values)
+        return Endpoint(values.pop("name"), values.pop("method"), values.pop("path"), **values)
 
 
 _ALLOWED: dict[str, tuple[str, ...]] = {

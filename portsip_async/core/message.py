@@ -1,7 +1,7 @@
-"""What goes over the wire, as plain data: a request and a reply."""
+"""What goes over the wire, as plain data: a request, a reply, and where an upload comes from."""
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, Mapping
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -37,3 +37,17 @@ class Reply(msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:
         return f"Reply(status={self.status})"  # the body may hold secrets
+
+
+class ByteSource(Protocol):
+    """What an upload streams from.
+
+    Attributes:
+        size: how many bytes `chunks` yields; None if only the end will tell.
+    """
+
+    size: int | None
+
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Read all bytes, from the start."""
+        ...

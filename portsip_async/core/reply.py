@@ -193,5 +193,4 @@ def scrub_error(error: APIError, secrets: list[str]) -> APIError:
     err_code = error.err_code
     if isinstance(err_code, str) and not _DOTTED.fullmatch(err_code):
         err_code = scrub_text(err_code, secrets)
-    scrubbed: APIError = error.copy(message=scrub_text(error.message, secrets), err_code=err_code)
-    return scrubbed
+    return error.copy(message=scrub_text(error.message, secrets), err_code=err_code)

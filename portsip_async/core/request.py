@@ -26,6 +26,18 @@ def _encode_other(value: object) -> str:
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=_encode_other).encode
+_decode_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _split(document: bytes) -> Mapping[str, object]:
+    """Split a JSON object into its values, each still encoded.
+
+    Raises:
+        TypeError: the document is not an object.
+    """
+    if not document.startswith(b"{"):
+        raise TypeError("parameters must have names: pass a mapping or a struct")
+    return _decode_object(document)
 
 
 def to_builtins(value: object) -> Any:
@@ -64,8 +76,8 @@ class RequestTemplate:
             elif endpoint.parameters == "multipart":
                 self.form = _texts(parameters)
             else:
-                self._json = _named(parameters)
-                _encode(self._json)  # what can't be sent is refused here, at the call
+                # Encoded here, so that what can't be sent is refused at the call.
+                self._json = _split(_encode(parameters))
         except UnicodeEncodeError:
             pass  # its repr shows the whole text, which may be a secret
         else:
@@ -97,33 +109,20 @@ def secrets_of(parameters: Parameters, token: str | None) -> list[str]:
     return [*([plain_text(token)] if token else []), *secrets_in(to_builtins(parameters))]
 
 
-def _named(parameters: Parameters) -> Mapping[str, object]:
-    """Return parameters by name.
-
-    Raises:
-        TypeError: a struct that is encoded as an array.
-    """
-    if not isinstance(parameters, msgspec.Struct):
-        return parameters
-    named = to_builtins(parameters)
-    if not isinstance(named, dict):
-        raise TypeError(f"parameters must have names, got {type(parameters).__name__}")
-    return cast("Mapping[str, object]", named)
-
-
 # A tuple, because `isinstance` with `A | B` builds the union anew at each call.
 _ARRAYS = (list, tuple, set, frozenset)
 
 
 def _texts(parameters: Parameters) -> Fields:
     """Return parameters as the texts of a query or a form, without those that are None."""
-    named = _named(parameters)
-    "".join(named).encode()  # refuses half of a surrogate pair in a name
+    if isinstance(parameters, msgspec.Struct):
+        parameters = cast("Mapping[str, object]", to_builtins(parameters))
+    "".join(parameters).encode()  # refuses half of a surrogate pair in a name
     return {
         plain_text(name): [_text(item) for item in value]
         if isinstance(value, _ARRAYS)
         else _text(value)
-        for name, value in named.items()
+        for name, value in parameters.items()
         if value is not None
     }
 

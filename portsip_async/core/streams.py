@@ -1,4 +1,7 @@
-"""Loops over something iterable, each a run of its own, and the ending of those still open."""
+"""Async iterables with loops that can be closed from outside.
+
+Each loop over such an iterable is a run of its own. Closing the iterable ends all open runs.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -12,51 +15,55 @@ Y = TypeVar("Y")
 
 
 class Run(Protocol):
-    """One loop, as what it loops over sees it.
+    """One loop over an iterable, as the iterable sees it.
 
     Attributes:
-        ended: set while it has no task: before it begins, and once all its tasks are through.
+        ended: set while the run has no task: before it starts, and after its last task ended.
     """
 
     ended: asyncio.Event
 
     def stop(self) -> None:
-        """Ask it to end, even while its consumer waits in another task."""
+        """Ask the run to end, even while its consumer waits in another task."""
         ...
 
 
-class Leavable(NotCopyable):
-    """An async iterable whose loops end when they are left.
+class ClosableStream(NotCopyable):
+    """An async iterable that ends its loops when it is closed.
 
     ``async with`` and ``aclose()`` end every open run, with its tasks, before returning.
     """
 
-    # Weak, since a generator that its consumer drops must end by itself. Python closes it some
-    # ticks later: so its run is told to stop at once, and held here until it has ended.
+    # The generators are referenced weakly: one that its consumer drops must be collected. Python
+    # closes it some loop ticks later, so its run is stopped at once, and kept here until it ended.
     _runs: Mapping[Run, "finalize[[], AsyncGeneratorType[Any, None]]"] = MappingProxyType({})
 
-    def _begun(self, generator: AsyncGenerator[Y, None], run: Run) -> AsyncGenerator[Y, None]:
-        """Take notice of a run that begins; answers its generator."""
-        open_runs = {
-            run: held for run, held in self._runs.items() if held.alive or not run.ended.is_set()
+    def _track(self, generator: AsyncGenerator[Y, None], run: Run) -> AsyncGenerator[Y, None]:
+        """Remember a run that starts, and return its generator."""
+        still_open = {
+            run: reference
+            for run, reference in self._runs.items()
+            if reference.alive or not run.ended.is_set()
         }
-        begun = finalize(cast("AsyncGeneratorType[Y, None]", generator), run.stop)
-        begun.atexit = False
-        self._runs = {**open_runs, run: begun}
+        reference = finalize(cast("AsyncGeneratorType[Y, None]", generator), run.stop)
+        reference.atexit = False
+        self._runs = {**still_open, run: reference}
         return generator
 
     async def aclose(self) -> None:
-        """End every open run; a loop of another task ends as if it had met a ``break``.
+        """End every open run. A loop in another task ends as if it had reached a ``break``.
 
-        New loops can be begun afterwards.
+        New loops can be started afterwards.
         """
         runs = list(self._runs.items())
+        # Stop all of them first, so that they end side by side.
         for run, _ in runs:
             run.stop()
-        for run, held in runs:
-            alive = held.peek()
+        for run, reference in runs:
+            alive = reference.peek()
             generator = None if alive is None else alive[0]
             if generator is None or generator.ag_running:
+                # Python or another task closes this generator.
                 await run.ended.wait()
             else:
                 await generator.aclose()

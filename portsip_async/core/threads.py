@@ -1,9 +1,8 @@
-"""A few threads for what may block for long: opening and reading the files of uploads.
+"""A pool of a few threads that open and read the files of uploads, which may block for long.
 
-The event loop's default executor also resolves host names, so a file that hangs (a FIFO, a network
-drive) must not hold its threads. Ours start when there is work and end when there is none, so
-nobody has to close them. They are daemons: one that hangs in a file does not keep the program from
-ending.
+The event loop's default executor also resolves host names, so files that block (a FIFO, a network
+drive) must not occupy its threads. Our threads start when there is work and end when there is none,
+so nobody has to close the pool. They are daemons: a program can end while one of them is blocked.
 """
 
 import asyncio
@@ -15,11 +14,11 @@ from typing import Any, Final, TypeVar
 
 R = TypeVar("R")
 
-THREADS: Final = 8  # at most; with all of them blocked, further uploads wait
+THREADS: Final = 8  # at most; if all of them are blocked, further uploads wait
 
 
 class Threads:
-    """Runs blocking functions, so many at once and the others in their order."""
+    """Runs blocking functions in threads, a limited number at once, in the order of `submit`."""
 
     def __init__(self, most: int = THREADS) -> None:
         self._most = most
@@ -28,7 +27,7 @@ class Threads:
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
 
     def submit(self, function: Callable[[], R]) -> "Future[R]":
-        """Run a function in a thread; cancelling the future keeps it from being begun.
+        """Run a function in a thread; if its future is cancelled in time, it does not start.
 
         Raises:
             RuntimeError: the system has no thread left, and none of ours is running.
@@ -40,6 +39,7 @@ class Threads:
                 try:
                     threading.Thread(target=self._work, name="portsip-upload", daemon=True).start()
                 except RuntimeError:
+                    # With a thread running, the job only waits longer.
                     if not self._running:
                         self._jobs.pop()
                         raise
@@ -48,7 +48,9 @@ class Threads:
         return future
 
     async def run(self, function: Callable[[], R]) -> R:
-        """Run a function in a thread and wait for it; a function that began runs on if cancelled.
+        """Run a function in a thread, and return its result.
+
+        If this is cancelled, a function that has started goes on.
 
         Raises:
             RuntimeError: the system has no thread left, and none of ours is running.
@@ -66,7 +68,7 @@ class Threads:
                 try:
                     result = function()
                 except StopIteration as error:
-                    # A future of asyncio takes none, so whoever waits for it would wait for ever.
+                    # asyncio's futures refuse a StopIteration, so the upload would wait for ever.
                     failure = RuntimeError("a function in a thread raised StopIteration")
                     failure.__cause__ = error
                     future.set_exception(failure)
@@ -75,4 +77,4 @@ class Threads:
                 else:
                     future.set_result(result)
                     del result
-            del future, function  # an idle moment must not keep a file alive
+            del future, function  # else they keep a file alive until the next job

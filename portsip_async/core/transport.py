@@ -1,25 +1,22 @@
-"""The wire itself, over aiohttp: send a request, read its reply, translate what went wrong.
+"""Sends requests and reads replies with aiohttp, and translates its errors.
 
-This file and `connections.py` are the two that know aiohttp. Several of aiohttp's exceptions hold
-the URL, thus the token. Each of them is translated here, with a scrubbed stand-in as its cause.
+Only this file and `connections.py` know how aiohttp works. Several of its exceptions hold the URL,
+which may contain the token. So each is translated here to an error of our own. The cause of that
+error is a `ForeignError`, which has the name and the scrubbed text of the exception.
 """
 
 import asyncio
 import errno
 import math
 import os
-import posixpath
 import ssl as tls
 from collections.abc import Awaitable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import lru_cache
-from mimetypes import guess_type
 from typing import Any, Final, TypeAlias
 
 import aiohttp
-from aiohttp import hdrs, payload
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import hdrs
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
@@ -31,43 +28,44 @@ from ..errors import (
     ReplyError,
     RequestTimeout,
     TransportError,
+    raise_without_context,
 )
 from ..redact import scrub_text
 from .connections import (
     CheckConnection,
     ConnectionGuard,
     GuardedConnector,
-    GuardedResponse,
     HungUp,
-    MalformedReply,
+    MonitoredResponse,
     Unconnected,
     abort_response,
 )
 from .endpoint import Endpoint
+from .forms import build_form
 from .message import FieldValue, Reply, Request
+from .monitor import MalformedReply
 from .safety import Failure
 from .upload import Source
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
 
-# A connection that is not made in this part of `total` is told as such, before `total` strikes.
+# Connecting may take this part of `total`. So a PBX that can't be reached is reported as such, and
+# not as a request that took too long.
 _CONNECT_PART: Final = 0.95
 _SWITCHING_PROTOCOLS: Final = 101
-# Bytes of an upload that go out under one timer: little enough for a slow line.
-_PIECE: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Timeout:
-    """How long an attempt may take, in seconds; None: unlimited.
+    """How long an attempt may take, in seconds; None means unlimited.
 
     Attributes:
-        total: the whole attempt, from the sending to the last byte; does not bound an upload.
-        connect: the making of a connection.
-        read: the silence between bytes of the reply.
+        total: the whole attempt, from sending to the last byte; does not apply to uploads.
+        connect: making a connection.
+        read: silence between two bytes of the reply.
 
     Raises:
-        ValueError: a time of 0 or less, or an endless one.
+        ValueError: a number is not above 0, or not finite.
     """
 
     total: float | None = 15.0
@@ -77,13 +75,18 @@ class Timeout:
     def __post_init__(self) -> None:
         for seconds in (self.total, self.connect, self.read):
             if seconds is not None and not 0 < seconds < float("inf"):
-                raise ValueError("Timeout: seconds, more than 0, or None")
+                raise ValueError(
+                    f"each time of a Timeout must be a number of seconds above 0 or None, "
+                    f"got {seconds}"
+                )
 
 
 class HttpTimeouts:
-    """A Timeout as aiohttp takes it, but for `total`, which is not aiohttp's affair.
+    """A Timeout in aiohttp's form, without `total`, for which a call has a timer of its own.
 
-    aiohttp rounds times above 5 s up to whole seconds unless it is told not to.
+    Attributes:
+        exchange: for requests other than uploads.
+        upload: for uploads.
     """
 
     __slots__ = ("exchange", "upload")
@@ -93,23 +96,24 @@ class HttpTimeouts:
         self.upload: aiohttp.ClientTimeout = _client_timeout(connect, read)
         if total is not None:
             connect = min(connect or total, total * _CONNECT_PART)
-            # Silence that outlasts the whole attempt needs no timer of its own.
+            # A silence as long as the whole attempt needs no timer.
             read = None if read is None or read >= total else read
         self.exchange: aiohttp.ClientTimeout = _client_timeout(connect, read)
 
 
 def _client_timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # By default aiohttp rounds times above 5 s up to whole seconds.
     return aiohttp.ClientTimeout(
         total=None, connect=connect, sock_read=read, ceil_threshold=math.inf
     )
 
 
 class ForeignError(Exception):
-    """Stands in for another library's exception: its type's name and its text, without secrets."""
+    """Replaces an exception of another library: the same class name and text, without secrets."""
 
 
 class Route:
-    """Where the requests of one endpoint go."""
+    """The method and the URL of one endpoint."""
 
     __slots__ = ("method", "url")
 
@@ -119,7 +123,7 @@ class Route:
 
 
 class Transport:
-    """Connections of our own, or the application's session."""
+    """Sends requests, over connections of its own or through an application's session."""
 
     def __init__(
         self,
@@ -130,7 +134,15 @@ class Transport:
         user_agent: str | None,
         max_reply_bytes: int,
     ) -> None:
-        """Store the settings; the first request opens connections, in its loop."""
+        """Store the settings; the first request opens a session in its event loop.
+
+        Args:
+            session: the application's session; None: one of our own.
+            ssl: how certificates are checked, as the client's argument says.
+            proxy: the URL of a proxy, or None.
+            user_agent: the User-Agent header; None: the session's own.
+            max_reply_bytes: the longest reply that is read.
+        """
         self._max_reply_bytes = max_reply_bytes
         self._ssl = ssl
         self._user_agent = user_agent
@@ -138,34 +150,37 @@ class Transport:
         self._http = session
         self._guard = ConnectionGuard(owned=self._owned)
         self._connector: GuardedConnector | None = None
+        # The event loop of the first request.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # An application's session may have other ideas of these two. One of our own that somebody
-        # else's instrumentation had a hand in when it was made may have middlewares.
-        self._extra: dict[str, Any] = (
-            {"middlewares": ()}
-            if self._owned
-            else {"auto_decompress": True, "raise_for_status": False}
-        )
+        # Further arguments of each request. They replace the session's own: an application may
+        # have chosen other values, and if instrumentation patched aiohttp, even our own session
+        # has middlewares.
+        self._extra: dict[str, Any] = {"middlewares": ()}
+        if not self._owned:
+            self._extra["middlewares"] = (CheckConnection(self._guard),)
+            self._extra |= {"auto_decompress": True, "raise_for_status": False}
+        # The proxy's password, which exceptions may contain.
         self._secrets: list[str] = []
         if proxy is not None:
             self._extra["proxy"] = proxy
-            # What its exceptions may hold.
-            self._secrets = [text for text in _credentials(proxy) if text]
+            self._secrets = [text for text in _passwords(proxy) if text]
+        # A session of our own has these headers itself.
         self._headers: dict[str, str] = {}
         if session is not None and user_agent is not None:
             self._headers["User-Agent"] = user_agent
 
     def open(self) -> None:
-        """Make sure of a session to send with; take up the running loop at the first call.
+        """Make sure that there is a session to send with, for the event loop of the first call.
 
         Raises:
-            ConfigurationError: another event loop than the first call's, or an unusable CA file.
-            ConnectError: the CA file could not be read for want of descriptors or memory.
+            ConfigurationError: this is not the event loop of the first call, or the CA file can't
+                be used.
+            ConnectError: the CA file could not be read because descriptors or memory ran out.
             ClientClosed: the application closed its session.
         """
         loop = asyncio.get_running_loop()
         if self._loop is loop and self._owned:
-            return
+            return  # as for all calls but the first
         if self._loop is not loop:
             if self._loop is not None:
                 raise ConfigurationError("the client belongs to the event loop of its first call")
@@ -178,19 +193,19 @@ class Transport:
             self._http = aiohttp.ClientSession(
                 connector=self._connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                response_class=GuardedResponse,
+                response_class=MonitoredResponse,
                 headers=None if self._user_agent is None else {"User-Agent": self._user_agent},
             )
             # Tracing tools (OpenTelemetry, error trackers) patch `ClientSession.__init__` to add
-            # theirs to every session of a program. They would record URLs, which hold the token.
-            # The list may be the tool's own, so it is replaced rather than emptied; aiohttp has no
-            # public way to do that.
+            # their traces to every session. They would record URLs, which may hold the token.
+            # aiohttp has no public way to remove them. The list itself may belong to the tool, so
+            # it is replaced and not emptied.
             self._http._trace_configs = []
         elif self._http.closed:
             raise ClientClosed("the session that the client was given is closed")
 
     async def close(self) -> None:
-        """Close the connections, if they are our own: at once, and to the last socket."""
+        """Close all connections at once if they are our own."""
         if self._connector is not None and self._http is not None:
             await self._connector.shut()
             await self._http.close()
@@ -207,77 +222,61 @@ class Transport:
 
         Args:
             route: the method and the URL.
-            request: what varies.
-            timeouts: how long connecting and silence may last.
-            fields: the fields of a form; None where the body is none.
-            source: what the form's part ``file`` streams from.
+            request: the query, the headers and the body.
+            timeouts: how long connecting and silence may take.
+            fields: the fields of a form; None if the body is not a form.
+            source: the bytes of the form's part ``file``.
 
         Raises:
-            aiohttp.ClientError, OSError: when awaited, as `FOREIGN` says; to be translated.
+            aiohttp.ClientError, OSError: when awaited; see `translate`.
+            ConfigurationError: the request has a bearer token, and the session sends its own.
         """
-        headers, extra = request.headers, self._extra
-        if not self._owned:
-            if self._headers:
-                headers = {**headers, **self._headers}
-            if hdrs.AUTHORIZATION in headers and self._http is not None and self._http.auth:
-                raise ConfigurationError(
-                    "the session logs in by itself (auth=), which excludes a bearer token"
-                )
-            extra = {**extra, "middlewares": (CheckConnection(self._guard),)}
-        assert self._http is not None  # noqa: S101 - open came before
+        assert self._http is not None  # noqa: S101 - `open` was called before
+        headers = request.headers
+        if self._headers:
+            headers = {**headers, **self._headers}
+        if not self._owned and hdrs.AUTHORIZATION in headers and self._http.auth:
+            raise ConfigurationError(
+                "a bearer token can't be sent through a session that logs in by itself (auth=)"
+            )
         return self._http.request(
             route.method,
             route.url,
             params=request.query,
             data=(
-                request.body if fields is None else _form(fields, source, timeouts.upload.sock_read)
+                request.body
+                if fields is None
+                else build_form(fields, source, timeouts.upload.sock_read)
             ),
             headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
             allow_redirects=False,
-            **extra,
+            **self._extra,
         )
-
-    def received(self, response: aiohttp.ClientResponse) -> Reply | None:
-        """Answer the reply if all of it came with its head, as short ones do; else None.
-
-        4 µs less than `receive`, which also tells the traces that only an application's session
-        has.
-
-        Raises:
-            aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
-            ReplyError: the reply goes beyond the limit.
-        """
-        content = response.content
-        if not self._owned or not content.is_eof() or response.status == _SWITCHING_PROTOCOLS:
-            return None
-        body = content.read_nowait()
-        if len(body) > self._max_reply_bytes:
-            raise self._too_large()
-        self._guard.settle(response, body)
-        return Reply(response.status, response.headers, body)
 
     async def receive(self, response: aiohttp.ClientResponse) -> Reply:
         """Read a reply to its end or to the limit.
 
         Raises:
-            aiohttp.ClientError, OSError: as `FOREIGN` says; to be translated.
-            ReplyError: the reply goes beyond the limit.
+            aiohttp.ClientError, OSError: see `translate`.
+            ReplyError: the reply is longer than the limit.
         """
-        reply = self.received(response)
-        if reply is not None:
-            return reply
+        content, limit = response.content, self._max_reply_bytes
         try:
-            limit, headers = self._max_reply_bytes, response.headers
-            length = headers.get(hdrs.CONTENT_LENGTH, "")
-            if length.isdigit() and hdrs.CONTENT_ENCODING not in headers:
-                if int(length) > limit:
+            if self._owned and content.is_eof() and response.status != _SWITCHING_PROTOCOLS:
+                # A short reply comes whole with its head. `response.read` would take 4 µs more,
+                # for the traces that only an application's session has.
+                body = content.read_nowait()
+                if len(body) > limit:
+                    raise self._too_large()
+            elif (length := _length(response.headers)) is not None:
+                if length > limit:
                     raise self._too_large()
                 body = await response.read()
             else:
-                # Only reading tells how long a compressed or chunked reply is.
+                # The size of a compressed or chunked body shows only while it is read.
                 chunks: list[bytes] = []
-                async for chunk in response.content.iter_any():
+                async for chunk in content.iter_any():
                     chunks.append(chunk)
                     limit -= len(chunk)
                     if limit < 0:
@@ -285,10 +284,10 @@ class Transport:
                 body = b"".join(chunks)
         except BaseException:
             abort_response(response)
-            del response  # whose repr shows the URL, from tracebacks that show locals
+            del response  # its repr shows the URL, and tracebacks may show local variables
             raise
         if response.status == _SWITCHING_PROTOCOLS:
-            abort_response(response)  # aiohttp hands such a connection over instead of releasing it
+            abort_response(response)  # aiohttp would hand the connection over, not release it
         self._guard.settle(response, body)
         return Reply(response.status, response.headers, body)
 
@@ -297,31 +296,37 @@ class Transport:
         self._guard.silent()
 
     def drop(self, response: aiohttp.ClientResponse | None) -> None:
-        """Keep the connection of a reply that could not be read from being used again."""
+        """Make sure that the connection of an unreadable reply is not used again."""
         self._guard.drop(response)
 
     def translate(self, error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
-        """Translate a foreign error, with a stand-in that holds no secret as its cause."""
+        """Translate an error of aiohttp or of the system; see the function `translate`."""
         return translate(error, [*secrets, *self._secrets])
 
     def _too_large(self) -> ReplyError:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
 
 
-def _credentials(proxy: str) -> tuple[str | None, ...]:
+def _length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of a body that is not compressed, if its head says so."""
+    length = headers.get(hdrs.CONTENT_LENGTH, "")
+    return int(length) if length.isdigit() and hdrs.CONTENT_ENCODING not in headers else None
+
+
+def _passwords(proxy: str) -> tuple[str | None, ...]:
     try:
         url = URL(proxy)
     except ValueError:
-        return ()  # aiohttp will say so
+        return ()  # aiohttp will raise an error
     return (url.password, url.raw_password)
 
 
-# What keeps a good CA file from being read for a while: no descriptor, no memory.
+# Reasons that will pass why a good CA file can't be read: no descriptor, no memory.
 _PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
-    """Turn what the client was given into how aiohttp checks a certificate."""
+    """Return the client's argument ``ssl`` in aiohttp's form."""
     if ssl is None:
         return True
     if not isinstance(ssl, str | os.PathLike):
@@ -329,73 +334,26 @@ def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
     try:
         return tls.create_default_context(cafile=ssl)
     except OSError as error:
-        reason = error.strerror or "no certificates in it"
-        passing = error.errno in _PASSING
-    text = f"ssl: {os.fspath(ssl)}: {reason}"
-    raise ConnectError(f"no connection was made ({text})") if passing else ConfigurationError(text)
-
-
-class _Body(payload.Payload):
-    """A source as a part of a form; unlike aiohttp's own, it leaves the caller's file open.
-
-    aiohttp's `sock_read` begins to count when all is sent. A PBX that stops taking bytes on the way
-    would hold an upload for ever, so the same seconds bound the sending of each piece.
-    """
-
-    def __init__(self, source: Source, content_type: str, silence: float | None) -> None:
-        super().__init__(source, content_type=content_type)
-        self._source = source
-        self._size = source.size
-        self._silence = silence
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        async with aclosing(self._source.chunks()) as chunks:
-            async for chunk in chunks:
-                for start in range(0, len(chunk), _PIECE):
-                    async with asyncio.timeout(self._silence):
-                        await writer.write(chunk[start : start + _PIECE])
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("an upload is streamed")
-
-
-def _form(
-    fields: Mapping[str, FieldValue], source: Source | None, silence: float | None
-) -> aiohttp.MultipartWriter:
-    """Build a form with the fields, and the source as its part ``file``.
-
-    File names go out as UTF-8. What would end a quoted name is percent-encoded, as browsers do.
-    """
-    form = aiohttp.MultipartWriter("form-data")
-    for name, value in fields.items():
-        for text in [value] if isinstance(value, str) else value:
-            part = payload.StringPayload(text)
-            quoted = name.translate(_QUOTED)
-            part.headers["Content-Disposition"] = f'form-data; name="{quoted}"'
-            form.append_payload(part)
-    if source is None:
-        return form
-    filename = str(fields["filename"])
-    # Only by its end: a name such as "data:x/y,z" would name its type, or another header, itself.
-    kind, _ = guess_type("file" + posixpath.splitext(filename)[1])
-    body = _Body(source, kind or "application/octet-stream", silence)
-    quoted = filename.translate(_QUOTED)
-    body.headers["Content-Disposition"] = f'form-data; name="file"; filename="{quoted}"'
-    form.append_payload(body)
-    return form
-
-
-# aiohttp refuses control characters in a header.
-_QUOTED = str.maketrans({mark: f"%{ord(mark):02X}" for mark in ('"', *map(chr, range(32)), "\x7f")})
+        text = f"ssl: {os.fspath(ssl)}: {error.strerror or 'no certificates in it'}"
+        if error.errno in _PASSING:
+            raise_without_context(ConnectError(f"no connection was made ({text})"))
+        raise_without_context(ConfigurationError(text))
 
 
 @dataclass(frozen=True, slots=True)
 class _Translation:
-    """How a foreign error is told: the first row that fits counts."""
+    """A row of the table that translates errors; the first row that fits counts.
+
+    Attributes:
+        foreign: the classes that the row is for.
+        ours: the class of the translated error.
+        failure: what the error means for a repeat.
+        text: the beginning of its message.
+    """
 
     foreign: tuple[type[Exception], ...]
     ours: type[PortSIPError]
-    fault: Failure
+    failure: Failure
     text: str
 
 
@@ -417,40 +375,44 @@ _TRANSLATIONS = (
         "the PBX's certificate was refused; see the client's ssl= argument",
     ),
     _UNSENT,
-    _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "a URL that can't be used"),
+    _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "the URL can't be used"),
     _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "the PBX fell silent"),
     _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
         ReplyError,
         Failure.UNREADABLE,
-        "the reply is no valid HTTP",
+        "the reply is not valid HTTP",
     ),
     _Translation(
-        (ContentEncodingError,), ReplyError, Failure.UNREADABLE, "the reply can't be unpacked"
+        (ContentEncodingError,), ReplyError, Failure.UNREADABLE, "the reply can't be decompressed"
     ),
     _Translation((Exception,), TransportError, Failure.LOST, "the connection broke"),
 )
 
 
 def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
-    """Translate a foreign error, with a stand-in that holds no secret as its cause."""
+    """Translate an error of aiohttp or of the system.
+
+    Returns:
+        The error to raise, and what it means for a repeat. Its cause is a `ForeignError`.
+    """
     unsent = isinstance(error, Unconnected)
     if isinstance(error, HungUp | Unconnected):
         error = error.error
     if isinstance(error.__cause__, ContentEncodingError):
-        error = error.__cause__  # else it looks like a broken connection
+        error = error.__cause__  # otherwise it would look like a broken connection
     row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
     if unsent and row.ours is not ConnectError:
         row = _UNSENT
-    # A URL that can't be used may be a proxy's, with its password.
+    # A URL that can't be used may be that of the proxy, with its password.
     text = "" if isinstance(error, aiohttp.InvalidURL) else scrub_text(str(error), secrets)
-    failure = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
-    if isinstance(failure, ConnectError):
-        failure.refused_certificate = row.fault is Failure.DISTRUSTED
-    failure.__cause__ = _stand_in(type(error).__name__)(text)
-    return failure, row.fault
+    translated = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
+    if isinstance(translated, ConnectError):
+        translated.refused_certificate = row.failure is Failure.DISTRUSTED
+    translated.__cause__ = _foreign_class(type(error).__name__)(text)
+    return translated, row.failure
 
 
 @lru_cache(maxsize=64)
-def _stand_in(name: str) -> type[ForeignError]:
+def _foreign_class(name: str) -> type[ForeignError]:
     return type(name, (ForeignError,), {"__module__": ForeignError.__module__})

@@ -1,12 +1,13 @@
-"""What an upload streams from: bytes, a path, a binary file, or an async iterator of bytes.
+"""Sources of uploads: bytes, a path, a binary file, or an async iterator of bytes.
 
-Nothing is held in memory but one chunk. Files are read in a thread of our own, from where they
-stood when the upload was asked for; a file that the caller opened stays open. What was read once
-can be read again from bytes, a path and a seekable file; an iterator of which a byte was taken is
-gone.
+Only one chunk is in memory at a time. Files are read in threads of our own, from the position they
+had when the upload was called. A file that the caller opened stays open.
 
-Opening and reading may block for as long as a FIFO or a network drive likes. A cancelled upload
-doesn't wait for that: its thread runs on, and closes what it opened itself.
+A repeat reads a source from the start again. That works for bytes, a path and a seekable file, but
+not for an iterator after its first byte.
+
+Opening and reading a FIFO or a file on a network drive may block for a long time. A cancelled
+upload does not wait for that: its thread goes on, and closes what it opened itself.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from typing import BinaryIO, TypeAlias
 from ..arguments import plain_text
 from .threads import Threads
 
-CHUNK = 256 * 1024  # bytes read at once
+CHUNK = 256 * 1024  # bytes
 
 UploadSource: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]
@@ -30,13 +31,14 @@ UploadSource: TypeAlias = (
 
 
 class Source(ABC):
-    """One upload's bytes, for as many attempts as they can be read for.
+    """The bytes of one upload, which its attempts read.
 
     Attributes:
-        name: the file's own name, where it has one.
-        size: bytes that `chunks` yields; None where only the end will tell.
-        error: what reading the caller's source raised, so that it can be told from the wire's.
-        trace: where it was raised, without the frames that it came through afterwards.
+        name: the name of the file, if it has one.
+        size: how many bytes `chunks` yields; None if that is not known before the end.
+        error: what reading the caller's source raised. The call raises that, not the error of the
+            connection that follows from it.
+        trace: the traceback of `error`, without the frames that it passed through later.
     """
 
     name: str | None = None
@@ -50,17 +52,18 @@ class Source(ABC):
         return True
 
     async def open(self) -> None:  # noqa: B027 - most sources need no opening
-        """Get ready to be read from the start; sets `size`."""
+        """Prepare to read from the start, and set `size`."""
 
     async def close(self) -> None:  # noqa: B027 - likewise
-        """Let go of what `open` opened."""
+        """Close what `open` opened."""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Read all bytes from the start, noting what the source raises.
+        """Read all bytes from the start; keep an exception of the source in `error`.
 
         Raises:
-            TypeError: the source gave something else than bytes.
+            TypeError: the source did not yield bytes.
             ValueError: the source was longer or shorter than its size.
+            Exception: what reading the source raised.
         """
         self.error = None
         read = 0
@@ -68,13 +71,13 @@ class Source(ABC):
             async with aclosing(self._read()) as chunks:
                 async for chunk in chunks:
                     if not isinstance(chunk, bytes | bytearray | memoryview):
-                        raise TypeError(f"an upload is made of bytes, not {type(chunk).__name__}")
+                        raise TypeError(f"an upload must yield bytes, got {type(chunk).__name__}")
                     read += len(chunk)
                     if self.size is not None and read > self.size:
                         break
                     yield bytes(chunk)
             if self.size is not None and read != self.size:
-                raise ValueError("the file changed its size while it was uploaded")
+                raise ValueError("the file changed its size during the upload")
         except Exception as error:
             self.error, self.trace = error, error.__traceback__
             raise
@@ -99,8 +102,9 @@ class _File(Source):
     def __init__(self, file: BinaryIO, threads: Threads) -> None:
         self._file = file
         self._threads = threads
-        self._reading: Future[bytes] | None = None  # what a thread does, or did last
-        self._taken = False
+        # The latest read in a thread, which may be under way.
+        self._reading: Future[bytes] | None = None
+        self._taken = False  # whether a read began
         self._seekable = hasattr(file, "seekable") and file.seekable()
         self._start = file.tell() if self._seekable else 0
         name = getattr(file, "name", None)
@@ -112,7 +116,7 @@ class _File(Source):
 
     async def open(self) -> None:
         if self._reading is not None:
-            # A thread of an attempt that was given up may still be reading.
+            # A thread may still read for an attempt that was cancelled.
             await asyncio.wait((asyncio.wrap_future(self._reading),))
         await self._threads.run(self.measure)
 
@@ -126,18 +130,18 @@ class _File(Source):
             yield chunk
 
     def release(self) -> None:
-        """Close the file as soon as no thread reads it any more, without waiting for that."""
+        """Close the file once no thread reads it any more; don't wait for that."""
         if self._reading is None:
             self.close_now()
         else:
             self._reading.add_done_callback(lambda _: self.close_now())  # at once if it is done
 
     def close_now(self) -> None:
-        """Close the file that no thread has read yet."""
+        """Close the file; no thread may be reading it."""
         self._file.close()
 
     def measure(self) -> None:
-        """Set `size`, and go back to where the file stood; blocks."""
+        """Set `size`, and seek to where the upload starts; blocks."""
         if self._seekable:
             size = self._file.seek(0, os.SEEK_END) - self._start
             self._file.seek(self._start)
@@ -145,7 +149,7 @@ class _File(Source):
 
 
 class _Path(Source):
-    """A file that is opened for each attempt, and closed after it."""
+    """A file that each attempt opens and closes."""
 
     def __init__(self, path: str | os.PathLike[str], threads: Threads) -> None:
         self._path = Path(plain_text(os.fsdecode(path)))
@@ -156,7 +160,7 @@ class _Path(Source):
     async def open(self) -> None:
         opening = self._threads.submit(self._open)
         try:
-            # A cancellation can't take back what the thread does.
+            # A cancellation does not stop the thread.
             opened = await asyncio.wrap_future(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unused)
@@ -174,7 +178,7 @@ class _Path(Source):
         return opened
 
     def _read(self) -> AsyncGenerator[bytes, None]:
-        assert self._opened is not None  # noqa: S101 - chunks come after open
+        assert self._opened is not None  # noqa: S101 - `open` was called before
         return self._opened._read()
 
 
@@ -201,14 +205,14 @@ class _Stream(Source):
 
 
 def source_of(source: UploadSource, threads: Threads | None = None) -> Source:
-    """Take whatever can be uploaded.
+    """Return the source of an upload.
 
     Args:
         source: a path, bytes, a binary file, or an async iterator of bytes.
         threads: where files are opened and read; None: in threads of its own.
 
     Raises:
-        TypeError: a file opened as text, or nothing that holds bytes.
+        TypeError: it is something else, or a file that was opened as text.
     """
     threads = threads or Threads()
     if isinstance(source, str | os.PathLike):
@@ -219,9 +223,9 @@ def source_of(source: UploadSource, threads: Threads | None = None) -> Source:
         return _Stream(source)
     if not callable(getattr(source, "read", None)):
         raise TypeError(
-            "an upload comes from a path, bytes, a binary file or an async iterator of bytes, "
-            f"not from {type(source).__name__}"
+            "an upload must be a path, bytes, a binary file or an async iterator of bytes, "
+            f"got {type(source).__name__}"
         )
     if hasattr(source, "encoding"):
-        raise TypeError("open the file in binary mode: open(path, 'rb')")
+        raise TypeError("the file must be open in binary mode, got text mode: use open(path, 'rb')")
     return _File(source, threads)

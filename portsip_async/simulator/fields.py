@@ -6,70 +6,23 @@ error.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, TypeAlias, get_args
+from inspect import isclass
+from typing import Any, get_args
 
 import msgspec
-from msgspec import Meta
 
-from ..classic.models import ForwardRules, OfficeHours, Options, Profile, VoiceMail
+from ..classic.models import SortBy
+from ..classic.operations import ENDPOINTS, Count, File, Text
 from .errors import PBXError
 from .state import Greeting
 
-Text: TypeAlias = Annotated[str, Meta(min_length=1)]  # and not blank
-Texts: TypeAlias = list[Text]
-Count: TypeAlias = Annotated[int, Meta(ge=1)]
-OptionalText: TypeAlias = Text | None
-OptionalCount: TypeAlias = Count | None
-
-_PAGE = {"pagination": Count, "pagesize": OptionalCount}
-_SORTED_PAGE = {**_PAGE, "sort_by": str | None}
-_NUMBER = {"extension_number": Text}
-_SECTIONS: Mapping[str, Any] = {
-    "profile": Profile,
-    "options": Options,
-    "forward_rules": ForwardRules,
-    "office_hours": OfficeHours,
-    "voice_mail": VoiceMail,
-}
-_GROUP_ID = {"group_id": Text}
-_GROUP = {
-    "group_name": Text,
-    "group_description": str | None,
-    "enable_intercom": bool,
-    "enable_external_call": bool,
-    "enable_management_console_access": bool,
-    "members": Texts | None,
-}
-
-# By operation: the types of its fields. A field that may be None is optional, and null counts as
-# not sent.
+# By operation: the types of its fields, as the endpoint table has them. A field that may be None is
+# optional, and null counts as not sent.
 FIELDS: Mapping[str, Mapping[str, Any]] = {
-    "account.verify": {"username": Text, "password": Text},
-    "account.verify_email": {"email": Text, "password": Text},
-    "account.refresh": {},
-    "extensions.list": _SORTED_PAGE,
-    "extensions.search": {"condition": str, **_PAGE},
-    "extensions.create": {
-        **_NUMBER,
-        "password": Text,
-        "web_access_password": Text,
-        **{name: model | None for name, model in _SECTIONS.items()},
-    },
-    "extensions.show": _NUMBER,
-    "extensions.status": {"extensions": Texts},
-    "extensions.call": dict.fromkeys(("extension", "auth", "to", "domain", "src"), Text),
-    "extensions.update": {**_NUMBER, **_SECTIONS},
-    "extensions.remove": _NUMBER,
-    "groups.list": _SORTED_PAGE,
-    "groups.show": _GROUP_ID,
-    "groups.create": _GROUP,
-    "groups.update": {**_GROUP_ID, **_GROUP},
-    "groups.remove": _GROUP_ID,
-    "greetings.list": {**_NUMBER, **_SORTED_PAGE},
-    "greetings.add": {**_NUMBER, "filename": OptionalText, "url": OptionalText},
-    "greetings.upload": {**_NUMBER, "filename": OptionalText, "file": Greeting},
-    "greetings.setup": {**_NUMBER, "filename": Text},
-    "greetings.remove": {**_NUMBER, "filename": Text},
+    name: dict(row.takes or {}) for name, row in ENDPOINTS.items()
+} | {
+    # The part with the file may have the file's name instead.
+    "greetings.upload": {"extension_number": Text, "filename": Text | None, "file": File},
 }
 
 
@@ -132,14 +85,21 @@ def _section(model: Any, value: Any) -> Any:
     return value  # as it was sent, with the fields that the model doesn't have
 
 
+def _models() -> set[type[msgspec.Struct]]:
+    kinds = [kind for fields in FIELDS.values() for kind in fields.values()]
+    kinds += [part for kind in kinds for part in get_args(kind)]
+    return {kind for kind in kinds if isclass(kind) and issubclass(kind, msgspec.Struct)}
+
+
 _READERS: Mapping[Any, Callable[[Any], Any]] = {
     str: _string,
     Text: _text,
-    Texts: _texts,
+    tuple[Text, ...]: _texts,
     Count: _count,
     bool: _flag,
-    Greeting: _file,
-    **{model: partial(_section, model) for model in _SECTIONS.values()},
+    File: _file,
+    SortBy: _string,
+    **{model: partial(_section, model) for model in _models()},
 }
 # By operation: the name of each field, its reader, and whether it is required.
 _CHECKS = {

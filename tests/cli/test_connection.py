@@ -131,7 +131,7 @@ class TestAccount:
             ({}, ("--username", "a", "--email", "a@b.example"), "not both"),
             ({}, ("--password-stdin",), "no line with a password"),
             ({"PORTSIP_URL": "http://pbx.example"}, (), "pass --allow-http"),
-            ({"PORTSIP_URL": "ftp://pbx.example"}, (), "no URL of a PBX"),
+            ({"PORTSIP_URL": "ftp://pbx.example"}, (), "base_url must be a URL such as"),
             ({"PORTSIP_CA_FILE": "/no/such"}, (), "No such file"),
             ({}, ("--insecure", "--fingerprint", "00"), "give one of"),
             ({}, ("--fingerprint", "xyz"), "64 hexadecimal digits"),
@@ -141,7 +141,7 @@ class TestAccount:
             ({}, ("--rate", "-1"), "must be above 0"),
             ({}, ("--endpoint", "groups.list"), "NAME=METHOD:PATH"),
             ({}, ("--endpoint", "groups.list=FETCH"), "NAME=METHOD:PATH"),
-            ({}, ("--endpoint", "groups.nope=GET"), "no row 'groups.nope'"),
+            ({}, ("--endpoint", "groups.nope=GET"), "no operation named 'groups.nope'"),
         ],
     )
     def test_usage(

@@ -61,7 +61,7 @@ class TestShow:
         """A value that the SDK refuses before sending is wrong usage."""
         done = cli(resource, "show", "")
         assert done.code == 2
-        assert "is empty" in done.err
+        assert "must not be empty" in done.err
         assert done.err.endswith(f"\nHint: portsip-async {resource} show --help\n")
         assert not pbx.served
 

@@ -1,4 +1,4 @@
-"""Write the pages of the reference that the code knows better: ``python -m tests.docs``."""
+"""Generate the reference pages that come from the code: ``python -m tests.docs``."""
 
 from .written import DOCS, PAGES
 

@@ -1,4 +1,4 @@
-"""The pages that are written from the endpoint table and from the command line itself."""
+"""Generate the reference pages of the operations and of the command line."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
@@ -12,62 +12,72 @@ from portsip_async.cli.app import app
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
-REPEATED = {"safe": "yes", "idempotent": "yes, it comes to the same", "unsafe": "no"}
-ANSWERS = {
+RETRIED = {"safe": "yes", "idempotent": "yes, with the same effect", "unsafe": "no"}
+RETURNS = {
     "ExtensionPage": "pages of `ExtensionSummary`",
     "GroupPage": "pages of `GroupSummary`",
     "GreetingPage": "pages of `GreetingFile`",
     "ExtensionStatuses": "a list of `ExtensionStatus`",
-    "RefreshReply": "`Token`",
+    "Renewal": "`Token`",
 }
 
 OPERATIONS = """\
 # Operations
 
-Each row is a coroutine of the client, such as `await pbx.extensions.show("101")`; lists are walked
-by `async for`. [Resources](resources.md) has the arguments, and any row can be
-[moved](../howto/own-endpoint.md#one-of-ours-at-another-place) by its name. The last column tells
-whether it is sent again where its reply was lost: see [repeats](../explanation/repeats.md).
+Each row is a method of the client. Await it, as in `await pbx.extensions.show("101")`; use
+`async for` with the methods that return pages. [Resources](resources.md) lists the arguments. If
+your PBX has an operation at another path, you can
+[override it](../howto/own-endpoint.md#one-of-ours-at-another-place).
 
-| call | answers | request | token in | repeated |
+The last column says whether the client sends the request again after a lost reply. See
+[What is retried and what is not](../explanation/repeats.md).
+
+| method | returns | request | token in | retried |
 |---|---|---|---|---|
 {rows}
 
-Built on these: `extensions.patch`, `groups.patch`, `groups.add_members` and
-`groups.remove_members` read, change and update; `poll_status`, `watch_status`, `create_many`,
-`update_many`, `patch_many` and `remove_many` of `extensions` do many in one go.
+Other methods combine these. `extensions.patch`, `groups.patch`, `groups.add_members` and
+`groups.remove_members` read, change and update one item. `poll_status`, `watch_status`,
+`create_many`, `update_many`, `patch_many` and `remove_many` of `extensions` work on many.
 """
 
 COMMANDS = """\
 # Command line
 
-`portsip-async` comes with the extra `cli`. `--help` shows the texts of this page too.
+The extra `cli` installs the command `portsip-async`. `--help` prints what this page says.
 
-The environment names the account: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
-`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. A password is never an argument, which other users of the
-machine could read. It comes from the environment, a prompt, or standard input with
+## Login
+
+Set the account in the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
+`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. There is no option for a password, because others on the
+machine could read it. It comes from the environment, from a prompt, or from standard input with
 `--password-stdin`.
+
+## Exit codes
 
 {codes}
 
-`portsip-async --install-completion` sets up the completion of commands for your shell. Colours
-follow `NO_COLOR`.
+Ctrl-C stops a command cleanly: it waits for requests in flight, and restores the terminal. SIGTERM
+and SIGHUP do the same, with their own exit codes.
 
-Standard input is read in this order: the password of the login (a line), then other secrets (a line
-each), then the data: numbers, settings, or rows. All of it is UTF-8, or UTF-16 with a byte order
+## Input
+
+Standard input is read in this order: the password of the login (one line), other secrets (one line
+each), then the data: numbers, settings or rows. All of it is UTF-8, or UTF-16 with a byte order
 mark.
 
-Data in a pipe or a file is exact, and UTF-8 whatever the locale. On a terminal, control and
-bidirectional characters are escaped, and letters that its encoding lacks. JSON uses its own
-escapes. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines instead of the
-board, and no progress bars.
+## Output
 
-Ctrl-C ends a command in good order: requests in flight finish or are cancelled, and the terminal is
-left as it was found. SIGTERM and SIGHUP do the same, with their own exit codes.
+Data in a pipe or a file is exact, and always UTF-8. On a terminal, control characters,
+bidirectional characters and letters that its encoding lacks are escaped. In JSON they are escaped
+as JSON does. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines instead
+of the board, and no progress bars. `NO_COLOR` turns colours off.
 
-A standard stream may be closed, and a reader may leave early, as `head` does. Neither is an error,
-and the exit code stays the command's own. If output can't be written, as on a full disk, the reason
-goes to standard error, and the exit code is 1.
+A standard stream may be closed, and a reader such as `head` may stop early. Neither is an error,
+and the exit code stays the same. If output can't be written, as on a full disk, the command prints
+the reason to standard error and exits with 1.
+
+`portsip-async --install-completion` installs completion for your shell.
 
 {shared}
 
@@ -76,12 +86,12 @@ goes to standard error, and the exit code is 1.
 
 
 def operations() -> str:
-    """Write the page of operations."""
+    """Return the page of operations."""
     return OPERATIONS.format(rows="\n".join(map(_row, ENDPOINTS.values())))
 
 
 def command_line() -> str:
-    """Write the page of commands."""
+    """Return the page of commands."""
     commands = dict(leaves())
     shared: dict[str, list[Any]] = {}
     for command in commands.values():
@@ -108,7 +118,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def leaves(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Find the commands that do something, by their names, in the order of the help."""
+    """Yield the commands without subcommands, with their names, in the order of the help."""
     command = get_command(app) if command is None else command
     if not hasattr(command, "list_commands"):
         yield name, command
@@ -120,14 +130,14 @@ def leaves(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def _row(row: Endpoint[Any]) -> str:
     reply = "None" if row.reply is None else row.reply.__name__
-    answer = ANSWERS.get(reply, "" if reply == "None" else f"`{reply}`")
+    returns = RETURNS.get(reply, "" if reply == "None" else f"`{reply}`")
     request = f"`{row.method} {row.path}`"
     token = "" if row.token == "none" else row.token
-    return f"| `{row.name}` | {answer} | {request} | {token} | {REPEATED[row.safety]} |"
+    return f"| `{row.name}` | {returns} | {request} | {token} | {RETRIED[row.safety]} |"
 
 
 def _command(name: str, command: Any, shared: Mapping[str, list[Any]]) -> str:
-    told = "\n\n".join(_paragraph(text) for text in (command.help or "").split("\n\n"))
+    description = "\n\n".join(_paragraph(text) for text in (command.help or "").split("\n\n"))
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     own = [
         each
@@ -140,10 +150,10 @@ def _command(name: str, command: Any, shared: Mapping[str, list[Any]]) -> str:
         if any(getattr(each, "rich_help_panel", None) == panel for each in command.params)
     ]
     usage = " ".join(["portsip-async", name, *map(_argument, arguments), "[OPTIONS]"])
-    parts = [f"`{usage}`", told, _table([*arguments, *own])]
+    parts = [f"`{usage}`", description, _table([*arguments, *own])]
     if panels:
         links = (f"[{panel} options](#{panel}-options)" for panel in panels)
-        parts.append(f"And the {' and the '.join(links)}.")
+        parts.append(f"See also the {' and the '.join(links)}.")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -179,9 +189,9 @@ def _names(parameter: Any) -> str:
 
 
 def _choices(parameter: Any) -> list[str]:
-    """List what an option takes, where it takes certain words only; typer keeps them by version."""
+    """Return the values of an option that takes certain words only."""
     kind = getattr(parameter, "type", None)
-    if kind is not None:
+    if kind is not None:  # the versions of typer keep the values in different places
         return [getattr(each, "value", each) for each in getattr(kind, "choices", ())]
     annotation = parameter.type_descriptor.annotation
     is_enum = isinstance(annotation, type) and issubclass(annotation, Enum)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
+from ..operations import TEXT
 from ..proxy_server import Answer
 from ..wire_server import hang_up, reply, reset
 from .server import KEEP, Exchange, Strike
@@ -16,9 +17,6 @@ DEADLINE = 12.0  # seconds; of a call
 TOTAL = 5.0  # seconds; of an attempt
 SILENCE = 2.0  # seconds; between bytes, and to connect
 LIMIT = 2**20  # bytes of a reply
-
-# A text in every correct reply. Faults replace it with something else.
-TEXT = "Ann"
 
 
 class Fault(NamedTuple):

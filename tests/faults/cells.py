@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,91 +10,20 @@ from typing import Any
 
 from portsip_async import ENDPOINTS, PortSIPClient, RetryPolicy, Timeout
 
-from ..operations import (
-    AUTH,
-    LOGIN_PASSWORD,
-    OPERATIONS,
-    PASSWORD,
-    PIN,
-    WEB_PASSWORD,
-    Operation,
-)
+from ..operations import BY_ROW, OPERATIONS, Operation
 from ..proxy_server import ProxyServer
 from ..test_secrecy import LOGGERS, Recorder
 from ..wire_server import WireServer
-from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TEXT, TOTAL, Fault
+from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TOTAL, Fault
 from .impatience import ImpatientLoop
 from .rules import ATTEMPTS
 from .server import FaultServer, trusting
 
-ROWS = (*OPERATIONS, Operation("account.refresh", "safe", lambda pbx: pbx.account.refresh()))
+ROWS = (*OPERATIONS, Operation("account.refresh", "safe", BY_ROW["account.refresh"].send))
 # More than the buffers of sockets, so that a fault can happen while it is being sent.
 LARGE = 8 * 2**20
 ENDLESS = 1000.0  # seconds; no call takes that long
 PAUSE = 0.02  # seconds; much shorter than any Retry-After
-
-_TOKEN: Mapping[str, Any] = {"access_token": "given/by+login&é", "expires": 600, "role": TEXT}
-_EXTENSIONS: Mapping[str, Any] = {
-    "extensions": [{"extension_number": "101", "first_name": TEXT}],
-    "page_count": 1,
-    "count": 1,
-}
-# For each operation with a result: the correct reply, a check of the result, and a function that
-# returns the text in it.
-Reading = tuple[Mapping[str, Any], Callable[[Any], object], Callable[[Any], object]]
-REPLIES: dict[str, Reading] = {
-    "extensions.list": (
-        _EXTENSIONS,
-        lambda page: page.items[0].extension_number == "101",
-        lambda page: page.items[0].first_name,
-    ),
-    "extensions.show": (
-        {"extension_number": "101", "profile": {"first_name": TEXT}, "count": 1},
-        lambda extension: extension.extension_number == "101",
-        lambda extension: extension.profile.first_name,
-    ),
-    "extensions.status": (
-        {"extension_status": [{"extension_number": "101", "user_agent": TEXT}], "count": 1},
-        lambda statuses: statuses[0].extension_number == "101",
-        lambda statuses: statuses[0].user_agent,
-    ),
-    "groups.list": (
-        {"groups": [{"group_id": "1", "group_name": TEXT}], "page_count": 1, "count": 1},
-        lambda page: page.items[0].group_id == "1",
-        lambda page: page.items[0].group_name,
-    ),
-    "groups.show": (
-        {"group_id": "1", "group_name": TEXT, "members": ["101"], "count": 1},
-        lambda group: group.members == ("101",),
-        lambda group: group.group_name,
-    ),
-    "groups.create": (
-        {"group_id": "7", "group_name": TEXT, "count": 1},
-        lambda group: group.group_id == "7",
-        lambda group: group.group_name,
-    ),
-    "greetings.list": (
-        {"files": [{"filename": "a.wav"}], "default_file": TEXT, "page_count": 1, "count": 1},
-        lambda page: page.items[0].filename == "a.wav",
-        lambda page: page.default_file,
-    ),
-    "account.verify": (
-        _TOKEN,
-        lambda token: token.access_token == _TOKEN["access_token"],
-        lambda token: token.role,
-    ),
-}
-REPLIES["extensions.search"] = REPLIES["extensions.list"]
-REPLIES["account.verify_email"] = REPLIES["account.refresh"] = REPLIES["account.verify"]
-
-# The secrets among the arguments of an operation, in addition to the token.
-SECRETS = {
-    "extensions.call": [AUTH],
-    "extensions.create": [PASSWORD, WEB_PASSWORD, PIN],
-    "extensions.update": [PIN],
-    "account.verify": [LOGIN_PASSWORD],
-    "account.verify_email": [PASSWORD],
-}
 
 
 @dataclass
@@ -168,7 +96,7 @@ async def _cell(
     endpoint = ENDPOINTS[row.name]
     server = FaultServer(
         path=f"/api{endpoint.path}",
-        good=REPLIES[row.name][0] if row.name in REPLIES else None,
+        good=BY_ROW[row.name].replies,
         strike=fault.strike,
         stage=fault.stage,
         acts=fault.acts,
@@ -182,7 +110,7 @@ async def _cell(
         url = server.url.replace("http:", "https:") if fault.over_tls else server.url
         host = f"pbx-{server.port}.invalid"
         token = f"first/of+{server.port}&é"
-        outcome.secrets = [token, *SECRETS.get(row.name, [])]
+        outcome.secrets = [token, *BY_ROW[row.name].secrets]
         server.elsewhere = f"http://elsewhere.invalid:{elsewhere.port}"
         pbx = await stack.enter_async_context(
             PortSIPClient(

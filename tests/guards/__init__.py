@@ -1,1 +1,1 @@
-"""The guards that matter most, each with a patch that takes it out and the tests that notice."""
+"""The most important guards, each with a patch that removes it and the tests that then fail."""

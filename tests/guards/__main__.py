@@ -1,12 +1,12 @@
-"""Take out one guard after the other, and see the tests that hold it turn red.
+"""Remove one guard after the other, and check that its tests fail without it.
 
-``python -m tests.guards`` tries all of them, ``python -m tests.guards redirect budget`` those two.
-Each guard is a patch beside this file: its head says what the guard is for and, on lines that begin
-with ``Red:``, which tests notice that it is gone; what follows is a unified diff that takes it out.
+``python -m tests.guards`` checks all of them, ``python -m tests.guards redirect budget`` those two.
+Each guard is a patch beside this file. Its first line says what the guard is for. Lines that begin
+with ``Red:`` name the tests that have to fail without it. A unified diff that removes it follows.
 
-The tree is copied to a temporary folder, where the tests must be green as it is, and each of them
-red under its patch. Exits with 1 where one is not, or where a patch no longer fits the code: then
-take the guard out by hand, and put the output of ``git diff -U1`` below the head.
+The tree is copied to a temporary folder. There the tests have to pass as it is, and each has to
+fail under its patch. The exit code is 1 if one does not, or if a patch no longer fits the code.
+Then remove the guard by hand, and put the output of ``git diff -U1`` below the head.
 """
 
 import os
@@ -19,14 +19,14 @@ from typing import NamedTuple, Self
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-# A guard may be all that ends a test.
+# Without its guard, a test may never end.
 SECONDS = 20
-GREEN, RED = 0, 1  # the exit codes of pytest; any other says that the tests could not be run
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "htmlcov", "build", "dist")
+GREEN, RED = 0, 1  # exit codes of pytest; with any other, the tests could not be run
+IGNORED = shutil.ignore_patterns(".*", "__pycache__", "htmlcov", "build", "dist")
 
 
 class Guard(NamedTuple):
-    """A guard, as the head of its patch tells of it."""
+    """A guard, as the head of its patch describes it."""
 
     name: str
     purpose: str
@@ -43,12 +43,12 @@ class Guard(NamedTuple):
 
 
 class Tree:
-    """A copy of the project that may be broken."""
+    """A copy of the project, to break."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        shutil.copytree(ROOT, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
-        # A repository around the temporary folder is none of the copy's affair.
+        shutil.copytree(ROOT, folder, ignore=IGNORED, dirs_exist_ok=True)
+        # Git must not find a repository around the temporary folder.
         self._environment = os.environ | {
             "GIT_CEILING_DIRECTORIES": str(folder.parent),
             "PYTHONPATH": str(folder),
@@ -56,12 +56,12 @@ class Tree:
         }
 
     def apply(self, guard: Guard, *, back: bool = False) -> str:
-        """Take a guard out, or put it back; tells what is in the way, if anything is."""
+        """Remove a guard, or put it back; return the error of git, or "" if it worked."""
         command = ["git", "apply", *(["--reverse"] if back else []), str(patch_of(guard.name))]
         return self._run(command).stderr.strip()
 
     def test(self, *tests: str) -> subprocess.CompletedProcess[str]:
-        """Run tests up to the first that fails."""
+        """Run tests until one fails."""
         options = ["-x", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
         command = [sys.executable, "-m", "pytest", *options, f"--timeout={SECONDS}", *tests]
         return self._run(command)
@@ -78,39 +78,43 @@ class Tree:
 
 
 def patch_of(name: str) -> Path:
-    """Find a guard's patch."""
+    """Return the path of a guard's patch."""
     return HERE / f"{name}.patch"
 
 
 def main(names: list[str]) -> int:
-    """Try the guards of these names, or all; answers the exit code."""
+    """Check the guards of these names, or all of them; return the exit code."""
     known = sorted(path.stem for path in HERE.glob("*.patch"))
     if unknown := set(names) - set(known):
-        print(f"no such guard: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        print(f"no such guard: {', '.join(sorted(unknown))}; the guards are {', '.join(known)}")
         return 2
     guards = [Guard.read(name) for name in names or known]
-    unheld = 0
-    # Without links in its path, since the tests compare paths.
+    problems = 0
+    # The path has no links, because tests compare paths.
     with tempfile.TemporaryDirectory() as folder:
         tree = Tree(Path(folder).resolve())
-        whole = tree.test(*(test for guard in guards for test in guard.tests))
-        if whole.returncode != GREEN:
-            print(whole.stdout, whole.stderr, "the tests are not green with all guards in place")
+        intact = tree.test(*(test for guard in guards for test in guard.tests))
+        if intact.returncode != GREEN:
+            print(intact.stdout, intact.stderr, "the tests fail with all guards in place")
             return 1
         for guard in guards:
             print(f"{guard.name}: {guard.purpose}", flush=True)
             if problem := tree.apply(guard):
                 print(f"  {guard.name}.patch no longer fits the code:\n{problem}", flush=True)
-                unheld += 1
+                problems += 1
                 continue
             for test in guard.tests:
                 code = tree.test(test).returncode
-                told = {GREEN: "STAYS GREEN", RED: "red"}.get(code, f"can't be run ({code})")
-                print(f"  {told}  {test}", flush=True)
-                unheld += code != RED
+                result = {GREEN: "STAYS GREEN", RED: "red"}.get(code, f"can't be run ({code})")
+                print(f"  {result}  {test}", flush=True)
+                problems += code != RED
             tree.apply(guard, back=True)
-    print(f"{len(guards)} guards, {unheld} not held" if unheld else f"all {len(guards)} are held")
-    return 1 if unheld else 0
+    print(
+        f"{len(guards)} guards, {problems} problems"
+        if problems
+        else f"all {len(guards)} guards hold"
+    )
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

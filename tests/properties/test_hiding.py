@@ -1,6 +1,6 @@
-"""The hiding of secrets, wherever they stand in values, URLs and texts.
+"""Secrets are hidden wherever they are in values, URLs and texts.
 
-Secrets begin with a mark that nothing else here holds, so that a trace of one can be looked for.
+Secrets begin with a text that nothing else contains, so that a rest of one can be found.
 """
 
 import json
@@ -17,9 +17,9 @@ from portsip_async.redact import HIDDEN, is_secret, scrub, scrub_text, scrub_url
 
 from .values import ANY_CHARACTER, HOSTILE, json_of
 
-MARK = "S3cr3t"
-TAIL = "t41l"  # of a secret that begins as another one does
-SECRET = HOSTILE.map(MARK.__add__)
+PREFIX = "S3cr3t"  # of each secret
+TAIL = "t41l"  # of a secret that begins with another one
+SECRET = HOSTILE.map(PREFIX.__add__)
 SECRET_NAMES = st.sampled_from(
     [
         "password",
@@ -39,7 +39,7 @@ PLAIN = json_of(st.text("abc123 ", max_size=5), ["name", "items"])
 
 
 def nested(secret: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Draw values that hold secrets under secret names only, at any depth."""
+    """Draw values with secrets at any depth, but only under secret names."""
     hidden = st.dictionaries(SECRET_NAMES, json_of(secret, ["old", "new"]), max_size=2)
     return st.recursive(
         st.tuples(hidden, st.dictionaries(PLAIN_NAMES, PLAIN, max_size=2)).map(
@@ -55,6 +55,7 @@ def nested(secret: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 def leaves(value: Any) -> list[str]:
+    """Return the strings in a value."""
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in leaves(item)]
     if isinstance(value, list | tuple):
@@ -63,6 +64,7 @@ def leaves(value: Any) -> list[str]:
 
 
 def without_secrets(value: Any) -> Any:
+    """Return a value without the items under secret names."""
     if isinstance(value, dict):
         return {name: without_secrets(item) for name, item in value.items() if not is_secret(name)}
     if isinstance(value, list | tuple):
@@ -72,16 +74,16 @@ def without_secrets(value: Any) -> Any:
 
 @given(value=nested(SECRET))
 def test_nested_values(value: Any) -> None:
-    """Each secret is hidden and found, at any depth and of any shape; the rest stays as it was."""
+    """Each secret is hidden and found, at any depth and of any type; the rest stays as it was."""
     shown = scrub(value)
-    assert MARK not in repr(shown)
+    assert PREFIX not in repr(shown)
     assert without_secrets(shown) == without_secrets(value)
-    assert {leaf for leaf in leaves(value) if MARK in leaf} <= {*secrets_in(value)}
+    assert {leaf for leaf in leaves(value) if PREFIX in leaf} <= {*secrets_in(value)}
 
 
 @given(secret=SECRET, section=st.dictionaries(SECRET_NAMES, SECRET))
-def test_records(secret: str, section: dict[str, Any]) -> None:
-    """No repr of a struct shows one, nor where a section was given as a mapping."""
+def test_reprs_of_models(secret: str, section: dict[str, Any]) -> None:
+    """No repr of a model shows a secret, also if a section was given as a mapping."""
     mail = VoiceMail(voicemail_pin=secret)
     for record in (
         mail,
@@ -94,17 +96,19 @@ def test_records(secret: str, section: dict[str, Any]) -> None:
             voice_mail=section,  # type: ignore[arg-type]  # as a caller may well do
         ),
     ):
-        assert MARK not in repr(record)
+        assert PREFIX not in repr(record)
         assert HIDDEN in repr(record)
 
 
-# How the secret of a call may stand in a text that comes from elsewhere.
+# How a text from elsewhere may contain the secret of a call.
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in a query": lambda secret: quote(secret, safe="", errors="surrogatepass"),
     "in a path": lambda secret: quote(secret, safe="/", errors="surrogatepass"),
     "in a form": lambda secret: quote_plus(secret, errors="surrogatepass"),
-    "in a query, in small letters": lambda secret: small(quote(secret, errors="surrogatepass")),
+    "in a query, in lower case": lambda secret: lower_escapes(
+        quote(secret, errors="surrogatepass")
+    ),
     "in JSON": lambda secret: json.dumps(secret)[1:-1],
     "in JSON, as UTF-8": lambda secret: json.dumps(secret, ensure_ascii=False)[1:-1],
     "in a repr": lambda secret: repr(secret)[1:-1],
@@ -113,34 +117,37 @@ FORMS: dict[str, Callable[[str], str]] = {
 }
 
 
-def small(quoted: str) -> str:
+def lower_escapes(quoted: str) -> str:
+    """Write percent escapes in lower case."""
     parts = quoted.split("%")
     return "%".join([parts[0], *(part[:2].lower() + part[2:] for part in parts[1:])])
 
 
-EDGE = ANY_CHARACTER.filter(lambda mark: not mark.isalnum())
+# What may come before and after a word.
+EDGE = ANY_CHARACTER.filter(lambda character: not character.isalnum())
 
 
 @given(
     secrets=st.lists(SECRET, min_size=1, max_size=3),
     forms=st.lists(st.sampled_from(sorted(FORMS)), min_size=1, max_size=4),
     around=st.lists(
-        # What a word may stand next to: anything but a letter or a digit.
         st.tuples(EDGE, st.text(ANY_CHARACTER, max_size=6), EDGE).map("".join),
         min_size=5,
         max_size=5,
     ),
 )
-@example(secrets=[f"{MARK}a", f"{MARK}a{TAIL}"], forms=["as it is"] * 2, around=["-"] * 5)
-@example(secrets=[f"{MARK} &<b"], forms=["in a form", "in HTML"], around=["&"] * 5)
-@example(secrets=[f"{MARK}"], forms=["in a form", "in HTML"], around=["%20", "\\n", "+", "_", "\\"])
+@example(secrets=[f"{PREFIX}a", f"{PREFIX}a{TAIL}"], forms=["as it is"] * 2, around=["-"] * 5)
+@example(secrets=[f"{PREFIX} &<b"], forms=["in a form", "in HTML"], around=["&"] * 5)
+@example(
+    secrets=[f"{PREFIX}"], forms=["in a form", "in HTML"], around=["%20", "\\n", "+", "_", "\\"]
+)
 def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: list[str]) -> None:
-    """In whatever form a text repeats it, whatever stands around it, and beside whichever else."""
+    """A known secret is hidden in every form, with any text around it, and beside other secrets."""
     text = around[-1]
     for n, form in enumerate(forms):
         text += FORMS[form](secrets[n % len(secrets)]) + around[n]
     shown = scrub_text(text, secrets)
-    assert MARK not in shown
+    assert PREFIX not in shown
     assert TAIL not in shown
 
 
@@ -148,12 +155,12 @@ def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: l
     secret=st.text("abcdefgh0123", min_size=1, max_size=15),
     before=st.text("ABC019", min_size=1, max_size=3),
     behind=st.text("ABC019", min_size=1, max_size=3),
-    place=st.sampled_from(['"{}"', "'{}'", "x={}", "x: {}", "({})", "{}", "the {} of it"]),
+    template=st.sampled_from(['"{}"', "'{}'", "x={}", "x: {}", "({})", "{}", "the {} of it"]),
 )
-def test_part_of_a_word_stays(secret: str, before: str, behind: str, place: str) -> None:
-    """Whatever a secret's length below sixteen: what is part of a longer word is no secret."""
+def test_part_of_a_word_stays(secret: str, before: str, behind: str, template: str) -> None:
+    """A secret of fewer than 16 characters is not hidden as a part of a longer word."""
     for word in (before + secret, secret + behind, before + secret + behind):
-        text = place.format(word)
+        text = template.format(word)
         assert scrub_text(text, [secret]) == text
 
 
@@ -162,7 +169,7 @@ def test_part_of_a_word_stays(secret: str, before: str, behind: str, place: str)
     words=st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=8),
 )
 def test_short_secret_in_a_sentence_stays(secret: str, words: list[str]) -> None:
-    """A sentence of several words stays as it was, the secret among its words or not."""
+    """A sentence stays as it was, even if a short secret is one of its words."""
     text = " ".join(words)
     assert scrub_text(text, [secret]) == text
     assert scrub_text(f"{text}: {text}, {text}; {text}.", [secret]).count(HIDDEN) == 0
@@ -193,24 +200,24 @@ UNKNOWN: dict[str, Callable[[str, str], str]] = {
 
 @given(name=SECRET_NAMES, secret=SECRET, before=st.text("ab (:"))
 def test_unknown_secret_in_a_text(name: str, secret: str, before: str) -> None:
-    """What stands under a secret name, in a query or before a host, is hidden for its place."""
+    """Text under a secret name, in a query or before a host is hidden for its position."""
     for form in UNKNOWN.values():
-        assert MARK not in scrub_text(f"{before} {form(name, secret)}")
+        assert PREFIX not in scrub_text(f"{before} {form(name, secret)}")
 
 
 @given(
     user=st.none() | SECRET.map(lambda text: quote(text, safe="@:!$", errors="replace")),
-    query=st.none() | HOSTILE.map(MARK.__add__),
-    fragment=st.none() | HOSTILE.map(MARK.__add__),
+    query=st.none() | HOSTILE.map(PREFIX.__add__),
+    fragment=st.none() | HOSTILE.map(PREFIX.__add__),
     path=st.from_regex(r"(/[a-z0-9%._-]{1,6}){0,3}", fullmatch=True),
 )
 def test_urls(user: str | None, query: str | None, fragment: str | None, path: str) -> None:
-    """Of a URL only scheme, host and path are left."""
+    """Only the scheme, the host and the path of a URL are left."""
     url = "https://" + (f"{user}@" if user else "") + f"pbx.example.com:8900{path}"
     bare = f"https://pbx.example.com:8900{path}"
     url += f"?{query}" if query else ""
     url += f"#{fragment}" if fragment else ""
     shown = scrub_url(url)
-    assert MARK not in shown
-    # A password may hold a bare "#", so what stands before an "@" is hidden, be it the host.
+    assert PREFIX not in shown
+    # A password may contain "#", so everything before an "@" is hidden, even if it is the host.
     assert shown == bare or "@" in (fragment or "")

@@ -1,14 +1,14 @@
-"""Nothing that a caller passes can become anything else than the value of its own field.
+"""Whatever a caller passes can only become the value of its own field.
 
-Whatever the text, one request arrives at a raw server, and what the server reads out of its query,
-its JSON or its form is what was given; or the call raises before anything is sent. The server's
-reading is the standard library's and this file's own, not the client's.
+For any text, either one request arrives, and the fields in its query, JSON or form are those that
+were given, or the call raises before anything is sent. The requests are parsed by the standard
+library and by this module, not by the client.
 """
 
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
 from hypothesis import example, given
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from portsip_async import (
     ConfigurationError,
     Endpoint,
-    NewExtension,
     PortSIPClient,
     Profile,
     ReplyError,
@@ -26,27 +25,20 @@ from portsip_async import (
 )
 
 from ..concurrency import until
+from ..operations import ROWS, Row
 from ..wire_server import TOKEN, Arrival, WireServer, reply
 from .values import HOSTILE, UNICODE, json_of
 
-# What every operation takes for its reply, on a connection that would carry a second request.
-ANSWER = reply(
-    {
-        "access_token": TOKEN,
-        "extension_number": "101",
-        "extension_status": [],
-        "extensions": [],
-        "files": [],
-        "group_id": "1",
-        "groups": [],
-        "page_count": 1,
-    },
+# A reply that every operation accepts, on a connection that stays open for a second request.
+REPLY = reply(
+    {name: value for row in ROWS for name, value in (row.replies or {}).items()}
+    | {"access_token": TOKEN},
     headers={"Connection": "keep-alive"},
 )
 HEADERS = {"host", "accept", "accept-encoding", "user-agent", "content-type", "content-length"}
-HEADERS_OF_PART = {"content-type", "content-length", "content-disposition"}
-# Logins too are sent to where the server takes note of them.
-ELSEWHERE: Any = {
+PART_HEADERS = {"content-type", "content-length", "content-disposition"}
+# At paths where the server records logins too.
+SCRIPTED_LOGINS: Any = {
     "account.verify": {"path": "/verify"},
     "account.verify_email": {"path": "/verify_email"},
 }
@@ -57,11 +49,15 @@ Fields = Mapping[str, Any]
 
 
 class Wire:
-    """A raw server, and what a client sent to it."""
+    """A raw server, and what a client sent to it.
+
+    Attributes:
+        raised: the error of a call that sent nothing.
+    """
 
     def __init__(self) -> None:
         self.server = WireServer()
-        self.server.script = [ANSWER]
+        self.server.script = [REPLY]
         self.raised: Exception | None = None
 
     async def __aenter__(self) -> Self:
@@ -72,27 +68,33 @@ class Wire:
         await self.server.__aexit__()
 
     async def sends(self, send: Callable[[PortSIPClient], Awaitable[Any]], **options: Any) -> bool:
-        """Let a client send; tell whether exactly one request came, and not none for an error."""
+        """Make a call; return whether one request arrived (True) or it raised and sent none."""
         if not options.keys() & {"credentials", "token"}:
             options["token"] = TOKEN
-        options["endpoints"] = ELSEWHERE | options.pop("endpoints", {})
+        options["endpoints"] = SCRIPTED_LOGINS | options.pop("endpoints", {})
         try:
             async with PortSIPClient(self.server.url, retry=ONCE, **options) as pbx:
                 await send(pbx)
         except (ValueError, TypeError, ConfigurationError, ReplyError) as error:
             assert self.server.arrivals == []
             self.raised = error
-        # Also what would follow a request on its connection has been read then.
+        # By then, everything that could follow the request on its connection has been read too.
         await until(lambda: not self.server.open)
         assert len(self.server.arrivals) == (self.raised is None)
         return self.raised is None
 
     @property
     def arrival(self) -> Arrival:
+        """The first request."""
         return self.server.arrivals[0]
 
     def fields(self, token: str | None = TOKEN, header: str | None = None) -> Fields:
-        """Read what arrived; the token is taken out of it, where it stands in it."""
+        """Parse the fields of the request.
+
+        Args:
+            token: the token that has to be among them, and is removed; None: there is none.
+            header: a further header that the request may have.
+        """
         arrival = self.arrival
         assert set(arrival.headers) <= HEADERS | {header}
         fields: dict[str, Any] = {}
@@ -123,10 +125,10 @@ def as_list(value: Any) -> list[Any]:
 
 
 def form(media: str, body: bytes) -> Fields:
-    """Read a form as RFC 7578 has it; a file reads as its name and its bytes."""
+    """Parse a form as in RFC 7578; a file becomes its name and its bytes."""
     _, _, boundary = media.partition("; boundary=")
-    mark = b"--" + boundary.strip('"').encode()
-    start, *parts, end = body.split(mark)
+    delimiter = b"--" + boundary.strip('"').encode()
+    start, *parts, end = body.split(delimiter)
     assert start == b""
     assert end.strip() == b"--"
     fields: dict[str, Any] = {}
@@ -134,7 +136,7 @@ def form(media: str, body: bytes) -> Fields:
         head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
         assert content.endswith(b"\r\n")
         lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-        assert {name.lower() for name in lines} <= HEADERS_OF_PART
+        assert {name.lower() for name in lines} <= PART_HEADERS
         assert re.fullmatch(r"[\w/.+-]+(; ?charset=[\w-]+)?", lines["Content-Type"])
         named = re.fullmatch(
             r'form-data; name="([^"\r\n]*)"(?:; filename="([^"\r\n]*)")?',
@@ -150,109 +152,32 @@ def form(media: str, body: bytes) -> Fields:
 
 
 def unescaped(quoted: str) -> str:
-    """Read what stands for a quotation mark and for control characters in a quoted name."""
+    """Decode the escapes of a quotation mark and of control characters in a quoted name."""
     return re.sub("%(22|[01][0-9A-F]|7F)", lambda code: chr(int(code[1], 16)), quoted)
 
 
-class Operation(NamedTuple):
-    """A coroutine of the API, and how what it was given is called on the wire."""
-
-    send: Callable[..., Callable[[PortSIPClient], Awaitable[Any]]]
-    fields: tuple[str, ...]
-    others: Fields = {}  # noqa: RUF012 - a NamedTuple's default
-
-
-_PAGE = {"pagination": "1", "pagesize": "100"}
-_FLAGS: Any = {
-    "enable_intercom": True,
-    "enable_external_call": False,
-    "enable_management_console_access": False,
-}
 _EMPTY: Any = {"options": {}, "forward_rules": {}, "office_hours": {}, "voice_mail": {}}
-OPERATIONS = {
-    "extensions.list": Operation(
-        lambda a: lambda pbx: pbx.extensions.list(sort_by=a), ("sort_by",), _PAGE
-    ),
-    "extensions.search": Operation(
-        lambda a: lambda pbx: pbx.extensions.search(a), ("condition",), _PAGE
-    ),
-    "extensions.show": Operation(
-        lambda a: lambda pbx: pbx.extensions.show(a), ("extension_number",)
-    ),
-    "extensions.call": Operation(
-        lambda a, b, c, d, e: lambda pbx: pbx.extensions.call(a, b, auth=c, domain=d, src=e),
-        ("extension", "to", "auth", "domain", "src"),
-    ),
-    "extensions.create": Operation(
-        lambda a, b, c: (
-            lambda pbx: pbx.extensions.create(
-                NewExtension(extension_number=a, password=b, web_access_password=c)
-            )
-        ),
-        ("extension_number", "password", "web_access_password"),
-    ),
-    "extensions.update": Operation(
-        lambda a: lambda pbx: pbx.extensions.update(a, profile={}, **_EMPTY),
-        ("extension_number",),
-        {"profile": {}, **_EMPTY},
-    ),
-    "extensions.remove": Operation(
-        lambda a: lambda pbx: pbx.extensions.remove(a), ("extension_number",)
-    ),
-    "groups.list": Operation(lambda a: lambda pbx: pbx.groups.list(sort_by=a), ("sort_by",), _PAGE),
-    "groups.show": Operation(lambda a: lambda pbx: pbx.groups.show(a), ("group_id",)),
-    "groups.create": Operation(
-        lambda a, b: lambda pbx: pbx.groups.create(a, group_description=b, **_FLAGS),
-        ("group_name", "group_description"),
-        _FLAGS,
-    ),
-    "groups.update": Operation(
-        lambda a, b: lambda pbx: pbx.groups.update(a, group_name=b, **_FLAGS),
-        ("group_id", "group_name"),
-        _FLAGS,
-    ),
-    "groups.remove": Operation(lambda a: lambda pbx: pbx.groups.remove(a), ("group_id",)),
-    "greetings.list": Operation(
-        lambda a, b: lambda pbx: pbx.greetings.list(a, sort_by=b),
-        ("extension_number", "sort_by"),
-        _PAGE,
-    ),
-    "greetings.add": Operation(
-        lambda a, b, c: lambda pbx: pbx.greetings.add(a, filename=b, url=c),
-        ("extension_number", "filename", "url"),
-    ),
-    "greetings.setup": Operation(
-        lambda a, b: lambda pbx: pbx.greetings.setup(a, b), ("extension_number", "filename")
-    ),
-    "greetings.remove": Operation(
-        lambda a, b: lambda pbx: pbx.greetings.remove(a, b), ("extension_number", "filename")
-    ),
-    "account.verify": Operation(
-        lambda a, b: lambda pbx: pbx.account.verify(a, b), ("username", "password")
-    ),
-    "account.verify_email": Operation(
-        lambda a, b: lambda pbx: pbx.account.verify_email(a, b), ("email", "password")
-    ),
-}
+# A refresh has no text. Status requests and uploads have tests of their own.
+TEXTS = [row for row in ROWS if row.texts and row.parameters != "multipart"]
 
 
-@given(name=st.sampled_from(sorted(OPERATIONS)), data=st.data())
-async def test_any_text_as_any_argument(name: str, data: st.DataObject) -> None:
-    """Each operation: its fields arrive as they were given, or nothing is sent."""
-    operation = OPERATIONS[name]
-    texts = [data.draw(HOSTILE, field) for field in operation.fields]
+@given(row=st.sampled_from(TEXTS), data=st.data())
+async def test_any_text_as_any_argument(row: Row, data: st.DataObject) -> None:
+    """The fields of each operation arrive as they were given, or nothing is sent."""
+    texts = {name: data.draw(HOSTILE, name) for name in row.texts}
     async with Wire() as wire:
-        if await wire.sends(operation.send(*texts)):
-            given_fields = dict(zip(operation.fields, texts, strict=True))
-            token = None if name.startswith("account.") else TOKEN
-            assert wire.fields(token) == {**given_fields, **operation.others}
+        if await wire.sends(lambda pbx: row.send(pbx, **texts)):
+            sent = {**row.sends, **texts}
+            if row.parameters == "query":
+                sent = {name: str(value) for name, value in sent.items()}
+            assert wire.fields(None if row.token == "none" else TOKEN) == sent
         else:
-            assert any(unsendable(text) for text in texts)
+            assert any(map(unsendable, texts.values()))
 
 
 @given(texts=st.lists(HOSTILE, min_size=1, max_size=4), method=st.sampled_from(["GET", "POST"]))
 async def test_any_texts_in_a_list(texts: list[str], method: str) -> None:
-    """The numbers of a status request, in JSON, and in a query that repeats its key."""
+    """The numbers of a status request arrive, in JSON or in a query that repeats its key."""
     async with Wire() as wire:
         moved = {"extensions.status": {"method": method}}
         if await wire.sends(lambda pbx: pbx.extensions.status(texts), endpoints=moved):
@@ -266,11 +191,11 @@ async def test_any_texts_in_a_list(texts: list[str], method: str) -> None:
 @given(number=UNICODE, filename=HOSTILE, data=st.binary(max_size=40) | HOSTILE.map(encoded))
 @example(number="101", filename="data:a/b\r\nX-Evil: 1,", data=b"RIFF")
 async def test_any_name_of_an_upload(number: str, filename: str, data: bytes) -> None:
-    """The name stands in two places of the form, and its end tells the file's type."""
+    """The file's name arrives in both fields that have it, and the bytes as they are."""
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.greetings.upload(number, data, filename=filename)):
             fields = wire.fields()
-            # A name with %22 in it is told from one with a quotation mark by the other field.
+            # The form escapes a quotation mark as %22, so only the other field has the exact name.
             assert fields["file"] == (unescaped(filename), data)
             assert fields["filename"] == filename
             assert fields["extension_number"] == number
@@ -281,7 +206,7 @@ async def test_any_name_of_an_upload(number: str, filename: str, data: bytes) ->
 
 @given(profile=st.dictionaries(HOSTILE, json_of(HOSTILE), max_size=3), name=HOSTILE)
 async def test_any_settings(profile: dict[str, Any], name: str) -> None:
-    """Sections that are given as mappings or as structs, at any depth."""
+    """Sections arrive, given as mappings or as structs, at any depth."""
     async with Wire() as wire:
         sections = {**_EMPTY, "voice_mail": profile}
         update = Profile(first_name=name)
@@ -297,24 +222,24 @@ async def test_any_settings(profile: dict[str, Any], name: str) -> None:
     parameters=st.dictionaries(HOSTILE, HOSTILE, max_size=3).filter(
         lambda parameters: len({*map(unescaped, parameters)}) == len(parameters)
     ),
-    place=st.sampled_from(["query", "json", "multipart"]),
-    token_place=st.sampled_from(["query", "body", "header", "bearer", "none"]),
+    form=st.sampled_from(["query", "json", "multipart"]),
+    location=st.sampled_from(["query", "body", "header", "bearer", "none"]),
 )
-@example(parameters={"\ud800": "1"}, place="query", token_place="query")
-@example(parameters={"access_token": "evil"}, place="query", token_place="query")
-@example(parameters={"access_token": "evil"}, place="json", token_place="body")
-async def test_any_parameters_of_a_row_of_ones_own(
-    parameters: dict[str, str], place: Any, token_place: Any
+@example(parameters={"\ud800": "1"}, form="query", location="query")
+@example(parameters={"access_token": "evil"}, form="query", location="query")
+@example(parameters={"access_token": "evil"}, form="json", location="body")
+async def test_any_parameters_of_an_own_endpoint(
+    parameters: dict[str, str], form: Any, location: Any
 ) -> None:
-    """Names of parameters can be any text too."""
-    if token_place == "body" and place != "json":
-        token_place = "none"
-    row = Endpoint("own.row", "POST", "/own", parameters=place, token=token_place)
-    in_fields = TOKEN if token_place in ("query", "body") else None
-    header = {"header": "access_token", "bearer": "authorization"}.get(token_place)
+    """The names of parameters can be any text too."""
+    if location == "body" and form != "json":
+        location = "none"
+    row = Endpoint("own.endpoint", "POST", "/own", parameters=form, token=location)
+    in_fields = TOKEN if location in ("query", "body") else None
+    header = {"header": "access_token", "bearer": "authorization"}.get(location)
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.request(row, **parameters)):
-            if place == "multipart":  # quoted as browsers do, so a name with %22 looks the same
+            if form == "multipart":  # browsers too quote " as %22, so both names arrive the same
                 parameters = {unescaped(name): value for name, value in parameters.items()}
             assert wire.fields(in_fields, header) == parameters
         else:
@@ -322,8 +247,8 @@ async def test_any_parameters_of_a_row_of_ones_own(
             assert "access_token" in parameters or any(map(has_half_a_pair, texts))
 
 
-class Fetched:
-    """Credentials that bring a token of any text."""
+class OwnCredentials:
+    """Credentials that return a token."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -334,29 +259,29 @@ class Fetched:
 
 @given(
     token=HOSTILE,
-    place=st.sampled_from(["query", "body", "header", "bearer"]),
+    location=st.sampled_from(["query", "body", "header", "bearer"]),
     fetched=st.booleans(),
 )
-@example(token='","evil":"', place="body", fetched=False)
-async def test_any_token(token: str, place: Any, fetched: bool) -> None:
-    """One that was given, or fetched; in a header, white space around it is not its own."""
-    row = Endpoint("own.row", "GET", "/own", parameters="json", token=place)
-    means: Any = {"credentials": Fetched(token)} if fetched else {"token": token}
+@example(token='","evil":"', location="body", fetched=False)
+async def test_any_token(token: str, location: Any, fetched: bool) -> None:
+    """A token arrives as it is; in a header, without white space around it."""
+    row = Endpoint("own.endpoint", "GET", "/own", parameters="json", token=location)
+    login: Any = {"credentials": OwnCredentials(token)} if fetched else {"token": token}
     async with Wire() as wire:
-        if not await wire.sends(lambda pbx: pbx.request(row), **means):
+        if not await wire.sends(lambda pbx: pbx.request(row), **login):
             assert not token or not token.isprintable()
-        elif place in ("query", "body"):
+        elif location in ("query", "body"):
             assert wire.fields(token) == {}
         else:
-            name = "access_token" if place == "header" else "authorization"
+            name = "access_token" if location == "header" else "authorization"
             assert wire.fields(None, name) == {}
             arrived = header_of(wire.arrival, name)
-            assert arrived == (token if place == "header" else f"Bearer {token}").strip()
+            assert arrived == (token if location == "header" else f"Bearer {token}").strip()
 
 
 @given(user_agent=HOSTILE)
 async def test_any_user_agent(user_agent: str) -> None:
-    """It stays one line."""
+    """It arrives as one header."""
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.groups.show("1"), user_agent=user_agent):
             assert wire.fields() == {"group_id": "1"}
@@ -369,11 +294,11 @@ async def test_any_user_agent(user_agent: str) -> None:
 @example(method="GET", path="a\tb")
 @example(method="GET", path="a?evil=1")
 @example(method="GET", path="a#evil")
-async def test_any_row_of_ones_own(method: str, path: str) -> None:
-    """A path stays a path: it has no query, no fragment and no second line."""
+async def test_any_path_of_an_own_endpoint(method: str, path: str) -> None:
+    """A path can't add a query, a fragment or a header."""
     async with Wire() as wire:
         try:
-            row = Endpoint("own.row", method, f"/{path}", parameters="query", token="query")
+            row = Endpoint("own.endpoint", method, f"/{path}", parameters="query", token="query")
         except ValueError:
             letters = method.isascii() and method.isalpha()
             assert not letters or not path.isprintable() or "?" in path or "#" in path
@@ -381,7 +306,7 @@ async def test_any_row_of_ones_own(method: str, path: str) -> None:
         assert await wire.sends(lambda pbx: pbx.request(row, name="value"))
         assert wire.fields() == {"name": "value"}
         assert wire.arrival.method == method.upper()
-        if {".", ".."}.isdisjoint(path.split("/")):  # those go up, as in any URL
+        if {".", ".."}.isdisjoint(path.split("/")):  # "." and ".." are resolved, as in any URL
             assert unquote(wire.arrival.path) == unquote(f"/api/{path}")
 
 
@@ -390,16 +315,16 @@ def unsendable(text: str) -> bool:
 
 
 def has_half_a_pair(text: str) -> bool:
-    return any("\ud800" <= mark <= "\udfff" for mark in text)
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def without_null(value: Any) -> Any:
-    """Leave out what is null in objects, as an update does; a list is left as it is."""
+    """Remove null values from objects, as an update does; lists stay as they are."""
     if isinstance(value, dict):
         return {name: without_null(item) for name, item in value.items() if item is not None}
     return value
 
 
 def header_of(arrival: Arrival, name: str) -> str:
-    """Read a header as UTF-8, which is how names of another script go out."""
+    """Return a header, decoded as UTF-8."""
     return arrival.headers[name].encode("latin-1").decode()

@@ -1,6 +1,7 @@
-"""A poll answers each number exactly once, whatever the PBX, the source and the consumer do."""
+"""A poll yields one result for each number, whatever the PBX, the source and the consumer do."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
@@ -22,17 +23,20 @@ from portsip_async import (
     StatusResult,
     TransportError,
 )
+from portsip_async.bulk.batch_size import LARGEST_SIZE, BatchSizeLearner
 from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator
 
+from ..concurrency import LoopOwner
 from ..statuses import Statuses, status_of
+from ..test_batch_size import TOO_LARGE, Limited, learning_poll
 from .values import ANY_CHARACTER
 
 LETTERS = "abcdefghijklmnop"
 PLAIN = st.sampled_from(LETTERS)
 ODD = st.sampled_from(["ü", "", "\ud800"]) | st.text(ANY_CHARACTER, max_size=2)
-# Batches of plain numbers alone go another way than those with an odd one among them.
+# Batches of plain numbers take a shortcut that one odd number among them rules out.
 NUMBERS = st.lists(PLAIN, max_size=60) | st.lists(PLAIN | ODD, max_size=60)
 FAULTS: Sequence[Exception | None] = (
     None,
@@ -127,8 +131,9 @@ def test_exactly_once(
 
     async def run() -> None:
         poll = StatusPoll(
-            statuses.owner(),
+            statuses.source(),
             drip(numbers, fails) if asynchronous else flow(numbers, fails),
+            owner=LoopOwner(),
             batch_size=batch_size,
             concurrency=concurrency,
             ordered=ordered,
@@ -164,6 +169,73 @@ def test_exactly_once(
             assert (result.error is None) == good
 
 
+MANY = [f"{number:04}" for number in range(400)]
+
+
+@given(
+    maximum=st.integers(1, 400),
+    how=st.sampled_from([*TOO_LARGE]),
+    changes=st.lists(st.integers(1, 400), max_size=3),
+    refused=st.sets(st.sampled_from(MANY), max_size=8),
+    lacking=st.sets(st.sampled_from(MANY), max_size=8),
+    rounds=st.integers(1, 4),
+    concurrency=st.integers(1, 5),
+    ordered=st.booleans(),
+    asynchronous=st.booleans(),
+)
+def test_hidden_maximum(
+    maximum: int,
+    how: str,
+    changes: list[int],
+    refused: set[str],
+    lacking: set[str],
+    rounds: int,
+    concurrency: int,
+    ordered: bool,
+    asynchronous: bool,
+) -> None:
+    """With a learned size: one result for each number, its own, though the maximum is unknown.
+
+    Between two polls the maximum may change. Up to eight bad numbers are found in any batch.
+    """
+    numbers = MANY * rounds
+    pbx = Limited(maximum, how, refused)
+    pbx.lacking = lacking
+    learner = BatchSizeLearner()
+    for now in [maximum, *changes]:
+        pbx.maximum = now
+        pbx.asked.clear()
+
+        async def run() -> list[StatusResult[ExtensionStatus]]:
+            source: Iterable[str] | AsyncIterator[str] = numbers
+            if asynchronous:
+                source = drip(numbers, fails=False)
+            poll = learning_poll(pbx, source, learner, concurrency=concurrency, ordered=ordered)
+            return [result async for result in poll]
+
+        results = asyncio.run(run())
+        found = [result.extension_number for result in results]
+        assert found == numbers if ordered else sorted(found) == sorted(numbers)
+        for result in results:
+            number, error = result.extension_number, result.error
+            if number in refused:
+                assert isinstance(error, NotFound)
+            elif number in lacking:
+                assert isinstance(error, StatusMissing)
+            else:
+                assert (error, result.status) == (None, status_of(number))
+        # Nothing is asked again after a reply: each number at most once for each occurrence.
+        answered = Counter(
+            number
+            for batch in pbx.asked
+            if len(batch) <= now and refused.isdisjoint(batch)
+            for number in batch
+        )
+        assert all(count <= rounds for count in answered.values())
+        assert max(map(len, pbx.asked)) <= LARGEST_SIZE
+        assert 1 <= learner.size <= LARGEST_SIZE
+
+
 @given(
     numbers=st.lists(st.sampled_from([*map(str, range(100, 120)), "999"]), max_size=40),
     scripted=st.lists(
@@ -195,7 +267,7 @@ async def test_by_the_client(
     omits: bool,
     shuffles: bool,
 ) -> None:
-    """The whole way, over a PBX with faults of the wire, dying tokens and strangers in replies."""
+    """Over the client: a PBX with broken connections, expiring tokens and strangers in replies."""
     quirks = ["status_shuffled", "status_stranger"] * shuffles + ["status_omits_unknown"] * omits
     faults = Faults(server_error=rate / 3, dropped=rate / 3, revoked=rate / 3)
     policy = RetryPolicy(attempts=3, initial=0, maximum=0)

@@ -1,7 +1,7 @@
-"""Whatever stands in the place of a reply: a value of its type, or an error of ours.
+"""Any bytes as a reply give a value of the declared type, or an error of this package.
 
-The pure reading is held for each type of the endpoint table, then the whole way for every
-operation, by a client and a raw server.
+The parser is tested alone for each type of the endpoint table. Then each operation is tested with
+a client and a raw server.
 """
 
 import json
@@ -33,7 +33,7 @@ from ..wire_server import TOKEN, WireServer, reply
 from .values import ANY_CHARACTER, json_of
 
 MARK = "S3cr3t"
-# One row for each type; and what a patch reads.
+# One row for each type, and the dict that a patch reads.
 ROWS: list[Endpoint[Any]] = [
     *{row.reply: row for row in ENDPOINTS.values()}.values(),
     ENDPOINTS["extensions.show"].replace(reply=dict[str, Any]),
@@ -49,8 +49,8 @@ PLAIN = st.text(ANY_CHARACTER, max_size=8) | st.sampled_from(
 
 
 @st.composite
-def written(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> bytes:
-    """Draw JSON in any of the ways that a server may write it."""
+def json_bytes(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> bytes:
+    """Draw JSON with any spelling and encoding that a server may use."""
     value = draw(
         json_of(texts, FIELDS)
         | st.dictionaries(st.sampled_from(FIELDS), json_of(texts, FIELDS), max_size=6)
@@ -64,27 +64,29 @@ def written(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """Draw one of the page's own replies, with some bytes cut out and others put in."""
+    """Draw a reply of the vendor's page with some bytes removed and others inserted."""
     body = load(draw(st.sampled_from(sorted(ENDPOINTS)))).reply
     start = draw(st.integers(0, len(body)))
     end = draw(st.integers(start, min(start + 20, len(body))))
-    put = draw(st.binary(max_size=5) | st.sampled_from([b"null", b'"', b"{}", b"[]", b"1e999"]))
-    return body[:start] + put + body[end:]
+    inserted = draw(
+        st.binary(max_size=5) | st.sampled_from([b"null", b'"', b"{}", b"[]", b"1e999"])
+    )
+    return body[:start] + inserted + body[end:]
 
 
-ANYTHING = written(PLAIN) | st.binary(max_size=200) | damaged()
+ANYTHING = json_bytes(PLAIN) | st.binary(max_size=200) | damaged()
 
 
-def read(row: Endpoint[Any], body: bytes, status: int = 200) -> Any:
-    """Read a reply as a call does; answers the value or the error."""
+def parse(row: Endpoint[Any], body: bytes, status: int = 200) -> Any:
+    """Parse a reply as a call does, and return the value or the error."""
     try:
         return ReplyParser(row).parse(Reply(status, {}, body), lambda: 1.8e9)
     except (ReplyError, APIError) as error:
         return error
 
 
-def told(error: BaseException) -> str:
-    """Everything that an error and what hangs on it says."""
+def full_text(error: BaseException) -> str:
+    """Return the traceback of an error with its causes, its repr and its attributes."""
     parts = [*traceback.format_exception(error), repr(error), repr(vars(error))]
     return " ".join(parts)
 
@@ -96,9 +98,9 @@ def told(error: BaseException) -> str:
 @example(body=b'{"extensions":' + b"[" * 5_000 + b"]" * 5_000 + b"}")
 @example(body=b'{"extensions": [{"extension_number": "1"}], "extensions": 5}')
 @example(body=b'{"access_token": "t", "expires": ' + b"9" * 400 + b"}")
-def test_any_reply(row: Endpoint[Any], body: bytes) -> None:
-    """A value of the declared type, through and through; or the one error that says where."""
-    found = read(row, body)
+def test_parser_with_any_reply(row: Endpoint[Any], body: bytes) -> None:
+    """The result has the declared type in every field, or a ReplyError says where it fails."""
+    found = parse(row, body)
     if isinstance(found, ReplyError):
         assert found.where.startswith("$")
         assert found.expected
@@ -111,25 +113,25 @@ def test_any_reply(row: Endpoint[Any], body: bytes) -> None:
         assert isinstance(found, dict)
     else:
         assert type(found) is row.reply
-        # Not lenient: each field holds the type that the model says, and can be written.
+        # Each field has the type of the model: a strict decoder reads it back.
         again = msgspec.json.decode(msgspec.json.encode(found), type=row.reply, strict=True)
         assert again == found
 
 
 @given(
-    row=st.sampled_from(ROWS), body=written(st.text(ANY_CHARACTER, max_size=3).map(MARK.__add__))
+    row=st.sampled_from(ROWS), body=json_bytes(st.text(ANY_CHARACTER, max_size=3).map(MARK.__add__))
 )
-def test_no_error_quotes_a_reply(row: Endpoint[Any], body: bytes) -> None:
-    """No text of the reply stands in what can't be read, under whatever name it stood there."""
-    found = read(row, body)
+def test_reply_error_quotes_no_text_of_the_reply(row: Endpoint[Any], body: bytes) -> None:
+    """This holds for every field name."""
+    found = parse(row, body)
     if isinstance(found, ReplyError):
-        assert MARK not in told(found)
+        assert MARK not in full_text(found)
 
 
 @given(row=st.sampled_from(ROWS), body=ANYTHING, status=st.integers(300, 599))
-def test_any_error(row: Endpoint[Any], body: bytes, status: int) -> None:
-    """A status that is no success is an error with that status, whatever came with it."""
-    found = read(row, body, status)
+def test_parser_with_any_error_status(row: Endpoint[Any], body: bytes, status: int) -> None:
+    """A status from 300 on raises APIError with that status, whatever the body is."""
+    found = parse(row, body, status)
     assert isinstance(found, APIError)
     assert found.status == status
     assert isinstance(found.message, str)
@@ -150,16 +152,16 @@ SENDS: dict[str, Callable[[PortSIPClient], Any]] = {
     "walk of greetings": lambda pbx: pbx.greetings.list("101", max_pages=3, prefetch=0).collect(),
     "poll": poll,
 }
-# Where the server takes a login for any other request.
-ELSEWHERE: Any = {
+# Separate paths, so that the server replies to a login as to any other request.
+LOGIN_PATHS: Any = {
     "account.verify": {"path": "/verify"},
     "account.verify_email": {"path": "/verify_email"},
 }
 
 
 @st.composite
-def discreet(draw: st.DrawFn) -> bytes:
-    """Draw an object whose marked values all stand under a secret name."""
+def with_marked_secrets(draw: st.DrawFn) -> bytes:
+    """Draw an object that has marked values under secret names only."""
     marked = st.text(ANY_CHARACTER, max_size=3).map(MARK.__add__)
     secret = st.dictionaries(
         st.sampled_from(SECRET_FIELDS), marked | st.lists(marked) | st.just({"x": MARK}), min_size=1
@@ -173,15 +175,15 @@ def discreet(draw: st.DrawFn) -> bytes:
 
 @given(
     name=st.sampled_from(sorted(SENDS)),
-    body=ANYTHING | discreet(),
+    body=ANYTHING | with_marked_secrets(),
     status=st.sampled_from([*[200] * 8, 201, 302, 400, 401, 403, 404, 408, 409, 429, 500, 503]),
 )
-async def test_any_reply_to_any_operation(name: str, body: bytes, status: int) -> None:
-    """Each coroutine answers, or raises an error that says nothing secret."""
+async def test_operation_with_any_reply(name: str, body: bytes, status: int) -> None:
+    """Each method returns, or raises an error of this package without the secret."""
     async with WireServer() as server:
         server.script = [reply(body, status)]
         pbx = PortSIPClient(
-            server.url, token=TOKEN, retry=RetryPolicy(attempts=1), endpoints=ELSEWHERE
+            server.url, token=TOKEN, retry=RetryPolicy(attempts=1), endpoints=LOGIN_PATHS
         )
         failure: PortSIPError | None = None
         async with pbx:
@@ -193,7 +195,7 @@ async def test_any_reply_to_any_operation(name: str, body: bytes, status: int) -
         if failure is not None:
             assert failure.operation in ENDPOINTS
             assert name not in BY_NAME or failure.operation == name
-            # An error of a resource's own, as of a group without a name, tells of no attempt.
+            # A resource's own error, such as for a group without a name, has no attempts.
             assert status != 200 or failure.attempts or isinstance(failure, ReplyError)
             if MARK.encode() in body:
-                assert MARK not in told(failure)
+                assert MARK not in full_text(failure)

@@ -1,6 +1,6 @@
-"""Settings that are read and written back lose nothing, known to the SDK or not.
+"""Settings that are read and written back lose nothing, whether the SDK knows them or not.
 
-The server is raw, and what should arrive is merged by this file's own hand.
+The server is raw, and this module computes what should arrive by itself.
 """
 
 import json
@@ -19,7 +19,7 @@ from portsip_async import (
     ReplyError,
     RetryPolicy,
 )
-from portsip_async.classic.extensions import SECTIONS
+from portsip_async.classic.models import SECTIONS
 from portsip_async.core.decode import Decoder
 
 from ..wire_server import TOKEN, Arrival, WireServer, reply
@@ -36,7 +36,7 @@ NAMES = sorted(
 )
 ANYTHING = json_of(UNICODE, NAMES)
 OBJECT = st.dictionaries(UNICODE | st.sampled_from(NAMES), ANYTHING, max_size=4)
-# A section whose name the reply lacks is not written; one that it has as null is.
+# A section that the reply lacks is not written; one that is null is.
 DOCUMENT = st.dictionaries(
     st.sampled_from([*SECTIONS, "belong_groups", "unknown"]), OBJECT | ANYTHING, max_size=5
 )
@@ -52,39 +52,40 @@ FLAGS = st.booleans() | st.none()
 
 
 async def written(read: Any, write: Any) -> tuple[Any, list[Arrival]]:
-    """Let a client change what a PBX shows; answer what that brought, and what arrived."""
+    """Run a change of what a PBX shows; return its value or error, and the requests."""
     async with WireServer() as server:
         server.script = [reply(json.dumps(read)), reply(b"")]
         async with PortSIPClient(server.url, token=TOKEN, retry=ONCE) as pbx:
-            answer: Any = None
+            result: Any = None
             try:
-                answer = await write(pbx)
+                result = await write(pbx)
             except (ReplyError, TypeError) as error:
-                answer = error
-        return answer, server.arrivals
+                result = error
+        return result, server.arrivals
 
 
-def sent_by(arrival: Arrival) -> dict[str, Any]:
+def fields_of(arrival: Arrival) -> dict[str, Any]:
+    """Return the fields of a request, without the token."""
     fields: dict[str, Any] = json.loads(arrival.body)
     assert fields.pop("access_token") == TOKEN
     return fields
 
 
 def same(one: Any, other: Any) -> bool:
-    """Compare JSON so that neither 1 and 1.0 nor 1 and true are the same."""
+    """Compare JSON exactly: 1, 1.0 and true are different."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def overlaid(old: Any, new: Any) -> Any:
-    """Put new over old, object by object."""
+def merged(old: Any, new: Any) -> Any:
+    """Merge new into old, object by object."""
     if not isinstance(new, dict):
         return new
     under = old if isinstance(old, dict) else {}
-    return under | {name: overlaid(under.get(name), value) for name, value in new.items()}
+    return under | {name: merged(under.get(name), value) for name, value in new.items()}
 
 
 def parts_of(model: Any) -> dict[str, Any]:
-    """Return which struct each field of a model may hold; None where it holds none."""
+    """Return the struct that each field of a model may hold, or None."""
     return {
         field.name: next(
             (part for part in get_args(field.type) if hasattr(part, "__struct_fields__")), None
@@ -93,11 +94,11 @@ def parts_of(model: Any) -> dict[str, Any]:
     }
 
 
-def misshapen(changes: dict[str, Any], model: Any) -> bool:
-    """Return whether something else than an object stands where the model has fields."""
+def replaces_object(changes: dict[str, Any], model: Any) -> bool:
+    """Return whether a change has another type where the model has an object."""
     parts = parts_of(model)
     return any(
-        misshapen(value, parts.get(name))
+        replaces_object(value, parts.get(name))
         if isinstance(value, dict)
         else value is not None and parts.get(name) is not None
         for name, value in changes.items()
@@ -105,7 +106,7 @@ def misshapen(changes: dict[str, Any], model: Any) -> bool:
 
 
 def unknown(changes: dict[str, Any], read: Any, model: Any) -> bool:
-    """Return whether a change names what neither the model nor the reply has."""
+    """Return whether a change has a name that neither the model nor the reply has."""
     parts, found = parts_of(model), read if isinstance(read, dict) else {}
     return any(
         (name not in parts and name not in found)
@@ -114,15 +115,15 @@ def unknown(changes: dict[str, Any], read: Any, model: Any) -> bool:
     )
 
 
-def overwritten(changes: dict[str, Any], read: Any, model: Any) -> bool:
-    """Return whether a change would replace something in the reply that is no object."""
+def overwrites(changes: dict[str, Any], read: Any, model: Any) -> bool:
+    """Return whether a change would replace a value in the reply that is not an object."""
     parts, found = parts_of(model), read if isinstance(read, dict) else {}
     return any(
         isinstance(value, dict)
         and parts.get(name) is not None
         and (
             (not isinstance(found.get(name), dict | None) and found.get(name) not in ("", []))
-            or overwritten(value, found.get(name), parts.get(name))
+            or overwrites(value, found.get(name), parts.get(name))
         )
         for name, value in changes.items()
     )
@@ -139,19 +140,19 @@ def overwritten(changes: dict[str, Any], read: Any, model: Any) -> bool:
 async def test_patch_of_an_extension(
     number: str, document: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    """The sections go back as they were read, but for what was named, at any depth.
+    """The sections are written as they were read, except for the named fields, at any depth.
 
-    What names an unknown field, or would replace what is no object, changes nothing.
+    A change of an unknown field, or of a value that is not an object, is refused.
     """
     read = {"extension_number": number, **document}
     patched, arrivals = await written(read, lambda pbx: pbx.extensions.patch(number, **changes))
-    if misshapen(changes, Extension):
+    if replaces_object(changes, Extension):
         assert isinstance(patched, TypeError)
         assert arrivals == []
         return
     refusals = (
         *((TypeError,) if unknown(changes, read, Extension) else ()),
-        *((ReplyError,) if overwritten(changes, read, Extension) else ()),
+        *((ReplyError,) if overwrites(changes, read, Extension) else ()),
     )
     if refusals:
         assert isinstance(patched, refusals)
@@ -161,10 +162,10 @@ async def test_patch_of_an_extension(
         "/api/extensions/show",
         "/api/extensions/update",
     ]
-    expected = overlaid(read, changes)
+    expected = merged(read, changes)
     for name in ("belong_groups", "unknown"):
         expected.pop(name, None)
-    assert same(sent_by(arrivals[1]), expected)
+    assert same(fields_of(arrivals[1]), expected)
     assert isinstance(patched, Extension)
     assert patched.extension_number == number
 
@@ -177,7 +178,7 @@ async def test_patch_of_an_extension(
 )
 @example(group={"members": "101"}, changes={"group_name": "x"})
 async def test_patch_of_a_group(group: dict[str, Any], changes: dict[str, Any]) -> None:
-    """All but the reply's own err_code goes back; what can't be read as a group is not written."""
+    """All fields but the err_code are written back; an unreadable group is not written."""
     read = {**group, "group_id": "7"}
     for name in ("err_code", "msg", "message", "access_token"):
         read.pop(name, None)
@@ -190,32 +191,32 @@ async def test_patch_of_a_group(group: dict[str, Any], changes: dict[str, Any]) 
         )
         return
     assert isinstance(patched, Group)
-    assert same(sent_by(arrivals[1]), overlaid(read, changes))
+    assert same(fields_of(arrivals[1]), merged(read, changes))
 
 
 @given(
     members=st.lists(UNICODE.filter(bool), max_size=5),
     others=st.lists(UNICODE.filter(bool), max_size=4),
     unknown=st.dictionaries(UNICODE.filter(lambda name: name != "members"), ANYTHING, max_size=3),
-    adds=st.booleans(),
+    add=st.booleans(),
 )
 async def test_members_of_a_group(
-    members: list[str], others: list[str], unknown: dict[str, Any], adds: bool
+    members: list[str], others: list[str], unknown: dict[str, Any], add: bool
 ) -> None:
-    """Members come and go, each once, in order, and nothing else changes."""
+    """Members are added or removed once, in order, and nothing else changes."""
     read = {**unknown, "group_id": "7", "members": members}
     for name in ("err_code", "msg", "message", "access_token"):
         read.pop(name, None)
 
     def change(pbx: PortSIPClient) -> Any:
         groups = pbx.groups
-        return groups.add_members("7", others) if adds else groups.remove_members("7", others)
+        return groups.add_members("7", others) if add else groups.remove_members("7", others)
 
     changed, arrivals = await written(read, change)
     left = [*dict.fromkeys([*members, *others])]
-    if not adds:
+    if not add:
         left = [number for number in members if number not in others]
-    assert same(sent_by(arrivals[1]), {**read, "members": left})
+    assert same(fields_of(arrivals[1]), {**read, "members": left})
     assert changed.members == tuple(left)
 
 
@@ -228,7 +229,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def structs_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Draw values of a model, each optional field there or not."""
+    """Draw values of a model, with and without each optional field."""
 
     def values_of(annotation: Any) -> st.SearchStrategy[Any]:
         members = get_args(annotation)
@@ -242,7 +243,7 @@ def structs_of(kind: Any) -> st.SearchStrategy[Any]:
             return structs_of(annotation)
         if annotation in VALUES:
             return VALUES[annotation]
-        # An open enum, where the text "null" reads as none.
+        # An open enum, for which the text "null" means None.
         return UNICODE.filter(lambda text: text.lower() != "null").map(annotation)
 
     return st.builds(
@@ -252,7 +253,7 @@ def structs_of(kind: Any) -> st.SearchStrategy[Any]:
 
 @given(value=st.one_of(*map(structs_of, (Extension, NewExtension, ExtensionUpdate, Group))))
 def test_models(value: Any) -> None:
-    """What a model holds is written, and read as the same, typed and mended alike."""
+    """A model is encoded and decoded without change, also if the body has to be repaired."""
     body = msgspec.json.encode(value)
     assert Decoder(type(value)).decode(body) == value
     assert Decoder(type(value)).decode(b"\xef\xbb\xbf" + body) == value

@@ -13,8 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portsip_async import PortSIPClient, ServerError
-from portsip_async.core.pages import Drift, Page, Paginator
+from portsip_async.core.page_sequence import Drift, Page
+from portsip_async.core.pages import Paginator
 from portsip_async.simulator import PBXSimulator
+
+from ..concurrency import LoopOwner
 
 
 class Row(NamedTuple):
@@ -34,7 +37,7 @@ class Server:
     """Answers pages, and keeps count.
 
     Attributes:
-        serve: the keys on a page, a letter each, and the count of pages that it tells.
+        serve: the keys on a page, a letter each, and the page count that it sends.
         asked: the numbers asked for, in order.
         failing: pages that fail.
         most_in_flight: the most that were asked for at once.
@@ -48,7 +51,7 @@ class Server:
         self._in_flight = 0
         self._ticks = ticks
 
-    async def fetch(self, number: int) -> Page[Row]:
+    async def fetch(self, number: int, _: int) -> Page[Row]:
         self.asked.append(number)
         assert len(self.asked) < ENDLESS
         self._in_flight += 1
@@ -64,10 +67,7 @@ class Server:
         return Page(items=tuple(Row(key, number) for key in keys), page_count=page_count)
 
     def walk(self, **options: Any) -> Paginator[Row]:
-        loop = asyncio.get_running_loop()
-        return Paginator(
-            self.fetch, key="key", start=loop.create_task, check=lambda: None, **options
-        )
+        return Paginator(self.fetch, key="key", owner=LoopOwner(), **{"page_size": 1} | options)
 
 
 def run(walking: Coroutine[Any, Any, None]) -> None:
@@ -114,7 +114,7 @@ def test_honest_list(
         at: int | None = page
         while at is not None:
             server.asked.clear()
-            paginator = server.walk(page=at, prefetch=prefetch, pagesize=size + asked)
+            paginator = server.walk(page=at, prefetch=prefetch, page_size=size + asked)
             resumed, at = at, None
             failure: ServerError | None = None
             try:

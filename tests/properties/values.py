@@ -1,12 +1,12 @@
-"""What the properties draw from: hostile texts, and any JSON."""
+"""What the properties draw: hostile texts, and any JSON."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from hypothesis import strategies as st
 
-# What ends a line, a value, a query, a quoted name or a text somewhere between here and the PBX.
-_MARKS = (
+# Each of these ends a line, a value, a query, a quoted name or a text in some format.
+_PARTS = (
     *"\r\n\0\t\x0b\x7f&=#?%+;:,\"'\\/@<>{}[]() ",
     "\r\n",
     "\r\n\r\n",
@@ -35,8 +35,8 @@ _MARKS = (
     "\ud800",
     "\udfff",
 )
-ANY_CHARACTER = st.characters(exclude_categories=())  # halves of surrogate pairs too
-HOSTILE = st.lists(st.sampled_from(_MARKS) | st.text(ANY_CHARACTER, max_size=4), max_size=6).map(
+ANY_CHARACTER = st.characters(exclude_categories=())  # halves of surrogate pairs included
+HOSTILE = st.lists(st.sampled_from(_PARTS) | st.text(ANY_CHARACTER, max_size=4), max_size=6).map(
     "".join
 )
 UNICODE = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -45,7 +45,12 @@ FRACTION = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def json_of(texts: st.SearchStrategy[str], names: Iterable[str] = ()) -> st.SearchStrategy[Any]:
-    """Draw any JSON whose texts and names are drawn from here, and names also from there."""
+    """Draw any JSON.
+
+    Args:
+        texts: where its strings and its names are drawn from.
+        names: further names.
+    """
     known = [*names]
     keys = texts | st.sampled_from(known) if known else texts
     return st.recursive(

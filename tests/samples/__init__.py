@@ -1,9 +1,11 @@
-"""Literal transcripts of the vendor's page, an operation a directory.
+"""Literal transcripts of the vendor's page, one directory for each operation.
 
-``request.json`` is a request as the page shows it, with the paths of the reference where the page
-shows none; ``reply.json`` the page's reply to the letter, or an empty ``reply.txt`` where it shows
-none. The page leaves the token out of create; the SDK sends it, so it stands here too. Of an
-upload the page shows nothing: its parts are listed as this SDK sends them.
+``request.json`` is the request as the page shows it. If the page has no path, it is the one of the
+vendor's reference. ``reply.json`` is the page's reply, unchanged; ``reply.txt`` is empty, for
+operations without a reply on the page.
+
+Two things are not on the page: the token of `extensions.create`, which the SDK sends, and the
+parts of an upload, which are listed as the SDK sends them.
 """
 
 import json
@@ -23,10 +25,10 @@ class Sample:
     """One request and its reply.
 
     Attributes:
-        query: the query's parameters as text; None where there is no query.
-        body: the JSON body; None where there is none.
-        parts: of a multipart body: name, and value or filename and content.
-        reply: the reply's body, empty where the page shows none.
+        query: the parameters of the query; None without a query.
+        body: the JSON body; None without one.
+        parts: the parts of a multipart body: name, and either value, or filename and content.
+        reply: the body of the reply; empty if the page shows none.
     """
 
     operation: str
@@ -39,17 +41,17 @@ class Sample:
 
     @property
     def parsed(self) -> Any:
-        """The reply as JSON; None where it is empty."""
+        """The decoded reply; None if it is empty."""
         return json.loads(self.reply) if self.reply else None
 
 
 def load(operation: str) -> Sample:
     """Read the transcript of an operation, such as ``extensions.status``."""
-    place = _HERE / operation
-    request = json.loads((place / "request.json").read_text(encoding="utf-8"))
-    reply = place / "reply.json"
+    folder = _HERE / operation
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    reply = folder / "reply.json"
     if not reply.exists():
-        reply = place / "reply.txt"
+        reply = folder / "reply.txt"
     return Sample(
         operation,
         request["method"],

@@ -1,4 +1,4 @@
-"""The soak: everything at once, for hours, through a real nginx, while it is broken on purpose.
+"""The soak: the whole SDK under load behind a real nginx, while things break on purpose.
 
-``python -m tests.soak --seconds 45``, or ``make soak SECONDS=45``. It needs Linux and nginx.
+Run it by ``python -m tests.soak --seconds 180`` or ``make soak``. It needs Linux and nginx.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.soak --seconds N``: exit code 0 if all held, 1 with the reasons if not."""
+"""Run the soak. Exit code 0: everything held; 1: something did not, with the reasons."""
 
 import argparse
 import asyncio
@@ -8,37 +8,32 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .proxy import Unready
-from .run import Run
+from .nginx import SetupError
+from .run import Soak
 
 
 def main() -> int:
-    """Run the soak."""
+    """Run the soak; keep its logs if it fails."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=45.0, help="how long trouble is made")
-    parser.add_argument("--seed", type=int, help="of the trouble's order; by chance if left out")
-    parser.add_argument("--keep", type=Path, help="a new folder for the logs; else they are gone")
+    parser.add_argument("--seconds", type=float, default=180, help="how long things break")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the faults")
     arguments = parser.parse_args()
-    if not sys.platform.startswith("linux"):
-        sys.stderr.write("the soak needs Linux, whose /proc it reads, and nginx\n")
-        return 1
-    seed = random.randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
-        report = asyncio.run(Run(arguments.seconds, seed, folder, sys.stdout).go())
-    except Unready as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.stderr.write("the soak was ended before its time\n")
-        return 130
-    finally:
-        if arguments.keep is not None:
-            shutil.copytree(folder, arguments.keep)
-        shutil.rmtree(folder, ignore_errors=True)
+        report = asyncio.run(Soak(arguments.seconds, arguments.seed, folder).run())
+    except (SetupError, KeyboardInterrupt) as error:
+        sys.stderr.write(f"{str(error) or 'interrupted'}\n")
+        shutil.rmtree(folder)
+        return 1 if isinstance(error, SetupError) else 130
     sys.stdout.write(f"{report}\n")
-    return 1 if report.wrong else 0
+    if report.wrong:
+        sys.stdout.write(f"The logs are in {folder}.\n")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
+    if not sys.platform.startswith("linux"):
+        sys.exit("the soak needs Linux: it reads /proc")
     sys.exit(main())

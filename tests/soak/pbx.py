@@ -1,69 +1,136 @@
-"""The soak's end of the simulated PBX's process: starts it, orders it about, kills it."""
+"""The simulated PBX in a process of its own that can be killed. A journal keeps its state.
+
+Each operation is written to the journal when it acts, before its reply is sent. A killed process
+loses nothing: what is not in the journal was never confirmed to anybody. The next process repeats
+the journal.
+"""
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
-import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .proxy import HOST, Unready, end_with_parent, free_port
+from portsip_async.simulator import Faults, Greeting, PBXSimulator
+from portsip_async.simulator.actions import ACTIONS
 
-_WAIT = 30.0  # seconds for it to listen
+from .journal import STATUS, TOKEN, WRITES, Entry, Journal
+from .nginx import SetupError, free_port
+
+_WAIT = 30.0  # seconds for the process to listen
 
 
 class PBX:
-    """A simulated PBX that can be killed, and keeps its port and, in the journal, its state."""
+    """Start, order about and kill the process. Its port stays the same.
 
-    def __init__(self, log: Path, settings: dict[str, Any]) -> None:
+    Attributes:
+        port: where it listens.
+        log: the path of its log.
+    """
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.port = free_port()
-        self.deaths = 0
-        self._settings = settings | {"port": self.port}
-        self._log = log
+        self.log = folder / "pbx.log"
+        self._settings = settings | {"port": self.port, "journal": str(folder / "journal")}
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it listens."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220  # it takes no time to speak of
-                [sys.executable, "-m", f"{__package__}.pbx_process"],
+        """Start the process, and wait until it listens."""
+        with self.log.open("ab") as log:
+            self._process = process = subprocess.Popen(  # noqa: ASYNC220  # a few milliseconds
+                [sys.executable, "-m", __name__],
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
-                preexec_fn=end_with_parent,
             )
-        self.tell(**self._settings)
-        until = time.monotonic() + _WAIT
-        while self._process.poll() is None and time.monotonic() < until:
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection(HOST, self.port)
-                writer.close()
-                await writer.wait_closed()
-                return
-            await asyncio.sleep(0.05)
-        raise Unready(f"the simulated PBX does not listen; see {self._log}")
+        assert process.stdout is not None
+        self.order(**self._settings)
+        async with asyncio.timeout(_WAIT):
+            listening = await asyncio.to_thread(process.stdout.readline)
+        if not listening:
+            raise SetupError(f"the simulated PBX did not start:\n{self.log.read_text()[-2000:]}")
 
-    def tell(self, **order: Any) -> None:
-        """Give it an order; nobody hears it while it is dead."""
+    def order(self, **order: Any) -> None:
+        """Send an order, see `_follow`. While the process is dead, it is lost."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(order).encode() + b"\n")
 
-    def kill(self) -> None:
-        """Let it die without a word."""
-        self.deaths += 1
-        self._end()
-
-    def stop(self) -> None:
-        """End it for good."""
-        self._end()
-
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Kill the process."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+            process.communicate()
+
+
+# What follows runs in the process.
+
+
+async def _serve() -> None:
+    """Serve until standard input ends. Its first line has the settings, the others orders."""
+    logging.basicConfig(level=logging.DEBUG)
+    orders = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(orders), sys.stdin
+    )
+    settings = json.loads(await orders.readline())
+    journal = Journal(Path(settings.pop("journal")), Entry)
+    past = list(journal)
+    _write_acts(journal, [entry for entry in past if entry.row in WRITES])
+    async with PBXSimulator(**settings) as simulator:
+        for entry in past:
+            if entry.row == STATUS:
+                for number, status in entry.fields.items():
+                    simulator.set_status(number, status)
+        sys.stdout.write("listening\n")
+        sys.stdout.flush()
+        while line := await orders.readline():
+            _follow(simulator, journal, json.loads(line))
+
+
+def _write_acts(journal: Journal[Entry], past: list[Entry]) -> None:
+    """Make every operation repeat the past once, act, and write a line to the journal."""
+    actions = dict(ACTIONS)
+
+    def journaled(row: str) -> Any:
+        def act(context: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
+            for entry in past:
+                actions[entry.row](context, _restore(entry.fields))
+            past.clear()
+            reply = actions[row](context, fields)
+            if row in WRITES:
+                journal.append(Entry(row, dict(fields)))
+            elif reply is not None and "access_token" in reply:
+                journal.append(Entry(TOKEN, {"token": reply["access_token"]}))
+            return reply
+
+        return act
+
+    for row in actions:
+        ACTIONS[row] = journaled(row)  # type: ignore[index]  # it is a dict, typed as a Mapping
+
+
+def _restore(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"file": Greeting(**fields["file"])} if "file" in fields else fields
+
+
+def _follow(simulator: PBXSimulator, journal: Journal[Entry], order: dict[str, Any]) -> None:
+    """Carry out an order: set the faults or some statuses, or revoke all tokens."""
+    if "faults" in order:
+        simulator.faults = Faults(**order["faults"])
+    if "revoke" in order:
+        simulator.revoke()
+    if "statuses" in order:
+        journal.append(Entry(STATUS, order["statuses"]))
+        for number, status in order["statuses"].items():
+            simulator.set_status(number, status)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

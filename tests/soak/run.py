@@ -1,275 +1,276 @@
-"""One run of the soak: the stage, the trouble, and what must be right at the end."""
+"""One run of the soak: start everything, break things, and check the final state."""
 
 import asyncio
 import logging
-import operator
-import random
-import signal
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from portsip_async import ConnectError, PortSIPClient, RetryPolicy, Timeout
 
-from .books import Audit, Books
-from .journal import STATUS, TOKEN, Journal
-from .load import Load
-from .meter import Meter, open_descriptors, settle
+from .audit import Audit, Reported
+from .journal import STATUS, TOKEN, Entry, Journal
+from .load import MARKED, NUMBERS, Load
+from .memory import Sample, growth, sample
+from .nginx import Nginx, SetupError, find_nginx
 from .pbx import PBX
-from .proxy import Proxy, Unready, find_nginx
-from .report import Report
 from .secrecy import Secrets
 from .trouble import Trouble
 
-EXTENSIONS = 400
-_TOKEN_LIFETIME = 8.0  # seconds
-_TOLD_EVERY = 5.0  # seconds between two lines of progress
-_CALM_AFTER = 1.0  # seconds that the last trouble may take to blow over
-_GLANCE = 0.1  # seconds between two looks for what is waited for
-_PATIENCE = 30.0  # seconds for turns under way to end, and for watches to tell the last changes
-_BOUND = 120.0  # seconds that all but the trouble may take
-# In calm an answer comes in milliseconds; what trouble leaves without one is given up soon.
-_TIMEOUT = Timeout(total=5, connect=2, read=5)
-_RETRY = RetryPolicy(deadline=8.0)
+_MAX_CONNECTIONS = 64
+# The limits for one process. Malloc's arenas and the requests in flight vary by as much.
+_MAX_RSS_GROWTH = 8  # MiB
+_MAX_BLOCKS_GROWTH = 10_000  # of Python's allocator
+_MAX_DESCRIPTORS = _MAX_CONNECTIONS + 30  # the rest: the loop, the logs, pipes, the interpreter
+_MAX_TASKS = 200
+_PATIENCE = 30.0  # seconds for turns to end, and for watches to report the last changes
+_OVERHEAD = 120.0  # seconds that everything but the faults may take
+_COLUMNS = ("asked", "done", "refused", "in doubt", "acted", "sent")
 
 
-class Run:
-    """A run of so many seconds of trouble."""
+class Report:
+    """The figures of a run.
 
-    def __init__(self, seconds: float, seed: int, folder: Path, out: TextIO) -> None:
-        self.report = Report(seconds, seed)
+    Attributes:
+        wrong: a sentence for each thing that must not be; empty if the run passed.
+        facts: figures by name, in the order of the report.
+        counts: by row, the counts of its writes.
+    """
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self.facts: dict[str, object] = {}
+        self.counts: dict[str, Counter[str]] = {}
+
+    def __str__(self) -> str:
+        lines = ["", f"{'write':<18}" + "".join(f"{name:>10}" for name in _COLUMNS)]
+        for row, count in self.counts.items():
+            lines.append(f"{row:<18}" + "".join(f"{count[name]:>10,}" for name in _COLUMNS))
+        lines += ["", *(f"{name:<28}{value}" for name, value in self.facts.items()), ""]
+        wrong = [f"  {what} ({times}x)" for what, times in Counter(self.wrong).items()]
+        passed = "Passed: every write is accounted for, every last status is right."
+        return "\n".join([*lines, *(("FAILED:", *wrong) if wrong else (passed,))])
+
+
+class Soak:
+    """A run that breaks things for so many seconds."""
+
+    def __init__(self, seconds: float, seed: int, folder: Path) -> None:
         self._seconds = seconds
-        self._chance = random.Random(seed)
+        self._seed = seed
         self._folder = folder
-        self._out = out
-        self._secrets = Secrets()
-        self._journal = Journal(folder / "journal")
         self._log = folder / "debug.log"
-        self._loop_errors: list[str] = []
+        self._secrets = Secrets()
+        self._samples: list[Sample] = []
+        self._report = Report()
+        self._report.facts["seconds; seed"] = f"{seconds:g}; {seed}"
 
-    async def go(self) -> Report:
-        """Run it, and answer what came of it; its children are gone then.
+    async def run(self) -> Report:
+        """Run the soak, and return its report. All child processes have ended then.
 
         Raises:
-            Unready: it can't begin here.
-            CancelledError: it was told to end by SIGTERM or SIGHUP, or by Ctrl-C.
+            SetupError: it can't start on this machine.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and that stays
-                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         try:
-            async with asyncio.timeout(self._seconds + _BOUND):
-                with ExitStack() as stack:
-                    await self._stage(stack)
-        except Unready:
+            async with asyncio.timeout(self._seconds + _OVERHEAD):
+                with _debug_log(self._log, self._secrets.canary):
+                    await self._start()
+            self._search_logs()
+        except SetupError:
             raise
         except Exception:
-            self.report.wrong.append(f"the run broke down: {traceback.format_exc()}")
-        return self.report
+            self._report.wrong.append(f"the run broke down: {traceback.format_exc()}")
+        return self._report
 
-    async def _stage(self, stack: ExitStack) -> None:
-        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-        stack.enter_context(_captured(self._log, self._secrets.canary))
-        pbx = PBX(self._folder / "pbx.log", self._settings())
-        stack.callback(pbx.stop)
-        await pbx.start()
-        proxy = Proxy(find_nginx(self._folder), self._folder / "nginx", pbx.port)
-        stack.callback(proxy.stop)
-        books = Books(self._folder / "books")
-        stack.callback(books.close)
-        tasks = asyncio.all_tasks()
-        descriptors = open_descriptors()
-        await self._refuse_stranger(proxy)
-        client = self._client(proxy, ssl=proxy.authority, on_attempt=books.on_attempt)
-        try:
-            await self._soak(client, pbx, proxy, books)
-            await self._no_task_is_left(tasks)  # closing would end those that are
-        finally:
-            await client.close()
-        await self._no_task_is_left(tasks)
-        await self._no_descriptor_is_left(descriptors)
-        if not proxy.alive:
-            self.report.wrong.append("nginx died")
-        found = self._secrets.found(
-            [self._log, self._folder / "pbx.log"],
-            [entry.given["token"] for entry in self._journal if entry.row == TOKEN],
+    async def _start(self) -> None:
+        pbx = PBX(
             self._folder,
+            extensions=len(NUMBERS),
+            token_lifetime=8.0,
+            password=self._secrets.admin,
+            status_seconds=0,
         )
-        self.report.searched(found, self._log.stat().st_size)
+        with (
+            closing(pbx),
+            closing(Nginx(find_nginx(), self._folder / "nginx", pbx.port)) as nginx,
+            closing(Reported(self._folder / "writes")) as reported,
+        ):
+            await pbx.start()
+            tasks, descriptors = asyncio.all_tasks(), sample().descriptors
+            await self._check_certificate(nginx)
+            client = self._client(nginx, ssl=nginx.authority, on_attempt=reported.on_attempt)
+            async with client:
+                await self._soak(client, pbx, nginx, reported)
+                await self._check_tasks(tasks)  # closing the client would end its tasks
+            await self._check_tasks(tasks)
+            await _wait_until(lambda: sample().descriptors <= descriptors)
+            if left := sample().descriptors - descriptors:
+                self._report.wrong.append(f"{left} descriptors are left")
+            if not nginx.alive:
+                self._report.wrong.append("nginx died")
 
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "extensions": EXTENSIONS,
-            "token_lifetime": _TOKEN_LIFETIME,
-            "password": self._secrets.account,
-            "journal": str(self._folder / "journal"),
-            "status_seconds": 0,
-        }
-
-    def _client(self, proxy: Proxy, **options: Any) -> PortSIPClient:
+    def _client(self, nginx: Nginx, **options: Any) -> PortSIPClient:
         return PortSIPClient(
-            proxy.url,
+            nginx.url,
             username="admin",
-            password=self._secrets.account,
-            timeout=_TIMEOUT,
-            retry=_RETRY,
+            password=self._secrets.admin,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=Timeout(total=5, connect=2, read=5),
+            retry=RetryPolicy(deadline=8.0),
             **options,
         )
 
-    async def _refuse_stranger(self, proxy: Proxy) -> None:
-        """Without its authority, nginx's certificate is refused."""
-        async with self._client(proxy) as client:
+    async def _soak(
+        self, client: PortSIPClient, pbx: PBX, nginx: Nginx, reported: Reported
+    ) -> None:
+        load = Load(client, pbx, reported, self._secrets)
+        trouble = Trouble(pbx, nginx, self._seed)
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(load.run())
+            watching = [group.create_task(load.watch(name)) for name in load.views]
+            measuring = group.create_task(self._measure(trouble, reported))
+            # Break things, and wait for the turns that have started.
+            breaking = group.create_task(trouble.run())
+            await asyncio.sleep(self._seconds)
+            trouble.stop()
+            await breaking
+            load.stop()
+            async with asyncio.timeout(_PATIENCE):
+                await working
+            measuring.cancel()
+            # From now on, nothing may fail.
+            await load.run_once_in_calm()
+            self._add_figures(load, trouble, reported)
+            await self._check_state(load, client, nginx, reported)
+            for task in watching:
+                task.cancel()
+        self._report.wrong += load.wrong
+
+    async def _measure(self, trouble: Trouble, reported: Reported) -> None:
+        """Take a sample each second, and print every fifth."""
+        start = time.monotonic()
+        while True:
+            self._samples.append(sample())
+            if len(self._samples) % 5 == 0:
+                print(  # noqa: T201  # progress
+                    f"{time.monotonic() - start:4.0f} s  {reported.sent.total():6,} requests"
+                    f"  {dict(reported.outcomes)}  {self._samples[-1]}  ({trouble.latest})",
+                    flush=True,
+                )
+            await asyncio.sleep(1)
+
+    # Checks.
+
+    async def _check_certificate(self, nginx: Nginx) -> None:
+        """Check that nginx's certificate is refused without its authority."""
+        async with self._client(nginx) as client:
             try:
                 await client.extensions.show("100")
             except ConnectError as error:
                 if error.refused_certificate:
                     return
-        self.report.wrong.append("a certificate that nobody trusts was accepted")
+        self._report.wrong.append("a certificate of an unknown authority was accepted")
 
-    async def _soak(self, client: PortSIPClient, pbx: PBX, proxy: Proxy, books: Books) -> None:
-        numbers = [str(100 + at) for at in range(EXTENSIONS)]
-        load = Load(client, pbx, books, self._secrets, numbers)
-        trouble = Trouble(pbx, proxy, self._chance)
-        meter = Meter()
-        async with asyncio.TaskGroup() as group:
-            working = group.create_task(load.go_on())
-            watching = [group.create_task(load.watch(name)) for name in load.views]
-            measuring = group.create_task(meter.go_on())
-            telling = group.create_task(self._tell(load, trouble, meter, books))
-            await self._make_trouble(trouble, working)
-            load.leave()
-            await asyncio.sleep(_CALM_AFTER)
-            async with asyncio.timeout(_PATIENCE):
-                await working
-            measuring.cancel()
-            await load.go_round_in_calm()
-            await self._check(load, books, client, proxy)
-            for task in (*watching, telling):
-                task.cancel()
-        self.report.wrong += load.wrong
-        self.report.worked(load, trouble, meter, pbx, books)
-
-    async def _make_trouble(self, trouble: Trouble, working: asyncio.Task[None]) -> None:
-        """Make trouble for so many seconds, or until the work has broken down."""
-        making = asyncio.create_task(trouble.go_on())
-        try:
-            first = asyncio.FIRST_COMPLETED
-            await asyncio.wait((making, working), timeout=self._seconds, return_when=first)
-            trouble.stop()
-            await making
-        finally:
-            making.cancel()
-
-    async def _check(self, load: Load, books: Books, client: PortSIPClient, proxy: Proxy) -> None:
-        audit = Audit(books, self._journal, proxy.arrivals())
-        self.report.audited(audit)
-        numbers = {str(100 + at) for at in range(EXTENSIONS)}
-        if await load.listed() != numbers | audit.extensions:
-            self.report.wrong.append("the extensions that are there are not those that should be")
-        for number, marker in (await load.markers()).items():
-            if marker not in audit.markers.get(number, {""}):
-                self.report.wrong.append(f"{number} is described as {marker!r}, of an older patch")
-        statuses = dict.fromkeys(numbers, "")
-        for entry in self._journal:
-            if entry.row == STATUS:
-                statuses |= entry.given
-        await self._check_statuses(load, client, statuses, audit.extensions)
-
-    async def _check_statuses(
-        self, load: Load, client: PortSIPClient, set_to: dict[str, str], others: set[str]
+    async def _check_state(
+        self, load: Load, client: PortSIPClient, nginx: Nginx, reported: Reported
     ) -> None:
-        """Compare what the watches told last, and a poll, with what was set last."""
+        """Compare the PBX's final state with all that was reported."""
+        wrong = self._report.wrong
+        statuses = dict.fromkeys(NUMBERS, "")
+        with closing(Journal(self._folder / "journal", Entry)) as journal:
+            audit = Audit(reported, journal, nginx.arrivals())
+            for entry in journal:
+                if entry.row == STATUS:
+                    statuses |= entry.fields
+        wrong += audit.wrong
+        self._report.counts = audit.counts
+        self._report.facts["repeated without effect"] = f"{audit.repeats} writes"
+        if reported.outcomes["done"] < reported.outcomes.total() / 2:
+            wrong.append("fewer than half of the writes were done")
+        extensions = {each.extension_number async for each in client.extensions.list()}
+        if extensions != {*NUMBERS, *audit.created}:
+            wrong.append("the list of extensions differs from the creates and removes")
+        for number in MARKED:
+            profile = (await client.extensions.show(number)).profile
+            if profile is None or (profile.description or "") not in audit.markers[number]:
+                wrong.append(f"{number} has the description of an older patch")
         polled = {
             result.extension_number: result.status
-            async for result in client.extensions.poll_status([*set_to, *sorted(others)])
+            async for result in client.extensions.poll_status(sorted(extensions))
         }
-        for number, status in set_to.items():
-            told = polled[number]
-            if told is None or status not in ("", told.status):
-                self.report.wrong.append(f"a poll tells the status of {number} wrong")
-        for name, view in load.views.items():
-            due = polled if name == "found" else {number: polled[number] for number in set_to}
-            await _until(partial(operator.eq, view, due))
-            wrong = sum(view.get(number) != due.get(number) for number in view.keys() | due.keys())
-            self.report.statuses[name] = len(due)
-            if wrong:
-                self.report.wrong.append(f"the watch of the numbers {name} has {wrong} wrong")
+        for number, status in statuses.items():
+            found = polled[number]
+            if found is None or status not in ("", found.status):
+                wrong.append(f"a poll returns a wrong status of {number}")
+        given = {number: polled[number] for number in NUMBERS}
+        await _wait_until(lambda: load.views == {"given": given, "found": polled})
+        if load.views != {"given": given, "found": polled}:
+            wrong.append("the last statuses that the watches reported differ from a poll's")
+        self._report.facts["last statuses compared"] = f"{len(given)} and {len(polled)}"
 
-    async def _no_task_is_left(self, tasks: set[asyncio.Task[Any]]) -> None:
-        await _until(lambda: asyncio.all_tasks() <= tasks)
-        left = asyncio.all_tasks() - tasks
-        self.report.tasks_left += len(left)
-        self.report.wrong += [f"left: {task!r}" for task in left]
+    async def _check_tasks(self, before: set[asyncio.Task[Any]]) -> None:
+        await _wait_until(lambda: asyncio.all_tasks() <= before)
+        self._report.wrong += [f"task left: {task!r}" for task in asyncio.all_tasks() - before]
 
-    async def _no_descriptor_is_left(self, descriptors: int) -> None:
-        def more() -> int:
-            settle()
-            return open_descriptors() - descriptors
+    def _add_figures(self, load: Load, trouble: Trouble, reported: Reported) -> None:
+        logins = sum(n for name, n in reported.sent.items() if name.startswith("account."))
+        self._report.facts |= {
+            "faults": dict(trouble.count),
+            "requests; logins": f"{reported.sent.total():,}; {logins}",
+            "load": dict(load.count),
+        }
+        rss, blocks, descriptors, tasks = zip(*self._samples, strict=True)
+        for name, value, limit in (
+            ("memory growth, MiB", growth(rss) / 2**20, _MAX_RSS_GROWTH),
+            ("growth of Python's blocks", growth(blocks), _MAX_BLOCKS_GROWTH),
+            ("most descriptors", max(descriptors), _MAX_DESCRIPTORS),
+            ("most tasks", max(tasks), _MAX_TASKS),
+        ):
+            self._report.facts[name] = f"{value:,.1f}, limit {limit:,}"
+            if value > limit:
+                self._report.wrong.append(f"{name}: {value:,.1f}, limit {limit:,}")
 
-        await _until(lambda: more() == 0)
-        self.report.descriptors_left = more()
-        if more():
-            self.report.wrong.append(f"{more()} descriptors are left")
-        self.report.wrong += self._loop_errors
-        with self._log.open() as lines:
-            if any("ResourceWarning" in line for line in lines):
-                self.report.wrong.append("something was not closed: see the log's ResourceWarning")
+    def _search_logs(self) -> None:
+        with closing(Journal(self._folder / "journal", Entry)) as journal:
+            tokens = [entry.fields["token"] for entry in journal if entry.row == TOKEN]
+        known, shown = self._secrets.search([self._log, self._folder / "pbx.log"], tokens)
+        self._report.facts["secrets in the logs"] = f"{shown} of {known}"
+        if shown:
+            self._report.wrong.append(f"{shown} secrets show in the log")
+        if b"ResourceWarning" in self._log.read_bytes():
+            self._report.wrong.append("something was not closed: see ResourceWarning in the log")
 
     def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        told = f"{context.get('message')}: {context.get('exception')!r}"
-        logging.getLogger(__name__).error("the loop tells: %s", told)
-        self._loop_errors.append(told)
-
-    async def _tell(self, load: Load, trouble: Trouble, meter: Meter, books: Books) -> None:
-        start, sent = time.monotonic(), 0
-        while True:
-            await asyncio.sleep(_TOLD_EVERY)
-            total = books.attempts.total()
-            rate, sent = (total - sent) / _TOLD_EVERY, total
-            held, writes = meter.latest, books.totals
-            self._out.write(
-                f"{time.monotonic() - start:6.0f} s  {rate:4.0f} requests/s"
-                f"  writes {writes['done']} done, {writes['refused']} refused,"
-                f" {writes['unknown']} in doubt"
-                f"  changes {load.count['changes']}"
-                f"  {held.rss / 2**20:.1f} MiB, {held.descriptors} fds"
-                f"  ({'calm' if load.calm else trouble.latest})\n"
-            )
-            self._out.flush()
+        self._report.wrong.append(f"{context.get('message')}: {context.get('exception')!r}")
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, or patience is at its end."""
-    for _ in range(int(_PATIENCE / _GLANCE)):
+async def _wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, at most for `_PATIENCE` seconds."""
+    for _ in range(int(_PATIENCE / 0.1)):
         if holds():
             return
-        await asyncio.sleep(_GLANCE)
+        await asyncio.sleep(0.1)
 
 
 @contextmanager
-def _captured(path: Path, canary: str) -> Iterator[None]:
-    """Write every log record, warnings included, into a file."""
+def _debug_log(path: Path, canary: str) -> Iterator[None]:
+    """Write every log record to a file, and every warning."""
     root = logging.getLogger()
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    level = root.level
-    with warnings.catch_warnings():
-        root.addHandler(handler)
-        root.setLevel(logging.DEBUG)
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    with closing(handler), warnings.catch_warnings():
         logging.captureWarnings(True)
         warnings.simplefilter("always")
-        root.debug("this is to be found in the log: %s", canary)
+        root.debug("the search for secrets must find this: %s", canary)
         try:
             yield
         finally:
             logging.captureWarnings(False)
-            root.setLevel(level)
             root.removeHandler(handler)
-            handler.close()

@@ -1,79 +1,57 @@
-"""The secrets that a run uses, and the search for them in its log."""
+"""The secrets that a run uses, and the search for them in its logs."""
 
 import json
-import os
 import random
 import secrets
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
-_PASSWORDS = 40
-_PINS = 20
-# What is quoted in URLs, in JSON, and by repr; a log might show it in each of these forms.
+# URLs, JSON and repr each escape some of these, so a log may show a password in several forms.
 _AWKWARD = (" /", "é&", '"+', "'%", "\\=", "?#")
 
 
 class Secrets:
-    """Passwords and pins, made up afresh for each run.
+    """Random passwords and pins, new for each run.
 
     Attributes:
-        account: the password of the PBX's administrator.
-        canary: no secret; it is put into the log, to show that it would be found there.
+        admin: the password of the PBX's administrator.
+        canary: not a secret: it is logged to prove that the search reads the log.
     """
 
     def __init__(self) -> None:
-        self.account = secrets.token_urlsafe(12) + _AWKWARD[0] + secrets.token_urlsafe(6)
-        self.canary = secrets.token_urlsafe(24)
-        self._passwords = [
+        passwords = [
             secrets.token_urlsafe(9) + _AWKWARD[at % len(_AWKWARD)] + secrets.token_urlsafe(6)
-            for at in range(_PASSWORDS)
+            for at in range(40)
         ]
-        self._pins = [f"{secrets.randbelow(10**12):012}" for _ in range(_PINS)]
+        self.admin, *self._passwords = passwords
+        self.canary = secrets.token_urlsafe(24)
+        self._pins = [f"{secrets.randbelow(10**12):012}" for _ in range(20)]
 
     def password(self) -> str:
-        """Choose a password of an extension."""
+        """Return a password for an extension."""
         return random.choice(self._passwords)
 
     def pin(self) -> str:
-        """Choose a pin."""
+        """Return a pin for a voice mail box."""
         return random.choice(self._pins)
 
-    def found(self, files: Sequence[Path], tokens: Iterable[str], folder: Path) -> tuple[int, int]:
-        """Search files for every secret, and tell how many secrets there are and how many show.
+    def search(self, files: Iterable[Path], tokens: Iterable[str]) -> tuple[int, int]:
+        """Return how many secrets there are, and how many of them the files show.
 
         Raises:
-            RuntimeError: the canary is not found, so that the search proves nothing.
+            RuntimeError: the canary is not found, so the search proves nothing.
         """
-        known = {self.account, *self._passwords, *self._pins, *tokens}
-        patterns = folder / "secrets.txt"
-        patterns.write_text("".join(f"{form}\n" for form in _forms({self.canary, *known})))
-        grep = subprocess.run(
-            ["grep", "-a", "-o", "-h", "-m", "1000", "-F", "-f", patterns, *files],
-            stdout=subprocess.PIPE,
-            env=os.environ | {"LC_ALL": "C"},
-            timeout=600,
-            check=False,
-        )
-        shown = set(grep.stdout.decode(errors="replace").splitlines())
-        if self.canary not in shown:
-            raise RuntimeError("the log was not captured: what was put into it is not found")
-        return len(known), len(shown - {self.canary})
+        logged = b"".join(path.read_bytes() for path in files)
+        if self.canary.encode() not in logged:
+            raise RuntimeError("the log was not captured: the canary is not in it")
+        known = {self.admin, *self._passwords, *self._pins, *tokens}
+        return len(known), sum(any(form in logged for form in _forms(each)) for each in known)
 
 
-def _forms(known: Iterable[str]) -> set[str]:
-    return {
-        form
-        for secret in known
-        for form in (
-            secret,
-            quote(secret, safe=""),
-            quote(secret),
-            quote_plus(secret),
-            json.dumps(secret)[1:-1],
-            json.dumps(secret, ensure_ascii=False)[1:-1],
-            repr(secret)[1:-1],
-            repr(secret.encode())[2:-1],
-        )
-    }
+def _forms(secret: str) -> set[bytes]:
+    """Return the secret as plain text, in a URL, in JSON and as a repr."""
+    in_json = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+    in_repr = repr(secret)[1:-1], repr(secret.encode())[2:-1]
+    in_url = quote(secret, safe=""), quote(secret), quote_plus(secret)
+    return {form.encode() for form in (secret, *in_json, *in_repr, *in_url)}

@@ -1,1 +1,1 @@
-"""What type checkers see of the public interface."""
+"""Code for type checkers only."""

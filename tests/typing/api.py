@@ -1,8 +1,8 @@
-"""Public types, held by mypy and pyright; nothing here runs."""
+"""The types of the public interface. mypy and pyright check this file; nothing runs it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
-from typing import assert_type
+from typing import Any, assert_type
 
 from portsip_async import (
     ENDPOINTS,
@@ -129,19 +129,23 @@ async def greetings(pbx: PortSIPClient) -> None:
 
 
 async def many(pbx: PortSIPClient, new: list[NewExtension], updates: list[ExtensionUpdate]) -> None:
-    poll = pbx.extensions.poll_status(iter(["101"]), ordered=True)
-    assert_type(poll, StatusPoll)
+    poll = pbx.extensions.poll_status(iter(["101"]), batch_size=None, ordered=True)
+    assert_type(poll, StatusPoll[ExtensionStatus])
     async for result in poll:
-        assert_type(result, StatusResult)
+        assert_type(result, StatusResult[ExtensionStatus])
         assert_type(result.status, ExtensionStatus | None)
     assert_type(poll.stats, PollStats)
-    watch = pbx.extensions.watch_status(known={"101": ExtensionStatus("101")})
-    assert_type(watch, StatusWatch)
+    bare: StatusResult = StatusResult("101")
+    assert_type(bare.status, Any | None)
+    watch = pbx.extensions.watch_status(batch_size=None, known={"101": ExtensionStatus("101")})
+    assert_type(watch, StatusWatch[ExtensionStatus])
     async with watch:
         async for change in watch:
-            assert_type(change, StatusChange)
+            assert_type(change, StatusChange[ExtensionStatus])
     assert_type(watch.snapshot, dict[str, ExtensionStatus])
     assert_type(watch.stats, WatchStats)
+    async for shown in pbx.extensions.show_many(["101"], ordered=True):
+        assert_type(shown, BulkResult[Extension])
     created = pbx.extensions.create_many(new, if_exists="skip")
     assert_type(created, BulkRun[None])
     assert_type(created.in_doubt, list[str])
@@ -167,13 +171,13 @@ async def requests(pbx: PortSIPClient) -> None:
 
 
 class Vault:
-    """Credentials of an application's own."""
+    """Credentials that an application implements."""
 
     async def fetch_token(self) -> Token:
         return Token("token", expires=60)
 
 
-def notice(attempt: Attempt) -> None:
+def on_attempt(attempt: Attempt) -> None:
     assert_type(attempt.operation, str)
     assert_type(attempt.number, int)
     assert_type(attempt.status, int | None)
@@ -182,10 +186,10 @@ def notice(attempt: Attempt) -> None:
 
 
 def clients() -> None:
-    """All the ways to make one."""
+    """Create clients with each kind of credentials."""
     url = "https://pbx.example"
-    means: Credentials = Vault()
-    PortSIPClient(url, credentials=means, on_attempt=notice)
+    vault: Credentials = Vault()
+    PortSIPClient(url, credentials=vault, on_attempt=on_attempt)
     PortSIPClient(url, credentials=StaticToken("t"), on_attempt=Telemetry())
     PortSIPClient(url, username="admin", password="password", timeout=3, ssl="ca.pem")
     retry = RetryPolicy(attempts=2, deadline=None, budget=RetryBudget())
@@ -222,7 +226,7 @@ def documents() -> None:
 
 
 def enums(extension: ExtensionSummary) -> str:
-    """An open enum's field takes any text, and a match over constants is not exhaustive."""
+    """A field with an open enum has type str, so a match over its constants needs a default."""
     match extension.status:
         case "OFFLINE":
             return "off"
