@@ -92,7 +92,7 @@ def watch(
 
     async def work(pbx: PortSIPClient) -> None:
         await _check_once(pbx, wanted)
-        watch = pbx.extensions.watch_status(wanted, interval=interval)
+        watch = pbx.extensions.watch_status(wanted, interval=interval, batch_size=None)
         async with watch:
             if on_board:
                 await _show_board(watch, limit)

@@ -4,10 +4,8 @@ Reads several extensions at once, and writes them in the order of the list. The 
 is complete. A path that is not a regular file, such as a FIFO, is written into.
 """
 
-import asyncio
 import json
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -72,14 +70,19 @@ def export(
 
     async def work(pbx: PortSIPClient, target: TextIO) -> int:
         count = 0
+        writer = _Writer(target, form, reveal=reveal)
         with progress("Exporting", limit, shown=not target.isatty()) as done:
-            writer = _Writer(target, form, reveal=reveal)
-            extensions = _extensions(pbx, _numbers(pbx, search, limit), concurrency)
-            async with aclosing(extensions):
-                async for extension in extensions:
-                    writer.write(extension)
-                    done.advance()
-                    count += 1
+            async with (
+                aclosing(_numbers(pbx, search, limit)) as numbers,
+                pbx.extensions.show_many(numbers, concurrency=concurrency, ordered=True) as run,
+            ):
+                async for result in run:
+                    if result.value is not None:
+                        writer.write(result.value)
+                        done.advance()
+                        count += 1
+                    elif result.error is not None and not _is_removed(result.error):
+                        raise result.error
         return count
 
     if file == _STDOUT:
@@ -95,7 +98,12 @@ def export(
 async def _numbers(
     pbx: PortSIPClient, search: str | None, limit: int | None
 ) -> AsyncGenerator[str, None]:
-    walk = pbx.extensions.list() if search is None else pbx.extensions.search(search)
+    extensions = pbx.extensions
+    walk = (
+        extensions.list(page_size=None)
+        if search is None
+        else extensions.search(search, page_size=None)
+    )
     count = 0
     async with walk:
         async for extension in walk:
@@ -105,34 +113,9 @@ async def _numbers(
                 return
 
 
-async def _extensions(
-    pbx: PortSIPClient, numbers: AsyncGenerator[str, None], concurrency: int
-) -> AsyncGenerator[Extension, None]:
-    """Read several extensions at once, and yield them in order; leave out those removed by then."""
-    reading: deque[asyncio.Task[Extension]] = deque()
-    try:
-        more = True
-        while more or reading:
-            while more and len(reading) < concurrency:
-                try:
-                    number = await anext(numbers)
-                except StopAsyncIteration:
-                    more = False
-                else:
-                    reading.append(asyncio.create_task(pbx.extensions.show(number)))
-            if reading:
-                try:
-                    extension = await reading.popleft()
-                except NotFound as error:
-                    if error.operation != "extensions.show":
-                        raise  # it is about the login
-                    continue
-                yield extension
-    finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        await numbers.aclose()
+def _is_removed(error: Exception) -> bool:
+    """Return whether an extension was removed after it was listed."""
+    return isinstance(error, NotFound) and error.operation == "extensions.show"
 
 
 class _Writer:

@@ -242,7 +242,7 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
             output.rows(ExtensionStatus) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
-            async with pbx.extensions.poll_status(wanted, ordered=True) as poll:
+            async with pbx.extensions.poll_status(wanted, batch_size=None, ordered=True) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:

@@ -286,7 +286,7 @@ class _Import:
 async def _existing_numbers(pbx: PortSIPClient) -> set[str]:
     numbers = set()
     with progress("Reading") as read:
-        async for extension in pbx.extensions.list(prefetch=2):
+        async for extension in pbx.extensions.list(page_size=None, prefetch=2):
             numbers.add(extension.extension_number)
             read.advance()
     return numbers

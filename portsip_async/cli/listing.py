@@ -26,7 +26,14 @@ class Paging:
         int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
     ] = None
     page: Annotated[int, typer.Option(min=1, help="The first page to read.")] = 1
-    page_size: Annotated[int, typer.Option(min=1, help="Items per request.")] = 100
+    page_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Items per request; by default 500, or 100 if the PBX refuses that.",
+            show_default=False,
+        ),
+    ] = None
 
     @property
     def pages(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from portsip_async.cli.table import table
 from portsip_async.simulator import PBXSimulator
 
+from .conftest import PBXMaker, environment_of
 from .terminal import CommandLine, Gone
 
 LIST = ("extensions", "list", "--limit", 3)
@@ -213,6 +214,30 @@ class TestBrokenPipe:
         """A reader that leaves early causes no failure and no traceback."""
         done = cli("extensions", "list", "-o", form, out=Gone(1 if form in ("jsonl", "csv") else 0))
         assert (done.code, done.err) == (0, "")
+
+
+class TestPages:
+    @pytest.mark.parametrize("command", ["list", "export", "search pbx.example"])
+    def test_are_large(self, command: str, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        """450 extensions are listed with one request."""
+        pbx = make_pbx(extensions=450)
+        done = cli("extensions", *command.split(), environment=environment_of(pbx))
+        assert len(done.lines) - (command == "export") == 450
+        assert pbx.served["extensions.list"] + pbx.served["extensions.search"] == 1
+
+    def test_size_can_be_chosen(self, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        pbx = make_pbx(extensions=30)
+        cli("extensions", "list", "--page-size", 10, environment=environment_of(pbx))
+        assert pbx.served["extensions.list"] == 3
+
+    def test_statuses_need_few_requests(self, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        """The size of status requests is learned: it grows while the PBX takes it."""
+        pbx = make_pbx(extensions=1000)
+        numbers = "\n".join(pbx.extension_numbers)
+        done = cli("extensions", "status", "-", stdin=numbers, environment=environment_of(pbx))
+        shown = [json.loads(line)["extension_number"] for line in done.lines]
+        assert shown == pbx.extension_numbers
+        assert pbx.served["extensions.status"] < 10
 
 
 class TestLimit:
