@@ -117,16 +117,15 @@ async def _probe_address(report: Report, connection: Connection) -> str:
         Failure: no connection was made.
     """
     url, timeout = connection.address or "", connection.timeout or _TIMEOUT
-    found = await probe(url, ca_file=connection.trusted_file, timeout=timeout)
-    report.address = found.address
-    if not found.address.reachable:
+    address, digest = await probe(url, ca_file=connection.trusted_file, timeout=timeout)
+    report.address = address
+    if not address.reachable:
         raise Failure(
-            f"the PBX can't be reached: {found.address.problem}",
+            f"the PBX can't be reached: {address.problem}",
             "check the address (--url or PORTSIP_URL), and that the PBX listens there",
             5,
         )
     # The digest would name the PBX, so the report does not hold it.
-    digest = found.digest
     return digest and f"if it is the PBX's own, pin it: --fingerprint {digest}"
 
 
