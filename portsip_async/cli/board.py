@@ -179,8 +179,12 @@ def _abandonment_check() -> Callable[[], bool]:
         poll = select.poll()  # Windows lacks it
         poll.register(target.fileno(), 0)  # errors and hang-ups are always reported
     except (AttributeError, io.UnsupportedOperation):
-        return lambda: isinstance(target, Sink) and target.abandoned
-    return lambda: bool(poll.poll(0))
+        return lambda: _is_abandoned(target)
+    return lambda: _is_abandoned(target) or bool(poll.poll(0))
+
+
+def _is_abandoned(target: object) -> bool:
+    return isinstance(target, Sink) and target.abandoned
 
 
 async def _show_board(watch: StatusWatch, limit: int | None) -> None:

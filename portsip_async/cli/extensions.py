@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import BulkResult, Extension, ExtensionStatus, ExtensionSummary, NewExtension, PortSIPClient
+from .. import (
+    BulkResult,
+    Extension,
+    ExtensionStatus,
+    ExtensionSummary,
+    NewExtension,
+    Paginator,
+    PortSIPClient,
+)
 from .board import watch
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
@@ -69,14 +77,11 @@ def list_(
 
     Example: portsip-async extensions list --output csv --columns extension_number,email
     """
-    write_list(
-        connection,
-        output,
-        paging,
-        ExtensionSummary,
-        lambda pbx: pbx.extensions.list(sort_by=sort_by, **paging.pages),
-        _NARROW,
-    )
+
+    def walk(pbx: PortSIPClient) -> Paginator[ExtensionSummary]:
+        return pbx.extensions.list(sort_by=sort_by, **paging.pages)
+
+    write_list(connection, output, paging, ExtensionSummary, walk, _NARROW)
 
 
 @extensions.command()
@@ -91,14 +96,11 @@ def search(
     output: Output,
 ) -> None:
     """List the extensions that match a text."""
-    write_list(
-        connection,
-        output,
-        paging,
-        ExtensionSummary,
-        lambda pbx: pbx.extensions.search(condition, **paging.pages),
-        _NARROW,
-    )
+
+    def walk(pbx: PortSIPClient) -> Paginator[ExtensionSummary]:
+        return pbx.extensions.search(condition, **paging.pages)
+
+    write_list(connection, output, paging, ExtensionSummary, walk, _NARROW)
 
 
 @extensions.command()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .. import GreetingFile, PortSIPClient
+from .. import GreetingFile, Paginator, PortSIPClient
 from .connection import Connection
 from .failures import print_note
 from .listing import Paging, write_list
@@ -30,13 +30,11 @@ Filename = Annotated[
 @spread
 def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
     """List an extension's greetings."""
-    write_list(
-        connection,
-        output,
-        paging,
-        GreetingFile,
-        lambda pbx: pbx.greetings.list(number, **paging.pages),
-    )
+
+    def walk(pbx: PortSIPClient) -> Paginator[GreetingFile]:
+        return pbx.greetings.list(number, **paging.pages)
+
+    write_list(connection, output, paging, GreetingFile, walk)
 
 
 @greetings.command()

@@ -1,11 +1,10 @@
 """``portsip-async groups``: work with extension groups."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
 
-from .. import CreatedGroup, Group, GroupSummary, PortSIPClient
+from .. import CreatedGroup, Group, GroupSummary, Paginator, PortSIPClient
 from .connection import Connection
 from .failures import print_error, print_note
 from .listing import Paging, SortBy, write_list
@@ -33,13 +32,11 @@ def list_(
     *, paging: Paging, sort_by: SortBy = None, connection: Connection, output: Output
 ) -> None:
     """List all groups."""
-    write_list(
-        connection,
-        output,
-        paging,
-        GroupSummary,
-        lambda pbx: pbx.groups.list(sort_by=sort_by, **paging.pages),
-    )
+
+    def walk(pbx: PortSIPClient) -> Paginator[GroupSummary]:
+        return pbx.groups.list(sort_by=sort_by, **paging.pages)
+
+    write_list(connection, output, paging, GroupSummary, walk)
 
 
 @groups.command()
@@ -130,20 +127,19 @@ def update(
     if not (changes or add or drop):
         raise typer.BadParameter("pass an option for the change, such as --name or --add")
 
-    # A PBX has no single request for all three.
-    steps: tuple[tuple[object, str, Callable[[PortSIPClient], Awaitable[object]]], ...] = (
-        (changes, "changed", lambda pbx: pbx.groups.patch(group_id, **changes)),
-        (add, "members added", lambda pbx: pbx.groups.add_members(group_id, add or ())),
-        (drop, "members removed", lambda pbx: pbx.groups.remove_members(group_id, drop or ())),
-    )
     done: list[str] = []
 
     async def work(pbx: PortSIPClient) -> None:
+        # A PBX has no single request for all three.
         try:
-            for values, description, step in steps:
-                if values:
-                    await step(pbx)
-                    done.append(description)
+            if changes:
+                await pbx.groups.patch(group_id, **changes)
+                done.append("changed")
+            if add:
+                await pbx.groups.add_members(group_id, add)
+                done.append("members added")
+            if drop:
+                await pbx.groups.remove_members(group_id, drop)
         except BaseException:
             if done:
                 print_error(f"group {group_id}: {', '.join(done)}; the next step failed")
