@@ -129,11 +129,13 @@ class Connection:
         if file is not None:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-            except (OSError, ValueError) as error:  # an SSLError is an OSError
+            except (OSError, ValueError) as error:
                 option = "--ca-file" if self.ca_file else "PORTSIP_CA_FILE"
-                reason = "no certificate in it" if isinstance(error, ssl.SSLError) else ""
+                reason = getattr(error, "strerror", None) or error
+                if isinstance(error, ssl.SSLError):
+                    reason = "no certificate in it"
                 raise Failure(
-                    f"{option}: {file}: {reason or getattr(error, 'strerror', None) or error}",
+                    f"{option}: {file}: {reason}",
                     "name a file that holds the CA's certificate, in PEM form",
                     USAGE,
                 ) from None
@@ -245,15 +247,13 @@ class Connection:
         """Return the user name or the email address; options come before the environment."""
         if self.username and self.email:
             raise typer.BadParameter("give --username or --email, not both")
-        if self.username:
-            return {"username": self.username}
-        if self.email:
-            return {"email": self.email}
-        username, email = (os.environ.get(f"PORTSIP_{name}") for name in ("USERNAME", "EMAIL"))
-        if username and email:
-            raise Failure(
-                "PORTSIP_USERNAME and PORTSIP_EMAIL are both set", "unset one of them", USAGE
-            )
+        username, email = self.username, self.email
+        if not (username or email):
+            username, email = os.environ.get("PORTSIP_USERNAME"), os.environ.get("PORTSIP_EMAIL")
+            if username and email:
+                raise Failure(
+                    "PORTSIP_USERNAME and PORTSIP_EMAIL are both set", "unset one of them", USAGE
+                )
         return {"email": email} if email else {"username": username} if username else {}
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
@@ -18,10 +18,10 @@ from .atomic_file import new_file
 from .connection import Connection
 from .csv_text import csv_line
 from .failures import print_note
-from .fields import SECRETS, dotted, plain
+from .fields import SECRETS, dotted, flat, nested, plain
 from .import_file import FileFormat, form_of
 from .options import spread
-from .output import csv_cell, shown_cells, value_at
+from .output import csv_cell, shown_cells
 from .progress import progress
 
 _STDOUT = Path("-")
@@ -133,22 +133,12 @@ class _Writer:
             target.write(csv_line(self._columns))
 
     def write(self, extension: Extension) -> None:
-        row = plain(extension, reveal=True)
+        row = flat(plain(extension, reveal=True))
+        found = {name: row[name] for name in self._columns if row.get(name) is not None}
         if self._form is FileFormat.CSV:
-            values = [value_at(row, name) for name in self._columns]
-            cells = (None if value is None else csv_cell(value) for value in values)
+            cells = (csv_cell(found[name]) if name in found else None for name in self._columns)
             shown = shown_cells(cells) if self._target is sys.stdout else cells
             self._target.write(csv_line(shown))
         else:
-            self._target.write(json.dumps(self._exported(row)) + "\n")
+            self._target.write(json.dumps(nested(found)) + "\n")
         self._target.flush()
-
-    def _exported(self, row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        """Return a row without empty fields, and without those that are not exported."""
-        found: dict[str, Any] = {}
-        for name, value in row.items():
-            if isinstance(value, dict):
-                found[name] = self._exported(value, f"{prefix}{name}.")
-            elif value is not None and f"{prefix}{name}" in self._columns:
-                found[name] = value
-        return found

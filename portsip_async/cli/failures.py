@@ -116,7 +116,7 @@ def exit_code(error: Exception) -> int:
         return error.code
     if found_no_api(error):
         return _NOT_FOUND
-    return next((code for kind, code, _ in _KINDS if isinstance(error, kind)), FAILED)
+    return _kind(error)[1]
 
 
 def hint(error: Exception) -> str:
@@ -134,10 +134,12 @@ def hint(error: Exception) -> str:
         return NO_API
     if is_page(error):
         return _PAGE
-    kind, text = next(
-        ((kind, text) for kind, _, text in _KINDS if isinstance(error, kind)), (Exception, "")
-    )
+    kind, _, text = _kind(error)
     return _OTHER_HINTS.get(running_command.get(), {}).get(kind, text)
+
+
+def _kind(error: Exception) -> tuple[type[Exception], int, str]:
+    return next((row for row in _KINDS if isinstance(error, row[0])), (Exception, FAILED, ""))
 
 
 def found_no_api(error: Exception) -> bool:

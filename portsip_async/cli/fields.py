@@ -160,24 +160,8 @@ def read_settings(options: list[str] | None, document: str | None) -> dict[str, 
     """
     found = {} if document is None else _object(document)
     for option in options or ():
-        name, equals, text = option.partition("=")
-        if name.rpartition(".")[2] in SECRETS:
-            raise typer.BadParameter(
-                f"{name} is a secret that other users could see: put it into the JSON object of"
-                " --settings",
-                param_hint="'--set'",
-            )
-        if not equals or name not in SETTABLE:
-            near = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
-            advice = f"did you mean {' or '.join(near)}?" if near else "see 'extensions show'"
-            # A text that is not a name may be a secret.
-            shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
-            raise typer.BadParameter(
-                f"must be a setting such as profile.first_name=Ann{shown}; {advice}",
-                param_hint="'--set'",
-            )
         try:
-            value = read_value(NewExtension, name, text)
+            name, value = _setting(option)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="'--set'") from None
         *sections, last = name.split(".")
@@ -188,6 +172,23 @@ def read_settings(options: list[str] | None, document: str | None) -> dict[str, 
             target = target[section]
         target[last] = value
     return found
+
+
+def _setting(option: str) -> tuple[str, Any]:
+    """Return the name and the value of an option of ``--set``."""
+    name, equals, text = option.partition("=")
+    if name.rpartition(".")[2] in SECRETS:
+        raise ValueError(
+            f"{name} is a secret that other users could see: put it into the JSON object of"
+            " --settings"
+        )
+    if not equals or name not in SETTABLE:
+        near = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(near)}?" if near else "see 'extensions show'"
+        # A text that is not a name may be a secret.
+        shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
+        raise ValueError(f"must be a setting such as profile.first_name=Ann{shown}; {advice}")
+    return name, read_value(NewExtension, name, text)
 
 
 def _object(document: str) -> dict[str, Any]:
