@@ -20,7 +20,7 @@ from .csv_text import csv_line
 from .failures import print_note
 from .fields import SECRETS, dotted, flat, nested, plain
 from .import_file import FileFormat, form_of
-from .options import spread
+from .options import Limit, spread
 from .output import csv_cell, shown_cells
 from .progress import progress
 
@@ -47,9 +47,7 @@ def export(
     search: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only extensions that match this text.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
-    ] = None,
+    limit: Limit = None,
     reveal: Annotated[
         bool,
         typer.Option(
@@ -98,12 +96,10 @@ def export(
 async def _numbers(
     pbx: PortSIPClient, search: str | None, limit: int | None
 ) -> AsyncGenerator[str, None]:
-    extensions = pbx.extensions
-    walk = (
-        extensions.list(page_size=None)
-        if search is None
-        else extensions.search(search, page_size=None)
-    )
+    if search is None:
+        walk = pbx.extensions.list(page_size=None)
+    else:
+        walk = pbx.extensions.search(search, page_size=None)
     count = 0
     async with walk:
         async for extension in walk:

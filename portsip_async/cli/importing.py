@@ -123,7 +123,11 @@ def import_(
     if dry_run:
         output.check(Plan)
         plan = _plan(file, connection.run(_existing_numbers), source, readable)
-        output.show(_short_plan(plan) if output.format is Format.TABLE else plan)
+        more = len(plan.taken) - _MAX_ROWS
+        if output.format is Format.TABLE and more > 0:
+            taken = (*plan.taken[:_MAX_ROWS], f"and {more:,} more")
+            plan = msgspec.structs.replace(plan, taken=taken)
+        output.show(plan)
         raise typer.Exit(FAILED if unreadable or (plan.existing and not skip_existing) else 0)
     if unreadable and not keep_going:
         raise Failure(
@@ -306,12 +310,6 @@ def _plan(file: Path, existing: set[str], source: Rows, readable: list[Row]) -> 
         unreadable=len(source.rows) - len(readable),
         taken=tuple(row.number for row in found),
     )
-
-
-def _short_plan(plan: Plan) -> Plan:
-    """Keep only as many of the numbers as fit a table."""
-    shown, more = plan.taken[:_MAX_ROWS], len(plan.taken) - _MAX_ROWS
-    return msgspec.structs.replace(plan, taken=(*shown, f"and {more:,} more")) if more > 0 else plan
 
 
 def _report_unreadable(file: Path, rows: list[Row], most: int) -> None:

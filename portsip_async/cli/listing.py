@@ -10,6 +10,7 @@ from .. import Paginator, PortSIPClient, PortSIPError
 from .connection import Connection
 from .failures import Failure, exit_code, print_note
 from .fields import plain
+from .options import Limit
 from .output import Output
 from .progress import progress
 
@@ -22,9 +23,7 @@ SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_de
 class Paging:
     """Which part of a list to read."""
 
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
-    ] = None
+    limit: Limit = None
     page: Annotated[int, typer.Option(min=1, help="The first page to read.")] = 1
     page_size: Annotated[
         int | None,
