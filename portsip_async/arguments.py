@@ -127,3 +127,8 @@ def plain_text(text: str) -> str:
 def is_visible(text: str) -> bool:
     """Check that a text has no control, format or zero-width character."""
     return text.isprintable() and _INVISIBLE.search(text) is None
+
+
+def digits_of(text: str) -> str:
+    """Return a text as the JSON number with its digits; any other text as it is."""
+    return (text.lstrip("0") or "0") if text.isascii() and text.isdigit() else text

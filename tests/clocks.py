@@ -1,10 +1,10 @@
-"""Clocks for tests, and the way to give them to a client."""
+"""Clocks for tests, and functions that give them to a client."""
 
 import time
 from collections.abc import Awaitable, Callable
 
 from portsip_async import PortSIPClient
-from portsip_async.core.clock import Clock
+from portsip_async.core.limits import Clock
 
 from .internals import session_of
 
@@ -34,8 +34,6 @@ class JumpingClock:
         """Jump ahead."""
         self.ahead += seconds
 
-    leap = jump  # the name that some tests still use
-
 
 def set_clock(
     client: PortSIPClient,
@@ -64,11 +62,7 @@ def use_jumping_clock(client: PortSIPClient) -> JumpingClock:
 
 
 def clock_that_reads(monotonic: Callable[[], float]) -> Clock:
-    """Return a clock whose monotonic time is the test's."""
+    """Return a clock with the test's monotonic time."""
     clock = Clock()
     clock.monotonic = monotonic
     return clock
-
-
-# The names that some tests still use.
-LeapingClock, leaping = JumpingClock, use_jumping_clock

@@ -114,12 +114,3 @@ class GatedCredentials:
         if self.error is not None:
             raise self.error
         return Token(f"vault-{self.fetched}", self.life)
-
-
-# The names that some tests still use.
-ticks, under_way, entered = yield_to_loop, in_background, interruptible
-Vault = GatedCredentials
-
-
-async def told(source: AsyncIterable[X], found: list[X]) -> None:
-    await collect_into(found, source)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from portsip_async.bulk.workers import AdaptiveGate, Batcher, JobStream, WorkerPool
-from portsip_async.core.streams import Run
+from portsip_async.core.tasks import Run
 from portsip_async.errors import (
     BadRequest,
     ConnectError,
@@ -23,7 +23,7 @@ from portsip_async.errors import (
     TransportError,
 )
 
-from .concurrency import LoopOwner, collect_into, ticks, under_way, until
+from .concurrency import LoopOwner, collect_into, in_background, until, yield_to_loop
 from .statuses import Source
 
 X = TypeVar("X")
@@ -76,8 +76,8 @@ class TestAdaptiveGate:
         """A later attempt does not take the room of one that was admitted but not resumed."""
         gate = opened(1, 1)
         ticket = await gate.enter()
-        async with under_way(gate.enter()) as (waiting,):
-            await ticks()
+        async with in_background(gate.enter()) as (waiting,):
+            await yield_to_loop()
             gate.leave(ticket, None, repeated=False)
             assert gate.admit() is None
             gate.leave(await waiting, None, repeated=False)
@@ -141,14 +141,14 @@ class TestAdaptiveGate:
         """Whether it waits still or was just given its turn, the next one gets in."""
         gate = opened(1, 1)
         ticket = await gate.enter()
-        async with under_way(gate.enter(), gate.enter()) as (first, second):
-            await ticks()
+        async with in_background(gate.enter(), gate.enter()) as (first, second):
+            await yield_to_loop()
             if woken:
                 gate.leave(ticket, None, repeated=False)
                 first.cancel()
             else:
                 first.cancel()
-                await ticks()
+                await yield_to_loop()
                 gate.leave(ticket, None, repeated=False)
             async with asyncio.timeout(5):
                 await second
@@ -232,7 +232,7 @@ class TestBatcher:
         pool = make_pool(source, size=3, limit=2)
         run = pool.results()
         await anext(run)
-        await ticks(100)
+        await yield_to_loop(100)
         # Two finished batches, two running ones, and one that is being read.
         assert source.read <= 3 * (2 + 2 + 1)
         await run.aclose()
@@ -259,7 +259,7 @@ class TestBatcher:
 
         run = make_pool(noisy()).results()
         assert await anext(run) == [1]
-        await ticks()
+        await yield_to_loop()
         await run.aclose()
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
@@ -291,9 +291,9 @@ class TestWorkerPool:
         pool = make_pool(range(100), size=1, limit=4, job=job, ordered=True)
         found: list[int] = []
         run = pool.results()
-        async with under_way(anext(run)) as (waiting,):
+        async with in_background(anext(run)) as (waiting,):
             await until(lambda: len(begun) >= 8)
-            await ticks(50)
+            await yield_to_loop(50)
             assert begun == [0, 1, 2, 3, 4, 5, 6, 7]
             first.set()
             found = [await waiting] + [outcome async for outcome in run]
@@ -314,7 +314,7 @@ class TestWorkerPool:
         async with aclosing(run):
             for count in range(1, 21):
                 await anext(run)
-                await ticks()
+                await yield_to_loop()
                 assert len(begun) <= count + 2 * 3
 
     async def test_nothing_begins_while_the_consumer_pauses(self) -> None:
@@ -331,17 +331,17 @@ class TestWorkerPool:
         async with aclosing(run):
             ends[0].set()
             assert await anext(run) == 0
-            await ticks()
+            await yield_to_loop()
             assert sorted(begun) == [0, 1, 2, 3, 4]
             ends[1].set()
-            await ticks()
+            await yield_to_loop()
             assert sorted(begun) == [0, 1, 2, 3, 4]
             assert await anext(run) == 1
-            await ticks()
+            await yield_to_loop()
             assert sorted(begun) == [0, 1, 2, 3, 4]
             ends[2].set()
             assert await anext(run) == 2
-            await ticks()
+            await yield_to_loop()
             assert sorted(begun) == [0, 1, 2, 3, 4, 5, 6]
 
     async def test_worker_cancelled_before_it_began(self) -> None:
@@ -365,7 +365,7 @@ class TestWorkerPool:
 
         with contextlib.suppress(ServerError):
             await all_results(make_pool(range(40), limit=8, job=job))
-        await ticks()
+        await yield_to_loop()
         gc.collect()  # asyncio reports an error as forgotten when its task is collected
         assert caplog.messages == []
 
@@ -377,7 +377,7 @@ class TestWorkerPool:
             begun.append(batch[0])
             if batch[0] == 1:
                 raise ServerError(status=500)
-            await ticks(batch[0])
+            await yield_to_loop(batch[0])
             return batch[0]
 
         run = make_pool(range(9), size=1, limit=4, job=job, grace=5.0).results()
@@ -410,7 +410,7 @@ class TestWorkerPool:
             return batch
 
         run = make_pool(range(9), job=job).results()
-        async with under_way(anext(run)) as (waiting,):
+        async with in_background(anext(run)) as (waiting,):
             await until(lambda: started)
             started[0].cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -431,8 +431,8 @@ class TestWorkerPool:
         pool = make_pool(range(100), size=1, limit=4, job=job, grace=5.0)
         run = pool.results()
         assert await anext(run) == 0
-        async with under_way(run.aclose()) as (leaving,):
-            await ticks()
+        async with in_background(run.aclose()) as (leaving,):
+            await yield_to_loop()
             go_on.set()
             await leaving
         assert ended == [False, True, True, True, True]
@@ -449,7 +449,7 @@ class TestWorkerPool:
 
         pool = make_pool(range(100), size=1, limit=2, job=job, grace=5.0)
         run = pool.results()
-        async with under_way(anext(run)) as (waiting,):
+        async with in_background(anext(run)) as (waiting,):
             await until(lambda: len(begun) == 2)
             go_on.set()
             pool.stop()
@@ -494,7 +494,7 @@ class TestJobStream:
             try:
                 await asyncio.sleep(0 if batch[0] == 0 else 60)
             finally:
-                await ticks()
+                await yield_to_loop()
                 ended.append(batch[0])
             return batch[0]
 
@@ -511,7 +511,7 @@ class TestJobStream:
             try:
                 await asyncio.sleep(0 if batch[0] == 0 else 60)
             finally:
-                await ticks()
+                await yield_to_loop()
                 ended.append(batch[0])
             return batch[0]
 
@@ -549,8 +549,8 @@ class TestJobStream:
             return "ended"
 
         stream = Numbers(range(100), job)
-        async with under_way(loop()) as (looping,), asyncio.timeout(5):
-            await ticks()
+        async with in_background(loop()) as (looping,), asyncio.timeout(5):
+            await yield_to_loop()
             await stream.aclose()
             assert await looping == "ended"
 
@@ -564,8 +564,8 @@ class TestJobStream:
 
         stream = Numbers(range(100), job)
         run = aiter(stream)
-        async with under_way(anext(run)) as (waiting,), asyncio.timeout(5):
-            await ticks()
+        async with in_background(anext(run)) as (waiting,), asyncio.timeout(5):
+            await yield_to_loop()
             go_on.set()
             await stream.aclose()
             with pytest.raises(StopAsyncIteration):

@@ -29,7 +29,7 @@ from portsip_async import (
 from portsip_async.bulk.writes import BulkRun
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import collect_into, ticks, under_way, until
+from .concurrency import collect_into, in_background, until, yield_to_loop
 from .conftest import QUICK, ClientMaker
 from .statuses import Source
 from .test_poll import our_tasks
@@ -477,7 +477,7 @@ class TestFatal:
         pbx = make_client(username=sim.username, password="wrong")
         with pytest.raises(AuthenticationError):
             await all_of(pbx.extensions.create_many(news(50)))
-        await ticks()
+        await yield_to_loop()
         assert sim.served == {"account.verify": 1}
         assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -486,7 +486,7 @@ class TestFatal:
         await pbx.extensions.show("101")
         sim.fail(CREATE, latency=30.0, times=None)
         run = pbx.extensions.create_many(news(50), concurrency=3)
-        async with under_way(all_of(run)) as (running,):
+        async with in_background(all_of(run)) as (running,):
             await until(lambda: sim.served[CREATE] == 3)
             await pbx.close()
             with pytest.raises(ClientClosed):
@@ -501,10 +501,10 @@ class TestFatal:
         sim.fail(SHOW, latency=30.0, times=None)
         holding = pbx.extensions.patch("101", profile={"first_name": "Ann"})
         run = pbx.extensions.patch_many([("101", {"profile": {"last_name": "Lee"}})])
-        async with under_way(holding) as (patching,):
+        async with in_background(holding) as (patching,):
             await until(lambda: sim.in_flight)
-            async with under_way(all_of(run)) as (running,):
-                await ticks()
+            async with in_background(all_of(run)) as (running,):
+                await yield_to_loop()
                 await pbx.close()
                 with pytest.raises(ClientClosed):
                     await running
@@ -543,7 +543,7 @@ class TestLeaving:
         await pbx.extensions.show("101")
         sim.fail(CREATE, latency=0.05, times=None)
         run = pbx.extensions.create_many(news(50), concurrency=8)
-        async with under_way(all_of(run)):
+        async with in_background(all_of(run)):
             await until(lambda: sim.in_flight)
             await run.aclose()
         assert sim.served[CREATE] == sim.acted[CREATE] == 1
@@ -579,7 +579,7 @@ class TestLeaving:
         await pbx.extensions.show("101")
         sim.fail(CREATE, latency=30.0, times=None)
         run = pbx.extensions.create_many(news(50), concurrency=3, grace=grace)
-        async with under_way(all_of(run)) as (running,):
+        async with in_background(all_of(run)) as (running,):
             await until(lambda: sim.served[CREATE] == 3)
             async with asyncio.timeout(3):
                 await run.aclose()
@@ -600,7 +600,7 @@ class TestLeaving:
                 if how == "exception":
                     raise KeyError("the consumer's own")
 
-        async with under_way(loop()) as (looping,):
+        async with in_background(loop()) as (looping,):
             if how == "cancel":
                 await until(lambda: sim.served[REMOVE])
                 looping.cancel()
@@ -623,7 +623,7 @@ class TestLeaving:
         sim.fail(CREATE, drop=True, act=True)
         sim.fail(SHOW, latency=30.0, times=None)
         run = pbx.extensions.create_many([new("9000")], grace=0)
-        async with under_way(all_of(run)):
+        async with in_background(all_of(run)):
             await until(lambda: sim.served[SHOW] == 2)
             await run.aclose()
         assert run.in_doubt == ["9000"]

@@ -78,7 +78,7 @@ class StalledCall(NamedTuple):
 def stall(
     wire: WireServer, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., StalledCall]:
-    """Make a client whose next call stops at a stage."""
+    """Make a client and a call of it that stops at a stage."""
 
     def nothing() -> bool:
         return True

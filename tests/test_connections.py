@@ -31,7 +31,7 @@ from portsip_async import (
     TransportError,
 )
 
-from .concurrency import ticks, under_way, until
+from .concurrency import in_background, until, yield_to_loop
 from .proxy_server import Answer, ProxyServer
 from .wire_server import TOKEN, Arrival, WireServer, reply
 
@@ -181,7 +181,7 @@ class TestLeftovers:
             await pbx.extensions.show("101")
             wire.say(left)
             if read:
-                await ticks(50)
+                await yield_to_loop(50)
             await CALLS[call](pbx)
             assert wire.connections == 2
             assert len(wire.arrivals) == 2
@@ -227,7 +227,7 @@ class TestLeftovers:
         async def long(_: Arrival, __: object, writer: asyncio.StreamWriter) -> bool:
             whole = reply(body, headers=KEEP)
             writer.write(whole[:1000])
-            await ticks(50)
+            await yield_to_loop(50)
             writer.write(whole[1000:] + OTHER[:20])
             return True
 
@@ -294,7 +294,7 @@ class TestLeftovers:
                 found += [row.extension_number for row in page.items]
                 number = page.pagination or 0
                 await until(partial(asked_for, min(number + prefetch, 6)))
-                await ticks()  # in which the last reply is read, so that no page is in flight
+                await yield_to_loop()  # reads the last reply; no page is in flight
                 wire.say(page_of(number))
         assert found == [str(100 * page + row) for page in range(1, 7) for row in range(3)]
 
@@ -348,7 +348,7 @@ class TestLeftovers:
 
         async def slowly(*args: Any, **options: Any) -> Any:
             connection = await connect(*args, **options)
-            await ticks(50)
+            await yield_to_loop(50)
             return connection
 
         monkeypatch.setattr(aiohttp.TCPConnector, "connect", slowly)
@@ -475,7 +475,7 @@ class TestSilentPool:
 
         wire.script = [step]
         async with client(wire.url, session) as pbx:
-            async with under_way(pbx.extensions.show("8")) as (waiting,):
+            async with in_background(pbx.extensions.show("8")) as (waiting,):
                 await until(lambda: wire.arrivals)
                 with pytest.raises(RequestTimeout):
                     await pbx.with_options(timeout=0.05).extensions.show("7")
@@ -550,7 +550,7 @@ class TestNoSocketIsLeft:
                         await pbx.extensions.show("101")
                 if how == "no JSON" and session == "given":
                     return  # it stays in the application's pool for a while
-                await ticks()
+                await yield_to_loop()
                 assert sockets_to(wire.url) == 0
 
     @each_session
@@ -568,9 +568,9 @@ class TestNoSocketIsLeft:
         async with WireServer(certified if secure else None) as wire:
             wire.script = [deaf]
             async with client(wire.url, session, ssl=trusting) as pbx:
-                async with under_way(CALLS[call](pbx)):
+                async with in_background(CALLS[call](pbx)):
                     await until(lambda: wire.arrivals)
-                await ticks()
+                await yield_to_loop()
                 assert sockets_to(wire.url) == 0
 
     @pytest.mark.parametrize("proxied", ["direct", "http proxy", "https proxy"])
@@ -606,7 +606,7 @@ class TestNoSocketIsLeft:
             )
             target = wire.url if proxied == "direct" else proxy.url
             caller = pbx.with_options(timeout=14) if how == "with a view" else pbx
-            async with under_way(caller.extensions.show("101")) as (call,):
+            async with in_background(caller.extensions.show("101")) as (call,):
                 if when == "handshake":
                     await until(lambda: wire.connections)
                 elif when == "request":
@@ -616,9 +616,9 @@ class TestNoSocketIsLeft:
                     for writer in wire.writers:
                         writer.transport.pause_reading()  # type: ignore[attr-defined]
                 if how == "cancelled close":
-                    async with under_way(pbx.close()):
+                    async with in_background(pbx.close()):
                         await asyncio.sleep(0)
-                    await ticks(30)
+                    await yield_to_loop(30)
                 else:
                     await pbx.close()
                 assert sockets_to(target) == 0
@@ -647,7 +647,7 @@ class TestNoSocketIsLeft:
             for _ in range(3):
                 with pytest.raises(ConnectError):
                     await pbx.extensions.show("101")
-            await ticks()
+            await yield_to_loop()
             assert sockets_to(proxy.url) == 0
 
 

@@ -23,7 +23,7 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import under_way
+from .concurrency import in_background
 from .virtual_time import (
     DAY,
     HOUR,
@@ -163,7 +163,7 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
         numbers = sim.extension_numbers
         watch = pbx.extensions.watch_status(numbers, interval=INTERVAL, batch_size=BATCH)
         restarts = Restarts(sim, random.Random(SEED))
-        async with under_way(consumer.follow(watch), restarts.go_on()) as (following, _):
+        async with in_background(consumer.follow(watch), restarts.go_on()) as (following, _):
             await asyncio.sleep(MINUTE)
             sim.faults = FAULTS
             for hour in range(1, 25):
@@ -246,7 +246,7 @@ async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture)
                     came[number] += change.before is None
                     held[number] = change.after
 
-        async with under_way(follow()) as (following,):
+        async with in_background(follow()) as (following,):
             for count in range(12):
                 await asyncio.sleep(chance.uniform(15 * MINUTE, 45 * MINUTE))
                 # Two times in three, an extension comes back that was removed about an hour ago.

@@ -12,9 +12,8 @@ from portsip_async.classic.operations import (
     EXTENSIONS_LIST,
     EXTENSIONS_STATUS,
     GREETINGS_UPLOAD,
-    EndpointTable,
 )
-from portsip_async.core.endpoint import Endpoint, PageScheme
+from portsip_async.core.endpoint import Endpoint, EndpointTable, PageScheme
 from portsip_async.errors import ConfigurationError
 
 from .operations import BY_ROW, ROWS, Row
@@ -133,25 +132,25 @@ class TestEndpoint:
 class TestOverrides:
     def test_row_without_override_is_itself(self) -> None:
         """Only what is overridden changes, and only in this table."""
-        table = EndpointTable({"extensions.status": {"path": "/x"}})
+        table = EndpointTable(ENDPOINTS, {"extensions.status": {"path": "/x"}})
         assert table[EXTENSIONS_LIST] is EXTENSIONS_LIST
         assert table[EXTENSIONS_STATUS].path == "/x"
-        assert EndpointTable()[EXTENSIONS_STATUS].path == "/extensions/status"
+        assert EndpointTable(ENDPOINTS)[EXTENSIONS_STATUS].path == "/extensions/status"
 
     def test_endpoint_of_the_caller_is_itself(self) -> None:
         """A row that the caller declares is sent as it is."""
         row = Endpoint("mine.do", "GET", "/mine")
-        assert EndpointTable({"extensions.status": {"path": "/x"}})[row] is row
+        assert EndpointTable(ENDPOINTS, {"extensions.status": {"path": "/x"}})[row] is row
 
     def test_path_alone_keeps_the_rest(self) -> None:
         """An overridden path moves nothing."""
-        row = EndpointTable({"greetings.upload": {"path": "/x"}})[GREETINGS_UPLOAD]
+        row = EndpointTable(ENDPOINTS, {"greetings.upload": {"path": "/x"}})[GREETINGS_UPLOAD]
         assert (row.path, row.method, row.token) == ("/x", "POST", "query")
         assert (row.parameters, row.safety) == ("multipart", "unsafe")
 
     def test_method_alone_moves_token_and_parameters(self) -> None:
         """A status that is asked by GET has its token and its numbers in the query."""
-        row = EndpointTable({"extensions.status": {"method": "get"}})[EXTENSIONS_STATUS]
+        row = EndpointTable(ENDPOINTS, {"extensions.status": {"method": "get"}})[EXTENSIONS_STATUS]
         assert (row.method, row.token, row.parameters) == ("GET", "query", "query")
         assert row.path == "/extensions/status"
         assert row.safety == "safe"
@@ -163,7 +162,7 @@ class TestOverrides:
             "extensions.call": {"method": "POST"},
             "extensions.remove": {"method": "GET"},
         }
-        table = EndpointTable(overrides)
+        table = EndpointTable(ENDPOINTS, overrides)
         call = table[EXTENSIONS_CALL]
         assert (call.token, call.parameters, call.safety) == ("body", "json", "unsafe")
         remove = table[ENDPOINTS["extensions.remove"]]
@@ -171,19 +170,21 @@ class TestOverrides:
 
     def test_method_moves_no_further_than_told(self) -> None:
         """A place that is overridden beside the method holds."""
-        row = EndpointTable({"extensions.status": {"method": "GET", "token": "header"}})[
+        row = EndpointTable(ENDPOINTS, {"extensions.status": {"method": "GET", "token": "header"}})[
             EXTENSIONS_STATUS
         ]
         assert (row.token, row.parameters) == ("header", "query")
 
     def test_login_by_another_method_stays_without_a_token(self) -> None:
         """There is no token before the login."""
-        row = EndpointTable({"account.verify": {"method": "GET"}})[ENDPOINTS["account.verify"]]
+        row = EndpointTable(ENDPOINTS, {"account.verify": {"method": "GET"}})[
+            ENDPOINTS["account.verify"]
+        ]
         assert (row.token, row.parameters) == ("none", "query")
 
     def test_untyped_row_is_the_clients_own(self) -> None:
         """What is read to be written back goes to the overridden path, as a plain object."""
-        table = EndpointTable({"extensions.show": {"path": "/x"}})
+        table = EndpointTable(ENDPOINTS, {"extensions.show": {"path": "/x"}})
         row = table.untyped(ENDPOINTS["extensions.show"])
         assert (row.path, row.method, row.reply) == ("/x", "GET", dict[str, Any])
         assert table.untyped(ENDPOINTS["extensions.show"]) is row
@@ -191,7 +192,7 @@ class TestOverrides:
 
     def test_list_keeps_its_page_scheme(self) -> None:
         """An overridden list is still walked."""
-        row = EndpointTable({"extensions.list": {"method": "POST"}})[EXTENSIONS_LIST]
+        row = EndpointTable(ENDPOINTS, {"extensions.list": {"method": "POST"}})[EXTENSIONS_LIST]
         assert row.pages is EXTENSIONS_LIST.pages
 
     @pytest.mark.parametrize(
@@ -212,5 +213,5 @@ class TestOverrides:
     def test_bad_override_is_refused(self, overrides: Any, expected: str) -> None:
         """An unknown row, an unknown field or an impossible value raises ConfigurationError."""
         with pytest.raises(ConfigurationError, match=expected) as caught:
-            EndpointTable(overrides)
+            EndpointTable(ENDPOINTS, overrides)
         assert caught.value.__cause__ is None

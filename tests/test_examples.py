@@ -167,7 +167,7 @@ class TestProvision:
             rows = {row["extension_number"]: row for row in csv.DictReader(report)}
         assert rows.keys() == {"2002", "2003"}
         assert rows["2002"]["first_name"] == "Nobody"
-        assert "password is empty" in rows["2002"]["error"]
+        assert "password must not be empty" in rows["2002"]["error"]
 
         for row in rows.values():
             row["password"] = row["web_access_password"] = "Mended"

@@ -18,7 +18,7 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults
 
-from .concurrency import under_way
+from .concurrency import in_background
 from .virtual_time import DAY, HOUR, MINUTE, client, in_virtual_time, simulator, the_loop
 
 STATUS = "extensions.status"
@@ -65,7 +65,7 @@ class TestTokens:
         """They follow from the rhythm alone."""
         async with simulator(extensions=10) as sim, client(sim) as pbx:
             watch = pbx.extensions.watch_status(sim.extension_numbers, interval=interval)
-            async with under_way(follow(watch)):
+            async with in_background(follow(watch)):
                 await asyncio.sleep(HOUR - 1.0)
                 cycles = (HOUR - 1.0) // interval + 1
                 assert watch.stats.cycles == cycles
@@ -141,7 +141,7 @@ class TestTokens:
                 sim._issuer.password = "changed"
                 sim.revoke()
 
-            async with under_way(close_the_door()):
+            async with in_background(close_the_door()):
                 with pytest.raises(AuthenticationError):
                     async for _ in pbx.extensions.watch_status(["101"], interval=10.0):
                         pass
@@ -204,7 +204,7 @@ class TestSlowness:
             watch = pbx.extensions.watch_status(
                 sim.extension_numbers, interval=10.0, batch_size=2, concurrency=1
             )
-            async with under_way(follow(watch)):
+            async with in_background(follow(watch)):
                 await asyncio.sleep(2 * HOUR - 0.5)
                 assert watch.stats.cycles == 2 * HOUR / 30
                 assert watch.stats.skipped == 2 * watch.stats.cycles
@@ -224,7 +224,7 @@ class TestPatience:
             await pbx.extensions.show("101")
             await sim.stop()
             watch = Stopwatch()
-            async with under_way(pbx.extensions.show("101")) as (call,):
+            async with in_background(pbx.extensions.show("101")) as (call,):
                 await asyncio.sleep(5 * HOUR)
                 assert not call.done()
                 await sim.start()

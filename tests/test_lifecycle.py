@@ -81,7 +81,7 @@ class TestClose:
     async def test_task_that_starts_after_close(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """A call whose task was made before the close, but starts after it, raises ClientClosed."""
+        """A call raises ClientClosed if its task starts after the close, though made before it."""
         task = asyncio.ensure_future(pbx.extensions.show("101"))
         await pbx.close()
         with pytest.raises(ClientClosed):

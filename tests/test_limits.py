@@ -208,7 +208,7 @@ class TestRate:
         await asyncio.gather(*(show(str(number)) for number in range(101, 111)))
         assert ended.index("101") <= 2
 
-    async def test_repeat_whose_slot_is_too_late(
+    async def test_repeat_with_a_slot_after_the_deadline(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         """If the slot of a repeat is after the deadline, the error is raised at once."""
@@ -220,7 +220,7 @@ class TestRate:
         assert time.monotonic() - begin < MARGIN
         assert caught.value.attempts == 1
 
-    async def test_new_token_whose_slot_is_too_late(
+    async def test_new_token_with_a_slot_after_the_deadline(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         """After a rejected token, a slot beyond the deadline is a RequestTimeout at once."""

@@ -45,7 +45,7 @@ from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable
 from portsip_async.core.page_sequence import Page
 from portsip_async.core.tokens import Token
-from portsip_async.record import Record
+from portsip_async.redact import Record
 from portsip_async.simulator.generated import status_at
 
 from .samples import SAMPLES, TOKEN, load

@@ -33,7 +33,7 @@ from portsip_async import (
 from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import LoopOwner, ticks, under_way, until
+from .concurrency import LoopOwner, in_background, until, yield_to_loop
 from .conftest import ClientMaker
 from .statuses import Source, Statuses
 
@@ -346,7 +346,7 @@ class TestFailures:
         assert [getattr(error(), "__traceback__", ...) for error in kept] == [None] * 3
         assert len(kept) == 3
         del results
-        await ticks()  # the loop holds what woke the task that it runs
+        await yield_to_loop()  # the loop holds what woke the task that it runs
         gc.collect()
         assert [error() for error in kept] == [None] * 3
 
@@ -377,7 +377,7 @@ class TestFailures:
         pbx = make_client(username=sim.username, password="wrong")
         with pytest.raises(AuthenticationError):
             await all_of(pbx.extensions.poll_status(sim.extension_numbers, batch_size=5))
-        await ticks()
+        await yield_to_loop()
         assert sim.served == {"account.verify": 1}
         assert [record for record in caplog.records if record.name == "asyncio"] == []
 
@@ -399,7 +399,7 @@ class TestFailures:
 
     async def test_client_closed_meanwhile(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         sim.fail(STATUS, latency=30.0, times=None)
-        async with under_way(all_of(pbx.extensions.poll_status(["101"]))) as (polling,):
+        async with in_background(all_of(pbx.extensions.poll_status(["101"]))) as (polling,):
             await until(lambda: sim.in_flight)
             await pbx.close()
             with pytest.raises(ClientClosed):
@@ -410,7 +410,7 @@ class TestFailures:
         self, pbx: PortSIPClient, silent: bool
     ) -> None:
         source: Source[str] = Source([] if silent else ["101"])
-        async with under_way(all_of(pbx.extensions.poll_status(source))) as (polling,):
+        async with in_background(all_of(pbx.extensions.poll_status(source))) as (polling,):
             await asyncio.sleep(0.1)
             await pbx.close()
             with pytest.raises(ClientClosed):
@@ -493,9 +493,9 @@ class TestSources:
         """While as many requests as may be are in flight, the source is not read."""
         statuses.held = asyncio.Event()
         numbers = iter(map(str, range(1000)))
-        async with under_way(all_of(poll_of(statuses, numbers))) as (polling,):
+        async with in_background(all_of(poll_of(statuses, numbers))) as (polling,):
             await until(lambda: statuses.in_flight == 4)
-            await ticks(50)
+            await yield_to_loop(50)
             assert next(numbers) == "40"
             statuses.held.set()
             assert len(await polling) == 999
@@ -524,8 +524,8 @@ class TestOrder:
 
         statuses.ask = ask  # type: ignore[method-assign]  # one request is held
         numbers = [str(number) for number in range(1000)]
-        async with under_way(all_of(poll_of(statuses, numbers, ordered=True))) as (polling,):
-            await ticks(500)
+        async with in_background(all_of(poll_of(statuses, numbers, ordered=True))) as (polling,):
+            await yield_to_loop(500)
             assert len(statuses.asked) <= 2 * 4
             first.set()
             assert asked(await polling) == numbers
@@ -555,7 +555,7 @@ class TestBackpressure:
         poll = pbx.extensions.poll_status(
             itertools.cycle(sim.extension_numbers), batch_size=3, concurrency=6
         )
-        async with under_way(all_of(poll)):
+        async with in_background(all_of(poll)):
             await until(lambda: sim.peak_in_flight >= 6)
             served = sim.served[STATUS]
             await until(lambda: sim.served[STATUS] >= served + 60)
@@ -677,7 +677,7 @@ class TestLeaving:
     async def test_closing_from_another_task(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         """The loop ends as if it had met a break, even while it waits."""
         poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
-        async with under_way(all_of(poll)) as (polling,):
+        async with in_background(all_of(poll)) as (polling,):
             await until(lambda: sim.served[STATUS] > 4)
             async with asyncio.timeout(5):
                 await poll.aclose()
@@ -702,7 +702,7 @@ class TestLeaving:
         assert ended.is_set()
 
     async def nothing_goes_on(self, sim: PBXSimulator) -> None:
-        await ticks()
+        await yield_to_loop()
         assert our_tasks() == []
         served = sim.served[STATUS]
         await asyncio.sleep(0.03)

@@ -125,7 +125,7 @@ class TestTemplate:
 
     @pytest.mark.parametrize("form", ["query", "json", "multipart"])
     def test_half_a_surrogate_pair_in_a_name(self, form: str) -> None:
-        """A parameter whose name can't be sent is refused, not sent under another name."""
+        """A parameter with a name that can't be sent is refused, not sent under another name."""
         token = "body" if form == "json" else "query"
         with pytest.raises(ValueError, match="half of a surrogate pair"):
             RequestTemplate(endpoint(token, form), {"name\ud800": "1"})

@@ -19,7 +19,7 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import collect_into, ticks, under_way, until
+from .concurrency import collect_into, in_background, until, yield_to_loop
 from .conftest import QUICK, ClientMaker
 from .test_poll import our_tasks
 
@@ -53,7 +53,7 @@ class TestEachNumber:
         numbers = sim.extension_numbers[:100]
         run = pbx.extensions.show_many(numbers, concurrency=4, ordered=True)
         iterator = aiter(run)
-        async with under_way(anext(iterator)) as (first,):
+        async with in_background(anext(iterator)) as (first,):
             await until(lambda: sim.served[SHOW] >= 8)
             await asyncio.sleep(0.03)
             assert sim.served[SHOW] == 8
@@ -141,7 +141,7 @@ class TestLeaving:
         async with asyncio.timeout(5):
             with pytest.raises(asyncio.CancelledError):
                 await reading
-        await ticks()
+        await yield_to_loop()
         assert our_tasks() == []
 
     async def test_closed_client(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:

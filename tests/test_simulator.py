@@ -20,7 +20,7 @@ from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.actions import ACTIONS
 from portsip_async.simulator.fields import FIELDS
 
-from .concurrency import ticks
+from .concurrency import yield_to_loop
 
 SAMPLES = Path(__file__).parent / "samples"
 UPDATE: dict[str, Any] = {
@@ -730,7 +730,7 @@ class TestStartAndStop:
             for _ in range(turns):
                 await asyncio.sleep(0)
             await sim.stop()
-            await ticks()
+            await yield_to_loop()
             gc.collect()
 
     async def test_restart(self, probe: Probe) -> None:

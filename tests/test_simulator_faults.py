@@ -13,7 +13,7 @@ import pytest
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.simulator.faults import RATES, Fault, complete_script, draw
 
-from .concurrency import under_way, until
+from .concurrency import in_background, until
 from .test_simulator import Probe
 
 SHOW = "/extensions/show"
@@ -264,7 +264,9 @@ async def test_max_in_flight(probe: Probe) -> None:
     sim = probe.sim
     sim.max_in_flight = 5
     sim.faults = Faults(latency=0.2)
-    async with under_way(*(probe.get(SHOW, extension_number="100") for _ in range(5))) as accepted:
+    async with in_background(
+        *(probe.get(SHOW, extension_number="100") for _ in range(5))
+    ) as accepted:
         await until(lambda: sim.in_flight == 5)
         refused = await asyncio.gather(*(probe.get(SHOW, extension_number="100") for _ in range(3)))
         assert [reply.status for reply in refused] == [429] * 3

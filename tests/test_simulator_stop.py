@@ -16,7 +16,7 @@ import pytest
 
 from portsip_async.simulator import Faults, PBXSimulator, http_server
 
-from .concurrency import hang, ticks, until
+from .concurrency import hang, until, yield_to_loop
 from .virtual_time import in_virtual_time
 
 SECONDS = 10  # that a stop may take before it counts as one that never ends; it needs milliseconds
@@ -81,7 +81,7 @@ async def send(client: socket.socket, data: bytes) -> None:
 
 
 async def idle(sim: PBXSimulator, client: socket.socket) -> None:
-    await ticks()
+    await yield_to_loop()
 
 
 async def idle_after_a_reply(sim: PBXSimulator, client: socket.socket) -> None:
@@ -146,14 +146,14 @@ async def reply_not_read(sim: PBXSimulator, client: socket.socket) -> None:
     sim.fail("account.verify", status=200, body=TOO_MUCH)
     await send(client, REQUEST)
     await until(lambda: sim.injected["scripted"])
-    await ticks()
+    await yield_to_loop()
 
 
 async def broken_reply_not_read(sim: PBXSimulator, client: socket.socket) -> None:
     sim.fail("account.verify", status=200, body=TOO_MUCH, truncate=True)
     await send(client, REQUEST)
     await until(lambda: sim.injected["scripted"])
-    await ticks()
+    await yield_to_loop()
 
 
 async def dropped(sim: PBXSimulator, client: socket.socket) -> None:
@@ -168,7 +168,7 @@ async def tasks_cancelled_by_others(sim: PBXSimulator, client: socket.socket) ->
         # The tasks of this connection are aiohttp's; those of the fixtures are not.
         if "aiohttp" in str(task.get_coro()) or "RequestHandler" in str(task.get_coro()):
             task.cancel()
-    await ticks()
+    await yield_to_loop()
 
 
 ACTS: list[Act] = [
@@ -257,7 +257,7 @@ async def test_stop_while_a_request_begins(sim: PBXSimulator, turns: int) -> Non
     sim.faults = Faults(latency=3600)
     before = other_tasks()
     with closing(connect(sim)) as client:
-        await ticks()
+        await yield_to_loop()
         client.send(REQUEST)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -276,7 +276,7 @@ async def test_stop_with_a_request_that_ends_slowly(
         try:
             await hang()
         finally:
-            await ticks(50)
+            await yield_to_loop(50)
 
     monkeypatch.setattr(sim, "_respond", end_slowly)
     before = other_tasks()

@@ -43,7 +43,7 @@ class Plain(str):
 
 
 class WrongText(str):
-    """A subclass whose str(), repr() and format() differ from its value."""
+    """A subclass with a str(), repr() and format() other than its value."""
 
     __slots__ = ()
 
@@ -69,7 +69,7 @@ class ByIdentity(str):
 
 
 class Choice(str, Enum):  # noqa: UP042 - the older form is what is tested
-    """The common form of an enum, whose str() is not its value."""
+    """The common form of an enum. Its str() is not its value."""
 
 
 def member_of(base: Any) -> Kind:
@@ -380,7 +380,7 @@ class TestClient:
     async def test_path_of_an_upload(
         self, kind: Kind, pbx: PortSIPClient, sim: PBXSimulator, tmp_path: Path
     ) -> None:
-        """A path may be such a text, or an object whose `__fspath__` returns one."""
+        """A path may be such a text, or an object with an `__fspath__` that returns one."""
         (tmp_path / "a.wav").write_bytes(b"RIFF")
         await pbx.greetings.upload("101", kind(str(tmp_path / "a.wav")))
         assert sim.greetings("101")["a.wav"].size == 4

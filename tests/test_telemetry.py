@@ -286,7 +286,7 @@ async def test_pages_are_counted(pbx: PortSIPClient, recorder: Recorder) -> None
 async def test_polled_extensions_are_counted(
     pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
-    """Each number whose status was read counts once, however its batch was split."""
+    """Each status that was read counts once, however the batches were split."""
     numbers = [*sim.extension_numbers[:250], "nobody"]
     async for _ in pbx.extensions.poll_status(numbers, batch_size=100):
         pass
@@ -390,7 +390,7 @@ async def test_telemetry_holds_no_secret(
     wire.script = [hang_up, refused]
     for _ in range(2):
         try:
-            await operation.send(pbx)  # a login is answered by the server itself
+            await operation.send(pbx)  # the server replies to logins by itself
         except PortSIPError as error:
             frames += frames_of(error)
     assert not [frame for frame in frames if "site-packages" in frame.filename]

@@ -21,9 +21,10 @@ from portsip_async import (
 from portsip_async.core.observer import Attempt
 from portsip_async.simulator import PBXSimulator
 
-from .clocks import leaping
-from .concurrency import Vault, under_way, until
+from .clocks import set_clock, use_jumping_clock
+from .concurrency import GatedCredentials, in_background, until
 from .conftest import QUICK, ClientMaker
+from .internals import session_of
 from .wire_server import TOKEN, Arrival, WireServer, reply
 
 VERIFY, REFRESH, SHOW = "account.verify", "account.refresh", "extensions.show"
@@ -83,7 +84,7 @@ class TestRejection:
         """If a token expires with calls in flight, there is one renewal and each is replayed."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, latency=0.05, times=40)
-        async with under_way(*(pbx.extensions.show("102") for _ in range(40))) as tasks:
+        async with in_background(*(pbx.extensions.show("102") for _ in range(40))) as tasks:
             await until(lambda: sim.in_flight == 40)
             sim.revoke()
             assert failures(await asyncio.gather(*tasks, return_exceptions=True)) == []
@@ -132,7 +133,7 @@ class TestRejection:
         shown = reply({"extension_number": "101"})
         wire.script = [reject_late, reply(status=401), shown]
         pbx = make_client(wire.url)
-        async with under_way(pbx.extensions.show("101")) as (slow,):
+        async with in_background(pbx.extensions.show("101")) as (slow,):
             await come.wait()
             await pbx.extensions.show("101")
             logins = wire.logins
@@ -256,19 +257,19 @@ class TestWrongCredentials:
     ) -> None:
         """A PBX may block the address after many refusals, so a refused login is not repeated."""
         pbx = make_client(username=sim.username, password="wrong-1")
-        clock = leaping(pbx)
+        clock = use_jumping_clock(pbx)
         for _ in range(3):
             outcomes = await show_all(pbx, 100)
             assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
             assert "wrong-1" not in str(outcomes)
         assert sim.served == {VERIFY: 1}
-        clock.leap(59)
+        clock.jump(59)
         await show_all(pbx, 10)
         assert sim.served == {VERIFY: 1}
-        clock.leap(2)
+        clock.jump(2)
         await show_all(pbx, 10)
         assert sim.served == {VERIFY: 2}
-        clock.leap(119)
+        clock.jump(119)
         await show_all(pbx, 10)
         assert sim.served == {VERIFY: 2}
 
@@ -336,9 +337,9 @@ class TestSteadyState:
 
     async def test_no_call_waits_for_a_renewal(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         """A stale token is renewed while calls still use it."""
-        clock = leaping(pbx)
+        clock = use_jumping_clock(pbx)
         await pbx.extensions.show("101")
-        clock.leap(21)
+        clock.jump(21)
         sim.fail(REFRESH, latency=30)
         assert failures(await show_all(pbx, 50)) == []
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 51}
@@ -347,10 +348,10 @@ class TestSteadyState:
         """If a refresh returns no token, calls go on with the old one."""
         async with PBXSimulator(extensions=5, quirks=["refresh_prolongs"]) as sim:
             pbx = make_client(sim.url, username=sim.username, password=sim.password)
-            clock = leaping(pbx)
+            clock = use_jumping_clock(pbx)
             for _ in range(4):
                 await pbx.extensions.show("101")
-                clock.leap(29)
+                clock.jump(29)
             assert (sim.served[VERIFY], sim.served[REFRESH]) == (1, 3)
             assert sim.rejected.total() == 0
             sim.revoke()
@@ -377,7 +378,7 @@ class TestLane:
         pbx = make_client(max_connections=1)
         await pbx.extensions.show("101")
         sim.fail(SHOW, latency=30)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(3))):
+        async with in_background(*(pbx.extensions.show("101") for _ in range(3))):
             await until(lambda: sim.in_flight == 1)
             await pbx.account.refresh()
             assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
@@ -387,11 +388,11 @@ class TestLane:
     ) -> None:
         """The renewal that a call starts does not wait for that call's slot."""
         pbx = make_client(max_connections=1)
-        clock = leaping(pbx)
+        clock = use_jumping_clock(pbx)
         await pbx.extensions.show("101")
-        clock.leap(21)
+        clock.jump(21)
         sim.fail(SHOW, latency=30)
-        async with under_way(pbx.extensions.show("101")):
+        async with in_background(pbx.extensions.show("101")):
             await until(lambda: sim.acted[REFRESH] == 1)
             assert sim.in_flight == 1
 
@@ -402,7 +403,7 @@ class TestLane:
         async with asyncio.timeout(5):
             for _ in range(3):
                 await pbx.account.refresh()
-        async with under_way(pbx.extensions.show("101")):
+        async with in_background(pbx.extensions.show("101")):
             await asyncio.sleep(0.05)
             assert sim.served == {VERIFY: 1, REFRESH: 3, SHOW: 1}
 
@@ -469,7 +470,7 @@ class TestRefresh:
 
 class TestFetchToken:
     async def test_fetched_once_for_all(self, wire: WireServer, make_client: ClientMaker) -> None:
-        vault = Vault()
+        vault = GatedCredentials()
         pbx = make_client(wire.url, credentials=vault)
         assert failures(await show_all(pbx, 50)) == []
         assert vault.fetched == 1
@@ -480,7 +481,7 @@ class TestFetchToken:
     async def test_its_errors_reach_all_who_wait(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        vault = Vault()
+        vault = GatedCredentials()
         vault.error = OSError("the vault is shut")
         pbx = make_client(wire.url, credentials=vault)
         assert await show_all(pbx, 5) == [vault.error] * 5
@@ -491,7 +492,7 @@ class TestFetchToken:
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         """An AuthenticationError that it raises is a refused login like any other."""
-        vault = Vault()
+        vault = GatedCredentials()
         vault.error = AuthenticationError("no", status=401)
         pbx = make_client(wire.url, credentials=vault)
         for _ in range(3):
@@ -502,11 +503,11 @@ class TestFetchToken:
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         """A call whose deadline is over leaves the renewal to the others."""
-        vault = Vault()
+        vault = GatedCredentials()
         vault.open.clear()
         pbx = make_client(wire.url, credentials=vault)
         hasty = pbx.with_options(retry=RetryPolicy(deadline=0.02))
-        async with under_way(pbx.extensions.show("101")) as (patient,):
+        async with in_background(pbx.extensions.show("101")) as (patient,):
             with pytest.raises(RequestTimeout) as caught:
                 await hasty.extensions.show("101")
             assert (caught.value.attempts, caught.value.may_have_acted) == (0, False)
@@ -534,8 +535,8 @@ class TestAttachedLast:
             writer.write(reply({"extension_number": "101"}))
 
         wire.script = [held_back, reply({"extension_number": "101"})]
-        pbx = make_client(wire.url, credentials=Vault(), max_connections=1)
-        async with under_way(*(pbx.extensions.show("101") for _ in range(2))) as tasks:
+        pbx = make_client(wire.url, credentials=GatedCredentials(), max_connections=1)
+        async with in_background(*(pbx.extensions.show("101") for _ in range(2))) as tasks:
             await until(lambda: wire.arrivals)
             await pbx.account.refresh()
             leave.set()
@@ -545,9 +546,9 @@ class TestAttachedLast:
     async def test_after_the_wait_for_the_rate(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        pbx = make_client(wire.url, credentials=Vault(), requests_per_second=5)
+        pbx = make_client(wire.url, credentials=GatedCredentials(), requests_per_second=5)
         await pbx.extensions.show("101")
-        async with under_way(pbx.extensions.show("101")) as (task,):
+        async with in_background(pbx.extensions.show("101")) as (task,):
             await asyncio.sleep(0)
             await pbx.account.refresh()
             await task
@@ -557,12 +558,12 @@ class TestAttachedLast:
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         wire.script = [reply(status=503), reply({"extension_number": "101"})]
-        pbx = make_client(wire.url, credentials=Vault())
+        pbx = make_client(wire.url, credentials=GatedCredentials())
 
         async def renewing(_: float) -> None:
             await pbx.account.refresh()
 
-        pbx._session.clock.sleep = renewing
+        set_clock(pbx, sleep=renewing)
         await pbx.extensions.show("101")
         assert self.tokens(wire) == ["vault-1", TOKEN]
 
@@ -573,9 +574,9 @@ class TestGivenToken:
     ) -> None:
         token = (await pbx.account.refresh()).access_token
         given = make_client(credentials=StaticToken(token))
-        clock = leaping(given)
+        clock = use_jumping_clock(given)
         await given.extensions.show("101")
-        clock.leap(29)
+        clock.jump(29)
         await given.extensions.show("101")
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
 
@@ -595,7 +596,7 @@ async def test_other_errors_leave_the_token_alone(sim: PBXSimulator, pbx: PortSI
         with pytest.raises(NotFound):
             await pbx.extensions.show("999999")
     assert (sim.served[VERIFY], sim.served[REFRESH]) == (1, 0)
-    assert pbx._session.options.retry is QUICK
+    assert session_of(pbx).options.retry is QUICK
 
 
 async def test_call_survives_two_tokens_that_died_together(

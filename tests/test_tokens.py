@@ -27,9 +27,9 @@ from portsip_async import (
 )
 from portsip_async.classic.login import Login, login_error, refused_login
 from portsip_async.classic.models import RefreshReply
-from portsip_async.classic.operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, EndpointTable
+from portsip_async.classic.operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ENDPOINTS
 from portsip_async.core.decode import Decoder
-from portsip_async.core.endpoint import Endpoint
+from portsip_async.core.endpoint import Endpoint, EndpointTable
 from portsip_async.core.tokens import CachedToken, TokenCache, is_fetch_error
 
 from .clocks import FrozenClock, clock_that_reads
@@ -77,7 +77,7 @@ class Rig:
         self.renewals: list[asyncio.Task[Any]] = []
         credentials: Any = PasswordCredentials("admin", "hunter2") if login else StaticToken("")
         session: Any = self
-        source = Login(session, EndpointTable(), self if vault else credentials)
+        source = Login(session, EndpointTable(ENDPOINTS), self if vault else credentials)
         source.initial = initial
         self.cache = TokenCache(source, owner=self, clock=clock_that_reads(self.clock))
 

@@ -91,7 +91,7 @@ def check(error: BaseException, *secrets: str, expected: bool = True) -> None:
     Args:
         error: the error.
         secrets: what to look for; by default, all secrets of this module.
-        expected: False for a bug, whose traceback may have frames of other libraries.
+        expected: False for a bug; its traceback may have frames of other libraries.
     """
     for frame in sdk_frames_of(error):
         for name, value in (frame.locals or {}).items():

@@ -36,7 +36,7 @@ from portsip_async import (
 )
 from portsip_async.core.transport import HttpTimeouts
 
-from .concurrency import ticks, under_way, until
+from .concurrency import in_background, until, yield_to_loop
 from .operations import BY_NAME, OPERATIONS
 from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply, reset, silence
 
@@ -196,7 +196,7 @@ class TestBrokenReplies:
             _: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
             writer.write(head(Transfer_Encoding="chunked") + before)
-            await ticks(50)  # until the client has read that
+            await yield_to_loop(50)  # until the client has read that
             writer.write(b"zz\r\n{}\r\n")
             await reader.read()
 
@@ -217,9 +217,9 @@ class TestBrokenReplies:
             arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
             writer.write(coded)
-            await ticks(50)
+            await yield_to_loop(50)
             writer.write(chunk(b""))
-            await ticks(50)
+            await yield_to_loop(50)
             await reset(arrival, reader, writer)
 
         wire.script = [send, SHOWN]
@@ -635,7 +635,7 @@ class TestTimeouts:
         url = wire.url.replace("http:", "https:")
         async with (
             PortSIPClient(url, token="1", timeout=Timeout(total=0.5), retry=ONCE) as pbx,
-            under_way(failure(pbx)) as (failing,),
+            in_background(failure(pbx)) as (failing,),
         ):
             await until(lambda: wire.connections)
             time.sleep(0.6)  # noqa: ASYNC251 - as a program does that computes in its loop

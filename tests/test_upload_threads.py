@@ -19,7 +19,7 @@ from portsip_async import ClientClosed, PortSIPClient
 from portsip_async.core.threads import THREADS, Threads
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import ticks, under_way, until
+from .concurrency import in_background, until, yield_to_loop
 
 MORE = THREADS + 4  # uploads than there are threads
 SECONDS = 2.0  # in which something prompt is done, on a busy machine too
@@ -97,7 +97,7 @@ def stuck_uploads(pbx: PortSIPClient, count: int = MORE) -> list[Any]:
 class TestHanging:
     async def test_reading_holds_nothing_else(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
-        async with under_way(*stuck_uploads(pbx)) as uploads:
+        async with in_background(*stuck_uploads(pbx)) as uploads:
             await until(lambda: Stuck.reading == THREADS)
             await still_works(pbx)
             assert len(upload_threads()) == THREADS
@@ -108,15 +108,15 @@ class TestHanging:
     async def test_opening_holds_nothing_else(self, pbx: PortSIPClient, fifo: Path) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         calls = [pbx.greetings.upload("101", fifo) for _ in range(MORE)]
-        async with under_way(*calls):
+        async with in_background(*calls):
             await until(lambda: len(upload_threads()) == THREADS)
             await still_works(pbx)
         for _ in range(MORE):
-            await ticks()
+            await yield_to_loop()
             free(fifo)
 
     async def test_cancelled_at_once(self, pbx: PortSIPClient) -> None:
-        async with under_way(*stuck_uploads(pbx)) as uploads:
+        async with in_background(*stuck_uploads(pbx)) as uploads:
             await until(lambda: Stuck.reading == THREADS)
             async with asyncio.timeout(SECONDS):
                 for upload in uploads:
@@ -125,7 +125,7 @@ class TestHanging:
         assert all(upload.cancelled() for upload in uploads)
 
     async def test_client_is_closed_at_once(self, pbx: PortSIPClient) -> None:
-        async with under_way(*stuck_uploads(pbx)) as uploads:
+        async with in_background(*stuck_uploads(pbx)) as uploads:
             await until(lambda: Stuck.reading == THREADS)
             async with asyncio.timeout(SECONDS):
                 await pbx.close()
@@ -134,10 +134,10 @@ class TestHanging:
 
     async def test_what_no_thread_began_is_not_read(self, pbx: PortSIPClient) -> None:
         """After a cancelled call, the caller's file is where it was."""
-        async with under_way(*stuck_uploads(pbx, THREADS)):
+        async with in_background(*stuck_uploads(pbx, THREADS)):
             await until(lambda: Stuck.reading == THREADS)
             later = Stuck()
-            async with under_way(pbx.greetings.upload("101", later, filename="l.wav")):  # type: ignore[arg-type]  # a file
+            async with in_background(pbx.greetings.upload("101", later, filename="l.wav")):  # type: ignore[arg-type]  # a file
                 await asyncio.sleep(0.05)
             Stuck.go_on.set()
             await until(lambda: not upload_threads())
@@ -146,7 +146,7 @@ class TestHanging:
     async def test_late_path_is_closed(self, pbx: PortSIPClient, fifo: Path) -> None:
         """A file that a thread opens after its upload was cancelled is closed."""
         before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
-        async with under_way(pbx.greetings.upload("101", fifo)):
+        async with in_background(pbx.greetings.upload("101", fifo)):
             await until(upload_threads)
             await asyncio.sleep(0.05)
         connections = 2  # one, seen from both sides
@@ -218,7 +218,7 @@ class TestThreads:
         path.write_bytes(b"RIFF")
         async with (
             PortSIPClient(sim.url, username=sim.username, password=sim.password) as other,
-            under_way(*stuck_uploads(pbx)),
+            in_background(*stuck_uploads(pbx)),
         ):
             await until(lambda: Stuck.reading == THREADS)
             async with asyncio.timeout(SECONDS):
@@ -252,7 +252,7 @@ class TestThreads:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", start)
             second = asyncio.ensure_future(threads.run(lambda: 5))
-            await ticks()
+            await yield_to_loop()
         Stuck.go_on.set()
         assert (await first, await second) == (True, 5)
 

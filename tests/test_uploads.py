@@ -32,6 +32,7 @@ from portsip_async import (
 from portsip_async.core.upload import CHUNK, source_of
 from portsip_async.simulator import PBXSimulator
 
+from .clocks import set_clock
 from .concurrency import until
 from .wire_server import TOKEN, Arrival, WireServer, reply, silence
 
@@ -416,7 +417,7 @@ class TestReplay:
         async def pause(_: float) -> None:
             await wire.__aenter__()
 
-        pbx._session.clock.sleep = pause
+        set_clock(pbx, sleep=pause)
         async with pbx:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
         assert Form(wire.arrivals[0]).parts[-1][1] == DATA
@@ -631,7 +632,7 @@ class TestTime:
         async def pause(seconds: float) -> None:
             pauses.append(seconds)
 
-        pbx._session.clock.sleep = pause
+        set_clock(pbx, sleep=pause)
         sim.fail(ROW, status=429, retry_after=3600)
         view = pbx.with_options(retry=RetryPolicy(deadline=1.0))
         await view.greetings.upload("101", DATA, filename="a.wav")

@@ -16,7 +16,7 @@ from aiohttp import web
 from portsip_async import NewExtension, PortSIPClient, Profile, RetryPolicy
 from portsip_async.simulator import PBXSimulator
 
-from .concurrency import under_way, until
+from .concurrency import in_background, until
 from .wallboards import Listener, listening, point_at, served
 
 
@@ -73,7 +73,7 @@ async def test_slow_browser_gets_the_latest(sim: PBXSimulator, pbx: PortSIPClien
     """If an extension changes twice before a browser reads, the browser gets the latest row."""
     board = wallboard.Board(pbx, 0.02)
     async with (
-        under_way(board.run()),
+        in_background(board.run()),
         aclosing(board.events()) as one,
         aclosing(board.events()) as other,
     ):

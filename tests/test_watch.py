@@ -34,7 +34,7 @@ from portsip_async.core.limits import Gate
 from portsip_async.core.tokens import fetch_token
 from portsip_async.simulator import Faults, PBXSimulator
 
-from .concurrency import LoopOwner, ticks, under_way, until
+from .concurrency import LoopOwner, in_background, until, yield_to_loop
 from .conftest import ClientMaker
 from .statuses import Statuses, status_of
 from .test_poll import our_tasks
@@ -126,7 +126,7 @@ class Clockwork:
         return listing
 
     async def _sleep(self, seconds: float) -> None:
-        await ticks(5)  # for the consumer to read what there is
+        await yield_to_loop(5)  # for the consumer to read what there is
         if len(self.begun) == self.cycles:
             raise Ended("the script is over")
         self._now += seconds
@@ -378,7 +378,7 @@ class TestSlowConsumer:
         changes = aiter(watch)
         found = [await anext(changes) for _ in numbers]
         await until(lambda: len(clockwork.begun) == clockwork.cycles)
-        await ticks(50)
+        await yield_to_loop(50)
         try:
             async for later in changes:
                 found.append(later)  # noqa: PERF401 - what came before the end is to be seen
@@ -505,8 +505,8 @@ class TestFailures:
         await anext(changes)
         tasks = asyncio.all_tasks()
         (rounds,) = [task for task in tasks if "_poll_forever" in str(task.get_coro())]
-        async with under_way(anext(changes)) as (waiting,):
-            await ticks()
+        async with in_background(anext(changes)) as (waiting,):
+            await yield_to_loop()
             rounds.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -514,8 +514,8 @@ class TestFailures:
     async def test_client_closed(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         changes = aiter(pbx.extensions.watch_status(["101"], interval=60.0))
         await anext(changes)
-        async with under_way(anext(changes)) as (waiting,):
-            await ticks()
+        async with in_background(anext(changes)) as (waiting,):
+            await yield_to_loop()
             await pbx.close()
             with pytest.raises(ClientClosed):
                 await waiting
@@ -776,7 +776,7 @@ class TestOutage:
                 sim.set_status(number, status)
             return lambda: seen == dict.fromkeys(numbers, status)
 
-        async with under_way(follow()) as (following,):
+        async with in_background(follow()) as (following,):
             await until(everybody("ONLINE"))
 
             await sim.stop()
@@ -916,7 +916,7 @@ class TestOutageLog:
             async for _ in watch:
                 pass
 
-        async with under_way(*map(follow, watches)):
+        async with in_background(*map(follow, watches)):
             await until(lambda: all(watch.stats.cycles for watch in watches))
             await sim.stop()
             await until(lambda: all(watch.stats.consecutive_failures > 3 for watch in watches))
@@ -1098,7 +1098,7 @@ class TestLeaving:
     async def left(self, sim: PBXSimulator, *, at_once: bool = False) -> None:
         """Nothing is left of a watch, and nothing more is sent."""
         if not at_once:
-            await ticks()
+            await yield_to_loop()
         assert our_tasks() == []
         await asyncio.sleep(0.02)
         served = sim.served[STATUS]
@@ -1127,7 +1127,7 @@ class TestLeaving:
         async def loop() -> int:
             return len([change async for change in watch])
 
-        async with under_way(loop()) as (looping,), asyncio.timeout(5):
+        async with in_background(loop()) as (looping,), asyncio.timeout(5):
             await until(lambda: watch.stats.cycles)
             await watch.aclose()
             assert await looping <= 2
@@ -1136,7 +1136,7 @@ class TestLeaving:
     async def test_cancellation(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         sim.fail(STATUS, latency=30.0, times=None)
         changes = aiter(pbx.extensions.watch_status(["101"], interval=0.005))
-        async with under_way(anext(changes)) as (waiting,):
+        async with in_background(anext(changes)) as (waiting,):
             await until(lambda: sim.in_flight)
             waiting.cancel()
             async with asyncio.timeout(5):

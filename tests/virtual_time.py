@@ -1,4 +1,4 @@
-"""Hours in seconds: an event loop whose clock jumps to the next timer when nothing is ready.
+"""Hours in seconds: an event loop with a clock that jumps to the next timer when nothing is ready.
 
 Connections are made in memory, in the same loop. So time passes only while something waits for it,
 and each run has the same result. Everything else is real: the client with its connector, aiohttp on

@@ -21,8 +21,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeGuard
 
-from ..arguments import plain_text
-from ..core.echo import digits_of
+from ..arguments import digits_of, plain_text
 from ..core.limits import Gate
 from ..errors import (
     APIError,
@@ -34,7 +33,7 @@ from ..errors import (
     StatusMissing,
     is_fatal,
 )
-from ..record import Record
+from ..redact import Record
 from .batch_size import BatchSizeLearner
 from .outages import OutageLog
 from .workers import AdaptiveGate

@@ -3,8 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Generic
 
-from ..core.streams import Run
-from ..core.tasks import TaskOwner
+from ..core.tasks import Run, TaskOwner
 from .status_batches import BatchReader, BatchResult, PollStats, S, StatusResult, StatusSource
 from .workers import Batcher, JobStream, WorkerPool
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
-from ..core.streams import Run
-from ..core.tasks import TaskOwner
+from ..core.tasks import Run, TaskOwner
 from ..core.tokens import is_fetch_error
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
-from ..record import Record
+from ..redact import Record
 from .refused_numbers import RefusedNumbers
 from .status_batches import ALONE, BatchReader, BatchResult, S, StatusSource
 from .workers import Batcher, JobStream, WorkerPool

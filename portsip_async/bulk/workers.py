@@ -26,9 +26,8 @@ from collections.abc import (
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
-from ..core.streams import ClosableStream, Run
-from ..core.tasks import TaskOwner
-from ..errors import PortSIPError, RateLimited, RequestTimeout, ServerError
+from ..core.tasks import ClosableStream, Run, TaskOwner
+from ..errors import RateLimited, RequestTimeout, ServerError
 
 X = TypeVar("X")
 R = TypeVar("R")
@@ -82,7 +81,7 @@ class AdaptiveGate:
             raise
         return self._epoch
 
-    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
+    def leave(self, ticket: object, error: Exception | None, *, repeated: bool) -> None:
         """Adapt the limit to how an attempt ended."""
         self._in_flight -= 1
         self.requests += 1

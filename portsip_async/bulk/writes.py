@@ -19,11 +19,10 @@ from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
 from ..core.limits import Gate
-from ..core.streams import Run
-from ..core.tasks import TaskOwner
+from ..core.tasks import Run, TaskOwner
 from ..core.tracebacks import strip_frames
 from ..errors import PortSIPError, is_fatal
-from ..record import Record
+from ..redact import Record
 from .workers import Batcher, JobStream, WorkerPool
 
 X = TypeVar("X")
@@ -87,7 +86,7 @@ class WriteGate:
         """Whether nothing was sent, and nothing may be sent any more."""
         return self._is_left() and not self.sent
 
-    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
+    def leave(self, ticket: object, error: Exception | None, *, repeated: bool) -> None:
         """Do nothing: the caller decides what an error means."""
 
 

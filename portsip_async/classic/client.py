@@ -15,8 +15,7 @@ import aiohttp
 from ..arguments import check_int, check_number, check_type, is_visible, plain_text
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
-from ..core.context import CallOptions
-from ..core.endpoint import Endpoint
+from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable
 from ..core.observer import Attempt
 from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
@@ -25,7 +24,7 @@ from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.tokens import EmailCredentials
 from ..core.tracebacks import hide_arguments, strip_frames
-from ..core.transport import SSL, Timeout, Transport
+from ..core.transport import SSL, CallOptions, Timeout, Transport
 from ..core.urls import api_url, check_proxy
 from ..errors import ConfigurationError
 from .account import Account
@@ -33,7 +32,7 @@ from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
 from .login import AnyCredentials, Login, resolve_credentials
-from .operations import EndpointOverride, EndpointTable
+from .operations import ENDPOINTS
 from .resource import ClientState, KeyedLocks, Sender, drop_none
 
 T = TypeVar("T")
@@ -170,7 +169,7 @@ class PortSIPClient(NotCopyable):
                 stacklevel=_package_frames(),
             )
         options = CallOptions(_timeout(timeout), retry)
-        table = EndpointTable(endpoints)
+        table = EndpointTable(ENDPOINTS, endpoints)
         core = Session(
             url,
             options=options,
@@ -194,12 +193,14 @@ class PortSIPClient(NotCopyable):
             batch_sizes=BatchSizeLearner(),
             page_size=PageSize(),
         )
-        self._set_up(state, options, is_view=False)
+        self._set_up(core, state, options, is_view=False)
 
-    def _set_up(self, state: ClientState, options: CallOptions, *, is_view: bool) -> None:
+    def _set_up(
+        self, session: Session, state: ClientState, options: CallOptions, *, is_view: bool
+    ) -> None:
         """Set the attributes, of a new client as of a view."""
+        self._session = session
         self._state = state
-        self._session = state.session
         self._options = options
         self._is_view = is_view
         sender = Sender(state, options)
@@ -270,7 +271,7 @@ class PortSIPClient(NotCopyable):
             self._options.retry if retry is None else retry,
         )
         view = object.__new__(type(self))
-        view._set_up(self._state, options, is_view=True)
+        view._set_up(self._session, self._state, options, is_view=True)
         return view
 
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:

@@ -11,10 +11,11 @@ from ..arguments import check_str, check_type, plain_text
 from ..bulk.writes import ItemOperation
 from ..core.endpoint import Endpoint
 from ..core.limits import Gate
+from ..core.reply import check_identity
 from ..errors import APIError, Conflict, NotFound
 from .models import SECTIONS, Extension, ExtensionUpdate, NewExtension
 from .operations import EXTENSIONS_CREATE, EXTENSIONS_SHOW
-from .patches import check_identity, plain_section, section_changes
+from .patches import plain_section, section_changes
 
 X = TypeVar("X")
 V = TypeVar("V")

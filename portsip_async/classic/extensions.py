@@ -397,7 +397,7 @@ class Extensions(StatusCalls):
             EXTENSIONS_SHOW,
             EXTENSIONS_UPDATE,
             {"extension_number": number},
-            lambda read: merge_sections(read, changes),
+            lambda read: merge_sections(read, changes, EXTENSIONS_SHOW.name),
             fields=SECTIONS,
             gate=gate,
         )

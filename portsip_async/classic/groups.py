@@ -7,6 +7,7 @@ from msgspec import structs
 
 from ..arguments import check_str, check_strs
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
+from ..core.reply import decode_item
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..errors import ReplyError
@@ -18,7 +19,7 @@ from .operations import (
     GROUPS_SHOW,
     GROUPS_UPDATE,
 )
-from .patches import decode_item, merge, unknown_field
+from .patches import merge, unknown_field
 from .resource import Document, Sender
 
 # The settings: every field of a group but its id.

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..core.endpoint import Endpoint
+from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
-from ..core.session import Session
 from ..core.tokens import (
     Credentials,
     EmailCredentials,
@@ -34,7 +33,8 @@ from ..errors import (
     leading_status,
     raise_without_context,
 )
-from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL, EndpointTable
+from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
+from .resource import Core
 
 AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
 
@@ -53,7 +53,7 @@ class Login:
         initial: the token that it was given, or None.
     """
 
-    def __init__(self, session: Session, table: EndpointTable, credentials: AnyCredentials) -> None:
+    def __init__(self, session: Core, table: EndpointTable, credentials: AnyCredentials) -> None:
         """Store what logins need; nothing is sent.
 
         Args:
@@ -127,7 +127,7 @@ def resolve_credentials(
     found: list[AnyCredentials] = []
     if username is not None or password is not None:
         if not username or not password:
-            raise ConfigurationError("username and password go together, and neither may be empty")
+            raise ConfigurationError("pass both username and password; neither may be empty")
         found.append(PasswordCredentials(username, password))
     if credentials is not None:
         found.append(credentials)

@@ -13,7 +13,7 @@ from msgspec import field
 
 from ..core.page_sequence import Page
 from ..core.tokens import LIFETIME
-from ..record import Record
+from ..redact import Record
 
 # The public structures; `portsip_async` exports all of them.
 __all__ = [

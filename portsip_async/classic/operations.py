@@ -5,14 +5,12 @@ with this generation of the API. Installations differ, so a client can override 
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, TypedDict, TypeVar, cast, get_type_hints
+from typing import Final, TypeVar
 
 from msgspec import Struct, structs
 
-from ..core.endpoint import Echo, Endpoint, PageScheme, ParameterPlace, TokenPlace
-from ..core.safety import Safety
+from ..core.endpoint import Echo, Endpoint, PageScheme
 from ..core.tokens import Token
-from ..errors import ConfigurationError
 from .models import (
     CreatedGroup,
     Extension,
@@ -228,73 +226,3 @@ GREETINGS_REMOVE = Endpoint(
 ENDPOINTS: Mapping[str, Endpoint[object]] = {
     row.name: row for row in [*globals().values()] if isinstance(row, Endpoint)
 }
-
-
-class EndpointOverride(TypedDict, total=False):
-    """The attributes of a row that a client may override."""
-
-    method: str
-    path: str
-    token: TokenPlace
-    parameters: ParameterPlace
-    safety: Safety
-
-
-class EndpointTable:
-    """The rows of one client: the API's, with the client's overrides."""
-
-    def __init__(self, overrides: Mapping[str, EndpointOverride] | None = None) -> None:
-        """Apply the overrides.
-
-        Raises:
-            ConfigurationError: an unknown row or attribute, or a value that no endpoint can have.
-        """
-        if not isinstance(overrides or {}, Mapping):
-            raise ConfigurationError(
-                f"endpoints must be a mapping of row names, got {type(overrides).__name__}"
-            )
-        self._overridden = {
-            name: _override(name, override) for name, override in (overrides or {}).items()
-        }
-        self._untyped: dict[str, Endpoint[dict[str, Any]]] = {}
-
-    def __getitem__(self, row: Endpoint[T]) -> Endpoint[T]:
-        return self._overridden.get(row.name, row)
-
-    def untyped(self, row: Endpoint[Any]) -> Endpoint[dict[str, Any]]:
-        """Return the client's version of a row, with a plain object as its reply."""
-        if row.name not in self._untyped:
-            untyped = self[row].replace(reply=dict[str, Any])
-            self._untyped[row.name] = cast(Endpoint[dict[str, Any]], untyped)
-        return self._untyped[row.name]
-
-
-def _override(name: str, override: EndpointOverride) -> Endpoint[Any]:
-    row = ENDPOINTS.get(name)
-    if row is None:
-        raise ConfigurationError(f"endpoints: there is no operation named {name!r}")
-    if not isinstance(override, Mapping):
-        raise ConfigurationError(
-            f"endpoints: the override of {name} must be a mapping, got {type(override).__name__}"
-        )
-    unknown = set(override) - set(get_type_hints(EndpointOverride))
-    if unknown:
-        names = ", ".join(sorted(map(str, unknown)))
-        raise ConfigurationError(f"endpoints: {name} has no attribute {names}")
-    method = override.get("method", row.method)
-    # A new method moves the token and the parameters, unless they are overridden too. An upload
-    # stays a form under any method that has a body.
-    moves = str(method).upper() != row.method
-    if row.parameters == "multipart" and str(method).upper() != "GET":
-        moves = False
-    token = row.token if not moves or row.token == "none" else None
-    try:
-        return row.replace(
-            method=method,
-            path=override.get("path", row.path),
-            safety=override.get("safety", row.safety),
-            token=override.get("token", token),
-            parameters=override.get("parameters", None if moves else row.parameters),
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"endpoints: {error}") from None

@@ -10,19 +10,14 @@ Pure: values go in and come out.
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from ..arguments import plain_text
-from ..core.decode import Unreadable, repair
-from ..core.endpoint import Endpoint
 from ..core.request import to_builtins
-from ..errors import ReplyError, raise_without_context
+from ..errors import ReplyError
 from .models import SECTIONS, Extension
-from .operations import EXTENSIONS_SHOW
-
-T = TypeVar("T")
 
 
 def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,8 +91,10 @@ def _check_shape(name: str, changes: Mapping[Any, Any], model: type[msgspec.Stru
             )
 
 
-def merge_sections(read: dict[str, Any], changes: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Merge changed sections into the extension that was read.
+def merge_sections(
+    read: dict[str, Any], changes: Mapping[str, dict[str, Any]], operation: str
+) -> dict[str, Any]:
+    """Merge changed sections into the extension that an operation read.
 
     Raises:
         TypeError: a field that neither the models nor the reply have, with the nearest name.
@@ -105,12 +102,16 @@ def merge_sections(read: dict[str, Any], changes: Mapping[str, dict[str, Any]]) 
     """
     models = _fields_of(Extension)
     for name, section in changes.items():
-        _check_fields(name, section, read.get(name), models[name])
+        _check_fields(name, section, read.get(name), models[name], operation)
     return merge(read, changes)
 
 
 def _check_fields(
-    name: str, changes: Mapping[str, Any], read: object, model: type[msgspec.Struct] | None
+    name: str,
+    changes: Mapping[str, Any],
+    read: object,
+    model: type[msgspec.Struct] | None,
+    operation: str,
 ) -> None:
     """Check that a patch names only fields that the model or the reply has.
 
@@ -119,6 +120,7 @@ def _check_fields(
         changes: the fields to change, plain.
         read: what the PBX holds there.
         model: the struct that describes it; None if the SDK has none.
+        operation: the name of the operation that read it.
 
     Raises:
         TypeError: neither has the field; the message has the nearest name.
@@ -126,13 +128,13 @@ def _check_fields(
     """
     fields = {} if model is None else _fields_of(model)
     if model is not None and not isinstance(read, Mapping) and read not in (None, "", []):
-        raise ReplyError(expected="an object", where=f"$.{name}", operation=EXTENSIONS_SHOW.name)
+        raise ReplyError(expected="an object", where=f"$.{name}", operation=operation)
     found: Mapping[str, object] = read if isinstance(read, Mapping) else {}
     for field, value in changes.items():
         if field not in fields and field not in found:
             raise unknown_field(name, field, [*fields, *found])
         if isinstance(value, Mapping):
-            _check_fields(f"{name}.{field}", value, found.get(field), fields.get(field))
+            _check_fields(f"{name}.{field}", value, found.get(field), fields.get(field), operation)
 
 
 @cache
@@ -158,31 +160,3 @@ def unknown_field(owner: str, field: object, known: Iterable[str]) -> TypeError:
     nearest = get_close_matches(str(field).lower(), names, n=1)
     hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(names) or 'none'}"
     return TypeError(f'{owner} has no field "{field}"; {hint}')
-
-
-def check_identity(field: str, shown: object, requested: str, row: Endpoint[Any]) -> None:
-    """Check that a reply shows the requested item, before anything is written from it.
-
-    A reply that names no item passes.
-
-    Raises:
-        ReplyError: the reply shows another item.
-    """
-    if shown not in (None, "", requested):
-        raise ReplyError(
-            expected=f"the {field} that was asked for", where=f"$.{field}", operation=row.name
-        )
-
-
-def decode_item(document: dict[str, Any], row: Endpoint[T]) -> T:
-    """Decode a document as the reply of a row.
-
-    Raises:
-        ReplyError: it cannot be read as one.
-    """
-    assert row.reply is not None  # noqa: S101 - only rows with a reply are patched
-    try:
-        return repair(document, row.reply)
-    except Unreadable as error:
-        unreadable = ReplyError(expected=error.expected, where=error.where, operation=row.name)
-        raise_without_context(unreadable)

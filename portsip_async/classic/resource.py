@@ -4,26 +4,62 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
-from ..core.context import CallOptions
-from ..core.endpoint import Endpoint
-from ..core.limits import Gate
+from ..core.endpoint import Endpoint, EndpointTable
+from ..core.limits import Clock, Gate
 from ..core.message import Parameters
 from ..core.page_sequence import Page
 from ..core.pages import PageSize, Paginator
-from ..core.session import Session
-from ..core.tasks import NotCopyable
+from ..core.reply import check_identity, decode_item
+from ..core.tasks import NotCopyable, TaskOwner
+from ..core.threads import Threads
+from ..core.tokens import Token
+from ..core.transport import CallOptions
 from ..core.upload import Source
-from .operations import EndpointTable
-from .patches import check_identity, decode_item
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
 
 Document = dict[str, Any]
+
+
+class Core(TaskOwner, Protocol):
+    """The core of a client, as its resources see it; `core.session.Session` is the one there is.
+
+    Attributes:
+        base_url: what the paths of endpoints are appended to.
+        clock: the time, for everything that waits.
+        threads: the threads in which uploads open and read their files.
+    """
+
+    base_url: str
+    clock: Clock
+    threads: Threads
+
+    def call(
+        self,
+        endpoint: Endpoint[T],
+        parameters: Parameters,
+        options: CallOptions | None = None,
+        *,
+        source: Source | None = None,
+        gate: Gate | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Return the coroutine of a call, which returns the value of the reply."""
+        ...
+
+    async def send_login(
+        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
+    ) -> tuple[T, float]:
+        """Send a login or a refresh; return the reply, and when it was sent."""
+        ...
+
+    async def renew_token(self) -> Token:
+        """Renew the client's token now, and return it."""
+        ...
 
 
 class KeyedLocks:
@@ -59,7 +95,7 @@ class ClientState:
         page_size: learns how many items the PBX takes in a page.
     """
 
-    session: Session
+    session: Core
     table: EndpointTable
     locks: KeyedLocks
     outages: OutageLog
@@ -77,7 +113,7 @@ class Sender(NotCopyable):
     """
 
     def __init__(self, state: ClientState, options: CallOptions) -> None:
-        self.session: Session = state.session
+        self.session: Core = state.session
         self.outages: OutageLog = state.outages
         self.batch_sizes: BatchSizeLearner = state.batch_sizes
         self._page_size = state.page_size

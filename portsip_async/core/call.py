@@ -28,7 +28,7 @@ from ..errors import (
     RequestTimeout,
 )
 from .connections import FOREIGN
-from .context import CallContext, CallOptions, PreparedEndpoint
+from .context import CallContext, PreparedEndpoint
 from .limits import CLOSED, TIMED_OUT, Gate, Interruptible
 from .message import Parameters
 from .observer import Attempt
@@ -37,7 +37,7 @@ from .request import RequestTemplate, secrets_of
 from .retry import failure_of, repeat
 from .safety import Failure, may_have_acted, may_repeat
 from .tokens import CachedToken
-from .transport import HttpTimeouts
+from .transport import CallOptions, HttpTimeouts
 from .upload import Source
 
 X = TypeVar("X")

@@ -2,40 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from ..errors import ClientClosed, RequestTimeout
-from .clock import Clock
 from .endpoint import Endpoint
-from .limits import Interruptible, RequestRate, SharedTimer
+from .limits import Clock, Interruptible, RequestRate, SharedTimer
 from .observer import Attempt
 from .reply import ReplyParser
-from .retry import RetryBucket, RetryPolicy
+from .retry import RetryBucket
 from .tokens import TokenCache
-from .transport import HttpTimeouts, Route, Timeout, Transport
+from .transport import Route, Transport
 
 _TIMERS_KEPT: Final = 64
 # Seconds. A call whose deadline began no longer ago than this still shares a timer.
 _SLACK: Final = 0.001
-
-
-class CallOptions:
-    """The timeout and the retry policy of a client, or of a view of it.
-
-    Attributes:
-        attempt_seconds: the most that an attempt may take; None: unlimited.
-        http: the timeouts in aiohttp's form.
-    """
-
-    __slots__ = ("attempt_seconds", "http", "retry", "timeout")
-
-    def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
-        self.timeout: Timeout = timeout
-        self.retry: RetryPolicy = retry
-        limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
-        self.attempt_seconds: float | None = min(limits) if limits else None
-        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.attempt_seconds))
 
 
 class PreparedEndpoint:

@@ -8,41 +8,31 @@ requested number is left out.
 Pure: a parsed reply goes in and comes out.
 """
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from msgspec import Struct, structs
 
-from ..arguments import plain_text
-from .endpoint import Echo
+from ..arguments import digits_of, plain_text
 
 T = TypeVar("T")
 
 _EXACT = 2.0**53  # larger floats do not hold every whole number
 
 
-def digits_of(text: str) -> str:
-    """Return a text as the JSON number with its digits; any other text as it is."""
-    return (text.lstrip("0") or "0") if text.isascii() and text.isdigit() else text
-
-
-def as_asked(value: T, document: Any, echo: Echo, parameters: Mapping[str, Any] | Struct) -> T:
+def as_asked(value: T, document: Any, requested: object, field: str, rows: str | None) -> T:
     """Return a reply with the texts of the request where it shows the same items.
 
     Args:
         value: the decoded reply.
         document: the parsed JSON if the reply had to be repaired; None if all texts were texts.
-        echo: where the reply repeats the request.
-        parameters: the request's parameters.
+        requested: the text that the request asked for, or a list of texts.
+        field: the field that repeats it: of the reply, or of each of its rows.
+        rows: the field that holds the rows; None if the reply itself repeats the text.
     """
-    if isinstance(parameters, Struct):
-        requested = getattr(parameters, echo.parameter, None)
-    else:
-        requested = parameters.get(echo.parameter)
-    if echo.rows is None and isinstance(requested, str):
-        return _match_reply(value, document, echo.field, requested)
-    if echo.rows is not None and document is not None and isinstance(requested, list | tuple):
-        return _match_rows(value, document, echo, requested)
+    if rows is None and isinstance(requested, str):
+        return _match_reply(value, document, field, requested)
+    if rows is not None and document is not None and isinstance(requested, list | tuple):
+        return _match_rows(value, document, field, rows, requested)
     return value
 
 
@@ -65,8 +55,9 @@ def _match_reply(value: T, document: Any, field: str, requested: str) -> T:
     return {**value, field: plain_text(requested)}  # type: ignore[dict-item, return-value]  # a dict
 
 
-def _match_rows(value: T, document: Any, echo: Echo, requested: list[Any] | tuple[Any, ...]) -> T:
-    name = echo.rows or ""
+def _match_rows(
+    value: T, document: Any, field: str, name: str, requested: list[Any] | tuple[Any, ...]
+) -> T:
     raw_rows = document.get(name) if isinstance(document, dict) else None
     rows = getattr(value, name, ())
     if isinstance(raw_rows, dict):
@@ -79,12 +70,12 @@ def _match_rows(value: T, document: Any, echo: Echo, requested: list[Any] | tupl
             by_digits.setdefault(digits_of(text), set()).add(plain_text(text))
     kept: list[Any] = []
     for row, raw in zip(rows, raw_rows, strict=True):
-        digits = _digits(raw.get(echo.field)) if isinstance(raw, dict) else None
+        digits = _digits(raw.get(field)) if isinstance(raw, dict) else None
         matches = by_digits.get(digits, set()) if digits is not None else set()
         if not matches:
             kept.append(row)
         elif len(matches) == 1:
-            kept.append(structs.replace(row, **{echo.field: next(iter(matches))}))
+            kept.append(structs.replace(row, **{field: next(iter(matches))}))
     return structs.replace(value, **{name: tuple(kept)})  # type: ignore[type-var]  # a struct
 
 

@@ -5,10 +5,20 @@ Generations of the API differ in these rows. The core that sends them is the sam
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_args, overload
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    get_type_hints,
+    overload,
+)
 
 from ..arguments import is_visible, plain_text
-from ..errors import CLASSIC_ERRORS, ErrorScheme
+from ..errors import CLASSIC_ERRORS, ConfigurationError, ErrorScheme
 from .safety import Safety
 
 T_co = TypeVar("T_co", covariant=True)
@@ -193,3 +203,81 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "token": get_args(TokenPlace),
     "parameters": get_args(ParameterPlace),
 }
+
+
+class EndpointOverride(TypedDict, total=False):
+    """The attributes of a row that a client may override."""
+
+    method: str
+    path: str
+    token: TokenPlace
+    parameters: ParameterPlace
+    safety: Safety
+
+
+class EndpointTable:
+    """The rows of one client: those of its API, with the client's overrides."""
+
+    def __init__(
+        self,
+        rows: Mapping[str, Endpoint[Any]],
+        overrides: Mapping[str, EndpointOverride] | None = None,
+    ) -> None:
+        """Apply the overrides.
+
+        Args:
+            rows: the API's operations by name.
+            overrides: by name, the attributes to change; None: nothing.
+
+        Raises:
+            ConfigurationError: an unknown row or attribute, or a value that no endpoint can have.
+        """
+        if not isinstance(overrides or {}, Mapping):
+            raise ConfigurationError(
+                f"endpoints must be a mapping of row names, got {type(overrides).__name__}"
+            )
+        self._overridden = {
+            name: _override(rows.get(name), name, override)
+            for name, override in (overrides or {}).items()
+        }
+        self._untyped: dict[str, Endpoint[dict[str, Any]]] = {}
+
+    def __getitem__(self, row: Endpoint[T_co]) -> Endpoint[T_co]:
+        return self._overridden.get(row.name, row)
+
+    def untyped(self, row: Endpoint[Any]) -> Endpoint[dict[str, Any]]:
+        """Return the client's version of a row, with a plain object as its reply."""
+        if row.name not in self._untyped:
+            untyped = self[row].replace(reply=dict[str, Any])
+            self._untyped[row.name] = cast(Endpoint[dict[str, Any]], untyped)
+        return self._untyped[row.name]
+
+
+def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) -> Endpoint[Any]:
+    if row is None:
+        raise ConfigurationError(f"endpoints: there is no operation named {name!r}")
+    if not isinstance(override, Mapping):
+        raise ConfigurationError(
+            f"endpoints: the override of {name} must be a mapping, got {type(override).__name__}"
+        )
+    unknown = set(override) - set(get_type_hints(EndpointOverride))
+    if unknown:
+        names = ", ".join(sorted(map(str, unknown)))
+        raise ConfigurationError(f"endpoints: {name} has no attribute {names}")
+    method = override.get("method", row.method)
+    # A new method moves the token and the parameters, unless they are overridden too. An upload
+    # stays a form under any method that has a body.
+    moves = str(method).upper() != row.method
+    if row.parameters == "multipart" and str(method).upper() != "GET":
+        moves = False
+    token = row.token if not moves or row.token == "none" else None
+    try:
+        return row.replace(
+            method=method,
+            path=override.get("path", row.path),
+            safety=override.get("safety", row.safety),
+            token=override.get("token", token),
+            parameters=override.get("parameters", None if moves else row.parameters),
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"endpoints: {error}") from None

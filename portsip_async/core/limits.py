@@ -1,4 +1,4 @@
-"""What limits a call: its time, the rate of requests, and how many are in flight.
+"""What limits a call: its time, and the rate of requests.
 
 `SharedTimer` does what `asyncio.timeout` does, for many calls at once. Calls that may take the same
 number of seconds share one timer of the event loop, because the first to begin is the first to run
@@ -8,13 +8,10 @@ out of time. `asyncio.timeout` would start and cancel a timer of the loop for ea
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-from ..errors import PortSIPError
-from .clock import Clock
-
-if TYPE_CHECKING:
-    pass
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
 
 # Why something was interrupted.
 TIMED_OUT: Final = "timed out"
@@ -24,6 +21,25 @@ CLOSED: Final = "closed"
 # comes before those that still wait for their first slot.
 _FIRST_SLOT: Final = 1.0
 _NEXT_SLOT: Final = 1 - 1e-6
+
+
+class Clock:
+    """Where a client reads the time, waits, and draws random numbers.
+
+    Attributes:
+        monotonic: returns seconds that never go back.
+        now: returns the seconds since the epoch.
+        sleep: waits for so many seconds.
+        random: returns a random number from 0 to 1.
+    """
+
+    __slots__ = ("monotonic", "now", "random", "sleep")
+
+    def __init__(self) -> None:
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.now: Callable[[], float] = time.time
+        self.sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self.random: Callable[[], float] = random.random
 
 
 class Interruptible:
@@ -163,6 +179,6 @@ class Gate(Protocol):
         """Wait for admission and return a ticket."""
         ...
 
-    def leave(self, ticket: object, error: PortSIPError | None, *, repeated: bool) -> None:
+    def leave(self, ticket: object, error: Exception | None, *, repeated: bool) -> None:
         """Record how an attempt ended; `repeated` is False for the first attempt of a call."""
         ...

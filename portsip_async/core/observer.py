@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import PortSIPError
-from ..record import Record
+from ..redact import Record
 from .endpoint import Endpoint
 
 T = TypeVar("T")

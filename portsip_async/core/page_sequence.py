@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from msgspec import field
 
-from ..record import Record
+from ..redact import Record
 
 T = TypeVar("T")
 

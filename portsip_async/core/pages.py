@@ -19,8 +19,7 @@ from msgspec import structs
 from ..arguments import check_int
 from ..errors import BadRequest, PortSIPError
 from .page_sequence import Drift, Page, PageSequence
-from .streams import ClosableStream
-from .tasks import TaskOwner
+from .tasks import ClosableStream, TaskOwner
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Page[Any])

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Generic, TypeVar, cast
 
+import msgspec
+
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -21,7 +23,7 @@ from ..errors import (
     raise_without_context,
 )
 from ..redact import scrub_text
-from .decode import Decoder, Unreadable, parse
+from .decode import Decoder, Unreadable, parse, repair
 from .echo import as_asked
 from .endpoint import Endpoint
 from .message import Parameters, Reply
@@ -78,7 +80,13 @@ class ReplyParser(Generic[T]):
                 self._check_error(reply, now)
             if self._endpoint.echo is None:
                 return value
-            return as_asked(value, repaired, self._endpoint.echo, parameters)
+            echo = self._endpoint.echo
+            requested = (
+                getattr(parameters, echo.parameter, None)
+                if isinstance(parameters, msgspec.Struct)
+                else parameters.get(echo.parameter)
+            )
+            return as_asked(value, repaired, requested, echo.field, echo.rows)
         except Unreadable as unreadable:
             error: APIError | ReplyError = ReplyError(
                 expected=unreadable.expected, where=unreadable.where
@@ -194,3 +202,31 @@ def scrub_error(error: APIError, secrets: list[str]) -> APIError:
     if isinstance(err_code, str) and not _DOTTED.fullmatch(err_code):
         err_code = scrub_text(err_code, secrets)
     return error.copy(message=scrub_text(error.message, secrets), err_code=err_code)
+
+
+def check_identity(field: str, shown: object, requested: str, row: Endpoint[Any]) -> None:
+    """Check that a reply shows the requested item, before anything is written from it.
+
+    A reply that names no item passes.
+
+    Raises:
+        ReplyError: the reply shows another item.
+    """
+    if shown not in (None, "", requested):
+        raise ReplyError(
+            expected=f"the {field} that was asked for", where=f"$.{field}", operation=row.name
+        )
+
+
+def decode_item(document: dict[str, Any], row: Endpoint[T]) -> T:
+    """Decode a document as the reply of a row.
+
+    Raises:
+        ReplyError: it cannot be read as one.
+    """
+    assert row.reply is not None  # noqa: S101 - only rows with a reply are patched
+    try:
+        return repair(document, row.reply)
+    except Unreadable as error:
+        unreadable = ReplyError(expected=error.expected, where=error.where, operation=row.name)
+        raise_without_context(unreadable)

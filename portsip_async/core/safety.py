@@ -17,7 +17,7 @@ class Failure(Enum):
     NOT_SENT = "no connection was made"
     DISTRUSTED = "the certificate was refused"
     LOST = "no complete reply arrived"
-    STALLED = "the PBX gave up waiting for the request"
+    STALLED = "the PBX did not get the whole request in time"
     LIMITED = "too many requests"
     BUSY = "unavailable, with a time to come back"
     SERVER_ERROR = "the PBX or a proxy failed"

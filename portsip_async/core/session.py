@@ -9,17 +9,16 @@ from typing import Any, Final, TypeVar
 
 from ..errors import ClientClosed
 from .call import Call
-from .clock import Clock
-from .context import CallContext, CallOptions, PreparedEndpoint
+from .context import CallContext, PreparedEndpoint
 from .endpoint import Endpoint
-from .limits import CLOSED, Gate, Interruptible, RequestRate
+from .limits import CLOSED, Clock, Gate, Interruptible, RequestRate
 from .message import Parameters
 from .observer import Attempt, Observer
 from .retry import RetryBucket
 from .tasks import NotCopyable
 from .threads import Threads
 from .tokens import Token, TokenCache, TokenSource
-from .transport import Transport
+from .transport import CallOptions, Transport
 from .upload import Source
 
 T = TypeVar("T")

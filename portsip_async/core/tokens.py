@@ -47,8 +47,8 @@ from ..errors import (
     ServerError,
     leading_status,
 )
-from ..record import Record
-from .clock import Clock
+from ..redact import Record
+from .limits import Clock
 from .tasks import NotCopyable, TaskOwner
 
 LIFETIME = 30.0  # seconds; from the vendor's documentation

@@ -11,7 +11,7 @@ import math
 import os
 import ssl as tls
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -44,6 +44,7 @@ from .endpoint import Endpoint
 from .forms import build_form
 from .message import FieldValue, Reply, Request
 from .monitor import MalformedReply
+from .retry import RetryPolicy
 from .safety import Failure
 from .upload import Source
 
@@ -110,6 +111,24 @@ def _client_timeout(connect: float | None, read: float | None) -> aiohttp.Client
 
 class ForeignError(Exception):
     """Replaces an exception of another library: the same class name and text, without secrets."""
+
+
+class CallOptions:
+    """The timeout and the retry policy of a client, or of a view of it.
+
+    Attributes:
+        attempt_seconds: the most that an attempt may take; None: unlimited.
+        http: the timeouts in aiohttp's form.
+    """
+
+    __slots__ = ("attempt_seconds", "http", "retry", "timeout")
+
+    def __init__(self, timeout: Timeout, retry: RetryPolicy) -> None:
+        self.timeout: Timeout = timeout
+        self.retry: RetryPolicy = retry
+        limits = [limit for limit in (timeout.total, retry.deadline) if limit is not None]
+        self.attempt_seconds: float | None = min(limits) if limits else None
+        self.http: HttpTimeouts = HttpTimeouts(replace(timeout, total=self.attempt_seconds))
 
 
 class Route:
@@ -236,9 +255,7 @@ class Transport:
         if self._headers:
             headers = {**headers, **self._headers}
         if not self._owned and hdrs.AUTHORIZATION in headers and self._http.auth:
-            raise ConfigurationError(
-                "a bearer token can't be sent through a session that logs in by itself (auth=)"
-            )
+            raise ConfigurationError("a session with auth= can't send a bearer token")
         return self._http.request(
             route.method,
             route.url,

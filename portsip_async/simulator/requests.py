@@ -13,8 +13,8 @@ import msgspec
 from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
 
-from ..classic.operations import ENDPOINTS, EndpointTable
-from ..core.endpoint import Endpoint
+from ..classic.operations import ENDPOINTS
+from ..core.endpoint import Endpoint, EndpointTable
 from .errors import PBXError
 from .http_server import send_continue
 from .state import Greeting

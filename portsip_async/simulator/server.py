@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from ..classic.operations import EndpointOverride, EndpointTable
-from ..core.endpoint import Endpoint
+from ..classic.operations import ENDPOINTS
+from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable
 from .actions import ACTIONS, RequestContext
 from .errors import PBXError
 from .faults import Fault, Faults, ScriptedFaults, complete_script, draw
@@ -124,7 +124,7 @@ class PBXSimulator:
         self._random = random.Random(seed)  # noqa: S311  # repeatable chance, not secrecy
         self._scripts = ScriptedFaults()
         self._shaper = ReplyShaper(names)
-        self._routes = make_routes(EndpointTable(endpoints))
+        self._routes = make_routes(EndpointTable(ENDPOINTS, endpoints))
         self._pbx = PBX(
             extensions=extensions,
             groups=groups,

@@ -125,7 +125,7 @@ class TestAccount:
         [
             ({"PORTSIP_URL": None}, (), "PORTSIP_URL is not set"),
             ({"PORTSIP_PASSWORD": None}, (), "Hint: set PORTSIP_PASSWORD"),
-            ({"PORTSIP_USERNAME": None}, (), "username and password go together"),
+            ({"PORTSIP_USERNAME": None}, (), "pass both username and password"),
             ({"PORTSIP_USERNAME": None}, ("--password-stdin",), "pass --username"),
             ({"PORTSIP_EMAIL": "a@b.example"}, (), "unset one of them"),
             ({}, ("--username", "a", "--email", "a@b.example"), "not both"),

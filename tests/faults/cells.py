@@ -10,6 +10,8 @@ from typing import Any
 
 from portsip_async import ENDPOINTS, PortSIPClient, RetryPolicy, Timeout
 
+from ..clocks import set_clock
+from ..internals import session_of
 from ..operations import BY_ROW, OPERATIONS, Operation
 from ..proxy_server import ProxyServer
 from ..test_secrecy import LOGGERS, Recorder
@@ -36,7 +38,7 @@ class Outcome:
     acted: int = 0
     written: int = 0
     seconds: float = 0.0
-    heard: Recorder = field(default_factory=Recorder)
+    recorder: Recorder = field(default_factory=Recorder)
     secrets: list[str] = field(default_factory=list)
     clinging: int = 0  # exchanges that the client left open after its call ended
     open: int = 0  # connections still open after the client was closed
@@ -127,12 +129,9 @@ async def _cell(
                 allow_http=True,
             )
         )
-        session = pbx._session
-        session.clock.monotonic = loop.time
-        session.clock.now = lambda: EPOCH + loop.time()
-        session.clock.random = lambda: 1.0
+        set_clock(pbx, monotonic=loop.time, now=lambda: EPOCH + loop.time(), random=lambda: 1.0)
         begun = loop.time()
-        outcome.value, outcome.error = await _came_of(row, pbx)
+        outcome.value, outcome.error = await _result_of(row, pbx)
         outcome.seconds = loop.time() - begun
         outcome.arrivals, outcome.acted = len(server.arrivals), server.acted
         outcome.written = server.written
@@ -141,19 +140,19 @@ async def _cell(
         loop.names[host] = "127.0.0.1"
         await server.mend()
         proxy.answers = [None]
-        outcome.afterwards, outcome.error_afterwards = await _came_of(row, pbx)
+        outcome.afterwards, outcome.error_afterwards = await _result_of(row, pbx)
         outcome.acted_afterwards = server.acted - outcome.acted
         outcome.secrets += server.renewed
-        outcome.heard.note((pbx, session))
+        outcome.recorder.note((pbx, session_of(pbx)))
         await pbx.close()
         await _quiet()
         outcome.open = server.open + len(proxy.writers)
     if outcome.error is not None:
-        outcome.heard.error(outcome.error)
+        outcome.recorder.error(outcome.error)
     return outcome
 
 
-async def _came_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception | None]:
+async def _result_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception | None]:
     """Make a call. Return its result and its error. It must end in time."""
     try:
         async with asyncio.timeout(ENDLESS):

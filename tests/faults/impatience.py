@@ -34,12 +34,12 @@ class ImpatientLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        self._leaping = _Selector()
+        self._virtual = _Selector()
         self.names: dict[str, str] = {}
-        super().__init__(self._leaping)
+        super().__init__(self._virtual)
 
     def time(self) -> float:
-        return self._leaping.now
+        return self._virtual.now
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> list[Any]:
         if host not in self.names:

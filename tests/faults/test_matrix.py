@@ -94,7 +94,7 @@ def check_leavings(fault: Fault, row: Operation, outcome: Outcome) -> None:
 def check_secrets(fault: Fault, row: Operation, outcome: Outcome) -> None:
     """Check that neither the error nor the client exposes a secret."""
     assert outcome.secrets
-    outcome.heard.check(*outcome.secrets)
+    outcome.recorder.check(*outcome.secrets)
 
 
 CHECKS = (check_error, check_deeds, check_answer, check_time, check_leavings, check_secrets)
