@@ -114,12 +114,9 @@ def read_lines(arguments: list[str]) -> list[str]:
 def option_words(group: Any) -> list[str]:
     """Return the words of a command line that give a group of options the same values again."""
     words: list[str] = []
-    for name, hint in get_type_hints(type(group), include_extras=True).items():
-        value = getattr(group, name)
-        (option,) = hint.__metadata__
-        # typer keeps an option's first name as its default until it builds the command.
-        names = [name for name in (option.default, *option.param_decls) if isinstance(name, str)]
-        flag = next(name for name in names if name.startswith("--"))
+    for field in fields(group):
+        flag = f"--{field.name.replace('_', '-')}"
+        value = getattr(group, field.name)
         if value is True:
             words.append(flag)
         elif value is not None and value is not False:
