@@ -14,8 +14,6 @@ from .options import Limit
 from .output import Output
 from .progress import progress
 
-__all__ = ["Paging", "SortBy", "write_list"]
-
 SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_default=False)]
 
 

@@ -20,17 +20,6 @@ from .failures import USAGE, Failure, running_command
 from .terminal_text import one_line
 from .text_input import read_text
 
-__all__ = [
-    "Limit",
-    "Number",
-    "Yes",
-    "confirm",
-    "option_words",
-    "read_lines",
-    "shell_words",
-    "spread",
-]
-
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)]

@@ -21,19 +21,6 @@ from typing import Any, Final, TextIO, cast
 
 from .terminal_text import printable
 
-__all__ = [
-    "UTF16_MARKS",
-    "Sink",
-    "StandardInput",
-    "fill_descriptors",
-    "output_error",
-    "print_line",
-    "reader_may_leave",
-    "standard_input",
-    "standard_streams",
-    "unguarded",
-]
-
 UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")  # Windows writes one of them
 _BOM: Final = "\ufeff"
 

@@ -11,8 +11,6 @@ from typing import Final
 from .terminal_text import clusters
 from .terminal_text import width as width_of
 
-__all__ = ["table"]
-
 _GAP: Final = "  "
 _NARROWEST: Final = 8  # columns, at least, of a wrapped cell
 

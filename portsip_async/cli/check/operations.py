@@ -19,8 +19,6 @@ from ... import (
 from .compare import Comparison
 from .report import Operation, State
 
-__all__ = ["READS", "WRITES", "OperationChecks"]
-
 READS: Final = tuple(name for name, row in ENDPOINTS.items() if row.safety == "safe")
 WRITES: Final = tuple(name for name in ENDPOINTS if name not in READS)
 _NOTHING_THERE: Final = frozenset({405, 410, 501})

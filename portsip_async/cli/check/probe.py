@@ -19,8 +19,6 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-__all__ = ["Address", "Certificate", "probe"]
-
 _NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which ssl does not name
 
 
