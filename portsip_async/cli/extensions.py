@@ -18,7 +18,6 @@ from .. import (
     Paginator,
     PortSIPClient,
 )
-from .board import watch
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import print_error, print_note, report_failures, shorten
@@ -30,6 +29,7 @@ from .output import Output
 from .progress import progress
 from .streams import reader_may_leave
 from .text_input import read_text
+from .watching import watch
 
 extensions: typer.Typer = typer.Typer(
     name="extensions",

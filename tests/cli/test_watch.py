@@ -19,7 +19,8 @@ from portsip_async import (
     StatusChange,
     WatchStats,
 )
-from portsip_async.cli.board import Board, _Outage, _Unknown
+from portsip_async.cli.board import Board
+from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import Beside
