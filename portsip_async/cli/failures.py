@@ -82,9 +82,6 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
         ReplyError: "the report shows where this PBX's replies differ",
     },
 }
-_NOT_TRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
-_EXPIRED = "renew the PBX's certificate, or pin it with --fingerprint"
-_DIGEST = ", which 'portsip-async check' shows"
 NO_API: Final = (
     "check the address (--url or PORTSIP_URL), its port and path: no PBX API was found there"
 )
@@ -128,8 +125,11 @@ def hint(error: Exception) -> str:
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http if you trust the network to the PBX"
     if isinstance(error, ConnectError) and error.refused_certificate:
-        text = _EXPIRED if "expired" in str(error) else _NOT_TRUSTED
-        return text if running_command.get() == "check" else text + _DIGEST
+        action = "pass its CA with --ca-file"
+        if "expired" in str(error):
+            action = "renew the PBX's certificate"
+        shown = "" if running_command.get() == "check" else ", which 'portsip-async check' shows"
+        return f"{action}, or pin it with --fingerprint{shown}"
     if found_no_api(error):
         return NO_API
     if is_page(error):

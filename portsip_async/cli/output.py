@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -41,16 +41,6 @@ class Format(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
-
-
-class Writer(Protocol):
-    """Writes rows, at once or at the end."""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write a row, or keep it for the end; its sections are nested mappings."""
-
-    def end(self) -> None:
-        """Write what is kept."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +72,19 @@ class Output:
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer]:
+    def rows(
+        self, model: type[Any], narrow: Sequence[str] = ()
+    ) -> Iterator["_Json | _Csv | _Table"]:
         """Open an output of many rows, which is completed if the block raises nothing.
+
+        The block passes each row to ``write``; the sections of a row are nested mappings.
 
         Args:
             model: the type of the rows, which names the columns.
             narrow: the columns of a table unless columns were requested.
         """
         columns = self.check(model)
-        writer: Writer
+        writer: _Json | _Csv | _Table
         if self.format is Format.CSV:
             writer = _Csv(columns, dotted(model))
         elif self.format is Format.TABLE:
