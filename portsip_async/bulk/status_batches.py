@@ -262,8 +262,7 @@ class _Split(Generic[S]):
         """Return the result of each number, each occurrence."""
         if not self.errors:
             with suppress(KeyError):  # of a number that the replies lack
-                statuses = self._statuses
-                return [StatusResult(number, statuses[number]) for number in numbers]
+                return [StatusResult(number, self._statuses[number]) for number in numbers]
         results: dict[str, StatusResult[S]] = {}
         for number in dict.fromkeys(numbers):
             error = self.errors.get(number)
