@@ -171,8 +171,8 @@ class Steps:
     traffic: Traffic
 
     def __post_init__(self) -> None:
-        self.numbers = self.sim.extension_numbers  # before the first step
-        self.next_number = int(self.numbers[-1]) + 1
+        self.numbers: list[str] = self.sim.extension_numbers  # before the first step
+        self.next_number: int = int(self.numbers[-1]) + 1
 
     async def lists(self) -> None:
         """Walk the list of extensions, and search it."""
