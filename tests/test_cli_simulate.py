@@ -1,4 +1,4 @@
-"""``portsip-async simulate``, in a process of its own and in this one."""
+"""``portsip-async simulate``, in a separate process and in this one."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def exports(told: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_process(number: signal.Signals, code: int) -> None:
-    """It prints how to reach it, serves, and ends at once by either signal."""
+    """The command prints its address, serves, and ends at once on either signal."""
     options = ("--extensions", "7", "--token-lifetime", "2", "--quirk", "text_html")
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
@@ -58,7 +58,7 @@ async def test_process(number: signal.Signals, code: int) -> None:
 
 
 def test_port_in_use() -> None:
-    """A port that is taken is one line on stderr, and exit code 1."""
+    """A port in use gives one line on stderr, and exit code 1."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -80,7 +80,7 @@ def test_port_in_use() -> None:
     ],
 )
 def test_wrong_usage(options: list[str]) -> None:
-    """A wrong option is exit code 2 and nothing on stdout."""
+    """A wrong option gives exit code 2, and nothing on stdout."""
     done = CliRunner().invoke(app, ["simulate", *options])
     assert done.exit_code == 2
     assert done.stdout == ""
@@ -88,7 +88,7 @@ def test_wrong_usage(options: list[str]) -> None:
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every option reaches the simulator; SIGINT ends with 130."""
+    """Every option reaches the simulator. SIGINT ends with 130."""
     made: list[PBXSimulator] = []
     start = PBXSimulator.start
 
@@ -123,7 +123,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a loop has no signal handlers, Ctrl-C is a KeyboardInterrupt and ends with 130."""
+    """On a loop without signal handlers, Ctrl-C is a KeyboardInterrupt and ends with 130."""
 
     def refuse(*_: Any) -> None:
         raise NotImplementedError
@@ -137,7 +137,7 @@ def test_without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestMain:
-    def test_runs(
+    def test_console_script(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The console script shows its commands and exit codes."""
@@ -152,14 +152,14 @@ class TestMain:
     @pytest.mark.parametrize(
         ("missing", "code"), [("typer", 2), ("portsip_async.cli.failures", None)]
     )
-    def test_extra_missing(
+    def test_missing_extra(
         self,
         missing: str,
         code: int | None,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Without the extra one line says how to get it; another missing module is a failure."""
+        """One line says how to install the extra. Another missing module is an error."""
         monkeypatch.delitem(sys.modules, "portsip_async.cli.app")
         monkeypatch.setitem(sys.modules, missing, None)
         expected: type[BaseException] = SystemExit if code else ModuleNotFoundError

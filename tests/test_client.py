@@ -364,7 +364,7 @@ class TestRequest:
         with pytest.raises(TypeError):
             await pbx.request(PING, raw=b"x")
 
-    async def test_upload_by_another_method_stays_a_form(
+    async def test_upload_by_another_method_is_still_a_form(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         """An override of the method leaves the form as it is."""

@@ -188,7 +188,7 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
     # Requests: each batch of each cycle brought its reply once, or is a failure.
     calls = stats.cycles * math.ceil(EXTENSIONS / BATCH)
     assert attempts.succeeded[STATUS] + stats.failures == calls
-    # One attempt is one arrival, unless nobody was there to connect to.
+    # Each attempt is one arrival, unless the PBX was away.
     assert attempts.made - attempts.unsent == sim.served
     # Each failure has its cause, each cause its failure.
     injected, rejected = sim.injected, sim.rejected.total()

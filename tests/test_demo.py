@@ -1,4 +1,4 @@
-"""The demo shows that nothing was lost, and fails where something was."""
+"""The demo shows that nothing was lost, and fails if something was."""
 
 import io
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ from portsip_async.cli.demo import compare, run
 from portsip_async.cli.demo_steps import Failed, Traffic, until_done
 from portsip_async.simulator import Faults, PBXSimulator
 
-# Each second 429 asks for a pause of a second, so they are rare here.
+# Every other 429 has a Retry-After of one second, so they are rare here.
 FAULTS = Faults(
     latency=0.003, rate_limited=0.002, server_error=0.03, html=0.02, dropped=0.03, truncated=0.03
 )
@@ -68,7 +68,7 @@ async def test_demo_loses_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_write_without_reply(quiet: PBXSimulator) -> None:
-    """The demo looks for what was written, and writes it again only if it is not there."""
+    """The demo checks whether the write was carried out, and repeats it only if not."""
     quiet.fail("groups.create", drop=True, act=True)
     quiet.fail("greetings.upload", drop=True)
     code, shown = await show(quiet)
@@ -78,7 +78,7 @@ async def test_write_without_reply(quiet: PBXSimulator) -> None:
     assert quiet.served["greetings.upload"] == 2
 
 
-async def test_bulk_runs_again_for_what_failed(quiet: PBXSimulator) -> None:
+async def test_bulk_write_is_repeated_for_failed_items(quiet: PBXSimulator) -> None:
     quiet.fail("extensions.create", drop=True, act=True)  # the one that is created on its own
     quiet.fail("extensions.create", status=500)
     code, shown = await show(quiet)
@@ -125,7 +125,7 @@ async def test_demo_fails_with_a_step(
         (BulkRun, 2, "create them: 3 results for 4 extensions"),
     ],
 )
-async def test_demo_fails_where_the_sdk_loses_a_result(
+async def test_demo_fails_if_the_sdk_loses_a_result(
     kind: Any, lost: int, problem: str, quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results_of = kind.__aiter__
@@ -144,8 +144,8 @@ async def test_demo_fails_where_the_sdk_loses_a_result(
     assert problem in shown.split("Something was lost:")[1]
 
 
-async def test_demo_fails_where_the_watch_skips_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change that does not start where the one before ended shows that one is lost."""
+async def test_demo_fails_if_the_watch_skips_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that doesn't start where the last one ended shows that one is missing."""
     changes_of = StatusWatch.__aiter__
 
     async def without_one(watch: StatusWatch) -> AsyncIterator[StatusChange]:
@@ -161,8 +161,8 @@ async def test_demo_fails_where_the_watch_skips_a_change(monkeypatch: pytest.Mon
     assert "102: a change is lost" in shown
 
 
-async def test_demo_fails_where_a_change_goes_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A status that the watch does not report fails the demo, though others change meanwhile."""
+async def test_demo_fails_if_a_change_is_not_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A status that the watch doesn't report fails the demo, though others change meanwhile."""
 
     class Forgetful(PBXSimulator):
         def set_status(self, number: str, status: str | None, **_: Any) -> None:
@@ -181,10 +181,10 @@ async def test_demo_fails_where_a_change_goes_unseen(monkeypatch: pytest.MonkeyP
         ("injected", "html", "faults: 2 injected, 1 met, 0 requests cut by the restart"),
     ],
 )
-async def test_demo_fails_where_the_counts_differ(
+async def test_demo_fails_if_the_counts_differ(
     counter: str, key: str, problem: str, quiet: PBXSimulator
 ) -> None:
-    """The exit code is 1 for a request or a fault that only the PBX knows of."""
+    """The exit code is 1 for a request or a fault that only the PBX has counted."""
     getattr(quiet, counter)[key] += 1
     code, shown = await show(quiet)
     assert code == 1
@@ -220,7 +220,7 @@ class TestCompare:
         injected: int,
         agrees: bool,
     ) -> None:
-        """Sent is received, and a failure has a fault, unless the restart cut the request."""
+        """Sent requests were received, and a failure has a fault, unless the restart cut it."""
         sim, traffic = PBXSimulator(), Traffic()
         traffic.restarting = restarting
         traffic(Attempt("groups.list", 1, None, error, 0.01))
@@ -229,11 +229,11 @@ class TestCompare:
 
 
 class TestUntilDone:
-    """A bulk write runs again for what failed, until nothing is left."""
+    """A bulk write is repeated for the failed items, until none is left."""
 
     @staticmethod
     def runs(*outcomes: PortSIPError | None) -> Any:
-        """Return a bulk write of one extension that ends like this, run after run."""
+        """Make a bulk write of one extension that ends as given, run after run."""
         left = list(outcomes)
 
         async def start(keys: list[str]) -> AsyncIterator[BulkResult[None]]:
@@ -241,8 +241,8 @@ class TestUntilDone:
 
         return start
 
-    async def test_gone_by_an_earlier_run(self) -> None:
-        """What is not found in a later run was removed by an earlier one."""
+    async def test_removed_by_an_earlier_run(self) -> None:
+        """An extension that a later run doesn't find was removed by an earlier one."""
         start = self.runs(TransportError(may_have_acted=True), NotFound(status=404))
         assert await until_done(start, ["101"]) == "runs: 2, looked up: 2"
 

@@ -77,7 +77,7 @@ class TestTree:
         assert kind.__bases__ == TREE[kind]
 
     def test_table_lists_every_public_error(self) -> None:
-        """The module defines no error that the table lacks."""
+        """The table has every error that the module defines."""
         public = {
             value
             for name, value in vars(errors).items()
@@ -185,7 +185,7 @@ class TestCopies:
         assert pickle.loads(pickle.dumps(error)).refused_certificate is True
 
     def test_copy_keeps_the_cause_and_no_traceback(self) -> None:
-        """Several waiters can each raise a copy of their own, with the same cause."""
+        """Several waiters can each raise a separate copy, with the same cause."""
         error = TransportError("broke")
         cause = OSError("reset")
         try:
@@ -208,7 +208,7 @@ class TestCopies:
         assert error.__notes__ == ["seen on Monday"]
 
     def test_subclass_of_an_application_can_be_pickled(self) -> None:
-        """A subclass with a constructor of its own needs no support for pickling."""
+        """A subclass may define its own constructor without support for pickling."""
         twin = pickle.loads(pickle.dumps(Mine("x", colour="red")))
         assert type(twin) is Mine
         assert twin.colour == "red"

@@ -311,7 +311,7 @@ class TestDeadline:
         assert (caught.value.attempts, caught.value.retry_after) == (1, 6.0)
 
     async def test_no_limits_set_no_timer(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """Without a deadline and a timeout, a call sets no timer of its own."""
+        """A call without a deadline and a timeout sets no timer."""
         wire.script = [reply(status=503), OK]
         pbx = make_client(
             wire.url,
@@ -324,7 +324,7 @@ class TestDeadline:
 
 
 async def drip(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send a byte every 10 ms, for ever."""
+    """Send a byte every 10 ms, forever."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
     while True:
         writer.write(b" ")

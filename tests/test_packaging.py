@@ -94,7 +94,7 @@ def test_sizes(dist: Path) -> None:
 
 
 def test_wheel_holds_only_the_package(wheel: Path) -> None:
-    """It holds the modules, `py.typed`, and the files that every wheel has."""
+    """It contains the modules, `py.typed`, and the files that every wheel has."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     about = {name for name in names if name.startswith(f"{NAME}.dist-info/")}
@@ -108,8 +108,8 @@ def test_wheel_holds_only_the_package(wheel: Path) -> None:
     }
 
 
-def test_sdist_holds_what_the_build_needs(dist: Path) -> None:
-    """It holds the package, its documents, and what the build needs."""
+def test_sdist_holds_everything_for_the_build(dist: Path) -> None:
+    """It contains the package, its documents, and what the build needs."""
     with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
         names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
     documents = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"}

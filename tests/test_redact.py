@@ -402,7 +402,7 @@ class TestTexts:
         secrets=st.lists(st.text(st.characters(exclude_categories=()), max_size=8), max_size=3),
     )
     def test_any_text(self, text: str, secrets: list[str]) -> None:
-        """No text makes it fail, and no given secret is left as a word of its own."""
+        """No text makes it fail, and no given secret is left as a separate word."""
         shown = scrub_text(f"{text} {' '.join(map(repr, secrets))}", secrets)
         for secret in secrets:
             if "*" not in secret and secret.strip():

@@ -798,7 +798,7 @@ class TestStartAndStop:
     )
     def test_invalid_options(self, options: dict[str, Any]) -> None:
         """Options out of range raise ValueError in the constructor."""
-        with pytest.raises(ValueError):  # noqa: PT011  # each has a message of its own
+        with pytest.raises(ValueError):  # noqa: PT011  # the messages differ
             PBXSimulator(**options)
 
     async def test_status_seconds_of_zero(

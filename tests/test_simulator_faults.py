@@ -288,7 +288,7 @@ async def test_client_that_leaves(probe: Probe) -> None:
             await asyncio.sleep(0.001)
         writer.close()
         await writer.wait_closed()
-        while probe.sim.in_flight:  # noqa: ASYNC110  # likewise
+        while probe.sim.in_flight:  # noqa: ASYNC110  # the same here
             await asyncio.sleep(0.001)
     assert probe.sim.acted["extensions.create"] == 0
 

@@ -244,7 +244,7 @@ class TestRejection:
         assert sim.served[VERIFY] == 1
 
     async def test_another_login_of_the_account(self, make_client: ClientMaker) -> None:
-        """Two clients work side by side even if each login revokes the other token."""
+        """Two clients both work even if each login revokes the token of the other."""
         async with PBXSimulator(extensions=5, quirks=["one_token"]) as sim:
             one = make_client(sim.url, username=sim.username, password=sim.password)
             other = make_client(sim.url, username=sim.username, password=sim.password)
@@ -332,7 +332,7 @@ class TestSteadyState:
             assert calls > 64
             assert sim.served[SHOW] == 1 + calls + sim.rejected[SHOW]
             assert sim.served[VERIFY] == 1
-            # One is due between 0.67 and 0.75 s after the one before.
+            # A renewal follows between 0.67 and 0.75 s after the last one.
             assert lasted / 0.75 - 2 <= sim.served[REFRESH] <= lasted / 0.66 + 1
         for (_, end), (begin, _) in pairwise(renewals):
             assert begin >= end

@@ -1,4 +1,4 @@
-"""Uploads from files that block: they occupy threads of their own, and nothing else."""
+"""Uploads from files that block: each occupies one thread, and nothing else."""
 
 import asyncio
 import io
@@ -71,7 +71,7 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 
 def free(fifo: Path) -> None:
     """Let the thread that opens a FIFO go on."""
-    with suppress(OSError):  # nobody does
+    with suppress(OSError):  # no thread opens it now
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
 

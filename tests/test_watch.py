@@ -528,7 +528,7 @@ class TestFailures:
 
 
 class TestRefused:
-    async def test_refused_number_is_requested_ever_more_rarely(self) -> None:
+    async def test_refused_number_is_requested_less_and_less_often(self) -> None:
         """It costs the other numbers nothing after the first time."""
         statuses = Statuses(refused={"bad"})
         clockwork = Clockwork(statuses, cycles=40)
@@ -566,7 +566,7 @@ class TestRefused:
         assert clockwork.watch.stats.missing == 1
 
     async def test_many_refused_numbers(self) -> None:
-        """Twenty of them are requested ever more rarely, too. An accepted one is found again."""
+        """Twenty of them are requested less and less often. An accepted one is found again."""
         bad = [f"bad{at}" for at in range(20)]
         statuses = Statuses(refused=bad)
         counts: list[int] = []
@@ -1009,7 +1009,7 @@ class TestUnknown:
         (line,) = TestOutageLog.lines(caplog)
         assert "there is no status for 9000" in line
 
-    async def test_many_unknown_numbers_are_requested_ever_more_rarely(self) -> None:
+    async def test_many_unknown_numbers_are_requested_less_and_less_often(self) -> None:
         statuses = Statuses(refused={str(number) for number in range(150)})
         counts: list[int] = []
         clockwork = Clockwork(
