@@ -23,7 +23,6 @@ from .harness import (
     Server,
     Table,
     geometric_mean,
-    limit_receive_buffers,
     main,
     rotated,
     run_calls,
@@ -74,7 +73,6 @@ async def run_block(
 
 async def run(task: dict[str, Any]) -> list[Row]:
     """Run one round, and return a row for each block."""
-    limit_receive_buffers()
     rows: list[Row] = []
     turn = task["round"]
     for part in task["parts"]:
@@ -200,6 +198,7 @@ def _figures(results: Results) -> dict[str, Figure]:
         "calls.naive.worst": max(
             (results.ratio("Sdk", "Naive", cell) for cell in CELLS), key=lambda ratio: ratio.value
         ),
+        "calls.buffers": results.mean("Sdk", "SmallBuffers", CELLS),
         "calls.noise": results.mean("NaiveAgain", "Naive", CELLS),
         "calls.careful": results.mean("Sdk", "Careful", CELLS),
         "calls.raw": results.mean("Sdk", "Raw", CELLS),

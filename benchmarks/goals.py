@@ -39,6 +39,7 @@ _MILLION = "a million items walked"
 GOALS: tuple[Goal, ...] = (
     Goal("calls.naive", f"{_CALLS}: CPU, mean", "aiohttp + msgspec", "≤", 1.00),
     Goal("calls.naive.worst", "the same: the worst cell", "aiohttp + msgspec", "≤", 1.08),
+    Goal("calls.buffers", "the same: CPU, mean", "aiohttp + msgspec, 64 KiB buffers", "≤", 1.00),
     Goal("calls.careful", "the same: CPU, mean", "the same, careful", "≤", 0.72),
     Goal("calls.httpx.1", "the same, 1 in flight", "httpx + pydantic", "≤", 0.17, 3),
     Goal("calls.httpx.16", "the same, 16 in flight", "httpx + pydantic", "≤", 0.08, 3),

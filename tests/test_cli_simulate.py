@@ -1,4 +1,4 @@
-"""``portsip-async simulate``, in a separate process and in this one."""
+"""``portsip-async simulate``, in its own process and in this one."""
 
 import asyncio
 import os
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-W", "error", "-m", "portsip_async", "simulate"]
 
 
-def exports(told: str) -> dict[str, str]:
-    lines = [line.removeprefix("export ") for line in told.splitlines() if "export" in line]
+def exports(greeting: str) -> dict[str, str]:
+    lines = [line.removeprefix("export ") for line in greeting.splitlines() if "export" in line]
     return dict(line.split("=", 1) for line in lines)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_process(number: signal.Signals, code: int) -> None:
-    """The command prints its address, serves, and ends at once on either signal."""
+    """It prints how to reach the PBX, serves, and ends at once on either signal."""
     options = ("--extensions", "7", "--token-lifetime", "2", "--quirk", "text_html")
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
@@ -38,9 +38,9 @@ async def test_process(number: signal.Signals, code: int) -> None:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    told = (await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C"), 20)).decode()
-    environment = exports(told)
-    assert environment["PORTSIP_URL"] in told.splitlines()[0]
+    greeting = (await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C"), 20)).decode()
+    environment = exports(greeting)
+    assert environment["PORTSIP_URL"] in greeting.splitlines()[0]
     login = {
         "username": environment["PORTSIP_USERNAME"],
         "password": environment["PORTSIP_PASSWORD"],
@@ -58,7 +58,7 @@ async def test_process(number: signal.Signals, code: int) -> None:
 
 
 def test_port_in_use() -> None:
-    """A port in use gives one line on stderr, and exit code 1."""
+    """A port that is taken is one line on stderr, and exit code 1."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -80,7 +80,7 @@ def test_port_in_use() -> None:
     ],
 )
 def test_wrong_usage(options: list[str]) -> None:
-    """A wrong option gives exit code 2, and nothing on stdout."""
+    """A wrong option is exit code 2 and nothing on stdout."""
     done = CliRunner().invoke(app, ["simulate", *options])
     assert done.exit_code == 2
     assert done.stdout == ""
@@ -88,7 +88,7 @@ def test_wrong_usage(options: list[str]) -> None:
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every option reaches the simulator. SIGINT ends with 130."""
+    """Every option reaches the simulator; SIGINT ends with 130."""
     made: list[PBXSimulator] = []
     start = PBXSimulator.start
 
@@ -123,7 +123,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a loop without signal handlers, Ctrl-C is a KeyboardInterrupt and ends with 130."""
+    """Where a loop has no signal handlers, Ctrl-C is a KeyboardInterrupt and ends with 130."""
 
     def refuse(*_: Any) -> None:
         raise NotImplementedError
@@ -137,7 +137,7 @@ def test_without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestMain:
-    def test_console_script(
+    def test_runs(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The console script shows its commands and exit codes."""
@@ -145,21 +145,21 @@ class TestMain:
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 0
-        told = capsys.readouterr().out
-        assert "simulate" in told
-        assert "130 interrupted" in told
+        shown = capsys.readouterr().out
+        assert "simulate" in shown
+        assert "130 interrupted" in shown
 
     @pytest.mark.parametrize(
         ("missing", "code"), [("typer", 2), ("portsip_async.cli.failures", None)]
     )
-    def test_missing_extra(
+    def test_extra_missing(
         self,
         missing: str,
         code: int | None,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """One line says how to install the extra. Another missing module is an error."""
+        """Without the extra, one line says how to install it; another missing module raises."""
         monkeypatch.delitem(sys.modules, "portsip_async.cli.app")
         monkeypatch.setitem(sys.modules, missing, None)
         expected: type[BaseException] = SystemExit if code else ModuleNotFoundError

@@ -18,7 +18,7 @@ RETURNS = {
     "GroupPage": "pages of `GroupSummary`",
     "GreetingPage": "pages of `GreetingFile`",
     "ExtensionStatuses": "a list of `ExtensionStatus`",
-    "Renewal": "`Token`",
+    "RefreshReply": "`Token`",
 }
 
 OPERATIONS = """\
