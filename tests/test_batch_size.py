@@ -106,7 +106,7 @@ class TestHiddenMaximum:
         found = [result.extension_number for result in results]
         assert found == numbers if ordered else sorted(found) == numbers
         assert {result.error for result in results} == {None}
-        # No number is asked again after it has a status.
+        # No number is requested again after it has a status.
         answered = [number for batch in pbx.asked if len(batch) <= maximum for number in batch]
         assert sorted(answered) == numbers
         assert max(pbx.sizes) <= LARGEST_SIZE

@@ -366,7 +366,7 @@ class TestWorkerPool:
         with contextlib.suppress(ServerError):
             await all_results(make_pool(range(40), limit=8, job=job))
         await yield_to_loop()
-        gc.collect()  # asyncio reports an error as forgotten when its task is collected
+        gc.collect()  # asyncio reports an error that was never retrieved when its task is collected
         assert caplog.messages == []
 
     async def test_results_are_yielded_before_an_error(self) -> None:

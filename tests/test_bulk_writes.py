@@ -528,7 +528,7 @@ class TestLeaving:
                 served = sim.served[CREATE]
                 break
         assert our_tasks() == []
-        # What the client had sent, but the PBX had not seen yet, as the loop was left.
+        # Requests that the client had sent before it left the loop.
         assert served <= sim.served[CREATE] <= 4
         assert sim.acted[CREATE] == sim.served[CREATE]
         assert run.in_doubt == []

@@ -502,7 +502,7 @@ async def test_views_share_timers(sim: PBXSimulator, make_client: ClientMaker) -
     with shared_timer_handles() as handles:
         for _ in range(30):
             await pbx.with_options(timeout=12.5).extensions.show(sim.extension_numbers[0])
-    assert len(handles) == 2  # that of the views, and that of the login
+    assert len(handles) == 2  # one for the views, one for the login
     await pbx.close()
     assert all(handle.cancelled() for handle in handles)
 

@@ -219,11 +219,11 @@ def test_demo_compares_each_request(
 
 
 class TestUntilDone:
-    """A bulk write runs again for what failed, until nothing is left."""
+    """A bulk write is repeated for the failed items, until none is left."""
 
     @staticmethod
     def runs(*outcomes: PortSIPError | None) -> Any:
-        """Return a bulk write of one extension that ends like this, run after run."""
+        """Make a bulk write of one extension that ends as given, run after run."""
         left = list(outcomes)
 
         async def start(keys: list[str]) -> AsyncIterator[BulkResult[None]]:
@@ -231,8 +231,8 @@ class TestUntilDone:
 
         return start
 
-    async def test_gone_by_an_earlier_run(self) -> None:
-        """What is not found in a later run was removed by an earlier one."""
+    async def test_removed_by_an_earlier_run(self) -> None:
+        """An extension that a later run doesn't find was removed by an earlier one."""
         start = self.runs(TransportError(may_have_acted=True), NotFound(status=404))
         assert await until_done(start, ["101"]) == "runs: 2, looked up: 2"
 

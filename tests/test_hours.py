@@ -251,7 +251,7 @@ class TestPatience:
             (3 * HOUR, 6 * HOUR, 3 * HOUR),
             (23 * HOUR, None, 23 * HOUR),
             (3 * HOUR, 2 * HOUR, None),
-            (25 * HOUR, None, 0.0),  # beyond a day: no word of a PBX's
+            (25 * HOUR, None, 0.0),  # more than a day: it is ignored
         ],
     )
     @in_virtual_time

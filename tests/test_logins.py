@@ -39,7 +39,7 @@ GOOD = reply({"access_token": TOKEN, "expires": 600})
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
-# What the API itself may send with an error, and what it never sends.
+# Bodies that the API may send with an error, and bodies that it never sends.
 OURS: dict[str, tuple[bytes, dict[str, str]]] = {
     "empty": (b"", {}),
     "blank": (b" \r\n", HTML),
@@ -129,7 +129,7 @@ CASES: list[Case] = [
     *((302, body, None, APIError, False) for body in ("empty", "object", "page")),
     *((500, body, None, ServerError, False) for body in ("empty", "object", "page")),
     *((503, body, None, ServerError, False) for body in ("empty", "object", "page")),
-    # What the err_code means counts before the status.
+    # The err_code takes precedence over the status.
     *(
         (status, "", code, AuthenticationError, True)
         for status in (200, 400, 401, 403, 404, 409, 500)

@@ -158,7 +158,7 @@ SUMMARY = ExtensionSummary(
     phone_model="",
 )
 
-# What the page's sample replies say, read by a person.
+# The sample replies of the vendor's page, written down by hand.
 REPLIES: dict[str, Record] = {
     "account.verify": Token(TOKEN, 600.0, "tenant", "2.0.0"),
     "account.verify_email": Token(TOKEN, 600.0, "tenant", "2.0.0"),
@@ -207,7 +207,7 @@ REPLIES: dict[str, Record] = {
     ),
 }
 
-# The fields of the page's tables that its samples leave out.
+# Fields that are in the page's tables, but not in its samples.
 ONLY_IN_TABLES: dict[type[Record], set[str]] = {
     Extension: {"belong_groups"},
     Group: {"group_id"},

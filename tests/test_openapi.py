@@ -30,7 +30,7 @@ from .conftest import ClientMaker
 from .operations import BY_ROW, OPERATIONS, Operation
 from .wire_server import WireServer, reply
 
-EXAMPLES = 12  # of each operation
+EXAMPLES = 12  # for each operation
 KNOWN = 10  # extensions that have greetings, and are not removed
 DOCUMENT: Any = document()
 SENT = {
@@ -200,7 +200,7 @@ def test_simulator_keeps_to_the_document(name: str, served: tuple[PBXSimulator, 
                     known = existing(sim, name, turn)
                     keys = {*given_}
                     if name == "greetings.add" and "extension_number" in keys:
-                        keys.add("filename")  # which is optional, but something must be there
+                        keys.add("filename")  # it is optional, but an update needs a field
                     given_.update({key: known[key] for key in keys if key in known})
                 if "access_token" in given_:
                     given_["access_token"] = token

@@ -132,7 +132,7 @@ def test_metadata(metadata: Message) -> None:
     assert {"cli", "otel"} <= extras
     classifiers = metadata.get_all("Classifier", [])
     assert "Typing :: Typed" in classifiers
-    # The license expression says it; an index refuses both.
+    # The license expression replaces the classifier. An index refuses both.
     assert not [each for each in classifiers if each.startswith("License ::")]
     assert metadata.get_all("Project-URL", []) == []  # there is no such page
 
@@ -149,7 +149,7 @@ def test_pip_install_in_a_bare_environment(wheel: Path, tmp_path: Path) -> None:
     )
     command = venv / "bin" / "portsip-async"
     assert "portsip_async[cli]" in run(command, "--help", cwd=tmp_path, code=2)
-    # From here on, with the dependencies of this environment instead of downloaded ones.
+    # From here on, use the dependencies of this environment instead of downloading them.
     site = Path(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     home, numbers = run(python, "-I", "-c", USE, cwd=tmp_path).splitlines()

@@ -199,7 +199,7 @@ CASES = [
         id="starts-again-resumed",
     ),
     pytest.param(
-        circling("ab", "cd", "ef", back_to=2, page_count=99), {}, 4, "abcdef", id="circle-of-two"
+        circling("ab", "cd", "ef", back_to=2, page_count=99), {}, 4, "abcdef", id="cycle-of-two"
     ),
     pytest.param(scripted(("ab", 9), ("cd", 9), ("", 9)), {}, 3, "abcd", id="empty-page"),
     pytest.param(scripted(("a", 100)), {}, 2, "a", id="count-too-large"),
@@ -303,7 +303,7 @@ async def test_drift_of_an_honest_list() -> None:
             [("ab", 9), ("cd", None), ("ef", 4), ("gh", 4)],
             "abcdefgh",
             Drift(0, True),
-            id="count-lacking-between",
+            id="count-missing-between",
         ),
         pytest.param([("ab", 3), ("ab", 3)], "ab", Drift(2, False, 1), id="promised-page-missing"),
         pytest.param([("ab", None), ("ab", None)], "ab", Drift(), id="end-shown-by-repetition"),

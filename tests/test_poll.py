@@ -232,7 +232,7 @@ class TestSplitting:
             ([0, 99], 28),
             ([10, 40, 80], 42),
             (list(range(0, 100, 10)), 133),
-            (list(range(20)), 133),  # the first of a range that was removed, all in a row
+            (list(range(20)), 133),  # the start of a range that was removed
             (list(range(80, 100)), 133),
         ],
     )
@@ -247,7 +247,7 @@ class TestSplitting:
         assert asked(results) == numbers
         assert errors(results) == {str(number): NotFound for number in bad}
         assert len(statuses.asked) <= most
-        # Each split makes two of one.
+        # Each split turns one batch into two.
         assert len(statuses.asked) == 1 + 2 * poll.stats.splits
 
     async def test_bad_numbers_at_a_simulator(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
@@ -350,7 +350,7 @@ class TestFailures:
         assert [getattr(error(), "__traceback__", ...) for error in kept] == [None] * 3
         assert len(kept) == 3
         del results
-        await yield_to_loop()  # the loop holds what woke the task that it runs
+        await yield_to_loop()  # the loop still refers to the last wake-up
         gc.collect()
         assert [error() for error in kept] == [None] * 3
 
@@ -592,7 +592,7 @@ class TestConcurrency:
             assert 3 <= sum(limits) / len(limits) <= 6
             assert max(limits) <= 7
 
-            # The pressure ends, and it climbs back to the ceiling.
+            # Without push-back, the limit grows back to the ceiling.
             sim.max_in_flight = None
             sim.faults = Faults()
             climbing = pbx.extensions.poll_status(numbers[:10_000], batch_size=10)

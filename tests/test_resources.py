@@ -354,7 +354,7 @@ async def bytes_once() -> AsyncIterator[bytes]:
     yield b"x"
 
 
-# The client as Any, since a type checker would refuse what these calls pass.
+# The client is typed as Any, because a type checker would refuse these calls.
 Operation = Callable[[Any], Any]
 
 WRONG: list[tuple[type[Exception], Operation]] = [

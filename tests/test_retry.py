@@ -34,7 +34,7 @@ from .clocks import set_clock
 from .operations import BY_NAME, Operation
 from .wire_server import Step, WireServer, hang_up, reply, reset, silence
 
-# Three attempts, to be distinguished from the default of four.
+# Three attempts, to differ from the default of four.
 THREE = RetryPolicy(attempts=3)
 
 

@@ -19,7 +19,7 @@ from portsip_async.simulator import Faults, PBXSimulator, http_server
 from .concurrency import hang, until, yield_to_loop
 from .virtual_time import in_virtual_time
 
-SECONDS = 10  # that a stop may take before it counts as one that never ends; it needs milliseconds
+SECONDS = 10  # after which a stop counts as hanging; it takes milliseconds
 TOO_MUCH = b"x" * 16_000_000  # bytes that fit in no buffer between two sockets
 LOGIN = json.dumps({"username": "admin", "password": "simulated-Secret-1"}).encode()
 HEAD = b"POST /api/account/credentials/verify HTTP/1.1\r\nHost: pbx\r\n"
@@ -70,7 +70,7 @@ async def sim() -> AsyncIterator[PBXSimulator]:
     await stopped(sim.stop())
 
 
-# What a connection is doing at the time of the stop.
+# The states of a connection at the time of the stop.
 
 Act = Callable[[PBXSimulator, socket.socket], Awaitable[object]]
 
@@ -109,7 +109,7 @@ async def waiting_for_100(sim: PBXSimulator, client: socket.socket) -> None:
 
 
 async def unreadable_bytes(sim: PBXSimulator, client: socket.socket) -> None:
-    await send(client, b"\x16\x03\x01\x02\x00\r\n\r\n")  # such as TLS, where there is none
+    await send(client, b"\x16\x03\x01\x02\x00\r\n\r\n")  # TLS, which the server doesn't speak
 
 
 async def half_closed(sim: PBXSimulator, client: socket.socket) -> None:
@@ -165,7 +165,7 @@ async def tasks_cancelled_by_others(sim: PBXSimulator, client: socket.socket) ->
     """Cancel the tasks of connections, as asyncio.run() does when it ends."""
     await reply_not_read(sim, client)
     for task in asyncio.all_tasks():
-        # The tasks of this connection are aiohttp's; those of the fixtures are not.
+        # Only the tasks of this connection belong to aiohttp.
         if "aiohttp" in str(task.get_coro()) or "RequestHandler" in str(task.get_coro()):
             task.cancel()
     await yield_to_loop()
@@ -230,7 +230,7 @@ async def test_stop_while_a_connection_begins(sim: PBXSimulator, turns: int, sen
         await stopped(sim.stop())
         assert other_tasks() <= before
         assert await is_cut(client)
-        gc.collect()  # a socket that was lost unclosed would be warned of
+        gc.collect()  # Python would warn of a socket that was not closed
     assert sim.in_flight == 0
 
 

@@ -239,7 +239,7 @@ REPLIES: dict[str, tuple[Step, type[Exception]]] = {
     "truncated": (reply("{}", headers={"Content-Length": "999"}), TransportError),
     "hang up": (hang_up, TransportError),
 }
-# Some calls take any JSON for a success.
+# Some calls accept any JSON as a success.
 MAY_SUCCEED = "other JSON"
 
 
@@ -539,7 +539,7 @@ class TestBugs:
             ("portsip_async.core.reply.ReplyParser.parse", bug, "application"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "client"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "application"),
-            # The client's own connections return a short reply at once; others have to read it.
+            # The client's own connections return a short reply at once. Others have to read it.
             ("aiohttp.StreamReader.is_eof", bug, "client"),
             ("aiohttp.ClientResponse.read", bug_when_awaited, "application"),
         ],

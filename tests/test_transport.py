@@ -574,7 +574,7 @@ class TestTLS:
             with pytest.warns(UserWarning, match="ssl=False accepts any certificate") as warned:
                 pbx = PortSIPClient(wire.url, token=TOKEN, ssl=False)
             assert [warning.filename for warning in warned] == [__file__]
-            async with pbx:  # where any further warning would be an error
+            async with pbx:  # any further warning is an error here
                 await pbx.extensions.show("101")
                 await pbx.with_options(timeout=5).extensions.show("101")
 

@@ -21,8 +21,8 @@ from portsip_async.simulator import PBXSimulator
 
 from .concurrency import in_background, until, yield_to_loop
 
-MORE = THREADS + 4  # uploads than there are threads
-SECONDS = 2.0  # in which something prompt is done, on a busy machine too
+MORE = THREADS + 4  # uploads, more than there are threads
+SECONDS = 2.0  # enough for a prompt action, even on a busy machine
 
 
 class Stuck(io.RawIOBase):
@@ -149,7 +149,7 @@ class TestHanging:
         async with in_background(pbx.greetings.upload("101", fifo)):
             await until(upload_threads)
             await asyncio.sleep(0.05)
-        connections = 2  # one, seen from both sides
+        connections = 2  # one, counted at both ends
         free(fifo)
         await until(lambda: not upload_threads())
         if sys.platform == "linux":

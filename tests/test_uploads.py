@@ -453,7 +453,7 @@ class TestReplay:
                 writer.write(reply({}, 429, {"Connection": "close" if closes else "keep-alive"}))
                 await writer.drain()
                 if not closes:
-                    await reader.read()  # until the client gives the connection up
+                    await reader.read()  # until the client closes the connection
             else:
                 body = await reader.readexactly(int(match[1]))
                 start = body.index(b"\r\n\r\n", body.index(b'name="file"')) + 4
@@ -813,5 +813,5 @@ async def test_opened_file_is_closed_without_a_token(
     pbx = make_client(username="admin", password="wrong")
     with pytest.raises(AuthenticationError):
         await pbx.greetings.upload("101", path)
-    gc.collect()  # an unclosed file is a warning, and that an error here
+    gc.collect()  # an unclosed file causes a warning, which is an error here
     assert sim.served["greetings.upload"] == 0

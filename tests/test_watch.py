@@ -126,7 +126,7 @@ class Clockwork:
         return listing
 
     async def _sleep(self, seconds: float) -> None:
-        await yield_to_loop(5)  # for the consumer to read what there is
+        await yield_to_loop(5)  # until the consumer has read all changes
         if len(self.begun) == self.cycles:
             raise Ended("the script is over")
         self._now += seconds
@@ -580,7 +580,7 @@ class TestRefused:
         changes = await clockwork.run([*"123456", *bad], batch_size=100)
         assert [change.extension_number for change in changes] == [*"123456", "bad15"]
         each = [later - earlier for earlier, later in pairwise(counts)]
-        # The refused are asked again in the cycles 2 and 6 only.
+        # The refused numbers are requested again only in the cycles 2 and 6.
         assert [at for at, requests in enumerate(each) if requests > 1] == [0, 2, 6]
         assert clockwork.watch.stats.consecutive_failures == 0
 

@@ -100,7 +100,7 @@ def test_reprs_of_models(secret: str, section: dict[str, Any]) -> None:
         assert HIDDEN in repr(record)
 
 
-# How a text from elsewhere may contain the secret of a call.
+# The forms in which a text may contain the secret of a call.
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in a query": lambda secret: quote(secret, safe="", errors="surrogatepass"),
@@ -123,7 +123,7 @@ def lower_escapes(quoted: str) -> str:
     return "%".join([parts[0], *(part[:2].lower() + part[2:] for part in parts[1:])])
 
 
-# What may come before and after a word.
+# Text that may come before and after a word.
 EDGE = ANY_CHARACTER.filter(lambda character: not character.isalnum())
 
 

@@ -78,7 +78,7 @@ class Wire:
         except (ValueError, TypeError, ConfigurationError, ReplyError) as error:
             assert self.server.arrivals == []
             self.raised = error
-        # By then, everything that could follow the request on its connection has been read too.
+        # By then, the server has read everything that could follow the request.
         await until(lambda: not self.server.open)
         assert len(self.server.arrivals) == (self.raised is None)
         return self.raised is None
@@ -239,7 +239,9 @@ async def test_any_parameters_of_an_own_endpoint(
     header = {"header": "access_token", "bearer": "authorization"}.get(location)
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.request(row, **parameters)):
-            if form == "multipart":  # browsers too quote " as %22, so both names arrive the same
+            if (
+                form == "multipart"
+            ):  # as in browsers, " is quoted as %22, so both names arrive alike
                 parameters = {unescaped(name): value for name, value in parameters.items()}
             assert wire.fields(in_fields, header) == parameters
         else:

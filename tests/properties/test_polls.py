@@ -36,7 +36,7 @@ from .values import ANY_CHARACTER
 LETTERS = "abcdefghijklmnop"
 PLAIN = st.sampled_from(LETTERS)
 ODD = st.sampled_from(["ü", "", "\ud800"]) | st.text(ANY_CHARACTER, max_size=2)
-# Batches of plain numbers take a shortcut that one odd number among them rules out.
+# Batches of plain strings take a shortcut. One other number in a batch prevents it.
 NUMBERS = st.lists(PLAIN, max_size=60) | st.lists(PLAIN | ODD, max_size=60)
 FAULTS: Sequence[Exception | None] = (
     None,
@@ -86,7 +86,7 @@ def is_number(text: str) -> bool:
     return bool(text) and not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
-# Twice the same number in one batch of plain ones, which chance does not always draw.
+# A duplicate in a batch of plain strings, which is not always drawn.
 @example(
     numbers=["a", "a"],
     refused=set(),
@@ -224,7 +224,7 @@ def test_hidden_maximum(
                 assert isinstance(error, StatusMissing)
             else:
                 assert (error, result.status) == (None, status_of(number))
-        # Nothing is asked again after a reply: each number at most once for each occurrence.
+        # After a reply nothing is requested again: each occurrence of a number at most once.
         answered = Counter(
             number
             for batch in pbx.asked

@@ -125,7 +125,7 @@ class Cache(RuleBasedStateMachine):
     def check_open(self) -> None:
         """The state machine closes only renewals."""
 
-    # What happens between two steps
+    # Between two steps
 
     def settle(self) -> None:
         async def ticks() -> None:
@@ -152,11 +152,11 @@ class Cache(RuleBasedStateMachine):
     def _take(self, held: CachedToken, *, waited: bool) -> None:
         """Check a token that the cache gave to a call."""
         assert held.generation not in self.rejected
-        # A call gets the token that it waited for, even if the wait took all of its life.
+        # A call gets the token that it waited for, even if the token is spent by then.
         assert self.clock() < min(held.spent_at, self.dies_at[held.token.access_token]) or waited
         self.served.append(held)
 
-    # What calls do
+    # Calls
 
     async def _call(self) -> CachedToken:
         return self.cache.current() or await self.cache.wait()
@@ -246,7 +246,7 @@ class Cache(RuleBasedStateMachine):
         assume(then > self.clock.now)
         self.clock.now = then
 
-    # What the PBX replies
+    # Replies of the PBX
 
     def _reply(self, outcome: Token | BaseException) -> None:
         sent = self.sent[0]
@@ -293,7 +293,7 @@ class Cache(RuleBasedStateMachine):
     def bring_a_token(self, life: float) -> None:
         self.issued += 1
         token = Token(f"token-{self.issued}", life)
-        # What is left of it counts from before its request was sent.
+        # Its remaining lifetime counts from before the request was sent.
         self.dies_at[token.access_token] = self.sent[0].sent_at + life
         self._reply(token)
 
@@ -342,7 +342,7 @@ class Cache(RuleBasedStateMachine):
             if not waiter.cancelled
         )
 
-    # What is always true
+    # Invariants
 
     @invariant()
     def one_renewal_at_most_and_no_call_waits_without_one(self) -> None:
@@ -373,6 +373,6 @@ class Cache(RuleBasedStateMachine):
 
 def test_any_order_of_events() -> None:
     """No token is used when spent or rejected, no two logins overlap, and no call hangs."""
-    # Some faults need five steps in one order, so more examples than usual are tried.
+    # Some faults need a sequence of five steps, so there are more examples than usual.
     many = settings(max_examples=4 * settings().max_examples)
     run_state_machine_as_test(Cache, settings=many)

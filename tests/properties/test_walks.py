@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 Serve = Callable[[int], tuple[str, int | None]]
 PREFETCH = st.integers(0, 5)
-ENDLESS = 1000  # requests, more than any of these walks may need
+ENDLESS = 1000  # requests; more than any of these walks may send
 TICKS = st.lists(st.integers(0, 6), min_size=1, max_size=7)
 
 
@@ -130,7 +130,7 @@ def test_correct_list(
             assert paginator.drift == Drift()
             # No page is requested twice, and past the end only as far as the prefetch reaches.
             assert server.asked == [*range(resumed, resumed + len(server.asked))]
-            # Uncounted, a list ends with a page that is shorter than one before it.
+            # Without a count, a list ends with a page that is shorter than an earlier one.
             unsure = total % size == 0 or resumed >= count
             beyond = 0 if counted else prefetch + unsure
             assert server.asked[-1] <= max(resumed, count + beyond)
@@ -156,7 +156,7 @@ PAGE_COUNTS = st.none() | st.integers(-2, 60)
 )
 @example(
     pages=[(key, 5, True) for key in "abcdef"], back_to=2, page=1, prefetch=1, ticks=[0]
-)  # a circle too wide to be seen by the pages before
+)  # a cycle that is too long for the check of the last pages
 def test_walk_ends_if_pages_repeat(
     pages: list[tuple[str, int | None, bool]],
     back_to: int,
@@ -184,7 +184,7 @@ def test_walk_ends_if_pages_repeat(
             Row(key, page) for key in serve(page)[0]
         ]
         for item in found:
-            # Nothing that was on one of the two pages before comes again.
+            # No item of the last two pages is yielded again.
             for before in (item.page - 1, item.page - 2):
                 assert before < page or item.key not in serve(before)[0]
 
