@@ -361,7 +361,9 @@ class TestLostReplies:
         assert first_name(sim, "101") == "Ann"
         assert run.in_doubt == []
 
-    async def test_update_lost_for_good(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    async def test_lost_update_without_a_retry_is_in_doubt(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
         pbx = make_client(retry=ONCE)
         sim.fail(UPDATE, drop=True)
         run = pbx.extensions.update_many([update("101", "Ann"), update("102", "Ann")])

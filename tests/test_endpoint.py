@@ -21,7 +21,7 @@ from .samples import SAMPLES, TOKEN, load
 
 
 class TestTable:
-    def test_table_holds_every_operation_and_no_other(self) -> None:
+    def test_table_has_exactly_the_operations(self) -> None:
         """The table, the tests' own rows and the vendor's samples have the same operations."""
         assert list(ENDPOINTS) == list(ENDPOINTS.keys()) == [row.name for row in ENDPOINTS.values()]
         assert set(ENDPOINTS) == set(BY_ROW) == set(SAMPLES)

@@ -124,11 +124,11 @@ class TestAttributes:
             (StatusMissing("101"), "no status for extension 101"),
         ],
     )
-    def test_text_holds_the_attributes(self, error: PortSIPError, text: str) -> None:
+    def test_text_shows_the_attributes(self, error: PortSIPError, text: str) -> None:
         """The text names the operation first, then what happened."""
         assert str(error) == text
 
-    def test_attributes_hold_what_the_text_says(self) -> None:
+    def test_attributes_agree_with_the_text(self) -> None:
         """Nobody has to parse the text of an error."""
         api = full(RateLimited)
         assert isinstance(api, RateLimited)

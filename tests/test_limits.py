@@ -417,7 +417,7 @@ class TestTimeout:
         assert 0.5 < time.monotonic() - begin < 0.6 + MARGIN
         assert not caught.value.may_have_acted
 
-    async def test_connecting_for_a_repeat_takes_too_long(
+    async def test_connecting_for_a_retry_takes_too_long(
         self, wire: WireServer, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is a ConnectError too if the deadline leaves a repeat less than `connect`."""

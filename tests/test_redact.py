@@ -304,7 +304,7 @@ class TestTexts:
             "not one of these:\r\n {}\r\n",
         ],
     )
-    def test_short_secret_is_hidden_where_it_is_a_value(self, template: str, secret: str) -> None:
+    def test_short_secret_is_hidden_as_a_value(self, template: str, secret: str) -> None:
         """It is hidden in quotes or brackets, after a name, between tags, or on its own."""
         for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
             shown = scrub_text(template.format(form, form), [secret])

@@ -431,7 +431,7 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("status", "remembered"), [(400, True), (401, True), (403, True), (423, False)]
     )
-    async def test_refused_login_is_remembered_whatever_its_class(
+    async def test_refused_login_of_any_class_is_remembered(
         self, status: int, remembered: bool
     ) -> None:
         """A separate error class for a status doesn't change the cool-down."""
@@ -743,7 +743,7 @@ class TestWaiters:
         assert caught.value is error
         assert not is_fetch_error(error)
 
-    async def test_exception_that_takes_no_attributes_is_marked(self) -> None:
+    async def test_exception_without_attributes_is_marked(self) -> None:
         class Frozen(Exception):
             def __setattr__(self, name: str, value: object) -> None:
                 raise TypeError("immutable")

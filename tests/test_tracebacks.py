@@ -471,7 +471,7 @@ class TestArguments:
 
 
 class OwnCredentials:
-    """Credentials of an application's own that return, or raise, what they are given."""
+    """Credentials of an application that return, or raise, a given object."""
 
     def __init__(self, result: object) -> None:
         self._result = result
@@ -488,7 +488,7 @@ class TestCredentials:
         [TOKEN, {"access_token": TOKEN}, Token(TOKEN + "\n"), Token(TOKEN, "30")],  # type: ignore[arg-type]
     )
     async def test_result_that_is_not_a_token(self, result: object, client: Maker) -> None:
-        """What an application's credentials return may be the secret, so it is not shown."""
+        """The result of an application's credentials may be a secret, so it is not shown."""
         pbx = client(credentials=OwnCredentials(result))
         check(await caught((TypeError, ReplyError), pbx.extensions.show("101")))
         check(await caught((TypeError, ReplyError), pbx.account.refresh()))

@@ -304,7 +304,7 @@ class TestChanges:
         assert in_short([change]) == [(numbers[7], "ONLINE", "AWAY")]
         assert resumed.snapshot == known | {numbers[7]: change.after}
 
-    async def test_snapshot_is_what_was_delivered(self) -> None:
+    async def test_snapshot_has_the_delivered_changes(self) -> None:
         """A snapshot is a copy without the changes that the consumer has not received."""
         clockwork = Clockwork(cycles=9)
         watch = clockwork.start(["1", "2", "3"])
