@@ -1,8 +1,8 @@
 """The clients that are compared: three operations, written in different ways.
 
-All of them read the whole reply into typed objects. Those that use msgspec share the models of the
-SDK, so that decoding is the same work. pydantic has models of its own with the same fields. Each
-client keeps its token in a variable, except for the SDK, which renews it.
+All of them decode the whole reply into typed objects. Those that use msgspec share the models of
+the SDK, so decoding is the same work. For pydantic there are models with the same fields. Each
+client keeps its token in a variable, except for the SDK, which renews its token.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Client(ABC):
 
     Attributes:
         name: its name in the report.
-        every: it takes part in every so many rounds; more than 1 for a slow client.
+        every: the client takes part in every nth round; more than 1 for a slow client.
     """
 
     name: str
@@ -167,7 +167,7 @@ class _SmallBufferConnector(aiohttp.TCPConnector):
 
 
 class SmallBuffers(Naive):
-    """The same with the SDK's receive buffers, which nobody sets who writes it by hand."""
+    """The same with the receive buffers of the SDK, which hand-written clients rarely set."""
 
     name = "the same, 64 KiB buffers"
 
@@ -416,7 +416,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Raw(Client):
-    """A protocol for these three operations alone, as fast as the machine allows."""
+    """A protocol for only these three operations, written for speed."""
 
     name = "hand-written protocol"
 

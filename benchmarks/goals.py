@@ -1,4 +1,4 @@
-"""The goals. No other module knows a limit."""
+"""The goals of the benchmarks, each with its limit."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,15 +13,15 @@ class Goal:
     Attributes:
         key: the key of the figure.
         work: what is measured.
-        beside: what it is compared with.
-        bound: how the figure compares with the limit where the goal is met.
+        compared_with: what it is compared with.
+        bound: whether the limit is a maximum or a minimum.
         limit: the limit.
-        digits: digits of the figure after the point.
+        digits: the figure's digits after the decimal point.
     """
 
     key: str
     work: str
-    beside: str
+    compared_with: str
     bound: Literal["≤", "≥"]
     limit: float
     digits: int = 2

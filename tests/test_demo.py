@@ -1,4 +1,4 @@
-"""The demo shows that nothing was lost, and fails where something was."""
+"""The demo shows that nothing was lost, and fails if something was."""
 
 import io
 from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ from portsip_async.cli.app import app
 from portsip_async.cli.demo import Failed, Traffic, compare, run, until_done
 from portsip_async.simulator import Faults, PBXSimulator
 
-# Each second 429 asks for a pause of a second, so they are rare here.
+# Every other 429 has a Retry-After of one second, so they are rare here.
 FAULTS = Faults(
     latency=0.003, rate_limited=0.002, server_error=0.03, html=0.02, dropped=0.03, truncated=0.03
 )
@@ -70,7 +70,7 @@ async def test_demo_loses_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) ->
 async def test_demo_repeats_an_upload_only_if_it_did_not_arrive(
     acted: bool, uploads: int, quiet: PBXSimulator
 ) -> None:
-    """A lost reply is followed by a look at the list of greetings."""
+    """After a lost reply, the demo checks the list of greetings."""
     quiet.fail("greetings.upload", drop=True, act=acted)
     code, shown = await show(quiet)
     assert code == 0, shown
@@ -78,7 +78,7 @@ async def test_demo_repeats_an_upload_only_if_it_did_not_arrive(
     assert quiet.served["greetings.upload"] == uploads
 
 
-async def test_demo_runs_a_bulk_write_again_for_what_failed(quiet: PBXSimulator) -> None:
+async def test_demo_repeats_a_bulk_write_for_failed_items(quiet: PBXSimulator) -> None:
     quiet.fail("extensions.create", status=500)
     code, shown = await show(quiet)
     assert code == 0, shown
@@ -97,7 +97,7 @@ async def test_demo_runs_a_bulk_write_again_for_what_failed(quiet: PBXSimulator)
         ("greetings.upload", {"status": 400}, "greetings.upload: HTTP 400"),
     ],
 )
-async def test_demo_fails_with_a_step(
+async def test_demo_fails_if_a_step_fails(
     operation: str, failure: dict[str, Any], problem: str, quiet: PBXSimulator
 ) -> None:
     """A wrong result ends the steps. The counts are still shown, and the exit code is 1."""
@@ -120,7 +120,7 @@ async def test_demo_fails_with_a_step(
         (BulkRun, 2, "create 4, one reply lost: 3 results for 4 extensions"),
     ],
 )
-async def test_demo_fails_where_the_sdk_loses_a_result(
+async def test_demo_fails_if_the_sdk_loses_a_result(
     kind: Any, lost: int, problem: str, quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results_of = kind.__aiter__
@@ -139,7 +139,7 @@ async def test_demo_fails_where_the_sdk_loses_a_result(
     assert problem in shown.split("Something was lost:")[1]
 
 
-async def test_demo_fails_where_the_sdk_repeats_a_result(
+async def test_demo_fails_if_the_sdk_repeats_a_result(
     quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results_of = StatusPoll.__aiter__
@@ -155,10 +155,10 @@ async def test_demo_fails_where_the_sdk_repeats_a_result(
     assert "8 extensions instead of 4" in shown
 
 
-async def test_demo_fails_where_the_watch_skips_a_change(
+async def test_demo_fails_if_the_watch_skips_a_change(
     quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change that does not start where the one before ended shows that one is lost."""
+    """A change that doesn't start where the last one ended shows that one is lost."""
     changes_of = StatusWatch.__aiter__
 
     async def wrong(watch: StatusWatch) -> AsyncIterator[StatusChange]:
@@ -171,7 +171,7 @@ async def test_demo_fails_where_the_watch_skips_a_change(
     assert "a change is lost" in shown
 
 
-async def test_demo_fails_where_the_pbx_keeps_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_demo_fails_if_the_pbx_keeps_a_status(monkeypatch: pytest.MonkeyPatch) -> None:
     """A status that was set and is never seen fails the demo, though others change meanwhile."""
 
     class Forgetful(PBXSimulator):
@@ -184,8 +184,8 @@ async def test_demo_fails_where_the_pbx_keeps_a_status(monkeypatch: pytest.Monke
     assert "watch 3 every 0.05 s: 3 of 3 not seen after 0.3 s" in shown
 
 
-async def test_demo_fails_where_the_counts_differ(quiet: PBXSimulator) -> None:
-    """The exit code is 1 for a request that only the PBX knows of."""
+async def test_demo_fails_if_the_counts_differ(quiet: PBXSimulator) -> None:
+    """The exit code is 1 for a request that only the PBX has counted."""
     quiet.served["groups.list"] += 1
     code, shown = await show(quiet)
     assert code == 1
@@ -219,11 +219,11 @@ def test_demo_compares_each_request(
 
 
 class TestUntilDone:
-    """A bulk write runs again for what failed, until nothing is left."""
+    """A bulk write is repeated for the failed items, until none is left."""
 
     @staticmethod
     def runs(*outcomes: PortSIPError | None) -> Any:
-        """Return a bulk write of one extension that ends like this, run after run."""
+        """Make a bulk write of one extension that ends as given, run after run."""
         left = list(outcomes)
 
         async def start(keys: list[str]) -> AsyncIterator[BulkResult[None]]:
@@ -231,8 +231,8 @@ class TestUntilDone:
 
         return start
 
-    async def test_gone_by_an_earlier_run(self) -> None:
-        """What is not found in a later run was removed by an earlier one."""
+    async def test_removed_by_an_earlier_run(self) -> None:
+        """An extension that a later run doesn't find was removed by an earlier one."""
         start = self.runs(TransportError(may_have_acted=True), NotFound(status=404))
         assert await until_done(start, ["101"]) == "runs: 2, looked up: 2"
 
