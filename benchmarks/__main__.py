@@ -1,7 +1,7 @@
-"""Run all benchmarks: about eight minutes, with --quick two.
+"""Run all benchmarks. This takes about eight minutes, or two with --quick.
 
-A full run writes RESULTS.md and results.png. A quick run has too few rounds to be kept, so it only
-prints.
+A full run writes RESULTS.md and results.png. A quick run has too few rounds to be worth keeping, so
+it only prints its results.
 """
 
 import argparse

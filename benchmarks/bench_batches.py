@@ -1,9 +1,9 @@
-"""Learned sizes: what 100,000 numbers and 100,000 rows cost with 100 a request, and with None.
+"""Learned sizes: the cost of 100,000 numbers or rows, with 100 per request and with None.
 
-With `batch_size=None` a poll learns the largest batch that the PBX takes, and with `page_size=None`
-a walk asks for large pages and accepts smaller ones. The server refuses a batch above a maximum
-that the client doesn't know, with status 400 or 413, or sends shorter pages than asked for. Each
-measurement is a fresh process with a new client, so that what learning costs is included.
+With `batch_size=None` a poll learns the largest batch that the PBX takes. With `page_size=None` a
+walk requests large pages and accepts smaller ones. The server has a maximum that the client doesn't
+know: it refuses larger batches with status 400 or 413, and sends shorter pages than requested. Each
+measurement uses a fresh process with a new client, so it includes the cost of learning.
 """
 
 import time
@@ -29,7 +29,7 @@ LARGEST_BATCH = 700  # numbers
 LARGEST_PAGE = 200  # rows
 ROUNDS, QUICK_ROUNDS = 3, 1
 
-# A label, what runs, the size a request, and which server it runs against.
+# A label, the work, the batch or page size, and the server.
 _CASES: tuple[tuple[str, str, int | None, str], ...] = (
     ("poll, batch_size=100", "poll", 100, "refuses with 400"),
     ("poll, batch_size=None, larger batches refused with 400", "poll", None, "refuses with 400"),
@@ -92,9 +92,9 @@ def measure(*, quick: bool, progress: Progress) -> Findings:
         "100,000 numbers polled and 100,000 rows walked, with fixed and learned sizes",
         ["", "requests", "wall", "CPU"],
         rows,
-        f"Each request takes the server {DELAY * 1000:.0f} ms, whatever its size. It takes at most "
-        f"{LARGEST_BATCH} numbers a batch, which the client has to find out. Polls have "
-        f"{CONCURRENCY} requests in flight, walks fetch one page ahead.",
+        f"The server takes {DELAY * 1000:.0f} ms for each request, whatever its size. It accepts "
+        f"at most {LARGEST_BATCH} numbers per batch, which the client has to find out. Polls have "
+        f"{CONCURRENCY} requests in flight. Walks fetch one page ahead.",
     )
     return {}, [table]
 

@@ -1,11 +1,11 @@
 """One call: CPU and wall time, by operation, calls in flight, plain HTTP and TLS.
 
 A round is a fresh process. For each cell (operation, calls in flight, scheme) every client runs one
-block of calls, in an order that rotates. A ratio is that of two blocks of the same round. CPU is
-that of the client's process, system time included.
+block of calls, in an order that rotates. A ratio compares two blocks of the same round. CPU time is
+that of the client's process, including system time.
 
-A block has at least 1,024 calls, and 16 for each call in flight. Shorter ones measure their own
-start: with one call for each of 256 in flight, ratios went up to 1.75.
+A block has at least 1,024 calls, and at least 16 for each call in flight. Shorter blocks mostly
+measure their own start: with 256 calls, all of them in flight at once, ratios went up to 1.75.
 """
 
 import statistics
@@ -23,7 +23,6 @@ from .harness import (
     Server,
     Table,
     geometric_mean,
-    limit_receive_buffers,
     main,
     rotated,
     run_calls,
@@ -74,7 +73,6 @@ async def run_block(
 
 async def run(task: dict[str, Any]) -> list[Row]:
     """Run one round, and return a row for each block."""
-    limit_receive_buffers()
     rows: list[Row] = []
     turn = task["round"]
     for part in task["parts"]:
@@ -88,7 +86,7 @@ async def run(task: dict[str, Any]) -> list[Row]:
         for client in clients:
             await client.open()
         for operation, concurrency in product(part["operations"], part["concurrencies"]):
-            # Connect, and build what the first call builds, outside of the measured blocks.
+            # Connect, and let the first calls fill the caches, before the measured blocks.
             for client in clients:
                 await run_block(client, operation, concurrency, concurrency)
             turn += 1
@@ -133,7 +131,7 @@ class Results:
         return Figure.of(self._ratios[name, other, cell])
 
     def mean(self, name: str, other: str, cells: Sequence[Cell]) -> Figure:
-        """Return the geometric mean over cells: of their medians, and the quartiles of rounds."""
+        """Return the geometric mean of the cells' medians, with the quartiles over the rounds."""
         ratios = [self._ratios[name, other, cell] for cell in cells]
         by_round = Figure.of(geometric_mean(each) for each in zip(*ratios, strict=True))
         middle = geometric_mean(statistics.median(each) for each in ratios)
@@ -200,6 +198,7 @@ def _figures(results: Results) -> dict[str, Figure]:
         "calls.naive.worst": max(
             (results.ratio("Sdk", "Naive", cell) for cell in CELLS), key=lambda ratio: ratio.value
         ),
+        "calls.buffers": results.mean("Sdk", "SmallBuffers", CELLS),
         "calls.noise": results.mean("NaiveAgain", "Naive", CELLS),
         "calls.careful": results.mean("Sdk", "Careful", CELLS),
         "calls.raw": results.mean("Sdk", "Raw", CELLS),

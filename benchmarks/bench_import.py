@@ -1,7 +1,7 @@
 """Import time in fresh processes, compared with the libraries that the SDK is built on.
 
-Bytecode is read from a folder that is filled before, whatever the environment says about writing
-it.
+Bytecode comes from a folder that is filled before the measurement, even if the environment forbids
+writing bytecode.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A poll of 100,000 numbers: wall time and CPU, compared with a poll written by hand.
 
-The ideal wall time is the server's delay for each request, divided by the requests in flight. It
-is that of a network and a client that cost nothing.
+The ideal wall time is the sum of the server's delays, divided by the requests in flight. A network
+and a client that cost nothing would reach it.
 """
 
 import asyncio

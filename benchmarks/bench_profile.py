@@ -1,7 +1,7 @@
 """Where the CPU time of a call goes: samples of the running function, by library.
 
-A timer of the process's CPU time interrupts some hundred times a second and notes the running
-function. Time in C code counts for the Python function that called it.
+A timer on the process's CPU time interrupts it a few hundred times a second and records the running
+function. Time in C code counts towards the Python function that called it.
 """
 
 import signal
@@ -30,7 +30,7 @@ TICK = 0.001  # seconds; the kernel rounds it up
 
 _CLASSES: dict[str, type[Client]] = {"Sdk": Sdk, "Naive": Naive, "Raw": Raw}
 
-# Labels by a part of a file's path; the first part that is in the path counts.
+# Labels by a part of a file's path. The first part that occurs in the path decides.
 _LABELS = {
     "core/decode.py": "decoding",
     "models.py": "decoding",
@@ -43,7 +43,7 @@ _LABELS = {
     "asyncio/": "asyncio",
     "portsip_async/core/connections.py": "portsip_async: connections",
     "portsip_async/core/transport.py": "portsip_async: transport",
-    "portsip_async/core/wire.py": "portsip_async: wire",
+    "portsip_async/core/call.py": "portsip_async: call",
     "portsip_async/core/": "portsip_async: the rest of the core",
     "portsip_async/": "portsip_async: resources",
     "clients.py": "the client's own code, and its decoding",

@@ -1,7 +1,7 @@
 """The server: how many requests it can serve, to show that no client waits for it.
 
-A few connections send pipelines of requests and count the bytes of the replies without reading
-them. Rates are per CPU second of each side, as if each had a core to itself.
+A few connections send pipelines of requests. They count the bytes of the replies, but don't parse
+them. Rates are per CPU second of each side, as if each side had a core to itself.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ REQUESTS = {
 
 
 class _Flood(asyncio.Protocol):
-    """A connection that sends a pipeline of requests, and the next when all replies are there."""
+    """A connection that sends one pipeline of requests after the other."""
 
     def __init__(self, request: bytes, reply_bytes: int) -> None:
         self._requests = request * PIPELINE

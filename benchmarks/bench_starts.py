@@ -1,9 +1,8 @@
-"""Fresh starts: whether the memory layout of a process shows in its speed.
+"""Fresh starts: whether the memory layout of a process affects its speed.
 
-The SDK runs with whatever it does about asyncio's receive buffers, and the hand-written client
-without. Each start is a process of its own. Right after each block of calls, the process decodes
-the reply of the block as often. The ratio of the two doesn't change when other programs slow the
-machine down.
+Each client uses asyncio's receive buffers as it normally does. Each start is a separate process.
+Right after each block of calls, the process decodes the same reply as many times as the block had
+calls. The ratio of the two times doesn't change if other programs slow the machine down.
 """
 
 import resource
@@ -29,8 +28,8 @@ _PAGE = list_page(1, 100, 100_000)
 _decode = msgspec.json.Decoder(ExtensionPage).decode
 
 _NOTE = (
-    "Ratios are of the slowest start to the fastest. Faults are page faults a call. "
-    "Receive buffers are as each client leaves them."
+    "Ratios compare the slowest start with the fastest. Faults are page faults per call. "
+    "Each client uses its own setting for receive buffers."
 )
 
 _CLASSES: dict[str, type[Client]] = {"Sdk": Sdk, "Naive": Naive}
@@ -39,11 +38,12 @@ _CLASSES: dict[str, type[Client]] = {"Sdk": Sdk, "Naive": Naive}
 async def run(task: dict[str, Any]) -> tuple[float, float, float]:
     """Run one start.
 
-    The layout of a process shows in all of its blocks, the load of the machine only in some. So
+    The layout of a process affects all of its blocks. The load of the machine affects only some. So
     the fastest block counts.
 
     Returns:
-        CPU seconds of a list page, the same divided by those of its decoding, and page faults.
+        The CPU seconds of a list page, these divided by the CPU seconds of decoding the page, and
+        the page faults per call.
     """
     async with _CLASSES[task["client"]](task["url"]) as client:
         await run_block(client, "list", CONCURRENCY, 2 * CONCURRENCY)

@@ -1,7 +1,7 @@
 """Walks: what prefetch gains, the memory of a million items, and the cost of one item.
 
-The cost of an item is measured from the first to the last item of one long page, so that it is that
-of the generator alone.
+The cost of an item is measured from the first to the last item of one long page, so it includes
+only the generator.
 """
 
 import gc
@@ -204,7 +204,7 @@ def _measure_memory(figures: dict[str, Figure], quick: bool, progress: Progress)
         f"Memory of a walk over {count:,} items, in MiB",
         ["page size", "at the first page", "most above it", "last tenth above the second"],
         rows,
-        f"Resident memory, {SAMPLES} samples a walk.",
+        f"Resident memory, {SAMPLES} samples per walk.",
     )
 
 

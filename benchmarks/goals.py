@@ -1,4 +1,4 @@
-"""The goals. No other module knows a limit."""
+"""The goals of the benchmarks, each with its limit."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,15 +13,15 @@ class Goal:
     Attributes:
         key: the key of the figure.
         work: what is measured.
-        beside: what it is compared with.
-        bound: how the figure compares with the limit where the goal is met.
+        compared_with: what it is compared with.
+        bound: whether the limit is a maximum or a minimum.
         limit: the limit.
-        digits: digits of the figure after the point.
+        digits: the figure's digits after the decimal point.
     """
 
     key: str
     work: str
-    beside: str
+    compared_with: str
     bound: Literal["≤", "≥"]
     limit: float
     digits: int = 2
@@ -39,6 +39,7 @@ _MILLION = "a million items walked"
 GOALS: tuple[Goal, ...] = (
     Goal("calls.naive", f"{_CALLS}: CPU, mean", "aiohttp + msgspec", "≤", 1.00),
     Goal("calls.naive.worst", "the same: the worst cell", "aiohttp + msgspec", "≤", 1.08),
+    Goal("calls.buffers", "the same: CPU, mean", "aiohttp + msgspec, 64 KiB buffers", "≤", 1.00),
     Goal("calls.careful", "the same: CPU, mean", "the same, careful", "≤", 0.72),
     Goal("calls.httpx.1", "the same, 1 in flight", "httpx + pydantic", "≤", 0.17, 3),
     Goal("calls.httpx.16", "the same, 16 in flight", "httpx + pydantic", "≤", 0.08, 3),

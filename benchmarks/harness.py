@@ -20,11 +20,11 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 HOST = "127.0.0.1"
 
-# Over plain HTTP, asyncio receives into a new buffer of 256 KiB each time. In some processes that
-# costs an mmap per reply, which adds up to 27 % to a list page. Smaller buffers avoid it.
+# Over plain HTTP, asyncio allocates a buffer of 256 KiB for each read. In some processes that costs
+# an mmap per reply, which adds up to 27 % to the time of a list page. Smaller buffers avoid it.
 RECEIVE_BYTES = 65_536
 
-# Prints how far a benchmark is.
+# Reports the progress of a benchmark.
 Progress: TypeAlias = Callable[[str], None]
 
 
@@ -78,7 +78,7 @@ def geometric_mean(values: Iterable[float]) -> float:
 
 
 class Server:
-    """The server in a process of its own, as a context manager.
+    """The server in a separate process, as a context manager.
 
     Args:
         tls: serve TLS too, with a certificate made for this run.
@@ -192,6 +192,6 @@ async def run_calls(call: Callable[[int], Awaitable[object]], count: int, concur
 
 
 def rotated(values: Sequence[T], by: int) -> list[T]:
-    """Return the values from another start, so that none always comes first."""
+    """Rotate the values, so that none always comes first."""
     by %= len(values)
     return [*values[by:], *values[:by]]

@@ -1,12 +1,11 @@
 """The server of the benchmarks: prepared replies from a raw asyncio protocol.
 
-It runs in a process of its own and understands only what the clients send: a login, a page of
-extensions, one extension, the status of a batch. Replies are built once and cached. With
-short-lived tokens it answers 401 to a token that is unknown or expired. With a largest batch it
-refuses larger ones, and with a largest page it sends shorter pages than asked for.
+It runs in a separate process and understands only what the clients send: a login, a page of
+extensions, one extension, the status of a batch. Replies are built once and cached. Options make
+it refuse expired tokens and large batches, or send shorter pages than requested.
 
-`harness.Server` starts it. On standard output it writes its ports, then one line for each line on
-standard input: its CPU seconds and counts.
+`harness.Server` starts it. It writes its ports to standard output. Then it writes one line for each
+line on standard input, with its CPU seconds and counts.
 """
 
 import argparse
@@ -26,7 +25,7 @@ import msgspec
 TOKEN_LIFE = 86_400.0  # seconds; the default
 CACHED = 4_096  # replies of each operation at most
 
-# Of fixed width, so that the bytes of one page become another page by a replacement.
+# A placeholder of the width of a page number, which replaces it in the encoded page.
 _PAGE_MARK = b"@@@@@@"
 _HEAD = (
     "HTTP/1.1 {status}\r\nServer: canned\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
@@ -40,7 +39,7 @@ def http_reply(body: bytes, status: str = "200 OK", extra: str = "") -> bytes:
 
 
 def list_page(page: int, size: int, items: int) -> bytes:
-    """Build a page of extensions; no number is on two pages."""
+    """Build a page of extensions. No number occurs on two pages."""
     rows = [
         {
             "extension_number": f"{_PAGE_MARK.decode()}{row:04}",
@@ -242,7 +241,7 @@ class Replies:
 
 
 class Connection(asyncio.Protocol):
-    """A connection that replies to whole requests, pipelined ones too."""
+    """A connection that replies to each complete request, also to pipelined ones."""
 
     def __init__(self, replies: Replies, delay: float) -> None:
         self._reply_to = replies.reply_to

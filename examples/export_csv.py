@@ -3,7 +3,8 @@
     python examples/export_csv.py [FILE.csv]
 
 Without a file name, the rows go to standard output. The walk keeps only a few pages in memory, so
-the number of extensions doesn't matter. The file gets its name when it is complete.
+the number of extensions doesn't matter. An existing file is replaced only when the new one is
+complete.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    if path.exists() and not path.is_file():  # for example a FIFO, which must not be replaced
+    if path.exists() and not path.is_file():  # such as a FIFO, which must not be replaced
         with path.open("w", newline="", encoding="utf-8") as file:
             yield file
         return

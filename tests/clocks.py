@@ -10,7 +10,7 @@ from .internals import session_of
 
 
 class FrozenClock:
-    """A clock that stands still until a test sets `now`."""
+    """A clock that changes only when a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 5000.0

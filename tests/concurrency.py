@@ -36,7 +36,7 @@ async def yield_to_loop(passes: int = PASSES) -> None:
 
 @asynccontextmanager
 async def in_background(*calls: Awaitable[Any]) -> AsyncIterator[list["asyncio.Future[Any]"]]:
-    """Run calls in tasks beside a test, and cancel those that are left at the end."""
+    """Run calls in background tasks of a test. Cancel those that are left at the end."""
     tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(call) for call in calls]
     try:
         yield tasks
@@ -53,7 +53,7 @@ async def collect_into(found: list[X], source: AsyncIterable[X]) -> None:
 
 
 async def hang(*_: object) -> None:
-    """Wait for ever."""
+    """Wait forever."""
     await asyncio.Event().wait()
 
 

@@ -24,11 +24,11 @@ class TestInt:
             check_int("batch_size", value, 1)
 
     @pytest.mark.parametrize("value", [0, -1])
-    def test_value_below_the_least_is_refused(self, value: int) -> None:
+    def test_value_below_the_minimum_is_refused(self, value: int) -> None:
         with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {value}"):
             check_int("batch_size", value, 1)
 
-    def test_least_value_is_returned(self) -> None:
+    def test_minimum_is_returned(self) -> None:
         assert check_int("batch_size", 1, 1) == 1
 
 
@@ -43,7 +43,7 @@ class TestNumber:
         with pytest.raises(ValueError, match="interval must be finite and at least 0, got"):
             check_number("interval", value)
 
-    def test_zero_is_refused_only_where_the_bound_excludes_it(self) -> None:
+    def test_zero_is_refused_only_if_the_bound_excludes_it(self) -> None:
         assert check_number("grace", 0) == 0.0
         with pytest.raises(ValueError, match="interval must be finite and above 0, got 0"):
             check_number("interval", 0, above=0)

@@ -41,7 +41,7 @@ TOO_LARGE: dict[str, Callable[[], PortSIPError]] = {
 
 
 class Limited(Statuses):
-    """A PBX that takes only so many numbers per request, and refuses more.
+    """A PBX that takes a limited number of numbers per request, and refuses more.
 
     Attributes:
         maximum: the most numbers that it takes; it may change.
@@ -62,7 +62,7 @@ class Limited(Statuses):
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes of all requests."""
+        """Return the sizes of all requests."""
         return [len(batch) for batch in self.asked]
 
 
@@ -99,24 +99,24 @@ class TestHiddenMaximum:
     async def test_every_number_gets_its_status(
         self, how: str, maximum: int, ordered: bool
     ) -> None:
-        """Nothing is lost, whatever the PBX takes and however it refuses more."""
+        """No number is lost, whatever the maximum is and however the PBX refuses more."""
         pbx = Limited(maximum, how)
         numbers = numbers_up_to(3_000)
         results = await results_of(learning_poll(pbx, numbers, ordered=ordered))
         found = [result.extension_number for result in results]
         assert found == numbers if ordered else sorted(found) == numbers
         assert {result.error for result in results} == {None}
-        # No number is asked again after it has a status.
+        # No number is requested again after it has a status.
         answered = [number for batch in pbx.asked if len(batch) <= maximum for number in batch]
         assert sorted(answered) == numbers
         assert max(pbx.sizes) <= LARGEST_SIZE
 
     @pytest.mark.parametrize("maximum", [1, 7, 30, 100, 150, 333, 1000, 5000])
     @pytest.mark.parametrize("how", TOO_LARGE)
-    async def test_size_comes_close_to_it(self, how: str, maximum: int) -> None:
-        """In the end at most an eighth is missing, and few requests were in vain.
+    async def test_size_comes_close_to_the_maximum(self, how: str, maximum: int) -> None:
+        """In the end the size is within an eighth of the maximum, and few requests were wasted.
 
-        The first batch is split into parts that are small enough; that is needed only once.
+        The first batch is split into parts that are small enough. That happens only once.
         """
         pbx = Limited(maximum, how)
         learner = BatchSizeLearner()
@@ -129,8 +129,8 @@ class TestHiddenMaximum:
         assert len([size for size in pbx.sizes if size > maximum]) <= 12 + DEFAULT_SIZE // maximum
 
     @pytest.mark.parametrize("how", TOO_LARGE)
-    async def test_bad_numbers_among_them(self, how: str) -> None:
-        """Each bad number gets the error, and nobody else, while the size is learned."""
+    async def test_bad_numbers_while_the_size_is_learned(self, how: str) -> None:
+        """Each bad number has an error, and no other number has."""
         bad = {f"{number:05}" for number in (*range(12), 500, 501, 777, 1999)}
         pbx = Limited(150, how, refused=bad)
         results = await results_of(learning_poll(pbx, numbers_up_to(2_000)))
@@ -141,7 +141,7 @@ class TestHiddenMaximum:
             assert (result.error is None) != is_bad
 
     async def test_endless_source(self) -> None:
-        """The size is learned from a source that never ends, too."""
+        """The size is also learned from a source that never ends."""
 
         def endless() -> Iterator[str]:
             number = 0
@@ -186,7 +186,7 @@ class TestNumberOrSize:
         assert poll.stats.batch_size == LARGEST_SIZE
 
     async def test_missing_number_is_a_reply(self) -> None:
-        """A number that the reply leaves out says nothing about the size."""
+        """A number that the reply leaves out doesn't affect the size."""
         pbx = Limited(5_000)
         pbx.lacking = set(numbers_up_to(5_000)[::50])
         poll = learning_poll(pbx, numbers_up_to(5_000), concurrency=1)
@@ -195,8 +195,8 @@ class TestNumberOrSize:
         assert len(missing) == 100
         assert poll.stats.batch_size == LARGEST_SIZE
 
-    async def test_everything_refused(self) -> None:
-        """A PBX that takes no status request at all gives every number its error, soon."""
+    async def test_pbx_that_refuses_everything(self) -> None:
+        """Every number gets its error, after few requests."""
         pbx = Limited(0)
         results = await results_of(learning_poll(pbx, numbers_up_to(100), concurrency=1))
         assert [type(result.error) for result in results] == [BadRequest] * 100
@@ -204,8 +204,8 @@ class TestNumberOrSize:
 
 
 class TestOutage:
-    async def test_is_not_taken_for_a_size(self) -> None:
-        """While nothing gets a reply, only one batch at a time is split, and the size stays."""
+    async def test_outage_does_not_change_the_size(self) -> None:
+        """While nothing gets a reply, only one batch at a time is split."""
         pbx = Limited(0, "timeout")
         learner = BatchSizeLearner()
         poll = learning_poll(pbx, numbers_up_to(10_000), learner, concurrency=1)
@@ -216,8 +216,8 @@ class TestOutage:
         # A batch of 100, then parts of 25, 7, 2 and 1.
         assert len(pbx.asked) <= 100 * 5
 
-    async def test_ends(self) -> None:
-        """After the outage the size is what it was before."""
+    async def test_size_after_an_outage(self) -> None:
+        """After the outage the size is the same as before."""
         pbx = Limited(5_000)
         learner = BatchSizeLearner()
         await results_of(learning_poll(pbx, numbers_up_to(8_000), learner, concurrency=1))
@@ -230,7 +230,7 @@ class TestOutage:
         assert learner.size == LARGEST_SIZE
 
     async def test_slow_pbx_gets_smaller_batches(self) -> None:
-        """A size that worked for long is given up if only smaller batches get a reply."""
+        """An established size is reduced only if smaller batches get a reply."""
         pbx = Limited(5_000, "timeout")
         learner = BatchSizeLearner()
         await results_of(learning_poll(pbx, numbers_up_to(8_000), learner, concurrency=1))
@@ -239,8 +239,8 @@ class TestOutage:
         assert {result.error for result in results} == {None}
         assert learner.size <= 120
 
-    async def test_time_that_passed_before_the_request(self) -> None:
-        """A deadline that passed while the request waited for its turn is no sign of the size."""
+    async def test_deadline_that_passed_before_the_request(self) -> None:
+        """A deadline that ended while the request was queued doesn't affect the size."""
         pbx = Limited(5_000)
         pbx.fail = lambda count: RequestTimeout("in the queue") if count == 1 else None
         learner = BatchSizeLearner()
@@ -263,7 +263,7 @@ class TestLearner:
         assert sizes == [100, 200, 400, 800, 1000, 1000]
 
     def test_one_trial_at_a_time(self) -> None:
-        """While a larger batch is in flight, others have the size that is known to work."""
+        """While a larger batch is in flight, other batches have the size that is known to work."""
         learner = BatchSizeLearner()
         learner.succeeded(100)
         assert learner.start_trial(learner.next_size())
@@ -272,7 +272,7 @@ class TestLearner:
         assert learner.next_size() == 200
 
     def test_failed_size_is_tried_again_much_later(self) -> None:
-        """First after 256 good batches, then after 512."""
+        """The first time after 256 good batches, then after 512."""
         learner = BatchSizeLearner()
         learner.succeeded(100)
         learner.was_too_large(110, good=100)
@@ -293,8 +293,10 @@ class TestLearner:
 
 
 class TestClient:
-    async def test_fewer_requests(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A poll that learns takes fewer requests, and what it learned stays with the client."""
+    async def test_learned_size_takes_fewer_requests(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """The client remembers the size for the next poll."""
         numbers = sim.extension_numbers
         first = pbx.extensions.poll_status([*numbers] * 5, batch_size=None, concurrency=1)
         assert first.stats.batch_size == DEFAULT_SIZE
@@ -313,8 +315,8 @@ class TestClient:
             pass
         assert sim.served[STATUS] == 3
 
-    async def test_watch_learns(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A watch asks for all extensions in fewer requests after some cycles."""
+    async def test_watch_learns_the_size(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """After some cycles a watch requests all extensions in fewer requests."""
         watch = pbx.extensions.watch_status(interval=0.01, batch_size=None)
         async with watch:
             async for _ in watch:
@@ -335,10 +337,10 @@ class TestClient:
             pbx.extensions.watch_status(["101"], batch_size=bad)
 
     @pytest.mark.parametrize("status", [400, 413, 414])
-    async def test_on_the_wire(
+    async def test_page_of_a_proxy_limits_the_size(
         self, wire: WireServer, make_client: ClientMaker, status: int
     ) -> None:
-        """A proxy that refuses large requests with a page of its own is learned from as well."""
+        """The size is also learned from a proxy that refuses large requests with a page."""
         wire.script = [limited_status(130, status)]
         poll = make_client(wire.url).extensions.poll_status(
             numbers_up_to(1_500), batch_size=None, ordered=True
@@ -350,7 +352,7 @@ class TestClient:
 
 
 def limited_status(maximum: int, status: int) -> Step:
-    """Answer status requests of so many numbers; refuse larger ones."""
+    """Make a step that replies to status requests, and refuses larger ones than this."""
 
     async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         numbers = json.loads(arrival.body)["extensions"]
@@ -368,17 +370,17 @@ def limited_status(maximum: int, status: int) -> Step:
 
 
 class TestPageSize:
-    async def test_asks_for_500(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_walk_requests_500(self, wire: WireServer, make_client: ClientMaker) -> None:
         pages = ListOfPages(1_200)
         wire.script = [pages.step]
         found = await make_client(wire.url).extensions.list(page_size=None).collect()
         assert [each.extension_number for each in found] == numbers_up_to(1_200)
         assert pages.asked == [(1, 500), (2, 500), (3, 500)]
 
-    async def test_smaller_pages_than_asked_for(
+    async def test_smaller_pages_than_requested(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A PBX that caps its pages is walked to the end, and resumed at any of them."""
+        """A PBX that limits its pages is walked to the end. The walk can resume at any page."""
         pages = ListOfPages(450, cap=100)
         wire.script = [pages.step]
         pbx = make_client(wire.url)
@@ -391,7 +393,7 @@ class TestPageSize:
     async def test_refused_size_falls_back_once(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A walk goes on with pages of 100, and so do all later walks of the client."""
+        """The walk goes on with pages of 100, and so do all later walks of the client."""
         pages = ListOfPages(250, most=100)
         wire.script = [pages.step]
         pbx = make_client(wire.url)
@@ -413,7 +415,7 @@ class TestPageSize:
     async def test_refusal_for_another_reason(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """If 100 items are refused too, the size was not the reason, and 500 is asked for later."""
+        """If 100 items are refused, too, later walks still request 500."""
         pages = ListOfPages(250, most=0)
         wire.script = [pages.step]
         pbx = make_client(wire.url)
@@ -425,7 +427,7 @@ class TestPageSize:
         assert len(await pbx.extensions.list(page_size=None).collect()) == 250
         assert pages.asked[2:] == [(1, 500)]
 
-    async def test_size_that_was_named_does_not_fall_back(
+    async def test_explicit_size_does_not_fall_back(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         pages = ListOfPages(250, most=100)
@@ -434,7 +436,7 @@ class TestPageSize:
             await make_client(wire.url).extensions.list(page_size=500).collect()
         assert pages.asked == [(1, 500)]
 
-    async def test_every_list_takes_it(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_every_list_accepts_none(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         assert len(await pbx.extensions.list(page_size=None).collect()) == 300
         assert len(await pbx.extensions.search("1", page_size=None).collect()) > 100
         assert len(await pbx.groups.list(page_size=None).collect()) == 5
@@ -444,12 +446,12 @@ class TestPageSize:
 
 
 class ListOfPages:
-    """A list of extensions on the wire.
+    """A list of extensions on a raw server.
 
     Attributes:
         most: a larger page size is refused.
-        cap: a page never holds more, whatever is asked for.
-        asked: the number and the size of each page that was asked for.
+        cap: a page never has more items, whatever size is requested.
+        asked: the number and the size of each requested page.
     """
 
     def __init__(self, count: int, *, most: int = 1_000, cap: int = 1_000) -> None:

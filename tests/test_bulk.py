@@ -30,7 +30,7 @@ X = TypeVar("X")
 
 
 def opened(ceiling: int, limit: int) -> AdaptiveGate:
-    """Make a gate that has left its first climb behind, at a limit."""
+    """Make a gate at a limit, after its first climb."""
     gate = AdaptiveGate(ceiling)
     gate._doubling = False
     gate.limit = limit
@@ -38,7 +38,7 @@ def opened(ceiling: int, limit: int) -> AdaptiveGate:
 
 
 async def pass_round(gate: AdaptiveGate, *errors: PortSIPError | None) -> None:
-    """Let attempts be in flight at once, and end each with its error, or None."""
+    """Let attempts be in flight together. End each with its error, or None for success."""
     tickets = [await gate.enter() for _ in errors]
     for ticket, error in zip(tickets, errors, strict=True):
         gate.leave(ticket, error, repeated=False)
@@ -58,22 +58,22 @@ class TestAdaptiveGate:
             (None, 8),
         ],
     )
-    async def test_pushing_back(self, error: PortSIPError | None, limit: int) -> None:
-        """It halves where the PBX pushes back, and for no other failure."""
+    async def test_push_back_halves_the_limit(self, error: PortSIPError | None, limit: int) -> None:
+        """Other failures leave the limit unchanged."""
         gate = opened(16, 8)
         await pass_round(gate, error)
         assert gate.limit == limit
 
-    async def test_one_decrease_a_round_trip(self) -> None:
-        """Of eight requests that were in flight together, eight refusals count once."""
+    async def test_limit_decreases_once_per_round_trip(self) -> None:
+        """Eight refusals of requests that were in flight together count once."""
         gate = opened(16, 8)
         await pass_round(gate, *[RateLimited(status=429)] * 8)
         assert gate.limit == 4
         await pass_round(gate, *[RateLimited(status=429)] * 4)
         assert gate.limit == 2
 
-    async def test_room_goes_to_who_waits(self) -> None:
-        """A later attempt does not take the room of one that was admitted but not resumed."""
+    async def test_room_goes_to_the_admitted_attempt(self) -> None:
+        """A later attempt can't take the room of one that was admitted but not yet resumed."""
         gate = opened(1, 1)
         ticket = await gate.enter()
         async with in_background(gate.enter()) as (waiting,):
@@ -83,21 +83,21 @@ class TestAdaptiveGate:
             gate.leave(await waiting, None, repeated=False)
         assert gate.admit() is not None
 
-    async def test_success_of_the_past_does_not_climb(self) -> None:
-        """What was sent before a decrease says nothing about the limit after it."""
+    async def test_old_success_does_not_raise_the_limit(self) -> None:
+        """A request sent before a decrease shows nothing about the new limit."""
         gate = opened(16, 8)
         await pass_round(gate, RateLimited(status=429), *[None] * 7)
         assert gate.limit == 4
         await pass_round(gate, *[None] * 3)
         assert gate.limit == 4
 
-    async def test_climbs_by_one_a_round(self) -> None:
+    async def test_limit_grows_by_one_per_round(self) -> None:
         gate = opened(16, 4)
         for expected in (5, 6, 7):
             await pass_round(gate, *[None] * gate.limit)
             assert gate.limit == expected
 
-    async def test_keeps_within_one_and_the_ceiling(self) -> None:
+    async def test_limit_stays_between_one_and_the_ceiling(self) -> None:
         gate = opened(3, 2)
         for _ in range(5):
             await pass_round(gate, RateLimited(status=429))
@@ -106,7 +106,7 @@ class TestAdaptiveGate:
             await pass_round(gate, *[None] * gate.limit)
         assert gate.limit == 3
 
-    async def test_doubles_until_it_is_first_pushed_back(self) -> None:
+    async def test_limit_doubles_until_the_first_push_back(self) -> None:
         gate = AdaptiveGate(64)
         gate.limit = 4
         await pass_round(gate, *[None] * 4)
@@ -115,7 +115,7 @@ class TestAdaptiveGate:
         await pass_round(gate, *[None] * 4)
         assert gate.limit == 5
 
-    async def test_counts(self) -> None:
+    async def test_gate_counts_attempts(self) -> None:
         gate = AdaptiveGate(4)
         ticket = await gate.enter()
         gate.leave(ticket, RateLimited(status=429), repeated=False)
@@ -123,7 +123,7 @@ class TestAdaptiveGate:
         gate.leave(ticket, None, repeated=True)
         assert (gate.requests, gate.retries) == (2, 1)
 
-    async def test_waiters_enter_in_turn(self) -> None:
+    async def test_waiters_enter_in_order(self) -> None:
         gate = opened(1, 1)
         entered: list[int] = []
 
@@ -138,7 +138,7 @@ class TestAdaptiveGate:
 
     @pytest.mark.parametrize("woken", [False, True])
     async def test_cancelled_waiter_passes_its_turn_on(self, woken: bool) -> None:
-        """Whether it waits still or was just given its turn, the next one gets in."""
+        """The next one enters, whether the cancelled one was waiting or just admitted."""
         gate = opened(1, 1)
         ticket = await gate.enter()
         async with in_background(gate.enter(), gate.enter()) as (first, second):
@@ -179,7 +179,7 @@ async def all_results(pool: WorkerPool[Any, Any]) -> list[Any]:
 
 
 class Restless(Iterator[int]):
-    """An iterator against the rules: it goes on after its end, and after its error."""
+    """An iterator that breaks the rules: it continues after its end and after its error."""
 
     def __init__(self, script: Iterable[int | Exception]) -> None:
         self.script = iter(script)
@@ -192,29 +192,29 @@ class Restless(Iterator[int]):
 
 
 class TestBatcher:
-    async def test_cuts_chunks(self) -> None:
+    async def test_batches_have_the_given_size(self) -> None:
         assert await all_results(make_pool(range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
 
-    async def test_empty(self) -> None:
+    async def test_empty_source(self) -> None:
         source: Source[int] = Source()
         source.end()
         assert await all_results(make_pool([])) == await all_results(make_pool(source)) == []
 
-    async def test_end_is_the_end(self) -> None:
-        """An iterator is not asked again after it ended."""
+    async def test_source_is_not_read_after_its_end(self) -> None:
+        """An iterator that ended is not asked for more."""
         source = Restless([1, 2, StopIteration(), 3])
         assert await all_results(make_pool(source)) == [[1, 2]]
 
-    async def test_error_is_the_end(self) -> None:
-        """Nor after it raised: its error comes after what it gave."""
+    async def test_source_is_not_read_after_its_error(self) -> None:
+        """The error comes after the items before it."""
         pool = make_pool(Restless([1, 2, 3, 4, KeyError("first"), 5, KeyError("second")]))
         run = pool.results()
         assert [await anext(run), await anext(run)] == [[1, 2, 3], [4]]
         with pytest.raises(KeyError, match="first"):
             await anext(run)
 
-    async def test_trickle_is_not_held_back(self) -> None:
-        """An async source that falls silent is answered for what it gave; nothing is lost."""
+    async def test_trickling_source(self) -> None:
+        """If an async source pauses, its items so far form a batch. Nothing is lost."""
         source = Source([1, 2])
         found: list[Any] = []
         async with asyncio.timeout(5):
@@ -227,7 +227,7 @@ class TestBatcher:
                     source.end()
         assert found == [[1, 2], [3], [4, 5, 6], [7]]
 
-    async def test_async_source_reads_a_chunk_ahead_at_most(self) -> None:
+    async def test_async_source_is_read_at_most_one_batch_ahead(self) -> None:
         source = Source(range(100))
         pool = make_pool(source, size=3, limit=2)
         run = pool.results()
@@ -238,7 +238,7 @@ class TestBatcher:
         await run.aclose()
 
     async def test_cancelled_error_of_the_source(self) -> None:
-        """A source that waited for something cancelled did not come to its end."""
+        """A CancelledError of an async source is an error, not its end."""
         source = Source([1, 2])
         source.end(asyncio.CancelledError())
         pool = make_pool(source)
@@ -247,7 +247,7 @@ class TestBatcher:
         with pytest.raises(asyncio.CancelledError):
             await anext(run)
 
-    async def test_source_that_shuts_down_noisily(self) -> None:
+    async def test_source_that_raises_when_closed(self) -> None:
         """An exception that a source raises while it is closed is ignored."""
 
         async def noisy() -> AsyncGenerator[int, None]:
@@ -263,8 +263,8 @@ class TestBatcher:
         await run.aclose()
 
     @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-    async def test_eager_tasks(self) -> None:
-        """An application's eager tasks, which may end as they are made, are read as well."""
+    async def test_source_is_read_by_eager_tasks(self) -> None:
+        """Tasks of an eager task factory may end as they are created, and lose no item."""
 
         async def source() -> AsyncGenerator[int, None]:
             for number in range(8):
@@ -277,8 +277,8 @@ class TestBatcher:
 
 
 class TestWorkerPool:
-    async def test_ordered_holds_little_back(self) -> None:
-        """While the first job lasts, the others' all_results wait, and no more than that begin."""
+    async def test_ordered_results_are_bounded(self) -> None:
+        """While the first job runs, the results of the others wait, and few others begin."""
         first = asyncio.Event()
         begun: list[int] = []
 
@@ -300,7 +300,7 @@ class TestWorkerPool:
         assert found == list(range(100))
 
     @pytest.mark.parametrize("ordered", [False, True])
-    async def test_pausing_consumer(self, ordered: bool) -> None:
+    async def test_pausing_consumer_bounds_the_jobs(self, ordered: bool) -> None:
         """Jobs that finish at once don't run far ahead of a slow consumer."""
         begun: list[int] = []
 
@@ -317,8 +317,8 @@ class TestWorkerPool:
                 await yield_to_loop()
                 assert len(begun) <= count + 2 * 3
 
-    async def test_nothing_begins_while_the_consumer_pauses(self) -> None:
-        """Jobs that end in the pause are followed by no others until it asks for more."""
+    async def test_no_job_begins_while_the_consumer_pauses(self) -> None:
+        """After the jobs in flight have ended, the next ones wait for the consumer."""
         ends = [asyncio.Event() for _ in range(9)]
         begun: list[int] = []
 
@@ -345,7 +345,7 @@ class TestWorkerPool:
             assert sorted(begun) == [0, 1, 2, 3, 4, 5, 6]
 
     async def test_worker_cancelled_before_it_began(self) -> None:
-        """What it was to do is not passed over in silence."""
+        """The loop raises, instead of silently skipping the worker's jobs."""
 
         class Canceller(LoopOwner):
             def start(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
@@ -358,7 +358,7 @@ class TestWorkerPool:
             await anext(run)
 
     async def test_errors_of_several_jobs(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The first is raised; the others are not reported as forgotten."""
+        """The first error is raised. asyncio doesn't report the others as never retrieved."""
 
         async def job(batch: list[int]) -> None:
             raise ServerError(status=500)
@@ -366,11 +366,11 @@ class TestWorkerPool:
         with contextlib.suppress(ServerError):
             await all_results(make_pool(range(40), limit=8, job=job))
         await yield_to_loop()
-        gc.collect()  # asyncio reports an error as forgotten when its task is collected
+        gc.collect()  # asyncio reports an error that was never retrieved when its task is collected
         assert caplog.messages == []
 
     async def test_results_are_yielded_before_an_error(self) -> None:
-        """Also what ends in grace; nothing else begins."""
+        """So are results of jobs that end in the grace period. No other job begins."""
         begun: list[int] = []
 
         async def job(batch: list[int]) -> int:
@@ -386,8 +386,8 @@ class TestWorkerPool:
             await collect_into(found, run)
         assert sorted([*found, 1]) == sorted(begun)
 
-    async def test_cancelled_source_of_its_own(self) -> None:
-        """A CancelledError of the source's is an error of the source."""
+    async def test_source_that_raises_cancelled_error(self) -> None:
+        """A CancelledError of the source is raised like any other error."""
 
         def source() -> Iterator[int]:
             yield 1
@@ -398,8 +398,8 @@ class TestWorkerPool:
             await collect_into(found, make_pool(source()).results())
         assert found == [[1]]
 
-    async def test_cancelled_job_is_not_passed_over(self) -> None:
-        """Where somebody cancels a job, its batch must not vanish from among the results."""
+    async def test_cancelled_job_ends_the_run(self) -> None:
+        """If something cancels a job, the loop raises instead of silently dropping its batch."""
         started: list[asyncio.Task[Any]] = []
 
         async def job(batch: list[int]) -> list[int]:
@@ -418,7 +418,7 @@ class TestWorkerPool:
         assert all(task.done() for task in started)
 
     async def test_grace(self) -> None:
-        """Jobs in flight may finish after the run was left, and can see that it was."""
+        """Jobs in flight may finish after the consumer left the run, and can see that it left."""
         ended: list[bool] = []
         go_on = asyncio.Event()
 
@@ -437,8 +437,8 @@ class TestWorkerPool:
             await leaving
         assert ended == [False, True, True, True, True]
 
-    async def test_no_job_begins_once_it_was_stopped(self) -> None:
-        """Not even where a job ends in the very moment in which the run is stopped."""
+    async def test_no_job_begins_after_a_stop(self) -> None:
+        """Not even if a job ends at the moment of the stop."""
         begun: list[int] = []
         go_on = asyncio.Event()
 
@@ -459,7 +459,7 @@ class TestWorkerPool:
 
 
 class Numbers(JobStream[int]):
-    """A stream over a pool, without any PBX."""
+    """A stream over a pool, without a PBX."""
 
     def __init__(self, source: Any, job: Any = answer, **options: Any) -> None:
         super().__init__()
@@ -471,8 +471,8 @@ class Numbers(JobStream[int]):
 
 
 class TestJobStream:
-    async def test_loop_ends_at_once_without_a_task(self) -> None:
-        """Right after the loop's own end no task of it is left, not even for a tick."""
+    async def test_loop_ends_without_a_task(self) -> None:
+        """Right after a loop has ended by itself, none of its tasks is left."""
         before = asyncio.all_tasks()
         async for _ in Numbers(range(7)):
             pass
@@ -487,7 +487,7 @@ class TestJobStream:
             assert asyncio.all_tasks() == before
 
     async def test_async_with_after_a_break(self) -> None:
-        """A loop that was left has already dropped its run; it is waited for all the same."""
+        """`async with` also waits for a loop that was left and has already dropped its run."""
         ended: list[int] = []
 
         async def job(batch: list[int]) -> int:
@@ -504,7 +504,7 @@ class TestJobStream:
         assert sorted(ended) == [0, 1, 2]
 
     async def test_aclose_after_another_loop_began(self) -> None:
-        """The loop before, which was left and is not through yet, is still waited for."""
+        """`aclose` also waits for an earlier loop that was left and has not yet ended."""
         ended: list[int] = []
 
         async def job(batch: list[int]) -> int:
@@ -532,8 +532,8 @@ class TestJobStream:
             await stream.aclose()
         assert [number async for number in run] == []
 
-    async def test_runs_are_forgotten(self) -> None:
-        """A stream that is looped over for weeks holds none of the loops that ended."""
+    async def test_ended_runs_are_not_kept(self) -> None:
+        """A stream that is used for weeks keeps none of the loops that ended."""
         stream = Numbers(range(3))
         for _ in range(50):
             assert len(await outcome_list(stream)) == 3
@@ -555,7 +555,7 @@ class TestJobStream:
             assert await looping == "ended"
 
     async def test_aclose_does_not_wait_for_a_consumer(self) -> None:
-        """A result that comes in the moment of closing must not make it wait for the consumer."""
+        """A result that arrives during `aclose` must not make it wait for the consumer."""
         go_on = asyncio.Event()
 
         async def job(batch: list[int]) -> int:
@@ -571,7 +571,7 @@ class TestJobStream:
             with pytest.raises(StopAsyncIteration):
                 await waiting
 
-    async def test_aclose_twice_at_once(self) -> None:
+    async def test_concurrent_aclose(self) -> None:
         stream = Numbers(range(100))
         run = aiter(stream)
         await anext(run)

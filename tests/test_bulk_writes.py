@@ -89,7 +89,7 @@ class TestEachItem:
         ]
 
     async def test_patch(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """The merged extension is the result's value; what was not named stays."""
+        """The result's value is the merged extension. Other fields keep their values."""
         numbers = sim.extension_numbers[:20]
         before = {number: sim.extension(number)["profile"]["last_name"] for number in numbers}
         results = await all_of(
@@ -107,7 +107,7 @@ class TestEachItem:
             assert first_name(sim, result.key) == "Ann"
 
     async def test_patches_of_one_extension(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """They wait for each other, so that none is lost."""
+        """They run one after the other, so none is lost."""
         fields = ["first_name", "last_name", "email", "twitter", "facebook"]
         run = pbx.extensions.patch_many(("101", {"profile": {name: "x"}}) for name in fields)
         assert [result.error for result in await all_of(run)] == [None] * 5
@@ -119,19 +119,19 @@ class TestEachItem:
         assert results == [BulkResult(at, number) for at, number in enumerate(numbers)]
         assert set(sim.extension_numbers).isdisjoint(numbers)
 
-    async def test_errors_are_each_items_own(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_error_affects_only_its_item(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         run = pbx.extensions.remove_many(["101", "9999", "102"])
         results = await all_of(run)
         assert [type(result.error) for result in results] == [type(None), NotFound, type(None)]
         assert not any(result.settled or result.skipped for result in results)
         assert run.in_doubt == []
 
-    async def test_none(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_no_items(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         assert await all_of(pbx.extensions.create_many([])) == []
         assert sim.served == {}
 
     @pytest.mark.parametrize("if_exists", ["error", "skip"])
-    async def test_existing_ones(
+    async def test_existing_numbers(
         self, pbx: PortSIPClient, sim: PBXSimulator, if_exists: Any
     ) -> None:
         before = sim.extension("101")
@@ -196,7 +196,7 @@ BAD: list[tuple[str, Any, str, type[Exception]]] = [
 
 class TestBadItems:
     @pytest.mark.parametrize(("method", "item", "key", "kind"), BAD)
-    async def test_gets_a_result_of_its_own(
+    async def test_bad_item_has_a_result(
         self,
         pbx: PortSIPClient,
         sim: PBXSimulator,
@@ -205,7 +205,7 @@ class TestBadItems:
         key: str,
         kind: type[Exception],
     ) -> None:
-        """It is not sent, and those beside it are carried out."""
+        """The bad item is not sent. The items next to it are carried out."""
         good: list[Any] = {
             "create_many": [new("9001"), new("9002")],
             "update_many": [update("102", "Ann"), update("103", "Ann")],
@@ -249,7 +249,7 @@ class TestBadItems:
 
 
 class TestLostReplies:
-    """A reply that was lost for good is made good by reading back, never by a guess."""
+    """If a reply is lost, the SDK reads the item back, and never guesses."""
 
     @pytest.mark.parametrize("lost", [{"drop": True}, {"truncate": True}])
     async def test_create_that_was_carried_out(
@@ -265,10 +265,10 @@ class TestLostReplies:
         assert sim.served[SHOW] == 3
 
     @pytest.mark.parametrize("lost", [{"drop": True}, {"status": 500}, {"status": 503}])
-    async def test_create_that_was_not(
+    async def test_create_that_was_not_carried_out(
         self, pbx: PortSIPClient, sim: PBXSimulator, lost: dict[str, Any]
     ) -> None:
-        """The error stays, and it is certain."""
+        """The result has the error, and its outcome is certain."""
         sim.fail(CREATE, times=3, **lost)
         run = pbx.extensions.create_many(news(10))
         results = await all_of(run)
@@ -278,10 +278,10 @@ class TestLostReplies:
         assert {result.key for result in failed}.isdisjoint(sim.extension_numbers)
         assert run.in_doubt == []
 
-    async def test_create_of_a_number_that_somebody_else_took(
+    async def test_create_of_a_number_of_another_client(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """That the number exists does not mean that this create made it."""
+        """That the number exists doesn't prove that this create made it."""
         sim.fail(CREATE, drop=True)
         run = pbx.extensions.create_many([new("101")])
         (result,) = await all_of(run)
@@ -293,7 +293,7 @@ class TestLostReplies:
     async def test_create_that_cannot_be_read_back(
         self, pbx: PortSIPClient, sim: PBXSimulator, act: bool
     ) -> None:
-        """It is in doubt, and says so."""
+        """The item is in doubt, and the result says so."""
         sim.fail(CREATE, drop=True, act=act)
         sim.fail(SHOW, status=503, times=None)
         run = pbx.extensions.create_many([new("9000")])
@@ -313,8 +313,10 @@ class TestLostReplies:
         assert sim.served[SHOW] == 0
 
     @pytest.mark.parametrize("act", [False, True])
-    async def test_remove(self, sim: PBXSimulator, make_client: ClientMaker, act: bool) -> None:
-        """If the reply to the last repeat is lost too, reading back shows the outcome."""
+    async def test_lost_remove_is_read_back(
+        self, sim: PBXSimulator, make_client: ClientMaker, act: bool
+    ) -> None:
+        """If the reply to the last retry is lost, too, reading back shows the outcome."""
         pbx = make_client(retry=RetryPolicy(attempts=3, initial=0, maximum=0))
         sim.fail(REMOVE, drop=True, act=act, times=3)
         run = pbx.extensions.remove_many(["101"])
@@ -324,7 +326,7 @@ class TestLostReplies:
         assert ("101" in sim.extension_numbers) is not act
         assert run.in_doubt == []
 
-    async def test_remove_that_a_repeat_finds_gone(
+    async def test_remove_that_a_retry_finds_gone(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
         sim.fail(REMOVE, drop=True, act=True)
@@ -359,7 +361,9 @@ class TestLostReplies:
         assert first_name(sim, "101") == "Ann"
         assert run.in_doubt == []
 
-    async def test_update_lost_for_good(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    async def test_lost_update_without_a_retry_is_in_doubt(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
         pbx = make_client(retry=ONCE)
         sim.fail(UPDATE, drop=True)
         run = pbx.extensions.update_many([update("101", "Ann"), update("102", "Ann")])
@@ -369,8 +373,10 @@ class TestLostReplies:
         assert second.error is None
         assert run.in_doubt == ["101"]
 
-    async def test_nothing_is_guessed(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Under faults of all kinds, what the results say is what the PBX holds."""
+    async def test_results_are_true_under_all_faults(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """Under faults of all kinds, the results agree with the state of the PBX."""
         pbx = make_client(retry=QUICK)
         sim.faults = Faults(server_error=0.1, html=0.05, dropped=0.2, truncated=0.1)
         creating = pbx.extensions.create_many(news(200))
@@ -391,8 +397,8 @@ class TestLostReplies:
 
 
 class TestSources:
-    async def test_read_lazily(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Few items are read before their turn, and few writes are in flight."""
+    async def test_source_is_read_lazily(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """Only a few items are read before they can be sent, and few writes are in flight."""
         read = answered = 0
 
         def numbers() -> Iterator[str]:
@@ -419,7 +425,7 @@ class TestSources:
         await run.aclose()
 
     async def test_fatal_error(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """What was carried out meanwhile is yielded first: each write has its result."""
+        """Writes that were carried out meanwhile yield their results before it is raised."""
         sim.fail(CREATE, latency=0.05, times=3)
         sim.fail(CREATE, status=401, err_code="403.4", times=9)
         found: list[BulkResult[None]] = []
@@ -433,7 +439,7 @@ class TestSources:
     async def test_error_of_the_source(
         self, pbx: PortSIPClient, sim: PBXSimulator, asynchronous: bool
     ) -> None:
-        """It is raised after the results of all items that came before it."""
+        """It is raised after the results of all items before it."""
 
         def broken() -> Iterator[NewExtension]:
             yield from news(13)
@@ -456,7 +462,7 @@ class TestSources:
         assert sim.acted[CREATE] == 13
 
     async def test_trickling_source(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Each item is written as it comes."""
+        """Each item is written as it arrives."""
         source = Source(["101"])
         numbers = ["101", "102", "103"]
         async with asyncio.timeout(5):
@@ -470,10 +476,10 @@ class TestSources:
 
 
 class TestFatal:
-    async def test_wrong_credentials(
+    async def test_wrong_credentials_end_the_run(
         self, sim: PBXSimulator, make_client: ClientMaker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """They end the run, with one login."""
+        """There is only one login."""
         pbx = make_client(username=sim.username, password="wrong")
         with pytest.raises(AuthenticationError):
             await all_of(pbx.extensions.create_many(news(50)))
@@ -481,8 +487,8 @@ class TestFatal:
         assert sim.served == {"account.verify": 1}
         assert [record for record in caplog.records if record.name == "asyncio"] == []
 
-    async def test_client_closed(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """What was in flight is in doubt."""
+    async def test_client_closed_in_mid_run(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """Writes that were in flight are in doubt."""
         await pbx.extensions.show("101")
         sim.fail(CREATE, latency=30.0, times=None)
         run = pbx.extensions.create_many(news(50), concurrency=3)
@@ -497,7 +503,7 @@ class TestFatal:
     async def test_client_closed_while_an_item_waits_for_its_turn(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A patch that waits for another patch of its number learns of it as well."""
+        """A patch that waits for another patch of its number ends, too."""
         sim.fail(SHOW, latency=30.0, times=None)
         holding = pbx.extensions.patch("101", profile={"first_name": "Ann"})
         run = pbx.extensions.patch_many([("101", {"profile": {"last_name": "Lee"}})])
@@ -514,10 +520,8 @@ class TestFatal:
 
 
 class TestLeaving:
-    async def test_lets_writes_in_flight_finish(
-        self, pbx: PortSIPClient, sim: PBXSimulator
-    ) -> None:
-        """Those that went are carried out and waited for; nothing new is sent."""
+    async def test_writes_in_flight_may_finish(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """They are carried out, and the run waits for them. Nothing new is sent."""
         sim.fail(CREATE, latency=0.001)
         sim.fail(CREATE, latency=0.1, times=None)
         served = 0
@@ -526,7 +530,7 @@ class TestLeaving:
                 served = sim.served[CREATE]
                 break
         assert our_tasks() == []
-        # What the client had sent, but the PBX had not seen yet, as the loop was left.
+        # Requests that the client had sent before it left the loop.
         assert served <= sim.served[CREATE] <= 4
         assert sim.acted[CREATE] == sim.served[CREATE]
         assert run.in_doubt == []
@@ -535,10 +539,10 @@ class TestLeaving:
         await asyncio.sleep(0.03)
         assert sim.acted[CREATE] <= 4
 
-    async def test_what_is_queued_is_not_sent(
+    async def test_queued_items_are_not_sent(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """Items that wait for a connection's place are new, not in flight."""
+        """Items that wait for a connection slot are not in flight."""
         pbx = make_client(max_connections=1)
         await pbx.extensions.show("101")
         sim.fail(CREATE, latency=0.05, times=None)
@@ -549,20 +553,20 @@ class TestLeaving:
         assert sim.served[CREATE] == sim.acted[CREATE] == 1
         assert run.in_doubt == []
 
-    async def test_items_whose_task_did_not_begin(
+    async def test_items_are_not_started_after_leaving(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A place that became free with the result on which the loop is left stays free."""
+        """When the loop is left at a result, the worker of that result takes no further item."""
         async for _ in pbx.extensions.remove_many(sim.extension_numbers, concurrency=1):
             break
         await until(lambda: not our_tasks())
         await asyncio.sleep(0.02)
         assert sim.served[REMOVE] == 1
 
-    async def test_patch_whose_task_did_not_begin(
+    async def test_patches_are_not_started_after_leaving(
         self, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A new patch does not even read."""
+        """A patch that has not started doesn't even read."""
         patches: list[tuple[str, dict[str, Any]]]
         patches = [(number, {"profile": {}}) for number in sim.extension_numbers]
         async for _ in pbx.extensions.patch_many(patches, concurrency=1):
@@ -575,7 +579,7 @@ class TestLeaving:
     async def test_grace_that_is_too_short(
         self, pbx: PortSIPClient, sim: PBXSimulator, grace: float
     ) -> None:
-        """What was still in flight after it is cancelled, and in doubt."""
+        """Writes that are in flight after it are cancelled, and in doubt."""
         await pbx.extensions.show("101")
         sim.fail(CREATE, latency=30.0, times=None)
         run = pbx.extensions.create_many(news(50), concurrency=3, grace=grace)
@@ -588,7 +592,7 @@ class TestLeaving:
         assert our_tasks() == []
 
     @pytest.mark.parametrize("how", ["break", "exception", "cancel"])
-    async def test_nothing_more_is_sent(
+    async def test_nothing_is_sent_after_leaving(
         self, pbx: PortSIPClient, sim: PBXSimulator, how: str
     ) -> None:
         sim.faults = Faults(latency=0.002)
@@ -628,7 +632,7 @@ class TestLeaving:
             await run.aclose()
         assert run.in_doubt == ["9000"]
 
-    async def test_doubts_are_the_latest_loops(
+    async def test_in_doubt_is_about_the_latest_loop(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         pbx = make_client(retry=ONCE)

@@ -35,11 +35,11 @@ OK = reply({"extension_number": "101"}, headers={"Connection": "keep-alive"})
 
 
 class Stalling:
-    """A step that sends the beginning of a reply and then waits until the client hangs up.
+    """A step that sends the start of a reply, then waits until the client hangs up.
 
     Attributes:
         head: what it sends.
-        reached: how many requests it has got.
+        reached: how many requests it has received.
         left: how many of their connections the client has closed.
     """
 
@@ -141,10 +141,10 @@ STAGES = ["token", "connecting", "sending", "head", "body", "backing off"]
 
 class TestCancelled:
     @pytest.mark.parametrize("stage", STAGES)
-    async def test_cancelled_call_leaves_nothing(
+    async def test_cancelled_call_frees_its_resources(
         self, stall: Callable[..., StalledCall], stage: str, wire: WireServer
     ) -> None:
-        """The CancelledError is raised at once; the slot and the connection are free again."""
+        """The CancelledError is raised at once. The slot and the connection are free again."""
         stalled = stall(stage)
         task = asyncio.ensure_future(stalled.call())
         await until(stalled.reached)
@@ -328,7 +328,7 @@ class TestInterruptions:
     async def test_deadline_during_a_wait_leaves_the_task_uncancelled(
         self, stall: Callable[..., StalledCall]
     ) -> None:
-        """That holds too for a deadline that ends the wait for a token."""
+        """This also holds for a deadline that ends the wait for a token."""
         stalled = stall("token", retry=RetryPolicy(deadline=0.02))
         task = asyncio.current_task()
         assert task is not None
@@ -472,7 +472,7 @@ class TestTaskGroup:
     async def test_timeout_in_a_group_is_an_error_of_the_group(
         self, stall: Callable[..., StalledCall]
     ) -> None:
-        """A TaskGroup takes a RequestTimeout for an error, not for a cancellation."""
+        """A TaskGroup treats a RequestTimeout as an error, not as a cancellation."""
         stalled = stall("head", timeout=0.02, retry=RetryPolicy(attempts=1))
 
         async def call() -> None:
@@ -491,7 +491,7 @@ class TestStreams:
     async def test_cancelled_again_while_a_stream_closes(
         self, kind: str, pause: int, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """A second cancellation does not stop a stream from closing."""
+        """A second cancellation doesn't stop a stream from closing."""
         sim.fail("extensions.status", latency=30.0, times=None)
         stream = getattr(pbx.extensions, kind)(["101"])
 
@@ -511,7 +511,7 @@ class TestStreams:
 
 
 class TestInterruptible:
-    async def test_swallowed_interruption_is_taken_back(self) -> None:
+    async def test_swallowed_interruption_does_no_harm(self) -> None:
         """If other code swallows an interruption, the next one works again."""
         task = asyncio.current_task()
         assert task is not None
@@ -526,8 +526,8 @@ class TestInterruptible:
         timer.cancel()
 
     @pytest.mark.parametrize("cause", [TIMED_OUT, CLOSED])
-    async def test_cancellation_by_somebody_else(self, cause: str) -> None:
-        """Without an interruption, a cancellation is left to whoever requested it."""
+    async def test_cancellation_without_an_interruption(self, cause: str) -> None:
+        """It is left to the code that requested it."""
         task = asyncio.current_task()
         assert task is not None
         call = interruptible(task)

@@ -1,4 +1,4 @@
-"""``portsip-async simulate``, in a process of its own and in this one."""
+"""``portsip-async simulate``, in its own process and in this one."""
 
 import asyncio
 import os
@@ -21,14 +21,14 @@ ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-W", "error", "-m", "portsip_async", "simulate"]
 
 
-def exports(told: str) -> dict[str, str]:
-    lines = [line.removeprefix("export ") for line in told.splitlines() if "export" in line]
+def exports(greeting: str) -> dict[str, str]:
+    lines = [line.removeprefix("export ") for line in greeting.splitlines() if "export" in line]
     return dict(line.split("=", 1) for line in lines)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 async def test_process(number: signal.Signals, code: int) -> None:
-    """It prints how to reach it, serves, and ends at once by either signal."""
+    """It prints how to reach the PBX, serves, and ends at once on either signal."""
     options = ("--extensions", "7", "--token-lifetime", "2", "--quirk", "text_html")
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
@@ -38,9 +38,9 @@ async def test_process(number: signal.Signals, code: int) -> None:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    told = (await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C"), 20)).decode()
-    environment = exports(told)
-    assert environment["PORTSIP_URL"] in told.splitlines()[0]
+    greeting = (await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C"), 20)).decode()
+    environment = exports(greeting)
+    assert environment["PORTSIP_URL"] in greeting.splitlines()[0]
     login = {
         "username": environment["PORTSIP_USERNAME"],
         "password": environment["PORTSIP_PASSWORD"],
@@ -145,9 +145,9 @@ class TestMain:
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 0
-        told = capsys.readouterr().out
-        assert "simulate" in told
-        assert "130 interrupted" in told
+        shown = capsys.readouterr().out
+        assert "simulate" in shown
+        assert "130 interrupted" in shown
 
     @pytest.mark.parametrize(
         ("missing", "code"), [("typer", 2), ("portsip_async.cli.failures", None)]
@@ -159,7 +159,7 @@ class TestMain:
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """Without the extra one line says how to get it; another missing module is a failure."""
+        """Without the extra, one line says how to install it; another missing module raises."""
         monkeypatch.delitem(sys.modules, "portsip_async.cli.app")
         monkeypatch.setitem(sys.modules, missing, None)
         expected: type[BaseException] = SystemExit if code else ModuleNotFoundError

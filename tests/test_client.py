@@ -273,10 +273,10 @@ async def test_login_by_email(sim: PBXSimulator, make_client: ClientMaker) -> No
     assert sim.served["account.verify_email"] == 1
 
 
-async def test_login_by_own_credentials(
+async def test_login_by_credentials_of_the_application(
     sim: PBXSimulator, make_client: ClientMaker, pbx: PortSIPClient
 ) -> None:
-    """An application may pass an object of its own that fetches tokens."""
+    """An application may pass an object that fetches tokens."""
 
     class OwnCredentials:
         async def fetch_token(self) -> Token:
@@ -286,8 +286,8 @@ async def test_login_by_own_credentials(
     assert sim.served["account.verify"] == 1
 
 
-async def test_view_has_options_of_its_own(pbx: PortSIPClient, sim: PBXSimulator) -> None:
-    """A view shares the token and has its own policy; closing it does nothing."""
+async def test_view_has_its_own_options(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    """A view shares the token and has its own policy. Closing it does nothing."""
     await pbx.extensions.show("101")
     async with pbx.with_options(retry=RetryPolicy(attempts=1)) as view:
         sim.fail("extensions.show", status=500, times=1)
@@ -321,10 +321,10 @@ class TestRequest:
         assert arrival.headers[header] == value
         assert (arrival.path, arrival.query) == ("/api/ping", "verbose=true")
 
-    async def test_own_endpoint_has_errors_and_repeats(
+    async def test_own_endpoint_has_errors_and_retries(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A call of an application's endpoint is repeated, and fails, like any other."""
+        """A call of an application's endpoint is retried, and fails, like any other."""
         wire.script = [reply(status=500), reply({"err_code": 404.2, "msg": "no"}, 404)]
         with pytest.raises(NotFound) as caught:
             await make_client(wire.url).request(PING)
@@ -364,7 +364,7 @@ class TestRequest:
         with pytest.raises(TypeError):
             await pbx.request(PING, raw=b"x")
 
-    async def test_upload_by_another_method_stays_a_form(
+    async def test_upload_by_another_method_is_still_a_form(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         """An override of the method leaves the form as it is."""
@@ -391,7 +391,7 @@ class TestRequest:
 
 
 async def test_account_verify_with_wrong_credentials(pbx: PortSIPClient, sim: PBXSimulator) -> None:
-    """They are an AuthenticationError, which does not affect the client's own token."""
+    """The call raises AuthenticationError. The client's own token is not affected."""
     for refused in (
         pbx.account.verify("admin", "wrong"),
         pbx.account.verify_email("nobody@pbx.example", "wrong"),
@@ -420,7 +420,7 @@ async def test_account_verify_with_other_failures(mocked: Mocked, make_client: C
 async def test_session_of_the_application_keeps_its_headers(
     wire: WireServer, make_client: ClientMaker
 ) -> None:
-    """Its headers are sent without any of the SDK's own, and it stays open."""
+    """Its headers are sent without any headers of the SDK, and it stays open."""
     async with aiohttp.ClientSession(headers={"X-App": "1", "User-Agent": "app"}) as session:
         pbx = make_client(wire.url, session=session)
         await pbx.extensions.show("101")
@@ -442,7 +442,7 @@ async def test_ssl_context_is_accepted() -> None:
 
 
 async def test_token_rejected_inside_a_200(wire: WireServer, make_client: ClientMaker) -> None:
-    """Some PBXes report every error with status 200; a rejected token is renewed anyway."""
+    """Some PBXes report every error with status 200. A rejected token is renewed anyway."""
     wire.script = [reply({"err_code": 401, "msg": "no"}), reply({"extension_number": "101"})]
     assert (await make_client(wire.url).extensions.show("101")).extension_number == "101"
     assert len(wire.arrivals) == 2
@@ -475,7 +475,7 @@ async def test_short_secret_leaves_the_error_code_alone(
     ],
 )
 def test_bad_proxy_is_refused(proxy: str) -> None:
-    """It is refused before anything is sent, and not quoted: it may hold a password."""
+    """It is refused before anything is sent. The error doesn't quote it: it may have a password."""
     with pytest.raises(ConfigurationError, match="proxy") as caught:
         PortSIPClient(URL, **LOGIN, proxy=proxy)
     assert "ter2" not in str(caught.value)
@@ -502,7 +502,7 @@ async def test_views_share_timers(sim: PBXSimulator, make_client: ClientMaker) -
     with shared_timer_handles() as handles:
         for _ in range(30):
             await pbx.with_options(timeout=12.5).extensions.show(sim.extension_numbers[0])
-    assert len(handles) == 2  # that of the views, and that of the login
+    assert len(handles) == 2  # one for the views, one for the login
     await pbx.close()
     assert all(handle.cancelled() for handle in handles)
 
@@ -536,10 +536,10 @@ async def test_failed_call_is_freed_at_once(sim: PBXSimulator, make_client: Clie
         gc.enable()
 
 
-async def test_call_that_is_not_repeated_needs_no_tenacity(
+async def test_call_without_a_retry_needs_no_tenacity(
     make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A final error at the first attempt does not use the code for repeats."""
+    """A final error at the first attempt doesn't use the code for retries."""
     monkeypatch.setattr("portsip_async.core.call.repeat", None)
     with pytest.raises(NotFound):
         await make_client().extensions.show("nobody")

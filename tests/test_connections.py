@@ -59,7 +59,7 @@ async def echo(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> boo
 
 
 def followed_by(more: bytes) -> Any:
-    """Reply, and send more in the same piece."""
+    """Reply, and send more bytes in the same write."""
 
     async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
         writer.write(shown(arrival) + more)
@@ -72,7 +72,7 @@ def followed_by(more: bytes) -> Any:
 async def client(
     url: str, session: str = "own", *, connector: Any = None, **options: Any
 ) -> AsyncIterator[PortSIPClient]:
-    """Make a client that attempts each call once, with its own session or a given one."""
+    """Make a client that attempts each call once, with its own session or the given one."""
     options = {"token": TOKEN, "retry": ONCE, **options}
     if session == "own":
         async with PortSIPClient(url, **options) as pbx:
@@ -127,14 +127,14 @@ def trusting(authority: trustme.CA) -> tls.SSLContext:
 
 
 def in_chunks(body: bytes, head: bytes = b"", trailer: bytes = b"") -> bytes:
-    """Write a reply in two chunks."""
+    """Make a step that writes a reply in two chunks."""
     lines = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + head
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:5], body[5:]))
     return lines + b"\r\n" + chunks + b"0\r\n" + trailer + b"\r\n"
 
 
 def packed(body: bytes, encoding: str) -> bytes:
-    """Write a reply with a compressed body and its length."""
+    """Make a step that writes a reply with a compressed body and its length."""
     return reply(body, headers={"Content-Encoding": encoding, **KEEP})
 
 
@@ -152,7 +152,7 @@ FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 class TestLeftovers:
-    """Bytes left over from one exchange are never taken for a part of the next."""
+    """Bytes left over from one exchange never become part of the next one."""
 
     @each_session
     @each_call
@@ -172,10 +172,10 @@ class TestLeftovers:
         ],
         ids=["reply", "replies", "half", "most", "byte", "blank", "408", "100", "rubbish"],
     )
-    async def test_between_calls(
+    async def test_bytes_between_calls(
         self, left: bytes, read: bool, call: str, session: str, wire: WireServer
     ) -> None:
-        """A kept connection is not used after bytes arrived, whether the loop saw them or not."""
+        """An idle connection with unread bytes is not used, whether or not the loop saw them."""
         wire.script = [echo]
         async with client(wire.url, session) as pbx:
             await pbx.extensions.show("101")
@@ -193,10 +193,10 @@ class TestLeftovers:
     @pytest.mark.parametrize(
         "left", [OTHER, OTHER[:30], OTHER[:-5], b"H", b"HTTP/1.1 1"], ids=range(5)
     )
-    async def test_in_one_breath(
+    async def test_bytes_after_the_reply(
         self, left: bytes, call: str, session: str, wire: WireServer
     ) -> None:
-        """Nor is a connection used after more than the reply came in one piece with it."""
+        """A connection is not used again if more bytes arrived together with the reply."""
         wire.script = [followed_by(left), echo]
         async with client(wire.url, session) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
@@ -206,10 +206,10 @@ class TestLeftovers:
     @each_session
     @pytest.mark.parametrize("framing", FRAMINGS)
     @pytest.mark.parametrize("left", [b"", b"H", OTHER[:30]], ids=["none", "byte", "half"])
-    async def test_in_one_breath_with_each_framing(
+    async def test_bytes_after_the_reply_with_each_framing(
         self, left: bytes, framing: str, session: str, wire: WireServer
     ) -> None:
-        """That holds for each framing of a reply; if nothing follows, the connection is kept."""
+        """This holds for each framing of a reply. Without more bytes, the connection is kept."""
         body = b'{"extension_number": "101", "display_name": "%b"}' % (b"y" * 40)
         wire.script = [FRAMINGS[framing](body) + left, echo]
         async with client(wire.url, session) as pbx:
@@ -218,10 +218,10 @@ class TestLeftovers:
             assert wire.connections == (2 if left else 1)
 
     @each_session
-    async def test_in_one_breath_with_the_end_of_a_long_reply(
+    async def test_bytes_after_the_end_of_a_long_reply(
         self, session: str, wire: WireServer
     ) -> None:
-        """That also holds if the reply came in pieces."""
+        """This also holds if the reply arrived in pieces."""
         body = b'{"extension_number": "101", "x": "%s"}' % (b"y" * 300_000)
 
         async def long(_: Arrival, __: object, writer: asyncio.StreamWriter) -> bool:
@@ -240,7 +240,7 @@ class TestLeftovers:
     @each_session
     @each_call
     @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-    async def test_end_that_the_loop_has_not_seen(
+    async def test_close_that_the_loop_has_not_seen(
         self,
         secure: bool,
         call: str,
@@ -248,7 +248,7 @@ class TestLeftovers:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """A connection that the PBX closed while the loop was busy is noticed in time."""
+        """The client detects that the PBX closed a connection while the loop was busy."""
         async with WireServer(certified if secure else None) as wire:
             wire.script = [echo]
             async with client(wire.url, session, ssl=trusting) as pbx:
@@ -258,8 +258,8 @@ class TestLeftovers:
                 assert len(wire.arrivals) == 2
 
     @each_session
-    async def test_every_one_of_a_pool(self, session: str, wire: WireServer) -> None:
-        """One call skips all the connections that the PBX closed, however many there are."""
+    async def test_all_connections_of_a_pool_closed(self, session: str, wire: WireServer) -> None:
+        """One call skips all connections that the PBX closed, however many there are."""
         wire.script = [echo]
         async with client(wire.url, session) as pbx:
             await asyncio.gather(*(show(pbx) for _ in range(20)))
@@ -274,7 +274,7 @@ class TestLeftovers:
     async def test_reply_sent_twice_on_a_walk(
         self, prefetch: int, session: str, wire: WireServer
     ) -> None:
-        """Pages that a PBX sends twice, the second time later, are each read once."""
+        """If a PBX sends each page twice, the second time later, each is read once."""
 
         def page_of(number: int) -> bytes:
             rows = [{"extension_number": str(100 * number + row)} for row in range(3)]
@@ -298,8 +298,8 @@ class TestLeftovers:
                 wire.say(page_of(number))
         assert found == [str(100 * page + row) for page in range(1, 7) for row in range(3)]
 
-    async def test_app_uses_its_session_too(self, wire: WireServer) -> None:
-        """Requests of the application itself leave the connection usable."""
+    async def test_session_that_the_application_uses_too(self, wire: WireServer) -> None:
+        """Requests of the application leave the connection usable."""
         wire.script = [echo]
         async with aiohttp.ClientSession() as given:
             async with PortSIPClient(wire.url, token=TOKEN, session=given, retry=ONCE) as pbx:
@@ -311,8 +311,8 @@ class TestLeftovers:
             assert len(wire.arrivals) == 5
 
     @each_call
-    async def test_pool_that_only_the_app_used(self, call: str, wire: WireServer) -> None:
-        """Connections that a given session made before are checked like those of calls."""
+    async def test_pool_that_only_the_application_used(self, call: str, wire: WireServer) -> None:
+        """Connections that the application opened are checked like those of calls."""
         wire.script = [echo]
         async with aiohttp.ClientSession() as given:
 
@@ -330,7 +330,7 @@ class TestLeftovers:
 
     @each_session
     @each_call
-    async def test_peer_that_speaks_first(
+    async def test_peer_that_sends_first(
         self, call: str, session: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nothing is sent on a new connection if the peer writes first."""
@@ -389,7 +389,7 @@ class TestUnreadable:
     async def test_connection_is_not_used_again(
         self, what: str, session: str, wire: WireServer
     ) -> None:
-        """After an unreadable reply, more bytes may come, so the connection is not used again."""
+        """More bytes may follow an unreadable reply, so its connection is not used again."""
         wire.script = [UNREADABLE[what], echo]
         async with client(wire.url, session, max_reply_bytes=1000) as pbx:
             with pytest.raises(ReplyError):
@@ -400,8 +400,10 @@ class TestUnreadable:
             assert wire.connections == 2
 
     @each_session
-    async def test_refusal_is_readable(self, session: str, wire: WireServer) -> None:
-        """After a reply with an error of the PBX, the connection is used again."""
+    async def test_connection_is_kept_after_an_error_reply(
+        self, session: str, wire: WireServer
+    ) -> None:
+        """A reply with an error of the PBX is readable, so the connection is used again."""
         wire.script = [reply({"err_code": 404.1}, 404, KEEP), echo]
         async with client(wire.url, session) as pbx:
             with pytest.raises(APIError):
@@ -412,8 +414,10 @@ class TestUnreadable:
 
 class TestSilentPool:
     @each_session
-    async def test_one_timeout_is_enough(self, session: str, wire: WireServer) -> None:
-        """If a firewall forgot all connections, only one attempt of one call meets a dead one."""
+    async def test_one_timeout_discards_the_idle_connections(
+        self, session: str, wire: WireServer
+    ) -> None:
+        """If a firewall dropped all connections, only one attempt of one call uses a dead one."""
         dead: set[asyncio.StreamWriter] = set()
 
         async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
@@ -434,8 +438,8 @@ class TestSilentPool:
             await asyncio.gather(*(create(once) for _ in range(8)))
             assert len(wire.arrivals) == arrivals + 10
 
-    async def test_pool_that_only_the_app_used(self, wire: WireServer) -> None:
-        """Nor do repeats meet dead connections that a given session made before."""
+    async def test_pool_that_only_the_application_used(self, wire: WireServer) -> None:
+        """Retries use no dead connection of a given session either."""
         dead: set[asyncio.StreamWriter] = set()
 
         async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
@@ -461,8 +465,8 @@ class TestSilentPool:
         assert len(wire.arrivals) == arrivals + 2
 
     @each_session
-    async def test_others_in_use_are_kept(self, session: str, wire: WireServer) -> None:
-        """A connection on which bytes arrived since then is used again."""
+    async def test_connections_in_use_are_kept(self, session: str, wire: WireServer) -> None:
+        """A connection that has received bytes since the timeout is used again."""
         held = asyncio.Event()
 
         async def step(arrival: Arrival, _: object, writer: asyncio.StreamWriter) -> bool:
@@ -486,7 +490,7 @@ class TestSilentPool:
 
 
 async def deaf(_: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send nothing and read nothing, not even the end."""
+    """Send nothing and read nothing, not even the end of the stream."""
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     await asyncio.Event().wait()
 
@@ -525,11 +529,11 @@ GIVEN_UP = {
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="counts sockets in /dev/fd")
-class TestNoSocketIsLeft:
+class TestNoSocketIsLeftOpen:
     @each_session
     @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
     @pytest.mark.parametrize("how", GIVEN_UP)
-    async def test_given_up(
+    async def test_timeout_closes_the_connection(
         self,
         how: str,
         secure: bool,
@@ -537,7 +541,7 @@ class TestNoSocketIsLeft:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """A call that gave up closes its connection at once, whether or not the peer agrees."""
+        """The connection is closed at once, whether or not the peer takes part."""
         step, error = GIVEN_UP[how]
         timeout = Timeout(total=0.2) if error is RequestTimeout else Timeout()
         async with WireServer(certified if secure else None) as wire:
@@ -556,7 +560,7 @@ class TestNoSocketIsLeft:
     @each_session
     @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
     @pytest.mark.parametrize("call", CALLS)
-    async def test_cancelled(
+    async def test_cancellation_closes_the_connection(
         self,
         call: str,
         secure: bool,
@@ -576,7 +580,7 @@ class TestNoSocketIsLeft:
     @pytest.mark.parametrize("proxied", ["direct", "http proxy", "https proxy"])
     @pytest.mark.parametrize("when", ["handshake", "request", "idle", "closing"])
     @pytest.mark.parametrize("how", ["close", "cancelled close", "with a view"])
-    async def test_closed(
+    async def test_close_leaves_no_socket(
         self,
         how: str,
         when: str,
@@ -584,7 +588,7 @@ class TestNoSocketIsLeft:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """After `close` no socket is open, whatever was going on, even if the peer is silent."""
+        """After `close` no socket is open, whatever was in progress, even if the peer is silent."""
         async with (
             WireServer(None if when == "handshake" else certified) as wire,
             ProxyServer(ssl=certified if proxied == "https proxy" else None) as proxy,
@@ -626,10 +630,10 @@ class TestNoSocketIsLeft:
                     with pytest.raises(ClientClosed):
                         await call
 
-    async def test_silent_at_connect(
+    async def test_timeout_at_connect_closes_the_connection(
         self, certified: tls.SSLContext, trusting: tls.SSLContext
     ) -> None:
-        """If a call gives up during a tunnel's setup, the connection to the proxy is closed."""
+        """If a call gives up while a tunnel is set up, the connection to the proxy is closed."""
 
         async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -685,12 +689,12 @@ FAILING_PROXIES: dict[str, Answer] = {
 
 
 class TestFailingProxy:
-    """If a proxy fails before the tunnel is there, nothing was sent."""
+    """If a proxy fails before the tunnel is set up, nothing was sent."""
 
     @each_session
     @each_call
     @pytest.mark.parametrize("how", FAILING_PROXIES)
-    async def test_at_connect(self, how: str, call: str, session: str) -> None:
+    async def test_failure_at_connect(self, how: str, call: str, session: str) -> None:
         async with (
             ProxyServer(FAILING_PROXIES[how]) as proxy,
             client(
@@ -715,7 +719,7 @@ class TestFailingProxy:
     @each_session
     @each_call
     @pytest.mark.parametrize("how", ["hangs up", "resets", "no HTTP", "502", "407"])
-    async def test_repeated_until_it_works(
+    async def test_create_is_retried_until_the_tunnel_works(
         self,
         how: str,
         call: str,
@@ -723,7 +727,7 @@ class TestFailingProxy:
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """A create is sent again too, and arrives once."""
+        """The create arrives once."""
         async with (
             WireServer(certified) as wire,
             ProxyServer(FAILING_PROXIES[how], FAILING_PROXIES[how], None) as proxy,
@@ -742,7 +746,7 @@ class TestFailingProxy:
     async def test_certificate_behind_the_tunnel(
         self, call: str, session: str, certified: tls.SSLContext
     ) -> None:
-        """A bad certificate is refused behind a tunnel too, once."""
+        """A bad certificate behind a tunnel is refused, too, after one attempt."""
         async with (
             WireServer(certified) as wire,
             ProxyServer() as proxy,
@@ -755,14 +759,14 @@ class TestFailingProxy:
 
     @each_session
     @each_call
-    async def test_lost_behind_the_tunnel(
+    async def test_lost_reply_behind_the_tunnel(
         self,
         call: str,
         session: str,
         certified: tls.SSLContext,
         trusting: tls.SSLContext,
     ) -> None:
-        """A write that is lost after the tunnel was there is in doubt, as without a proxy."""
+        """A write that is lost inside the tunnel is in doubt, as without a proxy."""
 
         async def drop(_: Arrival, __: object, writer: asyncio.StreamWriter) -> None:
             writer.transport.abort()
@@ -777,8 +781,8 @@ class TestFailingProxy:
         assert len(wire.arrivals) == 1
 
     @each_session
-    async def test_without_a_tunnel(self, session: str) -> None:
-        """Over plain HTTP the proxy's reply counts as the PBX's."""
+    async def test_error_of_a_proxy_without_a_tunnel(self, session: str) -> None:
+        """Over plain HTTP the proxy's reply counts as the PBX's reply."""
         async with (
             ProxyServer(FAILING_PROXIES["502"]) as proxy,
             client("http://pbx.example:8899", session, proxy=proxy.url, allow_http=True) as pbx,

@@ -55,7 +55,7 @@ COPIES: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("what", LIVE)
-async def test_client_and_what_it_makes_refuse_copies(
+async def test_client_and_its_objects_refuse_copies(
     make_client: Callable[..., PortSIPClient], what: str, how: str, used: bool
 ) -> None:
     """A copy is a TypeError that says what to do instead, and the client still works."""

@@ -1,4 +1,4 @@
-"""A day of watching, through faults and restarts: nothing lost, nothing kept, all as computed."""
+"""A day of watching, with faults and restarts: no change is lost, and no memory grows."""
 
 import asyncio
 import gc
@@ -57,7 +57,7 @@ FAULTS: Final = Faults(
 
 
 class Attempts:
-    """Counts attempts by how they ended."""
+    """Counts attempts by their outcome."""
 
     def __init__(self) -> None:
         self.succeeded: Counter[str] = Counter()
@@ -76,7 +76,7 @@ class Attempts:
 
 
 class Consumer:
-    """Takes changes, and compares each with the one before."""
+    """Reads changes, and compares each with the previous one."""
 
     def __init__(self) -> None:
         self.held: dict[str, ExtensionStatus | None] = {}
@@ -92,8 +92,8 @@ class Consumer:
             self.history.setdefault(number, []).append(sys.intern(str(after.status)))
 
 
-class Held(NamedTuple):
-    """What a process holds, counted while nothing is in flight."""
+class Resources(NamedTuple):
+    """The resources of a process, counted while nothing is in flight."""
 
     blocks: int
     objects: int
@@ -102,7 +102,7 @@ class Held(NamedTuple):
     connections: int
 
     @classmethod
-    def now(cls) -> "Held":
+    def now(cls) -> "Resources":
         gc.collect()
         loop = the_loop()
         timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
@@ -115,11 +115,11 @@ class Held(NamedTuple):
         )
 
 
-def truth(sim: PBXSimulator, until: float) -> dict[str, list[str]]:
-    """List the statuses that each extension went through from the loop's time 0 on."""
+def statuses_until(sim: PBXSimulator, until: float) -> dict[str, list[str]]:
+    """Return the statuses that each extension had, from time 0 of the loop."""
     numbers = sim.extension_numbers
     history: dict[str, list[str]] = {number: [] for number in numbers}
-    step = STATUS_SECONDS / 4  # a status lasts longer, so none slips through
+    step = STATUS_SECONDS / 4  # a status lasts longer, so none is missed
     times = [at * step for at in range(int(until / step) + 1)]
     for at in (*times, until):
         for row in sim._pbx.statuses(numbers, at):
@@ -130,7 +130,7 @@ def truth(sim: PBXSimulator, until: float) -> dict[str, list[str]]:
 
 
 class Restarts:
-    """Takes the PBX away once an hour, each second time in the midst of a cycle."""
+    """Restarts the PBX once an hour, every second time within a cycle."""
 
     def __init__(self, sim: PBXSimulator, chance: random.Random) -> None:
         self.count = 0
@@ -138,7 +138,7 @@ class Restarts:
         self._sim = sim
         self._chance = chance
 
-    async def go_on(self) -> None:
+    async def run(self) -> None:
         while True:
             moment = self.count * HOUR + self._chance.uniform(10 * MINUTE, 50 * MINUTE)
             if self.count % 2:
@@ -149,13 +149,13 @@ class Restarts:
             await self._sim.restart(self._chance.uniform(1.0, OUTAGE_MOST))
 
 
-@pytest.mark.no_cover  # which would more than double its time
+@pytest.mark.no_cover  # coverage would more than double its time
 @pytest.mark.timeout(300)
 @in_virtual_time
 async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
-    """24 hours, tokens of 30 seconds, a restart each hour, a tenth of the requests failing."""
-    caplog.set_level(logging.CRITICAL, "portsip_async")  # records would be kept until the end
-    attempts, consumer, hours = Attempts(), Consumer(), list[Held]()
+    """24 hours with tokens of 30 seconds, a restart each hour, and a tenth of requests failing."""
+    caplog.set_level(logging.CRITICAL, "portsip_async")  # else all records would be kept
+    attempts, consumer, hours = Attempts(), Consumer(), list[Resources]()
     async with (
         simulator(extensions=EXTENSIONS, status_seconds=STATUS_SECONDS, seed=SEED) as sim,
         client(sim, seed=SEED, on_attempt=attempts) as pbx,
@@ -163,12 +163,12 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
         numbers = sim.extension_numbers
         watch = pbx.extensions.watch_status(numbers, interval=INTERVAL, batch_size=BATCH)
         restarts = Restarts(sim, random.Random(SEED))
-        async with in_background(consumer.follow(watch), restarts.go_on()) as (following, _):
+        async with in_background(consumer.follow(watch), restarts.run()) as (following, _):
             await asyncio.sleep(MINUTE)
             sim.faults = FAULTS
             for hour in range(1, 25):
                 await sleep_until(hour * HOUR - 10.0)
-                hours.append(Held.now())
+                hours.append(Resources.now())
             sim.faults = Faults()
             await sleep_until(DAY + MINUTE)
             stats, until = watch.stats, the_loop().time() // INTERVAL * INTERVAL
@@ -176,21 +176,21 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
             await following
         at_last = sim._pbx.statuses(numbers, until)
 
-    # Nothing is lost: every status that the extensions had was yielded, in its order.
-    assert consumer.history == truth(sim, until)
+    # Every status that the extensions had was yielded, in order.
+    assert consumer.history == statuses_until(sim, until)
     assert consumer.held == {row["extension_number"]: ExtensionStatus(**row) for row in at_last}
     assert watch.snapshot == consumer.held
 
-    # The rhythm: each interval had its cycle or was skipped, to the end.
+    # Each interval had a cycle, or was counted as skipped.
     assert stats.cycles + stats.skipped == until / INTERVAL + 1
     assert stats.lag == 0.0
 
-    # Requests: each batch of each cycle brought its reply once, or is a failure.
+    # Each batch of each cycle got one reply, or counts as a failure.
     calls = stats.cycles * math.ceil(EXTENSIONS / BATCH)
     assert attempts.succeeded[STATUS] + stats.failures == calls
-    # One attempt is one arrival, unless nobody was there to connect to.
+    # Each attempt is one arrival, unless the PBX was away.
     assert attempts.made - attempts.unsent == sim.served
-    # Each failure has its cause, each cause its failure.
+    # Each failure has a cause, and each cause a failure.
     injected, rejected = sim.injected, sim.rejected.total()
     broken = injected["dropped"] + injected["truncated"]
     assert restarts.count == 24
@@ -204,15 +204,15 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
     }  # fmt: skip
     assert attempts.made[STATUS] <= 2 * calls
 
-    # Tokens: a renewal a cycle, and one more where a token was rejected; a login at first, and
-    # where the PBX forgot the token.
+    # One renewal in each cycle, and one more after each rejected token. A login at the start, and
+    # after each restart of the PBX.
     renewed = attempts.succeeded[LOGIN] + attempts.succeeded[REFRESH]
     assert stats.cycles - stats.failures <= renewed <= stats.cycles + rejected
     assert renewed <= sim.tokens_issued <= renewed + broken
     logins = attempts.succeeded[LOGIN]
     assert 1 + restarts.count <= logins <= 1 + sim.rejected[REFRESH]
 
-    # Memory is flat, and so is all else: 4 tasks, and one a connection at the server.
+    # Memory doesn't grow. There are 4 tasks, and one for each connection at the server.
     second, *later = hours[1:]
     assert max(held.objects for held in later) < second.objects + 1000
     assert max(held.blocks for held in later) < second.blocks + 3000
@@ -223,8 +223,8 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @in_virtual_time
-async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture) -> None:
-    """Six hours of discovery: extensions are created and removed, and each change is yielded."""
+async def test_watch_of_changing_extensions(caplog: pytest.LogCaptureFixture) -> None:
+    """For six hours extensions are created and removed, and each change is yielded."""
     caplog.set_level(logging.CRITICAL, "portsip_async")
     chance, held = random.Random(SEED), dict[str, ExtensionStatus]()
     came, went = Counter[str](), Counter[str]()
@@ -249,7 +249,7 @@ async def test_watch_of_those_that_come_and_go(caplog: pytest.LogCaptureFixture)
         async with in_background(follow()) as (following,):
             for count in range(12):
                 await asyncio.sleep(chance.uniform(15 * MINUTE, 45 * MINUTE))
-                # Two times in three, an extension comes back that was removed about an hour ago.
+                # Two times out of three, an extension is created again an hour after its removal.
                 back = [number for number in removed if number not in sim.extension_numbers]
                 coming = chance.choice(back) if count % 3 and back else str(9000 + count)
                 leaving = chance.choice(sim.extension_numbers)

@@ -550,7 +550,7 @@ class TestBytes:
             repair(value, Tree)
         assert caught.value.__context__ is None
 
-    def test_parse_keeps_what_it_reads(self) -> None:
+    def test_parse_keeps_numbers_and_texts(self) -> None:
         """Parsing alone changes no number and no text."""
         assert parse(b'{"a": [1, 1.5, "x", true, null], "b": 12345678901234567890}') == {
             "a": [1, 1.5, "x", True, None],

@@ -21,14 +21,14 @@ from .samples import SAMPLES, TOKEN, load
 
 
 class TestTable:
-    def test_table_holds_every_operation_and_no_other(self) -> None:
-        """The table, the rows written down here and the vendor's samples are the same."""
+    def test_table_has_exactly_the_operations(self) -> None:
+        """The table, the tests' own rows and the vendor's samples have the same operations."""
         assert list(ENDPOINTS) == list(ENDPOINTS.keys()) == [row.name for row in ENDPOINTS.values()]
         assert set(ENDPOINTS) == set(BY_ROW) == set(SAMPLES)
 
     @pytest.mark.parametrize("written", ROWS, ids=lambda row: row.name)
-    def test_row_is_as_written_down(self, written: Row) -> None:
-        """A row says what the reference says."""
+    def test_row_agrees_with_the_reference(self, written: Row) -> None:
+        """Each row equals the row that was written by hand from the vendor's reference."""
         row = ENDPOINTS[written.name]
         for name in ("method", "path", "reply", "safety", "token", "parameters"):
             assert getattr(row, name) == getattr(written, name), name
@@ -39,21 +39,21 @@ class TestTable:
         assert optional == written.optional
 
     @pytest.mark.parametrize("name", SAMPLES)
-    def test_row_agrees_with_the_page(self, name: str) -> None:
-        """Method, path and the token's place are those of the vendor's sample request."""
+    def test_row_agrees_with_the_sample(self, name: str) -> None:
+        """Method, path and the location of the token are those of the vendor's sample request."""
         row, sample = ENDPOINTS[name], load(name)
         assert (row.method, row.path) == (sample.method, sample.path)
-        places = {"query": sample.query, "body": sample.body}
-        held = {name for name, place in places.items() if place and "access_token" in place}
-        assert held == ({row.token} if row.token != "none" else set())
-        for place in held:
-            assert (places[place] or {})["access_token"] == TOKEN
+        locations = {"query": sample.query, "body": sample.body}
+        used = {key for key, part in locations.items() if part and "access_token" in part}
+        assert used == ({row.token} if row.token != "none" else set())
+        for key in used:
+            assert (locations[key] or {})["access_token"] == TOKEN
         assert (sample.parts is not None) == (row.parameters == "multipart")
         assert (sample.body is not None) == (row.parameters == "json")
         assert bool(sample.reply) == (row.reply is not None)
 
-    def test_lists_number_their_pages_alike(self) -> None:
-        """A list's request carries what its page scheme names."""
+    def test_lists_share_their_page_scheme(self) -> None:
+        """The sample request of each list has the parameters of its page scheme."""
         lists = [row for row in ENDPOINTS.values() if row.pages]
         assert len(lists) == 4
         for row in lists:
@@ -75,24 +75,24 @@ class TestEndpoint:
     def test_defaults_follow_the_method(
         self, method: str, expected: tuple[str, str, str, str]
     ) -> None:
-        """What isn't given is what the method suggests."""
+        """The method sets the defaults of all arguments that are not given."""
         row = Endpoint("things.do", method, "/things")
         assert (row.method, row.safety, row.token, row.parameters) == expected
         assert row.reply is None
         assert row.pages is None
 
-    def test_token_in_a_header_goes_with_any_parameters(self) -> None:
-        """Later generations of the API carry the token in a header."""
+    def test_token_in_a_header_with_any_parameters(self) -> None:
+        """Later generations of the API have the token in a header."""
         for token in ("header", "bearer"):
             row = Endpoint("things.do", "POST", "/things", token=token, parameters="multipart")
             assert row.token == token
 
     def test_endpoint_is_immutable(self) -> None:
-        """A row can be shared by any number of clients."""
+        """Any number of clients can share a row."""
         with pytest.raises(AttributeError):
             EXTENSIONS_CALL.safety = "safe"  # type: ignore[misc]  # what must not work
 
-    def test_repr_names_the_row(self) -> None:
+    def test_repr_shows_the_row(self) -> None:
         """A repr shows the whole row."""
         assert "extensions.call" in repr(EXTENSIONS_CALL)
         assert repr(PageScheme(key="id")) == (
@@ -122,7 +122,7 @@ class TestEndpoint:
         ],
     )
     def test_bad_value_is_refused(self, arguments: dict[str, Any], expected: str) -> None:
-        """A row that can't be sent raises ValueError where it is declared."""
+        """A row that can't be sent raises ValueError when it is declared."""
         given = {"name": "things.do", "method": "POST", "path": "/things", **arguments}
         name, method, path = (given.pop(each) for each in ("name", "method", "path"))
         with pytest.raises(ValueError, match=expected):
@@ -130,34 +130,34 @@ class TestEndpoint:
 
 
 class TestOverrides:
-    def test_row_without_override_is_itself(self) -> None:
-        """Only what is overridden changes, and only in this table."""
+    def test_row_without_override_is_unchanged(self) -> None:
+        """An override changes only its row, and only in this table."""
         table = EndpointTable(ENDPOINTS, {"extensions.status": {"path": "/x"}})
         assert table[EXTENSIONS_LIST] is EXTENSIONS_LIST
         assert table[EXTENSIONS_STATUS].path == "/x"
         assert EndpointTable(ENDPOINTS)[EXTENSIONS_STATUS].path == "/extensions/status"
 
-    def test_endpoint_of_the_caller_is_itself(self) -> None:
+    def test_endpoint_of_the_caller_is_unchanged(self) -> None:
         """A row that the caller declares is sent as it is."""
         row = Endpoint("mine.do", "GET", "/mine")
         assert EndpointTable(ENDPOINTS, {"extensions.status": {"path": "/x"}})[row] is row
 
-    def test_path_alone_keeps_the_rest(self) -> None:
+    def test_path_override_changes_only_the_path(self) -> None:
         """An overridden path moves nothing."""
         row = EndpointTable(ENDPOINTS, {"greetings.upload": {"path": "/x"}})[GREETINGS_UPLOAD]
         assert (row.path, row.method, row.token) == ("/x", "POST", "query")
         assert (row.parameters, row.safety) == ("multipart", "unsafe")
 
-    def test_method_alone_moves_token_and_parameters(self) -> None:
-        """A status that is asked by GET has its token and its numbers in the query."""
+    def test_method_override_moves_token_and_parameters(self) -> None:
+        """With GET, a status request has its token and its numbers in the query."""
         row = EndpointTable(ENDPOINTS, {"extensions.status": {"method": "get"}})[EXTENSIONS_STATUS]
         assert (row.method, row.token, row.parameters) == ("GET", "query", "query")
         assert row.path == "/extensions/status"
         assert row.safety == "safe"
         assert row.reply is ExtensionStatuses
 
-    def test_method_never_changes_safety(self) -> None:
-        """A call that is sent by POST, or a removal by GET, acts as before."""
+    def test_method_override_keeps_the_safety(self) -> None:
+        """A call by POST, or a removal by GET, has the same effect as before."""
         overrides: Any = {
             "extensions.call": {"method": "POST"},
             "extensions.remove": {"method": "GET"},
@@ -168,30 +168,30 @@ class TestOverrides:
         remove = table[ENDPOINTS["extensions.remove"]]
         assert (remove.token, remove.parameters, remove.safety) == ("query", "query", "idempotent")
 
-    def test_method_moves_no_further_than_told(self) -> None:
-        """A place that is overridden beside the method holds."""
+    def test_token_override_applies_with_a_method_override(self) -> None:
+        """A token location that is overridden, too, takes precedence over the method's default."""
         row = EndpointTable(ENDPOINTS, {"extensions.status": {"method": "GET", "token": "header"}})[
             EXTENSIONS_STATUS
         ]
         assert (row.token, row.parameters) == ("header", "query")
 
-    def test_login_by_another_method_stays_without_a_token(self) -> None:
+    def test_method_override_of_a_login_adds_no_token(self) -> None:
         """There is no token before the login."""
         row = EndpointTable(ENDPOINTS, {"account.verify": {"method": "GET"}})[
             ENDPOINTS["account.verify"]
         ]
         assert (row.token, row.parameters) == ("none", "query")
 
-    def test_untyped_row_is_the_clients_own(self) -> None:
-        """What is read to be written back goes to the overridden path, as a plain object."""
+    def test_untyped_row_has_the_overrides(self) -> None:
+        """A read before a write goes to the overridden path, and returns a plain object."""
         table = EndpointTable(ENDPOINTS, {"extensions.show": {"path": "/x"}})
         row = table.untyped(ENDPOINTS["extensions.show"])
         assert (row.path, row.method, row.reply) == ("/x", "GET", dict[str, Any])
         assert table.untyped(ENDPOINTS["extensions.show"]) is row
         assert table[ENDPOINTS["extensions.show"]].reply is Extension
 
-    def test_list_keeps_its_page_scheme(self) -> None:
-        """An overridden list is still walked."""
+    def test_override_keeps_the_page_scheme(self) -> None:
+        """An overridden list is still read page by page."""
         row = EndpointTable(ENDPOINTS, {"extensions.list": {"method": "POST"}})[EXTENSIONS_LIST]
         assert row.pages is EXTENSIONS_LIST.pages
 
@@ -211,7 +211,7 @@ class TestOverrides:
         ],
     )
     def test_bad_override_is_refused(self, overrides: Any, expected: str) -> None:
-        """An unknown row, an unknown field or an impossible value raises ConfigurationError."""
+        """An unknown row, an unknown field or an invalid value raises ConfigurationError."""
         with pytest.raises(ConfigurationError, match=expected) as caught:
             EndpointTable(ENDPOINTS, overrides)
         assert caught.value.__cause__ is None

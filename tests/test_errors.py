@@ -77,7 +77,7 @@ class TestTree:
         assert kind.__bases__ == TREE[kind]
 
     def test_table_lists_every_public_error(self) -> None:
-        """The module defines no error that the table lacks."""
+        """The table has every error that the module defines."""
         public = {
             value
             for name, value in vars(errors).items()
@@ -124,11 +124,11 @@ class TestAttributes:
             (StatusMissing("101"), "no status for extension 101"),
         ],
     )
-    def test_text_holds_the_attributes(self, error: PortSIPError, text: str) -> None:
+    def test_text_shows_the_attributes(self, error: PortSIPError, text: str) -> None:
         """The text names the operation first, then what happened."""
         assert str(error) == text
 
-    def test_attributes_hold_what_the_text_says(self) -> None:
+    def test_attributes_agree_with_the_text(self) -> None:
         """Nobody has to parse the text of an error."""
         api = full(RateLimited)
         assert isinstance(api, RateLimited)
@@ -185,7 +185,7 @@ class TestCopies:
         assert pickle.loads(pickle.dumps(error)).refused_certificate is True
 
     def test_copy_keeps_the_cause_and_no_traceback(self) -> None:
-        """Several waiters can each raise a copy of their own, with the same cause."""
+        """Several waiters can each raise a separate copy, with the same cause."""
         error = TransportError("broke")
         cause = OSError("reset")
         try:
@@ -208,7 +208,7 @@ class TestCopies:
         assert error.__notes__ == ["seen on Monday"]
 
     def test_subclass_of_an_application_can_be_pickled(self) -> None:
-        """A subclass with a constructor of its own needs no support for pickling."""
+        """A subclass may define its own constructor without support for pickling."""
         twin = pickle.loads(pickle.dumps(Mine("x", colour="red")))
         assert type(twin) is Mine
         assert twin.colour == "red"

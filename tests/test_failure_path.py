@@ -1,4 +1,4 @@
-"""A failing call needs nothing new: it imports no module and opens no file."""
+"""A failing call loads nothing: it imports no module and opens no file."""
 
 import asyncio
 import errno
@@ -55,7 +55,7 @@ MISSING = reply({"err_code": "404.1", "msg": "there is none"}, 404)
 async def by_path(
     arrival: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Reply as the end of the path says."""
+    """Reply according to the end of the path."""
     kind = arrival.path.rsplit("/", 1)[-1]
     wire = {"hang-up": hang_up, "reset": reset, "silence": silence}.get(kind)
     if wire is not None:
@@ -66,7 +66,7 @@ async def by_path(
 
 
 async def run(*command: str) -> tuple[list[str], str]:
-    """Run a client in a process of its own; return the lines it printed, and its stderr."""
+    """Run a client in a separate process. Return the lines it printed, and its stderr."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
@@ -146,7 +146,7 @@ asyncio.run(main(*sys.argv[1:]))
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_limit_of_open_files_is_a_connect_error(wire: WireServer, host: str) -> None:
-    """Calls at the limit raise ConnectErrors; a watch goes on; later calls succeed."""
+    """Calls at the limit raise ConnectErrors. A watch goes on, and later calls succeed."""
     wire.script = [
         reply(
             {
@@ -163,7 +163,7 @@ async def test_limit_of_open_files_is_a_connect_error(wire: WireServer, host: st
 async def test_no_thread_for_a_name_lookup_is_a_connect_error(
     monkeypatch: pytest.MonkeyPatch, own_session: bool
 ) -> None:
-    """If the system starts no more threads, nothing was sent, so the call is repeated."""
+    """If the system starts no more threads, nothing was sent, so the call is retried."""
     tries = 0
 
     def refuse(*_: Any) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What takes hours: slow PBXes, cool-downs, idle clients, patient policies, in virtual time."""
+"""Hours of operation in virtual time: slow PBXes, cool-downs, idle clients, long deadlines."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ REFRESH = "account.refresh"
 
 
 class Stopwatch:
-    """Tells the seconds since it was made."""
+    """Measures the seconds since it was created."""
 
     def __init__(self) -> None:
         self._begun = the_loop().time()
@@ -48,7 +48,7 @@ class TestTokens:
     @pytest.mark.parametrize(
         ("interval", "logins", "refreshes", "refused"),
         [
-            # A token is stale at 20 seconds, spent at 28, dead at 30.
+            # A token is stale at 20 seconds, spent at 28, and invalid at 30.
             (5.0, 1, 179, 0),  # every fourth cycle finds it stale, from the fifth on
             (7.0, 1, 171, 0),  # every third: at 21 seconds
             (12.0, 1, 149, 0),
@@ -62,7 +62,7 @@ class TestTokens:
     async def test_renewals_of_an_hour(
         self, interval: float, logins: int, refreshes: int, refused: int
     ) -> None:
-        """They follow from the rhythm alone."""
+        """The number of renewals depends only on the interval of the calls."""
         async with simulator(extensions=10) as sim, client(sim) as pbx:
             watch = pbx.extensions.watch_status(sim.extension_numbers, interval=interval)
             async with in_background(follow(watch)):
@@ -75,8 +75,8 @@ class TestTokens:
 
     @pytest.mark.parametrize("life", [30.0, 2 * DAY])
     @in_virtual_time
-    async def test_idle_for_a_day(self, life: float) -> None:
-        """Nothing is sent, nothing is held; the next call comes through."""
+    async def test_idle_client_for_a_day(self, life: float) -> None:
+        """Nothing is sent and no memory grows. The next call succeeds."""
         async with (
             simulator(extensions=10, token_lifetime=life) as sim,
             client(sim) as pbx,
@@ -92,15 +92,15 @@ class TestTokens:
 
     @in_virtual_time
     async def test_cool_down(self) -> None:
-        """A refused login is tried again after 60 seconds, twice as long each time, then 900."""
+        """A refused login is repeated after 60 seconds, then after twice as long, up to 900."""
         async with (
             simulator(extensions=10) as sim,
             client(sim, username=sim.username, password="wrong") as pbx,
         ):
             tried: list[float] = []
 
-            async def insist(hours: float) -> None:
-                """Call each half minute; note when a call led to a login."""
+            async def call_repeatedly(hours: float) -> None:
+                """Call every half minute. Record when a call led to a login."""
                 tried.clear()
                 watch = Stopwatch()
                 while watch.seconds < hours * HOUR:
@@ -111,37 +111,37 @@ class TestTokens:
                         tried.append(watch.seconds)
                     await asyncio.sleep(30.0)
 
-            await insist(3)
+            await call_repeatedly(3)
             assert tried == [0, 60, 180, 420, *range(900, 10_800, 900)]
             assert sim.served == {LOGIN: len(tried)}
 
-            # A refresh insists at once, and lengthens nothing that is longest already.
+            # A refresh is sent at once. The pause is at its maximum, so it stays the same.
             with pytest.raises(AuthenticationError):
                 await pbx.account.refresh()
             assert sim.served == {LOGIN: len(tried) + 1}
-            await insist(0.5)
+            await call_repeatedly(0.5)
             assert tried == [900]
 
-            # Once it is let in all is forgotten.
+            # A successful login resets the pause.
             sim._issuer.password = "wrong"
             await asyncio.sleep(15 * MINUTE)
             await pbx.extensions.show("101")
             sim._issuer.password = "right"
             sim.revoke()
-            await insist(0.25)
+            await call_repeatedly(0.25)
             assert tried == [0, 60, 180, 420]
 
     @in_virtual_time
-    async def test_watch_ends_with_the_login(self) -> None:
-        """A watch raises when its login is suddenly refused, and does not try again."""
+    async def test_watch_ends_with_a_refused_login(self) -> None:
+        """A watch raises when its login is refused, and doesn't try again."""
         async with simulator(extensions=10) as sim, client(sim) as pbx:
 
-            async def close_the_door() -> None:
+            async def refuse_logins() -> None:
                 await asyncio.sleep(HOUR)
                 sim._issuer.password = "changed"
                 sim.revoke()
 
-            async with in_background(close_the_door()):
+            async with in_background(refuse_logins()):
                 with pytest.raises(AuthenticationError):
                     async for _ in pbx.extensions.watch_status(["101"], interval=10.0):
                         pass
@@ -153,8 +153,8 @@ class TestSlowness:
     LATENCY = 13.0  # seconds of each reply
 
     @in_virtual_time
-    async def test_walk(self) -> None:
-        """Over two hours, 13 seconds a page: each item once, no page waits for a token."""
+    async def test_walk_of_two_hours(self) -> None:
+        """With 13 seconds per page, each item is yielded once, and no page waits for a token."""
         async with (
             simulator(extensions=3000, faults=Faults(latency=self.LATENCY)) as sim,
             client(sim) as pbx,
@@ -169,8 +169,8 @@ class TestSlowness:
             assert sim.served[LOGIN] == 1
 
     @in_virtual_time
-    async def test_poll(self) -> None:
-        """Likewise a poll, two batches side by side."""
+    async def test_poll_of_hours(self) -> None:
+        """The same holds for a poll with two batches in flight."""
         async with (
             simulator(extensions=2400, faults=Faults(latency=self.LATENCY)) as sim,
             client(sim) as pbx,
@@ -188,7 +188,7 @@ class TestSlowness:
 
     @in_virtual_time
     async def test_poll_at_a_rate(self) -> None:
-        """Three attempts a minute, evenly, for three hours; waiting for its turn costs no call."""
+        """Three attempts a minute for three hours, evenly. No call fails because it waits."""
         async with simulator(extensions=540) as sim, client(sim, requests_per_second=0.05) as pbx:
             watch = Stopwatch()
             poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=1)
@@ -199,7 +199,7 @@ class TestSlowness:
 
     @in_virtual_time
     async def test_watch_with_cycles_that_overrun(self) -> None:
-        """Cycles of over 20 seconds every 10: each starts in rhythm, and skips two."""
+        """Cycles of over 20 seconds every 10 seconds start in rhythm. Each skips two."""
         async with simulator(extensions=10, faults=Faults(latency=4.2)) as sim, client(sim) as pbx:
             watch = pbx.extensions.watch_status(
                 sim.extension_numbers, interval=10.0, batch_size=2, concurrency=1
@@ -219,7 +219,7 @@ UNLIMITED = Timeout(total=None, connect=None, read=None)
 class TestPatience:
     @in_virtual_time
     async def test_outage_within_the_deadline(self) -> None:
-        """A call outlives an outage of five hours where its policy lets it."""
+        """A call survives an outage of five hours if its policy allows it."""
         async with simulator(extensions=10) as sim, client(sim, retry=PATIENT) as pbx:
             await pbx.extensions.show("101")
             await sim.stop()
@@ -234,7 +234,7 @@ class TestPatience:
     @pytest.mark.parametrize("token", ["fresh", "none"])
     @in_virtual_time
     async def test_outage_beyond_the_deadline(self, token: str) -> None:
-        """It gives up before its deadline, once no further pause would end in time."""
+        """The call raises before its deadline, when a further pause would end too late."""
         async with simulator(extensions=10) as sim, client(sim, retry=PATIENT) as pbx:
             if token == "fresh":
                 await pbx.extensions.show("101")
@@ -251,14 +251,14 @@ class TestPatience:
             (3 * HOUR, 6 * HOUR, 3 * HOUR),
             (23 * HOUR, None, 23 * HOUR),
             (3 * HOUR, 2 * HOUR, None),
-            (25 * HOUR, None, 0.0),  # beyond a day: no word of a PBX's
+            (25 * HOUR, None, 0.0),  # more than a day: it is ignored
         ],
     )
     @in_virtual_time
     async def test_retry_after(
         self, dated: bool, asked: float, deadline: float | None, waited: float | None
     ) -> None:
-        """It is honoured within the deadline; if that is impossible, the call fails at once."""
+        """The call waits as long as the deadline allows. Otherwise it fails at once."""
         async with (
             simulator(extensions=10) as sim,
             client(sim, retry=RetryPolicy(deadline=deadline)) as pbx,
@@ -282,7 +282,7 @@ class TestPatience:
 
     @in_virtual_time
     async def test_reply_of_twenty_hours(self) -> None:
-        """Without a limit a call waits for its reply as long as it takes."""
+        """Without a timeout, a call waits for its reply indefinitely."""
         async with (
             simulator(extensions=10, token_lifetime=2 * DAY) as sim,
             client(sim, timeout=UNLIMITED, retry=RetryPolicy(deadline=None)) as pbx,
@@ -297,7 +297,7 @@ class TestPatience:
     )
     @in_virtual_time
     async def test_long_timeout(self, timeout: float, deadline: float | None) -> None:
-        """It strikes after hours, to the second."""
+        """A timeout of hours expires on the second."""
         policy = RetryPolicy(attempts=1, deadline=deadline)
         async with (
             simulator(extensions=10) as sim,
@@ -309,8 +309,8 @@ class TestPatience:
             assert the_loop().time() == 3 * HOUR
 
 
-def test_stuck() -> None:
-    """The loop itself says so where nothing would ever happen."""
+def test_stuck_test_fails() -> None:
+    """If nothing would ever happen again, the virtual loop raises."""
 
     @in_virtual_time
     async def wait() -> None:

@@ -228,7 +228,7 @@ class TestInFlight:
     async def test_close_with_hundreds_of_calls(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """All calls raise ClientClosed, those in flight and those that wait; none goes on."""
+        """All calls raise ClientClosed, whether in flight or waiting."""
         pbx = make_client(max_connections=10)
         await pbx.extensions.show("101")
         sim.fail("extensions.show", latency=30, times=10)
@@ -347,10 +347,10 @@ class TestViews:
             await yield_to_loop()
         assert sim.peak_in_flight == 3
 
-    async def test_view_has_a_timeout_of_its_own(
+    async def test_view_has_its_own_timeout(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """The timeout of a view does not end the calls of its client."""
+        """The timeout of a view doesn't end the calls of its client."""
         wire.script = [silence]
         pbx = make_client(wire.url, retry=RetryPolicy(attempts=1))
         short = pbx.with_options(timeout=0.02)
@@ -359,10 +359,8 @@ class TestViews:
                 await short.extensions.show("101")
             assert not call.done()
 
-    async def test_view_has_a_policy_of_its_own(
-        self, sim: PBXSimulator, pbx: PortSIPClient
-    ) -> None:
-        """A setting that a view does not name is that of its client or view."""
+    async def test_view_has_its_own_policy(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """A setting that a view doesn't define is that of its client or view."""
         await pbx.extensions.show("101")
         once = pbx.with_options(retry=RetryPolicy(attempts=1))
         again = once.with_options(timeout=3)
@@ -385,10 +383,10 @@ class TestOwnSession:
         async with aiohttp.ClientSession(headers={"X-App": "yes"}, cookie_jar=jar) as session:
             yield session
 
-    async def test_session_is_left_as_it_was(
+    async def test_session_is_not_changed(
         self, wire: WireServer, make_client: ClientMaker, http: aiohttp.ClientSession
     ) -> None:
-        """It is not closed. Its headers and cookies are sent and stay as they are."""
+        """It is not closed. Its headers and cookies are sent and stay the same."""
         wire.script = [OK]
         headers, cookies = dict(http.headers), list(http.cookie_jar)
         async with make_client(wire.url, session=http) as pbx:
@@ -425,10 +423,10 @@ class TestOwnSession:
             assert not caught.value.may_have_acted
         assert sim.served.total() == served
 
-    async def test_session_closed_before_a_repeat(
+    async def test_session_closed_before_a_retry(
         self, wire: WireServer, make_client: ClientMaker, http: aiohttp.ClientSession
     ) -> None:
-        """A repeat that can't be sent does not count as an attempt."""
+        """A retry that can't be sent does not count as an attempt."""
         wire.script = [reply(status=503)]
         pbx = make_client(wire.url, session=http)
 
@@ -454,7 +452,7 @@ class TestOwnedSession:
     async def test_proxy_of_the_environment_is_ignored(
         self, sim: PBXSimulator, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Only a proxy that was given to the client is used."""
+        """Only a proxy that was passed to the client is used."""
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         monkeypatch.setenv("no_proxy", "")
@@ -478,7 +476,7 @@ class TestAnotherLoop:
     def in_another_loop(
         pbx: PortSIPClient, call: Callable[[PortSIPClient], Awaitable[object]]
     ) -> BaseException | None:
-        """Return what a call raises in an event loop and a thread of its own."""
+        """Return the exception of a call in another event loop, in another thread."""
 
         async def run() -> BaseException | None:
             try:
@@ -496,7 +494,7 @@ class TestAnotherLoop:
     async def test_call_in_another_loop(
         self, sim: PBXSimulator, make_client: ClientMaker, options: dict[str, Any]
     ) -> None:
-        """It is refused at once, also if it would have to wait for a slot."""
+        """It is refused at once, even if it would have to wait for a slot."""
         pbx = make_client(**options)
         await pbx.extensions.show("101")
         served = sim.served.total()
@@ -509,10 +507,10 @@ class TestAnotherLoop:
                 assert "event loop" in str(error)
         assert sim.served.total() <= served + 1
 
-    async def test_client_works_on_in_its_own_loop(
+    async def test_client_still_works_in_its_own_loop(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """A refused call does not disturb the client."""
+        """A refused call doesn't affect the client."""
         await pbx.extensions.show("101")
         await asyncio.to_thread(self.in_another_loop, pbx, CALLS["show"])
         await pbx.extensions.show("101")

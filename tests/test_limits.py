@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -261,9 +262,10 @@ class TestDeadline:
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         """Repeats end by the deadline, however many attempts a policy allows."""
-        policy = RetryPolicy(attempts=1000, initial=0.01, maximum=0.02, deadline=0.5)
-        pbx = make_client(retry=policy)
-        await pbx.extensions.show("101")
+        policy = RetryPolicy(attempts=1000, initial=0.01, maximum=0.02)
+        client = make_client(retry=policy)
+        await client.extensions.show("101")  # connects and logs in, outside of the deadline
+        pbx = client.with_options(retry=replace(policy, deadline=0.5))
         sim.fail(SHOW, status=503, times=None)
         begin = time.monotonic()
         # A RequestTimeout if time ran out during the last attempt.
@@ -311,7 +313,7 @@ class TestDeadline:
         assert (caught.value.attempts, caught.value.retry_after) == (1, 6.0)
 
     async def test_no_limits_set_no_timer(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """Without a deadline and a timeout, a call sets no timer of its own."""
+        """A call without a deadline and a timeout sets no timer."""
         wire.script = [reply(status=503), OK]
         pbx = make_client(
             wire.url,
@@ -324,7 +326,7 @@ class TestDeadline:
 
 
 async def drip(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Send a byte every 10 ms, for ever."""
+    """Send a byte every 10 ms, forever."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n")
     while True:
         writer.write(b" ")
@@ -417,7 +419,7 @@ class TestTimeout:
         assert 0.5 < time.monotonic() - begin < 0.6 + MARGIN
         assert not caught.value.may_have_acted
 
-    async def test_connecting_for_a_repeat_takes_too_long(
+    async def test_connecting_for_a_retry_takes_too_long(
         self, wire: WireServer, make_client: ClientMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It is a ConnectError too if the deadline leaves a repeat less than `connect`."""

@@ -1,4 +1,4 @@
-"""Logins: which replies refuse one, which come from something in between, and what follows."""
+"""Logins: which replies refuse a login, which come from a proxy, and what the client then does."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from .wire_server import TOKEN, Arrival, WireServer, hang_up, reply
 ONCE = RetryPolicy(attempts=1)
 PASSWORD = "hunter2-long"
 LOGIN, MAIL, REFRESH = "/login", "/mail", "/renewal"
-# Away from where the wire server answers logins by itself.
+# Paths for which the wire server has no built-in replies.
 ROWS: Any = {
     "account.verify": {"path": LOGIN},
     "account.verify_email": {"path": MAIL},
@@ -39,7 +39,7 @@ GOOD = reply({"access_token": TOKEN, "expires": 600})
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 
-# What the API itself may send with an error, and what it never sends.
+# Bodies that the API may send with an error, and bodies that it never sends.
 OURS: dict[str, tuple[bytes, dict[str, str]]] = {
     "empty": (b"", {}),
     "blank": (b" \r\n", HTML),
@@ -66,18 +66,18 @@ PAGES: dict[str, tuple[bytes, dict[str, str]]] = {
 BODIES = OURS | PAGES
 
 
-def answer(status: int, body: str, err_code: object = None) -> bytes:
+def make_reply(status: int, body: str, err_code: object = None) -> bytes:
     if err_code is not None:
         return reply({"err_code": err_code, "msg": "no"}, status)
     content, headers = BODIES[body]
     return reply(content, status, headers)
 
 
-def scripted(wire: WireServer, **answers: list[bytes]) -> list[str]:
-    """Reply by path, the last reply of each again and again; return the paths that arrived."""
+def scripted(wire: WireServer, **replies: list[bytes]) -> list[str]:
+    """Reply by path, repeating the last reply of each path. Return the paths that arrived."""
     arrived: list[str] = []
     script = {LOGIN: [GOOD], MAIL: [GOOD], REFRESH: [GOOD]} | {
-        f"/{name}": list(steps) for name, steps in answers.items()
+        f"/{name}": list(steps) for name, steps in replies.items()
     }
 
     async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,7 +129,7 @@ CASES: list[Case] = [
     *((302, body, None, APIError, False) for body in ("empty", "object", "page")),
     *((500, body, None, ServerError, False) for body in ("empty", "object", "page")),
     *((503, body, None, ServerError, False) for body in ("empty", "object", "page")),
-    # What the err_code means counts before the status.
+    # The err_code takes precedence over the status.
     *(
         (status, "", code, AuthenticationError, True)
         for status in (200, 400, 401, 403, 404, 409, 500)
@@ -165,10 +165,10 @@ async def failing(pbx: PortSIPClient) -> APIError:
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
-async def test_login_is_refused_by_the_api_alone(wire: WireServer, make: Make, case: Case) -> None:
-    """Only empty or JSON replies with 400, 401, 403 or such an err_code are remembered."""
+async def test_only_the_api_refuses_a_login(wire: WireServer, make: Make, case: Case) -> None:
+    """Only replies that are empty or JSON, with 400, 401, 403 or such an err_code, count."""
     status, body, code, kind, remembered = case
-    arrived = scripted(wire, login=[answer(status, body, code)])
+    arrived = scripted(wire, login=[make_reply(status, body, code)])
     pbx = make()
     error = await failing(pbx)
     assert type(error) is kind
@@ -182,12 +182,12 @@ async def test_login_is_refused_by_the_api_alone(wire: WireServer, make: Make, c
     "case", [case for case in CASES if case[1] in ("", "object", "page")], ids=case_id
 )
 @pytest.mark.parametrize("by_mail", [False, True], ids=["verify", "verify_email"])
-async def test_account_calls_judge_alike(
+async def test_account_calls_raise_the_same_errors(
     wire: WireServer, make: Make, case: Case, by_mail: bool
 ) -> None:
-    """`account.verify` and `verify_email` raise the same errors as the client's own login."""
+    """`account.verify` and `verify_email` raise the same errors as the client's login."""
     status, body, code, kind, _ = case
-    step = answer(status, body, code)
+    step = make_reply(status, body, code)
     scripted(wire, login=[step], mail=[step])
     pbx = make()
     check = pbx.account.verify_email if by_mail else pbx.account.verify
@@ -200,11 +200,11 @@ async def test_account_calls_judge_alike(
 @pytest.mark.parametrize("status", [404, 405, 410])
 @pytest.mark.parametrize("body", ["empty", "object", "page"])
 @pytest.mark.parametrize("way", ["call", "refresh", "verify", "verify_email", "email"])
-async def test_no_api_at_the_address_is_said(
+async def test_missing_login_endpoint_is_reported(
     wire: WireServer, make: Make, status: int, body: str, way: str
 ) -> None:
-    """If there is no login at the address, the error names it, and does not blame the password."""
-    step = answer(status, body)
+    """The error names the address, and does not blame the password."""
+    step = make_reply(status, body)
     scripted(wire, login=[step], mail=[step])
     pbx = make(**({"credentials": EmailCredentials("a@b.de", PASSWORD)} if way == "email" else {}))
     calls: dict[str, Callable[[], Any]] = {
@@ -221,11 +221,11 @@ async def test_no_api_at_the_address_is_said(
 
 @pytest.mark.parametrize("body", PAGES)
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_page_at_a_login_is_gone_after_it(
+async def test_page_at_a_login_is_not_remembered(
     wire: WireServer, make: Make, status: int, body: str
 ) -> None:
-    """Once the page is gone, the next call logs in."""
-    arrived = scripted(wire, login=[answer(status, body), GOOD])
+    """When the page is gone, the next call logs in."""
+    arrived = scripted(wire, login=[make_reply(status, body), GOOD])
     pbx = make()
     assert (await failing(pbx)).is_page
     assert (await pbx.extensions.show("101")).extension_number == "101"
@@ -234,11 +234,11 @@ async def test_page_at_a_login_is_gone_after_it(
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 422])
 @pytest.mark.parametrize("body", ["empty", "object", "page"])
-async def test_refresh_that_fails_for_good_logs_in_once(
+async def test_failed_refresh_leads_to_one_login(
     wire: WireServer, make: Make, status: int, body: str
 ) -> None:
-    """After a refresh that is refused or missing, or gets a page, the client logs in."""
-    arrived = scripted(wire, renewal=[answer(status, body)])
+    """The refresh is refused, missing, or gets a page. Then the client logs in."""
+    arrived = scripted(wire, renewal=[make_reply(status, body)])
     pbx = make()
     await pbx.account.refresh()
     await pbx.account.refresh()
@@ -260,9 +260,9 @@ async def test_refresh_that_fails_for_good_logs_in_once(
 async def test_refresh_of_a_given_token(
     wire: WireServer, make: Make, status: int, body: str, kind: type[APIError], remembered: bool
 ) -> None:
-    """Without credentials, a page is not a refusal either."""
+    """Without credentials, too, a page doesn't count as a refusal."""
     dead = Endpoint("x.dead", "GET", "/dead", reply=dict[str, Any])
-    arrived = scripted(wire, renewal=[answer(status, body)], dead=[answer(401, "object")])
+    arrived = scripted(wire, renewal=[make_reply(status, body)], dead=[make_reply(401, "object")])
     pbx = make(token=TOKEN)
     for _ in range(2):
         with pytest.raises(APIError) as caught:
@@ -289,11 +289,11 @@ STATUSES = reply({"extension_status": [{"extension_number": "101"}, {"extension_
     ],
 )
 @pytest.mark.parametrize("given", [True, False], ids=["numbers", "discovery"])
-async def test_watch_outlives_a_login_that_is_not_refused(
+async def test_watch_survives_a_login_that_fails_without_a_refusal(
     wire: WireServer, make: Make, status: int, body: str, given: bool
 ) -> None:
-    """The cycle fails as a whole, is counted, and the next one finds all."""
-    wrong = answer(status, body)
+    """The cycle fails as a whole and is counted. The next one finds all numbers."""
+    wrong = make_reply(status, body)
     listed = {"extensions": [{"extension_number": "101"}, {"extension_number": "102"}]}
     scripted(
         wire,
@@ -314,11 +314,11 @@ async def test_watch_outlives_a_login_that_is_not_refused(
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["numbers", "discovery"])
-async def test_watch_outlives_a_page_that_refuses_its_token(
+async def test_watch_survives_a_page_that_rejects_its_token(
     wire: WireServer, make: Make, given: bool
 ) -> None:
-    """A page with 401 comes from something in between, so the watch goes on."""
-    wrong = answer(401, "page")
+    """A page with 401 comes from a proxy, so the watch goes on."""
+    wrong = make_reply(401, "page")
     page = {"extensions": [{"extension_number": "101"}], "page_count": 1}
     row = "extensions/status" if given else "extensions/list"
     good = {
@@ -334,18 +334,18 @@ async def test_watch_outlives_a_page_that_refuses_its_token(
     assert watch.stats.failures == 4
 
 
-async def test_page_that_refuses_every_token_is_marked(wire: WireServer, make: Make) -> None:
-    scripted(wire, **{"extensions/show": [answer(401, "page")]})
+async def test_page_that_rejects_every_token_is_marked(wire: WireServer, make: Make) -> None:
+    scripted(wire, **{"extensions/show": [make_reply(401, "page")]})
     error = await failing(make())
     assert (type(error), error.status, error.is_page) == (AuthenticationError, 401, True)
 
 
 @pytest.mark.parametrize("raised", [OSError("vault"), TimeoutError(), KeyError("k"), TypeError()])
 @pytest.mark.parametrize("given", [True, False], ids=["numbers", "discovery"])
-async def test_watch_outlives_what_fetch_token_raises(
+async def test_watch_survives_exceptions_of_fetch_token(
     wire: WireServer, make: Make, given: bool, raised: Exception
 ) -> None:
-    """The application's own exceptions are counted like any failure; calls raise them as is."""
+    """Exceptions of the application count as failures. Calls raise them unchanged."""
 
     class Vault:
         fetched = 0
@@ -372,10 +372,8 @@ async def test_watch_outlives_what_fetch_token_raises(
     assert "vault" not in str(watch.stats.last_error)
 
 
-async def test_watch_outlives_a_fetch_token_that_returns_no_token(
-    wire: WireServer, make: Make
-) -> None:
-    """What the application returns by mistake is its exception, too."""
+async def test_watch_survives_a_fetch_token_without_a_token(wire: WireServer, make: Make) -> None:
+    """A wrong return value counts as an exception of the application, too."""
 
     class Vault:
         fetched = 0
@@ -397,7 +395,7 @@ async def test_watch_outlives_a_fetch_token_that_returns_no_token(
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_watch_ends_with_a_refused_login(wire: WireServer, make: Make, status: int) -> None:
-    scripted(wire, login=[answer(status, "object")])
+    scripted(wire, login=[make_reply(status, "object")])
     with pytest.raises(AuthenticationError):
         async for _ in make().extensions.watch_status(["101"], interval=0.01):
             pass
@@ -406,11 +404,11 @@ async def test_watch_ends_with_a_refused_login(wire: WireServer, make: Make, sta
 @pytest.mark.parametrize(
     ("status", "body"), [(400, "page"), (404, "object"), (404, "page"), (422, "object")]
 )
-async def test_poll_blames_no_number_for_the_login(
+async def test_failed_login_splits_no_batch(
     wire: WireServer, make: Make, status: int, body: str
 ) -> None:
-    """A batch is not split because there is nothing to log in to."""
-    arrived = scripted(wire, login=[answer(status, body)])
+    """A batch is not split if the client can't log in."""
+    arrived = scripted(wire, login=[make_reply(status, body)])
     poll = make().extensions.poll_status([str(number) for number in range(100)])
     results = [result async for result in poll]
     assert len(results) == 100
@@ -418,10 +416,10 @@ async def test_poll_blames_no_number_for_the_login(
     assert (arrived, poll.stats.splits) == ([LOGIN], 0)
 
 
-async def test_removal_is_not_done_because_the_login_is_missing(
+async def test_not_found_at_a_login_is_not_a_successful_removal(
     wire: WireServer, make_client: Make
 ) -> None:
-    """A lost reply, a dead token, and a login that answers 404: the removal stays in doubt."""
+    """After a lost reply and a rejected token, a 404 at the login leaves the removal in doubt."""
     removals = 0
     scripted(wire)
     by_path = wire.script[0]
@@ -438,8 +436,8 @@ async def test_removal_is_not_done_because_the_login_is_missing(
         if removals == 1:
             await hang_up(arrival, reader, writer)
             return
-        scripted(wire, login=[answer(404, "page")], renewal=[answer(404, "page")])
-        writer.write(answer(401, "object"))
+        scripted(wire, login=[make_reply(404, "page")], renewal=[make_reply(404, "page")])
+        writer.write(make_reply(401, "object"))
         await writer.drain()
 
     wire.script = [step]
@@ -451,11 +449,11 @@ async def test_removal_is_not_done_because_the_login_is_missing(
 
 
 @pytest.mark.parametrize("status", [404, 409])
-async def test_bulk_run_takes_no_login_for_its_item(
+async def test_error_of_a_login_neither_skips_nor_settles(
     wire: WireServer, make: Make, status: int
 ) -> None:
-    """Neither is "skipped" what could not log in, nor settled by a read that could not."""
-    scripted(wire, login=[answer(status, "object")])
+    """404 and 409 at a login say nothing about an item of a bulk run."""
+    scripted(wire, login=[make_reply(status, "object")])
     item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
     pbx = make()
     (created,) = [each async for each in pbx.extensions.create_many([item], if_exists="skip")]
@@ -469,15 +467,15 @@ async def test_bulk_run_takes_no_login_for_its_item(
 async def test_read_back_that_cannot_log_in_settles_nothing(
     wire: WireServer, make: Make, row: str
 ) -> None:
-    """A write's reply is lost, and its read-back finds no login: the outcome stays in doubt."""
-    answers = {
+    """The reply to a write is lost, and the client can't log in to read back: it is in doubt."""
+    replies = {
         "extensions/create": [b""],
         "extensions/destroy": [b""],
-        "extensions/show": [answer(401, "object")],
-        "renewal": [answer(404, "page")],
-        "login": [GOOD, answer(404, "page")],
+        "extensions/show": [make_reply(401, "object")],
+        "renewal": [make_reply(404, "page")],
+        "login": [GOOD, make_reply(404, "page")],
     }
-    scripted(wire, **answers)
+    scripted(wire, **replies)
     item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
     many = make().extensions
     run: Any = many.create_many([item]) if row == "create" else many.remove_many(["9"])
@@ -488,16 +486,16 @@ async def test_read_back_that_cannot_log_in_settles_nothing(
 
 
 @pytest.mark.parametrize("row", ["create", "remove"])
-async def test_read_back_that_meets_a_page_settles_nothing(
+async def test_read_back_that_gets_a_page_settles_nothing(
     wire: WireServer, make: Make, row: str
 ) -> None:
-    """A page with status 404 does not say that there is no such extension."""
-    answers = {
+    """A page with status 404 doesn't mean that the extension doesn't exist."""
+    replies = {
         "extensions/create": [b""],
         "extensions/destroy": [b""],
-        "extensions/show": [answer(404, "page")],
+        "extensions/show": [make_reply(404, "page")],
     }
-    scripted(wire, **answers)
+    scripted(wire, **replies)
     item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
     many = make().extensions
     run: Any = many.create_many([item]) if row == "create" else many.remove_many(["9"])
@@ -507,8 +505,8 @@ async def test_read_back_that_meets_a_page_settles_nothing(
     assert run.in_doubt == ["9"]
 
 
-async def test_conflict_of_a_page_is_not_skipped(wire: WireServer, make: Make) -> None:
-    scripted(wire, **{"extensions/create": [answer(409, "page")]})
+async def test_page_with_status_409_is_not_skipped(wire: WireServer, make: Make) -> None:
+    scripted(wire, **{"extensions/create": [make_reply(409, "page")]})
     item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
     run = make().extensions.create_many([item], if_exists="skip")
     (result,) = [each async for each in run]

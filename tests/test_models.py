@@ -1,4 +1,4 @@
-"""The structures of the page: every sample field by field, and how a struct behaves."""
+"""The structures: every sample of the vendor field by field, and how a struct behaves."""
 
 import copy
 import json
@@ -158,7 +158,7 @@ SUMMARY = ExtensionSummary(
     phone_model="",
 )
 
-# What the page's sample replies say, read by a person.
+# The sample replies of the vendor's page, written down by hand.
 REPLIES: dict[str, Record] = {
     "account.verify": Token(TOKEN, 600.0, "tenant", "2.0.0"),
     "account.verify_email": Token(TOKEN, 600.0, "tenant", "2.0.0"),
@@ -207,7 +207,7 @@ REPLIES: dict[str, Record] = {
     ),
 }
 
-# The fields of the page's tables that its samples leave out.
+# Fields that are in the page's tables, but not in its samples.
 ONLY_IN_TABLES: dict[type[Record], set[str]] = {
     Extension: {"belong_groups"},
     Group: {"group_id"},
@@ -219,7 +219,7 @@ def read(kind: Any, value: Any) -> Any:
 
 
 def field_types(kind: type[Record]) -> dict[str, Any]:
-    """The types of a struct's fields under the API's names, without null."""
+    """Return the types of a struct's fields under the API's names, without null."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
         others = [each for each in getattr(field.type, "__args__", ()) if each is not type(None)]
@@ -227,26 +227,26 @@ def field_types(kind: type[Record]) -> dict[str, Any]:
     return found
 
 
-def fields_said(value: Any, kind: Any) -> Iterator[tuple[type[Record], str]]:
-    """Walk a sample along its model; every field that the sample shows."""
+def fields_in(value: Any, kind: Any) -> Iterator[tuple[type[Record], str]]:
+    """Yield every field in a sample, with the model that it belongs to."""
     if isinstance(value, list) or getattr(kind, "__origin__", None) is tuple:
         for item in value if isinstance(value, list) else [value]:
-            yield from fields_said(item, kind.__args__[0])
+            yield from fields_in(item, kind.__args__[0])
     elif isinstance(value, dict):
         types = field_types(kind)
         for name, inner in value.items():
             yield kind, name
-            yield from fields_said(inner, types[name])
+            yield from fields_in(inner, types[name])
 
 
 class TestSamples:
-    def test_every_reply_with_a_body_is_told(self) -> None:
+    def test_every_sample_reply_has_an_expected_value(self) -> None:
         """No sample goes unread."""
         assert set(REPLIES) == {name for name in SAMPLES if load(name).reply}
 
     @pytest.mark.parametrize("name", REPLIES)
     def test_reply_decodes_field_by_field(self, name: str) -> None:
-        """What the page's sample says is what the model holds."""
+        """The decoded sample equals the structure that was written down by hand."""
         kind = ENDPOINTS[name].reply
         assert kind is not None
         found = Decoder(kind).decode(load(name).reply)
@@ -255,18 +255,18 @@ class TestSamples:
 
     @pytest.mark.parametrize("name", REPLIES)
     def test_no_field_of_a_reply_is_lost(self, name: str) -> None:
-        """Each field that the page shows stands in the model, and comes out as it went in."""
+        """The models have every field of the samples. Encoding a decoded sample restores it."""
         kind: Any = ENDPOINTS[name].reply
         sample = load(name)
-        assert all(field in field_types(kind) for kind, field in fields_said(sample.parsed, kind))
+        assert all(field in field_types(kind) for kind, field in fields_in(sample.parsed, kind))
         again = json.loads(msgspec.json.encode(Decoder(kind).decode(sample.reply)))
-        said = sample.parsed
+        shown = sample.parsed
         if name == "extensions.search":
-            said["extensions"] = [said["extensions"]]
-        assert again == said
+            shown["extensions"] = [shown["extensions"]]
+        assert again == shown
 
     def test_no_field_of_a_request_is_lost(self) -> None:
-        """Create and update send what the page shows, and nothing else."""
+        """Create and update send exactly the fields of the samples."""
         create = load("extensions.create").body
         assert create is not None
         assert create.pop("access_token") == TOKEN
@@ -283,98 +283,105 @@ class TestSamples:
         ):
             assert json.loads(msgspec.json.encode(model)) == update[section]
 
-    def test_models_hold_no_field_of_their_own(self) -> None:
-        """Every field of a model is one of the page's, apart from what only its tables name."""
-        said: dict[type[Record], set[str]] = {}
+    def test_models_have_only_documented_fields(self) -> None:
+        """Every field of a model is in a sample, or only in a table of the reference."""
+        shown: dict[type[Record], set[str]] = {}
         for name in REPLIES:
             sample = load(name)
-            for kind, field in fields_said(sample.parsed, ENDPOINTS[name].reply):
-                said.setdefault(kind, set()).add(field)
-        for kind, fields in said.items():
+            for kind, field in fields_in(sample.parsed, ENDPOINTS[name].reply):
+                shown.setdefault(kind, set()).add(field)
+        for kind, fields in shown.items():
             own = set(field_types(kind)) - {"err_code"}
             assert own == fields | ONLY_IN_TABLES.get(kind, set()), kind
 
 
 class TestContradictions:
-    """The reference's list of where the page contradicts itself, by its numbers."""
+    """The contradictions within the vendor's page, numbered as in our reference."""
 
-    def test_1_search_answers_an_array_or_an_object(self) -> None:
+    def test_1_search_returns_an_array_or_an_object(self) -> None:
         bare = load("extensions.search").parsed
         listed = bare | {"extensions": [bare["extensions"]]}
         assert read(ExtensionPage, bare) == read(ExtensionPage, listed)
 
-    def test_2_greetings_come_as_files_or_as_greetings(self) -> None:
-        said = load("greetings.list").parsed
-        renamed = {("greetings" if name == "files" else name): said[name] for name in said}
+    def test_2_greetings_are_under_files_or_greetings(self) -> None:
+        shown = load("greetings.list").parsed
+        renamed = {("greetings" if name == "files" else name): shown[name] for name in shown}
         assert read(GreetingPage, renamed) == REPLIES["greetings.list"]
-        both = said | {"greetings": []}
+        both = shown | {"greetings": []}
         assert read(GreetingPage, both) == REPLIES["greetings.list"]
 
-    def test_3_group_may_lack_its_id(self) -> None:
-        said = load("groups.show").parsed
-        assert read(Group, said).group_id == ""
-        assert read(Group, said | {"group_id": 12}).group_id == "12"
-        assert read(Group, said | {"group_id": None}).group_id == ""
+    def test_3_group_id_may_be_missing(self) -> None:
+        shown = load("groups.show").parsed
+        assert read(Group, shown).group_id == ""
+        assert read(Group, shown | {"group_id": 12}).group_id == "12"
+        assert read(Group, shown | {"group_id": None}).group_id == ""
 
-    def test_4_count_is_no_length(self) -> None:
+    def test_4_count_is_not_the_length(self) -> None:
         page = REPLIES["groups.list"]
         assert isinstance(page, GroupPage)
         assert (page.count, page.page_count, len(page.items)) == (100, 100, 2)
 
-    @pytest.mark.parametrize("said", ["DEFAULT", "Optional", "OPTIONAL", "by name", None, 5])
-    def test_5_any_order_is_read_and_an_echo_may_lack(self, said: Any) -> None:
+    @pytest.mark.parametrize("value", ["DEFAULT", "Optional", "OPTIONAL", "by name", None, 5])
+    def test_5_sort_by_may_have_any_value_or_be_missing(self, value: Any) -> None:
         page = load("extensions.list").parsed
         del page["sort_by"]
         assert read(ExtensionPage, page).sort_by is None
-        found = read(ExtensionPage, page | {"sort_by": said})
-        assert found.sort_by == (None if said is None else str(said))
+        found = read(ExtensionPage, page | {"sort_by": value})
+        assert found.sort_by == (None if value is None else str(value))
         assert found.items == (SUMMARY,)
 
-    def test_7_groups_of_an_extension_are_in_the_table_only(self) -> None:
-        said = load("extensions.show").parsed
-        assert read(Extension, said).belong_groups is None
-        assert read(Extension, said | {"belong_groups": ["a", 12]}).belong_groups == ("a", "12")
-        assert read(Extension, said | {"belong_groups": []}).belong_groups == ()
+    def test_7_groups_of_an_extension_may_be_missing(self) -> None:
+        shown = load("extensions.show").parsed
+        assert read(Extension, shown).belong_groups is None
+        assert read(Extension, shown | {"belong_groups": ["a", 12]}).belong_groups == (
+            "a",
+            "12",
+        )
+        assert read(Extension, shown | {"belong_groups": []}).belong_groups == ()
 
-    def test_8_status_says_which_extension_it_is_of(self) -> None:
+    def test_8_list_of_statuses_may_be_empty(self) -> None:
         assert (load("extensions.status").body or {})["extensions"] == ["102"]
         found = read(ExtensionStatuses, {"extension_status": []})
         assert found.extension_status == ()
 
     @pytest.mark.parametrize("action", ["CONNECT_TO_VOICE_MAIL", "CONNECT_TO_VOICE", "HANG_UP"])
-    def test_9_both_actions_and_any_other_are_kept(self, action: str) -> None:
+    def test_9_every_action_is_kept(self, action: str) -> None:
         rule = read(AvailableRule, {"busy_action": action})
         assert rule.busy_action == action
         assert isinstance(rule.busy_action, ForwardAction)
         assert json.loads(msgspec.json.encode(rule)) == {"busy_action": action}
 
-    def test_10_stray_comma_is_the_servers(self) -> None:
+    def test_10_stray_comma_is_kept(self) -> None:
         page = REPLIES["greetings.list"]
         assert isinstance(page, GreetingPage)
         assert page.items[0].filename == "default.wav,"
 
-    def test_11_operations_without_a_reply_expect_none(self) -> None:
+    def test_11_operations_without_a_sample_reply_return_none(self) -> None:
         silent = {name for name in SAMPLES if not load(name).reply}
         assert silent == {name for name, row in ENDPOINTS.items() if row.reply is None}
 
-    def test_12_page_count_may_lack(self) -> None:
+    def test_12_page_count_may_be_missing(self) -> None:
         found = read(ExtensionPage, {"extensions": [], "count": 12})
         assert (found.page_count, found.count, found.items) == (None, 12, ())
 
-    def test_14_strings_nulls_absences_and_strangers(self) -> None:
-        said = load("extensions.show").parsed
-        said["voice_mail"] |= {"voicemail_pin": 123456, "enable_voicemail": "true", "new": {}}
-        said["options"] = {"enable_extension": "1", "enable_audio_record_calls": None}
-        said["forward_rules"]["available"]["no_answer_timeval"] = "20"
-        said["extension_number"] = 1000
-        del said["office_hours"]
-        found = read(Extension, said | {"new": [1]})
+    def test_14_strings_nulls_missing_and_unknown_fields(self) -> None:
+        shown = load("extensions.show").parsed
+        shown["voice_mail"] |= {
+            "voicemail_pin": 123456,
+            "enable_voicemail": "true",
+            "new": {},
+        }
+        shown["options"] = {"enable_extension": "1", "enable_audio_record_calls": None}
+        shown["forward_rules"]["available"]["no_answer_timeval"] = "20"
+        shown["extension_number"] = 1000
+        del shown["office_hours"]
+        found = read(Extension, shown | {"new": [1]})
         assert found == msgspec.structs.replace(
             EXTENSION, options=Options(enable_extension=True), office_hours=None
         )
 
 
-# What is sent, and never read, asks for more.
+# Structs that are only sent have more required fields.
 SENT: dict[type[Record], set[str]] = {
     NewExtension: {"password", "web_access_password"},
     ExtensionUpdate: {"profile", "options", "forward_rules", "office_hours", "voice_mail"},
@@ -384,7 +391,7 @@ SENT: dict[type[Record], set[str]] = {
 class TestStructs:
     @pytest.mark.parametrize("kind", STRUCTS)
     def test_only_a_key_is_required(self, kind: type[Record]) -> None:
-        """Of a reply only what tells one row from others, or its list, is due."""
+        """In a reply, only the field that identifies an item, or the list, is required."""
         required = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
         keys = {"extension_number", "group_id", "filename", "access_token"}
         lists = {"extensions", "groups", "files", "extension_status"}
@@ -393,7 +400,7 @@ class TestStructs:
 
     @pytest.mark.parametrize("model", [*REPLIES.values(), NEW_EXTENSION, PROFILE, FORWARD_RULES])
     def test_struct_is_immutable_and_hashable(self, model: Record) -> None:
-        """It can be a key, and nobody changes another's copy."""
+        """It can be a key, and can be shared safely."""
         field = model.__struct_fields__[0]
         with pytest.raises(AttributeError):
             setattr(model, field, None)
@@ -405,7 +412,7 @@ class TestStructs:
         assert {model: 1}[twin] == 1
 
     @pytest.mark.parametrize("model", [*REPLIES.values(), NEW_EXTENSION])
-    def test_struct_travels(self, model: Record) -> None:
+    def test_struct_survives_pickle_copy_and_json(self, model: Record) -> None:
         """Through pickle, copy and JSON."""
         assert pickle.loads(pickle.dumps(model)) == model
         assert copy.copy(model) == model
@@ -413,13 +420,13 @@ class TestStructs:
 
     @pytest.mark.parametrize("kind", STRUCTS)
     def test_sequences_are_tuples(self, kind: type[Record]) -> None:
-        """No list inside a frozen struct."""
+        """A frozen struct contains no list."""
         for field in msgspec.structs.fields(kind):
             assert "list[" not in str(field.type)
             assert "dict[" not in str(field.type)
 
-    def test_none_is_left_out_of_what_is_sent(self) -> None:
-        """None means left out, at any depth; false, zero and "" are sent."""
+    def test_none_is_not_sent(self) -> None:
+        """None is left out at any depth. False, zero and "" are sent."""
         new = NewExtension(
             extension_number="1",
             password="p",
@@ -437,13 +444,13 @@ class TestStructs:
             "forward_rules": {"available": {"no_answer_timeval": 0}},
         }
 
-    def test_settings_are_given_by_name(self) -> None:
-        """What has many fields of one type takes none by position."""
+    def test_settings_are_passed_by_name(self) -> None:
+        """A struct with many fields of one type takes no positional arguments."""
         with pytest.raises(TypeError):
             Profile("Ann")  # type: ignore[call-arg]  # what must not work
 
-    def test_plain_strings_stand_for_enums(self) -> None:
-        """Also to type checkers."""
+    def test_plain_strings_replace_enum_members(self) -> None:
+        """Type checkers accept them, too."""
         profile = Profile(gender="OTHER")
         assert json.loads(msgspec.json.encode(profile)) == {"gender": "OTHER"}
         assert Profile(gender="MALE") == PROFILE.__class__(gender=Gender.MALE)
@@ -459,7 +466,7 @@ class TestReprs:
     )
 
     def test_repr_shows_no_secret(self) -> None:
-        """Neither its own nor that of what it holds."""
+        """Nor does it show the secrets of nested structs."""
         assert repr(self.SECRETS) == (
             "Extension(extension_number='1000', password=***, web_access_password=***, "
             "voice_mail=VoiceMail(prompt_language='en-us', voicemail_pin=***))"
@@ -475,7 +482,7 @@ class TestReprs:
         ],
     )
     def test_no_form_of_text_shows_a_secret(self, model: Record) -> None:
-        """Nor do str, format, and what rich prints."""
+        """This holds for str, format and rich, too."""
         for text in (
             repr(model),
             str(model),
@@ -486,20 +493,20 @@ class TestReprs:
             assert "S3cr3t" not in text
             assert "***" in text
 
-    def test_repr_leaves_out_what_is_none(self) -> None:
+    def test_repr_leaves_out_none(self) -> None:
         """A repr is short where a reply is."""
         assert repr(ExtensionStatus("1")) == "ExtensionStatus(extension_number='1')"
         assert repr(Options(enable_extension=False)) == "Options(enable_extension=False)"
 
-    def test_flag_about_a_pin_is_no_secret(self) -> None:
-        """Whether a pin is asked for may be seen."""
+    def test_flag_about_a_pin_is_shown(self) -> None:
+        """Whether a pin is required is not a secret."""
         assert repr(VoiceMail(enable_vm_pin_auth=True)) == "VoiceMail(enable_vm_pin_auth=True)"
 
 
 class TestEnums:
     @pytest.mark.parametrize("kind", ENUMS)
     def test_unknown_value_is_kept(self, kind: type[OpenEnum]) -> None:
-        """As it came, of the enum's type, through JSON, pickle and copy."""
+        """It has the type of the enum, also after JSON, pickle and copy."""
         value = kind("BRAND_NEW")
         assert value == "BRAND_NEW"
         assert (value.name, value.value, str(value), f"{value}") == ("BRAND_NEW",) * 4
@@ -515,20 +522,20 @@ class TestEnums:
             assert type(twin) is kind
 
     @pytest.mark.parametrize("kind", ENUMS)
-    def test_known_value_is_the_constant(self, kind: type[OpenEnum]) -> None:
-        """A documented value can be compared by identity, and is its text."""
+    def test_known_value_is_the_member(self, kind: type[OpenEnum]) -> None:
+        """A documented value can be compared by identity, and equals its text."""
         for constant in kind:
             assert kind(constant.value) is constant
             assert {constant.value: 1}[constant] == 1
 
     @pytest.mark.parametrize("value", [5, None, b"x", 1.5])
-    def test_what_is_no_text_is_no_value(self, value: Any) -> None:
+    def test_value_that_is_not_a_str_is_refused(self, value: Any) -> None:
         """An enum of text is open to text only."""
         with pytest.raises(ValueError, match="not a valid"):
             Presence(value)
 
     def test_documented_values(self) -> None:
-        """Those that the documentation names, and those that the simulator shows."""
+        """The members are the values in the documentation and those that the simulator sends."""
         assert {kind: [each.value for each in kind] for kind in ENUMS} == {
             SortBy: ["DEFAULT", "Optional", "OPTIONAL"],
             Presence: ["OFFLINE", "ONLINE", "RINGING", "ON_CALL"],
@@ -539,15 +546,15 @@ class TestEnums:
         }
 
 
-def test_secret_in_an_unreadable_reply_is_not_told() -> None:
-    """An error says where it stood, not what."""
+def test_error_of_an_unreadable_reply_shows_no_secret() -> None:
+    """The error shows the location in the reply, but not the value."""
     with pytest.raises(Unreadable) as caught:
         read(Extension, {"extension_number": {"password": "S3cr3t"}})
     assert "S3cr3t" not in f"{caught.value!r} {caught.value}"
 
 
-def test_section_given_as_a_mapping_hides_its_pin() -> None:
-    """Structs don't check types, and a mapping has no repr of ours."""
+def test_section_passed_as_a_mapping_hides_its_pin() -> None:
+    """Structs don't check types, so a mapping can be there, which has its own repr."""
     new = NewExtension(
         extension_number="1",
         password="x",
@@ -558,19 +565,19 @@ def test_section_given_as_a_mapping_hides_its_pin() -> None:
     assert "987654" not in str(new.__rich_repr__())
 
 
-def texts_of_enums(value: Any) -> Iterator[OpenEnum]:
+def enum_values(value: Any) -> Iterator[OpenEnum]:
     if isinstance(value, OpenEnum):
         yield value
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            yield from texts_of_enums(getattr(value, name))
+            yield from enum_values(getattr(value, name))
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from texts_of_enums(item)
+            yield from enum_values(item)
 
 
-async def test_simulator_shows_no_value_without_a_member(pbx: PortSIPClient) -> None:
-    """Neither in a status, nor in a list, nor in settings."""
+async def test_simulator_sends_only_members_of_enums(pbx: PortSIPClient) -> None:
+    """This holds for statuses, lists and settings."""
     numbers = [each.extension_number for each in await pbx.extensions.list().collect()]
     found = [
         *await pbx.extensions.status(numbers),
@@ -578,13 +585,13 @@ async def test_simulator_shows_no_value_without_a_member(pbx: PortSIPClient) -> 
         *await pbx.extensions.search("1").collect(),
         *[await pbx.extensions.show(number) for number in numbers[:20]],
     ]
-    values = set(texts_of_enums(found))
+    values = set(enum_values(found))
     assert {"ONLINE", "OFFLINE", "RINGING", "ON_CALL", "MALE", "CUSTOM"} <= values
     assert [value for value in values if value not in list(type(value))] == []
     assert [value for value in values if value.name not in type(value).__members__] == []
 
 
-def test_simulator_states_are_members() -> None:
-    """Also those that no extension has at the moment."""
-    shown = {status_at(place, 0, seconds, 1.0) for place in range(50) for seconds in range(50)}
+def test_statuses_of_the_simulator_are_members() -> None:
+    """This includes those that no extension has at the moment."""
+    shown = {status_at(index, 0, seconds, 1.0) for index in range(50) for seconds in range(50)}
     assert shown == {each.value for each in Presence}

@@ -95,10 +95,10 @@ CHANGES: Mapping[str, Callable[[PortSIPClient, str], Awaitable[Any]]] = {
 class TestExtensions:
     @pytest.mark.parametrize("how", PATCHES)
     @pytest.mark.parametrize(("asked", "shown"), SAME)
-    async def test_patch_is_written_to_the_number_that_was_asked_for(
+    async def test_patch_is_written_to_the_requested_number(
         self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
-        """The PBX may show the number as a JSON number; the update has it as it was asked for."""
+        """The PBX may show the number as a JSON number. The update has the requested number."""
         wire.script = [extension(shown), reply()]
         patched = await PATCHES[how](make_client(wire.url), asked)
         assert sent(wire.arrivals[1])["extension_number"] == asked
@@ -106,7 +106,7 @@ class TestExtensions:
 
     @pytest.mark.parametrize("how", PATCHES)
     @pytest.mark.parametrize(("asked", "shown"), OTHER)
-    async def test_patch_of_what_the_reply_does_not_show_writes_nothing(
+    async def test_patch_writes_nothing_if_the_reply_shows_another(
         self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
         """If the reply shows another extension, the patch is a ReplyError without an update."""
@@ -122,16 +122,16 @@ class TestExtensions:
     async def test_patch_adds_a_missing_number(
         self, wire: WireServer, make_client: ClientMaker, how: str, document: Any
     ) -> None:
-        """A reply without a number is taken for the extension that was asked for."""
+        """A reply without a number counts as the requested extension."""
         wire.script = [reply(document), reply()]
         assert (await PATCHES[how](make_client(wire.url), "0101")).extension_number == "0101"
         assert sent(wire.arrivals[1])["extension_number"] == "0101"
 
     @pytest.mark.parametrize(("asked", "shown"), SAME)
-    async def test_show_has_the_number_that_was_asked_for(
+    async def test_show_has_the_requested_number(
         self, wire: WireServer, make_client: ClientMaker, asked: str, shown: object
     ) -> None:
-        """An extension has its number as it was asked for, as a str."""
+        """An extension has its number as it was requested, as a str."""
         wire.script = [extension(shown)]
         found = await make_client(wire.url).extensions.show(asked)
         assert (found.extension_number, type(found.extension_number)) == (asked, str)
@@ -142,7 +142,7 @@ class TestExtensions:
     async def test_show_has_another_number_if_the_reply_has(
         self, wire: WireServer, make_client: ClientMaker, asked: str, shown: object
     ) -> None:
-        """Reading is lenient, as a PBX may write numbers in its own way. The caller can see it."""
+        """Reading is lenient, as a PBX may format numbers differently. The caller can see it."""
         wire.script = [extension(shown)]
         found = await make_client(wire.url).extensions.show(asked)
         assert found.extension_number != asked
@@ -156,10 +156,10 @@ class TestExtensions:
 class TestGroups:
     @pytest.mark.parametrize("how", CHANGES)
     @pytest.mark.parametrize(("asked", "shown"), SAME)
-    async def test_change_is_written_to_the_group_that_was_asked_for(
+    async def test_change_is_written_to_the_requested_group(
         self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
-        """The PBX may show the id as a JSON number; the update has it as it was asked for."""
+        """The PBX may show the id as a JSON number. The update has the requested id."""
         wire.script = [group(shown), reply()]
         changed = await CHANGES[how](make_client(wire.url), asked)
         assert sent(wire.arrivals[1])["group_id"] == asked
@@ -167,7 +167,7 @@ class TestGroups:
 
     @pytest.mark.parametrize("how", CHANGES)
     @pytest.mark.parametrize(("asked", "shown"), OTHER)
-    async def test_change_of_what_the_reply_does_not_show_writes_nothing(
+    async def test_change_writes_nothing_if_the_reply_shows_another(
         self, wire: WireServer, make_client: ClientMaker, how: str, asked: str, shown: object
     ) -> None:
         """If the reply shows another group, the change is a ReplyError without an update."""
@@ -177,7 +177,7 @@ class TestGroups:
         assert wire.paths() == ["/api/extensions/group/show"]
 
     async def test_show_of_a_group(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """A group has its id as it was asked for, or the different text of the reply."""
+        """A group has the requested id, or the different id of the reply."""
         wire.script = [group(7), group("8")]
         pbx = make_client(wire.url)
         assert (await pbx.groups.show("07")).group_id == "07"
@@ -213,7 +213,7 @@ class TestStatus:
     async def test_poll_distinguishes_the_two(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """They are asked for in separate requests, because no reply could distinguish them."""
+        """They are sent in separate requests, because no reply could distinguish them."""
         pbx = PBX(wire)
         poll = make_client(wire.url).extensions.poll_status(["101", "7", "0101", "00101", "0101"])
         found = {result.extension_number: result async for result in poll}
@@ -257,14 +257,14 @@ class TestStatus:
             (["00101"], {}),
         ],
     )
-    async def test_status_leaves_out_what_is_ambiguous(
+    async def test_status_leaves_out_ambiguous_numbers(
         self,
         wire: WireServer,
         make_client: ClientMaker,
         asked: list[str],
         expected: dict[str, str],
     ) -> None:
-        """It sends one request; a status that may be of either number is left out."""
+        """It sends one request. A status that may be of either number is left out."""
         PBX(wire)
         statuses = await make_client(wire.url).extensions.status(asked)
         assert {each.extension_number: each.status for each in statuses} == expected
@@ -272,7 +272,7 @@ class TestStatus:
     async def test_number_sent_as_text_is_compared_as_text(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """That holds too for a reply that has to be repaired for another reason."""
+        """This also holds for a reply that has to be repaired for another reason."""
         rows = [{"extension_number": "101", "status": 5}, {"extension_number": 7, "status": None}]
         wire.script = [reply({"extension_status": rows})]
         poll = make_client(wire.url).extensions.poll_status(["0101", "007"], ordered=True)
@@ -284,7 +284,7 @@ class TestStatus:
     async def test_status_of_another_number_is_ignored(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A number that was not asked for does not replace one that was."""
+        """A number that was not requested doesn't replace one that was."""
         wire.script = [reply({"extension_status": [{"extension_number": 205}]})]
         [result] = [each async for each in make_client(wire.url).extensions.poll_status(["0101"])]
         assert isinstance(result.error, StatusMissing)

@@ -30,7 +30,7 @@ from .conftest import ClientMaker
 from .operations import BY_ROW, OPERATIONS, Operation
 from .wire_server import WireServer, reply
 
-EXAMPLES = 12  # of each operation
+EXAMPLES = 12  # for each operation
 KNOWN = 10  # extensions that have greetings, and are not removed
 DOCUMENT: Any = document()
 SENT = {
@@ -86,7 +86,7 @@ PLAIN = [row for row in OPERATIONS if not row.name.startswith(("account.", "gree
 async def test_client_sends_only_described_fields(
     operation: Operation, wire: WireServer, make_client: ClientMaker
 ) -> None:
-    """What the SDK sends has no field that the document lacks."""
+    """The document has every field that the SDK sends."""
     row = ENDPOINTS[operation.name]
     wire.script = [reply(BY_ROW[operation.name].replies or b"")]
     await operation.send(make_client(wire.url, token="t"))
@@ -95,7 +95,7 @@ async def test_client_sends_only_described_fields(
     assert set(sent) - {"access_token"} <= set(row.takes or {})
 
 
-def test_token_is_described_in_its_place() -> None:
+def test_token_is_described_in_its_location() -> None:
     """A security scheme for queries, a property of bodies, and nothing for a login."""
     assert SENT["extensions.list"][2]["security"] == [{"query": []}]
     assert SENT["account.verify"][2]["security"] == []
@@ -123,7 +123,7 @@ def test_command_prints_the_document() -> None:
 
 @contextmanager
 def serving() -> Iterator[tuple[PBXSimulator, str]]:
-    """Run a simulator in a thread of its own, and log in."""
+    """Run a simulator in a separate thread, and log in."""
     sim = PBXSimulator(extensions=40, groups=40, token_lifetime=3600)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -156,7 +156,7 @@ def served() -> Iterator[tuple[PBXSimulator, str]]:
 
 
 def existing(sim: PBXSimulator, name: str, turn: int) -> Mapping[str, Any]:
-    """Name things that exist, so that not every reply is a refusal."""
+    """Use names that exist, so not every reply is a refusal."""
     numbers = sim.extension_numbers
     return {
         "extension_number": numbers[-1 if name == "extensions.remove" else turn % KNOWN],
@@ -200,7 +200,7 @@ def test_simulator_keeps_to_the_document(name: str, served: tuple[PBXSimulator, 
                     known = existing(sim, name, turn)
                     keys = {*given_}
                     if name == "greetings.add" and "extension_number" in keys:
-                        keys.add("filename")  # which is optional, but something must be there
+                        keys.add("filename")  # it is optional, but an update needs a field
                     given_.update({key: known[key] for key in keys if key in known})
                 if "access_token" in given_:
                     given_["access_token"] = token

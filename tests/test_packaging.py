@@ -94,7 +94,7 @@ def test_sizes(dist: Path) -> None:
 
 
 def test_wheel_holds_only_the_package(wheel: Path) -> None:
-    """It holds the modules, `py.typed`, and the files that every wheel has."""
+    """It contains the modules, `py.typed`, and the files that every wheel has."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     about = {name for name in names if name.startswith(f"{NAME}.dist-info/")}
@@ -108,8 +108,8 @@ def test_wheel_holds_only_the_package(wheel: Path) -> None:
     }
 
 
-def test_sdist_holds_what_the_build_needs(dist: Path) -> None:
-    """It holds the package, its documents, and what the build needs."""
+def test_sdist_holds_everything_for_the_build(dist: Path) -> None:
+    """It contains the package, its documents, and what the build needs."""
     with tarfile.open(dist / f"{NAME}.tar.gz") as archive:
         names = {name.removeprefix(f"{NAME}/") for name in archive.getnames()}
     documents = {"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"}
@@ -132,7 +132,7 @@ def test_metadata(metadata: Message) -> None:
     assert {"cli", "otel"} <= extras
     classifiers = metadata.get_all("Classifier", [])
     assert "Typing :: Typed" in classifiers
-    # The license expression says it; an index refuses both.
+    # The license expression replaces the classifier. An index refuses both.
     assert not [each for each in classifiers if each.startswith("License ::")]
     assert metadata.get_all("Project-URL", []) == []  # there is no such page
 
@@ -149,7 +149,7 @@ def test_pip_install_in_a_bare_environment(wheel: Path, tmp_path: Path) -> None:
     )
     command = venv / "bin" / "portsip-async"
     assert "portsip_async[cli]" in run(command, "--help", cwd=tmp_path, code=2)
-    # From here on, with the dependencies of this environment instead of downloaded ones.
+    # From here on, use the dependencies of this environment instead of downloading them.
     site = Path(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     home, numbers = run(python, "-I", "-c", USE, cwd=tmp_path).splitlines()

@@ -1,4 +1,4 @@
-"""Walks over pages, against scripted servers that number them well and badly."""
+"""Walks over pages, against scripted servers that number them correctly or wrongly."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ X = TypeVar("X")
 
 @dataclass(frozen=True)
 class Row:
-    """An item; a plain class, so that a weak reference shows whether it is still in memory."""
+    """An item. It is a plain class, so a weak reference can show whether it is in memory."""
 
     key: str
 
@@ -34,7 +34,7 @@ def page_of(keys: str, page_count: int | None = None) -> Page[Row]:
 class Server:
     """Sends pages from a script, and counts the requests.
 
-    With ``held`` each request waits until the test lets it go.
+    With ``held`` each request waits until the test releases it.
     """
 
     def __init__(
@@ -54,21 +54,21 @@ class Server:
             await (gate if self.held else asyncio.sleep(0))
         finally:
             del self.waiting[number]
-        answer = self.serve(number)
+        reply = self.serve(number)
         try:
-            if isinstance(answer, BaseException):
-                raise answer
-            return answer
+            if isinstance(reply, BaseException):
+                raise reply
+            return reply
         finally:
-            del answer  # so that an error is in no circle of references of our making
+            del reply  # else the error and this frame would refer to each other
 
-    def let_go(self, *numbers: int) -> None:
+    def release(self, *numbers: int) -> None:
         for number in numbers or tuple(self.waiting):
             self.waiting[number].set_result(None)
 
 
 class Owner(TaskOwner):
-    """What the client is to a paginator: it knows its tasks, and can be closed."""
+    """What a paginator sees of a client: it owns tasks, and can be closed."""
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -122,14 +122,14 @@ def honest(*pages: str, counted: bool = True) -> Callable[[int], Page[Row]]:
 
 
 def scripted(*pages: tuple[str, int | None]) -> Callable[[int], Page[Row]]:
-    """Serve the pages given, and after them the last one again and again."""
+    """Serve the given pages, then repeat the last one."""
     return lambda number: page_of(*pages[min(number, len(pages)) - 1])
 
 
 def circling(
     *pages: str, back_to: int = 1, page_count: int | None = None
 ) -> Callable[[int], Page[Row]]:
-    """Serve the pages given, and after them start again from one of them."""
+    """Serve the given pages, then start again from one of them."""
 
     def serve(number: int) -> Page[Row]:
         if number > len(pages):
@@ -140,7 +140,7 @@ def circling(
 
 
 async def settle() -> None:
-    """Give the loop a few ticks, enough for whatever needs no one from outside."""
+    """Run the loop for a few ticks, until only external events are missing."""
     for _ in range(12):
         await asyncio.sleep(0)
 
@@ -155,7 +155,7 @@ async def keys_of(items: AsyncIterator[Row]) -> str:
 
 @pytest.fixture(autouse=True)
 async def _nothing_left() -> AsyncIterator[None]:
-    """Hold every test to it: no task stays, no error goes unheard."""
+    """Check after each test that no task is left and no error was unhandled."""
     complaints: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
@@ -199,7 +199,7 @@ CASES = [
         id="starts-again-resumed",
     ),
     pytest.param(
-        circling("ab", "cd", "ef", back_to=2, page_count=99), {}, 4, "abcdef", id="circle-of-two"
+        circling("ab", "cd", "ef", back_to=2, page_count=99), {}, 4, "abcdef", id="cycle-of-two"
     ),
     pytest.param(scripted(("ab", 9), ("cd", 9), ("", 9)), {}, 3, "abcd", id="empty-page"),
     pytest.param(scripted(("a", 100)), {}, 2, "a", id="count-too-large"),
@@ -234,7 +234,7 @@ async def test_walk_ends(
     expected: str | None,
     prefetch: int,
 ) -> None:
-    """A walk ends on its own, with each item once, whatever the server makes of its numbers."""
+    """A walk ends by itself and yields each item once, however the server numbers its pages."""
     server = Server(serve)
     walk = paginate(server, prefetch=prefetch, **options)
     found = await keys_of(aiter(walk))
@@ -248,8 +248,8 @@ async def test_walk_ends(
 
 @pytest.mark.parametrize("length", range(3, 12))
 @pytest.mark.parametrize("back_to", [2, 3, 5])
-async def test_walk_round_a_wide_circle(length: int, back_to: int) -> None:
-    """A circle of pages that neither the first nor the two before belong to is found as well."""
+async def test_walk_ends_at_a_long_cycle(length: int, back_to: int) -> None:
+    """A repeated series of pages is detected even if it is long and skips the first page."""
     letters = [chr(ord("A") + n) for n in range(back_to + length - 1)]
     server = Server(circling(*letters, back_to=back_to, page_count=10**6))
     found = await keys_of(aiter(paginate(server)))
@@ -257,13 +257,13 @@ async def test_walk_round_a_wide_circle(length: int, back_to: int) -> None:
     assert len(server.requests) <= 6 * len(letters)
 
 
-async def test_walk_where_an_item_moved_behind() -> None:
-    """One page that comes again from further back is no circle: the walk goes on."""
+async def test_single_repeated_page_does_not_end_the_walk() -> None:
+    """One page that repeats an earlier one is not a cycle, so the walk goes on."""
     server = Server(honest("a", "b", "c", "d", "e", "f", "d", "g"))
     assert await keys_of(aiter(paginate(server))) == "abcdefdg"
 
 
-async def test_each_loop_starts_a_walk_of_its_own() -> None:
+async def test_each_loop_starts_a_new_walk() -> None:
     server = Server(honest("ab", "c"))
     walk = paginate(server)
     assert await keys_of(aiter(walk)) == await keys_of(aiter(walk)) == "abc"
@@ -303,7 +303,7 @@ async def test_drift_of_an_honest_list() -> None:
             [("ab", 9), ("cd", None), ("ef", 4), ("gh", 4)],
             "abcdefgh",
             Drift(0, True),
-            id="count-lacking-between",
+            id="count-missing-between",
         ),
         pytest.param([("ab", 3), ("ab", 3)], "ab", Drift(2, False, 1), id="promised-page-missing"),
         pytest.param([("ab", None), ("ab", None)], "ab", Drift(), id="end-shown-by-repetition"),
@@ -315,7 +315,7 @@ async def test_drift_of_an_honest_list() -> None:
 async def test_drift_is_counted(
     pages: list[tuple[str, int | None]], expected: str, drift: Drift, prefetch: int
 ) -> None:
-    """An item with a key that was on one of the two pages before is dropped and counted."""
+    """An item is dropped and counted if its key was on one of the two pages before."""
     walk = paginate(Server(scripted(*pages)), prefetch=prefetch)
     assert await keys_of(aiter(walk)) == expected
     assert walk.drift == drift
@@ -335,8 +335,8 @@ async def test_drift_is_that_of_the_latest_walk() -> None:
 # Pages, the first page, lists
 
 
-async def test_pages_come_as_the_server_gave_them() -> None:
-    """Pages keep items that a walk over items drops; ``drift`` counts them all the same."""
+async def test_pages_are_unchanged() -> None:
+    """Pages keep items that a walk over items drops. `drift` counts them anyway."""
     walk = paginate(Server(honest("ab", "bc", "d")))
     assert ["".join(row.key for row in page.items) async for page in walk.pages()] == [
         "ab",
@@ -355,13 +355,13 @@ async def test_pages_come_as_the_server_gave_them() -> None:
     ],
 )
 async def test_pages_at_the_end(serve: Callable[[int], Page[Row]], expected: list[str]) -> None:
-    """The first page is always there; one that only shows the end is not."""
+    """The first page is always yielded. A page that only marks the end is not."""
     pages = [page async for page in paginate(Server(serve)).pages()]
     assert ["".join(row.key for row in page.items) for page in pages] == expected
 
 
-async def test_awaiting_gives_the_first_page() -> None:
-    """With the number that was asked for, where the reply lacks it."""
+async def test_awaiting_returns_the_first_page() -> None:
+    """If the reply lacks its page number, the page has the requested one."""
     server = Server(honest("ab", "cd"))
     page = await paginate(server, page=2, prefetch=3)
     assert page == structs.replace(page_of("cd", 2), pagination=2)
@@ -375,7 +375,7 @@ async def test_awaiting_a_page_that_fails() -> None:
 
 
 async def test_typed_pages() -> None:
-    """Pages with fields of their own show them to users and type checkers."""
+    """The additional fields of a page are visible to users and type checkers."""
 
     async def fetch(number: int, _: int) -> GreetingPage:
         return GreetingPage(
@@ -410,13 +410,13 @@ async def test_typed_pages() -> None:
 async def test_collect(
     limit: int | None, expected: str, requests: list[int], prefetch: int
 ) -> None:
-    """A limit stops the walk at once, and what it needs no longer is not asked for."""
+    """A limit ends the walk at once, and pages beyond it are not requested."""
     server = Server(honest("ab", "cd", "e"))
     items = await paginate(server, prefetch=prefetch).collect(limit)
     assert tasks_left() == set()
     assert "".join(item.key for item in items) == expected
     assert server.requests[: len(requests)] == requests
-    # Page 3 is already asked for while page 2 is waited for.
+    # Page 3 is already requested while the walk waits for page 2.
     assert len(server.requests) <= len(requests) + (prefetch if limit == 3 else 0)
 
 
@@ -440,7 +440,7 @@ async def test_collect(
     ],
 )
 async def test_bad_numbers(options: dict[str, Any], error: type[Exception]) -> None:
-    """A number that makes no sense raises where the walk is described."""
+    """An invalid number raises when the walk is created."""
     with pytest.raises(error):
         paginate(Server(honest()), **options)
 
@@ -467,14 +467,14 @@ async def test_prefetch_starts_before_the_items_are_read() -> None:
         first = asyncio.create_task(anext(walk))
         await settle()
         assert server.requests == [1]
-        server.let_go(1)
+        server.release(1)
         assert (await first).key == "a"
         await settle()
         assert server.requests == [1, 2, 3, 4]
 
 
 async def test_prefetch_is_bounded() -> None:
-    """Never are more than N further pages in flight or ready, however slow the consumer."""
+    """At most N further pages are in flight or ready, however slow the consumer."""
     server = Server(LONG)
     async for item in paginate(server, prefetch=3):
         await settle()
@@ -484,13 +484,13 @@ async def test_prefetch_is_bounded() -> None:
 
 @pytest.mark.parametrize(("prefetch", "rounds"), [(0, 41), (1, 21), (3, 11), (7, 6)])
 async def test_prefetch_overlaps(prefetch: int, rounds: int) -> None:
-    """N ahead make N + 1 in flight: 41 pages of one round trip each take 1 + 40 / (N + 1)."""
+    """A prefetch of N has N + 1 in flight: 41 pages take 1 + 40 / (N + 1) round trips."""
     server = Server(honest(*(chr(ord("a") + n) for n in range(41))), held=True)
     walk = asyncio.create_task(paginate(server, prefetch=prefetch).collect())
     await settle()
     needed = 0
     while not walk.done():
-        server.let_go()
+        server.release()
         needed += 1
         await settle()
     assert len(await walk) == 41
@@ -499,15 +499,15 @@ async def test_prefetch_overlaps(prefetch: int, rounds: int) -> None:
 
 
 async def test_prefetch_keeps_the_order() -> None:
-    """Pages that arrive in any order are read in theirs."""
+    """Pages are yielded in order, in whatever order they arrive."""
     server = Server(honest("a", "b", "c", "d", "e"), held=True)
     walk = asyncio.create_task(paginate(server, prefetch=4).collect())
     await settle()
-    server.let_go(1)
+    server.release(1)
     await settle()
     for number in (5, 4, 3, 2):
         assert not walk.done()
-        server.let_go(number)
+        server.release(number)
         await settle()
     assert "".join(item.key for item in await walk) == "abcde"
 
@@ -527,7 +527,7 @@ async def test_prefetch_keeps_the_order() -> None:
 async def test_prefetch_not_past_the_end(
     serve: Callable[[int], Page[Row]], options: dict[str, Any], requests: int
 ) -> None:
-    """No page is fetched that the walk is known not to reach."""
+    """No page behind the known end is requested."""
     server = Server(serve)
     async for _ in paginate(server, prefetch=7, **options):
         await settle()
@@ -561,7 +561,7 @@ def failing(*numbers: int) -> Callable[[int], Page[Row] | BaseException]:
 
 @pytest.mark.parametrize("prefetch", [0, 1, 4])
 async def test_page_that_fails(prefetch: int) -> None:
-    """A failure raises when the walk reaches it, after all items before it, with its page."""
+    """The error is raised after all items before its page, and has the page's number."""
     server = Server(failing(4, 5))
     found = ""
 
@@ -583,7 +583,7 @@ async def test_page_that_fails(prefetch: int) -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 async def test_failure_is_never_raised_twice(prefetch: int) -> None:
-    """Each walk asks anew and raises an error of its own; a finished one stays finished."""
+    """Each walk requests the page again. A walk that has ended stays ended."""
     paginator = paginate(Server(failing(2)), prefetch=prefetch)
     walk = aiter(paginator)
     assert (await anext(walk)).key == "a"
@@ -597,8 +597,8 @@ async def test_failure_is_never_raised_twice(prefetch: int) -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_timeout_of_a_page(prefetch: int) -> None:
-    """A timeout of the page's own passes through."""
+async def test_timeout_of_a_page_is_raised(prefetch: int) -> None:
+    """A TimeoutError of a page is raised unchanged."""
     server = Server(lambda number: RequestTimeout("slow") if number == 2 else LONG(number))
     with pytest.raises(RequestTimeout) as caught:
         await paginate(server, prefetch=prefetch).collect()
@@ -607,14 +607,14 @@ async def test_timeout_of_a_page(prefetch: int) -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 async def test_foreign_failure(prefetch: int) -> None:
-    """What is no PortSIPError passes through untouched."""
+    """An error that is not a PortSIPError is raised unchanged."""
     server = Server(lambda number: KeyError("x") if number == 2 else LONG(number))
     with pytest.raises(KeyError):
         await paginate(server, prefetch=prefetch).collect()
 
 
 async def test_failure_of_a_page_never_reached() -> None:
-    """An error that no one comes to see is dropped without a complaint."""
+    """If the walk ends before the page, its error is dropped without a warning."""
     server = Server(failing(2, 3))
     async for item in paginate(server, prefetch=2):
         await settle()
@@ -624,8 +624,8 @@ async def test_failure_of_a_page_never_reached() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_failure_is_in_no_circle(prefetch: int) -> None:
-    """An error goes as soon as its last user drops it, with all that its traceback holds."""
+async def test_error_is_freed_without_the_collector(prefetch: int) -> None:
+    """An error is freed with its last reference, and with it all that its traceback holds."""
     dropped: list[weakref.ref[ServerError]] = []
     gc.disable()
     try:
@@ -644,7 +644,7 @@ async def test_failure_is_in_no_circle(prefetch: int) -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 1, 5])
 async def test_break_ends_the_walk(prefetch: int) -> None:
-    """A loop that is left ends the walk by itself, the pages in flight included."""
+    """A `break` ends the walk, including the pages in flight."""
     server = Server(LONG)
     paginator = paginate(server, prefetch=prefetch)
     async for _ in paginator:
@@ -678,12 +678,12 @@ async def test_exception_ends_the_walk(prefetch: int) -> None:
 @pytest.mark.parametrize("reached", [0, 1, 2], ids=["first-page", "second-page", "third-page"])
 @pytest.mark.parametrize("prefetch", [0, 1, 5])
 async def test_cancellation_ends_the_walk(prefetch: int, reached: int) -> None:
-    """A consumer that is cancelled while it waits for a page takes the whole walk with it."""
+    """If the consumer is cancelled while it waits for a page, the whole walk ends."""
     server = Server(LONG, held=True)
     consumer = asyncio.create_task(paginate(server, prefetch=prefetch).collect())
     await settle()
     for number in range(1, reached + 1):
-        server.let_go(number)
+        server.release(number)
         await settle()
     assert len(server.waiting) == (prefetch + 1 if reached else 1)
     consumer.cancel()
@@ -712,8 +712,8 @@ async def test_cancellation_between_items(prefetch: int) -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 3])
-async def test_aclose_ends_a_walk_still_bound(prefetch: int) -> None:
-    """A generator that someone keeps is ended, tasks and all, before ``aclose`` returns."""
+async def test_aclose_ends_a_walk_that_is_referenced(prefetch: int) -> None:
+    """The generator and its tasks have ended when ``aclose`` returns."""
     server = Server(LONG)
     paginator = paginate(server, prefetch=prefetch)
     walks = [aiter(paginator), aiter(paginator)]
@@ -756,13 +756,13 @@ async def test_async_with_ends_the_walk(error: type[Exception] | None) -> None:
 @pytest.mark.parametrize("reached", [0, 2], ids=["first-page", "third-page"])
 @pytest.mark.parametrize("prefetch", [0, 3])
 async def test_aclose_while_another_task_waits(prefetch: int, reached: int) -> None:
-    """A loop of another task that waits for a page ends there, without an error."""
+    """The loop of a task that waits for a page ends without an error."""
     server = Server(LONG, held=True)
     paginator = paginate(server, prefetch=prefetch)
     consumer = asyncio.create_task(keys_of(aiter(paginator)))
     await settle()
     for number in range(1, reached + 1):
-        server.let_go(number)
+        server.release(number)
         await settle()
     await paginator.aclose()
     assert server.waiting == {}
@@ -772,7 +772,7 @@ async def test_aclose_while_another_task_waits(prefetch: int, reached: int) -> N
 
 
 async def test_aclose_while_another_task_collects() -> None:
-    """A list that was cut short does not pass for the whole."""
+    """An incomplete list is never returned as if it were complete."""
     server = Server(LONG, held=True)
     paginator = paginate(server, prefetch=1)
     consumer = asyncio.create_task(paginator.collect())
@@ -783,12 +783,12 @@ async def test_aclose_while_another_task_collects() -> None:
 
 
 async def test_aclose_as_a_page_arrives() -> None:
-    """A page that arrives at the very moment of closing does not set the walk going again."""
+    """A page that arrives at the moment of closing doesn't restart the walk."""
     server = Server(LONG, held=True)
     paginator = paginate(server, prefetch=1)
     consumer = asyncio.create_task(keys_of(aiter(paginator)))
     await settle()
-    server.let_go(1)
+    server.release(1)
     await paginator.aclose()
     assert await consumer == ""
     assert server.requests == [1]
@@ -796,7 +796,7 @@ async def test_aclose_as_a_page_arrives() -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 async def test_aclose_and_cancellation_at_once(prefetch: int) -> None:
-    """A consumer cancelled in the same breath is cancelled: closing swallows nothing."""
+    """The consumer is cancelled. Closing swallows no cancellation."""
     server = Server(LONG, held=True)
     paginator = paginate(server, prefetch=prefetch)
     consumer = asyncio.create_task(keys_of(aiter(paginator)))
@@ -810,7 +810,7 @@ async def test_aclose_and_cancellation_at_once(prefetch: int) -> None:
 
 
 async def test_aclose_of_several_walks_at_once() -> None:
-    """A walk that is stopped fetches no page while another task of it is still ending."""
+    """A walk that is being stopped fetches no page while another one still ends."""
     server = Server(honest("a", "b", "c"))
     paginator = paginate(server)
     first, second = aiter(paginator), aiter(paginator)
@@ -828,7 +828,7 @@ async def test_aclose_of_several_walks_at_once() -> None:
 
 
 async def test_close_waits_for_its_tasks() -> None:
-    """A fetch that needs a moment to end is waited for; a second cancellation is not held up."""
+    """Closing waits for a fetch that ends slowly, but a second cancellation ends the wait."""
     server = Server(LONG)
     tidy = asyncio.Event()
 
@@ -862,7 +862,7 @@ async def test_close_waits_for_its_tasks() -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 async def test_closed_owner_raises_at_the_next_page(prefetch: int) -> None:
-    """After the client was closed, a walk raises at the next page it needs, and names it."""
+    """After the client was closed, the walk raises at the next page, and names the page."""
     owner = Owner()
     server = Server(honest("ab", "cd"))
     walk = aiter(paginate(server, owner, prefetch=prefetch))
@@ -877,7 +877,7 @@ async def test_closed_owner_raises_at_the_next_page(prefetch: int) -> None:
 
 @pytest.mark.parametrize("last", ["cd", "", "ab"], ids=["full", "empty", "repeated"])
 async def test_closed_owner_raises_at_the_end(last: str) -> None:
-    """A walk that is through with its pages does not pretend that all is well."""
+    """A walk that has yielded all its pages raises, too."""
     owner = Owner()
     walk = aiter(paginate(Server(scripted(("ab", 2), (last, 2))), owner, prefetch=1))
     for _ in range(4 if last == "cd" else 2):
@@ -888,12 +888,12 @@ async def test_closed_owner_raises_at_the_end(last: str) -> None:
 
 
 async def test_closed_owner_raises_to_a_waiting_consumer() -> None:
-    """If closing the client ends a page's task, the consumer gets ClientClosed."""
+    """If closing the client ends the task of a page, the consumer gets ClientClosed."""
     owner = Owner()
     server = Server(LONG, held=True)
     consumer = asyncio.create_task(paginate(server, owner, prefetch=2).collect())
     await settle()
-    server.let_go(1)
+    server.release(1)
     await settle()
     owner.close()
     with pytest.raises(ClientClosed) as caught:
@@ -914,7 +914,7 @@ async def test_closed_owner_raises_before_anything_is_sent() -> None:
 
 
 async def test_closed_owner_as_a_page_arrives() -> None:
-    """A page that arrives after the client was closed starts no further one."""
+    """A page that arrives after the client was closed starts no further page."""
     owner = Owner()
 
     def serve(number: int) -> Page[Row]:
@@ -930,7 +930,7 @@ async def test_closed_owner_as_a_page_arrives() -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-async def test_page_is_dropped_before_the_next_is_waited_for(prefetch: int) -> None:
+async def test_page_is_freed_before_the_next_one_arrives(prefetch: int) -> None:
     server = Server(honest("abcdef", "ghijkl"))
     seen: list[weakref.ref[Row]] = []
 
@@ -943,19 +943,19 @@ async def test_page_is_dropped_before_the_next_is_waited_for(prefetch: int) -> N
     await settle()
     assert len(server.waiting) == 1
     gc.collect()
-    # The last item is still the loop's own.
+    # The loop still holds the last item.
     assert [ref() is None for ref in seen] == [True] * 5 + [False]
-    server.let_go()
+    server.release()
     await consumer
 
 
 class Key(str):
-    """A key that a weak reference can follow."""
+    """A key that supports weak references."""
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 async def test_kept_keys_do_not_grow(prefetch: int) -> None:
-    """However long the walk, only the keys of a handful of pages are kept."""
+    """However long the walk, only the keys of a few pages are kept."""
     seen: weakref.WeakSet[Key] = weakref.WeakSet()
 
     async def fetch(number: int, _: int) -> Page[Row]:
@@ -975,7 +975,7 @@ async def test_kept_keys_do_not_grow(prefetch: int) -> None:
 
 @pytest.mark.parametrize("shape", ["items", "pages"])
 async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
-    """Python closes a generator that a `break` drops some ticks later: `async with` waits."""
+    """After a `break` Python closes the generator some ticks later. `async with` waits for it."""
     gate = asyncio.Event()
     before = asyncio.all_tasks()
 
@@ -997,7 +997,7 @@ async def test_async_with_after_a_break_leaves_no_task(shape: str) -> None:
 
 
 class TestMissingPages:
-    """Pages that the latest count promised, and that the walk never came to."""
+    """Pages that the latest count promised, and that the walk never reached."""
 
     @pytest.mark.parametrize(
         ("pages", "options", "missing"),
@@ -1024,7 +1024,7 @@ class TestMissingPages:
     )
     @pytest.mark.parametrize("prefetch", [0, 3])
     @pytest.mark.parametrize("shape", ["items", "pages", "collect"])
-    async def test_told(
+    async def test_missing_pages_are_counted(
         self,
         pages: list[tuple[str, int | None]],
         options: dict[str, Any],
@@ -1040,7 +1040,7 @@ class TestMissingPages:
                 pass
         assert walk.drift.missing_pages == missing
 
-    async def test_not_where_the_caller_leaves(self) -> None:
+    async def test_no_missing_pages_after_a_break(self) -> None:
         walk = paginate(Server(scripted(*[("ab", 9), ("cd", 9), ("ef", 9)])))
         async with walk:
             async for _ in walk:
@@ -1049,7 +1049,7 @@ class TestMissingPages:
         assert await walk.collect(3) == [Row("a"), Row("b"), Row("c")]
         assert walk.drift == Drift()
 
-    async def test_not_where_a_page_fails(self) -> None:
+    async def test_no_missing_pages_after_a_failed_page(self) -> None:
         def serve(number: int) -> Page[Row] | BaseException:
             return page_of("ab", 9) if number == 1 else ServerError(status=500)
 

@@ -55,7 +55,7 @@ def poll_of(
     concurrency: int = 4,
     ordered: bool = False,
 ) -> StatusPoll[ExtensionStatus]:
-    """Poll the scripted PBX; the concurrency is open from the start."""
+    """Poll the scripted PBX, with the full concurrency from the start."""
     poll = StatusPoll(
         statuses.source(),
         numbers,
@@ -93,7 +93,7 @@ def errors(results: list[StatusResult]) -> dict[object, type[Exception]]:
 
 
 def our_tasks() -> list[str]:
-    """Name the tasks of the SDK: not those of the test, nor those of the simulator."""
+    """Return the names of the SDK's tasks, without those of the test and the simulator."""
     names = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
     return [code.co_name for code in names if code and SDK in code.co_filename]
 
@@ -110,7 +110,7 @@ class TestEachNumber:
     async def test_once(
         self, pbx: PortSIPClient, sim: PBXSimulator, batch_size: int, ordered: bool
     ) -> None:
-        """Each occurrence gets one result, the duplicates within and across batches too."""
+        """Each occurrence of a number gets one result, also if it is a duplicate."""
         some = sim.extension_numbers
         numbers = some[:50] + some[:3] + some[40:120] + [some[0]] * 30
         poll = pbx.extensions.poll_status(numbers, batch_size=batch_size, ordered=ordered)
@@ -124,7 +124,7 @@ class TestEachNumber:
             assert result.status.extension_number == result.extension_number
         assert sim.served[STATUS] == math.ceil(len(numbers) / batch_size) == poll.stats.requests
 
-    async def test_duplicates_of_a_batch_are_asked_once(self, statuses: Statuses) -> None:
+    async def test_duplicates_of_a_batch_are_requested_once(self, statuses: Statuses) -> None:
         results = await all_of(poll_of(statuses, ["1", "2", "1", "1", "3", "2"]))
         assert statuses.asked == [["1", "2", "3"]]
         assert asked(results) == ["1", "2", "1", "1", "3", "2"]
@@ -149,14 +149,14 @@ class TestEachNumber:
         results = await all_of(pbx.extensions.poll_status(source, batch_size=10))
         assert sorted(asked(results)) == numbers
 
-    async def test_none(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """No number, no request, not even a login."""
+    async def test_no_numbers(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """Without numbers nothing is sent, not even a login."""
         assert await all_of(pbx.extensions.poll_status([])) == []
         assert sim.served == {}
 
     @pytest.mark.parametrize("quirk", ["status_omits_unknown", "status_shuffled"])
     async def test_reply_in_another_shape(self, quirk: str) -> None:
-        """Replies are matched by number; what they lack is missing, and nothing else is."""
+        """Replies are matched by number. Only numbers that a reply lacks are missing."""
         async with (
             PBXSimulator(extensions=20, quirks=[quirk, "status_stranger"]) as sim,
             PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx,
@@ -184,13 +184,13 @@ class TestEachNumber:
     async def test_bad_item(
         self, pbx: PortSIPClient, sim: PBXSimulator, item: Any, kind: type[Exception]
     ) -> None:
-        """It gets a result of its own, is not sent, and costs nobody else."""
+        """A bad item gets a result with an error. It is not sent, and doesn't affect the others."""
         results = await all_of(pbx.extensions.poll_status(["101", item, "102"]))
         assert [result.extension_number for result in results] == ["101", item, "102"]
         assert [type(result.error) for result in results] == [type(None), kind, type(None)]
         assert sim.served[STATUS] == 1
 
-    async def test_bad_items_alone(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_only_bad_items(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         results = await all_of(pbx.extensions.poll_status(["", ""]))
         assert [type(result.error) for result in results] == [ValueError, ValueError]
         assert sim.served == {}
@@ -216,7 +216,7 @@ class TestEachNumber:
         options: dict[str, Any],
         kind: type[Exception],
     ) -> None:
-        """They raise at the call, before anything is iterated."""
+        """The call raises, before anything is iterated."""
         with pytest.raises(kind):
             pbx.extensions.poll_status(numbers, **options)
 
@@ -232,14 +232,14 @@ class TestSplitting:
             ([0, 99], 28),
             ([10, 40, 80], 42),
             (list(range(0, 100, 10)), 133),
-            (list(range(20)), 133),  # the first of a range that was removed, all in a row
+            (list(range(20)), 133),  # the start of a range that was removed
             (list(range(80, 100)), 133),
         ],
     )
-    async def test_bad_numbers_stand_alone(
+    async def test_bad_numbers_affect_no_others(
         self, statuses: Statuses, bad: list[int], most: int
     ) -> None:
-        """One bad number costs nobody else, and about 2·log2(batch) requests."""
+        """A bad number affects no other number, and costs about 2·log2(batch) requests."""
         numbers = [str(number) for number in range(100)]
         statuses.refused = {str(number) for number in bad}
         poll = poll_of(statuses, numbers, batch_size=100, ordered=True)
@@ -247,10 +247,10 @@ class TestSplitting:
         assert asked(results) == numbers
         assert errors(results) == {str(number): NotFound for number in bad}
         assert len(statuses.asked) <= most
-        # Each split makes two of one.
+        # Each split turns one batch into two.
         assert len(statuses.asked) == 1 + 2 * poll.stats.splits
 
-    async def test_on_the_wire(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_bad_numbers_at_a_simulator(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         numbers = [*sim.extension_numbers[:99], "9999"]
         poll = pbx.extensions.poll_status(numbers)
         results = await all_of(poll)
@@ -259,10 +259,10 @@ class TestSplitting:
         assert poll.stats.splits <= 7
 
     @pytest.mark.parametrize("error", [{"status": 400}, {"status": 404, "err_code": 404.1}])
-    async def test_batch_refused_for_itself(
+    async def test_batch_that_is_refused_as_a_whole(
         self, pbx: PortSIPClient, sim: PBXSimulator, error: dict[str, Any]
     ) -> None:
-        """Where the first eight alone are refused too, all share it, at a bounded cost."""
+        """If the first eight single numbers are refused, too, all numbers share the error."""
         sim.fail(STATUS, times=None, **error)
         results = await all_of(pbx.extensions.poll_status(sim.extension_numbers[:100]))
         assert len(results) == 100
@@ -278,10 +278,10 @@ class TestSplitting:
         assert len(statuses.asked) == 2 * count - 1
 
     @pytest.mark.parametrize("err_code", [404.2, "404.2"])
-    async def test_wrong_address_is_about_no_number(
+    async def test_wrong_address_splits_no_batch(
         self, pbx: PortSIPClient, sim: PBXSimulator, err_code: object
     ) -> None:
-        """A NotFound of the address itself is not searched for in the numbers."""
+        """A NotFound of the address itself is not blamed on a number."""
         sim.fail(STATUS, status=404, err_code=err_code, times=None)  # type: ignore[arg-type]  # of two types
         results = await all_of(pbx.extensions.poll_status(sim.extension_numbers[:100]))
         assert set(errors(results).values()) == {NotFound}
@@ -298,7 +298,7 @@ class TestSplitting:
         ]
 
     async def test_failure_of_a_part(self, statuses: Statuses) -> None:
-        """A part that fails gives its own numbers an error; the other parts are still asked."""
+        """If a part fails, its numbers have the error, and the other parts are still requested."""
         statuses.refused = {"3"}
         statuses.fail = lambda count: TransportError("cut") if count == 2 else None
         results = await all_of(poll_of(statuses, list("01234567"), ordered=True))
@@ -317,10 +317,10 @@ class TestFailures:
             ({"body": b"<html>"}, PortSIPError),
         ],
     )
-    async def test_of_one_batch(
+    async def test_failed_batch(
         self, sim: PBXSimulator, make_client: ClientMaker, fault: dict[str, Any], kind: type
     ) -> None:
-        """It is each number's own error, and the poll goes on."""
+        """Each number of the batch has the error, and the poll goes on."""
         sim.fail(STATUS, **fault)
         pbx = make_client(retry=ONCE)
         poll = pbx.extensions.poll_status(sim.extension_numbers[:40], batch_size=10, ordered=True)
@@ -328,8 +328,10 @@ class TestFailures:
         assert [isinstance(result.error, kind) for result in results] == [True] * 10 + [False] * 30
         assert [result.status is None for result in results] == [True] * 10 + [False] * 30
 
-    async def test_of_the_deadline(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Each batch has a deadline of its own."""
+    async def test_deadline_of_each_batch(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """Each batch has its own deadline."""
         sim.fail(STATUS, latency=5.0)
         pbx = make_client(retry=RetryPolicy(deadline=0.2))
         poll = pbx.extensions.poll_status(sim.extension_numbers[:30], batch_size=10, ordered=True)
@@ -337,8 +339,10 @@ class TestFailures:
         assert set(errors(results)) == set(sim.extension_numbers[:10])
         assert set(errors(results).values()) == {RequestTimeout}
 
-    async def test_nothing_is_kept(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """A batch's error goes with its results: batches that fail for weeks cost no memory."""
+    async def test_errors_of_batches_are_not_kept(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """An error is freed with its results, so batches that fail for weeks take no memory."""
         sim.fail(STATUS, times=None)
         pbx = make_client(retry=ONCE)
         results = await all_of(pbx.extensions.poll_status(sim.extension_numbers, batch_size=100))
@@ -346,7 +350,7 @@ class TestFailures:
         assert [getattr(error(), "__traceback__", ...) for error in kept] == [None] * 3
         assert len(kept) == 3
         del results
-        await yield_to_loop()  # the loop holds what woke the task that it runs
+        await yield_to_loop()  # the loop still refers to the last wake-up
         gc.collect()
         assert [error() for error in kept] == [None] * 3
 
@@ -358,7 +362,7 @@ class TestFailures:
         assert poll.stats.requests == sim.served[STATUS]
 
     async def test_faults_of_all_kinds(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Whatever happens to requests, each number gets its one result."""
+        """Whatever happens to the requests, each number gets exactly one result."""
         sim.faults = Faults(server_error=0.1, html=0.05, dropped=0.1, truncated=0.05)
         pbx = make_client()
         numbers = sim.extension_numbers * 4
@@ -370,10 +374,10 @@ class TestFailures:
         assert asked(results) == numbers
         assert all((result.status is None) != (result.error is None) for result in results)
 
-    async def test_wrong_credentials_end_it(
+    async def test_wrong_credentials_end_the_poll(
         self, sim: PBXSimulator, make_client: ClientMaker, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """With one login, one error, and no word about the batches that failed with it."""
+        """There is one login and one error, and no log of the batches that failed with it."""
         pbx = make_client(username=sim.username, password="wrong")
         with pytest.raises(AuthenticationError):
             await all_of(pbx.extensions.poll_status(sim.extension_numbers, batch_size=5))
@@ -384,7 +388,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         "error", [AuthenticationError(status=401), ConfigurationError("x"), ClientClosed("x")]
     )
-    async def test_fatal_errors_end_it(self, statuses: Statuses, error: PortSIPError) -> None:
+    async def test_fatal_errors_end_the_poll(self, statuses: Statuses, error: PortSIPError) -> None:
         statuses.fail = lambda count: error if count == 3 else None
         found: list[StatusResult] = []
         poll = poll_of(statuses, map(str, itertools.count()), concurrency=1)
@@ -428,7 +432,7 @@ class TestSources:
     async def test_error_of_the_source(
         self, pbx: PortSIPClient, sim: PBXSimulator, asynchronous: bool, ordered: bool
     ) -> None:
-        """It is raised after the results of all numbers that the source gave before."""
+        """It is raised after the results of all numbers that the source gave before it."""
         numbers = sim.extension_numbers[:25]
 
         def broken() -> Iterator[str]:
@@ -453,7 +457,7 @@ class TestSources:
         assert sorted(asked(found)) == numbers
 
     async def test_trickling_source(self, pbx: PortSIPClient) -> None:
-        """Numbers are answered as they come, without waiting for a whole batch."""
+        """Numbers get their results as they arrive, without waiting for a full batch."""
         source: Source[str] = Source()
         numbers = ["101", "102", "103"]
         found: list[str] = []
@@ -471,7 +475,7 @@ class TestSources:
     async def test_endless_source_is_read_a_little_ahead(
         self, statuses: Statuses, ordered: bool
     ) -> None:
-        """However long it goes on, what was read is little more than what was answered."""
+        """Only a few more numbers are read than have results, however long the poll runs."""
         read = 0
 
         def endless() -> Iterator[str]:
@@ -489,8 +493,8 @@ class TestSources:
                     break
         assert read >= answered
 
-    async def test_source_waits_for_a_place(self, statuses: Statuses) -> None:
-        """While as many requests as may be are in flight, the source is not read."""
+    async def test_source_is_not_read_while_the_poll_is_busy(self, statuses: Statuses) -> None:
+        """While the maximum of requests is in flight, the source is not read."""
         statuses.held = asyncio.Event()
         numbers = iter(map(str, range(1000)))
         async with in_background(all_of(poll_of(statuses, numbers))) as (polling,):
@@ -500,8 +504,8 @@ class TestSources:
             statuses.held.set()
             assert len(await polling) == 999
 
-    async def test_iterator_goes_on(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A second loop over an iterator takes what is left; over a list, all of it."""
+    async def test_second_loop(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """A second loop over an iterator gets the remaining numbers; over a list, all of them."""
         numbers = sim.extension_numbers[:10]
         of_list = pbx.extensions.poll_status(numbers)
         of_iterator = pbx.extensions.poll_status(iter(numbers))
@@ -511,8 +515,8 @@ class TestSources:
 
 
 class TestOrder:
-    async def test_first_batch_late(self, statuses: Statuses) -> None:
-        """Results wait for those before them, and little is asked meanwhile."""
+    async def test_ordered_results_wait_for_the_first_batch(self, statuses: Statuses) -> None:
+        """Results wait for those before them, and few requests are sent meanwhile."""
         first = asyncio.Event()
         plain = statuses.ask
 
@@ -533,10 +537,10 @@ class TestOrder:
 
 class TestBackpressure:
     @pytest.mark.parametrize("ordered", [False, True])
-    async def test_consumer_that_pauses(
+    async def test_pausing_consumer_stops_the_requests(
         self, sim: PBXSimulator, pbx: PortSIPClient, ordered: bool
     ) -> None:
-        """It stops the requests: those of two rounds are served at most, and none after them."""
+        """At most two rounds of requests are sent during the pause."""
         poll = pbx.extensions.poll_status(
             sim.extension_numbers, batch_size=5, concurrency=4, ordered=ordered
         )
@@ -550,7 +554,9 @@ class TestBackpressure:
         assert sim.served[STATUS] == served
         assert len([result async for result in results]) == 299
 
-    async def test_never_more_than_concurrency(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_concurrency_is_never_exceeded(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
         sim.faults = Faults(latency=0.002)
         poll = pbx.extensions.poll_status(
             itertools.cycle(sim.extension_numbers), batch_size=3, concurrency=6
@@ -563,8 +569,8 @@ class TestBackpressure:
 
 
 class TestConcurrency:
-    async def test_settles_near_what_the_pbx_bears(self) -> None:
-        """It replies 429 above 5 in flight: nothing is lost, under 10 % of requests are wasted."""
+    async def test_concurrency_settles_near_the_limit_of_the_pbx(self) -> None:
+        """Above 5 in flight the PBX replies 429. Under 10 % of requests are wasted."""
         numbers = [str(number) for number in range(100, 20_100)]
         limits: list[int] = []
         async with (
@@ -586,7 +592,7 @@ class TestConcurrency:
             assert 3 <= sum(limits) / len(limits) <= 6
             assert max(limits) <= 7
 
-            # The pressure ends, and it climbs back to the ceiling.
+            # Without push-back, the limit grows back to the ceiling.
             sim.max_in_flight = None
             sim.faults = Faults()
             climbing = pbx.extensions.poll_status(numbers[:10_000], batch_size=10)
@@ -598,18 +604,18 @@ class TestConcurrency:
             assert climbing.stats.concurrency == 16
 
     @pytest.mark.parametrize("status", [429, 500, 503])
-    async def test_refused_attempts_lower_it(
+    async def test_refused_attempts_lower_the_concurrency(
         self, sim: PBXSimulator, make_client: ClientMaker, status: int
     ) -> None:
-        """Every attempt is seen, those that a repeat makes good as well."""
+        """Every refused attempt counts, even if a retry succeeds."""
         pbx = make_client(retry=RetryPolicy(attempts=9, initial=0, maximum=0))
         sim.fail(STATUS, status=status, times=3)
         poll = pbx.extensions.poll_status(["101"], concurrency=64)
         assert errors(await all_of(poll)) == {}
         assert poll.stats.concurrency < 32
 
-    async def test_batches_begin_as_the_limit_allows(self, statuses: Statuses) -> None:
-        """None is read and then waits, while its deadline runs, for a place among the requests."""
+    async def test_batches_begin_only_if_the_limit_allows(self, statuses: Statuses) -> None:
+        """A batch is not read before it can be sent, because its deadline would run meanwhile."""
         poll = StatusPoll(
             statuses.source(),
             map(str, range(100)),
@@ -629,16 +635,16 @@ class TestConcurrency:
 class TestLeaving:
     @pytest.fixture(autouse=True)
     def slow(self, sim: PBXSimulator) -> None:
-        """Let some requests be in flight whenever a loop is left."""
+        """Slow down the simulator, so that requests are in flight when a loop is left."""
         for latency in (0.0, 20.0):
             sim.fail(STATUS, latency=latency or 0.001, times=2 if not latency else None)
 
-    async def test_break(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_break_ends_the_poll(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         async for _ in pbx.extensions.poll_status(sim.extension_numbers, batch_size=5):
             break
-        await self.nothing_goes_on(sim)
+        await self.check_that_the_poll_ended(sim)
 
-    async def test_exception(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_exception_ends_the_poll(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
 
         async def loop() -> None:
             async for _ in pbx.extensions.poll_status(sim.extension_numbers, batch_size=5):
@@ -646,10 +652,10 @@ class TestLeaving:
 
         with pytest.raises(KeyError):
             await loop()
-        await self.nothing_goes_on(sim)
+        await self.check_that_the_poll_ended(sim)
 
-    async def test_cancellation(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """It is prompt, and is not swallowed."""
+    async def test_cancellation_ends_the_poll(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """The cancellation takes effect at once and is not swallowed."""
         numbers = [*sim.extension_numbers]
         polling = asyncio.ensure_future(all_of(pbx.extensions.poll_status(numbers, batch_size=5)))
         await until(lambda: sim.served[STATUS] > 4)
@@ -657,11 +663,13 @@ class TestLeaving:
         async with asyncio.timeout(5):
             with pytest.raises(asyncio.CancelledError):
                 await polling
-        await self.nothing_goes_on(sim)
+        await self.check_that_the_poll_ended(sim)
 
     @pytest.mark.parametrize("how", ["aclose", "async with"])
-    async def test_closing(self, sim: PBXSimulator, pbx: PortSIPClient, how: str) -> None:
-        """Before it returns, every task is through."""
+    async def test_aclose_waits_for_the_tasks(
+        self, sim: PBXSimulator, pbx: PortSIPClient, how: str
+    ) -> None:
+        """When `aclose` returns, all tasks of the poll have ended."""
         poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
         if how == "aclose":
             async for _ in poll:
@@ -672,10 +680,10 @@ class TestLeaving:
                 async for _ in poll:
                     break
             assert our_tasks() == []
-        await self.nothing_goes_on(sim)
+        await self.check_that_the_poll_ended(sim)
 
-    async def test_closing_from_another_task(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """The loop ends as if it had met a break, even while it waits."""
+    async def test_aclose_from_another_task(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """The loop ends as after a `break`, even while it waits."""
         poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
         async with in_background(all_of(poll)) as (polling,):
             await until(lambda: sim.served[STATUS] > 4)
@@ -683,9 +691,9 @@ class TestLeaving:
                 await poll.aclose()
                 results = await polling
         assert len(results) < 300
-        await self.nothing_goes_on(sim)
+        await self.check_that_the_poll_ended(sim)
 
-    async def test_source_is_let_go(self, pbx: PortSIPClient) -> None:
+    async def test_waiting_source_is_closed(self, pbx: PortSIPClient) -> None:
         """A source that waits is closed when the loop is left."""
         ended = asyncio.Event()
 
@@ -701,7 +709,8 @@ class TestLeaving:
                 break
         assert ended.is_set()
 
-    async def nothing_goes_on(self, sim: PBXSimulator) -> None:
+    async def check_that_the_poll_ended(self, sim: PBXSimulator) -> None:
+        """Check that no task is left, and that nothing more is sent."""
         await yield_to_loop()
         assert our_tasks() == []
         served = sim.served[STATUS]
@@ -711,8 +720,10 @@ class TestLeaving:
         await asyncio.sleep(0.03)
         assert sim.served[STATUS] == served
 
-    async def test_other_loop_is_untouched(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Two loops over one poll are independent: leaving one leaves the other."""
+    async def test_loops_over_one_poll_are_independent(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """Leaving one of two loops doesn't affect the other."""
         sim.clear()
         poll = pbx.extensions.poll_status(sim.extension_numbers, batch_size=5)
         one, other = aiter(poll), aiter(poll)

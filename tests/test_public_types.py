@@ -21,7 +21,7 @@ import portsip_async.telemetry
 from portsip_async import PortSIPClient
 from portsip_async.classic import operations
 
-# These return JSON for tests to look into.
+# These return JSON, so tests can inspect it.
 JSON = {"PBXSimulator.extension", "PBXSimulator.group"}
 CALLED = ("__init__", "__call__", "__aiter__", "__await__", "__aenter__", "__anext__")
 

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a user's own test run loads it."""
+"""The pytest plugin, as the tests of a user load it."""
 
 import inspect
 import runpy
@@ -54,7 +54,7 @@ def test_it():
 
 
 def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a test in a folder and a process of its own, with the plugin by its entry point."""
+    """Run a test in its own folder and process, with the plugin by its entry point."""
     (folder / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     (folder / "conftest.py").write_text("")
@@ -71,21 +71,21 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_fixtures(tmp_path: Path, mode: str) -> None:
-    """They give a PBX that listens and a client of it, in both modes of pytest-asyncio."""
+    """They are a PBX that listens and a client of it, in both modes of pytest-asyncio."""
     mark = "" if mode == "auto" else "@pytest.mark.asyncio"
     done = run(tmp_path, USES.replace("MARK", mark), f"--asyncio-mode={mode}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout
 
 
-def test_cheap_when_it_is_not_used(tmp_path: Path) -> None:
+def test_unused_plugin_is_cheap(tmp_path: Path) -> None:
     """A run that doesn't use the fixtures loads neither the client nor the simulator."""
     done = run(tmp_path, IGNORES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_example_of_the_docstring(tmp_path: Path) -> None:
-    """What the module shows first passes as it stands."""
+    """The example in the module's docstring passes unchanged."""
     assert pytest_plugin.__doc__ is not None
     example = pytest_plugin.__doc__.split("::\n")[1].rpartition("\n\n")[0]
     done = run(tmp_path, textwrap.dedent(example), "--asyncio-mode=auto")
@@ -99,22 +99,22 @@ def test_entry_point() -> None:
 
 
 def test_without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pytest-asyncio the plugin loads, and its fixtures are plain ones."""
+    """Without pytest-asyncio the plugin loads, with plain fixtures."""
     monkeypatch.setitem(sys.modules, "pytest_asyncio", None)
     loaded = runpy.run_path(str(ROOT / "portsip_async" / "pytest_plugin.py"))
     assert loaded["fixture"] is pytest.fixture
 
 
 def made(fixture: Any, argument: object) -> AsyncIterator[Any]:
-    """Begin the asynchronous generator that a fixture is made of."""
+    """Start the asynchronous generator of a fixture."""
     make = inspect.unwrap(fixture)
     make = getattr(make, "_get_wrapped_function", lambda: make)()
     generator: AsyncIterator[Any] = make(argument)
     return generator
 
 
-async def test_fixtures_here() -> None:
-    """Each fixture is an asynchronous generator around what it gives."""
+async def test_fixtures_are_generators() -> None:
+    """Each fixture is an asynchronous generator that yields its value."""
     marker = SimpleNamespace(kwargs={"extensions": 7})
     node = SimpleNamespace(get_closest_marker=lambda name: marker if name == "portsip" else None)
     simulators = made(pytest_plugin.portsip_simulator, SimpleNamespace(node=node))

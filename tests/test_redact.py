@@ -304,7 +304,7 @@ class TestTexts:
             "not one of these:\r\n {}\r\n",
         ],
     )
-    def test_short_secret_is_hidden_where_it_is_a_value(self, template: str, secret: str) -> None:
+    def test_short_secret_is_hidden_as_a_value(self, template: str, secret: str) -> None:
         """It is hidden in quotes or brackets, after a name, between tags, or on its own."""
         for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
             shown = scrub_text(template.format(form, form), [secret])
@@ -402,7 +402,7 @@ class TestTexts:
         secrets=st.lists(st.text(st.characters(exclude_categories=()), max_size=8), max_size=3),
     )
     def test_any_text(self, text: str, secrets: list[str]) -> None:
-        """No text makes it fail, and no given secret is left as a word of its own."""
+        """No text makes it fail, and no given secret is left as a separate word."""
         shown = scrub_text(f"{text} {' '.join(map(repr, secrets))}", secrets)
         for secret in secrets:
             if "*" not in secret and secret.strip():

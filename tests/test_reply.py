@@ -100,7 +100,7 @@ class Plain(msgspec.Struct):
 
 
 class WithErrorCode(msgspec.Struct):
-    """A type of replies with an `err_code` of its own."""
+    """A type of replies with its own field `err_code`."""
 
     name: str = ""
     err_code: int | float | str | None = None

@@ -30,7 +30,7 @@ def parsed(query: str | Mapping[str, Any]) -> dict[str, list[str]]:
 class TestTemplate:
     @pytest.mark.parametrize("parameters", [{}, {"a": 1}, {"a": None}, {"a": {"b": ["é", 1.5]}}])
     def test_token_in_the_body(self, parameters: dict[str, Any]) -> None:
-        """The token is a field beside the parameters; the JSON is valid for any token."""
+        """The token is a field next to the parameters. The JSON is valid for any token."""
         request = RequestTemplate(endpoint(), parameters).request(TOKEN)
         assert request.body is not None
         assert json.loads(request.body) == {"access_token": TOKEN, **parameters}

@@ -158,7 +158,7 @@ class TestExtensions:
     async def test_patch_adds_a_missing_section(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A section that the reply lacks, or has as null, is written with the change."""
+        """A section that is missing or null in the reply is written with the change."""
         wire.script = [reply({"profile": None}), reply()]
         merged = await make_client(wire.url).extensions.patch(
             "101", profile={"first_name": "Ann"}, options={"enable_extension": None}
@@ -284,7 +284,7 @@ class TestGroups:
         assert [arrival.method for arrival in wire.arrivals] == ["GET"]
 
     async def test_show_adds_a_missing_id(self, make_client: ClientMaker) -> None:
-        """A group without an id in the reply has the id that was asked for."""
+        """A group without an id in the reply has the requested id."""
         async with PBXSimulator(quirks=["group_show_without_id"]) as quirky:
             pbx = make_client(quirky.url, username=quirky.username, password=quirky.password)
             group_id = quirky.group_ids[0]
@@ -354,7 +354,7 @@ async def bytes_once() -> AsyncIterator[bytes]:
     yield b"x"
 
 
-# The client as Any, since a type checker would refuse what these calls pass.
+# The client is typed as Any, because a type checker would refuse these calls.
 Operation = Callable[[Any], Any]
 
 WRONG: list[tuple[type[Exception], Operation]] = [

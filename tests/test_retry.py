@@ -34,7 +34,7 @@ from .clocks import set_clock
 from .operations import BY_NAME, Operation
 from .wire_server import Step, WireServer, hang_up, reply, reset, silence
 
-# Three attempts, to be distinguished from the default of four.
+# Three attempts, to differ from the default of four.
 THREE = RetryPolicy(attempts=3)
 
 
@@ -264,7 +264,7 @@ async def test_update_that_finds_nothing_after_a_lost_reply(wire: WireServer) ->
 async def test_may_have_acted_is_kept_over_attempts(
     name: str, steps: list[Step], error: type[PortSIPError], acted: bool, wire: WireServer
 ) -> None:
-    """It stays true if an earlier attempt may have acted, whatever the last one met."""
+    """It stays True if an earlier attempt may have acted, however the last one failed."""
     wire.script = steps
     async with PortSIPClient(wire.url, token="1", retry=THREE) as pbx:
         skip_pauses(pbx)
@@ -389,7 +389,7 @@ class TestRetryAfter:
         ],
     )
     async def test_pause(self, value: str, pause: float, wire: WireServer) -> None:
-        """A readable Retry-After is honored if it is longer than the random pause."""
+        """A readable Retry-After replaces a shorter random pause."""
         wire.script = [
             refusal(429, headers={"Retry-After": value}),
             reply({"extension_number": "1"}),

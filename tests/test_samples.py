@@ -1,4 +1,4 @@
-"""The vendor's page to the letter: what the client sends, and what it makes of the replies."""
+"""The vendor's literal samples: what the client sends, and how it reads the replies."""
 
 import json
 import re
@@ -24,7 +24,7 @@ CALLS = [row for row in ROWS if row.name != "greetings.upload"]
 
 
 def send(row: Row, pbx: PortSIPClient) -> Any:
-    """Send the request of the page's sample."""
+    """Send the sample request of the vendor's page."""
     sample = load(row.name)
     sent = {**(sample.query or sample.body or {})}
     sent.pop("access_token", None)
@@ -38,10 +38,10 @@ def test_samples_cover_every_operation() -> None:
 
 
 @pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)
-async def test_client_sends_what_the_page_shows(
+async def test_request_equals_the_sample(
     row: Row, mocked: Mocked, make_client: ClientMaker
 ) -> None:
-    """Method, path, query and body are those of the page, the token in its place."""
+    """Method, path, query and body are those of the sample, with the token where it belongs."""
     sample = load(row.name)
     mocked.add(re.compile(f"{re.escape(URL_BASE)}.*"), sample.method, body=sample.reply)
     pbx = make_client("https://example.com", credentials=StaticToken(TOKEN))
@@ -54,7 +54,7 @@ async def test_client_sends_what_the_page_shows(
 
 
 def expected(row: Row) -> object:
-    """Return what the call should return, from the page's reply as a person read it."""
+    """Return the result that the page's sample reply should give, written down by hand."""
     reply = REPLIES.get(row.name)
     if isinstance(reply, RefreshReply):
         return Token(TOKEN, 600.0, "tenant", "2.0.0")
@@ -66,18 +66,18 @@ def expected(row: Row) -> object:
 
 
 @pytest.mark.parametrize("row", CALLS, ids=lambda row: row.name)
-async def test_client_reads_what_the_page_shows(
+async def test_reply_of_the_sample_is_read(
     row: Row, mocked: Mocked, make_client: ClientMaker
 ) -> None:
     sample = load(row.name)
     mocked.add(re.compile(f"{re.escape(URL_BASE)}.*"), sample.method, body=sample.reply)
     pbx = make_client("https://example.com", credentials=StaticToken(TOKEN))
-    answer = await send(row, pbx)
-    assert answer == expected(row)
+    found = await send(row, pbx)
+    assert found == expected(row)
 
 
-async def test_client_uploads_as_told(wire: WireServer, make_client: ClientMaker) -> None:
-    """An upload has the parts of our reading, and its token in the query."""
+async def test_upload_equals_the_sample(wire: WireServer, make_client: ClientMaker) -> None:
+    """An upload has the parts of the sample, and its token in the query."""
     sample = load("greetings.upload")
     assert sample.parts is not None
     wire.script = [reply()]

@@ -220,7 +220,7 @@ class TestCalls:
     @pytest.mark.parametrize("fault", FAULTS)
     async def test_every_operation_hides_its_secrets(self, fault: str, recorder: Recorder) -> None:
         """Whichever operation fails, and however, its secrets are not shown."""
-        asyncio.get_running_loop().set_debug(fault == "hang-up")  # slow, so once
+        asyncio.get_running_loop().set_debug(fault == "hang-up")  # it is slow, so only once
         for operation in ROWS:
             recorder.texts.clear()
             recorder.log.truncate(0)
@@ -385,7 +385,7 @@ class TestLogins:
                 with pytest.raises(APIError) as again:
                     await call()
                 recorder.error(again.value)
-        # A client hides what it was given.
+        # A client hides the secrets that it was given.
         recorder.check(TOKEN if login == "token" else LOGIN_PASSWORD)
         if status in (400, 401):
             assert isinstance(caught.value, AuthenticationError)

@@ -1,4 +1,4 @@
-"""Many extensions read side by side: a result for each number, and nothing left behind."""
+"""Many extensions read at a time: a result for each number, and nothing left behind."""
 
 import asyncio
 import itertools
@@ -32,8 +32,10 @@ async def all_of(run: Any) -> list[BulkResult[Extension]]:
 
 class TestEachNumber:
     @pytest.mark.parametrize("ordered", [False, True])
-    async def test_once(self, pbx: PortSIPClient, sim: PBXSimulator, ordered: bool) -> None:
-        """Each occurrence gets one result, with its index, its number and its extension."""
+    async def test_each_number_has_one_result(
+        self, pbx: PortSIPClient, sim: PBXSimulator, ordered: bool
+    ) -> None:
+        """Each occurrence has one result, with its index, its number and its extension."""
         numbers = [*sim.extension_numbers[:60], *sim.extension_numbers[:5]]
         sim.faults = Faults(latency=0.001)
         results = await all_of(pbx.extensions.show_many(numbers, ordered=ordered))
@@ -47,7 +49,9 @@ class TestEachNumber:
             assert (result.error, result.settled, result.skipped) == (None, False, False)
         assert sim.served[SHOW] == 65
 
-    async def test_order_with_a_slow_first_one(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_order_with_a_slow_first_number(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
         """Later numbers wait for the first one, and few are read meanwhile."""
         sim.fail(SHOW, latency=0.2)
         numbers = sim.extension_numbers[:100]
@@ -61,7 +65,7 @@ class TestEachNumber:
         assert [result.key for result in found] == [*numbers]
 
     async def test_number_that_does_not_exist(self, pbx: PortSIPClient) -> None:
-        """It has its error in its own result, as have items that are no numbers."""
+        """Its result has the error. So have the results of items that are not numbers."""
         numbers: list[Any] = ["101", "nobody", "", 7, None, "102"]
         results = await all_of(pbx.extensions.show_many(numbers, ordered=True))
         kinds = [type(result.error) for result in results]
@@ -69,10 +73,10 @@ class TestEachNumber:
         assert [result.key for result in results] == ["101", "nobody", "", "7", "NoneType", "102"]
         assert [result.value is None for result in results] == [False, *[True] * 4, False]
 
-    async def test_failures_are_repeated_and_nothing_is_in_doubt(
+    async def test_failed_reads_are_retried_and_never_in_doubt(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A read is repeated like any other; one that fails for good has changed nothing."""
+        """A read is retried like any other. One that finally fails has changed nothing."""
         pbx = make_client(retry=QUICK)
         sim.fail(SHOW, status=503, times=3)
         run = pbx.extensions.show_many(sim.extension_numbers[:20])
@@ -86,7 +90,7 @@ class TestEachNumber:
         assert run.in_doubt == []
 
     async def test_endless_and_async_sources(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A source is read only as requests can start."""
+        """A source is read only as fast as requests can start."""
         read = 0
 
         async def numbers() -> AsyncIterator[str]:
@@ -109,7 +113,7 @@ class TestEachNumber:
         assert sim.peak_in_flight == 5
 
     @pytest.mark.parametrize("numbers", ["101", b"101", 7, None])
-    def test_wrong_collection(self, pbx: PortSIPClient, numbers: Any) -> None:
+    def test_wrong_numbers(self, pbx: PortSIPClient, numbers: Any) -> None:
         with pytest.raises(TypeError):
             pbx.extensions.show_many(numbers)
 
@@ -120,7 +124,9 @@ class TestEachNumber:
 
 
 class TestLeaving:
-    async def test_cancels_the_reads_at_once(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_break_cancels_the_reads_at_once(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
         """A read has nothing to finish, so there is no grace period."""
         sim.fail(SHOW, latency=0.001)
         sim.fail(SHOW, latency=20.0, times=None)
@@ -152,7 +158,7 @@ class TestLeaving:
             await all_of(run)
 
     async def test_fatal_error(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Tokens that are refused again and again end the run: every read would fail likewise."""
+        """Repeatedly rejected tokens end the run, because every further read would fail, too."""
         sim.fail(SHOW, status=401, err_code="403.4", times=None)
         with pytest.raises(AuthenticationError):
             await all_of(pbx.extensions.show_many(sim.extension_numbers))

@@ -154,7 +154,7 @@ class TestAccount:
         assert probe.sim.acted.total() == 0
 
     async def test_token_expires(self, probe: Probe, clock: Clock) -> None:
-        """A token is valid for its lifetime, and a renewed one beside it for its own."""
+        """A token is valid for its lifetime, and so is the renewed token."""
         old = await probe.login()
         clock.now += 29.9
         new = (await probe.post("/account/token/refresh")).body["access_token"]
@@ -178,7 +178,7 @@ class TestAccount:
         assert (await probe.get("/extensions/list", pagination=1)).status == 401
 
     async def test_token_in_another_location(self, probe: Probe) -> None:
-        """A token counts only where its row expects it."""
+        """A token counts only in the location that its row defines."""
         token = await probe.login()
         shown = "/extensions/show?extension_number=100"
         for headers in ({"access_token": token}, {"Authorization": f"Bearer {token}"}):
@@ -201,7 +201,7 @@ class TestAccount:
 async def test_endpoint_overrides(
     session: aiohttp.ClientSession, token: Any, sent: dict[str, str]
 ) -> None:
-    """A row is served at its new path and takes its token in the new location, nowhere else."""
+    """A row is served only at its new path, with its token only in the new location."""
     endpoints: Any = {
         "extensions.show": {"path": "/v2/extension here", "token": token},
         "extensions.status": {"method": "GET"},
@@ -252,7 +252,7 @@ async def test_upload_as_json(session: aiohttp.ClientSession) -> None:
 
 class TestExtensions:
     async def test_list(self, probe: Probe) -> None:
-        """A page has the fields of the sample, numbers from "100" on, and its own size as count."""
+        """A page has the fields of the sample, starts at "100", and has its own length as count."""
         reply = await probe.get("/extensions/list", pagination=3, pagesize=100, sort_by="Optional")
         rows = reply.body.pop("extensions")
         assert reply.body == {
@@ -288,7 +288,7 @@ class TestExtensions:
     @pytest.mark.parametrize(
         "path", ["/extensions/list", "/extensions/group/list", "/extensions/greeting_file/list"]
     )
-    async def test_page_beyond_all_numbers(self, probe: Probe, path: str) -> None:
+    async def test_page_beyond_the_end(self, probe: Probe, path: str) -> None:
         """A page far behind the end is empty."""
         far = 10**18 - 1
         reply = await probe.get(path, pagination=far, pagesize=far, extension_number="100")
@@ -425,7 +425,7 @@ class TestExtensions:
             reply = await probe.post("/extensions/status", extensions=numbers)
             assert reply.status in (400, 404)
 
-    async def test_status_pinned(self, probe: Probe, clock: Clock) -> None:
+    async def test_fixed_status(self, probe: Probe, clock: Clock) -> None:
         """A status that was set stays until it is set to None."""
         for agent, shown in ((None, True), ("Desk", "Desk")):
             probe.sim.set_status("100", "ON_CALL", user_agent=agent)
@@ -660,7 +660,7 @@ class TestGreetings:
 class TestRequests:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"access_token": "'])
     async def test_body_that_is_not_json(self, probe: Probe, body: bytes) -> None:
-        """A POST without a JSON object is refused; an empty body has no token."""
+        """A POST without a JSON object is refused. An empty body has no token."""
         reply = await probe.send("POST", "/extensions/status", data=body)
         assert (reply.status, reply.body["err_code"]) == ((400, 400.2) if body else (401, 403.4))
 
@@ -669,7 +669,7 @@ class TestRequests:
         [("GET", "/"), ("GET", "/extensions/fly"), ("POST", "/extensions/show")],
     )
     async def test_unknown_path(self, probe: Probe, method: str, path: str) -> None:
-        """A request for no row is refused, and not counted."""
+        """A request to an unknown path is refused, and not counted."""
         reply = await probe.send(method, path)
         assert (reply.status, reply.body["err_code"]) == (404, 404.2)
         assert probe.sim.served.total() == 0
@@ -682,7 +682,7 @@ class TestRequests:
         assert reply.status == 200
 
     async def test_expect_continue(self, probe: Probe) -> None:
-        """A client that sends Expect: 100-continue gets the 100, and its reply."""
+        """A client that sends Expect: 100-continue gets the 100, then its reply."""
         url = f"{probe.sim.url}/api/extensions/status"
         body = {"access_token": await probe.login(), "extensions": ["100"]}
         async with probe.session.post(url, json=body, expect100=True) as reply:
@@ -761,7 +761,7 @@ class TestStartAndStop:
         await probe.sim.stop()
 
     async def test_start_twice(self) -> None:
-        """A second start is an error before a stop, and works after it."""
+        """A second start before a stop raises. After a stop it works."""
         sim = PBXSimulator()
         assert "not started" in repr(sim)
         assert sim.port == 0
@@ -796,9 +796,9 @@ class TestStartAndStop:
             {"quirks": ["no_such"]},
         ],
     )
-    def test_options_refused(self, options: dict[str, Any]) -> None:
+    def test_invalid_options(self, options: dict[str, Any]) -> None:
         """Options out of range raise ValueError in the constructor."""
-        with pytest.raises(ValueError):  # noqa: PT011  # each has a message of its own
+        with pytest.raises(ValueError):  # noqa: PT011  # the messages differ
             PBXSimulator(**options)
 
     async def test_status_seconds_of_zero(

@@ -135,7 +135,7 @@ class TestScripts:
         assert "100" not in probe.sim.extension_numbers
 
     async def test_latency_slows_one_operation(self, probe: Probe) -> None:
-        """Latency alone makes the replies of one operation late but good, until it is cleared."""
+        """The replies of one operation are late but good, until the latency is cleared."""
         probe.sim.fail("extensions.show", latency=0.05, times=None)
         for _ in range(2):
             started = time.monotonic()
@@ -149,7 +149,7 @@ class TestScripts:
             assert (await probe.get(SHOW, extension_number="100")).status == 200
 
     async def test_latency_with_a_status(self, probe: Probe) -> None:
-        """An error may be late as well."""
+        """An error may be late, too."""
         probe.sim.fail("extensions.show", latency=0.05, status=500)
         started = time.monotonic()
         assert (await probe.get(SHOW, extension_number="100")).status == 500
@@ -193,7 +193,7 @@ class TestRates:
         assert answer.status == (401 if kind == "revoked" else 200)
 
     async def test_revoked_without_a_token(self, probe: Probe) -> None:
-        """A login has no token to revoke, and meets no such fault."""
+        """A login has no token to revoke, so this fault doesn't apply to it."""
         probe.sim.faults = Faults(revoked=1.0)
         await probe.login()
         assert probe.sim.injected.total() == 0
@@ -204,14 +204,14 @@ class TestRates:
         assert reply.status == 401
 
     async def test_latency_of_all_operations(self, probe: Probe) -> None:
-        """Every reply is late, that of a login too."""
+        """Every reply is late, including that of a login."""
         probe.sim.faults = Faults(latency=0.05)
         started = time.monotonic()
         await probe.login()
         assert time.monotonic() - started >= 0.05
 
-    def test_rates_are_kept(self) -> None:
-        """Faults happen at about their rates, and are the same for the same seed."""
+    def test_faults_follow_their_rates(self) -> None:
+        """Faults happen at about their rates. The same seed gives the same faults."""
         faults = Faults(rate_limited=0.1, dropped=0.2)
         seen = Counter(self.kinds(faults, seed=1))
         assert 900 < seen["rate_limited"] < 1100
@@ -244,8 +244,8 @@ class TestRates:
         with pytest.raises(ValueError, match=r"from 0 to 1|at least 0"):
             Faults(**options)
 
-    def test_script_of_a_drop_does_not_act(self) -> None:
-        """A script that drops the reply gets no status, and its operation is not carried out."""
+    def test_scripted_drop_does_not_act(self) -> None:
+        """A script that drops the reply has no status, and its operation is not carried out."""
         fault = complete_script(Fault("scripted", drop=True))
         assert (fault.status, fault.acts) == (None, False)
 
@@ -277,7 +277,7 @@ async def test_max_in_flight(probe: Probe) -> None:
 
 
 async def test_client_that_leaves(probe: Probe) -> None:
-    """A client that leaves while it sends a request ends the request."""
+    """If a client disconnects while it sends a request, the request ends."""
     _, writer = await asyncio.open_connection("127.0.0.1", probe.sim.port)
     writer.write(
         b"POST /api/extensions/create HTTP/1.1\r\nHost: pbx\r\nContent-Length: 99\r\n\r\n{"
@@ -288,7 +288,7 @@ async def test_client_that_leaves(probe: Probe) -> None:
             await asyncio.sleep(0.001)
         writer.close()
         await writer.wait_closed()
-        while probe.sim.in_flight:  # noqa: ASYNC110  # likewise
+        while probe.sim.in_flight:  # noqa: ASYNC110  # the same here
             await asyncio.sleep(0.001)
     assert probe.sim.acted["extensions.create"] == 0
 

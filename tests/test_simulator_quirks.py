@@ -50,7 +50,9 @@ Get = tuple[str, dict[str, str]]
         ("unknown_fields", SHOW, lambda body: "x_unknown" in body["forward_rules"]["dnd"]),
     ],
 )
-async def test_quirk_of_replies(quirk: str, get: Get, holds: Callable[[Any], bool]) -> None:
+async def test_quirk_changes_its_replies(
+    quirk: str, get: Get, holds: Callable[[Any], bool]
+) -> None:
     """A quirk changes the replies that it is for, and no others."""
     async with PBXSimulator(20, quirks=[quirk]) as sim, aiohttp.ClientSession() as session:
         path, query = get
@@ -84,7 +86,7 @@ async def test_error_in_200() -> None:
 
 
 async def test_text_html() -> None:
-    """JSON is labelled as HTML."""
+    """JSON has the content type of HTML."""
     async with PBXSimulator(quirks=["text_html"]) as sim, aiohttp.ClientSession() as session:
         reply = await Probe(sim, session).get(*LIST[:1], **LIST[1])
     assert reply.headers["Content-Type"] == "text/html"
@@ -92,7 +94,7 @@ async def test_text_html() -> None:
 
 
 def test_encodings() -> None:
-    """A reply is encoded in Latin-1, or begins with a byte order mark."""
+    """A reply is encoded in Latin-1, or starts with a byte order mark."""
     reply = {"first_name": "Zoë", "last_name": "Łucja"}
     assert ReplyShaper(frozenset({"latin1"})).reply("x", reply) == (
         b'{"first_name":"Zo\xeb","last_name":"?ucja"}'
@@ -165,7 +167,7 @@ async def test_refresh_prolongs() -> None:
 
 
 async def test_one_token() -> None:
-    """A login revokes the token before it."""
+    """A login revokes the previous token."""
     async with PBXSimulator(quirks=["one_token"]) as sim, aiohttp.ClientSession() as session:
         probe = Probe(sim, session)
         probe.token = await Probe(sim, session).login()
@@ -174,7 +176,7 @@ async def test_one_token() -> None:
 
 
 async def test_login_block() -> None:
-    """After three wrong logins, the right one is refused for a minute too."""
+    """After three wrong logins, even the right one is refused for a minute."""
     clock = Clock()
     sim = PBXSimulator(clock=clock, quirks=["login_block"])
     async with sim, aiohttp.ClientSession() as session:

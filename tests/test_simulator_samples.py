@@ -1,4 +1,4 @@
-"""The vendor's samples word for word: each request is accepted, each reply has the same shape."""
+"""The vendor's literal samples: each request is accepted, each reply has the same shape."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def shape(value: Any) -> Any:
 
 
 def filled(value: Any, known: dict[str, str]) -> Any:
-    """Fill a sample request with values that exist."""
+    """Replace the values of a sample request by values that exist."""
     if isinstance(value, dict):
         return {name: known.get(name, item) for name, item in value.items()}
     return value
@@ -46,7 +46,7 @@ def form(parts: list[dict[str, str]]) -> aiohttp.FormData:
 
 
 @pytest.mark.parametrize("row", ENDPOINTS)
-async def test_sample(row: str) -> None:
+async def test_reply_has_the_shape_of_the_sample(row: str) -> None:
     """The reply to the vendor's sample request has the shape of the vendor's sample reply."""
     request = json.loads((SAMPLES / row / "request.json").read_text())
     (expected,) = (SAMPLES / row).glob("reply.*")
@@ -56,7 +56,7 @@ async def test_sample(row: str) -> None:
         email="admin@example.com",
         extensions=800,
         token_lifetime=600,
-        # In these the vendor's samples differ from the tables beside them.
+        # Here the vendor's samples contradict the tables on the same page.
         quirks=["search_one_object", "group_show_without_id"],
     )
     async with sim, aiohttp.ClientSession() as session:

@@ -30,7 +30,7 @@ class TestNumbers:
     def test_pages_follow_changes(
         self, initial: int, changes: list[tuple[bool, int]], start: int, size: int
     ) -> None:
-        """Pages equal those of a plain list with the same removals and additions."""
+        """Pages equal those of a plain list with the same changes."""
         numbers, model = ExtensionNumbers(initial), [str(100 + at) for at in range(initial)]
         for adds, at in changes:
             number = str(at)
@@ -57,7 +57,7 @@ class TestNumbers:
 
 class TestPBX:
     def test_unchanged_extensions_take_no_memory(self) -> None:
-        """100,000 extensions take next to no memory until they are changed."""
+        """100,000 extensions take almost no memory until they are changed."""
         tracemalloc.start()
         try:
             pbx = make_pbx(100_000)
@@ -98,8 +98,8 @@ class TestPBX:
         ]
         assert shown[0] == shown[1] != shown[2]
 
-    def test_refused_changes_change_nothing(self) -> None:
-        """An update with unknown members leaves the group as it was."""
+    def test_refused_update_changes_nothing(self) -> None:
+        """An update with unknown members leaves the group unchanged."""
         pbx = make_pbx()
         group_id = next(iter(pbx.groups))
         before = pbx.show_group(group_id)
@@ -116,8 +116,8 @@ def test_status_lasts_for_its_period() -> None:
     assert all(later - earlier >= 290 for earlier, later in pairwise(changes))
 
 
-def test_expired_tokens_are_forgotten() -> None:
-    """Tokens don't pile up over weeks."""
+def test_expired_tokens_are_deleted() -> None:
+    """Tokens don't accumulate over weeks."""
     tokens = iter(range(1000))
     issuer = TokenIssuer(
         username="u",

@@ -1,6 +1,6 @@
-"""The stop of a simulator: it ends whatever its connections do, and leaves no connection or task.
+"""The stop of a simulator: it returns whatever its connections do, and leaves nothing open.
 
-Clients are plain sockets, which do nothing by themselves: each test says what its clients do.
+Clients are plain sockets that do nothing by themselves. Each test says what its clients do.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from portsip_async.simulator import Faults, PBXSimulator, http_server
 from .concurrency import hang, until, yield_to_loop
 from .virtual_time import in_virtual_time
 
-SECONDS = 10  # that a stop may take before it counts as one that never ends; it needs milliseconds
+SECONDS = 10  # after which a stop counts as hanging; it takes milliseconds
 TOO_MUCH = b"x" * 16_000_000  # bytes that fit in no buffer between two sockets
 LOGIN = json.dumps({"username": "admin", "password": "simulated-Secret-1"}).encode()
 HEAD = b"POST /api/account/credentials/verify HTTP/1.1\r\nHost: pbx\r\n"
@@ -27,7 +27,7 @@ REQUEST = HEAD + b"Content-Length: %d\r\n\r\n" % len(LOGIN) + LOGIN
 
 
 def connect(sim: PBXSimulator) -> socket.socket:
-    """Connect without a turn of the loop, so that the simulator has not noticed yet."""
+    """Connect without an iteration of the loop, so the simulator has not noticed it yet."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect((sim.host, sim.port))
@@ -70,7 +70,7 @@ async def sim() -> AsyncIterator[PBXSimulator]:
     await stopped(sim.stop())
 
 
-# What a connection is doing at the time of the stop.
+# The states of a connection at the time of the stop.
 
 Act = Callable[[PBXSimulator, socket.socket], Awaitable[object]]
 
@@ -109,7 +109,7 @@ async def waiting_for_100(sim: PBXSimulator, client: socket.socket) -> None:
 
 
 async def unreadable_bytes(sim: PBXSimulator, client: socket.socket) -> None:
-    await send(client, b"\x16\x03\x01\x02\x00\r\n\r\n")  # such as TLS, where there is none
+    await send(client, b"\x16\x03\x01\x02\x00\r\n\r\n")  # TLS, which the server doesn't speak
 
 
 async def half_closed(sim: PBXSimulator, client: socket.socket) -> None:
@@ -162,10 +162,10 @@ async def dropped(sim: PBXSimulator, client: socket.socket) -> None:
 
 
 async def tasks_cancelled_by_others(sim: PBXSimulator, client: socket.socket) -> None:
-    """As at the end of asyncio.run(), with the simulator in a task of its own."""
+    """Cancel the tasks of connections, as asyncio.run() does when it ends."""
     await reply_not_read(sim, client)
     for task in asyncio.all_tasks():
-        # The tasks of this connection are aiohttp's; those of the fixtures are not.
+        # Only the tasks of this connection belong to aiohttp.
         if "aiohttp" in str(task.get_coro()) or "RequestHandler" in str(task.get_coro()):
             task.cancel()
     await yield_to_loop()
@@ -193,7 +193,7 @@ ACTS: list[Act] = [
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 async def test_stop_whatever_a_connection_does(sim: PBXSimulator, act: Act) -> None:
-    """A stop waits for no client, and ends after the connection and its tasks."""
+    """A stop waits for no client. It returns after the connection and its tasks have ended."""
     before = other_tasks()
     with closing(connect(sim)) as client:
         await act(sim, client)
@@ -209,7 +209,7 @@ async def test_stop_whatever_a_connection_does(sim: PBXSimulator, act: Act) -> N
 
 @pytest.fixture(params=["lazy", "eager"])
 async def task_factory(request: pytest.FixtureRequest) -> None:
-    """Start the tasks of the loop in the next turn, or at once."""
+    """Make the loop start tasks in its next iteration, or at once."""
     if request.param == "eager":
         if sys.version_info < (3, 12):
             pytest.skip("eager tasks came with Python 3.12")
@@ -220,7 +220,7 @@ async def task_factory(request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("sent", [b"", REQUEST[:-5], REQUEST], ids=["idle", "half", "whole"])
 @pytest.mark.parametrize("turns", range(6))
 async def test_stop_while_a_connection_begins(sim: PBXSimulator, turns: int, sent: bytes) -> None:
-    """A connection or a request at any stage of its setup is cut, and leaves no task."""
+    """A new connection or request is closed at any stage of its setup, and leaves no task."""
     sim.faults = Faults(latency=3600)
     before = other_tasks()
     with closing(connect(sim)) as client:
@@ -230,13 +230,13 @@ async def test_stop_while_a_connection_begins(sim: PBXSimulator, turns: int, sen
         await stopped(sim.stop())
         assert other_tasks() <= before
         assert await is_cut(client)
-        gc.collect()  # a socket that was lost unclosed would be warned of
+        gc.collect()  # Python would warn of a socket that was not closed
     assert sim.in_flight == 0
 
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_stop_while_many_connections_begin(sim: PBXSimulator, turns: int) -> None:
-    """Hundreds of connections that begin in a few turns of the loop are all cut."""
+    """Hundreds of connections that begin in a few loop iterations are all closed."""
     before = other_tasks()
     clients = []
     for _ in range(turns + 1):
@@ -270,7 +270,7 @@ async def test_stop_while_a_request_begins(sim: PBXSimulator, turns: int) -> Non
 async def test_stop_with_a_request_that_ends_slowly(
     sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop ends after the last task."""
+    """A stop returns after the last task has ended."""
 
     async def end_slowly(*_: Any) -> None:
         try:
@@ -292,7 +292,7 @@ async def test_stop_with_a_request_that_ends_slowly(
 async def test_stop_with_a_task_that_does_not_end(
     sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop ends even if the task of a request does not."""
+    """A stop returns even if the task of a request never ends."""
     released = asyncio.Event()
 
     async def resist(*_: Any) -> None:
@@ -375,7 +375,7 @@ STOPS: list[Callable[[PBXSimulator], Coroutine[Any, Any, None]]] = [
 async def test_stops_and_starts(
     sim: PBXSimulator, stop: Callable[[PBXSimulator], Coroutine[Any, Any, None]], turns: int
 ) -> None:
-    """Stops may overlap each other and a start; each ends after the last connection and task."""
+    """Stops may overlap each other and a start. Each ends after the last connection and task."""
     before, port = other_tasks(), sim.port
     with closing(connect(sim)) as client, closing(connect(sim)) as late:
         sim.faults = Faults(latency=3600)
@@ -398,7 +398,7 @@ async def test_stops_and_starts(
 
 @in_virtual_time
 async def test_start_while_it_stops_in_memory() -> None:
-    """A start waits until the port is free, also on a loop that listens without a turn."""
+    """A start waits until the port is free, even on a loop that listens immediately."""
     sim = PBXSimulator(extensions=1)
     await sim.start()
     await asyncio.gather(sim.stop(), sim.start())
@@ -407,7 +407,7 @@ async def test_start_while_it_stops_in_memory() -> None:
 
 @pytest.mark.parametrize("turns", range(1, 8))
 async def test_stop_cancelled(sim: PBXSimulator, turns: int) -> None:
-    """A cancelled stop raises at once, and cuts everything all the same."""
+    """A cancelled stop raises at once, but still closes everything."""
     before = other_tasks()
     with closing(connect(sim)) as client, closing(connect(sim)) as late:
         sim.faults = Faults(latency=3600)
@@ -429,7 +429,7 @@ async def test_stop_cancelled(sim: PBXSimulator, turns: int) -> None:
 
 
 def test_stop_at_the_end_of_a_loop() -> None:
-    """A simulator in a task that asyncio.run() cancels stops and cuts its connections."""
+    """A simulator in a task that asyncio.run() cancels stops and closes its connections."""
     clients: list[socket.socket] = []
 
     async def simulate(ready: "asyncio.Future[PBXSimulator]") -> None:

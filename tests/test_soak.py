@@ -1,4 +1,4 @@
-"""The soak finds what is wrong."""
+"""The checks of the soak find errors."""
 
 import os
 from collections import Counter
@@ -69,7 +69,7 @@ def case(tmp_path: Path) -> Iterator[Case]:
 def test_audit_checks_how_often_a_write_acted(
     row: str, outcome: str, acts: int, right: bool, case: Case
 ) -> None:
-    """Done is once, refused is never; only a repeatable write may act twice."""
+    """A success acts once, a refusal never. Only a repeatable write may act twice."""
     case.act(row, acts)
     case.report(row, outcome, sent=max(1, acts))
     assert (case.audit().wrong == []) is right
@@ -84,7 +84,7 @@ def test_audit_expects_as_many_removals_as_creates(created: int, removed: int, c
     assert len(case.audit().wrong) == 1
 
 
-def test_audit_finds_a_write_that_nobody_asked_for(case: Case) -> None:
+def test_audit_finds_an_unknown_write(case: Case) -> None:
     case.act(CREATE)
     case.arrivals["POST /api/extensions/create"] = 1
     assert any("nobody asked" in what for what in case.audit().wrong)
@@ -110,8 +110,8 @@ def test_audit_allows_the_last_description_and_those_in_doubt_since(case: Case) 
     assert case.audit().markers == {"7001": {"mark", "later"}}
 
 
-def test_journal_survives_its_writer(tmp_path: Path) -> None:
-    """The next writer drops a half line and appends to the whole ones."""
+def test_journal_survives_a_killed_writer(tmp_path: Path) -> None:
+    """The next writer drops an incomplete line and appends to the complete ones."""
     path = tmp_path / "journal"
     first, second = (Entry(CREATE, {"extension_number": number}) for number in ("7001", "7002"))
     journal = Journal(path, Entry)
@@ -133,7 +133,7 @@ def test_journal_survives_its_writer(tmp_path: Path) -> None:
     ],
 )
 def test_growth_leaves_out_the_first_third(values: list[float], expected: float) -> None:
-    """A cache that fills up once is not growth; a steady rise is."""
+    """A cache that fills once is not growth. A steady rise is."""
     assert growth(values) == expected
 
 

@@ -255,7 +255,7 @@ async def test_endpoint_of_an_application(
 
 class TestResults:
     async def test_poll_has_a_result_for_each_number(self, kind: Kind, pbx: PortSIPClient) -> None:
-        """Each number has its own result, also beside plain and wrong ones."""
+        """Each number has its own result, also next to plain and wrong ones."""
         numbers: Any = [kind("101"), "102", kind("99999"), 5, kind(""), kind("101")]
         results = await collect(pbx.extensions.poll_status(numbers, ordered=True))
         assert [str.__str__(result.extension_number) for result in results if result.status] == [

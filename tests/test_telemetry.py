@@ -112,7 +112,7 @@ def identity(span: ReadableSpan) -> int:
 async def test_call_is_a_span_with_an_attempt_below(
     pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
-    """An attempt carries what the semantic conventions of HTTP clients ask for."""
+    """An attempt has the attributes of the semantic conventions for HTTP clients."""
     await pbx.extensions.show("101")
     call, attempt = recorder.span("extensions.show"), recorder.span("GET /api/extensions/show")
     assert call.kind is SpanKind.INTERNAL

@@ -31,7 +31,7 @@ VERIFY, REFRESH, SHOW = "account.verify", "account.refresh", "extensions.show"
 
 
 async def show_all(pbx: PortSIPClient, calls: int, number: str = "101") -> list[object]:
-    """Call so many times at once, and return the outcome of each."""
+    """Make many calls at once, and return the outcome of each."""
     return await asyncio.gather(
         *(pbx.extensions.show(number) for _ in range(calls)), return_exceptions=True
     )
@@ -43,7 +43,7 @@ def failures(outcomes: list[object]) -> list[object]:
 
 class TestColdStart:
     async def test_300_calls_log_in_once(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """100 concurrent calls make 100 logins in other libraries; here 300 make one."""
+        """Without care, 300 concurrent calls would make 300 logins."""
         assert failures(await show_all(pbx, 300)) == []
         assert sim.served == {VERIFY: 1, SHOW: 300}
 
@@ -52,10 +52,10 @@ class TestColdStart:
         assert failures(await show_all(pbx, 20)) == []
         assert sim.served["account.verify_email"] == 1
 
-    async def test_failed_login_is_repeated_like_any_safe_call(
+    async def test_failed_login_is_retried_like_any_safe_call(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """503, 429 and a dropped connection delay a login, but no call fails."""
+        """After a 503, a 429 or a dropped connection, the login is retried, and no call fails."""
         sim.fail(VERIFY, status=503)
         sim.fail(VERIFY, status=429)
         sim.fail(VERIFY, drop=True)
@@ -63,10 +63,10 @@ class TestColdStart:
         assert sim.served == {VERIFY: 4, SHOW: 50}
 
     @pytest.mark.parametrize(("status", "kind"), [(503, ServerError), (429, RateLimited)])
-    async def test_login_that_fails_for_good(
+    async def test_login_that_fails_after_all_retries(
         self, sim: PBXSimulator, pbx: PortSIPClient, status: int, kind: type[PortSIPError]
     ) -> None:
-        """All waiting calls raise the error; the next call logs in, as it was not a refusal."""
+        """All waiting calls raise the error. The next call logs in, because nothing was refused."""
         sim.fail(VERIFY, status=status, times=4)
         outcomes = await show_all(pbx, 30)
         assert {type(outcome) for outcome in outcomes} == {kind}
@@ -80,8 +80,8 @@ class TestColdStart:
 
 
 class TestRejection:
-    async def test_expiry_in_mid_flight(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """If a token expires with calls in flight, there is one renewal and each is replayed."""
+    async def test_expiry_with_calls_in_flight(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """There is one renewal, and each call is sent again."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, latency=0.05, times=40)
         async with in_background(*(pbx.extensions.show("102") for _ in range(40))) as tasks:
@@ -92,7 +92,7 @@ class TestRejection:
         assert sim.rejected == {SHOW: 40, REFRESH: 1}
 
     async def test_revocation_under_load(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Every call succeeds; each revocation is one renewal; no call is replayed twice."""
+        """Every call succeeds. Each revocation causes one renewal, and a call is replayed once."""
         attempts: list[Attempt] = []
         pbx = make_client(on_attempt=attempts.append)
         done = 0
@@ -118,8 +118,10 @@ class TestRejection:
         assert sim.served[VERIFY] == 1 + 5
         assert sim.served[REFRESH] == sim.rejected[REFRESH] == 5
 
-    async def test_late_rejection(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """A late rejection of the old token leaves the new one to the other calls."""
+    async def test_late_rejection_of_the_old_token(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """It doesn't affect the new token, which other calls use."""
         come, late = asyncio.Event(), asyncio.Event()
 
         async def reject_late(
@@ -142,8 +144,8 @@ class TestRejection:
         assert wire.logins == logins
         assert len(wire.arrivals) == 4
 
-    async def test_second_rejection(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """If the new token is rejected too, the call fails, and others still use that token."""
+    async def test_rejection_of_the_new_token(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """The call fails, but other calls still use the new token."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=401, times=2)
         with pytest.raises(AuthenticationError) as caught:
@@ -156,7 +158,7 @@ class TestRejection:
     async def test_replay_is_outside_the_retry_count(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A policy that never repeats still replays a call with the new token."""
+        """Even with a policy without retries, a call is sent again with the new token."""
         pbx = make_client(retry=RetryPolicy(attempts=1))
         await pbx.extensions.show("101")
         sim.revoke()
@@ -167,7 +169,7 @@ class TestRejection:
     async def test_unsafe_calls_are_replayed(
         self, sim: PBXSimulator, pbx: PortSIPClient, operation: str
     ) -> None:
-        """A PBX that rejects a token has not acted, so even a phone call is sent again."""
+        """A PBX that rejects a token has not acted, so even a telephone call is sent again."""
         await pbx.extensions.show("101")
         sim.revoke()
         if operation == "create":
@@ -198,7 +200,7 @@ class TestRejection:
             (404, 404.1, "no access token here", False),
         ],
     )
-    async def test_what_counts_as_one(
+    async def test_what_counts_as_a_rejection(
         self,
         sim: PBXSimulator,
         pbx: PortSIPClient,
@@ -207,7 +209,7 @@ class TestRejection:
         msg: str,
         rejected: bool,
     ) -> None:
-        """401 but for wrong credentials; 403.4; 400 or 403 that speaks of the access token."""
+        """401 except for wrong credentials, 403.4, and 400 or 403 about the access token."""
         await pbx.extensions.show("101")
         code = "null" if err_code is None else f'"{err_code}"'
         sim.fail(SHOW, status=status, body=f'{{"err_code": {code}, "msg": "{msg}"}}')
@@ -219,18 +221,18 @@ class TestRejection:
         assert sim.served[SHOW] == 2 + rejected
         assert sim.served[REFRESH] == rejected
 
-    async def test_refused_refresh(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """After a refused refresh there is one login."""
+    async def test_refused_refresh_leads_to_a_login(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """There is one login."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=401, times=1)
         sim.fail(REFRESH, status=404)
         await pbx.extensions.show("101")
         assert (sim.served[VERIFY], sim.served[REFRESH]) == (2, 1)
 
-    async def test_refresh_that_fails_otherwise(
-        self, sim: PBXSimulator, pbx: PortSIPClient
-    ) -> None:
-        """If the PBX is in trouble, the refresh is repeated by the policy, without a login."""
+    async def test_refresh_with_a_server_error(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """If the PBX is in trouble, the refresh is retried by the policy, without a login."""
         await pbx.extensions.show("101")
         sim.fail(SHOW, status=401)
         sim.fail(REFRESH, status=500, times=4)
@@ -242,7 +244,7 @@ class TestRejection:
         assert sim.served[VERIFY] == 1
 
     async def test_another_login_of_the_account(self, make_client: ClientMaker) -> None:
-        """If a login ends earlier tokens, two clients still work side by side."""
+        """Two clients both work even if each login revokes the token of the other."""
         async with PBXSimulator(extensions=5, quirks=["one_token"]) as sim:
             one = make_client(sim.url, username=sim.username, password=sim.password)
             other = make_client(sim.url, username=sim.username, password=sim.password)
@@ -252,10 +254,10 @@ class TestRejection:
 
 
 class TestWrongCredentials:
-    async def test_one_login_and_no_more_traffic(
+    async def test_refused_login_is_not_repeated(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A PBX may block the address after many refusals, so a refused login is not repeated."""
+        """A PBX may block the address after many refusals, so nothing more is sent."""
         pbx = make_client(username=sim.username, password="wrong-1")
         clock = use_jumping_clock(pbx)
         for _ in range(3):
@@ -274,7 +276,7 @@ class TestWrongCredentials:
         assert sim.served == {VERIFY: 2}
 
     async def test_refresh_tries_at_once(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """Once the PBX knows the user, `account.refresh()` ends the cool-down."""
+        """When the PBX knows the user, `account.refresh()` ends the cool-down."""
         pbx = make_client()
         sim.fail(VERIFY, status=400, err_code=401.1)
         assert len(failures(await show_all(pbx, 5))) == 5
@@ -283,10 +285,10 @@ class TestWrongCredentials:
         assert failures(await show_all(pbx, 5)) == []
         assert sim.served[VERIFY] == 2
 
-    async def test_refused_login_hurts_no_living_token(
+    async def test_refused_login_does_not_affect_a_valid_token(
         self, sim: PBXSimulator, pbx: PortSIPClient
     ) -> None:
-        """Calls use the old token while it is valid, whatever happens to its renewal."""
+        """Calls use the old token while it is valid, even if its renewal fails."""
         await pbx.extensions.show("101")
         sim.fail(REFRESH, status=400)
         sim.fail(VERIFY, status=400, err_code=401.2)
@@ -298,7 +300,7 @@ class TestWrongCredentials:
 
 class TestSteadyState:
     async def test_tokens_of_one_second(self, make_client: ClientMaker) -> None:
-        """64 workers, tokens of 1 s: no call fails, and one renewal at a time, when it is due."""
+        """With 64 workers and tokens of 1 s no call fails, and renewals never overlap."""
         renewals: list[tuple[float, float]] = []
         waits: list[float] = []
 
@@ -330,7 +332,7 @@ class TestSteadyState:
             assert calls > 64
             assert sim.served[SHOW] == 1 + calls + sim.rejected[SHOW]
             assert sim.served[VERIFY] == 1
-            # One is due between 0.67 and 0.75 s after the one before.
+            # A renewal follows between 0.67 and 0.75 s after the last one.
             assert lasted / 0.75 - 2 <= sim.served[REFRESH] <= lasted / 0.66 + 1
         for (_, end), (begin, _) in pairwise(renewals):
             assert begin >= end
@@ -345,7 +347,7 @@ class TestSteadyState:
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 51}
 
     async def test_refresh_that_only_prolongs(self, make_client: ClientMaker) -> None:
-        """If a refresh returns no token, calls go on with the old one."""
+        """If a refresh returns no token, calls continue with the old one."""
         async with PBXSimulator(extensions=5, quirks=["refresh_prolongs"]) as sim:
             pbx = make_client(sim.url, username=sim.username, password=sim.password)
             clock = use_jumping_clock(pbx)
@@ -369,9 +371,9 @@ class TestSteadyState:
 
 
 class TestLane:
-    """Renewals do not wait for the limits of calls."""
+    """Renewals don't wait for the limits of calls."""
 
-    async def test_past_calls_that_fill_the_client(
+    async def test_renewal_while_calls_fill_the_client(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         """A renewal is sent even if the only slot is taken and calls wait for it."""
@@ -383,7 +385,7 @@ class TestLane:
             await pbx.account.refresh()
             assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
 
-    async def test_background_renewal_beside_a_call(
+    async def test_background_renewal_during_a_call(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         """The renewal that a call starts does not wait for that call's slot."""
@@ -396,8 +398,10 @@ class TestLane:
             await until(lambda: sim.acted[REFRESH] == 1)
             assert sim.in_flight == 1
 
-    async def test_exempt_from_the_rate(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """One call in 100 seconds; renewals as they are needed."""
+    async def test_renewals_are_exempt_from_the_rate(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """The rate allows one call in 100 seconds, but renewals are sent when needed."""
         pbx = make_client(requests_per_second=0.01)
         await pbx.extensions.show("101")
         async with asyncio.timeout(5):
@@ -409,8 +413,10 @@ class TestLane:
 
 
 class TestVerify:
-    async def test_leaves_the_own_token_alone(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """A token from `account.verify` is the caller's; the client logs in for itself."""
+    async def test_verify_does_not_affect_the_own_token(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """The token from `account.verify` belongs to the caller. The client logs in separately."""
         token = await pbx.account.verify(sim.username, sim.password)
         assert (token.role, token.expires) == ("tenant", 30.0)
         assert (await pbx.account.verify_email(sim.email, sim.password)) != token
@@ -423,7 +429,7 @@ class TestVerify:
         assert sim.served[REFRESH] == 0
 
     async def test_refusal_starts_no_cool_down(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Wrong credentials in `account.verify` start no cool-down for the client's own."""
+        """Wrong credentials in `account.verify` start no cool-down of the client's own login."""
         for count in range(1, 4):
             with pytest.raises(AuthenticationError) as caught:
                 await pbx.account.verify("somebody", "wrong-1")
@@ -431,7 +437,7 @@ class TestVerify:
             assert sim.served[VERIFY] == count
         await pbx.extensions.show("101")
 
-    async def test_works_within_the_cool_down(
+    async def test_verify_works_within_the_cool_down(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
         pbx = make_client(username="nobody", password="wrong-1")
@@ -452,8 +458,10 @@ class TestVerify:
 
 
 class TestRefresh:
-    async def test_renews_the_own_token(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """The first time it logs in, later it refreshes; calls use the new token."""
+    async def test_refresh_renews_the_own_token(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
+        """The first refresh logs in, a later one refreshes. Calls use the new token."""
         first = await pbx.account.refresh()
         second = await pbx.account.refresh()
         assert first != second
@@ -461,7 +469,9 @@ class TestRefresh:
         await pbx.extensions.show("101")
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 1}
 
-    async def test_many_at_once_are_one(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_concurrent_refreshes_are_one(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
         await pbx.extensions.show("101")
         tokens = await asyncio.gather(*(pbx.account.refresh() for _ in range(50)))
         assert len(set(tokens)) == 1
@@ -469,7 +479,9 @@ class TestRefresh:
 
 
 class TestFetchToken:
-    async def test_fetched_once_for_all(self, wire: WireServer, make_client: ClientMaker) -> None:
+    async def test_token_is_fetched_once_for_all_calls(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
         vault = GatedCredentials()
         pbx = make_client(wire.url, credentials=vault)
         assert failures(await show_all(pbx, 50)) == []
@@ -478,7 +490,7 @@ class TestFetchToken:
             "access_token=vault-1"
         }
 
-    async def test_its_errors_reach_all_who_wait(
+    async def test_error_of_fetch_token_reaches_all_waiting_calls(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         vault = GatedCredentials()
@@ -488,10 +500,10 @@ class TestFetchToken:
         vault.error = None
         assert failures(await show_all(pbx, 5)) == []
 
-    async def test_its_refusal_is_remembered(
+    async def test_refusal_of_fetch_token_is_remembered(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """An AuthenticationError that it raises is a refused login like any other."""
+        """An AuthenticationError of `fetch_token` counts as a refused login."""
         vault = GatedCredentials()
         vault.error = AuthenticationError("no", status=401)
         pbx = make_client(wire.url, credentials=vault)
@@ -499,10 +511,10 @@ class TestFetchToken:
             assert len(failures(await show_all(pbx, 5))) == 5
         assert vault.fetched == 1
 
-    async def test_each_waits_within_its_own_deadline(
+    async def test_calls_wait_within_their_own_deadlines(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """A call whose deadline is over leaves the renewal to the others."""
+        """If the deadline of a call ends, the renewal continues for the other calls."""
         vault = GatedCredentials()
         vault.open.clear()
         pbx = make_client(wire.url, credentials=vault)
@@ -523,7 +535,7 @@ class TestAttachedLast:
     def tokens(wire: WireServer) -> list[str]:
         return [arrival.query.partition("&")[0].partition("=")[2] for arrival in wire.arrivals]
 
-    async def test_after_the_wait_for_a_place(
+    async def test_after_the_wait_for_a_slot(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         leave = asyncio.Event()
@@ -554,7 +566,7 @@ class TestAttachedLast:
             await task
         assert self.tokens(wire) == ["vault-1", TOKEN]
 
-    async def test_after_a_pause_and_anew_on_each_attempt(
+    async def test_after_a_pause_on_each_attempt(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
         wire.script = [reply(status=503), reply({"extension_number": "101"})]
@@ -569,7 +581,7 @@ class TestAttachedLast:
 
 
 class TestGivenToken:
-    async def test_renewed_by_refresh_only(
+    async def test_given_token_is_only_refreshed(
         self, sim: PBXSimulator, pbx: PortSIPClient, make_client: ClientMaker
     ) -> None:
         token = (await pbx.account.refresh()).access_token
@@ -580,8 +592,10 @@ class TestGivenToken:
         await given.extensions.show("101")
         assert sim.served == {VERIFY: 1, REFRESH: 1, SHOW: 2}
 
-    async def test_dead_from_the_start(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
-        """It is refreshed once; after the refusal every call fails without traffic."""
+    async def test_given_token_that_is_invalid(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
+        """It is refreshed once. After the refusal every call fails without traffic."""
         given = make_client(token="dead-1")
         for _ in range(3):
             outcomes = await show_all(given, 20)
@@ -599,13 +613,13 @@ async def test_other_errors_leave_the_token_alone(sim: PBXSimulator, pbx: PortSI
     assert session_of(pbx).options.retry is QUICK
 
 
-async def test_call_survives_two_tokens_that_died_together(
+async def test_call_survives_two_tokens_revoked_together(
     sim: PBXSimulator, make_client: ClientMaker
 ) -> None:
-    """A token renewed while a call was under way may die with the call's own.
+    """A call succeeds although its token and the next one are both invalid.
 
-    The call is rejected, replayed with the newer token that is just as dead, and only then with one
-    that was fetched since: one rejection of that would be final.
+    It is rejected, and sent again with a token that was renewed before that rejection and is
+    invalid, too. A second rejection is final only for a token fetched after the first one.
     """
     pbx = make_client()
     await pbx.extensions.show("100")

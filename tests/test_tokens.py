@@ -1,4 +1,4 @@
-"""The token cache on a frozen clock: lives, renewals, refusals, generations, waiters."""
+"""The token cache on a frozen clock: lifetimes, renewals, refusals, generations, waiters."""
 
 import asyncio
 import math
@@ -41,16 +41,16 @@ REFUSED = AuthenticationError("no such user", status=400, err_code=401.1)
 
 
 class Rig:
-    """A token cache over a `Login`; the test scripts the replies, and can hold them back.
+    """A token cache over a `Login`. The test scripts the replies, and can delay them.
 
-    The rig takes the session's part, and that of an application's own credentials.
+    The rig also replaces the session and an application's credentials.
 
     Attributes:
         logins: how often it logged in.
         refreshes: the tokens that were sent to be refreshed.
-        login_replies: what the next logins bring; afterwards tokens that live `life` seconds.
-        refresh_replies: likewise for refreshes.
-        open: lets logins and refreshes end; set at first.
+        login_replies: the replies to the next logins; then tokens with a lifetime of `life`.
+        refresh_replies: the same for refreshes.
+        open: an event that lets logins and refreshes end; set at first.
         seconds: how long a login takes on the clock.
         renewals: the tasks of all renewals.
     """
@@ -127,7 +127,7 @@ class Rig:
         return held
 
     async def waiting(self, callers: int = 1) -> list[asyncio.Task[CachedToken]]:
-        """Hold the renewal back, and start calls that wait for it."""
+        """Block the renewal, and start calls that wait for it."""
         self.open.clear()
         tasks = [asyncio.create_task(self.cache.wait()) for _ in range(callers)]
         await settled()
@@ -135,12 +135,12 @@ class Rig:
 
 
 async def settled() -> None:
-    """Let everything run that needs no clock."""
+    """Run everything that doesn't wait for the clock."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-class TestLife:
+class TestLifetime:
     @pytest.mark.parametrize(
         ("expires", "stale", "spent"),
         [
@@ -158,8 +158,10 @@ class TestLife:
             (math.nan, 20.0, 28.0),
         ],
     )
-    async def test_boundaries(self, expires: float, stale: float, spent: float) -> None:
-        """Fresh until two thirds; stale until 2 seconds, or a quarter, before the end; spent."""
+    async def test_boundaries_of_the_states(
+        self, expires: float, stale: float, spent: float
+    ) -> None:
+        """Fresh until two thirds, then stale; spent 2 seconds, or a quarter, before the end."""
         rig = Rig(life=expires)
         held = await rig.cache.wait()
         start = rig.clock.now
@@ -192,11 +194,11 @@ class TestLife:
     def test_expires_as_the_pbx_sends_it(
         self, kind: type[Token], reply: bytes, expires: float
     ) -> None:
-        """The life may be a text; if it is missing or unreadable it is 30 seconds."""
+        """`expires` may be a string. If it is missing or unreadable, it counts as 30 seconds."""
         assert Decoder(kind).decode(reply).expires == expires
 
-    async def test_counted_from_before_the_login(self) -> None:
-        """The time that a login takes counts as part of the token's life."""
+    async def test_lifetime_starts_before_the_login(self) -> None:
+        """The duration of a login counts as part of the lifetime."""
         rig = Rig()
         rig.seconds = 7.0
         start = rig.clock.now
@@ -204,8 +206,8 @@ class TestLife:
         assert rig.clock.now == start + 7.0
         assert (held.stale_at, held.spent_at) == (start + 20.0, start + 28.0)
 
-    async def test_login_slower_than_the_life(self) -> None:
-        """Waiting calls get the token they waited for, even if it is spent; the next call waits."""
+    async def test_login_slower_than_the_lifetime(self) -> None:
+        """Waiting calls get the token even if it is already spent. The next call waits again."""
         rig = Rig(life=1.0)
         rig.seconds = 1.5
         tasks = await rig.waiting(3)
@@ -214,8 +216,8 @@ class TestLife:
         assert rig.cache.current() is None
         assert (await rig.cache.wait()).token.access_token == "refresh-1"
 
-    async def test_first_token_is_fresh_when_it_is_needed(self) -> None:
-        """The life of a token to start from begins with the first call, not with the client."""
+    async def test_lifetime_of_a_given_token_starts_with_the_first_call(self) -> None:
+        """It doesn't start when the client is created."""
         rig = Rig(initial="given")
         rig.clock.now += 3600
         held = await rig.served()
@@ -289,8 +291,8 @@ class TestStale:
         await rig.served()
         assert len(rig.refreshes) == 5
 
-    async def test_refused_in_the_background(self) -> None:
-        """A refused login is not repeated at once; calls use the token until it is spent."""
+    async def test_login_refused_in_the_background(self) -> None:
+        """The login is not repeated at once. Calls use the token until it is spent."""
         rig = Rig(life=600.0)
         old = await rig.cache.wait()
         rig.clock.now += 401
@@ -312,8 +314,8 @@ class TestStale:
 
 
 class TestSpent:
-    async def test_all_wait_for_one_renewal(self) -> None:
-        """Without a token, or with a spent one, all calls wait for one renewal."""
+    async def test_calls_wait_for_one_renewal(self) -> None:
+        """Without a token, or with a spent one, all calls wait for the same renewal."""
         rig = Rig()
         tasks = await rig.waiting(100)
         rig.open.set()
@@ -324,8 +326,8 @@ class TestSpent:
         assert len({id(await task) for task in tasks}) == 1
         assert (rig.logins, rig.refreshes) == (1, ["login-1"])
 
-    async def test_joins_the_background_renewal(self) -> None:
-        """A token that is spent during its renewal in the background is not renewed twice."""
+    async def test_waiting_call_joins_the_background_renewal(self) -> None:
+        """A token that is spent during its background renewal is not renewed twice."""
         rig = Rig()
         await rig.cache.wait()
         rig.clock.now += 21
@@ -356,7 +358,7 @@ class TestSpent:
 
 
 class Locked(APIError):
-    """A class that the SDK does not know, as for status 423."""
+    """An error class that the SDK doesn't know, as for status 423."""
 
 
 REFUSALS: list[PortSIPError] = [
@@ -400,8 +402,8 @@ def label(error: object) -> str:
 
 class TestRefusal:
     @pytest.mark.parametrize("error", REFUSALS, ids=label)
-    def test_refused(self, error: APIError) -> None:
-        """Status 400, 401 or 403, or an err_code of that kind, is an AuthenticationError."""
+    def test_refused_login(self, error: APIError) -> None:
+        """Status 400, 401 or 403, or such an err_code, is an AuthenticationError."""
         found = refused_login(error)
         assert isinstance(found, AuthenticationError)
         assert (found.status, found.err_code, found.message) == (
@@ -411,13 +413,13 @@ class TestRefusal:
         )
 
     @pytest.mark.parametrize("error", MISSING + OTHERWISE, ids=label)
-    def test_failed_otherwise(self, error: PortSIPError) -> None:
+    def test_failed_login(self, error: PortSIPError) -> None:
         assert refused_login(error) is None
 
     @pytest.mark.parametrize("error", BY_STATUS, ids=label)
     @pytest.mark.parametrize("status", [None, 423])
     def test_class_of_an_error_does_not_matter(self, error: APIError, status: int | None) -> None:
-        """A subclass of APIError for one more status changes no decision about a login."""
+        """A subclass of APIError for another status changes no decision about a login."""
         status = status or error.status
         plain = APIError("no", status=status, err_code=error.err_code)
         other = Locked("no", status=status, err_code=error.err_code)
@@ -429,10 +431,10 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("status", "remembered"), [(400, True), (401, True), (403, True), (423, False)]
     )
-    async def test_refused_login_is_remembered_whatever_its_class(
+    async def test_refused_login_of_any_class_is_remembered(
         self, status: int, remembered: bool
     ) -> None:
-        """An error class of its own for a status leaves the cool-down as it was."""
+        """A separate error class for a status doesn't change the cool-down."""
         rig = Rig()
         rig.login_replies = [Locked("no", status=status)] * 2
         for _ in range(2):
@@ -443,7 +445,7 @@ class TestRefusal:
 
 class TestRefresh:
     @pytest.mark.parametrize("error", REFUSALS + MISSING, ids=label)
-    async def test_refused_logs_in_once(self, error: PortSIPError) -> None:
+    async def test_refused_refresh_logs_in_once(self, error: PortSIPError) -> None:
         """After a refused refresh the cache logs in once, without a cool-down."""
         rig = Rig()
         await rig.cache.wait()
@@ -455,8 +457,8 @@ class TestRefresh:
     @pytest.mark.parametrize(
         "error", [error for error in OTHERWISE if not isinstance(error, ReplyError)], ids=label
     )
-    async def test_failed_otherwise_does_not_log_in(self, error: PortSIPError) -> None:
-        """If the PBX is in trouble the renewal fails without a login; the next call tries again."""
+    async def test_failed_refresh_does_not_log_in(self, error: PortSIPError) -> None:
+        """If the PBX is in trouble, the renewal fails. The next call tries again."""
         rig = Rig()
         await rig.cache.wait()
         rig.clock.now += 29
@@ -466,7 +468,7 @@ class TestRefresh:
         assert rig.logins == 1
         assert (await rig.cache.wait()).token.access_token == "refresh-2"
 
-    async def test_reply_unreadable_logs_in(self) -> None:
+    async def test_unreadable_refresh_reply_logs_in(self) -> None:
         """If the reply to a refresh can't be read, the cache logs in."""
         rig = Rig()
         await rig.cache.wait()
@@ -475,8 +477,10 @@ class TestRefresh:
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
     @pytest.mark.parametrize("access_token", [None, "", "login-1"])
-    async def test_without_a_new_token_prolongs(self, access_token: str | None) -> None:
-        """A refresh that brings no other token prolongs the one that was sent."""
+    async def test_refresh_without_a_new_token_prolongs_the_old_one(
+        self, access_token: str | None
+    ) -> None:
+        """The reply has no token, or the same one."""
         rig = Rig()
         rig.login_replies = [Token("login-1", 30, "tenant", "2.0.0")]
         old = await rig.cache.wait()
@@ -504,8 +508,8 @@ class TestRefresh:
         assert new.token.access_token == "login-2"
         assert rig.refreshes == ["login-1"]
 
-    async def test_rejected_while_it_is_prolonged(self) -> None:
-        """A rejection during the refresh counts as well."""
+    async def test_token_rejected_while_it_is_prolonged(self) -> None:
+        """A rejection during the refresh counts, too."""
         rig = Rig()
         old = await rig.cache.wait()
         rig.clock.now += 21
@@ -517,7 +521,7 @@ class TestRefresh:
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
     async def test_rejected_token_is_refreshed_first(self) -> None:
-        """After a rejection, too, the cache refreshes before it logs in."""
+        """The cache refreshes a rejected token before it logs in."""
         rig = Rig()
         rig.cache.reject(await rig.cache.wait())
         assert (await rig.cache.wait()).token.access_token == "refresh-1"
@@ -587,8 +591,8 @@ class TestGenerations:
         assert rig.cache.current() is None
         assert (await rig.cache.wait()).token.access_token == "refresh-2"
 
-    async def test_login_that_brings_the_same_text(self) -> None:
-        """After a rejection every login is a new generation, so logins do not go on for ever."""
+    async def test_login_with_the_same_token(self) -> None:
+        """After a rejection every login is a new generation, so logins don't repeat forever."""
         rig = Rig()
         rig.login_replies = [Token("same"), Token("same")]
         rig.refresh_replies = [REFUSED]
@@ -602,7 +606,7 @@ class TestGenerations:
 
 class TestRefusedLogin:
     async def test_cool_down_doubles_up_to_15_minutes(self) -> None:
-        """60 seconds, twice as long after each further refusal, 15 minutes at most; no traffic."""
+        """60 seconds without traffic, twice as long after each refusal, at most 15 minutes."""
         rig = Rig()
         rig.login_replies = [REFUSED] * 9
         for count, seconds in enumerate((60, 120, 240, 480, 900, 900, 900), start=1):
@@ -629,7 +633,7 @@ class TestRefusedLogin:
         assert await rig.cache.wait()
 
     async def test_renew_tries_at_once(self) -> None:
-        """`account.refresh()` sends during the cool-down, and counts if it is refused."""
+        """`account.refresh()` sends during the cool-down. Another refusal counts."""
         rig = Rig()
         rig.login_replies = [REFUSED, REFUSED]
         with pytest.raises(AuthenticationError):
@@ -645,7 +649,7 @@ class TestRefusedLogin:
         assert (await rig.served()).token.access_token == "login-3"
 
     async def test_errors_within_the_cool_down(self) -> None:
-        """Each call gets an error of its own, which says that nothing was sent."""
+        """Each call gets a separate error, which says that nothing was sent."""
         rig = Rig()
         rig.login_replies = [
             AuthenticationError("no", status=400, operation="account.verify", attempts=1)
@@ -696,7 +700,7 @@ class TestWaiters:
         assert rig.logins == 1
 
     async def test_last_waiter_cancelled_leaves_the_renewal(self) -> None:
-        """The renewal goes on, for later calls."""
+        """The renewal continues, for later calls."""
         rig = Rig()
         tasks = await rig.waiting(3)
         for task in tasks:
@@ -719,7 +723,7 @@ class TestWaiters:
 
     @pytest.mark.parametrize("error", [OSError("vault"), TimeoutError(), KeyError("token")])
     async def test_foreign_errors_pass_through(self, error: Exception) -> None:
-        """Waiting calls raise the very exception of an application's fetch_token."""
+        """Waiting calls raise the same object that the application's fetch_token raised."""
         rig = Rig(vault=True)
         rig.login_replies = [error]
         tasks = await rig.waiting(3)
@@ -729,8 +733,8 @@ class TestWaiters:
         assert is_fetch_error(error)
         assert (await rig.cache.wait()).token.access_token == "login-2"
 
-    async def test_fault_of_the_sdk_is_not_one_of_fetch_token(self) -> None:
-        """Only the exceptions of an application's code are marked as such."""
+    async def test_error_of_the_sdk_is_not_marked(self) -> None:
+        """Only the exceptions of an application's code are marked."""
         rig = Rig()
         error = KeyError("a fault")
         rig.login_replies = [error]
@@ -739,7 +743,7 @@ class TestWaiters:
         assert caught.value is error
         assert not is_fetch_error(error)
 
-    async def test_exception_that_takes_no_attributes_is_marked(self) -> None:
+    async def test_exception_without_attributes_is_marked(self) -> None:
         class Frozen(Exception):
             def __setattr__(self, name: str, value: object) -> None:
                 raise TypeError("immutable")
@@ -750,7 +754,7 @@ class TestWaiters:
             await rig.cache.wait()
         assert is_fetch_error(caught.value)
 
-    async def test_cancellation_from_within_is_a_failure(self) -> None:
+    async def test_cancelled_error_of_fetch_token_is_a_failure(self) -> None:
         """A fetch_token that raises CancelledError by itself does not close the client."""
         rig = Rig(vault=True)
         rig.login_replies = [asyncio.CancelledError()]

@@ -239,7 +239,7 @@ REPLIES: dict[str, tuple[Step, type[Exception]]] = {
     "truncated": (reply("{}", headers={"Content-Length": "999"}), TransportError),
     "hang up": (hang_up, TransportError),
 }
-# Some calls take any JSON for a success.
+# Some calls accept any JSON as a success.
 MAY_SUCCEED = "other JSON"
 
 
@@ -471,7 +471,7 @@ class TestArguments:
 
 
 class OwnCredentials:
-    """Credentials of an application's own that return, or raise, what they are given."""
+    """Credentials of an application that return, or raise, a given object."""
 
     def __init__(self, result: object) -> None:
         self._result = result
@@ -488,7 +488,7 @@ class TestCredentials:
         [TOKEN, {"access_token": TOKEN}, Token(TOKEN + "\n"), Token(TOKEN, "30")],  # type: ignore[arg-type]
     )
     async def test_result_that_is_not_a_token(self, result: object, client: Maker) -> None:
-        """What an application's credentials return may be the secret, so it is not shown."""
+        """The result of an application's credentials may be a secret, so it is not shown."""
         pbx = client(credentials=OwnCredentials(result))
         check(await caught((TypeError, ReplyError), pbx.extensions.show("101")))
         check(await caught((TypeError, ReplyError), pbx.account.refresh()))
@@ -539,7 +539,7 @@ class TestBugs:
             ("portsip_async.core.reply.ReplyParser.parse", bug, "application"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "client"),
             ("aiohttp.ClientSession._request", bug_when_awaited, "application"),
-            # The client's own connections return a short reply at once; others have to read it.
+            # The client's own connections return a short reply at once. Others have to read it.
             ("aiohttp.StreamReader.is_eof", bug, "client"),
             ("aiohttp.ClientResponse.read", bug_when_awaited, "application"),
         ],

@@ -59,7 +59,7 @@ async def failure(pbx: PortSIPClient) -> PortSIPError:
 
 
 class Stream:
-    """A step that sends a head, and then pieces as long as the client takes them."""
+    """A step that sends a head, then pieces for as long as the client reads them."""
 
     def __init__(self, head: bytes, piece: Callable[[], bytes], pieces: int) -> None:
         self.head, self.piece, self.pieces = head, piece, pieces
@@ -71,7 +71,7 @@ class Stream:
     ) -> None:
         writer.write(self.head)
         try:
-            for self.sent in range(self.pieces):  # noqa: B020 - it is not what it iterates
+            for self.sent in range(self.pieces):  # noqa: B020 - the attribute is not the iterable
                 writer.write(self.piece())
                 await writer.drain()
             await reader.read()
@@ -94,8 +94,8 @@ class TestLargeReplies:
     @pytest.mark.parametrize(
         "how", [head(Content_Length="50000000"), head(Transfer_Encoding="chunked"), head()]
     )
-    async def test_not_read_to_the_end(self, how: bytes, wire: WireServer) -> None:
-        """A reply over the limit is not read past the limit, whether its length is known or not."""
+    async def test_large_reply_is_not_read_to_the_end(self, how: bytes, wire: WireServer) -> None:
+        """A reply is not read past the limit, whether or not its length is known."""
         piece = b" " * 50_000
         if b"chunked" in how:
             piece = chunk(piece)
@@ -111,7 +111,7 @@ class TestLargeReplies:
 
     @pytest.mark.parametrize("how", ["announced", "chunked", "gzip"])
     @pytest.mark.parametrize(("over", "fits"), [(0, True), (1, False)])
-    async def test_exact_limit(self, how: str, over: int, fits: bool, wire: WireServer) -> None:
+    async def test_limit_is_exact(self, how: str, over: int, fits: bool, wire: WireServer) -> None:
         """The limit is exact to the byte."""
         body = json.dumps({"extension_number": "101"}).ljust(1000 + over).encode()
         if how == "announced":
@@ -129,7 +129,7 @@ class TestLargeReplies:
 
     @pytest.mark.parametrize("status", [200, 500])
     @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-    async def test_bomb(self, encoding: str, status: int, wire: WireServer) -> None:
+    async def test_decompression_bomb(self, encoding: str, status: int, wire: WireServer) -> None:
         """A small reply that decompresses to a large one takes no more memory than the limit."""
         packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
         packed = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
@@ -171,8 +171,10 @@ class TestBrokenReplies:
             (head(X_Long="a" * 70_000, Content_Length="2") + b"{}", "unreadable"),
         ],
     )
-    async def test_one_of_ours(self, sent: bytes, kind: str, wire: WireServer) -> None:
-        """Anything else than a reply raises an error of the SDK, which shows no secret."""
+    async def test_broken_reply_raises_an_error_of_the_sdk(
+        self, sent: bytes, kind: str, wire: WireServer
+    ) -> None:
+        """The error shows no secret."""
 
         async def send(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(sent)
@@ -189,8 +191,8 @@ class TestBrokenReplies:
 
     @pytest.mark.parametrize("before", [b"", chunk(b"{"), b"2\r\n{}"])
     @pytest.mark.parametrize("name", ["extensions.show", "greetings.upload"])
-    async def test_rubbish_in_mid_reply(self, name: str, before: bytes, wire: WireServer) -> None:
-        """Rubbish after the head ends a call at once, without a timeout."""
+    async def test_garbage_within_a_reply(self, name: str, before: bytes, wire: WireServer) -> None:
+        """Garbage after the head ends a call at once, without a timeout."""
 
         async def send(
             _: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -207,10 +209,10 @@ class TestBrokenReplies:
                     await BY_NAME[name].send(pbx)
             await until(lambda: not wire.open)
 
-    async def test_kept_connection_breaks(
+    async def test_idle_connection_breaks(
         self, wire: WireServer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """If a connection ends between two calls, no call fails."""
+        """If a connection breaks between two calls, no call fails."""
         coded = head(Transfer_Encoding="chunked") + chunk(b'{"extension_number": "101"}')
 
         async def send(
@@ -231,20 +233,20 @@ class TestBrokenReplies:
         assert "never retrieved" not in caplog.text
 
     @pytest.mark.parametrize("kind", ["text/html", "text/plain; charset=latin-1", "x", ""])
-    async def test_any_content_type(self, kind: str, wire: WireServer) -> None:
-        """JSON is read whatever its content type is."""
+    async def test_content_type_is_ignored(self, kind: str, wire: WireServer) -> None:
+        """JSON is read whatever its content type."""
         wire.script = [reply({"extension_number": "101"}, headers={"Content-Type": kind})]
         async with client(wire) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
 
-    async def test_without_a_length(self, wire: WireServer) -> None:
+    async def test_reply_without_a_length(self, wire: WireServer) -> None:
         """A reply without a length ends with its connection."""
         wire.script = [reply({"extension_number": "101"}, content_length=False)]
         async with client(wire) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
 
-    async def test_silence_in_mid_reply(self, wire: WireServer) -> None:
-        """The read timeout also counts silence between bytes."""
+    async def test_silence_within_a_reply(self, wire: WireServer) -> None:
+        """The read timeout also limits the time between bytes."""
 
         async def half(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(SHOWN[:-5])
@@ -254,8 +256,8 @@ class TestBrokenReplies:
         async with client(wire, timeout=Timeout(total=None, read=0.05)) as pbx:
             assert isinstance(await failure(pbx), RequestTimeout)
 
-    async def test_drip(self, wire: WireServer) -> None:
-        """The total timeout bounds a reply that trickles in."""
+    async def test_slow_reply(self, wire: WireServer) -> None:
+        """The total timeout limits a reply that arrives byte by byte."""
 
         async def drip(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(head(Content_Length="1000"))
@@ -272,8 +274,10 @@ class TestOneAttemptOneArrival:
     @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST"])
     @pytest.mark.parametrize("kept", [False, True])
     @pytest.mark.parametrize("how", ["hang up", "reset"])
-    async def test_by_method(self, method: str, kept: bool, how: str, wire: WireServer) -> None:
-        """The client sends no request twice by itself, on a new or a kept connection."""
+    async def test_each_method_is_sent_once(
+        self, method: str, kept: bool, how: str, wire: WireServer
+    ) -> None:
+        """The transport never repeats a request by itself, on a new or a kept connection."""
         row = Endpoint("a.b", method, "/x", safety="unsafe", token="query", parameters="query")
 
         async def drop(_: Arrival, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -292,8 +296,8 @@ class TestOneAttemptOneArrival:
         assert caught.value.may_have_acted
         assert len(wire.arrivals) == 1 + kept
 
-    async def test_app_session_too(self, wire: WireServer) -> None:
-        """Nor does it through the session of an application."""
+    async def test_session_of_the_application_sends_once(self, wire: WireServer) -> None:
+        """The same holds for the session of an application."""
         wire.script = [hang_up]
         async with aiohttp.ClientSession() as session, client(wire, session=session) as pbx:
             assert isinstance(await failure(pbx), TransportError)
@@ -303,8 +307,8 @@ class TestOneAttemptOneArrival:
 class TestRedirects:
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     @pytest.mark.parametrize("name", ["extensions.show", "extensions.create", "greetings.upload"])
-    async def test_not_followed(self, status: int, name: str, wire: WireServer) -> None:
-        """A redirect is an error: following it would take the token along."""
+    async def test_redirect_is_not_followed(self, status: int, name: str, wire: WireServer) -> None:
+        """A redirect is an error. Following it would send the token to another address."""
         operation = next(row for row in OPERATIONS if row.name == name)
         async with WireServer() as target:
             wire.script = [reply("", status, {"Location": f"{target.url}/api/extensions/show"})]
@@ -318,7 +322,7 @@ class TestRedirects:
 
 
 class TestCookies:
-    async def test_neither_stored_nor_sent(self, wire: WireServer) -> None:
+    async def test_cookies_are_neither_stored_nor_sent(self, wire: WireServer) -> None:
         wire.script = [
             reply({"extension_number": "101"}, headers={"Set-Cookie": "a=b; Path=/", **KEEP})
         ]
@@ -330,8 +334,8 @@ class TestCookies:
 
 
 class TestConnections:
-    async def test_reuse(self, wire: WireServer) -> None:
-        """Calls one after the other use one connection after any readable reply."""
+    async def test_connection_is_reused(self, wire: WireServer) -> None:
+        """Sequential calls use one connection, after any readable reply."""
         wire.script = [
             SHOWN,
             reply({"err_code": 404.1}, 404, KEEP),
@@ -347,19 +351,19 @@ class TestConnections:
         assert len(wire.arrivals) == 20
         assert wire.connections == 1
 
-    async def test_one_a_call_in_flight(self, wire: WireServer) -> None:
-        """There are no more connections than calls, and closing closes all of them."""
+    async def test_one_connection_per_call_in_flight(self, wire: WireServer) -> None:
+        """There are at most as many connections as calls. Closing the client closes them."""
         wire.script = [SHOWN]
         async with client(wire) as pbx:
             for _ in range(2):
                 await asyncio.gather(*(pbx.extensions.show("101") for _ in range(50)))
             assert wire.connections == wire.open <= 50
         async with asyncio.timeout(5):
-            while wire.open:  # noqa: ASYNC110 - what the far side sees sets no event
+            while wire.open:  # noqa: ASYNC110 - the server sets no event for this
                 await asyncio.sleep(0)
 
-    async def test_names_of_the_wire(self, wire: WireServer) -> None:
-        """Text of any kind arrives unchanged in a query."""
+    async def test_text_in_a_query(self, wire: WireServer) -> None:
+        """Text of any kind arrives unchanged."""
         given = "a+b &c=d;e%41/é\u2028?#"
         wire.script = [reply()]
         async with client(wire) as pbx:
@@ -388,7 +392,9 @@ class TestUserAgent:
         assert wire.arrivals[0].headers["user-agent"].startswith(sent)
 
     @pytest.mark.parametrize(("given", "sent"), [(None, "app"), ("acme/1", "acme/1")])
-    async def test_app_session(self, given: str | None, sent: str, wire: WireServer) -> None:
+    async def test_session_of_the_application(
+        self, given: str | None, sent: str, wire: WireServer
+    ) -> None:
         """The session's own header is sent unless the client has a `user_agent`."""
         async with aiohttp.ClientSession(headers={"User-Agent": "app", "X-App": "1"}) as session:
             async with client(wire, session=session, user_agent=given) as pbx:
@@ -410,8 +416,10 @@ class TestAppSession:
             {"read_bufsize": 1},
         ],
     )
-    async def test_any_session(self, options: dict[str, Any], wire: WireServer) -> None:
-        """Replies and errors are the same, however the application set up its session."""
+    async def test_settings_of_the_session_do_not_matter(
+        self, options: dict[str, Any], wire: WireServer
+    ) -> None:
+        """Replies and errors are the same, whatever the settings of the application's session."""
         body = gzip.compress(b'{"extension_number": "101"}')
         wire.script = [
             reply(body, headers={"Content-Encoding": "gzip", **KEEP}),
@@ -425,13 +433,13 @@ class TestAppSession:
                 assert (error.status, error.message) == (404, "No")
             assert not session.closed
 
-    async def test_closed_by_the_application(self, wire: WireServer) -> None:
+    async def test_session_closed_by_the_application(self, wire: WireServer) -> None:
         async with aiohttp.ClientSession() as session:
             pbx = client(wire, session=session)
         assert isinstance(await failure(pbx), ClientClosed)
         await pbx.close()
 
-    async def test_cookies_are_its_affair(self, wire: WireServer) -> None:
+    async def test_session_keeps_its_cookies(self, wire: WireServer) -> None:
         wire.script = [reply({"extension_number": "1"}, headers={"Set-Cookie": "a=b", **KEEP})]
         jar = aiohttp.CookieJar(unsafe=True)
         async with (
@@ -445,19 +453,19 @@ class TestAppSession:
 
 class TestProxies:
     @pytest.fixture
-    def surroundings(self, monkeypatch: pytest.MonkeyPatch, wire: WireServer) -> WireServer:
+    def environment_proxy(self, monkeypatch: pytest.MonkeyPatch, wire: WireServer) -> WireServer:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, wire.url)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         return wire
 
-    async def test_environment_is_ignored(self, surroundings: WireServer) -> None:
+    async def test_environment_is_ignored(self, environment_proxy: WireServer) -> None:
         async with WireServer() as wire, client(wire) as pbx:
             await pbx.extensions.show("101")
-        assert surroundings.connections == 0
+        assert environment_proxy.connections == 0
 
-    async def test_asked_for(self, wire: WireServer) -> None:
+    async def test_proxy_of_the_client(self, wire: WireServer) -> None:
         """All requests go to the client's proxy."""
         wire.script = [SHOWN]
         async with PortSIPClient(
@@ -466,8 +474,8 @@ class TestProxies:
             assert (await pbx.extensions.show("101")).extension_number == "101"
         assert wire.paths() == ["http://pbx.example:8899/api/extensions/show"]
 
-    async def test_unreachable(self, wire: WireServer) -> None:
-        """If a proxy refuses the connection, the error says that none was made."""
+    async def test_unreachable_proxy(self, wire: WireServer) -> None:
+        """The error says that no connection was made, and shows no password."""
         await wire.leave()
         proxy = wire.url.replace("//", "//user:hidden@")
         async with PortSIPClient(
@@ -478,8 +486,8 @@ class TestProxies:
         assert error.attempts == 4
         assert "hidden" not in repr((error, str(error), error.__cause__, str(error.__cause__)))
 
-    async def test_refuses_to_connect(self, wire: WireServer) -> None:
-        """So it does if the proxy refuses the tunnel; even a write is repeated."""
+    async def test_proxy_that_refuses_the_tunnel(self, wire: WireServer) -> None:
+        """The error says that no connection was made, so even a write is retried."""
         wire.script = [reply("", 502)]
         operation = next(row for row in OPERATIONS if row.name == "extensions.create")
         async with PortSIPClient(
@@ -525,22 +533,24 @@ class TestTLS:
         return error
 
     async def test_unknown_authority(self, authority: trustme.CA) -> None:
-        """A certificate of an unknown authority is refused, clearly and once."""
+        """A certificate of an unknown authority is refused after one attempt, with the reason."""
         async with encrypted(authority) as wire:
             await self.refused(wire)
 
-    async def test_other_host(self, authority: trustme.CA, tmp_path: Path) -> None:
-        """A certificate for another host is refused."""
+    async def test_certificate_for_another_host(
+        self, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        """It is refused."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         async with encrypted(authority, "pbx.example") as wire:
             await self.refused(wire, ssl=tmp_path / "ca.pem")
 
-    async def test_other_fingerprint(self, authority: trustme.CA) -> None:
+    async def test_wrong_fingerprint(self, authority: trustme.CA) -> None:
         async with encrypted(authority) as wire:
             await self.refused(wire, ssl=Fingerprint(bytes(32)))
 
     @pytest.mark.parametrize("how", ["path", "str", "context", "fingerprint", "app context"])
-    async def test_trusted(self, how: str, authority: trustme.CA, tmp_path: Path) -> None:
+    async def test_trusted_server(self, how: str, authority: trustme.CA, tmp_path: Path) -> None:
         """With each form of `ssl=` that trusts the server, the call succeeds."""
         path = tmp_path / "ca.pem"
         authority.cert_pem.write_to_path(path)
@@ -558,19 +568,19 @@ class TestTLS:
             ):
                 assert (await pbx.extensions.show("101")).extension_number == "101"
 
-    async def test_unchecked(self, authority: trustme.CA) -> None:
-        """Without checks any certificate is accepted, and one warning says so."""
+    async def test_no_verification(self, authority: trustme.CA) -> None:
+        """Any certificate is accepted, with one warning."""
         async with encrypted(authority) as wire:
             with pytest.warns(UserWarning, match="ssl=False accepts any certificate") as warned:
                 pbx = PortSIPClient(wire.url, token=TOKEN, ssl=False)
             assert [warning.filename for warning in warned] == [__file__]
-            async with pbx:  # where any further warning would be an error
+            async with pbx:  # any further warning is an error here
                 await pbx.extensions.show("101")
                 await pbx.with_options(timeout=5).extensions.show("101")
 
     @pytest.mark.parametrize("content", [None, "no certificate"])
-    async def test_unusable_file(self, content: str | None, tmp_path: Path) -> None:
-        """A CA file that can't be used is named in an error, before anything is sent."""
+    async def test_unusable_ca_file(self, content: str | None, tmp_path: Path) -> None:
+        """The error names the file, and nothing is sent."""
         path = tmp_path / "ca.pem"
         if content is not None:
             path.write_text(content)
@@ -579,8 +589,8 @@ class TestTLS:
         assert isinstance(error, ConfigurationError)
         assert str(path) in str(error)
 
-    async def test_plain_server(self, wire: WireServer) -> None:
-        """If the server has no TLS, the error says that no connection was made."""
+    async def test_server_without_tls(self, wire: WireServer) -> None:
+        """The error says that no connection was made."""
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1)
@@ -607,10 +617,10 @@ class TestTimeouts:
             (Timeout(total=None), 5.0, 15.0),
         ],
     )
-    def test_as_aiohttp_takes_them(
+    def test_timeouts_for_aiohttp(
         self, timeout: Timeout, connect: float | None, read: float | None
     ) -> None:
-        """Connecting has less time than the whole attempt, so its timeout comes first."""
+        """Connecting gets less time than the whole attempt, so its timeout comes first."""
         http = HttpTimeouts(timeout)
         assert http.exchange.total is None
         assert http.exchange.connect == (None if connect is None else pytest.approx(connect))
@@ -622,28 +632,28 @@ class TestTimeouts:
         )
 
     @pytest.mark.parametrize("timeout", [Timeout(total=0.5), Timeout(connect=0.1), 0.5])
-    async def test_connect(self, timeout: Any, wire: WireServer) -> None:
-        """A handshake that hangs raises ConnectError, also if `total` ends it."""
+    async def test_connect_timeout(self, timeout: Any, wire: WireServer) -> None:
+        """A TLS handshake that hangs raises ConnectError, even if `total` ends it."""
         url = wire.url.replace("http:", "https:")
         async with PortSIPClient(url, token="1", timeout=timeout, retry=ONCE) as pbx:
             error = await failure(pbx)
         assert isinstance(error, ConnectError)
         assert not isinstance(error, RequestTimeout)
 
-    async def test_connect_in_a_loop_that_stood_still(self, wire: WireServer) -> None:
-        """If both timeouts are over at once, it is a ConnectError."""
+    async def test_connect_timeout_in_a_blocked_loop(self, wire: WireServer) -> None:
+        """If both timeouts have expired when the loop runs again, the error is a ConnectError."""
         url = wire.url.replace("http:", "https:")
         async with (
             PortSIPClient(url, token="1", timeout=Timeout(total=0.5), retry=ONCE) as pbx,
             in_background(failure(pbx)) as (failing,),
         ):
             await until(lambda: wire.connections)
-            time.sleep(0.6)  # noqa: ASYNC251 - as a program does that computes in its loop
+            time.sleep(0.6)  # noqa: ASYNC251 - blocks the loop on purpose
             error = await failing
         assert isinstance(error, ConnectError)
 
     async def test_total_is_not_rounded(self, wire: WireServer) -> None:
-        """A timeout above 5 s is not rounded up, as aiohttp would do."""
+        """A timeout above 5 s is not rounded up. By default, aiohttp would do that."""
         wire.script = [silence]
         async with client(wire, timeout=Timeout(total=0.1)) as pbx:
             error = await failure(pbx)
@@ -653,7 +663,7 @@ class TestTimeouts:
 
 
 async def test_upgraded_connection_is_closed(wire: WireServer, make_client: Any) -> None:
-    """After a 101 no open response is left: its warning would show the URL."""
+    """After a 101 no response is left open. aiohttp's warning about it would show the URL."""
     wire.script = [reply({}, 101, {"Upgrade": "x", "Connection": "upgrade"})]
     asyncio.get_running_loop().set_debug(True)  # only then does aiohttp warn
     with pytest.raises(APIError):

@@ -1,4 +1,4 @@
-"""Uploads from files that block: they occupy threads of their own, and nothing else."""
+"""Uploads from files that block: each occupies one thread, and nothing else."""
 
 import asyncio
 import io
@@ -21,8 +21,8 @@ from portsip_async.simulator import PBXSimulator
 
 from .concurrency import in_background, until, yield_to_loop
 
-MORE = THREADS + 4  # uploads than there are threads
-SECONDS = 2.0  # in which something prompt is done, on a busy machine too
+MORE = THREADS + 4  # uploads, more than there are threads
+SECONDS = 2.0  # enough for a prompt action, even on a busy machine
 
 
 class Stuck(io.RawIOBase):
@@ -70,8 +70,8 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 
 
 def free(fifo: Path) -> None:
-    """Let the thread that opens a FIFO go on."""
-    with suppress(OSError):  # nobody does
+    """Release the thread that opens a FIFO."""
+    with suppress(OSError):  # no thread opens it now
         os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
 
 
@@ -95,7 +95,9 @@ def stuck_uploads(pbx: PortSIPClient, count: int = MORE) -> list[Any]:
 
 
 class TestHanging:
-    async def test_reading_holds_nothing_else(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_blocked_read_blocks_nothing_else(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         async with in_background(*stuck_uploads(pbx)) as uploads:
             await until(lambda: Stuck.reading == THREADS)
@@ -105,7 +107,7 @@ class TestHanging:
             await asyncio.gather(*uploads)
         assert len(sim.greetings("101")) == MORE + 1
 
-    async def test_opening_holds_nothing_else(self, pbx: PortSIPClient, fifo: Path) -> None:
+    async def test_blocked_open_blocks_nothing_else(self, pbx: PortSIPClient, fifo: Path) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         calls = [pbx.greetings.upload("101", fifo) for _ in range(MORE)]
         async with in_background(*calls):
@@ -132,8 +134,8 @@ class TestHanging:
                 outcomes = await asyncio.gather(*uploads, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {ClientClosed}
 
-    async def test_what_no_thread_began_is_not_read(self, pbx: PortSIPClient) -> None:
-        """After a cancelled call, the caller's file is where it was."""
+    async def test_cancelled_upload_in_the_queue_reads_nothing(self, pbx: PortSIPClient) -> None:
+        """If the call is cancelled before a thread begins, the file is not read."""
         async with in_background(*stuck_uploads(pbx, THREADS)):
             await until(lambda: Stuck.reading == THREADS)
             later = Stuck()
@@ -149,7 +151,7 @@ class TestHanging:
         async with in_background(pbx.greetings.upload("101", fifo)):
             await until(upload_threads)
             await asyncio.sleep(0.05)
-        connections = 2  # one, seen from both sides
+        connections = 2  # one, counted at both ends
         free(fifo)
         await until(lambda: not upload_threads())
         if sys.platform == "linux":
@@ -239,7 +241,7 @@ class TestThreads:
                 await pbx.greetings.upload("101", path)
         await pbx.greetings.upload("101", path)
 
-    async def test_waits_for_one_that_runs_where_no_other_starts(
+    async def test_call_waits_for_a_running_thread_if_no_other_can_start(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         threads = Threads(2)

@@ -1,4 +1,4 @@
-"""Uploads: their sources, how names are sent, and when they are sent again."""
+"""Uploads: their sources, how names are encoded, and when an upload is sent again."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ from .concurrency import until
 from .wire_server import TOKEN, Arrival, WireServer, reply, silence
 
 ROW = "greetings.upload"
-# More than a chunk, and no multiple of one.
+# More than one chunk, but not a multiple of the chunk size.
 DATA = bytes(range(256)) * 1111 + b"end"
 NO_PAUSE = RetryPolicy(initial=0, maximum=0)
 
@@ -74,7 +74,7 @@ def on_disk(tmp_path: Path) -> Path:
 
 
 def at_an_offset(tmp_path: Path) -> Any:
-    # Closed by the test: what is uploaded is what follows the first five bytes.
+    # The test closes it. The upload begins after the first five bytes.
     file = tempfile.TemporaryFile(dir=tmp_path)  # noqa: SIM115 - the test closes it
     file.write(b"skip " + DATA)
     file.seek(5)
@@ -94,8 +94,8 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
     "iterable": lambda _: Iterable(),
 }
 REPLAYABLE = ["path", "text path", "bytes", "bytearray", "BytesIO", "file at an offset"]
-# An iterator is ended by what was taken from it.
-GONE = ["pipe", "generator", "iterable"]
+# These sources can be read only once.
+READABLE_ONCE = ["pipe", "generator", "iterable"]
 
 
 SourceMaker = Callable[[str], Any]
@@ -147,7 +147,7 @@ class Form:
 
 class TestSources:
     @pytest.mark.parametrize("name", SOURCES)
-    async def test_arrives_whole(
+    async def test_upload_arrives_complete(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """Each kind of source arrives byte for byte."""
@@ -155,13 +155,15 @@ class TestSources:
         assert uploaded(sim) == WHOLE
 
     @pytest.mark.parametrize("name", SOURCES)
-    async def test_length(self, name: str, make_source: SourceMaker, wire: WireServer) -> None:
-        """The length is sent if it is known; otherwise the upload is sent in chunks."""
+    async def test_length_of_the_source(
+        self, name: str, make_source: SourceMaker, wire: WireServer
+    ) -> None:
+        """A known length is sent. Otherwise the upload is sent in chunks."""
         wire.script = [reply()]
         async with PortSIPClient(wire.url, token=TOKEN) as pbx:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
         arrival = wire.arrivals[0]
-        if name in GONE:
+        if name in READABLE_ONCE:
             assert arrival.headers["transfer-encoding"] == "chunked"
             assert "content-length" not in arrival.headers
         else:
@@ -170,10 +172,10 @@ class TestSources:
         assert Form(arrival).parts[-1][1] == DATA
 
     @pytest.mark.parametrize("name", ["file at an offset", "BytesIO", "pipe"])
-    async def test_file_stays_open(
+    async def test_file_of_the_caller_stays_open(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """The caller's file stays open, even if the upload fails."""
+        """This also holds if the upload fails."""
         file = make_source(name)
         await pbx.greetings.upload("101", file, filename="a.wav")
         assert not file.closed
@@ -183,15 +185,17 @@ class TestSources:
             await pbx.greetings.upload("101", file, filename="a.wav")
         assert not file.closed
 
-    async def test_nothing_in_it(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """An empty upload is sent; the PBX decides about it."""
+    async def test_empty_source(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """An empty upload is sent, and the PBX decides about it."""
         file = io.BytesIO(DATA)
         file.seek(0, os.SEEK_END)
         await pbx.greetings.upload("101", file, filename="a.wav")
         await pbx.greetings.upload("101", b"", filename="b.wav")
         assert uploaded(sim)[0] == uploaded(sim, "b.wav")[0] == 0
 
-    async def test_bytes_are_those_of_the_call(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_bytes_are_copied_at_the_call(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
         """A bytearray that changes after the call is uploaded as it was at the call."""
         data = bytearray(DATA)
         sim.fail(ROW, latency=0.02)
@@ -211,7 +215,7 @@ class TestSources:
             (b"", None),
         ],
     )
-    async def test_what_is_no_source(
+    async def test_unusable_source(
         self, given: Any, error: type[Exception] | None, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """Anything that can't be uploaded is refused before anything is sent."""
@@ -244,7 +248,7 @@ class TestSources:
         assert sim.served[ROW] == 0
 
     @pytest.mark.parametrize("chunk", ["text", 7, None])
-    async def test_iterator_of_something_else(
+    async def test_iterator_of_other_types(
         self, chunk: Any, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
         async def chunks() -> AsyncIterator[Any]:
@@ -261,10 +265,10 @@ class TestMemory:
     SIZE = 64 * 2**20
 
     @pytest.mark.parametrize("kind", ["generator", "path"])
-    async def test_streamed(
+    async def test_upload_is_streamed(
         self, kind: str, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """No more than a few chunks are in memory, however long an upload is."""
+        """At most a few chunks are in memory, however long an upload is."""
         given: Any = tmp_path / "large.wav"
         with given.open("wb") as file:
             file.truncate(self.SIZE)
@@ -280,7 +284,7 @@ class TestMemory:
         assert uploaded(sim)[0] == self.SIZE
         assert peak < 8 * 2**20
 
-    async def test_no_more_is_taken_than_is_sent(self, wire: WireServer) -> None:
+    async def test_source_is_read_only_as_it_is_sent(self, wire: WireServer) -> None:
         """While the PBX takes no bytes, the source is not read ahead."""
         taken = 0
 
@@ -307,7 +311,7 @@ async def pieces_of_zero(size: int) -> AsyncIterator[bytes]:
 
 
 class stalled:  # noqa: N801 - used as a function
-    """A server that reads the head of a request, and nothing of its body."""
+    """Start a server that reads the head of a request, but not its body."""
 
     async def __aenter__(self) -> str:
         self._done = asyncio.Event()
@@ -327,21 +331,21 @@ class stalled:  # noqa: N801 - used as a function
 
 class TestReplay:
     @pytest.mark.parametrize("name", REPLAYABLE)
-    async def test_after_a_rejected_token(
+    async def test_replay_after_a_rejected_token(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A source that can be read again is sent again with the new token, from its start."""
+        """A source that can be read again is sent from its start, with the new token."""
         await pbx.extensions.show("101")
         sim.revoke()
         await pbx.greetings.upload("101", make_source(name), filename="a.wav")
         assert uploaded(sim) == WHOLE
         assert (sim.served[ROW], sim.rejected[ROW]) == (2, 1)
 
-    @pytest.mark.parametrize("name", GONE)
-    async def test_not_from_what_is_gone(
+    @pytest.mark.parametrize("name", READABLE_ONCE)
+    async def test_no_replay_of_a_consumed_source(
         self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A source that was read can't be sent again, and the error says so."""
+        """A source that was read once can't be sent again, and the error says so."""
         await pbx.extensions.show("101")
         sim.revoke()
         with pytest.raises(AuthenticationError, match="can be read only once") as caught:
@@ -357,7 +361,7 @@ class TestReplay:
         ("script", "error"),
         [({"status": 429}, RateLimited), ({"status": 503, "retry_after": 0}, ServerError)],
     )
-    async def test_after_being_told_to_wait(
+    async def test_retry_after_a_rate_limit(
         self,
         name: str,
         script: dict[str, Any],
@@ -366,9 +370,9 @@ class TestReplay:
         pbx: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
-        """If the PBX can't have acted, the upload is repeated if its source can be read again."""
+        """If the PBX can't have acted, the upload is retried if its source can be read again."""
         sim.fail(ROW, **script)
-        if name in GONE:
+        if name in READABLE_ONCE:
             with pytest.raises(error, match="can be read only once"):
                 await pbx.greetings.upload("101", make_source(name), filename="a.wav")
             assert (sim.served[ROW], sim.acted[ROW]) == (1, 0)
@@ -388,7 +392,7 @@ class TestReplay:
             ({"status": 503}, ServerError),
         ],
     )
-    async def test_never_after_a_lost_reply(
+    async def test_no_retry_after_a_lost_reply(
         self,
         name: str,
         script: dict[str, Any],
@@ -397,7 +401,7 @@ class TestReplay:
         pbx: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
-        """An upload that the PBX may have carried out is not repeated, whatever its source."""
+        """An upload that the PBX may have carried out is not retried, whatever its source."""
         sim.fail(ROW, **script)
         with pytest.raises(error) as caught:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
@@ -406,10 +410,10 @@ class TestReplay:
         assert sim.served[ROW] == 1
 
     @pytest.mark.parametrize("name", SOURCES)
-    async def test_after_a_refused_connection(
+    async def test_retry_after_a_refused_connection(
         self, name: str, make_source: SourceMaker, wire: WireServer
     ) -> None:
-        """If no connection was made, nothing was read, not even from an iterator."""
+        """Without a connection nothing was read, not even from an iterator."""
         await wire.leave()
         wire.script = [reply()]
         pbx = PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE)
@@ -422,7 +426,7 @@ class TestReplay:
             await pbx.greetings.upload("101", make_source(name), filename="a.wav")
         assert Form(wire.arrivals[0]).parts[-1][1] == DATA
 
-    async def test_refused_for_good(self, wire: WireServer) -> None:
+    async def test_permanent_refusal(self, wire: WireServer) -> None:
         """The error does not blame an iterator that was not read."""
         await wire.leave()
         async with PortSIPClient(wire.url, token=TOKEN, retry=NO_PAUSE) as pbx:
@@ -433,8 +437,8 @@ class TestReplay:
 
     @pytest.mark.parametrize("name", ["bytes", "file at an offset", "path"])
     @pytest.mark.parametrize("closes", [True, False])
-    async def test_refusal_in_mid_upload(self, closes: bool, name: str, tmp_path: Path) -> None:
-        """A reply before the end of an upload is read; the next attempt is complete."""
+    async def test_refusal_during_the_upload(self, closes: bool, name: str, tmp_path: Path) -> None:
+        """A reply before the end of an upload is read. The next attempt is complete."""
         large = os.urandom(2**20) * 8
         path = tmp_path / "large.wav"
         path.write_bytes(b"skip " * (name != "path") + large)
@@ -449,7 +453,7 @@ class TestReplay:
                 writer.write(reply({}, 429, {"Connection": "close" if closes else "keep-alive"}))
                 await writer.drain()
                 if not closes:
-                    await reader.read()  # until the client gives the connection up
+                    await reader.read()  # until the client closes the connection
             else:
                 body = await reader.readexactly(int(match[1]))
                 start = body.index(b"\r\n\r\n", body.index(b'name="file"')) + 4
@@ -474,10 +478,10 @@ class TestFailingSources:
         ids=repr,
     )
     @pytest.mark.parametrize("after", [0, 1, 9])
-    async def test_its_own_error(
+    async def test_error_of_the_source(
         self, error: Exception, after: int, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """The call raises what the source raised, and the PBX has no half file."""
+        """The call raises the error of the source, and the PBX stores no partial file."""
 
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(after):
@@ -492,7 +496,7 @@ class TestFailingSources:
         assert sim.greetings("101") == {}
         assert (await pbx.extensions.show("101")).extension_number == "101"
 
-    async def test_file_that_fails(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_error_of_a_file(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         class Failing(Pipe):
             def read(self, size: int = -1) -> bytes:
                 raise OSError(5, "disk")
@@ -506,7 +510,7 @@ class TestFailingSources:
     async def test_file_that_changes(
         self, change: int, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A file that grows or shrinks meanwhile is an error, and the PBX keeps nothing of it."""
+        """A file that grows or shrinks during the upload is an error. The PBX stores nothing."""
 
         class Changing(io.BytesIO):
             def read(self, size: int | None = -1) -> bytes:
@@ -543,7 +547,7 @@ class TestNames:
             ("../../etc/passwd", "../../etc/passwd"),
         ],
     )
-    async def test_name(
+    async def test_filename_is_encoded(
         self,
         name: str,
         sent: str,
@@ -551,7 +555,7 @@ class TestNames:
         pbx: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
-        """A name is sent as UTF-8, can't end its quotes or its line, and arrives."""
+        """A name is sent as UTF-8, can't end its quotes or its line, and arrives unchanged."""
         wire.script = [reply()]
         async with PortSIPClient(wire.url, token=TOKEN) as other:
             await other.greetings.upload("101", DATA, filename=name)
@@ -576,17 +580,19 @@ class TestNames:
             ("data:a/b,.wav", "audio/x-wav"),
         ],
     )
-    async def test_kind(self, name: str, kind: str, wire: WireServer) -> None:
+    async def test_content_type_follows_the_name(
+        self, name: str, kind: str, wire: WireServer
+    ) -> None:
         wire.script = [reply()]
         async with PortSIPClient(wire.url, token=TOKEN) as pbx:
             await pbx.greetings.upload("101", DATA, filename=name)
         headers = Form(wire.arrivals[0]).parts[-1][0]
         assert headers["Content-Type"] in (kind, kind.replace("x-wav", "wav"))
 
-    async def test_of_the_source(
+    async def test_filename_of_the_source(
         self, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
     ) -> None:
-        """A path and an open file have names; a name that is passed replaces them."""
+        """A path and an open file have names. The argument `filename` replaces them."""
         path = on_disk(tmp_path)
         await pbx.greetings.upload("101", path)
         with path.open("rb") as file:
@@ -598,19 +604,21 @@ class TestNames:
     @pytest.mark.parametrize(
         "source", [b"a", io.BytesIO(b"a"), Pipe(b"a"), Iterable()], ids=lambda s: type(s).__name__
     )
-    async def test_without_one(self, source: Any, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_source_without_a_filename(
+        self, source: Any, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
         with pytest.raises(ValueError, match="pass filename="):
             await pbx.greetings.upload("101", source)
         assert sim.served == {}
 
-    def test_of_a_descriptor(self, tmp_path: Path) -> None:
+    def test_file_of_a_descriptor_has_no_filename(self, tmp_path: Path) -> None:
         """A file that was opened by its descriptor has no name."""
         with open(os.open(on_disk(tmp_path), os.O_RDONLY), "rb") as file:
             assert source_of(file).name is None
 
 
 class TestTime:
-    async def test_total_and_deadline(self, sim: PBXSimulator) -> None:
+    async def test_no_total_timeout_and_no_deadline(self, sim: PBXSimulator) -> None:
         """Neither `total` nor the deadline ends an upload that makes progress."""
 
         async def slow() -> AsyncIterator[bytes]:
@@ -625,8 +633,10 @@ class TestTime:
             await pbx.greetings.upload("101", slow(), filename="a.wav")
         assert uploaded(sim)[0] == 24
 
-    async def test_deadline_and_repeats(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """The deadline does not keep an upload from being repeated as late as the PBX asks."""
+    async def test_deadline_does_not_prevent_a_retry(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """An upload is retried as late as the PBX asks, even after the deadline."""
         pauses: list[float] = []
 
         async def pause(seconds: float) -> None:
@@ -639,8 +649,8 @@ class TestTime:
         assert pauses == [3600.0]
         assert uploaded(sim) == WHOLE
 
-    async def test_read(self, wire: WireServer) -> None:
-        """`read` ends the wait for a PBX that falls silent after the upload."""
+    async def test_read_timeout_after_the_upload(self, wire: WireServer) -> None:
+        """`read` limits the wait for a reply after the upload."""
         wire.script = [silence]
         timeout = Timeout(total=None, read=0.05)
         async with PortSIPClient(wire.url, token=TOKEN, timeout=timeout, retry=NO_PAUSE) as pbx:
@@ -649,8 +659,8 @@ class TestTime:
         assert caught.value.may_have_acted
         assert len(wire.arrivals) == 1
 
-    async def test_read_in_mid_upload(self, tmp_path: Path) -> None:
-        """So it does if the PBX stops taking bytes; the caller's file stays open."""
+    async def test_read_timeout_during_the_upload(self, tmp_path: Path) -> None:
+        """`read` also applies if the PBX stops taking bytes. The caller's file stays open."""
         with tempfile.TemporaryFile(dir=tmp_path) as file:
             file.truncate(2**26)
             async with (
@@ -661,7 +671,7 @@ class TestTime:
                     await pbx.greetings.upload("101", file, filename="a.wav")
             assert not file.closed
 
-    async def test_connect(self, wire: WireServer) -> None:
+    async def test_connect_timeout(self, wire: WireServer) -> None:
         timeout = Timeout(total=None, connect=0.05)
         url = wire.url.replace("http:", "https:")
         async with PortSIPClient(url, token=TOKEN, timeout=timeout, retry=NO_PAUSE) as pbx:
@@ -671,8 +681,10 @@ class TestTime:
 
 
 class TestCancellation:
-    async def test_in_mid_upload(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """Cancelling ends an upload and its connection at once."""
+    async def test_cancellation_during_the_upload(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """The cancellation ends the upload and its connection at once."""
         begun = asyncio.Event()
         ended = asyncio.Event()
 
@@ -693,8 +705,10 @@ class TestCancellation:
         assert sim.acted[ROW] == 0
         assert (await pbx.extensions.show("101")).extension_number == "101"
 
-    async def test_while_a_file_is_read(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A file that blocks its thread blocks nothing else, and two threads never read it."""
+    async def test_cancellation_while_a_file_is_read(
+        self, pbx: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """A blocked file blocks nothing else, and is never read by two threads."""
         go = threading.Event()
         reading = threading.Event()
 
@@ -714,7 +728,7 @@ class TestCancellation:
         assert not file.closed
         assert sim.acted[ROW] == 0
 
-    async def test_while_a_path_is_opened(
+    async def test_cancellation_while_a_path_is_opened(
         self, tmp_path: Path, pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A file that opens after the cancellation is closed."""
@@ -744,7 +758,7 @@ class TestCancellation:
         assert opened[0].closed
 
     @pytest.mark.parametrize("script", [{}, {"status": 500}, {"drop": True}])
-    async def test_paths_are_closed(
+    async def test_opened_file_is_closed(
         self,
         script: dict[str, Any],
         tmp_path: Path,
@@ -752,7 +766,7 @@ class TestCancellation:
         sim: PBXSimulator,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A file that we opened is closed, however the upload ends."""
+        """A file that the SDK opened is closed, however the upload ends."""
         opened: list[Any] = []
         original = Path.open
 
@@ -768,11 +782,11 @@ class TestCancellation:
                 await pbx.greetings.upload("101", path)
         else:
             await pbx.greetings.upload("101", path)
-        # Where the connection broke, a thread may still be reading.
+        # After a broken connection, a thread may still be reading.
         await until(lambda: all(file.closed for file in opened))
         assert len(opened) == 1
 
-    async def test_client_closed(self, sim: PBXSimulator) -> None:
+    async def test_client_closed_during_the_upload(self, sim: PBXSimulator) -> None:
         """Closing the client ends an upload in flight, which may have acted."""
         begun = asyncio.Event()
 
@@ -790,7 +804,7 @@ class TestCancellation:
         assert caught.value.may_have_acted
 
 
-async def test_path_is_closed_where_no_token_comes(
+async def test_opened_file_is_closed_without_a_token(
     sim: PBXSimulator, make_client: Any, tmp_path: Path
 ) -> None:
     """A file that was opened for an attempt is closed even if nothing is sent."""
@@ -799,5 +813,5 @@ async def test_path_is_closed_where_no_token_comes(
     pbx = make_client(username="admin", password="wrong")
     with pytest.raises(AuthenticationError):
         await pbx.greetings.upload("101", path)
-    gc.collect()  # an unclosed file is a warning, and that an error here
+    gc.collect()  # an unclosed file causes a warning, which is an error here
     assert sim.served["greetings.upload"] == 0

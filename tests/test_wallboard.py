@@ -214,7 +214,7 @@ async def test_watch_continues_after_a_refusal(sim: PBXSimulator) -> None:
         await browser.until(healthy("away"))
 
 
-async def test_forgets_a_browser_that_left() -> None:
+async def test_closed_browser_is_forgotten() -> None:
     """The board keeps nothing for a browser that has disconnected."""
     runner = web.AppRunner(wallboard.make_app(0.05), access_log=None)
     await runner.setup()

@@ -232,7 +232,7 @@ async def test_shows_all(sim: PBXSimulator, page: Page) -> None:
     assert (await page.get("tiles.get('100').name.textContent")).startswith("away · ")
 
 
-async def test_touches_only_what_changed(sim: PBXSimulator, page: Page) -> None:
+async def test_only_changed_tiles_are_updated(sim: PBXSimulator, page: Page) -> None:
     """A change updates only the tiles of the changed extensions."""
     await page.run(
         "window.touched = new Set();"

@@ -53,12 +53,12 @@ class Clockwork:
     """A watch on a simulated clock: sleeping takes no time, requests take what the script says.
 
     Attributes:
-        statuses: the PBX.
-        durations: seconds that each cycle's request takes, in turn; then 0.
-        cycles: after how many cycles the script is over, which ends the watch.
+        statuses: the statuses at the PBX, by number.
+        durations: seconds that the request of each cycle takes; 0 after the last one.
+        cycles: the number of cycles, after which the script ends the watch.
         begun: when each cycle began, counted from the start.
-        before: called with a cycle's count before it begins.
-        listings: what the PBX lists, in turn, the last one for ever.
+        before: called with a cycle's count before the cycle begins.
+        listings: what the PBX lists, one after the other; the last one is repeated.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Clockwork:
         return listing
 
     async def _sleep(self, seconds: float) -> None:
-        await yield_to_loop(5)  # for the consumer to read what there is
+        await yield_to_loop(5)  # until the consumer has read all changes
         if len(self.begun) == self.cycles:
             raise Ended("the script is over")
         self._now += seconds
@@ -134,7 +134,7 @@ class Clockwork:
 
 
 async def fetch_error(error: Exception) -> Exception:
-    """Return an exception as the application's fetch_token raised it."""
+    """Return an exception as if the application's fetch_token had raised it."""
 
     class Vault:
         async def fetch_token(self) -> Token:
@@ -146,12 +146,12 @@ async def fetch_error(error: Exception) -> Exception:
 
 
 def complete(*numbers: str) -> DiscoveredExtensions:
-    """Return a listing that stood still while it was walked."""
+    """Return a listing that didn't change during the walk."""
     return DiscoveredExtensions([*numbers], is_complete=True)
 
 
 def incomplete(*numbers: str) -> DiscoveredExtensions:
-    """Return a listing that changed while it was walked."""
+    """Return a listing that changed during the walk."""
     return DiscoveredExtensions([*numbers], is_complete=False)
 
 
@@ -188,8 +188,8 @@ class TestRhythm:
         assert clockwork.begun == begun
         assert clockwork.watch.stats.skipped == skipped
 
-    async def test_weeks(self) -> None:
-        """After 5,000 uneven cycles of 0.1 seconds it is still on time."""
+    async def test_rhythm_of_weeks(self) -> None:
+        """After 5,000 uneven cycles of 0.1 seconds, the watch is still on time."""
         cycles = 5_000
         clockwork = Clockwork(cycles=cycles, durations=[0.03, 0.07, 0.001] * 2000)
         await clockwork.run(["1"], interval=0.1)
@@ -197,7 +197,7 @@ class TestRhythm:
         assert clockwork.watch.stats.skipped == 0
 
     async def test_late_wake_up(self) -> None:
-        """After the machine slept, the cycle runs at once, its lag is counted, the rhythm kept."""
+        """After a suspension of the machine, the cycle runs at once, and its lag is counted."""
 
         def suspend(cycle: int) -> None:
             if cycle == 2:
@@ -220,7 +220,7 @@ class TestRhythm:
 
     @pytest.mark.parametrize(("retry_after", "following"), [(5, 10), (10, 10), (11, 20), (95, 100)])
     async def test_retry_after(self, retry_after: float, following: float) -> None:
-        """It postpones the next cycle, which still starts in the same rhythm."""
+        """A Retry-After postpones the next cycle, which still starts in the same rhythm."""
         statuses = Statuses()
         error = RateLimited(status=429, retry_after=retry_after)
         statuses.fail = lambda count: error if count == 1 else None
@@ -238,7 +238,7 @@ class TestRhythm:
 
 
 class TestChanges:
-    async def test_each_once_then_changes(self) -> None:
+    async def test_each_number_is_yielded_once_then_changes(self) -> None:
         statuses = Statuses()
 
         def change(cycle: int) -> None:
@@ -256,8 +256,8 @@ class TestChanges:
         assert [(change.at - EPOCH).total_seconds() for change in changes] == [0, 0, 0, 20]
         assert statuses.asked == [["1", "2", "3"]] * 5
 
-    async def test_any_field(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
-        """A telephone that changed is a change too; `at` is an aware time of now."""
+    async def test_change_of_any_field(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+        """A different telephone is a change, too. `at` is an aware time close to now."""
         sim.set_status("101", "ONLINE", user_agent="one")
         async with pbx.extensions.watch_status(["101"], interval=0.01) as watch:
             changes = aiter(watch)
@@ -270,8 +270,8 @@ class TestChanges:
         assert second.at.tzinfo is UTC
         assert abs(second.at - datetime.now(UTC)) < timedelta(seconds=30)
 
-    async def test_known(self) -> None:
-        """Only what differs from what is known is yielded."""
+    async def test_known_statuses_are_not_yielded(self) -> None:
+        """With `known=`, a watch yields only what differs from it."""
         statuses = Statuses()
         statuses.presence = {"2": "AWAY"}
         known = {number: status_of(number) for number in "123"}
@@ -281,7 +281,7 @@ class TestChanges:
         assert known == {number: status_of(number) for number in "123"}
 
     async def test_snapshot_survives_a_restart(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """It is plain, can be saved as JSON, and resumes a watch without a word of the old."""
+        """A snapshot can be saved as JSON, and a new watch resumes from it."""
         numbers = sim.extension_numbers[:30]
         for number in numbers:
             sim.set_status(number, "ONLINE")
@@ -304,8 +304,8 @@ class TestChanges:
         assert in_short([change]) == [(numbers[7], "ONLINE", "AWAY")]
         assert resumed.snapshot == known | {numbers[7]: change.after}
 
-    async def test_snapshot_is_what_was_delivered(self) -> None:
-        """A change that the consumer did not get yet is not in it, and it is a copy."""
+    async def test_snapshot_has_the_delivered_changes(self) -> None:
+        """A snapshot is a copy without the changes that the consumer has not received."""
         clockwork = Clockwork(cycles=9)
         watch = clockwork.start(["1", "2", "3"])
         changes = aiter(watch)
@@ -317,7 +317,7 @@ class TestChanges:
         await watch.aclose()
         assert len(watch.snapshot) == 2
 
-    async def test_missing_keeps_its_last_status(self) -> None:
+    async def test_missing_number_keeps_its_last_status(self) -> None:
         statuses = Statuses()
 
         def lack(cycle: int) -> None:
@@ -331,7 +331,7 @@ class TestChanges:
         assert clockwork.watch.snapshot.keys() == {"1", "2"}
 
     async def test_no_numbers(self) -> None:
-        """There is nothing to ask, and that is no failure."""
+        """A watch of no numbers sends nothing, which is not a failure."""
         clockwork = Clockwork(cycles=3)
         assert await clockwork.run([]) == []
         assert clockwork.statuses.asked == []
@@ -366,7 +366,7 @@ class TestSlowConsumer:
     async def changed_while_away(
         self, *presences: str, numbers: Sequence[str] = ("1",)
     ) -> tuple[list[StatusChange], StatusWatch]:
-        """Read the first of each number, stay away while number 1 changes, then read the rest."""
+        """Read the first status of each number, pause while number 1 changes, then read on."""
         statuses = Statuses()
 
         def change(cycle: int) -> None:
@@ -386,24 +386,26 @@ class TestSlowConsumer:
             pass
         return found[len(numbers) :], watch
 
-    async def test_gets_the_latest(self) -> None:
-        """`before` is what it received last, `at` when the latest was seen."""
+    async def test_slow_consumer_gets_the_latest_status(self) -> None:
+        """`before` is what it received last. `at` is when the latest status was seen."""
         (change,), watch = await self.changed_while_away("AWAY", "BUSY", "ON_CALL")
         assert in_short([change]) == [("1", "ONLINE", "ON_CALL")]
         assert (change.at - EPOCH).total_seconds() == 30
         assert watch.snapshot == {"1": change.after}
 
-    async def test_reverted_change_vanishes(self) -> None:
+    async def test_change_that_was_undone_is_not_yielded(self) -> None:
         changes, watch = await self.changed_while_away("AWAY", "ONLINE")
         assert changes == []
         assert watch.snapshot == {"1": status_of("1")}
 
     async def test_memory_is_bounded_by_the_extensions(self) -> None:
-        """However often they changed meanwhile, there is one change for each at most."""
+        """There is at most one pending change for each number, however often it changed."""
         changes, _ = await self.changed_while_away(*["AWAY", "BUSY"] * 200, numbers=["1", "2"])
         assert in_short(changes) == [("1", "ONLINE", "BUSY")]
 
-    async def test_cycles_do_not_wait_for_it(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_cycles_do_not_wait_for_the_consumer(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
         async with pbx.extensions.watch_status(["101", "102"], interval=0.005) as watch:
             changes = aiter(watch)
             await anext(changes)
@@ -411,8 +413,8 @@ class TestSlowConsumer:
 
 
 class TestFailures:
-    async def test_of_a_batch(self, caplog: pytest.LogCaptureFixture) -> None:
-        """It is counted and logged, keeps the last known, and the other batches are read."""
+    async def test_failed_batch(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A failed batch is counted and logged, and its numbers keep their statuses."""
         statuses = Statuses()
         # Two batches a cycle: the first of the second cycle fails.
         statuses.fail = lambda count: ServerError(status=500) if count == 3 else None
@@ -433,8 +435,8 @@ class TestFailures:
         assert len(caplog.records) == 1
         assert "ServerError" in caplog.messages[0]
 
-    async def test_of_whole_cycles(self) -> None:
-        """Failures in a row are counted until one succeeds; the last error stays to be seen."""
+    async def test_failed_cycles(self) -> None:
+        """Failures in a row are counted until a cycle succeeds. The stats keep the last error."""
         statuses = Statuses()
         error = TransportError("the connection broke")
         seen: list[tuple[int, int, int, datetime | None]] = []
@@ -462,8 +464,8 @@ class TestFailures:
     @pytest.mark.parametrize(
         "error", [AuthenticationError(status=401), ConfigurationError("x"), ClientClosed("x")]
     )
-    async def test_fatal_ones_end_it(self, error: PortSIPError) -> None:
-        """By raising, after what was noted before."""
+    async def test_fatal_errors_end_the_watch(self, error: PortSIPError) -> None:
+        """The loop raises a fatal error after the changes that were seen before it."""
         statuses = Statuses()
         statuses.fail = lambda count: error if count == 2 else None
         clockwork = Clockwork(statuses, cycles=9)
@@ -475,19 +477,21 @@ class TestFailures:
         stats = clockwork.watch.stats
         assert (stats.failures, stats.consecutive_failures, stats.last_error) == (1, 1, error)
 
-    async def test_wrong_credentials(self, sim: PBXSimulator, make_client: ClientMaker) -> None:
+    async def test_wrong_credentials_end_the_watch(
+        self, sim: PBXSimulator, make_client: ClientMaker
+    ) -> None:
         pbx = make_client(username=sim.username, password="wrong")
         with pytest.raises(AuthenticationError):
             await anext(aiter(pbx.extensions.watch_status(None, interval=0.01)))
 
-    async def test_exception_that_nobody_foresaw(self) -> None:
-        """It ends the watch as it is; it is not put down to the application's fetch_token."""
+    async def test_unexpected_exception_ends_the_watch(self) -> None:
+        """It is raised unchanged, and not attributed to the application's fetch_token."""
         statuses = Statuses()
         statuses.fail = lambda count: KeyError("a fault of the SDK") if count == 2 else None
         with pytest.raises(KeyError, match="a fault of the SDK"):
             await Clockwork(statuses, cycles=3).run(["1"])
 
-    async def test_exception_of_fetch_token(self) -> None:
+    async def test_exception_of_fetch_token_is_a_failure(self) -> None:
         """It is counted as a failure, without its text, and the watch goes on."""
         error = await fetch_error(KeyError("secret"))
         statuses = Statuses()
@@ -498,8 +502,8 @@ class TestFailures:
         assert (stats.cycles, stats.failures) == (3, 1)
         assert str(stats.last_error) == "fetching a token raised KeyError"
 
-    async def test_cancelled_rounds_do_not_pass_for_an_end(self) -> None:
-        """Where somebody cancels the watch's task, the loop must not end as if all were well."""
+    async def test_cancelled_rounds_raise(self) -> None:
+        """If something cancels the task of the watch, the loop raises instead of just ending."""
         clockwork = Clockwork(cycles=10**9)
         changes = aiter(clockwork.start(["1"]))
         await anext(changes)
@@ -511,7 +515,9 @@ class TestFailures:
             with pytest.raises(asyncio.CancelledError):
                 await waiting
 
-    async def test_client_closed(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_closed_client_ends_the_watch(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
         changes = aiter(pbx.extensions.watch_status(["101"], interval=60.0))
         await anext(changes)
         async with in_background(anext(changes)) as (waiting,):
@@ -522,8 +528,8 @@ class TestFailures:
 
 
 class TestRefused:
-    async def test_asked_alone_at_growing_intervals(self) -> None:
-        """They cost the others nothing after their first time, and themselves less and less."""
+    async def test_refused_number_is_requested_less_and_less_often(self) -> None:
+        """It costs the other numbers nothing after the first time."""
         statuses = Statuses(refused={"bad"})
         clockwork = Clockwork(statuses, cycles=40)
         changes = await clockwork.run(["1", "bad", "2", "3"])
@@ -533,8 +539,8 @@ class TestRefused:
         assert others == [["1", "2", "3"]] * 39
         assert len(alone) == 1 + 4  # in the cycles 0, 2, 6, 14 and 30
 
-    async def test_comes_back(self) -> None:
-        """Once it is accepted it is asked with the others again."""
+    async def test_refused_number_that_is_accepted_again(self) -> None:
+        """It is requested with the others again."""
         statuses = Statuses(refused={"bad"})
 
         def mend(cycle: int) -> None:
@@ -546,8 +552,8 @@ class TestRefused:
         assert in_short(changes) == [("1", None, "ONLINE"), ("bad", None, "ONLINE")]
         assert [sorted(numbers) for numbers in statuses.asked[-2:]] == [["1", "bad"]] * 2
 
-    async def test_left_out_instead(self) -> None:
-        """One that is not refused any more, but lacking, is asked with the others again."""
+    async def test_refused_number_that_is_left_out(self) -> None:
+        """A number that is missing instead of refused is requested with the others again."""
         statuses = Statuses(refused={"bad"}, lacking={"bad"})
 
         def mend(cycle: int) -> None:
@@ -559,8 +565,8 @@ class TestRefused:
         assert [sorted(numbers) for numbers in statuses.asked[-2:]] == [["1", "bad"]] * 2
         assert clockwork.watch.stats.missing == 1
 
-    async def test_many(self) -> None:
-        """Twenty of them grow apart likewise, and one that comes back is found among them."""
+    async def test_many_refused_numbers(self) -> None:
+        """Twenty of them are requested less and less often. An accepted one is found again."""
         bad = [f"bad{at}" for at in range(20)]
         statuses = Statuses(refused=bad)
         counts: list[int] = []
@@ -574,20 +580,20 @@ class TestRefused:
         changes = await clockwork.run([*"123456", *bad], batch_size=100)
         assert [change.extension_number for change in changes] == [*"123456", "bad15"]
         each = [later - earlier for earlier, later in pairwise(counts)]
-        # The refused are asked again in the cycles 2 and 6 only.
+        # The refused numbers are requested again only in the cycles 2 and 6.
         assert [at for at, requests in enumerate(each) if requests > 1] == [0, 2, 6]
         assert clockwork.watch.stats.consecutive_failures == 0
 
-    async def test_a_range_that_was_removed(self) -> None:
-        """Numbers that begin with a dozen bad ones: the good ones are watched all the same."""
+    async def test_removed_range_of_numbers(self) -> None:
+        """If the first dozen numbers are refused, the good ones are still watched."""
         bad = [f"bad{at}" for at in range(12)]
         statuses = Statuses(refused=bad)
         clockwork = Clockwork(statuses, cycles=2)
         changes = await clockwork.run([*bad, *map(str, range(50))], batch_size=100)
         assert [change.extension_number for change in changes] == [*map(str, range(50))]
 
-    async def test_only_refused_ones(self) -> None:
-        """While they wait nothing is asked, which is neither a failure nor a success."""
+    async def test_only_refused_numbers(self) -> None:
+        """While they wait, nothing is sent. That is neither a failure nor a success."""
         clockwork = Clockwork(Statuses(refused={"bad"}), cycles=6)
         assert await clockwork.run(["bad"]) == []
         stats = clockwork.watch.stats
@@ -595,8 +601,8 @@ class TestRefused:
         assert stats.consecutive_failures == stats.failures == 2  # of the cycles 0 and 2
         assert isinstance(stats.last_error, NotFound)
 
-    async def test_outage_that_refuses_all(self) -> None:
-        """A batch that is refused as a whole is asked again in the next cycle, without a pause."""
+    async def test_batch_that_is_refused_as_a_whole(self) -> None:
+        """It is requested again in the next cycle, without a pause."""
         statuses = Statuses()
         statuses.fail = lambda _: BadRequest(status=400) if len(clockwork.begun) == 2 else None
         clockwork = Clockwork(statuses, cycles=3)
@@ -607,8 +613,8 @@ class TestRefused:
         assert clockwork.watch.stats.last_success == EPOCH + timedelta(seconds=20)
 
     @pytest.mark.parametrize("status", [400, 404])
-    async def test_page_of_something_in_between(self, status: int) -> None:
-        """Such an outage blames no number: each is asked again in the next cycle."""
+    async def test_page_of_a_proxy(self, status: int) -> None:
+        """It marks no number as refused: each is requested again in the next cycle."""
         page = (BadRequest if status == 400 else NotFound)(status=status)
         page.is_page = True
         statuses = Statuses()
@@ -621,15 +627,15 @@ class TestRefused:
 
 
 class TestDiscovery:
-    async def test_rhythm(self) -> None:
-        """The list is read at first, and again once it is `rediscover` seconds old."""
+    async def test_list_is_read_again(self) -> None:
+        """The list is read first, and again when it is `rediscover` seconds old."""
         clockwork = Clockwork(cycles=9, listings=[complete("1", "2")])
         changes = await clockwork.run(None, rediscover=25.0)
         assert in_short(changes) == [("1", None, "ONLINE"), ("2", None, "ONLINE")]
         assert clockwork.listed == [0, 30, 60]
 
-    async def test_came_and_went(self) -> None:
-        """One that is gone is yielded without an `after`, once, and again if it comes back."""
+    async def test_extension_that_comes_and_goes(self) -> None:
+        """A removed extension is yielded once, without `after`, and again when it is back."""
         listings = [
             complete("1", "2"),
             complete("1", "3"),
@@ -647,8 +653,8 @@ class TestDiscovery:
         assert clockwork.watch.snapshot.keys() == {"1", "2", "3"}
         assert clockwork.statuses.asked == [["1", "2"], ["1", "3"], *[["1", "2", "3"]] * 2]
 
-    async def test_unsteady_listing_makes_nobody_go(self) -> None:
-        """While the list moved, an extension may have slipped past the walk; one can come."""
+    async def test_list_that_changed_removes_no_number(self) -> None:
+        """The walk may have missed a number, so none counts as removed. New ones are watched."""
         listings = [
             complete("1", "2"),
             incomplete("1", "3"),
@@ -658,14 +664,14 @@ class TestDiscovery:
         assert [change.after is None for change in changes] == [False] * 3
         assert clockwork.watch.snapshot.keys() == {"1", "2", "3"}
 
-    async def test_known_ones_that_went_meanwhile(self) -> None:
+    async def test_known_numbers_that_are_not_listed(self) -> None:
         clockwork = Clockwork(cycles=2, listings=[complete("1")])
         known = {number: status_of(number) for number in "12"}
         changes = await clockwork.run(None, known=known)
         assert in_short(changes) == [("2", "ONLINE", None)]
 
     async def test_failed_listing(self) -> None:
-        """It is a failure and is tried again in the next cycle; known extensions are asked for."""
+        """It is a failure, and is repeated in the next cycle. Known numbers are still requested."""
         error = ServerError(status=503)
         listings: list[DiscoveredExtensions | PortSIPError]
         listings = [
@@ -682,15 +688,15 @@ class TestDiscovery:
         assert (clockwork.watch.stats.failures, clockwork.watch.stats.last_error) == (2, error)
 
     async def test_first_listing_fails(self) -> None:
-        """A watch that knows of no extension yet has had no success."""
+        """A watch that knows no extension yet has had no success."""
         clockwork = Clockwork(cycles=4, listings=[TransportError("cut")])
         assert await clockwork.run(None) == []
         stats = clockwork.watch.stats
         assert (stats.cycles, stats.failures, stats.consecutive_failures) == (4, 4, 4)
         assert stats.last_success is None
 
-    async def test_refused_one_that_went(self) -> None:
-        """Nothing is kept of a refused number that is not listed any more."""
+    async def test_refused_number_that_is_removed(self) -> None:
+        """Nothing is stored about a refused number that is no longer listed."""
         listings = [
             complete("1", "bad"),
             complete("1"),
@@ -700,8 +706,8 @@ class TestDiscovery:
         assert clockwork.watch._latest is not None
         assert "bad" not in clockwork.watch._latest._refused
 
-    async def test_on_the_wire(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Extensions created and removed meanwhile are reported."""
+    async def test_discovery_from_a_simulator(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+        """Extensions that are created and removed meanwhile are yielded."""
         for number in sim.extension_numbers:
             sim.set_status(number, "ONLINE")
         async with pbx.extensions.watch_status(interval=0.02, rediscover=0.05) as watch:
@@ -730,8 +736,8 @@ class TestListingsWithGaps:
             }
         )
 
-    async def test_gap_makes_nobody_go(self, wire: WireServer, make_client: ClientMaker) -> None:
-        """The last page that was promised is there, so what lies behind the gap is not gone."""
+    async def test_gap_removes_no_number(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """The last promised page arrived, so the items behind the gap don't count as removed."""
         pages = [self.listed(numbers, 4) for numbers in ("12", "", "34", "56")]
         wire.script = [lambda arrival, _, writer: self.answer(pages, arrival, writer)]
         listing = await make_client(wire.url).extensions._discover()
@@ -740,7 +746,7 @@ class TestListingsWithGaps:
     async def test_page_count_that_is_always_100(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:
-        """As the vendor's samples have it; whoever is not on the list has gone."""
+        """As in the vendor's samples. A number that is not listed counts as removed."""
         pages = [self.listed("12", 100)]
         wire.script = [lambda arrival, _, writer: self.answer(pages, arrival, writer)]
         listing = await make_client(wire.url).extensions._discover()
@@ -756,7 +762,7 @@ class TestOutage:
     async def test_restart_revocation_and_failing_batches(
         self, sim: PBXSimulator, make_client: ClientMaker
     ) -> None:
-        """A watch survives all of it, and yields each change when it can see it again."""
+        """A watch survives all of these, and yields each change as soon as it can read it."""
         pbx = make_client(retry=RetryPolicy(attempts=2, initial=0.001, maximum=0.002))
         numbers = sim.extension_numbers
         for number in numbers:
@@ -805,7 +811,7 @@ class TestOutage:
 
 
 class TestOutageLog:
-    """What an outage writes into the log; an interval is 10 seconds."""
+    """The lines that an outage writes into the log. The interval is 10 seconds."""
 
     @staticmethod
     def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -819,7 +825,7 @@ class TestOutageLog:
         batches: int = 20,
         **options: Any,
     ) -> Clockwork:
-        """Watch with 20 batches a cycle, which fail as is said for the cycle's number from 1."""
+        """Watch with 20 batches a cycle. `failing` returns a cycle's error by its number."""
         statuses = Statuses()
         clockwork = Clockwork(statuses, cycles=cycles)
         statuses.fail = lambda _: failing(len(clockwork.begun))
@@ -827,10 +833,8 @@ class TestOutageLog:
         await clockwork.run(numbers, batch_size=1, **options)
         return clockwork
 
-    async def test_line_when_it_begins_and_when_it_ends(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """20 batches a cycle fail for half a minute: two lines, with the error and how long."""
+    async def test_lines_of_a_short_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """20 batches a cycle fail for half a minute: two lines, with the error and the duration."""
         clockwork = await self.watched(
             lambda cycle: ServerError(status=500) if 2 <= cycle <= 4 else None, cycles=8
         )
@@ -839,8 +843,8 @@ class TestOutageLog:
         assert "30.0 s" in ends
         assert clockwork.watch.stats.failures == 60
 
-    async def test_line_a_minute_in_between(self, caplog: pytest.LogCaptureFixture) -> None:
-        """An outage of an hour is one line when it begins and at most one a minute."""
+    async def test_lines_of_a_long_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An outage of an hour is logged when it begins, and at most once a minute."""
         await self.watched(
             lambda cycle: TransportError("the connection broke") if cycle > 1 else None, cycles=362
         )
@@ -858,14 +862,14 @@ class TestOutageLog:
     async def test_batch_that_keeps_failing_is_one_outage(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """It ends with the first cycle in which nothing fails, not with each batch that works."""
+        """The outage ends with the first cycle without failures, not with a batch that succeeds."""
         statuses = Statuses()
         statuses.fail = lambda count: ServerError(status=500) if count % 4 == 0 else None
         clockwork = Clockwork(statuses, cycles=6)
         await clockwork.run([*"1234"], batch_size=1)
         assert len(self.lines(caplog)) == 1
 
-    async def test_listing_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_failed_listing_is_an_outage(self, caplog: pytest.LogCaptureFixture) -> None:
         error = ServerError(status=503)
         clockwork = Clockwork(cycles=6, listings=[error, error, error, complete("1")])
         await clockwork.run(None)
@@ -873,8 +877,8 @@ class TestOutageLog:
         assert "ServerError" in begins
         assert "30.0 s" in ends
 
-    async def test_refused_number_is_no_outage(self, caplog: pytest.LogCaptureFixture) -> None:
-        """It is named once, however often it is asked for."""
+    async def test_refused_number_is_not_an_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is logged once, however often it is requested."""
         clockwork = Clockwork(Statuses(refused={"bad", "worse"}), cycles=40)
         await clockwork.run(["1", "bad", "2", "worse"])
         (line,) = self.lines(caplog)
@@ -890,21 +894,21 @@ class TestOutageLog:
         assert "9000, 9001" in line
         assert "490 more" in line
 
-    async def test_what_the_pbx_says_stays_in_its_line(
+    async def test_message_of_the_pbx_stays_in_its_line(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A message with ends of lines and escapes forges no further line."""
+        """A message with line ends and escapes can't forge another line."""
         error = ServerError("down\nERROR root: all is lost\x1b[2J", status=500)
         await self.watched(lambda cycle: error if cycle == 2 else None, cycles=3, batches=1)
         assert all(line.isprintable() for line in self.lines(caplog))
 
-    async def test_watches_of_a_client_share_it(
+    async def test_watches_of_a_client_share_the_lines(
         self,
         sim: PBXSimulator,
         make_client: ClientMaker,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Three watches, one of a view, lose one PBX: a line when it goes, one when it is back."""
+        """Three watches, one of them of a view, write one line at each end of an outage."""
         pbx = make_client(retry=RetryPolicy(attempts=1))
         view = pbx.with_options(timeout=3.0)
         watches = [
@@ -931,10 +935,10 @@ class TestOutageLog:
         assert ends.startswith(f"{host}: ")
         assert "works again" in ends
 
-    async def test_watch_that_was_left_holds_no_outage_open(
+    async def test_watch_that_was_left_ends_its_outage(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Once a watch works, or a minute after the latest line, the next failure is a new one."""
+        """Once a watch succeeds, or a minute after the last line, a failure is a new outage."""
         log = OutageLog("pbx")
         one, other = object(), object()
         log.failed(one, ServerError(status=500), 0.0)
@@ -957,10 +961,8 @@ class TestOutageLog:
             "a status watch is failing and will keep trying",
         ]
 
-    async def test_watches_made_anew_share_the_outage(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """One that is left and made anew every ten seconds writes no more than one that lasts."""
+    async def test_new_watches_share_the_outage(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A watch that is replaced every ten seconds logs no more than one that stays."""
         log = OutageLog("pbx")
         for second in range(0, 130, 10):
             watch = object()
@@ -975,11 +977,11 @@ class TestOutageLog:
 
 
 class TestUnknown:
-    """`stats.unknown`: numbers that the PBX never gave a status for."""
+    """`stats.unknown`: the numbers that never had a status."""
 
     @pytest.mark.parametrize("how", ["refused", "lacking"])
-    async def test_told_in_the_order_of_the_watched(self, how: str) -> None:
-        """Whether the PBX refuses such a number or leaves it out."""
+    async def test_unknown_numbers_keep_their_order(self, how: str) -> None:
+        """They have the order of the watched numbers, whether refused or left out."""
         unknown = ["99", "nobody", "17"]
         statuses = Statuses(**{how: set(unknown)})
         clockwork = Clockwork(statuses, cycles=3)
@@ -987,7 +989,7 @@ class TestUnknown:
         assert clockwork.watch.stats.unknown == ("nobody", "99", "17")
         assert clockwork.watch.stats.missing == (3 if how == "lacking" else 0)
 
-    async def test_only_an_unknown_one(self) -> None:
+    async def test_one_unknown_number_alone(self) -> None:
         clockwork = Clockwork(Statuses(refused={"99999"}), cycles=4)
         await clockwork.run(["99999"])
         assert clockwork.watch.stats.unknown == ("99999",)
@@ -995,10 +997,10 @@ class TestUnknown:
     @pytest.mark.parametrize("how", ["refused", "lacking"])
     @pytest.mark.parametrize("count", [1, 5, 8, 9, 20, 150])
     @pytest.mark.parametrize("good", [[], ["1", "2"]], ids=["alone", "with good ones"])
-    async def test_any_number_of_them(
+    async def test_many_unknown_numbers(
         self, count: int, how: str, good: list[str], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """All are shown after the first cycle, and the good ones are watched."""
+        """All are unknown after the first cycle, and the good ones are watched."""
         unknown = [f"9{number:03}" for number in range(count)]
         clockwork = Clockwork(Statuses(**{how: set(unknown)}), cycles=1)
         changes = await clockwork.run([*unknown, *good], batch_size=100)
@@ -1007,7 +1009,7 @@ class TestUnknown:
         (line,) = TestOutageLog.lines(caplog)
         assert "the PBX gives no status for 9000" in line
 
-    async def test_many_are_asked_ever_more_rarely(self) -> None:
+    async def test_many_unknown_numbers_are_requested_less_and_less_often(self) -> None:
         statuses = Statuses(refused={str(number) for number in range(150)})
         counts: list[int] = []
         clockwork = Clockwork(
@@ -1017,8 +1019,8 @@ class TestUnknown:
         each = [later - earlier for earlier, later in pairwise(counts)]
         assert [at for at, requests in enumerate(each) if requests] == [0, 2, 6, 14]
 
-    async def test_pbx_that_forgot_all_extensions(self) -> None:
-        """Numbers that had a status stay known, and are asked again in the next cycle, together."""
+    async def test_pbx_that_lost_all_extensions(self) -> None:
+        """Numbers with a status are not unknown. The next cycle requests them again, together."""
         statuses = Statuses()
         numbers = [str(number) for number in range(40)]
 
@@ -1033,7 +1035,7 @@ class TestUnknown:
         assert len(statuses.asked) < 1 + 3 * 20 + 2
 
     @pytest.mark.parametrize("how", ["refused", "lacking"])
-    async def test_leaves_with_its_first_status(self, how: str) -> None:
+    async def test_number_with_a_first_status_is_not_unknown(self, how: str) -> None:
         statuses = Statuses(**{how: {"9"}})
         seen: list[tuple[str, ...]] = []
 
@@ -1048,8 +1050,8 @@ class TestUnknown:
         assert clockwork.watch.stats.unknown == ()
 
     @pytest.mark.parametrize("how", ["refused", "lacking"])
-    async def test_known_one_that_goes_is_none(self, how: str) -> None:
-        """Not one that had a status before, nor one of `known=`."""
+    async def test_known_number_that_is_removed_is_not_unknown(self, how: str) -> None:
+        """A number that had a status before, or is in `known=`, is never unknown."""
         statuses = Statuses()
 
         def vanish(cycle: int) -> None:
@@ -1061,8 +1063,8 @@ class TestUnknown:
         await clockwork.run(["1", "2", "3"], known={"3": status_of("3")})
         assert clockwork.watch.stats.unknown == ()
 
-    async def test_failure_makes_nobody_unknown(self) -> None:
-        """A batch that failed, or was refused as a whole, says nothing of its numbers."""
+    async def test_failure_makes_no_number_unknown(self) -> None:
+        """A batch that failed, or was refused as a whole, doesn't affect its numbers."""
         statuses = Statuses()
         errors = [ServerError(status=500), BadRequest(status=400), TransportError("cut")]
         statuses.fail = lambda _: errors[len(clockwork.begun) % 3]
@@ -1070,8 +1072,8 @@ class TestUnknown:
         await clockwork.run([str(number) for number in range(40)], batch_size=40)
         assert clockwork.watch.stats.unknown == ()
 
-    async def test_discovered_one_that_went_is_forgotten(self) -> None:
-        """Listed, but without a status; then it is not listed any more."""
+    async def test_discovered_number_that_is_removed(self) -> None:
+        """A number that was listed without a status is unknown until it is no longer listed."""
         listings = [complete("1", "9")] * 2 + [complete("1")]
         seen: list[tuple[str, ...]] = []
         clockwork = Clockwork(
@@ -1084,7 +1086,9 @@ class TestUnknown:
         assert seen[1] == ("9",)
         assert clockwork.watch.stats.unknown == ()
 
-    async def test_on_the_wire(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_unknown_numbers_at_a_simulator(
+        self, sim: PBXSimulator, pbx: PortSIPClient
+    ) -> None:
         watch = pbx.extensions.watch_status(["101", "99999"], interval=0.01)
         async with watch:
             async for change in watch:
@@ -1096,7 +1100,7 @@ class TestUnknown:
 
 class TestLeaving:
     async def left(self, sim: PBXSimulator, *, at_once: bool = False) -> None:
-        """Nothing is left of a watch, and nothing more is sent."""
+        """Check that a watch left no task, and sends nothing more."""
         if not at_once:
             await yield_to_loop()
         assert our_tasks() == []
@@ -1105,13 +1109,15 @@ class TestLeaving:
         await asyncio.sleep(0.03)
         assert sim.served[STATUS] == served
 
-    async def test_break(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_break_ends_the_watch(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         async for _ in pbx.extensions.watch_status(["101", "102"], interval=0.005):
             break
         await self.left(sim)
 
     @pytest.mark.parametrize("broken", [False, True])
-    async def test_async_with(self, sim: PBXSimulator, pbx: PortSIPClient, broken: bool) -> None:
+    async def test_async_with_ends_the_watch(
+        self, sim: PBXSimulator, pbx: PortSIPClient, broken: bool
+    ) -> None:
         async with pbx.extensions.watch_status(["101", "102"], interval=0.005) as watch:
             if broken:
                 async for _ in watch:
@@ -1133,7 +1139,7 @@ class TestLeaving:
             assert await looping <= 2
         await self.left(sim)
 
-    async def test_cancellation(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
+    async def test_cancellation_ends_the_watch(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         sim.fail(STATUS, latency=30.0, times=None)
         changes = aiter(pbx.extensions.watch_status(["101"], interval=0.005))
         async with in_background(anext(changes)) as (waiting,):
@@ -1145,7 +1151,7 @@ class TestLeaving:
         await self.left(sim)
 
     async def test_two_loops(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
-        """Each gets every extension; leaving one does not end the other."""
+        """Each loop gets every extension. Leaving one doesn't end the other."""
         sim.set_status("101", "ONLINE")
         watch = pbx.extensions.watch_status(["101"], interval=0.005)
         one, other = aiter(watch), aiter(watch)

@@ -34,7 +34,7 @@ MakeProtocol = Callable[[], asyncio.Protocol]
 
 
 class Stuck(RuntimeError):
-    """Nothing is ready and no timer is set, so the loop would wait for ever."""
+    """Nothing is ready and no timer is set, so the loop would wait forever."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -61,7 +61,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop with a clock and a network of its own.
+    """An event loop with a virtual clock and an in-memory network.
 
     Attributes:
         connections: both ends of each open connection.

@@ -1,7 +1,7 @@
 """A raw TCP server that follows a script: it handles each request with the script's next step.
 
-It does what only a broken server or network does; tests of normal behaviour use the simulator. It
-answers logins without the script, so that a script holds only what its test is about.
+It does what only a broken server or network does. Tests of normal behaviour use the simulator. It
+replies to logins without the script, so a script contains only what its test is about.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class WireServer:
     Attributes:
         script: the step for each request; the last one is repeated.
         arrivals: the requests so far, logins left out.
-        logins: how many logins it answered.
+        logins: how many logins it replied to.
         connections: how many connections were made to it.
         writers: the connections that are open now.
     """
@@ -145,7 +145,7 @@ class WireServer:
         assert task is not None
         self._serving.add(task)
         try:
-            while await self._answer(reader, writer):
+            while await self._reply_to(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
@@ -156,7 +156,7 @@ class WireServer:
             self.writers.discard(writer)
             self._serving.discard(task)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _reply_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         arrival = await arriving(reader)
         if arrival.path.startswith("/api/account/"):
             self.logins += 1

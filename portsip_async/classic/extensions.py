@@ -14,7 +14,7 @@ from ..bulk.writes import BulkRun, ItemOperation
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.tracebacks import hide_arguments
-from .extension_status import StatusCalls
+from .extension_status import SUMMARIES, StatusCalls
 from .extension_writes import change, check_new, creation, removal, replacement
 from .models import (
     SECTIONS,
@@ -72,7 +72,7 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
         """
         return self._sender.paginate(
-            Paginator[ExtensionSummary],
+            SUMMARIES,
             EXTENSIONS_LIST,
             {"sort_by": sort_by},
             page=page,
@@ -105,7 +105,7 @@ class Extensions(StatusCalls):
                 by this call itself.
         """
         return self._sender.paginate(
-            Paginator[ExtensionSummary],
+            SUMMARIES,
             EXTENSIONS_SEARCH,
             {"condition": check_str("condition", condition)},
             page=page,

@@ -1,5 +1,7 @@
 """The voicemail greetings of an extension."""
 
+from typing import Final
+
 from ..arguments import check_str
 from ..core.pages import DEFAULT_PAGE_SIZE, TypedPaginator
 from ..core.tasks import NotCopyable
@@ -13,6 +15,9 @@ from .operations import (
     GREETINGS_UPLOAD,
 )
 from .resource import Sender
+
+# Typed here, because subscripting a class at each call takes 1 us.
+_FILES: Final[type[TypedPaginator[GreetingFile, GreetingPage]]] = TypedPaginator
 
 
 class Greetings(NotCopyable):
@@ -48,7 +53,7 @@ class Greetings(NotCopyable):
         """
         number = check_str("extension_number", extension_number)
         return self._sender.paginate(
-            TypedPaginator[GreetingFile, GreetingPage],
+            _FILES,
             GREETINGS_LIST,
             {"extension_number": number, "sort_by": sort_by},
             page=page,

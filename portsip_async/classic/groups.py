@@ -27,6 +27,9 @@ _SETTINGS: Final = Group.__struct_fields__[1:]
 # Fields of the reply itself, which must not be written back as settings.
 _REPLY_FIELDS: Final = frozenset({"err_code", "msg", "message", "access_token"})
 
+# Typed here, because subscripting a class at each call takes 1 us.
+_SUMMARIES: Final[type[Paginator[GroupSummary]]] = Paginator
+
 
 class Groups(NotCopyable):
     """The extension groups of the PBX."""
@@ -57,7 +60,7 @@ class Groups(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
         """
         return self._sender.paginate(
-            Paginator[GroupSummary],
+            _SUMMARIES,
             GROUPS_LIST,
             {"sort_by": sort_by},
             page=page,

@@ -36,16 +36,14 @@ class Connection:
 
     url: Annotated[
         str | None,
-        _option(
-            "--url", metavar="URL", help="Such as https://pbx.example.com:8900; else PORTSIP_URL."
-        ),
+        _option(metavar="URL", help="Such as https://pbx.example.com:8900; else PORTSIP_URL."),
     ] = None
     username: Annotated[
         str | None, _option("--username", "-u", metavar="NAME", help="Else PORTSIP_USERNAME.")
     ] = None
     email: Annotated[
         str | None,
-        _option("--email", metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
+        _option(metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
     ] = None
     password_stdin: Annotated[
         bool,
@@ -58,7 +56,6 @@ class Connection:
     ca_file: Annotated[
         Path | None,
         _option(
-            "--ca-file",
             metavar="FILE",
             exists=True,
             dir_okay=False,
@@ -68,7 +65,6 @@ class Connection:
     fingerprint: Annotated[
         str | None,
         _option(
-            "--fingerprint",
             metavar="SHA256",
             help="Trust only the certificate with this digest, which 'check' shows.",
         ),
@@ -81,19 +77,18 @@ class Connection:
         _option("--allow-http", help="Allow http to another machine; else PORTSIP_ALLOW_HTTP=1."),
     ] = False
     proxy: Annotated[
-        str | None, _option("--proxy", metavar="URL", help="Use an HTTP proxy; else PORTSIP_PROXY.")
+        str | None, _option(metavar="URL", help="Use an HTTP proxy; else PORTSIP_PROXY.")
     ] = None
     timeout: Annotated[
         float | None,
-        _option("--timeout", metavar="SECONDS", help="For each attempt; 15 by default."),
+        _option(metavar="SECONDS", help="For each attempt; 15 by default."),
     ] = None
     rate: Annotated[
-        float | None, _option("--rate", metavar="NUMBER", help="Requests per second, at most.")
+        float | None, _option(metavar="NUMBER", help="Requests per second, at most.")
     ] = None
     endpoint: Annotated[
         list[str] | None,
         _option(
-            "--endpoint",
             metavar="NAME=METHOD:PATH",
             help="The method or path of an operation that differs on this PBX, such as"
             " extensions.status=GET or groups.list=/group/list; repeatable.",
@@ -129,11 +124,13 @@ class Connection:
         if file is not None:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-            except (OSError, ValueError) as error:  # an SSLError is an OSError
+            except (OSError, ValueError) as error:
                 option = "--ca-file" if self.ca_file else "PORTSIP_CA_FILE"
-                reason = "no certificate in it" if isinstance(error, ssl.SSLError) else ""
+                reason = getattr(error, "strerror", None) or error
+                if isinstance(error, ssl.SSLError):
+                    reason = "no certificate in it"
                 raise Failure(
-                    f"{option}: {file}: {reason or getattr(error, 'strerror', None) or error}",
+                    f"{option}: {file}: {reason}",
                     "name a file that holds the CA's certificate, in PEM form",
                     USAGE,
                 ) from None
@@ -245,15 +242,13 @@ class Connection:
         """Return the user name or the email address; options come before the environment."""
         if self.username and self.email:
             raise typer.BadParameter("give --username or --email, not both")
-        if self.username:
-            return {"username": self.username}
-        if self.email:
-            return {"email": self.email}
-        username, email = (os.environ.get(f"PORTSIP_{name}") for name in ("USERNAME", "EMAIL"))
-        if username and email:
-            raise Failure(
-                "PORTSIP_USERNAME and PORTSIP_EMAIL are both set", "unset one of them", USAGE
-            )
+        username, email = self.username, self.email
+        if not (username or email):
+            username, email = os.environ.get("PORTSIP_USERNAME"), os.environ.get("PORTSIP_EMAIL")
+            if username and email:
+                raise Failure(
+                    "PORTSIP_USERNAME and PORTSIP_EMAIL are both set", "unset one of them", USAGE
+                )
         return {"email": email} if email else {"username": username} if username else {}
 
 

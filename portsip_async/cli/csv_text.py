@@ -52,7 +52,10 @@ def read_csv(text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str | 
     Raises:
         CSVError: a quoted cell has no end, or text follows its closing quote.
     """
-    bare = re.compile(rf"[^{re.escape(delimiter)}\r\n]*")
+    # A cell, quoted or bare, and the delimiter or the line end behind it.
+    end_of_cell = f"{re.escape(delimiter)}|{_LINE_END.pattern}|\\Z"
+    bare = rf'[^"{re.escape(delimiter)}\r\n][^{re.escape(delimiter)}\r\n]*'
+    pattern = re.compile(rf"(?:{_QUOTED.pattern}|({bare})?)({end_of_cell})")
     at = 0
     line = 1
     empty: str | None = None  # the value of a quoted empty cell
@@ -61,35 +64,33 @@ def read_csv(text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str | 
         first_line = line
         cells: list[str | None] = []
         all_quoted = True
-        while True:
-            # Read a cell.
-            if text.startswith('"', at):
-                found = _QUOTED.match(text, at)
-                if found is None:
-                    raise CSVError("a quote is opened and never closed", line)
-                cell = found[1]
-                line += len(_LINE_END.findall(cell))
-                cells.append(cell.replace('""', '"') or empty)
-            else:
-                found = bare.match(text, at)
-                assert found is not None  # noqa: S101 - it matches empty text too
-                cells.append(found[0] or None)
+        end = delimiter
+        while end == delimiter:
+            found = pattern.match(text, at)
+            if found is None:
+                raise _error(text, at, line)
+            quoted, unquoted, end = found.groups()
+            if quoted is None:
+                cells.append(unquoted)
                 all_quoted = False
+            else:
+                cells.append(quoted.replace('""', '"') or empty)
+                line += len(_LINE_END.findall(quoted))
             at = found.end()
-            # Read the delimiter behind it, or the end of the row.
-            if text.startswith(delimiter, at):
-                at += 1
-                continue
-            end = _LINE_END.match(text, at)
-            if end is None and at < len(text):
-                raise CSVError("text follows a closing quote: double a quote inside quotes", line)
-            at = len(text) if end is None else end.end()
-            line += end is not None
-            break
+        line += bool(end)
         if at_header and any(cells):
             at_header = False
             empty = None if all_quoted else ""
         yield first_line, cells
+
+
+def _error(text: str, at: int, line: int) -> CSVError:
+    """Return the error about a cell that can't be read."""
+    found = _QUOTED.match(text, at)
+    if found is None:
+        return CSVError("a quote is opened and never closed", line)
+    line += len(_LINE_END.findall(found[1]))
+    return CSVError("text follows a closing quote: double a quote inside quotes", line)
 
 
 @cache

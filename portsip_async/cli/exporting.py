@@ -4,14 +4,12 @@ Reads several extensions at once, and writes them in the order of the list. The 
 is complete. A path that is not a regular file, such as a FIFO, is written into.
 """
 
-import asyncio
 import json
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
@@ -20,10 +18,10 @@ from .atomic_file import new_file
 from .connection import Connection
 from .csv_text import csv_line
 from .failures import print_note
-from .fields import SECRETS, dotted, plain
+from .fields import SECRETS, dotted, flat, nested, plain
 from .import_file import FileFormat, form_of
-from .options import spread
-from .output import csv_cell, shown_cells, value_at
+from .options import Limit, spread
+from .output import csv_cell, shown_cells
 from .progress import progress
 
 _STDOUT = Path("-")
@@ -49,9 +47,7 @@ def export(
     search: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Only extensions that match this text.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
-    ] = None,
+    limit: Limit = None,
     reveal: Annotated[
         bool,
         typer.Option(
@@ -72,14 +68,19 @@ def export(
 
     async def work(pbx: PortSIPClient, target: TextIO) -> int:
         count = 0
+        writer = _Writer(target, form, reveal=reveal)
         with progress("Exporting", limit, shown=not target.isatty()) as done:
-            writer = _Writer(target, form, reveal=reveal)
-            extensions = _extensions(pbx, _numbers(pbx, search, limit), concurrency)
-            async with aclosing(extensions):
-                async for extension in extensions:
-                    writer.write(extension)
-                    done.advance()
-                    count += 1
+            async with (
+                aclosing(_numbers(pbx, search, limit)) as numbers,
+                pbx.extensions.show_many(numbers, concurrency=concurrency, ordered=True) as run,
+            ):
+                async for result in run:
+                    if result.value is not None:
+                        writer.write(result.value)
+                        done.advance()
+                        count += 1
+                    elif result.error is not None and not _is_removed(result.error):
+                        raise result.error
         return count
 
     if file == _STDOUT:
@@ -95,7 +96,10 @@ def export(
 async def _numbers(
     pbx: PortSIPClient, search: str | None, limit: int | None
 ) -> AsyncGenerator[str, None]:
-    walk = pbx.extensions.list() if search is None else pbx.extensions.search(search)
+    if search is None:
+        walk = pbx.extensions.list(page_size=None)
+    else:
+        walk = pbx.extensions.search(search, page_size=None)
     count = 0
     async with walk:
         async for extension in walk:
@@ -105,34 +109,9 @@ async def _numbers(
                 return
 
 
-async def _extensions(
-    pbx: PortSIPClient, numbers: AsyncGenerator[str, None], concurrency: int
-) -> AsyncGenerator[Extension, None]:
-    """Read several extensions at once, and yield them in order; leave out those removed by then."""
-    reading: deque[asyncio.Task[Extension]] = deque()
-    try:
-        more = True
-        while more or reading:
-            while more and len(reading) < concurrency:
-                try:
-                    number = await anext(numbers)
-                except StopAsyncIteration:
-                    more = False
-                else:
-                    reading.append(asyncio.create_task(pbx.extensions.show(number)))
-            if reading:
-                try:
-                    extension = await reading.popleft()
-                except NotFound as error:
-                    if error.operation != "extensions.show":
-                        raise  # it is about the login
-                    continue
-                yield extension
-    finally:
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        await numbers.aclose()
+def _is_removed(error: Exception) -> bool:
+    """Return whether an extension was removed after it was listed."""
+    return isinstance(error, NotFound) and error.operation == "extensions.show"
 
 
 class _Writer:
@@ -150,22 +129,12 @@ class _Writer:
             target.write(csv_line(self._columns))
 
     def write(self, extension: Extension) -> None:
-        row = plain(extension, reveal=True)
+        row = flat(plain(extension, reveal=True))
+        found = {name: row[name] for name in self._columns if row.get(name) is not None}
         if self._form is FileFormat.CSV:
-            values = [value_at(row, name) for name in self._columns]
-            cells = (None if value is None else csv_cell(value) for value in values)
+            cells = (csv_cell(found[name]) if name in found else None for name in self._columns)
             shown = shown_cells(cells) if self._target is sys.stdout else cells
             self._target.write(csv_line(shown))
         else:
-            self._target.write(json.dumps(self._exported(row)) + "\n")
+            self._target.write(json.dumps(nested(found)) + "\n")
         self._target.flush()
-
-    def _exported(self, row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        """Return a row without empty fields, and without those that are not exported."""
-        found: dict[str, Any] = {}
-        for name, value in row.items():
-            if isinstance(value, dict):
-                found[name] = self._exported(value, f"{prefix}{name}.")
-            elif value is not None and f"{prefix}{name}" in self._columns:
-                found[name] = value
-        return found

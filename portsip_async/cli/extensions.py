@@ -9,8 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import BulkResult, Extension, ExtensionStatus, ExtensionSummary, NewExtension, PortSIPClient
-from .board import watch
+from .. import (
+    BulkResult,
+    Extension,
+    ExtensionStatus,
+    ExtensionSummary,
+    NewExtension,
+    Paginator,
+    PortSIPClient,
+)
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import print_error, print_note, report_failures, shorten
@@ -22,6 +29,7 @@ from .output import Output
 from .progress import progress
 from .streams import reader_may_leave
 from .text_input import read_text
+from .watching import watch
 
 extensions: typer.Typer = typer.Typer(
     name="extensions",
@@ -70,11 +78,10 @@ def list_(
     Example: portsip-async extensions list --output csv --columns extension_number,email
     """
 
-    async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.extensions.list(page=paging.page, page_size=paging.page_size, sort_by=sort_by)
-        await write_list(output, walk, ExtensionSummary, paging.limit, _NARROW)
+    def walk(pbx: PortSIPClient) -> Paginator[ExtensionSummary]:
+        return pbx.extensions.list(sort_by=sort_by, **paging.pages)
 
-    connection.run(work)
+    write_list(connection, output, paging, ExtensionSummary, walk, _NARROW)
 
 
 @extensions.command()
@@ -90,11 +97,10 @@ def search(
 ) -> None:
     """List the extensions that match a text."""
 
-    async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.extensions.search(condition, page=paging.page, page_size=paging.page_size)
-        await write_list(output, walk, ExtensionSummary, paging.limit, _NARROW)
+    def walk(pbx: PortSIPClient) -> Paginator[ExtensionSummary]:
+        return pbx.extensions.search(condition, **paging.pages)
 
-    connection.run(work)
+    write_list(connection, output, paging, ExtensionSummary, walk, _NARROW)
 
 
 @extensions.command()
@@ -113,11 +119,7 @@ def show(
     Example: portsip-async extensions show 101 --output json --columns profile
     """
     output.check(Extension)
-
-    async def work(pbx: PortSIPClient) -> None:
-        output.show(await pbx.extensions.show(number), reveal=reveal)
-
-    connection.run(work)
+    output.show(connection.run(lambda pbx: pbx.extensions.show(number)), reveal=reveal)
 
 
 @extensions.command()
@@ -143,25 +145,18 @@ def create(
     Example: portsip-async extensions create 101 --set profile.first_name=Ann
     """
     # The order of standard input: the login, these secrets, and then the settings.
-    secrets = []
-    if new_passwords_stdin:
-        secrets = [next_secret("password"), next_secret("web access password")]
+    names = ("password", "web access password")
+    secrets = [next_secret(name) for name in names] if new_passwords_stdin else []
     sections = _read(changes, settings)
     _ = connection.account  # prompts for the login first
-    if not secrets:
-        secrets = [
-            prompt_secret("Password of the new extension", "PORTSIP_NEW_PASSWORD", confirm=True),
-            prompt_secret(
-                "Web access password of the new extension",
-                "PORTSIP_NEW_WEB_ACCESS_PASSWORD",
-                confirm=True,
-            ),
-        ]
-    password, web_access_password = secrets
+    for name in names[len(secrets) :]:
+        variable = f"PORTSIP_NEW_{name.replace(' ', '_').upper()}"
+        title = f"{name.capitalize()} of the new extension"
+        secrets.append(prompt_secret(title, variable, confirm=True))
     extension = NewExtension(
         extension_number=number,
-        password=password,
-        web_access_password=web_access_password,
+        password=secrets[0],
+        web_access_password=secrets[1],
         **sections,
     )
     connection.run(lambda pbx: pbx.extensions.create(extension))
@@ -201,57 +196,35 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
     wanted = read_lines(numbers)
     confirm(f"Remove {_count(wanted)}?", yes=yes)
 
-    removing = _Removing(wanted)
-    try:
-        code = connection.run(removing.run)
-    except BaseException:
-        removing.report()
-        raise
-    if code:
-        removing.report()
-        raise typer.Exit(code)
-    print_note(f"Removed {_count(wanted)}.")
+    results: list[BulkResult[None]] = []
+    in_doubt: list[str] = []
 
-
-class _Removing:
-    """One run that removes extensions, and its outcome."""
-
-    def __init__(self, wanted: Sequence[str]) -> None:
-        self._wanted = wanted
-        self._removed: list[str] = []
-        self._failed: list[tuple[str, Exception]] = []
-        self._in_doubt: list[str] = []
-
-    async def run(self, pbx: PortSIPClient) -> int:
-        """Remove all, report the failures, and return the exit code."""
-        with progress("Removing", len(self._wanted), shown=len(self._wanted) > 1) as removed:
-            run = pbx.extensions.remove_many(self._wanted)
+    async def work(pbx: PortSIPClient) -> int:
+        with progress("Removing", len(wanted), shown=len(wanted) > 1) as removed:
+            run = pbx.extensions.remove_many(wanted)
             try:
                 async with run:
                     async for result in run:
-                        self.note(result)
+                        results.append(result)
                         removed.advance()
             finally:
-                for result in run.late_results:
-                    self.note(result)
-                self._in_doubt = list(run.in_doubt)
-        return report_failures(self._failed)
+                results.extend(run.late_results)
+                in_doubt.extend(run.in_doubt)
+        return report_failures((one.key, one.error) for one in results if one.error is not None)
 
-    def note(self, result: BulkResult[None]) -> None:
-        """Record the outcome of one extension."""
-        if result.error is None:
-            self._removed.append(result.key)
-        else:
-            self._failed.append((result.key, result.error))
-
-    def report(self) -> None:
-        """Write to stderr what was removed by a run that was not completed."""
-        if not self._removed and not self._in_doubt:
-            return
-        removed = f": {shorten(self._removed)}" if self._removed else ""
-        doubt = f"; perhaps removed: {shorten(self._in_doubt)}" if self._in_doubt else ""
-        count = f"{len(self._removed):,} of {len(self._wanted):,}"
-        print_error(f"removed {count} extensions{removed}{doubt}")
+    code = 1
+    try:
+        code = connection.run(work)
+    finally:
+        # Whatever ended the run, write what it has removed.
+        gone = [one.key for one in results if one.error is None]
+        if code and (gone or in_doubt):
+            names = f": {shorten(gone)}" if gone else ""
+            doubt = f"; perhaps removed: {shorten(in_doubt)}" if in_doubt else ""
+            print_error(f"removed {len(gone):,} of {len(wanted):,} extensions{names}{doubt}")
+    if code:
+        raise typer.Exit(code)
+    print_note(f"Removed {_count(wanted)}.")
 
 
 @extensions.command()
@@ -271,7 +244,7 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
             output.rows(ExtensionStatus) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
-            async with pbx.extensions.poll_status(wanted, ordered=True) as poll:
+            async with pbx.extensions.poll_status(wanted, batch_size=None, ordered=True) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:

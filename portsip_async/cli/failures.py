@@ -82,9 +82,6 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
         ReplyError: "the report shows where this PBX's replies differ",
     },
 }
-_NOT_TRUSTED = "pass its CA with --ca-file, or pin it with --fingerprint"
-_EXPIRED = "renew the PBX's certificate, or pin it with --fingerprint"
-_DIGEST = ", which 'portsip-async check' shows"
 NO_API: Final = (
     "check the address (--url or PORTSIP_URL), its port and path: no PBX API was found there"
 )
@@ -116,7 +113,7 @@ def exit_code(error: Exception) -> int:
         return error.code
     if found_no_api(error):
         return _NOT_FOUND
-    return next((code for kind, code, _ in _KINDS if isinstance(error, kind)), FAILED)
+    return _kind(error)[1]
 
 
 def hint(error: Exception) -> str:
@@ -128,16 +125,21 @@ def hint(error: Exception) -> str:
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http if you trust the network to the PBX"
     if isinstance(error, ConnectError) and error.refused_certificate:
-        text = _EXPIRED if "expired" in str(error) else _NOT_TRUSTED
-        return text if running_command.get() == "check" else text + _DIGEST
+        action = "pass its CA with --ca-file"
+        if "expired" in str(error):
+            action = "renew the PBX's certificate"
+        shown = "" if running_command.get() == "check" else ", which 'portsip-async check' shows"
+        return f"{action}, or pin it with --fingerprint{shown}"
     if found_no_api(error):
         return NO_API
     if is_page(error):
         return _PAGE
-    kind, text = next(
-        ((kind, text) for kind, _, text in _KINDS if isinstance(error, kind)), (Exception, "")
-    )
+    kind, _, text = _kind(error)
     return _OTHER_HINTS.get(running_command.get(), {}).get(kind, text)
+
+
+def _kind(error: Exception) -> tuple[type[Exception], int, str]:
+    return next((row for row in _KINDS if isinstance(error, row[0])), (Exception, FAILED, ""))
 
 
 def found_no_api(error: Exception) -> bool:

@@ -38,24 +38,19 @@ def _plain(name: str, value: Any, reveal: bool) -> Any:
     return value
 
 
-def section_of(kind: Any) -> type[msgspec.Struct] | None:
-    """Return the struct that a field may hold; None for a simple field."""
-    for part in (kind, *get_args(kind)):
-        if isinstance(part, type) and issubclass(part, msgspec.Struct):
-            return part
-    return None
-
-
 @cache
 def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the type of each field of a model by its dotted name."""
     found: dict[str, Any] = {}
     for field in msgspec.structs.fields(model):
-        below = section_of(field.type)
-        if below is None:
+        kinds = (field.type, *get_args(field.type))
+        sections = [
+            one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)
+        ]
+        if not sections:
             found[field.name] = field.type
-        else:
-            found |= {f"{field.name}.{deeper}": kind for deeper, kind in kinds_of(below).items()}
+        for section in sections:
+            found |= {f"{field.name}.{deeper}": kind for deeper, kind in kinds_of(section).items()}
     return found
 
 
@@ -163,28 +158,10 @@ def read_settings(options: list[str] | None, document: str | None) -> dict[str, 
     Raises:
         typer.BadParameter: a setting is unknown, or its value can't be read.
     """
-    found: dict[str, Any] = {}
-    if document is not None:
-        found = _object(document)
+    found = {} if document is None else _object(document)
     for option in options or ():
-        name, equals, text = option.partition("=")
-        if name.rpartition(".")[2] in SECRETS:
-            raise typer.BadParameter(
-                f"{name} is a secret that other users could see: put it into the JSON object of"
-                " --settings",
-                param_hint="'--set'",
-            )
-        if not equals or name not in SETTABLE:
-            near = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
-            advice = f"did you mean {' or '.join(near)}?" if near else "see 'extensions show'"
-            # A text that is not a name may be a secret.
-            shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
-            raise typer.BadParameter(
-                f"must be a setting such as profile.first_name=Ann{shown}; {advice}",
-                param_hint="'--set'",
-            )
         try:
-            value = read_value(NewExtension, name, text)
+            name, value = _setting(option)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="'--set'") from None
         *sections, last = name.split(".")
@@ -197,26 +174,38 @@ def read_settings(options: list[str] | None, document: str | None) -> dict[str, 
     return found
 
 
+def _setting(option: str) -> tuple[str, Any]:
+    """Return the name and the value of an option of ``--set``."""
+    name, equals, text = option.partition("=")
+    if name.rpartition(".")[2] in SECRETS:
+        raise ValueError(
+            f"{name} is a secret that other users could see: put it into the JSON object of"
+            " --settings"
+        )
+    if not equals or name not in SETTABLE:
+        near = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
+        advice = f"did you mean {' or '.join(near)}?" if near else "see 'extensions show'"
+        # A text that is not a name may be a secret.
+        shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
+        raise ValueError(f"must be a setting such as profile.first_name=Ann{shown}; {advice}")
+    return name, read_value(NewExtension, name, text)
+
+
 def _object(document: str) -> dict[str, Any]:
-    option = "'--settings'"
+    sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
     try:
         found = read_json(document)
-    except json.JSONDecodeError as error:
-        raise typer.BadParameter(
-            f"is not JSON, see line {error.lineno}", param_hint=option
-        ) from None
+        if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+            raise ValueError(
+                'must be an object of sections, such as {"profile": {"first_name": "Ann"}}'
+            )
+        unknown = shown_names(name for name in found if name not in sections)
+        if unknown:
+            known = ", ".join(sections)
+            raise ValueError(f"no such section: {', '.join(unknown)}; choose from {known}")
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-    sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
-    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
-        raise typer.BadParameter(
-            'must be an object of sections, such as {"profile": {"first_name": "Ann"}}',
-            param_hint=option,
-        )
-    unknown = [name for name in found if name not in sections]
-    if unknown:
-        names = ", ".join(shown_names(unknown))
-        raise typer.BadParameter(
-            f"no such section: {names}; choose from {', '.join(sections)}", param_hint=option
-        )
+        problem = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            problem = f"is not JSON, see line {error.lineno}"
+        raise typer.BadParameter(problem, param_hint="'--settings'") from None
     return found

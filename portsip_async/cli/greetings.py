@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .. import GreetingFile, PortSIPClient
+from .. import GreetingFile, Paginator, PortSIPClient
 from .connection import Connection
 from .failures import print_note
 from .listing import Paging, write_list
@@ -31,11 +31,10 @@ Filename = Annotated[
 def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
     """List an extension's greetings."""
 
-    async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.greetings.list(number, page=paging.page, page_size=paging.page_size)
-        await write_list(output, walk, GreetingFile, paging.limit)
+    def walk(pbx: PortSIPClient) -> Paginator[GreetingFile]:
+        return pbx.greetings.list(number, **paging.pages)
 
-    connection.run(work)
+    write_list(connection, output, paging, GreetingFile, walk)
 
 
 @greetings.command()

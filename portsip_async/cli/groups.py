@@ -1,11 +1,10 @@
 """``portsip-async groups``: work with extension groups."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
 
-from .. import CreatedGroup, Group, GroupSummary, PortSIPClient
+from .. import CreatedGroup, Group, GroupSummary, Paginator, PortSIPClient
 from .connection import Connection
 from .failures import print_error, print_note
 from .listing import Paging, SortBy, write_list
@@ -34,11 +33,10 @@ def list_(
 ) -> None:
     """List all groups."""
 
-    async def work(pbx: PortSIPClient) -> None:
-        walk = pbx.groups.list(page=paging.page, page_size=paging.page_size, sort_by=sort_by)
-        await write_list(output, walk, GroupSummary, paging.limit)
+    def walk(pbx: PortSIPClient) -> Paginator[GroupSummary]:
+        return pbx.groups.list(sort_by=sort_by, **paging.pages)
 
-    connection.run(work)
+    write_list(connection, output, paging, GroupSummary, walk)
 
 
 @groups.command()
@@ -46,11 +44,7 @@ def list_(
 def show(group_id: GroupId, *, connection: Connection, output: Output) -> None:
     """Show a group's settings and members."""
     output.check(Group)
-
-    async def work(pbx: PortSIPClient) -> None:
-        output.show(await pbx.groups.show(group_id))
-
-    connection.run(work)
+    output.show(connection.run(lambda pbx: pbx.groups.show(group_id)))
 
 
 @groups.command()
@@ -72,9 +66,9 @@ def create(
 
     Example: portsip-async groups create Sales --member 101 --member 102 --no-external-calls
     """
-
-    async def work(pbx: PortSIPClient) -> CreatedGroup:
-        return await pbx.groups.create(
+    output.check(CreatedGroup)
+    created = connection.run(
+        lambda pbx: pbx.groups.create(
             name,
             enable_intercom=intercom,
             enable_external_call=external_calls,
@@ -82,9 +76,8 @@ def create(
             group_description=description,
             members=member or None,
         )
-
-    output.check(CreatedGroup)
-    output.show(connection.run(work))
+    )
+    output.show(created)
 
 
 @groups.command()
@@ -134,20 +127,19 @@ def update(
     if not (changes or add or drop):
         raise typer.BadParameter("pass an option for the change, such as --name or --add")
 
-    # A PBX has no single request for all three.
-    steps: tuple[tuple[object, str, Callable[[PortSIPClient], Awaitable[object]]], ...] = (
-        (changes, "changed", lambda pbx: pbx.groups.patch(group_id, **changes)),
-        (add, "members added", lambda pbx: pbx.groups.add_members(group_id, add or ())),
-        (drop, "members removed", lambda pbx: pbx.groups.remove_members(group_id, drop or ())),
-    )
     done: list[str] = []
 
     async def work(pbx: PortSIPClient) -> None:
+        # A PBX has no single request for all three.
         try:
-            for values, description, step in steps:
-                if values:
-                    await step(pbx)
-                    done.append(description)
+            if changes:
+                await pbx.groups.patch(group_id, **changes)
+                done.append("changed")
+            if add:
+                await pbx.groups.add_members(group_id, add)
+                done.append("members added")
+            if drop:
+                await pbx.groups.remove_members(group_id, drop)
         except BaseException:
             if done:
                 print_error(f"group {group_id}: {', '.join(done)}; the next step failed")

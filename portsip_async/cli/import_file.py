@@ -62,6 +62,11 @@ class Row:
     text: str | None = None  # the line itself, if it is not a JSON object
 
     @property
+    def number(self) -> str:
+        """The number of its extension; "" if the row can't be read."""
+        return "" if self.extension is None else self.extension.extension_number
+
+    @property
     def key(self) -> str:
         """The row's name in messages: its line and its number."""
         number = str(self.cells.get("extension_number")).strip()
@@ -108,11 +113,9 @@ def read_rows(path: Path, form: FileFormat | None = None) -> Rows:
             continue
         _check(row)
         # The first row of a number is imported, and later ones are problems.
-        if row.extension is not None:
-            number = row.extension.extension_number
-            if number in first:
-                row.extension, row.problem = None, f"is also in line {first[number]}"
-            first.setdefault(number, row.line)
+        line = first.setdefault(row.number, row.line)
+        if row.number and line != row.line:
+            row.extension, row.problem = None, f"is also in line {line}"
     return found
 
 
@@ -211,17 +214,17 @@ def _csv_row(path: Path, line: int, cells: list[str | None], columns: list[str])
 def _read_jsonl(text: str) -> Rows:
     rows = []
     for line, written in enumerate(text.split("\n"), 1):
-        if written.strip():
-            kept = written.removesuffix("\r")
-            try:
+        if not written.strip():
+            continue
+        kept = written.removesuffix("\r")
+        try:
+            cells = _json_row(kept)
+            if cells.keys() - {"error"} == {"line"} and isinstance(cells["line"], str):
+                kept = cells["line"]  # from a report: a line that could not be read
                 cells = _json_row(kept)
-                if cells.keys() - {"error"} == {"line"} and isinstance(cells["line"], str):
-                    kept = cells["line"]  # from a report: a line that could not be read
-                    cells = _json_row(kept)
-            except ValueError as error:
-                rows.append(Row(line, {}, problem=str(error), text=kept))
-            else:
-                rows.append(Row(line, cells))
+            rows.append(Row(line, cells))
+        except ValueError as error:
+            rows.append(Row(line, {}, problem=str(error), text=kept))
     return Rows(FileFormat.JSONL, rows, [])
 
 
@@ -258,9 +261,7 @@ def _check(row: Row) -> None:
                 " numbers: format the column as text"
             )
         msgspec.convert(document, NewExtension)
-    except msgspec.ValidationError as error:
-        row.problem = str(error)
-    except ValueError as error:
+    except ValueError as error:  # a ValidationError of msgspec is one
         row.problem = str(error)
     else:
         # Unconverted sections, so that fields unknown to the SDK are sent too.

@@ -10,6 +10,7 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from errno import ENOENT
 from pathlib import Path
 from typing import Annotated, Final
@@ -122,7 +123,11 @@ def import_(
     if dry_run:
         output.check(Plan)
         plan = _plan(file, connection.run(_existing_numbers), source, readable)
-        output.show(_short_plan(plan) if output.format is Format.TABLE else plan)
+        more = len(plan.taken) - _MAX_ROWS
+        if output.format is Format.TABLE and more > 0:
+            taken = (*plan.taken[:_MAX_ROWS], f"and {more:,} more")
+            plan = msgspec.structs.replace(plan, taken=taken)
+        output.show(plan)
         raise typer.Exit(FAILED if unreadable or (plan.existing and not skip_existing) else 0)
     if unreadable and not keep_going:
         raise Failure(
@@ -131,7 +136,7 @@ def import_(
         )
     output.check(Outcome)
     options = option_words(connection)
-    work = _Import(readable, skip_existing=skip_existing, concurrency=concurrency)
+    work = _Import(readable, skip_existing, concurrency)
     with _open_report(file, report, source.form) as target:
         try:
             connection.run(work.run)
@@ -175,34 +180,25 @@ def _open_report(file: Path, requested: Path | None, form: FileFormat) -> Iterat
         yield target
 
 
+@dataclass
 class _Import:
-    """One run over the readable rows; sets the outcome of each row as its problem.
+    """One run over the readable rows; sets the outcome of each row as its problem."""
 
-    Attributes:
-        began: whether the first request succeeded, so that rows may have been sent.
-        interrupted: whether Ctrl-C ended the run.
-        fatal: the error that ended the run.
-        created: how many extensions were created.
-        skipped: how many rows were skipped.
-        failures: the rows that failed, and their errors.
-        in_doubt: the rows that were perhaps created.
-        skip_existing: whether numbers that exist are skipped.
-    """
+    rows: list[Row]
+    skip_existing: bool  # whether numbers that exist are skipped
+    concurrency: int  # rows in flight
+    began: bool = False  # whether the first request succeeded, so that rows may have been sent
+    interrupted: bool = False  # whether Ctrl-C ended the run
+    stopped: bool = False  # whether no further row is sent
+    fatal: Exception | None = None  # the error that ended the run
+    created: int = 0  # extensions
+    skipped: int = 0  # rows
+    unreachable: int = 0  # consecutive rows that could not reach the PBX
+    failures: list[tuple[str, Exception]] = field(default_factory=list)  # by the rows' keys
+    in_doubt: list[Row] = field(default_factory=list)  # perhaps created
 
-    def __init__(self, rows: list[Row], *, skip_existing: bool, concurrency: int) -> None:
-        self.began = False
-        self.interrupted = False
-        self.fatal: Exception | None = None
-        self.created = 0
-        self.skipped = 0
-        self.failures: list[tuple[str, Exception]] = []
-        self.in_doubt: list[Row] = []
-        self._rows = rows
-        self.skip_existing = skip_existing
-        self._concurrency = concurrency
-        self._stopped = False
-        self._unreachable = 0  # consecutive rows that could not reach the PBX
-        for row in rows:
+    def __post_init__(self) -> None:
+        for row in self.rows:
             row.problem = _UNTRIED
 
     async def run(self, pbx: PortSIPClient) -> None:
@@ -211,11 +207,11 @@ class _Import:
         self.began = True
         run = pbx.extensions.create_many(
             self._feed(),
-            concurrency=self._concurrency,
+            concurrency=self.concurrency,
             if_exists="skip" if self.skip_existing else "error",
             grace=_GRACE,
         )
-        with self._interruptible(), progress("Importing", len(self._rows)) as done:
+        with self._interruptible(), progress("Importing", len(self.rows)) as done:
             try:
                 async with run:
                     async for result in run:
@@ -229,37 +225,37 @@ class _Import:
     @property
     def ended_early(self) -> bool:
         """Whether rows may be unsent for a reason that is not in the rows."""
-        return self._stopped or self.interrupted or self.fatal is not None
+        return self.stopped or self.interrupted or self.fatal is not None
 
     def _note_doubt(self, numbers: set[str]) -> None:
         """Record the rows of these numbers, which were perhaps created."""
-        for row in self._rows:
-            if row.problem and row.extension and row.extension.extension_number in numbers:
+        for row in self.rows:
+            if row.problem and row.number in numbers:
                 why = "" if row.problem == _UNTRIED else f": {row.problem}"
                 row.problem = f"{_PERHAPS}{why}"
                 self.in_doubt.append(row)
 
     def _feed(self) -> Iterator[NewExtension]:
-        for row in self._rows:
-            if self._stopped:
+        for row in self.rows:
+            if self.stopped:
                 return
             assert row.extension is not None  # noqa: S101 - all rows are readable
             yield row.extension
 
     def _note(self, result: BulkResult[None]) -> None:
-        row = self._rows[result.index]
+        row = self.rows[result.index]
         if result.error is None:
             row.problem = ""
             self.created += not result.skipped
             self.skipped += result.skipped
-            self._unreachable = 0
+            self.unreachable = 0
             return
         row.problem = str(result.error)
         self.failures.append((row.key, result.error))
         unreachable = isinstance(result.error, TransportError)
-        self._unreachable = self._unreachable + 1 if unreachable else 0
-        if self._unreachable >= _MAX_UNREACHABLE and not self._stopped:
-            self._stopped = True
+        self.unreachable = self.unreachable + 1 if unreachable else 0
+        if self.unreachable >= _MAX_UNREACHABLE and not self.stopped:
+            self.stopped = True
             print_error("the PBX can't be reached any more; no further row is sent")
 
     @contextmanager
@@ -272,7 +268,7 @@ class _Import:
             if self.interrupted and task is not None:
                 task.cancel()
                 return
-            self.interrupted = self._stopped = True
+            self.interrupted = self.stopped = True
             print_error("stopping; rows in flight finish. Press Ctrl-C again to end at once")
 
         # An ignored signal stays ignored. On Windows, and outside the main thread, a loop has no
@@ -292,9 +288,9 @@ class _Import:
 
 
 async def _existing_numbers(pbx: PortSIPClient) -> set[str]:
+    numbers = set()
     with progress("Reading") as read:
-        numbers = set()
-        async for extension in pbx.extensions.list(prefetch=2):
+        async for extension in pbx.extensions.list(page_size=None, prefetch=2):
             numbers.add(extension.extension_number)
             read.advance()
     return numbers
@@ -302,11 +298,7 @@ async def _existing_numbers(pbx: PortSIPClient) -> set[str]:
 
 def _plan(file: Path, existing: set[str], source: Rows, readable: list[Row]) -> Plan:
     """Compare the rows with the numbers that the PBX has, and list those that exist."""
-    found = [
-        row
-        for row in readable
-        if row.extension is not None and row.extension.extension_number in existing
-    ]
+    found = [row for row in readable if row.number in existing]
     if found:
         keys = shorten([row.key for row in found], _MAX_ROWS_DRY)
         count = f"{len(found):,} of {len(source.rows):,} numbers"
@@ -316,16 +308,8 @@ def _plan(file: Path, existing: set[str], source: Rows, readable: list[Row]) -> 
         new=len(readable) - len(found),
         existing=len(found),
         unreadable=len(source.rows) - len(readable),
-        taken=tuple(row.extension.extension_number for row in found if row.extension),
+        taken=tuple(row.number for row in found),
     )
-
-
-def _short_plan(plan: Plan) -> Plan:
-    """Keep only as many of the numbers as fit a table."""
-    more = len(plan.taken) - _MAX_ROWS
-    if more <= 0:
-        return plan
-    return msgspec.structs.replace(plan, taken=(*plan.taken[:_MAX_ROWS], f"and {more:,} more"))
 
 
 def _report_unreadable(file: Path, rows: list[Row], most: int) -> None:

@@ -1,17 +1,18 @@
 """The lists of extensions, groups and greetings: their common options, and their output."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from .. import Paginator, PortSIPError
+from .. import Paginator, PortSIPClient, PortSIPError
+from .connection import Connection
 from .failures import Failure, exit_code, print_note
 from .fields import plain
+from .options import Limit
 from .output import Output
 from .progress import progress
-
-__all__ = ["Paging", "SortBy", "write_list"]
 
 SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_default=False)]
 
@@ -20,29 +21,47 @@ SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_de
 class Paging:
     """Which part of a list to read."""
 
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)
-    ] = None
+    limit: Limit = None
     page: Annotated[int, typer.Option(min=1, help="The first page to read.")] = 1
-    page_size: Annotated[int, typer.Option(min=1, help="Items per request.")] = 100
+    page_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Items per request; by default 500, or 100 if the PBX refuses that.",
+            show_default=False,
+        ),
+    ] = None
+
+    @property
+    def pages(self) -> dict[str, Any]:
+        """The arguments of the SDK's lists."""
+        return {"page": self.page, "page_size": self.page_size}
 
 
-async def write_list(
+def write_list(
+    connection: Connection,
     output: Output,
-    walk: Paginator[Any],
+    paging: Paging,
     model: type[Any],
-    limit: int | None,
+    start: Callable[[PortSIPClient], Paginator[Any]],
     narrow: tuple[str, ...] = (),
 ) -> None:
-    """Write the items of a walk as rows.
+    """Write the items of a list as rows.
 
     Args:
+        connection: the PBX and the account.
         output: where to write.
-        walk: the list.
-        model: the type of its items.
-        limit: how many items to write; None for all.
+        paging: the part of the list to write.
+        model: the type of the items.
+        start: returns the list of a client.
         narrow: the columns of a table unless columns were requested.
     """
+    connection.run(lambda pbx: _write(output, start(pbx), model, paging.limit, narrow))
+
+
+async def _write(
+    output: Output, walk: Paginator[Any], model: type[Any], limit: int | None, narrow: Sequence[str]
+) -> None:
     with (
         output.rows(model, narrow) as rows,
         progress("Reading", limit, shown=output.collects) as read,

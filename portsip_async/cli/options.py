@@ -20,10 +20,9 @@ from .failures import USAGE, Failure, running_command
 from .terminal_text import one_line
 from .text_input import read_text
 
-__all__ = ["Number", "Yes", "confirm", "option_words", "read_lines", "shell_words", "spread"]
-
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Stop after this many.", show_default=False)]
 
 
 def spread(function: Callable[..., None]) -> Callable[..., None]:
@@ -104,12 +103,9 @@ def read_lines(arguments: list[str]) -> list[str]:
 def option_words(group: Any) -> list[str]:
     """Return the words of a command line that give a group of options the same values again."""
     words: list[str] = []
-    for name, hint in get_type_hints(type(group), include_extras=True).items():
-        value = getattr(group, name)
-        (option,) = hint.__metadata__
-        # typer keeps an option's first name as its default until it builds the command.
-        names = [name for name in (option.default, *option.param_decls) if isinstance(name, str)]
-        flag = next(name for name in names if name.startswith("--"))
+    for field in fields(group):
+        flag = f"--{field.name.replace('_', '-')}"
+        value = getattr(group, field.name)
         if value is True:
             words.append(flag)
         elif value is not None and value is not False:

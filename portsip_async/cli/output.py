@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -41,16 +41,6 @@ class Format(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
-
-
-class Writer(Protocol):
-    """Writes rows, at once or at the end."""
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write a row, or keep it for the end; its sections are nested mappings."""
-
-    def end(self) -> None:
-        """Write what is kept."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +72,25 @@ class Output:
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer]:
+    def rows(
+        self, model: type[Any], narrow: Sequence[str] = ()
+    ) -> Iterator["_Json | _Csv | _Table"]:
         """Open an output of many rows, which is completed if the block raises nothing.
+
+        The block passes each row to ``write``; the sections of a row are nested mappings.
 
         Args:
             model: the type of the rows, which names the columns.
             narrow: the columns of a table unless columns were requested.
         """
         columns = self.check(model)
-        writer: Writer
-        if self.format is Format.JSON:
-            writer = _JsonList(columns)
-        elif self.format is Format.JSONL:
-            writer = _JsonLines(columns)
-        elif self.format is Format.CSV:
+        writer: _Json | _Csv | _Table
+        if self.format is Format.CSV:
             writer = _Csv(columns, dotted(model))
-        else:
+        elif self.format is Format.TABLE:
             writer = _Table(columns or list(narrow) or dotted(model))
+        else:
+            writer = _Json(columns, as_list=self.format is Format.JSON)
         yield writer
         with reader_may_leave():
             writer.end()
@@ -142,39 +134,37 @@ class Output:
         return names
 
 
-class _JsonList:
-    """All rows as one JSON list."""
+class _Json:
+    """A JSON object per line, at once, or all rows as one JSON list."""
 
-    def __init__(self, columns: list[str] | None) -> None:
+    def __init__(self, columns: list[str] | None, *, as_list: bool) -> None:
         self._columns = columns
-        self._rows: list[str] = []
+        self._kept: list[str] | None = [] if as_list else None
 
     def write(self, row: Mapping[str, Any]) -> None:
-        self._rows.append(to_json(pick(row, self._columns)))
+        document = to_json(pick(row, self._columns))
+        if self._kept is None:
+            print_line(document)
+        else:
+            self._kept.append(document)
 
     def end(self) -> None:
-        # One row per line is valid JSON, and readable.
-        print_line("[" + ",".join(f"\n  {row}" for row in self._rows) + "\n]")
-
-
-class _JsonLines:
-    """A JSON object per line, at once."""
-
-    def __init__(self, columns: list[str] | None) -> None:
-        self._columns = columns
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        print_line(to_json(pick(row, self._columns)))
-
-    def end(self) -> None:
-        pass
+        if self._kept is not None:
+            # One row per line is valid JSON, and readable.
+            print_line("[" + ",".join(f"\n  {row}" for row in self._kept) + "\n]")
 
 
 class _Csv:
     """A line of CSV per row, at once, below a line of names."""
 
     def __init__(self, chosen: list[str] | None, known: list[str]) -> None:
-        self._columns = _expand(chosen, known) if chosen else known
+        # A section stands for all its fields.
+        self._columns = [
+            name
+            for one in chosen or known
+            for name in known
+            if name == one or name.startswith(f"{one}.")
+        ]
         self._headed = False
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -326,7 +316,7 @@ def _encoding() -> str:
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
     width = get_terminal_size().columns if terminal else None  # a pipe has no width
-    paint = _painted if terminal and coloured() else _plain
+    paint = _painted if terminal and coloured() else None
     rule = "─" if not terminal or encodable("─", _encoding()) == "─" else "-"
     target = unguarded(sys.stdout)  # passes colours on; cells are printable
     for line in table(columns, rows, width=width, paint=paint, rule=rule):
@@ -337,12 +327,3 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _painted(text: str, cell: str) -> str:
     code = _CODES.get(style_of(cell))
     return f"\x1b[{code}m{text}\x1b[0m" if code else text
-
-
-def _plain(text: str, _: str) -> str:
-    return text
-
-
-def _expand(chosen: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Replace the name of a section by its fields."""
-    return [name for one in chosen for name in known if name == one or name.startswith(f"{one}.")]

@@ -3,30 +3,33 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from .output import can_move_cursor, console
 from .signals import suspendable
 from .streams import unguarded
 from .terminal_text import one_line
 
+if TYPE_CHECKING:
+    import rich.progress
 
-class Progress(Protocol):
+
+class Progress:
     """A progress bar, shown or not."""
+
+    def __init__(self, bar: "rich.progress.Progress | None" = None) -> None:
+        """Store rich's bar, with one task; None shows nothing."""
+        self._bar = bar
 
     def advance(self, by: int = 1) -> None:
         """Add to what is done."""
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], by)
 
     def restart(self, at: int) -> None:
         """Set what is done, such as when an upload starts again."""
-
-
-class _Silent:
-    def advance(self, by: int = 1) -> None:
-        pass
-
-    def restart(self, at: int) -> None:
-        pass
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=at)
 
 
 @contextmanager
@@ -42,15 +45,13 @@ def progress(
         shown: whether to show the bar; False if the output itself needs the terminal.
     """
     if not shown or not sys.stderr.isatty() or not can_move_cursor():
-        yield _Silent()
+        yield Progress()
         return
     from rich import progress as bars
 
-    counts: list[bars.ProgressColumn]
+    counts: tuple[bars.ProgressColumn, ...] = (bars.MofNCompleteColumn(),)
     if unit == "bytes":
-        counts = [bars.DownloadColumn(), bars.TransferSpeedColumn()]
-    else:
-        counts = [bars.MofNCompleteColumn()]
+        counts = bars.DownloadColumn(), bars.TransferSpeedColumn()
     live = bars.Progress(
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
@@ -60,13 +61,5 @@ def progress(
         transient=True,
     )
     with suspendable(unguarded(sys.stderr)), live:
-        task = live.add_task(one_line(title), total=total)
-
-        class Bar:
-            def advance(self, by: int = 1) -> None:
-                live.advance(task, by)
-
-            def restart(self, at: int) -> None:
-                live.update(task, completed=at)
-
-        yield Bar()
+        live.add_task(one_line(title), total=total)
+        yield Progress(live)

@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TextIO
 
-__all__ = ["Ending", "orderly_end", "suspendable"]
-
 _NAMES: Final = ("SIGTERM", "SIGHUP")  # Windows lacks the second
 _SHOW_CURSOR: Final = "\x1b[?25h"
 _HIDE_CURSOR: Final = "\x1b[?25l"

@@ -21,19 +21,6 @@ from typing import Any, Final, TextIO, cast
 
 from .terminal_text import printable
 
-__all__ = [
-    "UTF16_MARKS",
-    "Sink",
-    "StandardInput",
-    "fill_descriptors",
-    "output_error",
-    "print_line",
-    "reader_may_leave",
-    "standard_input",
-    "standard_streams",
-    "unguarded",
-]
-
 UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")  # Windows writes one of them
 _BOM: Final = "\ufeff"
 
@@ -48,24 +35,6 @@ def fill_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
-
-
-class Nowhere(io.TextIOBase):
-    """Replaces a closed stream: drops what is written, and reads as empty."""
-
-    encoding = "utf-8"
-
-    def write(self, text: str, /) -> int:
-        """Drop a text."""
-        return len(text)
-
-    def read(self, size: int | None = -1, /) -> str:
-        """Return nothing."""
-        return ""
-
-    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # of TextIOBase
-        """Return nothing."""
-        return ""
 
 
 class _Wrapper(io.TextIOBase):
@@ -113,21 +82,23 @@ class Sink(_Wrapper):
         error: the error of the first failed write; None while there is none.
     """
 
-    def __init__(self, inner: TextIO, *, silent: bool) -> None:
+    def __init__(self, inner: TextIO, *, silent: bool, closed: bool) -> None:
         """Wrap a stream.
 
         Args:
             inner: the stream.
             silent: whether a failed write raises nothing.
+            closed: whether it replaces a closed stream.
         """
         super().__init__(inner)
         self.error: OSError | None = None
         self._silent = silent
+        self._closed = closed
 
     @property
     def abandoned(self) -> bool:
         """Whether nobody reads what is written, as far as a write has shown."""
-        return isinstance(self.inner, Nowhere) or self.error is not None
+        return self._closed or self.error is not None
 
     def write(self, text: str, /) -> int:
         """Write a text."""
@@ -177,9 +148,9 @@ class StandardInput:
     It never reads ahead, so that others can read what it leaves, such as a file named /dev/stdin.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
-        """Store the stream; None is a closed one."""
-        self._stream: Any = Nowhere() if stream is None else stream
+    def __init__(self, stream: TextIO) -> None:
+        """Store the stream."""
+        self._stream: Any = stream
         self._began = False
         self._kept = b""
         self._unit = 1  # bytes of a line feed
@@ -279,14 +250,14 @@ def standard_input() -> StandardInput:
 def standard_streams() -> Iterator[None]:
     """Wrap the standard streams for one command, and restore them after it."""
     before = sys.stdin, sys.stdout, sys.stderr
-    if sys.stdin is None:
-        sys.stdin = cast(TextIO, Nowhere())
-    sys.stdout = _wrap(sys.stdout, silent=False)
-    sys.stderr = _wrap(sys.stderr, silent=True)
-    try:
-        yield
-    finally:
-        sys.stdin, sys.stdout, sys.stderr = before
+    with open(os.devnull, "r+", encoding="utf-8") as nowhere:  # replaces closed streams
+        sys.stdin = sys.stdin or nowhere
+        sys.stdout = _wrap(sys.stdout, nowhere, silent=False)
+        sys.stderr = _wrap(sys.stderr, nowhere, silent=True)
+        try:
+            yield
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = before
 
 
 def unguarded(stream: TextIO) -> TextIO:
@@ -318,14 +289,12 @@ def reader_may_leave() -> Iterator[None]:
             raise
 
 
-def _wrap(stream: TextIO | None, *, silent: bool) -> TextIO:
-    if stream is None:
-        return cast(TextIO, Sink(cast(TextIO, Nowhere()), silent=silent))
+def _wrap(stream: TextIO | None, nowhere: TextIO, *, silent: bool) -> TextIO:
     if isinstance(stream, io.TextIOWrapper):
         with suppress(OSError, ValueError):
             if stream.isatty():
                 stream.reconfigure(errors="backslashreplace")
             else:
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
-    sink = Sink(stream, silent=silent)
+    sink = Sink(stream or nowhere, silent=silent, closed=stream is None)
     return cast(TextIO, Screen(cast(TextIO, sink)) if sink.isatty() else sink)

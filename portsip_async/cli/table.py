@@ -11,8 +11,6 @@ from typing import Final
 from .terminal_text import clusters
 from .terminal_text import width as width_of
 
-__all__ = ["table"]
-
 _GAP: Final = "  "
 _NARROWEST: Final = 8  # columns, at least, of a wrapped cell
 
@@ -22,7 +20,7 @@ def table(
     rows: Sequence[Sequence[str]],
     *,
     width: int | None,
-    paint: Callable[[str, str], str] = lambda text, _: text,
+    paint: Callable[[str, str], str] | None = None,
     rule: str = "─",
 ) -> Iterator[str]:
     """Yield the lines of a table.
@@ -31,7 +29,7 @@ def table(
         columns: the names of the columns.
         rows: a printable line of text for each column.
         width: the terminal's columns; None sets no limit.
-        paint: colours a part of a cell, given the part and the whole cell.
+        paint: colours a part of a cell, given the part and the whole cell; None leaves it plain.
         rule: the character that underlines the names.
     """
     sizes = [[width_of(cell) for cell in row] for row in rows]
@@ -39,7 +37,7 @@ def table(
     widths = [max([size, *(row[at] for row in sizes)]) for at, size in enumerate(named)]
     if width is not None:
         _narrow(widths, width - len(_GAP) * (len(widths) - 1))
-    yield from _lines(columns, named, widths, lambda text, _: text)
+    yield from _lines(columns, named, widths, None)
     yield _GAP.join(rule * size for size in widths)
     for row, taken in zip(rows, sizes, strict=True):
         yield from _lines(row, taken, widths, paint)
@@ -49,7 +47,7 @@ def _lines(
     row: Sequence[str],
     sizes: Sequence[int],
     widths: Sequence[int],
-    paint: Callable[[str, str], str],
+    paint: Callable[[str, str], str] | None,
 ) -> Iterator[str]:
     wrapped = [
         [(cell, size)] if size <= room else _wrapped(cell, room)
@@ -61,8 +59,9 @@ def _lines(
             part if at == last else part + " " * (room - used)
             for at, ((part, used), room) in enumerate(zip(parts, widths, strict=True))
         ]
-        painted = (paint(part, cell) for part, cell in zip(padded, row, strict=True))
-        yield _GAP.join(painted).rstrip()
+        if paint is not None:
+            padded = [paint(part, cell) for part, cell in zip(padded, row, strict=True)]
+        yield _GAP.join(padded).rstrip()
 
 
 def _narrow(widths: list[int], room: int) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["clusters", "encodable", "json_printable", "one_line", "printable", "width"]
-
 # Persian and Indic names and family emoji need these two. A terminal does not act on them.
 _JOINERS: Final = frozenset("\u200c\u200d")
 

@@ -128,6 +128,8 @@ def _texts(parameters: Parameters) -> Fields:
 
 
 def _text(value: object) -> str:
+    if type(value) is int:
+        return str(value)  # 2 us less than below, for each number of a page's query
     if isinstance(value, str):
         if not value.isascii():
             value.encode()  # refuses half of a surrogate pair before anything is sent

@@ -69,7 +69,7 @@ class HTTPServer:
     ) -> None:
         """Store what to serve; ``on_cut`` is called when a stop has cut all connections."""
         self.host = host
-        self.port = port
+        self.port: int = port
         self.is_listening: bool = False
         self.requests: set[asyncio.Task[Any]] = set()
         self._handler = handler

@@ -81,7 +81,7 @@ class PBX:
     ) -> None:
         """Create the extensions and the groups; ``groups`` includes the default one."""
         self.calls: list[Call] = []
-        self.numbers = ExtensionNumbers(extensions)
+        self.numbers: ExtensionNumbers = ExtensionNumbers(extensions)
         self.groups: dict[str, dict[str, Any]] = {}
         self._seed = seed
         self._status_seconds = status_seconds

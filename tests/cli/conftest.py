@@ -1,4 +1,4 @@
-"""A PBX in a thread of its own, and the command line beside it."""
+"""Fixtures: a simulated PBX in its own thread, and the command line."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Beside:
-    """An event loop in a thread beside the one that commands run in."""
+    """An event loop in its own thread, because a command blocks the main thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -55,7 +55,7 @@ PBXMaker = Callable[..., PBXSimulator]
 
 @pytest.fixture
 def make_pbx(beside: Beside) -> Iterator[PBXMaker]:
-    """Make simulated PBXes, which listen until the test ends."""
+    """Return a function that starts simulated PBXes; they stop when the test ends."""
     with ExitStack() as stack:
 
         def make(**options: Any) -> PBXSimulator:
@@ -92,7 +92,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def encrypted(beside: Beside, pbx: PBXSimulator, authority: trustme.CA) -> Iterator[str]:
-    """The PBX behind TLS, its certificate signed by an authority of its own; answers the URL."""
+    """Serve the PBX over TLS with a certificate of `authority`; return the URL."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with relayed(beside, int(pbx.url.rpartition(":")[2]), context) as port:
@@ -101,7 +101,7 @@ def encrypted(beside: Beside, pbx: PBXSimulator, authority: trustme.CA) -> Itera
 
 @contextmanager
 def relayed(beside: Beside, port: int, context: ssl.SSLContext) -> Iterator[int]:
-    """Relay what comes in by TLS to a port of this machine."""
+    """Accept TLS connections and relay them to a local port; yield the new port."""
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.set_write_buffer_limits(0)  # so that draining means sent

@@ -1,4 +1,4 @@
-"""The command line as a process of its own, on pipes or on a terminal."""
+"""Run the command line as a process, on pipes or on a terminal."""
 
 import os
 import pty
@@ -16,9 +16,9 @@ from portsip_async.simulator import PBXSimulator
 from .conftest import environment_of
 
 ROOT = Path(__file__).parent.parent.parent
-# What changes how a process writes: unbuffered, nothing fails late, as at the end of a process.
+# Variables that change how a process writes. Unbuffered output would hide late failures.
 OTHERS = ("PYTHONUNBUFFERED", "PYTHONIOENCODING", "PYTHONUTF8", "PYTHONLEGACY")
-PATIENCE = 40  # seconds until a process is given up
+PATIENCE = 40  # seconds until a process counts as stuck
 # A shell that runs the tests in the background lets its children ignore Ctrl-C.
 PROGRAM = """
 import signal
@@ -27,8 +27,8 @@ from portsip_async.cli import main
 main()
 """
 COMMAND = (sys.executable, "-W", "error", "-c", PROGRAM)
-# Loads the modules once and runs each command in a fork, which costs a tenth of a process's start.
-# The streams are those of the start. Exit codes are written to a descriptor of their own.
+# Loads the modules once and runs each command in a fork, ten times faster than a new process.
+# All commands share the first streams. Exit codes are written to a separate descriptor.
 FORKS = """
 import gc, os, shlex, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,7 +53,7 @@ main()
 def environment(
     pbx: PBXSimulator | None = None, changes: Mapping[str, str | None] | None = None
 ) -> dict[str, str]:
-    """Return the environment of a process; None takes a variable out."""
+    """Return the environment of a process; None removes a variable."""
     found = {
         name: value
         for name, value in os.environ.items()
@@ -76,7 +76,7 @@ def shell(
     stdin: bytes = b"",
     changes: Mapping[str, str | None] | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run a line of bash in which `run` stands for the command."""
+    """Run a line of bash, with `run` as the command."""
     script = 'run() { "$PYTHON" -W error -c "$PROGRAM" "$@"; }\nset -o pipefail\n' + words
     return subprocess.run(
         ["bash", "-c", script],
@@ -90,7 +90,7 @@ def shell(
 
 @dataclass(frozen=True)
 class Ended:
-    """How commands ended that ran one after another on the same streams.
+    """The results of commands that ran one after another on the same streams.
 
     Attributes:
         codes: the exit code of each command.
@@ -139,7 +139,7 @@ def each(
 
 
 class OnTerminal:
-    """A process on a terminal of its own, and all that it wrote there.
+    """A process on its own terminal, and everything that it wrote there.
 
     Attributes:
         process: the process.
@@ -154,11 +154,11 @@ class OnTerminal:
 
     @property
     def shown(self) -> str:
-        """What was written up to now."""
+        """What was written so far."""
         return bytes(self._shown).decode(errors="replace")
 
     def wait_for(self, condition: Callable[[str], object], what: str = "it") -> None:
-        """Wait until what was written fulfils a condition."""
+        """Wait until the output meets a condition."""
         until = time.monotonic() + PATIENCE
         while not condition(self.shown):
             assert time.monotonic() < until, f"{what}: {self.shown!r}"
@@ -169,7 +169,7 @@ class OnTerminal:
         os.write(self._master, text.encode())
 
     def end(self) -> int:
-        """Wait for the end, and return the exit code."""
+        """Wait for the process to end, and return its exit code."""
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
         return code
@@ -195,7 +195,7 @@ def on_terminal(
     stderr: int | None = None,
     command: Sequence[str] = COMMAND,
 ) -> Iterator[OnTerminal]:
-    """Run the command with a terminal in the place of the streams that are not given."""
+    """Run the command; each stream that is not passed is a terminal."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*command, *map(str, arguments)],

@@ -1,4 +1,4 @@
-"""Running the command line in this process, on streams that may be a terminal's."""
+"""Run the command line in this process, on streams that may look like a terminal."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from portsip_async.cli.app import app
 
 
 class Stream(io.StringIO):
-    """A standard stream; a terminal's if it is told so."""
+    """A standard stream that may look like a terminal."""
 
     encoding = "utf-8"
 
@@ -25,7 +25,7 @@ class Stream(io.StringIO):
 
 
 class Gone(Stream):
-    """A pipe that nobody reads any more, after some lines."""
+    """A pipe that loses its reader after some lines."""
 
     def __init__(self, lines: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Gone(Stream):
 
 @dataclass(frozen=True)
 class Done:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -52,7 +52,7 @@ class Done:
 
 
 class CommandLine:
-    """Runs ``portsip-async`` with an environment of its own."""
+    """Runs ``portsip-async`` with its own environment."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
         self._monkeypatch = monkeypatch

@@ -27,9 +27,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def told(done: Done) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(done.out)
-    return told
+def outcome(done: Done) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(done.out)
+    return found
 
 
 class People:
@@ -61,7 +61,7 @@ class TestImport:
         path = people("501,sip-1,web-1,Zoë", "", "502, s p ,web-2,", '503,sip-3,"we,b",Bob')
         done = run(cli, path)
         assert (done.code, done.err) == (0, "")
-        assert told(done) == {
+        assert outcome(done) == {
             "rows": 3,
             "created": 3,
             "skipped": 0,
@@ -71,11 +71,11 @@ class TestImport:
             "report": None,
         }
         assert pbx.extension("501")["profile"]["first_name"] == "Zoë"
-        assert pbx.extension("502")["password"] == " s p "  # a password is taken as it stands
+        assert pbx.extension("502")["password"] == " s p "  # a password is not stripped
         assert pbx.extension("503")["web_access_password"] == "we,b"
 
     def test_spreadsheet(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
-        """A byte order mark and semicolons, as a spreadsheet saves it."""
+        """A file as a spreadsheet saves it, with a byte order mark and semicolons, is imported."""
         path = people(
             "501;a;b;TRUE",
             head="\ufeffextension_number;password;web_access_password;"
@@ -113,7 +113,7 @@ class TestImport:
 
     def test_dry_run(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
         done = run(cli, people("501,a,b,", "101,a,b,", "502,,b,"), "--dry-run")
-        assert told(done) == {
+        assert outcome(done) == {
             "rows": 3,
             "new": 1,
             "existing": 1,
@@ -129,12 +129,12 @@ class TestImport:
     def test_report_can_be_imported_again(
         self, cli: CommandLine, pbx: PBXSimulator, people: People
     ) -> None:
-        """What failed is in a file of the same form, its owner's only, and nothing else is."""
+        """The report has the failed rows only, in the same format; only its owner can read it."""
         path = people("501,a,b,", "101,a-Secret,b,Ann", "502,,b,")
         done = run(cli, path, "--keep-going")
         assert done.code == 1
-        assert (told(done)["created"], told(done)["failed"]) == (1, 2)
-        report = Path(told(done)["report"])
+        assert (outcome(done)["created"], outcome(done)["failed"]) == (1, 2)
+        report = Path(outcome(done)["report"])
         assert report == path.with_name("people.failed.csv")
         assert stat.S_IMODE(report.stat().st_mode) == 0o600
         assert [row["extension_number"] for row in rows_of(report)] == ["101", "502"]
@@ -142,11 +142,11 @@ class TestImport:
         assert "a-Secret" not in done.err + done.out
         assert f"Hint: portsip-async extensions import {report}" in done.err
 
-        # Mended, it is imported, and its own report does not take its place.
+        # The corrected report is imported. Its own report does not replace it.
         report.write_text(report.read_text().replace("101,", "503,"))
         done = run(cli, report, "--keep-going")
-        assert told(done)["created"] == 1
-        assert Path(told(done)["report"]) == path.with_name("people.failed-2.csv")
+        assert outcome(done)["created"] == 1
+        assert Path(outcome(done)["report"]) == path.with_name("people.failed-2.csv")
         assert "503" in pbx.extension_numbers
 
     def test_report_of_jsonl_elsewhere(self, cli: CommandLine, people: People) -> None:
@@ -161,14 +161,14 @@ class TestImport:
     def test_skip_existing(self, cli: CommandLine, people: People) -> None:
         done = run(cli, people("101,a,b,", "501,a,b,"), "--skip-existing")
         assert done.code == 0
-        assert (told(done)["created"], told(done)["skipped"]) == (1, 1)
+        assert (outcome(done)["created"], outcome(done)["skipped"]) == (1, 1)
 
     def test_all_exist(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
-        """One reason is one line and one hint, though the PBX names each extension in its text."""
+        """One reason is one line and one hint, although each message names its extension."""
         path = people(*(f"{number},sip-1,web-1," for number in pbx.extension_numbers))
         done = run(cli, path, "--concurrency", "1")
         assert done.code == 1
-        report = told(done)["report"]
+        report = outcome(done)["report"]
         assert len({row["error"] for row in rows_of(Path(report))}) == 12
         lines = done.err.splitlines()
         assert lines[0].startswith(
@@ -182,34 +182,36 @@ class TestImport:
         ]
 
     def test_wrong_password(self, cli: CommandLine, people: People) -> None:
-        """What ends before it began leaves no report."""
+        """An import that ends before its first row leaves no report."""
         assert run(cli, people("501,a,b,"), PORTSIP_PASSWORD="wrong").code == 3
         assert os.listdir(people.folder) == ["people.csv"]
 
-    def test_let_in_no_longer(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
-        """What ends it all leaves a report of the rest, and its own exit code."""
+    def test_login_is_refused_midway(
+        self, cli: CommandLine, pbx: PBXSimulator, people: People
+    ) -> None:
+        """An error that ends the import leaves a report of the other rows, and its exit code."""
         pbx.fail("extensions.create", status=401, err_code=401.2, times=None)
         done = run(cli, people.many(5))
         assert done.code == 3
-        assert told(done)["untried"] == 5
+        assert outcome(done)["untried"] == 5
         assert len(rows_of(people.folder / "people.failed.csv")) == 5
-        # What was created before is in the file that a person may take for the next run.
+        # The file may still hold rows that were created, if it is imported again.
         assert done.err.endswith("people.failed.csv --skip-existing\n")
 
-    def test_let_in_no_longer_while_rows_are_in_flight(
+    def test_login_is_refused_while_rows_are_in_flight(
         self,
         cli: CommandLine,
         pbx: PBXSimulator,
         people: People,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """A row that was sent, and whose outcome nobody told, is not told to be untried."""
+        """A row that was sent without a known outcome is not reported as untried."""
         monkeypatch.setattr(importing, "_GRACE", 0.05)
         pbx.fail("extensions.create", latency=20)
         pbx.fail("extensions.create", status=401, err_code=401.2, times=None)
         done = run(cli, people.many(5), "--concurrency", "2")
         assert done.code == 3
-        assert (told(done)["in_doubt"], told(done)["untried"]) == (1, 4)
+        assert (outcome(done)["in_doubt"], outcome(done)["untried"]) == (1, 4)
         *others, last = rows_of(people.folder / "people.failed.csv")
         assert {row["error"] for row in others} == {"not tried"}
         assert last["error"] == "perhaps created"
@@ -217,40 +219,44 @@ class TestImport:
         assert done.err.endswith("people.failed.csv --skip-existing\n")
 
     def test_reply_is_lost(self, cli: CommandLine, pbx: PBXSimulator, people: People) -> None:
-        """A row whose write could not be looked up is in doubt, whatever became of the others."""
+        """A row is in doubt if its write could not be looked up; the other rows are not."""
         pbx.fail("extensions.create", drop=True, act=True)
         pbx.fail("extensions.show", drop=True, times=None)
         done = run(cli, people.many(4), "--concurrency", "1")
         assert done.code == 5
-        assert (told(done)["created"], told(done)["in_doubt"], told(done)["failed"]) == (3, 1, 0)
+        assert (outcome(done)["created"], outcome(done)["in_doubt"], outcome(done)["failed"]) == (
+            3,
+            1,
+            0,
+        )
         (row,) = rows_of(people.folder / "people.failed.csv")
         assert row["extension_number"] == "5000"
         assert row["error"].startswith("perhaps created: extensions.create: ")
         assert done.err.endswith("people.failed.csv --skip-existing\n")
 
-    def test_pbx_goes_away(
+    def test_stops_when_the_pbx_is_unreachable(
         self,
         cli: CommandLine,
         pbx: PBXSimulator,
         people: People,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """It does not knock for every row at a door that is shut."""
+        """The import does not try every row once the PBX is unreachable."""
         monkeypatch.setattr(importing, "_MAX_UNREACHABLE", 3)
         pbx.fail("extensions.create", drop=True, times=None)
         pbx.fail("extensions.show", drop=True, times=None)
         done = run(cli, people.many(60), "--concurrency", "2")
         assert done.code == 5
-        assert told(done)["untried"] > 40
+        assert outcome(done)["untried"] > 40
         assert "can't be reached any more" in done.err
-        # Whether these were created is not known, which the way on has to bear.
+        # It is not known whether these were created, so the hint passes --skip-existing.
         assert done.err.rstrip().endswith("--skip-existing")
 
     def test_progress(self, cli: CommandLine, people: People) -> None:
         assert "Importing" in run(cli, people.many(3), terminal=True).err
 
     @pytest.mark.parametrize(
-        ("name", "head", "lines", "told"),
+        ("name", "head", "lines", "message"),
         [
             ("people.txt", HEAD, (), "must end in .csv or .jsonl"),
             ("people.csv", "extension_number,pasword", (), "no such field: 'pasword'"),
@@ -282,14 +288,14 @@ class TestImport:
         name: str,
         head: str,
         lines: tuple[str, ...],
-        told: str,
+        message: str,
         cli: CommandLine,
         pbx: PBXSimulator,
         people: People,
     ) -> None:
         done = run(cli, people(*lines, name=name, head=head))
         assert done.code in (1, 2)
-        assert told in done.err
+        assert message in done.err
         assert not pbx.served
 
     def test_not_utf8(self, cli: CommandLine, people: People) -> None:
@@ -299,7 +305,7 @@ class TestImport:
 
 
 class TestInterrupt:
-    """Ctrl-C, which reaches the process while the PBX has so many rows."""
+    """Ctrl-C reaches the process in the middle of an import."""
 
     @pytest.fixture
     def interrupt_at(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
@@ -329,17 +335,17 @@ class TestInterrupt:
         done = run(cli, people.many(40), "--concurrency", "2")
         assert done.code == 130
         assert "stopping; rows in flight finish" in done.err
-        left = {row["extension_number"] for row in rows_of(Path(told(done)["report"]))}
+        left = {row["extension_number"] for row in rows_of(Path(outcome(done)["report"]))}
         created = {number for number in pbx.extension_numbers if number.startswith("50")}
-        assert len(created) == told(done)["created"] >= 10
+        assert len(created) == outcome(done)["created"] >= 10
         assert left
         assert not left & created
         assert left | created == {str(number) for number in range(5000, 5040)}
 
         interrupt_at(-1, 0)
-        done = run(cli, Path(told(done)["report"]))
+        done = run(cli, Path(outcome(done)["report"]))
         assert done.code == 0
-        assert told(done)["created"] == len(left)
+        assert outcome(done)["created"] == len(left)
 
     def test_twice_ends_at_once(
         self,
@@ -349,18 +355,18 @@ class TestInterrupt:
         people: People,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """What hangs is not waited for, and told to be in doubt."""
+        """A second Ctrl-C does not wait for requests in flight; their rows are in doubt."""
         monkeypatch.setattr(importing, "_GRACE", 0.05)
         pbx.fail("extensions.create", latency=20, times=None)
         interrupt_at(1, 2)
         done = run(cli, people.many(6), "--concurrency", "2")
         assert done.code == 130
-        assert (told(done)["created"], told(done)["failed"]) == (0, 0)
-        assert told(done)["in_doubt"] + told(done)["untried"] == 6
-        assert told(done)["in_doubt"] >= 1
-        report = [row["error"] for row in rows_of(Path(told(done)["report"]))]
-        assert report == ["not tried"] * told(done)["untried"] + (
-            ["perhaps created"] * told(done)["in_doubt"]
+        assert (outcome(done)["created"], outcome(done)["failed"]) == (0, 0)
+        assert outcome(done)["in_doubt"] + outcome(done)["untried"] == 6
+        assert outcome(done)["in_doubt"] >= 1
+        report = [row["error"] for row in rows_of(Path(outcome(done)["report"]))]
+        assert report == ["not tried"] * outcome(done)["untried"] + (
+            ["perhaps created"] * outcome(done)["in_doubt"]
         )
         assert done.err.endswith(" --skip-existing\n")
 
@@ -371,14 +377,14 @@ class TestInterrupt:
         pbx: PBXSimulator,
         people: People,
     ) -> None:
-        """What ends in the grace is told as created, and not reported to be tried again."""
+        """A row that finishes within the grace period counts as created."""
         pbx.fail("extensions.create", latency=0.3, times=None)
         interrupt_at(2, 2)
         done = run(cli, people.many(6), "--concurrency", "2")
         assert done.code == 130
-        assert told(done)["created"] == pbx.acted["extensions.create"] > 0
-        assert told(done)["created"] + told(done)["untried"] == 6
-        assert len(rows_of(Path(told(done)["report"]))) == told(done)["untried"]
+        assert outcome(done)["created"] == pbx.acted["extensions.create"] > 0
+        assert outcome(done)["created"] + outcome(done)["untried"] == 6
+        assert len(rows_of(Path(outcome(done)["report"]))) == outcome(done)["untried"]
 
     def test_before_it_began(
         self, cli: CommandLine, people: People, monkeypatch: pytest.MonkeyPatch
@@ -394,7 +400,7 @@ class TestInterrupt:
 
 class TestExport:
     def test_can_be_imported(self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """What was exported, removed and imported again is the same, in either form."""
+        """Extensions that are exported, removed and imported are the same, in either format."""
         before = {number: pbx.extension(number) for number in pbx.extension_numbers}
         for name in ("all.csv", "all.jsonl"):
             file = tmp_path / name
@@ -428,7 +434,9 @@ class TestExport:
         assert numbers("--search", "11") == ["110", "111"]
         assert numbers("--limit", "2") == ["100", "101"]
 
-    def test_gone_meanwhile(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+    def test_leaves_out_an_extension_removed_meanwhile(
+        self, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
         pbx.fail("extensions.show", status=404, err_code=404.1)
         assert len(cli("extensions", "export", "-o", "jsonl").lines) == 11
 

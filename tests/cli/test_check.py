@@ -1,4 +1,4 @@
-"""``check``: what it finds out, what it keeps to itself, and how it ends."""
+"""``check``: what it reports, what it hides, and its exit codes."""
 
 import json
 import socket
@@ -67,7 +67,7 @@ class TestReport:
         assert not {*found["writes"]} & {*pbx.served}
         assert pbx.calls == []
 
-    def test_keeps_secrets_and_people_to_itself(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+    def test_hides_secrets_and_people(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         """Text and JSON hold no address, account, number, name or password."""
         pbx.fail("groups.show", status=500, msg="trouble with Inês at 101", times=None)
         for form in ("json", "text"):
@@ -90,12 +90,12 @@ class TestReport:
 
     def test_sample(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         report(cli, "--sample", "2")
-        assert pbx.served["extensions.show"] == 3  # raw each, and one as the SDK reads it
+        assert pbx.served["extensions.show"] == 3  # two raw ones, and one by the SDK
 
 
 class TestDifferences:
     def test_none(self, cli: CommandLine) -> None:
-        """The simulator without quirks is as the models say, whatever its extensions are doing."""
+        """The simulator without quirks fits the models."""
         found = report(cli)
         assert {row["state"] for row in found["operations"]} == {"fits"}
         assert not [row["differences"] for row in found["operations"] if row["differences"]]
@@ -137,7 +137,7 @@ class TestDifferences:
     def test_quirks(
         self, quirk: str, operation: str, difference: tuple[str, str, str], quirky: Any
     ) -> None:
-        """Each quirk that a reply shows is found where it is, and the SDK reads on."""
+        """Each quirk of a reply is reported with its path, and the operation can still be used."""
         cli, _ = quirky(quirk)
         assert difference in differences(report(cli), operation)
 
@@ -146,13 +146,13 @@ class TestDifferences:
         found = differences(report(cli), "extensions.search")
         assert ("other type", "extensions", "object, not list") in found
 
-    def test_stranger(self, quirky: Any) -> None:
+    def test_status_of_another_extension(self, quirky: Any) -> None:
         cli, _ = quirky("status_stranger")
         (row,) = [r for r in report(cli)["operations"] if r["name"] == "extensions.status"]
         assert (row["state"], row["told"]) == ("differs", "of 5 numbers 1 not asked for")
 
     @pytest.mark.parametrize("quirk", ["text_html", "bom", "error_in_200", "count_lies", "latin1"])
-    def test_quirks_that_are_no_difference(self, quirk: str, quirky: Any) -> None:
+    def test_quirks_that_are_not_a_difference(self, quirk: str, quirky: Any) -> None:
         cli, _ = quirky(quirk)
         assert {row["state"] for row in report(cli)["operations"]} == {"fits"}
 
@@ -197,7 +197,7 @@ class TestComparison:
         assert ("unknown field", "profile.(name withheld)", "number", 2, 1) in found
 
     def test_very_many_unknown_fields(self) -> None:
-        """A mapping in place of an object names no more than twenty of its keys."""
+        """At most twenty unknown fields of an object are named."""
         names = {f"{chr(97 + at)}{chr(97 + at)}": 1 for at in range(26)}
         found = self.found(
             Token, {"access_token": "x", "expires": 1, "role": "x", "api_version": "x", **names}
@@ -230,21 +230,21 @@ class TestComparison:
 
 class TestFailures:
     def test_wrong_password(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """It is asked once: a PBX blocks who insists."""
+        """The login is sent once, because a PBX may block an address after repeated refusals."""
         found = report(cli, code=3, PORTSIP_PASSWORD="wrong")
         assert found["login"]["accepted"] is False
         assert found["login"]["problem"] == "refused (HTTP 400)"
         assert pbx.served == {"account.verify": 1}
 
     @pytest.mark.parametrize("status", [404, 405, 410, 501])
-    @pytest.mark.parametrize("way", ["username", "email"])
-    def test_login_where_no_api_is(
-        self, status: int, way: str, cli: CommandLine, pbx: PBXSimulator
+    @pytest.mark.parametrize("kind", ["username", "email"])
+    def test_login_where_there_is_no_api(
+        self, status: int, kind: str, cli: CommandLine, pbx: PBXSimulator
     ) -> None:
-        """Nobody refused the password, and the hint does not send to the check that just ran."""
+        """The hint is about the address, not the password, and does not recommend `check`."""
         for name in ("account.verify", "account.verify_email"):
             pbx.fail(name, status=status, body="<html>Not here</html>", times=None)
-        words = ("--email", pbx.email) if way == "email" else ()
+        words = ("--email", pbx.email) if kind == "email" else ()
         done = cli("check", "-o", "json", *words)
         found = json.loads(done.out)
         assert found["login"]["problem"] == f"nothing there (HTTP {status})"
@@ -266,7 +266,7 @@ class TestFailures:
         ],
         ids=str,
     )
-    def test_hint_does_not_send_to_itself(
+    def test_hint_does_not_recommend_the_same_command(
         self, failure: dict[str, Any], cli: CommandLine, pbx: PBXSimulator
     ) -> None:
         pbx.fail("account.verify", **failure, times=None)
@@ -276,7 +276,7 @@ class TestFailures:
         assert "'check'" not in done.err
 
     def test_missing_ca_file(self, cli: CommandLine, encrypted: str, pbx: PBXSimulator) -> None:
-        """The file is named, and the variable that names it, over either scheme."""
+        """The error names the file and the variable, for http and https."""
         for url in (encrypted, pbx.url):
             done = cli("check", PORTSIP_URL=url, PORTSIP_CA_FILE="/no/such.pem")
             assert (done.code, done.out) == (2, "")
@@ -316,19 +316,19 @@ class TestFailures:
         found = report(cli, code=5, PORTSIP_URL=pbx.url.replace("http", "https"))
         assert found["address"]["problem"].startswith("no TLS: ")
 
-    def test_role_and_trouble(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+    def test_refused_and_failed_operations(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         pbx.fail("groups.list", status=403, err_code=403.1, times=None)
         pbx.fail("greetings.list", body="<html>", times=None)
         pbx.fail("extensions.show", status=500, err_code="secret text", times=None)
         pbx.fail("extensions.search", drop=True, times=None)
         found = report(cli, code=1)
-        told = {row["name"]: (row["state"], row["told"]) for row in found["operations"]}
-        assert told["groups.list"] == ("refused", "the account's role does not allow it")
-        assert told["groups.show"] == ("not asked", "there is no group")
-        assert told["greetings.list"][0] == "failed"
-        assert told["greetings.list"][1].startswith("can't be read: ")
-        assert told["extensions.show"] == ("failed", "HTTP 500, err_code of another form")
-        assert told["extensions.search"] == ("failed", "TransportError")
+        states = {row["name"]: (row["state"], row["told"]) for row in found["operations"]}
+        assert states["groups.list"] == ("refused", "the account's role does not allow it")
+        assert states["groups.show"] == ("not asked", "there is no group")
+        assert states["greetings.list"][0] == "failed"
+        assert states["greetings.list"][1].startswith("can't be read: ")
+        assert states["extensions.show"] == ("failed", "HTTP 500, err_code of another form")
+        assert states["extensions.search"] == ("failed", "TransportError")
         done = cli("check")
         assert done.lines[-1].startswith("Can't be used here: extensions.search, extensions.show,")
 
@@ -358,7 +358,7 @@ class TestElsewhere:
         assert "elsewhere" not in {row["state"] for row in found["operations"]}
 
     def test_other_method(self, quirky: Any) -> None:
-        """Status is asked for by GET where POST leads nowhere, as older consoles did."""
+        """If POST finds nothing, the status is requested with GET, as an older PBX takes it."""
         cli, _ = quirky(endpoints={"extensions.status": {"method": "GET"}})
         (row,) = [r for r in report(cli, code=1)["operations"] if r["name"] == "extensions.status"]
         assert row["told"] == "answers to GET: --endpoint extensions.status=GET"
@@ -380,7 +380,7 @@ class TestTLS:
         assert certificate["days_left"] > 30
 
     def test_not_trusted(self, cli: CommandLine, encrypted: str) -> None:
-        """It tells how to pin the certificate, on stderr alone, and pinned it goes on."""
+        """The hint, on stderr only, shows how to pin the certificate, and then the check works."""
         done = cli("check", PORTSIP_URL=encrypted)
         assert done.code == 5
         digest = done.err.split("--fingerprint ")[1].strip()
@@ -389,7 +389,7 @@ class TestTLS:
         assert cli("check", "--fingerprint", digest, PORTSIP_URL=encrypted).code == 0
 
     @pytest.mark.parametrize(
-        ("since", "until", "told"),
+        ("since", "until", "message"),
         [(-30, -3, "expired"), (3, 30, "not yet valid"), (-3, 30, "self-signed certificate")],
     )
     @pytest.mark.parametrize("signed_by", ["itself", "another"])
@@ -397,31 +397,31 @@ class TestTLS:
         self,
         since: int,
         until: int,
-        told: str,
+        message: str,
         signed_by: str,
         cli: CommandLine,
         beside: Beside,
         pbx: PBXSimulator,
         tmp_path: Path,
     ) -> None:
-        """OpenSSL reports the unknown issuer first; the report has the dates all the same."""
+        """The report has the dates, although OpenSSL reports only the unknown issuer."""
         context = certified(tmp_path, since, until, signed_by == "itself")
-        if signed_by == "another" and told.startswith("self"):
-            told = "unable to get"
+        if signed_by == "another" and message.startswith("self"):
+            message = "unable to get"
         with relayed(beside, int(pbx.url.rpartition(":")[2]), context) as port:
             done = cli("check", "-o", "json", PORTSIP_URL=f"https://127.0.0.1:{port}")
         certificate = json.loads(done.out)["address"]["certificate"]
         assert done.code == 5
         assert certificate["trusted"] is False
-        assert told in certificate["problem"]
-        assert told in done.err
+        assert message in certificate["problem"]
+        assert message in done.err
         assert certificate["self_signed"] is (signed_by == "itself")
         assert until - 2 <= certificate["days_left"] <= until
 
     def test_expired_certificate_of_a_trusted_authority(
         self, cli: CommandLine, beside: Beside, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """Passing the CA would not help, so the hint does not say so."""
+        """The hint does not recommend --ca-file, because it would not help."""
         context = certified(tmp_path, -30, -3, itself=True)
         ca = ("--ca-file", tmp_path / "cert.pem")
         with relayed(beside, int(pbx.url.rpartition(":")[2]), context) as port:
@@ -454,11 +454,11 @@ class TestTLS:
             certificate=own,
             clock_ahead=-4.2,
         )
-        told = list(lines(Report(portsip_async="1", python="3", made_at="now", address=address)))
+        shown = list(lines(Report(portsip_async="1", python="3", made_at="now", address=address)))
         assert (
-            "TLS       TLSv1.3, X, NOT TRUSTED: self-signed, signed by itself, 3 days left" in told
+            "TLS       TLSv1.3, X, NOT TRUSTED: self-signed, signed by itself, 3 days left" in shown
         )
-        assert "clock     4.2 s behind ours" in told
+        assert "clock     4.2 s behind ours" in shown
         assert "clock     unknown: the PBX sent no date" in list(
             lines(
                 Report(

@@ -1,4 +1,4 @@
-"""How the command line reaches a PBX: options, environment, secrets, and what goes wrong."""
+"""How the command line reaches a PBX: options, environment, secrets and errors."""
 
 import gc
 import hashlib
@@ -41,7 +41,7 @@ class TestAccount:
         assert pbx.served["account.verify_email"] == 2
 
     def test_token(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """A token takes the place of user name and password, unless these are options."""
+        """A token replaces user name and password, unless these are options."""
         assert cli(*LIST, PORTSIP_TOKEN="wrong").code == 3
         assert pbx.served["account.verify"] == 0
         assert cli(*LIST, "-u", pbx.username, PORTSIP_TOKEN="wrong").code == 0
@@ -53,8 +53,8 @@ class TestAccount:
     def test_password_is_asked_for(
         self, cli: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def prompt(told: str, *, hide_input: bool, **_: object) -> str:
-            assert (told, hide_input) == ("Password of admin", True)
+        def prompt(question: str, *, hide_input: bool, **_: object) -> str:
+            assert (question, hide_input) == ("Password of admin", True)
             return pbx.password
 
         monkeypatch.setattr(typer, "prompt", prompt)
@@ -84,14 +84,14 @@ class TestAccount:
         ],
         ids=" ".join,
     )
-    def test_nothing_is_asked_for_in_vain(
+    def test_wrong_options_come_before_any_prompt(
         self,
         wrong: dict[str, str | None],
         words: tuple[str, ...],
         cli: CommandLine,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """What is wrong with the address comes before any question."""
+        """A wrong address is reported before any prompt."""
 
         def ask(*_: object, **__: object) -> str:
             raise AssertionError("asked")
@@ -102,7 +102,7 @@ class TestAccount:
         assert done.code == 2
         assert "user name" not in done.err
 
-    def test_no_line_of_secrets_is_read_in_vain(self, cli: CommandLine) -> None:
+    def test_wrong_options_come_before_standard_input(self, cli: CommandLine) -> None:
         done = cli(*LIST, "--password-stdin", PORTSIP_URL=None)
         assert done.code == 2
         assert "PORTSIP_URL is not set" in done.err
@@ -115,13 +115,13 @@ class TestAccount:
         done = cli(*LIST, terminal=True, PORTSIP_PASSWORD=None)
         assert (done.code, done.out, done.err) == (130, "", "")
 
-    def test_password_is_no_argument(self, cli: CommandLine) -> None:
+    def test_password_is_not_an_argument(self, cli: CommandLine) -> None:
         done = cli(*LIST, "--password", "secret")
         assert done.code == 2
         assert "No such option" in done.err
 
     @pytest.mark.parametrize(
-        ("environment", "arguments", "told"),
+        ("environment", "arguments", "message"),
         [
             ({"PORTSIP_URL": None}, (), "PORTSIP_URL is not set"),
             ({"PORTSIP_PASSWORD": None}, (), "Hint: set PORTSIP_PASSWORD"),
@@ -148,13 +148,13 @@ class TestAccount:
         self,
         environment: dict[str, str | None],
         arguments: tuple[str, ...],
-        told: str,
+        message: str,
         cli: CommandLine,
         pbx: PBXSimulator,
     ) -> None:
         done = cli(*LIST, *arguments, environment=environment)
         assert done.code == 2
-        assert told in done.err
+        assert message in done.err
         assert [line.partition(": ")[0] for line in done.err.splitlines()] == [
             "portsip-async",
             "Hint",
@@ -171,8 +171,10 @@ class TestFailures:
         assert len(done.err.splitlines()) == 2
 
     @pytest.mark.parametrize("status", [404, 405, 410, 501])
-    def test_login_where_no_api_is(self, status: int, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """Nobody refused the password: the address is another server's."""
+    def test_login_where_there_is_no_api(
+        self, status: int, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        """The hint is about the address: the password was not refused."""
         pbx.fail("account.verify", status=status, body="<html>Not here</html>", times=None)
         for words in (LIST, ("groups", "show", "1"), ("extensions", "status", "101")):
             done = cli(*words)
@@ -182,7 +184,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("status", [200, 302, 403, 502])
     def test_login_at_a_page(self, status: int, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """A web server or a proxy replied, which says nothing about the password or the PBX."""
+        """A page from a web server or a proxy says nothing about the password or the PBX."""
         pbx.fail("account.verify", status=status, body="<html>Welcome</html>", times=None)
         for words in (LIST, ("extensions", "status", "101"), ("check",)):
             done = cli(*words)
@@ -204,7 +206,7 @@ class TestFailures:
             ),
         ],
     )
-    def test_hint_does_not_send_to_itself(
+    def test_hint_does_not_recommend_the_same_command(
         self,
         words: tuple[object, ...],
         operation: str,
@@ -235,7 +237,7 @@ class TestFailures:
         assert "--timeout 60" in done.err
 
     def test_page_that_fails(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """What was read is written; the hint says where to go on."""
+        """The rows before the failure are written; the hint names the page to continue at."""
         pbx.fail("extensions.list", latency=0.001)
         pbx.fail("extensions.list", status=403, err_code=403.1, times=None)
         done = cli("extensions", "list", "--page-size", 4)
@@ -247,7 +249,7 @@ class TestFailures:
         done = cli("groups", "show", "1")
         assert done.code == 1
         assert "log in as an administrator" in done.err
-        assert "no\\x1b[2J no" in done.err  # one line, and no command to the terminal
+        assert "no\\x1b[2J no" in done.err  # one line, without a control sequence
 
     def test_unknown_kind(self) -> None:
         """An error without a row in the table is a failure, without a hint."""
@@ -279,7 +281,7 @@ class TestCertificates:
     def test_pinned_to_another(self, cli: CommandLine, encrypted: str) -> None:
         done = cli(*LIST, "--url", encrypted, "--fingerprint", "00" * 32)
         assert done.code == 5
-        # aiohttp says goodbye to such a connection, and the loop ends before it is answered.
+        # aiohttp closes such a connection with a handshake that the end of the loop cuts off.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
@@ -292,7 +294,7 @@ class TestCertificates:
 class TestProxy:
     @pytest.mark.parametrize("option", [True, False])
     def test_goes_through_it(self, option: bool, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """The simulator in its place is asked for an address that it doesn't have."""
+        """A proxy gets the request; here it is the simulator, which refuses the address."""
         given: dict[str, Any] = {"PORTSIP_URL": "http://pbx.localhost:1"}
         words = ("--proxy", pbx.url) if option else ()
         given |= {} if option else {"PORTSIP_PROXY": pbx.url}

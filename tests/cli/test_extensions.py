@@ -1,19 +1,18 @@
-"""``extensions`` one by one, ``groups`` and ``greetings``."""
+"""The commands for single extensions, ``groups`` and ``greetings``."""
 
 import hashlib
 import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import typer
 
 import portsip_async
-from portsip_async.cli import extensions
 from portsip_async.cli.fields import SECRETS, completed
+from portsip_async.cli.progress import Progress
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of
@@ -38,7 +37,7 @@ class TestShow:
             assert all(secret in revealed for secret in secrets)
 
     def test_every_secret_of_every_model_is_known(self) -> None:
-        """What a repr of the SDK's own hides, the command line hides too."""
+        """The command line hides each field that the SDK's reprs hide."""
         hidden = set()
         for name in portsip_async.__all__:
             model = getattr(portsip_async, name)
@@ -46,10 +45,10 @@ class TestShow:
                 fields = model.__struct_fields__
                 shown = repr(model(**dict.fromkeys(fields, "plain")))
                 hidden |= {field for field in fields if f"{field}=***" in shown}
-        # A token's own fields are in no output.
+        # No output holds the fields of a token.
         assert hidden - {"access_token"} == {*SECRETS}
 
-    def test_not_there(self, cli: CommandLine) -> None:
+    def test_unknown_extension(self, cli: CommandLine) -> None:
         done = cli("extensions", "show", "999")
         assert (done.code, done.out) == (4, "")
         assert [line[:15] for line in done.err.splitlines()] == [
@@ -59,7 +58,7 @@ class TestShow:
 
     @pytest.mark.parametrize("resource", ["extensions", "groups"])
     def test_empty(self, resource: str, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """What the SDK refuses at the call is wrong usage."""
+        """A value that the SDK refuses before sending is wrong usage."""
         done = cli(resource, "show", "")
         assert done.code == 2
         assert "must not be empty" in done.err
@@ -83,7 +82,7 @@ class TestCreate:
         assert held["forward_rules"]["available"]["no_answer_timeval"] == 33
 
     def test_passwords_from_stdin(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """All three, each on its line, the login's first."""
+        """Three lines of standard input: the login's password, then the two new ones."""
         done = cli(
             *("extensions", "create", "555", "--password-stdin", "--new-passwords-stdin"),
             stdin=f"{pbx.password}\nfirst\nsecond\n",
@@ -102,7 +101,7 @@ class TestCreate:
         assert "no line with a web access password" in done.err
         assert not pbx.served
 
-    def test_taken(self, cli: CommandLine) -> None:
+    def test_existing_number(self, cli: CommandLine) -> None:
         done = cli("extensions", "create", "101", environment=NEW)
         assert done.code == 1
         assert "change it with 'update'" in done.err
@@ -122,10 +121,8 @@ class TestUpdate:
         assert after["profile"] == {**before["profile"], "email": "ann@x.y"}
         assert after["forward_rules"] == before["forward_rules"]
 
-    def test_settings_hold_what_the_line_must_not(
-        self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
-    ) -> None:
-        """Pins, null, and fields that only the PBX knows, from a file; --set comes on top."""
+    def test_settings_file(self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
+        """A file may set pins, null, and fields unknown to the SDK; --set overrides it."""
         profile = pbx.extension("101")["profile"] | {"x_new": 0}
         pbx._pbx.update_extension("101", {"profile": profile})
         file = tmp_path / "settings.json"
@@ -147,7 +144,7 @@ class TestUpdate:
         assert held["profile"]["first_name"] == "Cid"
 
     @pytest.mark.parametrize(
-        ("arguments", "stdin", "told"),
+        ("arguments", "stdin", "message"),
         [
             ((), "", "pass --set or --settings"),
             (("--set", "voice_mail.voicemail_pin=1"), "", "is a secret"),
@@ -172,18 +169,18 @@ class TestUpdate:
         self,
         arguments: tuple[str, ...],
         stdin: str,
-        told: str,
+        message: str,
         cli: CommandLine,
         pbx: PBXSimulator,
     ) -> None:
         done = cli("extensions", "update", "101", *arguments, stdin=stdin)
         assert done.code == 2
-        assert told in done.err
+        assert message in done.err
         assert len(done.err.splitlines()) == 2
         assert not pbx.served
 
-    def test_field_that_nobody_knows(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """Only the PBX's own settings show it; nothing is changed."""
+    def test_unknown_field(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """A field that the PBX lacks is wrong usage, and nothing changes."""
         settings = '{"profile": {"firstname": "Zed"}}'
         done = cli("extensions", "update", "101", "--settings", "-", stdin=settings)
         assert (done.code, done.out) == (2, "")
@@ -231,7 +228,7 @@ class TestRemove:
             ("greetings", "remove", "1", "a"),
         ],
     )
-    def test_nobody_to_ask(
+    def test_needs_yes_without_a_terminal(
         self, arguments: tuple[str, ...], cli: CommandLine, pbx: PBXSimulator
     ) -> None:
         done = cli(*arguments)
@@ -240,7 +237,7 @@ class TestRemove:
         assert not pbx.served
 
     def test_some_fail(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """The others are removed; all failures of one kind have that kind's exit code."""
+        """The other extensions are removed; failures of one kind give that kind's exit code."""
         done = cli("extensions", "remove", "998", "101", "999", "-y")
         assert done.code == 4
         assert "998" in done.err
@@ -265,22 +262,22 @@ class TestStatus:
         assert done.lines == ["extension_number", "105", "101"]
 
     def test_unknown_number(self, cli: CommandLine) -> None:
-        """One bad number costs nobody else."""
+        """An unknown number does not hide the status of the others."""
         done = cli("extensions", "status", "101", "999", "102")
         assert [json.loads(line)["extension_number"] for line in done.lines] == ["101", "102"]
         assert done.code == 4
         assert "portsip-async: 999: " in done.err
 
     def test_many_unknown_numbers_are_one_line(self, cli: CommandLine) -> None:
-        """The PBX names each in its text, which makes it no reason of its own."""
+        """Failures with one reason share a line, although each message names its extension."""
         done = cli("extensions", "status", "-", stdin="\n".join(map(str, range(900, 940))))
         assert done.code == 4
         first, *hints = done.err.splitlines()
         assert first.startswith("portsip-async: 900, 901, 902, 903, 904 and 35 more: ")
         assert len(hints) == 1
 
-    def test_hint_is_told_once(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """Two reasons that the same may help against."""
+    def test_hint_is_shown_once(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """Two reasons with the same hint show it once."""
         pbx.fail("extensions.remove", status=400, err_code=400.1)
         pbx.fail("extensions.remove", status=400, err_code=400.2)
         done = cli("extensions", "remove", "101", "102", "-y")
@@ -291,34 +288,34 @@ class TestStatus:
             "portsip-async",
         ]
 
-    def test_tells_what_was_removed(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+    def test_failed_removal_names_what_was_removed(
+        self, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
         done = cli("extensions", "remove", "101", "102", "99777", "-y")
         assert done.code == 4
         assert "99777: " in done.err
         assert "removed 2 of 3 extensions: 101, 102" in done.err
         assert not {"101", "102"} & {*pbx.extension_numbers}
 
-    def test_tells_what_was_removed_before_it_ended(
+    def test_interrupted_removal_names_what_was_removed(
         self, cli: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Ctrl-C in the middle: some are gone, and somebody must know which."""
-        gone: list[str] = []
-        advance = extensions._Removing.note
+        """Ctrl-C in the middle of a removal shows which extensions are gone."""
+        results: list[None] = []
 
-        def note(self: Any, result: Any) -> None:
-            advance(self, result)
-            gone.append(result.key)
-            if len(gone) == 3:
+        def advance(_: Progress) -> None:
+            results.append(None)
+            if len(results) == 3:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(extensions._Removing, "note", note)
+        monkeypatch.setattr(Progress, "advance", advance)
         numbers = pbx.extension_numbers
         pbx.fail("extensions.remove", latency=0.05, times=None)
         done = cli("extensions", "remove", *numbers, "-y")
         assert done.code == 130
-        told = done.err.splitlines()[-1]
-        assert f" of {len(numbers)} extensions: " in told
-        listed = told.rpartition(": ")[2].split(", ")
+        line = done.err.splitlines()[-1]
+        assert f" of {len(numbers)} extensions: " in line
+        listed = line.rpartition(": ")[2].split(", ")
         assert {*listed} == {*numbers} - {*pbx.extension_numbers}
 
     def test_many_removed_are_counted(self, make_pbx: PBXMaker, cli: CommandLine) -> None:
@@ -328,7 +325,7 @@ class TestStatus:
         assert "removed 40 of 41 extensions: " in done.err
         assert " and 20 more" in done.err
 
-    def test_group_tells_what_was_done_before_it_failed(
+    def test_failed_group_update_names_the_steps_that_were_done(
         self, cli: CommandLine, pbx: PBXSimulator
     ) -> None:
         group = pbx.group_ids[1]
@@ -365,7 +362,7 @@ class TestCall:
         assert pbx.calls[0].src == "9"
 
     def test_lost_reply(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """It may have rung: that is said, and it is not repeated."""
+        """A call without a reply is not repeated, and the error says that it may have rung."""
         pbx.fail("extensions.call", drop=True, act=True)
         done = cli("extensions", "call", "101", "5", "--domain", "d", PORTSIP_AUTH="se-cr-et")
         assert done.code == 5
@@ -439,7 +436,7 @@ class TestGreetings:
     def test_upload_again_after_a_refusal(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """What is sent twice is read twice, and the bar starts again."""
+        """A repeated upload reads the file again, and the progress bar starts again."""
         pbx.fail("greetings.upload", status=503, retry_after=0)
         err = self.uploaded(cli, tmp_path / "hello.wav", terminal=True).err
         assert pbx.served["greetings.upload"] == 2

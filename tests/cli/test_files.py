@@ -1,4 +1,4 @@
-"""Files that an import reads and an export writes, as administrators really have them."""
+"""Files that an import reads and an export writes, as administrators have them."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def run(cli: CommandLine, path: Path, *options: str, **more: Any) -> Done:
 
 
 def link_to(device: str, folder: Path, name: str = "device") -> Path:
-    """Name a device by a link: a test that goes wrong as root must not take the device's place."""
+    """Link to a device, so that a failing test that runs as root can't replace the device."""
     if not Path(device).parent.exists():
         pytest.skip(f"no {device} here")
     link = folder / name
@@ -61,7 +61,7 @@ def json_row(number: str, **more: Any) -> dict[str, Any]:
 
 
 class TestErrorsShowNoSecret:
-    """Point by point: what stands where a name is due may be a password."""
+    """A text where a name is expected may be a password, so errors hide it."""
 
     @pytest.mark.parametrize(
         ("name", "text"),
@@ -118,7 +118,7 @@ class TestErrorsShowNoSecret:
             assert secret not in done.err
 
     @pytest.mark.parametrize(
-        ("head", "told"),
+        ("head", "message"),
         [
             ("extension_number,pasword,web_access_password", "no such field: 'pasword'"),
             (f"{KEYS},first_nme", "'first_nme'"),
@@ -128,11 +128,13 @@ class TestErrorsShowNoSecret:
             ("501,a,b", "the first line holds no field's name"),
         ],
     )
-    def test_misspelt_header(self, head: str, told: str, cli: CommandLine, tmp_path: Path) -> None:
-        """What is a name for certain is shown; else its column, and the field that is like it."""
+    def test_misspelt_header(
+        self, head: str, message: str, cli: CommandLine, tmp_path: Path
+    ) -> None:
+        """An error shows a certain name; else the number of its column, and a similar field."""
         done = run(cli, write(tmp_path, f"{head}\n501,a,b\n"))
         assert done.code == 1
-        assert told in done.err
+        assert message in done.err
 
 
 class TestColumns:
@@ -184,7 +186,7 @@ class TestColumns:
     def test_empty_column_between(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """A column without a name may stand there, unless it holds something."""
+        """A column without a name is allowed while all its cells are empty."""
         head = f"{KEYS},,profile.email"
         done = run(cli, write(tmp_path, f"{head}\n501,a,b,x,e@f.g\n"))
         assert done.code == 1
@@ -210,7 +212,7 @@ class TestColumns:
     def test_cells_that_are_all_quoted(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """A program that quotes all cells has no other empty cell: the field is left out."""
+        """In a file with all cells quoted, a quoted empty cell leaves the field out."""
         head = f"{HEAD},office_hours.monday_from,options.enable_extension"
         rows = [head.split(","), ["501", "a", "b", "Ann", "", ""]]
         text = "".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in rows)
@@ -238,7 +240,7 @@ class TestDeepJSON:
     def test_import_and_settings(
         self, value: str, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """JSON that nobody can send on is refused in one line, and its text kept."""
+        """JSON that can't be sent is refused in one line, and the report keeps its text."""
         bad = f'{{"extension_number": "502", "profile": {{"x": {value}}}}}'
         path = write(tmp_path, f"{json.dumps(json_row('501'))}\n{bad}\n", "people.jsonl")
         done = run(cli, path)
@@ -268,10 +270,10 @@ class TestReportOfJSONLines:
         'not JSON: "506" \\ é \u2028 ',
     )
 
-    def test_text_is_kept_and_mended(
+    def test_unreadable_line_is_kept_and_can_be_corrected(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """Every line is in the report as it stood; mended there, it is imported."""
+        """The report has each unreadable line unchanged; once corrected, it is imported."""
         path = write(
             tmp_path,
             "\r\n".join([json.dumps(json_row("501")), *self.BROKEN]) + "\r\n",
@@ -283,7 +285,7 @@ class TestReportOfJSONLines:
         assert [row["line"] for row in left] == [*self.BROKEN]
         assert all(row["error"] for row in left)
 
-        # Given again as it is, nothing of it is lost.
+        # The same report, imported again, gives the same report.
         again = run(cli, report, "--keep-going")
         assert (again.code, outcome(again)["failed"]) == (1, 5)
         second = Path(outcome(again)["report"])
@@ -291,7 +293,7 @@ class TestReportOfJSONLines:
             *self.BROKEN
         ]
 
-        # The text is mended where it stands, or the whole line is replaced.
+        # Either the text is corrected in place, or the whole line is replaced.
         left[0]["line"] += "}"
         left[1] = json_row("503")
         write(tmp_path, "".join(json.dumps(row) + "\n" for row in left[:2]), "mended.jsonl")
@@ -398,7 +400,7 @@ class TestRoundTrips:
         st.sampled_from([",", ";", "\t", "|"]),
     )
     def test_cells(self, rows: list[list[str | None]], delimiter: str) -> None:
-        """Cells are read back as they were written, an empty text apart from nothing."""
+        """Cells are read back as they were written; "" and None stay different."""
         head: list[str | None] = ["name", "other"]
         text = "".join(csv_line(row, delimiter) for row in [head, *rows])
         assert [cells for _, cells in read_csv(text, delimiter)] == [head, *rows]
@@ -409,7 +411,7 @@ class TestRoundTrips:
     def test_report_is_exact(
         self, form: str, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """What an import leaves has the same texts."""
+        """The report of an import has the same texts as its file."""
         texts = [" a\r\nb ", "", "x\ry", None]
         columns = ["first_name", "last_name", "email", "twitter"]
         if form == "csv":
@@ -441,7 +443,7 @@ class TestRoundTrips:
         assert found["101"] == "a\rb"
 
     def test_half_of_a_surrogate_pair(self, cli: CommandLine, tmp_path: Path) -> None:
-        """What can't be sent is a row that failed, and is in the report as it was."""
+        """A row with text that can't be sent fails, and is in the report unchanged."""
         row = json.dumps(json_row("501", profile={"first_name": "\ud800"}))
         assert run(cli, write(tmp_path, row, "people.jsonl")).code == 1
         report = tmp_path / "people.failed.jsonl"
@@ -449,7 +451,7 @@ class TestRoundTrips:
 
 
 class TestMarks:
-    """A byte order mark, wherever text is read, at its start and once."""
+    """One byte order mark at the start of any text is dropped."""
 
     MARK = "\ufeff"
 
@@ -461,7 +463,7 @@ class TestMarks:
         assert pbx.extension("501")["password"] == "a"
 
     def test_new_passwords(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """The mark is dropped at the start only: behind it, it belongs to the text."""
+        """Only a mark at the start is dropped; a later one belongs to the text."""
         stdin = f"{self.MARK}a\r\n{self.MARK}b\r\n"
         assert cli("extensions", "create", "501", "--new-passwords-stdin", stdin=stdin).code == 0
         assert pbx.extension("501")["password"] == "a"
@@ -505,7 +507,7 @@ class TestMarks:
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
     @pytest.mark.parametrize("locale", ["utf-8", "cp1252", "ascii"])
     def test_process(self, encoding: str, locale: str, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """In a real pipe too, whatever the locale."""
+        """A real pipe works too, in any locale."""
         stdin = write(tmp_path, "pä\nwé\n".encode(encoding), "stdin")
         with (
             stdin.open("rb") as file,
@@ -533,7 +535,7 @@ class TestMarks:
 
 
 class Reader(threading.Thread):
-    """Somebody who reads a FIFO to its end."""
+    """A thread that reads a FIFO to its end."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
@@ -552,7 +554,7 @@ class Reader(threading.Thread):
 
 class TestWhereExportsGo:
     def test_fifo(self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """A FIFO is written into, and stays one."""
+        """A FIFO is written into, and stays a FIFO."""
         fifo = tmp_path / "all.csv"
         os.mkfifo(fifo)
         reader = Reader(fifo)
@@ -593,7 +595,7 @@ class TestWhereExportsGo:
         assert os.listdir(tmp_path / "folder") == ["target"]
 
     def test_hard_link_and_mode(self, cli: CommandLine, tmp_path: Path) -> None:
-        """Another name of the old file keeps what it has; the new file is its owner's only."""
+        """Another link to the old file keeps its content; only the owner can read the new file."""
         file = tmp_path / "all.csv"
         file.write_text("old")
         file.chmod(0o644)
@@ -604,7 +606,7 @@ class TestWhereExportsGo:
 
     @pytest.mark.parametrize("where", ["folder", "none/all.csv", "file/all.csv", "loop.csv"])
     def test_nowhere(self, where: str, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """What can't be written to costs no request, and is named."""
+        """A path that can't be written is named before any request."""
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").touch()
         (tmp_path / "loop.csv").symlink_to("loop.csv")
@@ -618,7 +620,7 @@ class TestWhereExportsGo:
 
     @pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
     def test_own_output(self, path: str, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """A name of standard output is written into, behind what stands there."""
+        """A path such as /dev/stdout appends to standard output."""
         file = tmp_path / "all.csv"
         link = link_to(path, tmp_path)
         with file.open("wb") as out:
@@ -633,7 +635,7 @@ class TestWhereExportsGo:
         assert len(lines) == len(pbx.extension_numbers) + 2
 
     def test_two_at_once(self, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """Each publishes a whole file, under a temporary name of its own."""
+        """Two exports at once each publish a complete file."""
         file = tmp_path / "all.csv"
         pbx.fail("extensions.show", latency=0.3, times=None)
         command = ("extensions", "export", str(file), "--concurrency", "4")
@@ -655,7 +657,7 @@ class TestWhereExportsGo:
     @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
     @pytest.mark.parametrize("there", [True, False])
     def test_interrupted(self, name: str, there: bool, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """What was there stays, and nothing else does; the process ends by the signal."""
+        """An interrupted export leaves the old file, and no other."""
         file = tmp_path / "all.csv"
         if there:
             file.write_text("old")
@@ -685,10 +687,10 @@ class TestWhereExportsGo:
         assert os.listdir(tmp_path) == ["all.csv"]
 
     @pytest.mark.parametrize("form", ["csv", "jsonl"])
-    def test_terminal_gets_nothing_it_obeys(
+    def test_terminal_gets_no_control_characters(
         self, form: str, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """A terminal that is named as a file is a terminal; JSON stays JSON there."""
+        """A terminal that is named as a file gets escapes, and JSON stays JSON."""
         name = "\x1b[31m\x7f\x9b\u202e"
         settings = write(tmp_path, json.dumps({"profile": {"first_name": name}}), "s.json")
         assert cli("extensions", "update", "101", "--settings", settings).code == 0
@@ -738,7 +740,7 @@ class TestReportThatCannotBeWritten:
     def test_beside_the_file(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A folder that can't be written to is found before the first row too."""
+        """A folder that can't be written is found before the first row is sent."""
         import tempfile
 
         def refuse(*_: object) -> None:
@@ -752,7 +754,7 @@ class TestReportThatCannotBeWritten:
         assert not pbx.served
 
     @pytest.mark.parametrize("how", ["device", "write", "publish", "folder is gone"])
-    def test_outcome_is_told(
+    def test_outcome_is_on_standard_error(
         self,
         how: str,
         cli: CommandLine,
@@ -798,15 +800,15 @@ class TestReportThatCannotBeWritten:
         for secret in SECRETS:
             assert secret not in done.err
 
-    def test_output_that_nobody_reads(self, cli: CommandLine, tmp_path: Path) -> None:
-        """What failed is on stderr all the same, and in the report."""
+    def test_output_without_a_reader(self, cli: CommandLine, tmp_path: Path) -> None:
+        """Failures are on stderr and in the report, even if nobody reads standard output."""
         done = run(cli, self.people(tmp_path, "501,a,b,", "101,a,b,"), out=Gone(0))
         assert "line 3 (101): " in done.err
         assert "1 of 2 rows were not imported" in done.err
         assert (tmp_path / "people.failed.csv").exists()
 
     def test_fifo(self, cli: CommandLine, tmp_path: Path) -> None:
-        """A FIFO gets the report, also an empty one."""
+        """A FIFO gets the report, even an empty one."""
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
         reader = Reader(fifo)
@@ -817,7 +819,7 @@ class TestReportThatCannotBeWritten:
         assert "501,a,b,," in reader.whole()
         assert sorted(os.listdir(tmp_path)) == ["fifo", "people.csv"]
 
-    def test_report_that_is_there_is_kept(self, cli: CommandLine, tmp_path: Path) -> None:
+    def test_existing_report_is_kept(self, cli: CommandLine, tmp_path: Path) -> None:
         report = tmp_path / "r.csv"
         report.write_text("mended")
         (tmp_path / "r-2.csv").symlink_to("nothing")
@@ -826,14 +828,14 @@ class TestReportThatCannotBeWritten:
         assert report.read_text() == "mended"
 
     @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("odd")])
-    def test_what_else_ends_it(
+    def test_other_errors(
         self,
         error: Exception,
         cli: CommandLine,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """An error of another kind in the middle leaves the outcome and a report too."""
+        """An unexpected error in the middle still gives the outcome and a report."""
         untouched = importing._Import._note
 
         def note(self: importing._Import, result: Any) -> None:
@@ -852,7 +854,7 @@ class TestReportThatCannotBeWritten:
 
     @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
     def test_signals(self, name: str, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """A signal that ends a process stops an import as Ctrl-C does: with a report."""
+        """SIGTERM and SIGHUP stop an import as Ctrl-C does, with a report."""
         path = self.people(tmp_path, *(f"{number},a,b," for number in range(5000, 5040)))
         pbx.fail("extensions.create", latency=0.3, times=None)
         command = ("extensions", "import", str(path), "--concurrency", "2")
@@ -861,9 +863,9 @@ class TestReportThatCannotBeWritten:
             running.send_signal(getattr(signal, name))
             out, _ = running.communicate(timeout=PATIENCE)
         assert running.returncode == 128 + getattr(signal, name)
-        told = json.loads(out)
-        assert told["created"] == pbx.acted["extensions.create"] > 0
-        assert told["created"] + told["untried"] == 40
+        outcome = json.loads(out)
+        assert outcome["created"] == pbx.acted["extensions.create"] > 0
+        assert outcome["created"] + outcome["untried"] == 40
         assert sorted(os.listdir(tmp_path)) == ["people.csv", "people.failed.csv"]
 
 
@@ -885,7 +887,7 @@ class TestHints:
     def test_can_be_pasted(
         self, name: str, cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A shell that gets the hint passes the very words that import the rest."""
+        """The hint can be pasted into a shell, and imports the rest."""
         monkeypatch.chdir(tmp_path)
         write(tmp_path, f"{HEAD}\n101,a,b,\n", name)
         done = run(cli, Path("./") / name if name[0] != "-" else tmp_path / name, "--format", "csv")
@@ -900,8 +902,8 @@ class TestHints:
         words = subprocess.run(
             ["bash", "-c", pasted], capture_output=True, check=True, cwd=tmp_path, timeout=PATIENCE
         ).stdout
-        told = [os.fsdecode(word) for word in words.split(b"\0")[:-1]]
-        done = cli(*told, terminal=False)
+        arguments = [os.fsdecode(word) for word in words.split(b"\0")[:-1]]
+        done = cli(*arguments, terminal=False)
         assert done.code == 0, done.err
         assert outcome(done)["skipped"] == 1
         assert not (tmp_path / "oops").exists()
@@ -909,7 +911,7 @@ class TestHints:
     def test_has_the_options_that_are_needed(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
-        """The PBX and the account too, where they were options; never a password."""
+        """The hint repeats the connection options; it never holds a password."""
         path = write(tmp_path, f"{HEAD}\n101,a,b,\n", "people.txt")
         done = run(
             cli,
@@ -930,7 +932,7 @@ class TestHints:
 
 
 class TestDryRun:
-    def test_names_what_is_taken(self, cli: CommandLine, tmp_path: Path) -> None:
+    def test_names_the_numbers_that_exist(self, cli: CommandLine, tmp_path: Path) -> None:
         path = write(tmp_path, f"{HEAD}\n501,a,b,\n101,a,b,\n105,a,b,\n501,a,b,\n")
         for more in ((), ("--skip-existing",)):
             done = run(cli, path, "--dry-run", *more)
@@ -941,7 +943,7 @@ class TestDryRun:
     def test_many(
         self, make_pbx: Callable[..., PBXSimulator], cli: CommandLine, tmp_path: Path
     ) -> None:
-        """All numbers are in JSON; what a person reads stays short."""
+        """JSON lists all numbers; a table stays short."""
         pbx = make_pbx(extensions=2000)
         rows = "".join(f"{number},a,b,\n" for number in pbx.extension_numbers)
         path = write(tmp_path, f"{HEAD}\n{rows}")

@@ -1,4 +1,4 @@
-"""The forms of output, and what they hold."""
+"""The formats of the output."""
 
 import csv
 import io
@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from portsip_async.cli.table import table
 from portsip_async.simulator import PBXSimulator
 
+from .conftest import PBXMaker, environment_of
 from .terminal import CommandLine, Gone
 
 LIST = ("extensions", "list", "--limit", 3)
@@ -107,8 +108,8 @@ class TestTerminal:
     def test_no_color(self, cli: CommandLine) -> None:
         assert "\x1b" not in cli(*LIST, terminal=True, NO_COLOR="1").out
 
-    def test_names_command_no_terminal(self, cli: CommandLine) -> None:
-        """What a PBX says is shown, never obeyed."""
+    def test_names_do_not_control_the_terminal(self, cli: CommandLine) -> None:
+        """Control characters in a name are shown as escapes."""
         evil = "\x1b[2J\x9b31m\x07"
         settings = json.dumps({"profile": {"first_name": evil}})
         assert cli("extensions", "update", "101", "--settings", "-", stdin=settings).code == 0
@@ -125,7 +126,7 @@ class TestTerminal:
 
 class TestTable:
     def test_letters_of_every_width(self) -> None:
-        """Wide letters take two columns, marks none: what follows stays in line."""
+        """Wide letters take two columns and marks none, so the next column is aligned."""
         rows = [("ab", "|"), ("漢字", "|"), ("e\u0301", "|")]
         assert list(table(("a", "b"), rows, width=None)) == [
             "a     b",
@@ -163,7 +164,7 @@ class TestTable:
         assert cell_len(lines[2]) == cell_len(lines[3]) == 15
 
     def test_folds_between_letters(self) -> None:
-        """A letter keeps its marks, and an emoji what is joined to it, where a cell is folded."""
+        """A wrapped cell keeps each letter with its marks, and a joined emoji whole."""
         for letter in ("e\u0301", "\u0e17\u0e35\u0e48", "\U0001f468\u200d\U0001f469", "❤\ufe0f"):
             rows = [(letter * 9, "|")]
             lines = list(table(("a", "b"), rows, width=11))[2:]
@@ -178,14 +179,14 @@ class TestTable:
         assert list(table(("a", "b"), rows, width=3))
 
     def test_is_quick(self) -> None:
-        """A large PBX has 100,000 rows; those beyond ASCII may take a little longer."""
+        """100,000 rows of a large PBX are laid out quickly, in ASCII and beyond."""
         rows = [(str(at), f"Zoë {at}", "田中 太郎", "ที่") for at in range(20_000)]
         began = time.perf_counter()
         assert sum(1 for _ in table(("a", "b", "c", "d"), rows, width=80)) == 20_002
         assert time.perf_counter() - began < 10
 
     def test_too_narrow(self) -> None:
-        """The widest column gives way, and its cells go on below."""
+        """The widest column shrinks, and its cells wrap."""
         rows = [("1", "abcdefghijklmnop", "x"), ("2", "漢字漢字漢字", "y")]
         assert list(table(("n", "text", "z"), rows, width=16)) == [
             "n  text        z",
@@ -197,7 +198,7 @@ class TestTable:
         ]
 
     def test_far_too_narrow(self) -> None:
-        """Nothing is cut off, whatever the width."""
+        """Nothing is cut off, even on a very narrow terminal."""
         rows = [("abcdefghijkl", "mnopqrstuvwx")]
         lines = list(table(("a", "b"), rows, width=1))
         assert lines[2:] == ["abcdefgh  mnopqrst", "ijkl      uvwx"]
@@ -210,9 +211,33 @@ class TestTable:
 class TestBrokenPipe:
     @pytest.mark.parametrize("form", ["jsonl", "csv", "table", "json"])
     def test_reader_that_left(self, form: str, cli: CommandLine) -> None:
-        """Who has read enough is no failure, and no traceback."""
+        """A reader that leaves early causes no failure and no traceback."""
         done = cli("extensions", "list", "-o", form, out=Gone(1 if form in ("jsonl", "csv") else 0))
         assert (done.code, done.err) == (0, "")
+
+
+class TestPages:
+    @pytest.mark.parametrize("command", ["list", "export", "search pbx.example"])
+    def test_are_large(self, command: str, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        """450 extensions are listed with one request."""
+        pbx = make_pbx(extensions=450)
+        done = cli("extensions", *command.split(), environment=environment_of(pbx))
+        assert len(done.lines) - (command == "export") == 450
+        assert pbx.served["extensions.list"] + pbx.served["extensions.search"] == 1
+
+    def test_size_can_be_chosen(self, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        pbx = make_pbx(extensions=30)
+        cli("extensions", "list", "--page-size", 10, environment=environment_of(pbx))
+        assert pbx.served["extensions.list"] == 3
+
+    def test_statuses_need_few_requests(self, make_pbx: PBXMaker, cli: CommandLine) -> None:
+        """The size of status requests is learned: it grows while the PBX takes it."""
+        pbx = make_pbx(extensions=1000)
+        numbers = "\n".join(pbx.extension_numbers)
+        done = cli("extensions", "status", "-", stdin=numbers, environment=environment_of(pbx))
+        shown = [json.loads(line)["extension_number"] for line in done.lines]
+        assert shown == pbx.extension_numbers
+        assert pbx.served["extensions.status"] < 10
 
 
 class TestLimit:

@@ -1,4 +1,4 @@
-"""The command as a process of its own: pipes, signals, a terminal, the shell's completion."""
+"""The command as a process: pipes, signals, a terminal, the shell's completion."""
 
 import os
 import pty
@@ -17,14 +17,14 @@ from .conftest import environment_of
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, "-W", "error", "-m", "portsip_async"]
-# Who runs the tests in the background may have told children to ignore Ctrl-C.
+# A shell that runs the tests in the background lets its children ignore Ctrl-C.
 PROGRAM = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from portsip_async.cli import main
 main()
 """
-PATIENCE = 40  # seconds until a process is given up
+PATIENCE = 40  # seconds until a process counts as stuck
 
 
 def process(
@@ -54,7 +54,7 @@ def wait_for(condition: object, what: str) -> None:
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_head(form: str, pbx: PBXSimulator) -> None:
-    """Who has read enough and leaves ends the watch, though nothing changes, without a word."""
+    """A reader that leaves ends the watch silently, even if nothing changes."""
     with process("extensions", "watch", "-o", form, pbx=pbx) as running:
         assert running.stdout is not None
         assert running.stderr is not None
@@ -64,7 +64,7 @@ def test_head(form: str, pbx: PBXSimulator) -> None:
         try:
             assert running.wait(PATIENCE) == 0
         finally:
-            running.kill()  # which would watch for ever
+            running.kill()  # it would watch forever
         assert running.stderr.read() == b""
 
 
@@ -78,7 +78,7 @@ def test_head_of_help() -> None:
 
 
 def test_full_disk(pbx: PBXSimulator) -> None:
-    """What can't be written is a failure, in one line."""
+    """A full disk is a failure, reported in one line."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     with Path("/dev/full").open("wb") as full:
@@ -96,7 +96,7 @@ def test_full_disk(pbx: PBXSimulator) -> None:
 
 
 def test_interrupt(pbx: PBXSimulator) -> None:
-    """Ctrl-C ends a call that waits for the PBX, with 130 and no word."""
+    """Ctrl-C ends a call that waits for the PBX, with exit code 130 and no output."""
     pbx.fail("groups.show", latency=PATIENCE, times=None)
     with process("groups", "show", "1", pbx=pbx) as running:
         wait_for(lambda: pbx.served["groups.show"], "the call")
@@ -106,7 +106,7 @@ def test_interrupt(pbx: PBXSimulator) -> None:
 
 
 def test_terminal(pbx: PBXSimulator) -> None:
-    """On a terminal the password is asked for, unseen, and what comes is a table."""
+    """A terminal gets a hidden password prompt, and then a table."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     environment |= environment_of(pbx) | {"TERM": "xterm", "COLUMNS": "100"}

@@ -1,4 +1,4 @@
-"""How a command ends by a signal: the terminal is as it was, and the exit code says why."""
+"""Signals that end a command: the terminal is restored, and the exit code names the signal."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 def left_as_found(shown: str) -> bool:
-    """Return whether the screen of its own is left, and the cursor is there."""
+    """Return whether the alternate screen was left, and the cursor is shown."""
     return (
         shown.rfind(BACK) >= shown.rfind(AWAY)
         and shown.rfind(SHOWN) >= shown.rfind(HIDDEN)
@@ -27,7 +27,7 @@ def left_as_found(shown: str) -> bool:
 
 
 @pytest.mark.parametrize(("number", "code"), ENDS)
-class TestTerminalIsLeftAsFound:
+class TestTerminalIsRestored:
     def test_board(self, number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
         with on_terminal("extensions", "watch", pbx=pbx) as running:
             running.wait_for(lambda shown: "up to date" in shown, "the board")
@@ -74,7 +74,7 @@ class TestTerminalIsLeftAsFound:
 
 
 def test_job_that_ignores_ctrl_c_ends_by_sigterm(pbx: PBXSimulator, tmp_path: Path) -> None:
-    """A script's background job has SIGINT ignored; it ends by SIGTERM all the same."""
+    """A script's background job, which ignores SIGINT, ends on SIGTERM."""
     file = tmp_path / "lines"
     done = shell(
         f'trap "" INT\n"$PYTHON" -m portsip_async extensions watch -o jsonl > {file} &\n'
@@ -86,7 +86,7 @@ def test_job_that_ignores_ctrl_c_ends_by_sigterm(pbx: PBXSimulator, tmp_path: Pa
 
 
 def test_import_settles_what_is_in_flight(pbx: PBXSimulator, tmp_path: object) -> None:
-    """SIGTERM stops an import as Ctrl-C does, with its report."""
+    """SIGTERM stops an import as Ctrl-C does: rows in flight finish, and there is a report."""
     rows = "".join(f"{number},Pw-{number}-x,Web-{number}-x\n" for number in range(900, 960))
     path = os.path.join(str(tmp_path), "people.csv")
     with open(path, "w", encoding="utf-8") as file:
@@ -103,7 +103,7 @@ def test_import_settles_what_is_in_flight(pbx: PBXSimulator, tmp_path: object) -
 
 
 def test_ignored_hangup_stays_ignored(pbx: PBXSimulator) -> None:
-    """Under nohup a command goes on."""
+    """Under nohup, a command survives SIGHUP."""
     words = 'trap "" HUP; exec "$@" extensions watch --interval 0.1 --limit 13 -o jsonl'
     with subprocess.Popen(
         ["bash", "-c", words, "bash", *COMMAND], env=environment(pbx), stdout=subprocess.PIPE
@@ -117,7 +117,7 @@ def test_ignored_hangup_stays_ignored(pbx: PBXSimulator) -> None:
         assert process.wait(PATIENCE) == 0
 
 
-# A shell with job control, on a terminal that is its own.
+# A shell with job control, on its own terminal.
 SHELL = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -127,8 +127,8 @@ os.execvp("bash", ["bash", "-c", script, "bash", *sys.argv[1:]])
 
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])
-def test_watch_ends_when_its_terminal_goes_without_a_signal(form: str, pbx: PBXSimulator) -> None:
-    """As for a job that ignores SIGHUP: nobody would ever see or stop it."""
+def test_watch_ends_when_its_terminal_closes_without_a_signal(form: str, pbx: PBXSimulator) -> None:
+    """A watch on a closed terminal, such as a job that ignores SIGHUP, does not run forever."""
     ours, theirs = os.openpty()
     words = ("extensions", "watch", "--interval", "0.2", "-o", form)
     with on_terminal(*words, pbx=pbx, stdout=theirs) as running:
@@ -141,7 +141,7 @@ def test_watch_ends_when_its_terminal_goes_without_a_signal(form: str, pbx: PBXS
 
 
 def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
-    """While the board is stopped the terminal is the shell's; then the board is drawn again."""
+    """Ctrl-Z restores the terminal for the shell; `fg` draws the board again."""
     words = (*COMMAND, "extensions", "watch")
     command = (sys.executable, "-c", SHELL)
     with on_terminal(*words, pbx=pbx, command=command) as running:
@@ -158,7 +158,7 @@ def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
 
 
 # Sends Ctrl-Z's signal to the thread that writes, once the reader takes no more. The process leads
-# a session of its own, where the kernel stops nobody, so it goes on at once.
+# its own session, in which the kernel stops no process, so it continues at once.
 STOPPED_IN_A_WRITE = """
 import select, signal, sys, threading, time
 from portsip_async.cli.signals import suspendable
@@ -178,7 +178,7 @@ with suspendable(sys.stdout):
 
 
 def test_ctrl_z_in_the_middle_of_a_write() -> None:
-    """A terminal may be slow, and a stream of Python's can't be written to twice at once."""
+    """Ctrl-Z works while a write to a slow terminal is under way."""
     with subprocess.Popen(
         (sys.executable, "-c", STOPPED_IN_A_WRITE),
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, left, of another encoding, or a terminal's."""
+"""Standard streams that are closed, full, without a reader, in another encoding, or a terminal."""
 
 import json
 import sys
@@ -48,7 +48,7 @@ CLOSED_EACH = (
 
 
 class TestClosed:
-    """A closed stream changes no exit code, and nothing is written into what took its number."""
+    """A closed stream changes no exit code, and its descriptor is not reused for output."""
 
     def test_all_three(self, pbx: PBXSimulator) -> None:
         done = each(CLOSED, "<&- >&- 2>&-", pbx)
@@ -65,7 +65,7 @@ class TestClosed:
         assert bool(done.stderr) == (closed != "2>&-")
 
     @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-    def test_process_of_its_own(self, closed: str, pbx: PBXSimulator) -> None:
+    def test_new_process(self, closed: str, pbx: PBXSimulator) -> None:
         """The streams are closed while modules are loaded, too."""
         done = shell(f"run extensions list {closed}", pbx)
         assert (done.returncode, done.stderr) == (0, b"")
@@ -84,31 +84,31 @@ class TestClosed:
             assert shell(f'"$PYTHON" -c "{program}" {closed}').returncode == 3
 
     def test_watch_and_demo(self, pbx: PBXSimulator) -> None:
-        """A watch without a limit ends too, since nobody can read it."""
+        """A watch without a limit ends too, because nobody can read it."""
         codes = {"extensions watch": 0, "demo --extensions 40 --token-lifetime 0.5": 0}
         assert each(codes, "<&- >&- 2>&-", pbx).codes == codes
 
-    def test_nobody_is_asked(self, pbx: PBXSimulator) -> None:
+    def test_no_prompt(self, pbx: PBXSimulator) -> None:
         done = shell("run extensions list <&-", pbx, changes={"PORTSIP_PASSWORD": None})
         assert done.returncode == 2
         assert b"Hint: set PORTSIP_PASSWORD" in done.stderr
 
-    def test_file_does_not_get_what_is_printed(self, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """A file that is opened next would take the number of standard output."""
+    def test_file_does_not_get_printed_text(self, pbx: PBXSimulator, tmp_path: Path) -> None:
+        """A file opened next does not get the descriptor of standard output."""
         whole, other = tmp_path / "whole.csv", tmp_path / "other.csv"
         assert shell(f"run extensions export {whole}", pbx).returncode == 0
         done = shell(f"run extensions export {other} <&- >&- 2>&-", pbx)
         assert done.returncode == 0
         assert other.read_bytes() == whole.read_bytes()
 
-    def test_import_tells_by_its_code(self, pbx: PBXSimulator, tmp_path: Path) -> None:
+    def test_exit_code_of_an_import(self, pbx: PBXSimulator, tmp_path: Path) -> None:
         file = tmp_path / "people.csv"
         for number, code in (("900", 0), ("100", 1)):
             file.write_text(PEOPLE.format(number=number))
             assert shell(f"run extensions import {file} >&- 2>&-", pbx).returncode == code
 
     def test_in_process(self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Streams are None where Python was started without them."""
+        """Streams that are None, as Python starts without them, are handled."""
         for name, value in cli.environment.items():
             monkeypatch.setenv(name, value)
         for name in ("stdin", "stdout", "stderr"):
@@ -120,7 +120,7 @@ class TestClosed:
 
 
 class TestReaderLeft:
-    """The command's own exit code holds, and it ends without a word about the pipe."""
+    """The exit code stays the same, and nothing is written about the pipe."""
 
     CODES: ClassVar = {
         "--help": 0,
@@ -157,9 +157,9 @@ class TestReaderLeft:
         ("words", "code"),
         [("extensions import people.csv", 1), ("extensions list", 0), ("--help", 0)],
     )
-    def test_process_of_its_own(self, words: str, code: int, pbx: PBXSimulator) -> None:
+    def test_new_process(self, words: str, code: int, pbx: PBXSimulator) -> None:
         done = shell(f"run {words} | true", pbx)
-        assert done.returncode == code  # of the first that failed, as pipefail says
+        assert done.returncode == code  # of the first command that failed, by pipefail
         assert b"xception" not in done.stderr
         assert b"roken pipe" not in done.stderr
 
@@ -170,13 +170,13 @@ class TestReaderLeft:
         assert len(done.stdout.splitlines()) == 2
 
     def test_list_stops(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """Nobody waits for pages that nobody reads."""
+        """A list without a reader reads no further pages."""
         done = cli("extensions", "list", "--page-size", 1, out=Gone(1))
         assert (done.code, done.err) == (0, "")
         assert pbx.served["extensions.list"] < 6
 
     @pytest.mark.parametrize("form", ["jsonl", "csv", "table", "json"])
-    def test_status_tells_of_all(self, form: str, cli: CommandLine) -> None:
+    def test_exit_code_covers_all_numbers(self, form: str, cli: CommandLine) -> None:
         done = cli("extensions", "status", "101", "102", "99999", "-o", form, out=Gone(0))
         assert done.code == 4
         assert "99999" in done.err
@@ -205,7 +205,7 @@ class TestFull:
         assert done.stderr == self.LINE * len(self.WORDS)
 
     @pytest.mark.parametrize("words", ["--help", "extensions list"])
-    def test_process_of_its_own(self, words: str, pbx: PBXSimulator) -> None:
+    def test_new_process(self, words: str, pbx: PBXSimulator) -> None:
         done = shell(f"run {words} > /dev/full", pbx)
         assert (done.returncode, done.stderr) == (1, self.LINE)
 
@@ -215,7 +215,7 @@ class TestFull:
         assert b"99999" in done.stderr
         assert done.stderr.endswith(b"portsip-async: No space left on device\n")
 
-    def test_import_tells_its_outcome(self, pbx: PBXSimulator, tmp_path: Path) -> None:
+    def test_outcome_of_an_import(self, pbx: PBXSimulator, tmp_path: Path) -> None:
         file = tmp_path / "people.csv"
         file.write_text(PEOPLE.format(number=100))
         done = shell(f"run extensions import {file} > /dev/full", pbx)
@@ -238,7 +238,7 @@ NAME = "田中 Zoë Ωß"
 
 @pytest.mark.parametrize("locale", ENCODINGS, ids=str)
 class TestEncoding:
-    """What goes through a pipe is UTF-8, whatever the locale says."""
+    """Text in a pipe is UTF-8, in any locale."""
 
     def test_input_output_and_errors(
         self, locale: dict[str, str | None], pbx: PBXSimulator
@@ -262,7 +262,7 @@ class TestEncoding:
 
 
 class TestStandardInput:
-    """Secrets are the first lines, and data is the rest."""
+    """The first lines are secrets, and the rest is data."""
 
     @pytest.mark.parametrize("end", ["\n", "\r\n"])
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -274,7 +274,7 @@ class TestStandardInput:
         assert done.code == 0, done.err
         assert [json.loads(line)["extension_number"] for line in done.lines] == ["101", "102"]
 
-    def test_all_that_reads_numbers(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+    def test_every_command_that_reads_numbers(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         text = f"{pbx.password}\n101\n102\n"
         words = ("-", "--password-stdin")
         done = cli("extensions", "watch", *words, "--limit", 2, stdin=text)
@@ -305,7 +305,7 @@ class TestStandardInput:
         assert (done.code, done.err) == (0, "")
 
     def test_rest_is_left_for_others(self, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """What is read by name gets what follows the password."""
+        """A file named /dev/stdin holds what follows the password."""
         text = f"{pbx.password}\n" + PEOPLE.format(number=900)
         report = f"--report {tmp_path}/left.csv"
         words = f"run extensions import /dev/stdin --format csv --password-stdin {report}"
@@ -314,7 +314,7 @@ class TestStandardInput:
         assert "900" in pbx.extension_numbers
 
     @pytest.mark.parametrize(
-        ("words", "text", "told"),
+        ("words", "text", "message"),
         [
             (("status", "-", "--password-stdin"), "", "no line with a password"),
             (("status", "-", "--password-stdin"), "\n101\n", "no line with a password"),
@@ -324,11 +324,11 @@ class TestStandardInput:
         ],
     )
     def test_missing_line(
-        self, words: tuple[str, ...], text: str, told: str, cli: CommandLine, pbx: PBXSimulator
+        self, words: tuple[str, ...], text: str, message: str, cli: CommandLine, pbx: PBXSimulator
     ) -> None:
         done = cli("extensions", *words, stdin=text.replace("PW", pbx.password))
         assert done.code == 2
-        assert told in done.err
+        assert message in done.err
         assert not pbx.served
 
     @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ class TestStandardInput:
         assert "UTF-8" in done.err
 
 
-# What a terminal obeys, or what makes text look like other text.
+# Characters that a terminal acts on, or that make text look like other text.
 EVIL = (
     "\x1b[2J\x1b]0;owned\x07\x9b31m\x9d0;owned\x9c\r\b\x7f\t\x0b\u202eab\u2066cd\u2069\u200f"
     "\u061c\u200b\ufeff\u2028\u2029\u0085\x00"
@@ -365,8 +365,8 @@ FINE = (
 OWN = {"\n"}
 
 
-def obeyed(text: str) -> set[str]:
-    """Return the characters in a text that a terminal may obey."""
+def control_characters(text: str) -> set[str]:
+    """Return the characters of a text that a terminal may act on."""
     found = {
         mark
         for mark in text
@@ -377,7 +377,7 @@ def obeyed(text: str) -> set[str]:
 
 @pytest.fixture
 def evil(cli: CommandLine, pbx: PBXSimulator) -> CommandLine:
-    """A PBX whose extension 101 has a name that commands terminals."""
+    """A PBX with control characters in the name of extension 101."""
     settings = json.dumps({"profile": {"first_name": EVIL, "last_name": FINE}})
     assert cli("extensions", "update", "101", "--settings", "-", stdin=settings).code == 0
     assert pbx.extension("101")["profile"]["first_name"] == EVIL
@@ -396,12 +396,12 @@ READS = [
 class TestTerminal:
     @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
     @pytest.mark.parametrize("words", READS, ids=" ".join)
-    def test_shows_and_never_obeys(
+    def test_control_characters_are_escaped(
         self, words: tuple[str, ...], form: str, evil: CommandLine
     ) -> None:
         done = evil(*words, "-o", form, terminal=True, NO_COLOR="1", COLUMNS="500", TERM="dumb")
         assert done.code == 0
-        assert obeyed(done.out + done.err) == set()
+        assert control_characters(done.out + done.err) == set()
         assert "owned" in done.out
         if "status" not in words and form != "jsonl":
             assert FINE in done.out
@@ -416,7 +416,7 @@ class TestTerminal:
             if form == "json":
                 assert json.loads(shown) == json.loads(piped)
             else:
-                # Lines end with "\n" alone: JSON may hold what else splits lines.
+                # Split at "\n" only: JSON may hold other line separators.
                 pairs = zip(shown.split("\n")[:-1], piped.split("\n")[:-1], strict=True)
                 assert all(json.loads(one) == json.loads(other) for one, other in pairs)
 
@@ -431,13 +431,13 @@ class TestTerminal:
     def test_export(self, form: str, evil: CommandLine) -> None:
         done = evil("extensions", "export", "-o", form, terminal=True)
         assert done.code == 0
-        assert obeyed(done.out + done.err) == set()
+        assert control_characters(done.out + done.err) == set()
         assert "owned" in done.out
 
     def test_watch(self, evil: CommandLine) -> None:
         for form in ("jsonl", "csv"):
             done = evil("extensions", "watch", "--limit", 12, "-o", form, terminal=True)
-            assert obeyed(done.out + done.err) == set()
+            assert control_characters(done.out + done.err) == set()
         done = evil("extensions", "watch", "--limit", 12, terminal=True)
         assert done.code == 0
         for mark in ("\x1b]", "\x9b", "\u202e", "\x07"):
@@ -470,10 +470,10 @@ class TestTerminal:
     def test_messages(self, words: tuple[str, ...], cli: CommandLine) -> None:
         done = cli(*(word.replace("\x00", "") for word in words), terminal=True, TERM="dumb")
         assert done.code
-        assert obeyed(done.out + done.err) == set()
+        assert control_characters(done.out + done.err) == set()
 
     def test_files(self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
-        """Names of files stand in bars, notes, reports and hints; rich's own marks are text."""
+        """File names are safe in progress bars, notes, reports and hints; markup is plain text."""
         name = EVIL.translate({0: None}) + "[red]x[bold]"
         sound = tmp_path / f"{name}.wav"
         sound.write_bytes(b"RIFF" * 10)
@@ -487,7 +487,7 @@ class TestTerminal:
         people.write_text(PEOPLE.format(number=100))
         done = cli("extensions", "import", people, terminal=True, TERM="dumb", NO_COLOR="1")
         assert done.code == 1
-        assert obeyed(done.out + done.err) == set()
+        assert control_characters(done.out + done.err) == set()
 
     def test_questions(
         self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch, pbx: PBXSimulator
@@ -508,10 +508,10 @@ class TestTerminal:
         cli("extensions", "list", "-u", EVIL, terminal=True, PORTSIP_PASSWORD=None)
         cli("extensions", "call", EVIL, "5", "--domain", "d", terminal=True)
         assert len(asked) == 5
-        assert not {mark for question in asked for mark in obeyed(question)}
+        assert not {mark for question in asked for mark in control_characters(question)}
 
     def test_letters_that_a_terminal_lacks(self, evil: CommandLine) -> None:
-        """They are escapes, and the columns stay in line."""
+        """Letters that the terminal lacks are escaped, and the columns stay aligned."""
 
         class Old(Stream):
             encoding = "cp1252"
@@ -534,11 +534,11 @@ class TestTerminal:
 
 class TestTracebacks:
     def test_are_shown_too(self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A bug's own message reaches the terminal by the same way."""
+        """A traceback on a terminal has its control characters escaped."""
         stream = Stream(terminal=True)
         monkeypatch.setattr(sys, "stderr", stream)
         from portsip_async.cli.streams import standard_streams
 
         with standard_streams():
             sys.stderr.write(EVIL)
-        assert obeyed(stream.getvalue()) == set()
+        assert control_characters(stream.getvalue()) == set()

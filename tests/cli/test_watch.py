@@ -19,7 +19,8 @@ from portsip_async import (
     StatusChange,
     WatchStats,
 )
-from portsip_async.cli.board import Board, _Outage, _Unknown
+from portsip_async.cli.board import Board
+from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import Beside
@@ -30,7 +31,7 @@ WATCH = ("extensions", "watch", "--interval", "0.1")
 
 
 class Reacting(Stream):
-    """Standard output that does something once so many lines are there."""
+    """Standard output that calls a function once it has a number of lines."""
 
     def __init__(self, reactions: dict[int, Callable[[], object]]) -> None:
         super().__init__()
@@ -68,8 +69,8 @@ class TestLines:
         done = cli(*WATCH, "-", "--limit", 2, stdin="102\n103\n")
         assert len(done.lines) == 2
 
-    def test_outage_is_told(self, cli: CommandLine, pbx: PBXSimulator, beside: Beside) -> None:
-        """The watch goes on; stderr says that it is blind, and when it sees again."""
+    def test_outage_is_reported(self, cli: CommandLine, pbx: PBXSimulator, beside: Beside) -> None:
+        """The watch continues; stderr says when the outage begins and ends."""
         pbx.set_status("101", "OFFLINE", user_agent="")
 
         def restart() -> None:
@@ -93,22 +94,22 @@ class TestLines:
         assert (done.code, done.err) == (130, "")
         assert len(done.lines) == 12
 
-    def test_nobody_there_from_the_start(self, cli: CommandLine) -> None:
-        """A watch that never saw the PBX ends, as any command does."""
+    def test_pbx_unreachable_from_the_start(self, cli: CommandLine) -> None:
+        """A watch that can't reach the PBX at its start fails, as any command does."""
         assert cli(*WATCH, PORTSIP_URL="http://127.0.0.1:9").code == 5
         assert cli(*WATCH, PORTSIP_PASSWORD="wrong").code == 3
         assert cli(*WATCH, "101", PORTSIP_PASSWORD="wrong").code == 3
 
     @pytest.mark.parametrize("form", ["json", "table"])
-    def test_forms_that_do_not_fit(self, form: str, cli: CommandLine) -> None:
+    def test_formats_that_do_not_fit(self, form: str, cli: CommandLine) -> None:
         assert cli(*WATCH, "-o", form).code == 2
 
 
 class TestOutage:
-    """Standard error gets a line when it begins, one a minute, and one when it ends."""
+    """An outage gives a line when it begins, one a minute, and one when it ends."""
 
-    def told(self, *looks: tuple[float, int]) -> list[str]:
-        """Return what is told by looks at a time, at so many failed cycles in a row."""
+    def reported(self, *looks: tuple[float, int]) -> list[str]:
+        """Return the lines for pairs of a time and a count of consecutive failures."""
         outage = _Outage()
         error = ConnectError("not there")
         lines: list[str] = []
@@ -118,7 +119,7 @@ class TestOutage:
 
     def test_long(self) -> None:
         looks = [(at / 4, 1 + at // 20) for at in range(4 * 250)]
-        assert self.told((0.0, 0), *looks, (250.0, 0), (251.0, 0)) == [
+        assert self.reported((0.0, 0), *looks, (250.0, 0), (251.0, 0)) == [
             "no answer: not there",
             "still no answer after 60 s: not there",
             "still no answer after 2 min: not there",
@@ -128,7 +129,7 @@ class TestOutage:
         ]
 
     def test_two(self) -> None:
-        assert self.told((0.0, 1), (5.0, 0), (8.0, 1), (9.0, 2), (28.0, 0)) == [
+        assert self.reported((0.0, 1), (5.0, 0), (8.0, 1), (9.0, 2), (28.0, 0)) == [
             "no answer: not there",
             "the PBX answers again, after 5 s",
             "no answer: not there",
@@ -158,13 +159,13 @@ class TestUnknown:
     def stats(self, *unknown: str) -> WatchStats:
         return WatchStats(cycles=1, last_success=AT, unknown=unknown)
 
-    def test_told_once(self) -> None:
-        told = _Unknown()
-        assert list(told.news(self.stats())) == []
-        (line,) = told.news(self.stats("99999", "99998"))
+    def test_reported_once(self) -> None:
+        unknown = _Unknown()
+        assert list(unknown.news(self.stats())) == []
+        (line,) = unknown.news(self.stats("99999", "99998"))
         assert "99999, 99998" in line
-        assert list(told.news(self.stats("99999", "99998"))) == []
-        (line,) = told.news(self.stats("99997", "99999"))
+        assert list(unknown.news(self.stats("99999", "99998"))) == []
+        (line,) = unknown.news(self.stats("99997", "99999"))
         assert "99997" in line
         assert "99999" not in line
 
@@ -174,7 +175,7 @@ class TestUnknown:
         assert "the PBX knows no 99999" in console.export_text()
 
     def test_in_a_pipe(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """It is said once, and the watch goes on for the others."""
+        """An unknown number is reported once, and the watch continues for the others."""
 
         def change() -> None:
             threading.Timer(1.0, lambda: pbx.set_status("101", "RINGING")).start()
@@ -205,7 +206,7 @@ class TestTerminals:
     def test_without_colours(self, cli: CommandLine) -> None:
         done = cli(*WATCH, "--limit", 12, terminal=True, NO_COLOR="1")
         assert done.code == 0
-        assert "\x1b[?1049h" in done.out  # still a board
+        assert "\x1b[?1049h" in done.out  # a board nevertheless
 
     @pytest.mark.parametrize("size", ["0", "1", "7", "nonsense"])
     def test_tiny(self, size: str, cli: CommandLine) -> None:
@@ -215,7 +216,7 @@ class TestTerminals:
         assert done.code == 0
 
     def test_size_that_is_not_known(self, cli: CommandLine) -> None:
-        """Some programs set COLUMNS and LINES to 0: then the terminal is asked."""
+        """COLUMNS and LINES of 0, as some programs set them, are ignored."""
         done = cli(*WATCH, "--limit", 12, terminal=True, COLUMNS="0", LINES="0")
         assert done.code == 0
         assert " extensions" in done.out
@@ -231,7 +232,7 @@ class TestTerminals:
     def test_board_that_can_not_be_drawn(
         self, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A bug in the board ends the watch; it does not freeze."""
+        """A bug in the board ends the watch instead of freezing it."""
 
         def fail(*_: object) -> None:
             raise RuntimeError("a bug")
@@ -245,9 +246,9 @@ class TestTerminals:
 
 class TestBoard:
     def picture(self, board: Board, *, height: int = 30, **stats: Any) -> list[str]:
-        told = WatchStats(cycles=1, last_success=AT, **stats)
+        health = WatchStats(cycles=1, last_success=AT, **stats)
         console = Console(width=60, color_system=None, record=True, file=Stream())
-        console.print(board.render(60, height, told, AT + timedelta(seconds=7)))
+        console.print(board.render(60, height, health, AT + timedelta(seconds=7)))
         return console.export_text().splitlines()
 
     def board(self, count: int = 5, status: str = "OFFLINE") -> Board:
@@ -274,7 +275,7 @@ class TestBoard:
         assert "102  OFFLINE -> \\x1bodd" in lines[5]
         assert "101  OFFLINE -> ON_CALL" in lines[6]
 
-    def test_first_sight_is_no_news(self) -> None:
+    def test_first_status_is_not_a_change(self) -> None:
         assert len(self.picture(self.board())) == 4
 
     def test_gone_and_other_telephone(self) -> None:
@@ -288,7 +289,7 @@ class TestBoard:
         assert "101  OFFLINE -> gone" in lines[6]
 
     def test_cells_of_every_width(self) -> None:
-        """Numbers of another script stay in their columns."""
+        """Numbers in another script stay aligned."""
         board = self.board(1)
         for number in ("田中", "e\u0301", "ที่"):
             board.apply(change(number, None, "OFFLINE"))
@@ -297,7 +298,7 @@ class TestBoard:
         assert starts == [0, 7, 14, 21]
 
     def test_too_many_for_the_screen(self) -> None:
-        """Who does something is shown before who is offline, and the rest is counted."""
+        """Offline extensions are shown last, and those that don't fit are counted."""
         board = self.board(1000)
         board.apply(change("1099", None, "ON_CALL"))
         lines = self.picture(board, height=12)

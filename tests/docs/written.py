@@ -18,7 +18,7 @@ RETURNS = {
     "GroupPage": "pages of `GroupSummary`",
     "GreetingPage": "pages of `GreetingFile`",
     "ExtensionStatuses": "a list of `ExtensionStatus`",
-    "Renewal": "`Token`",
+    "RefreshReply": "`Token`",
 }
 
 OPERATIONS = """\
@@ -29,7 +29,7 @@ Each row is a method of the client. Await it, as in `await pbx.extensions.show("
 your PBX has an operation at another path, you can
 [override it](../howto/own-endpoint.md#one-of-ours-at-another-place).
 
-The last column says whether the client sends the request again after a lost reply. See
+The last column shows whether the client sends the request again if the reply is lost. See
 [What is retried and what is not](../explanation/repeats.md).
 
 | method | returns | request | token in | retried |
@@ -38,13 +38,14 @@ The last column says whether the client sends the request again after a lost rep
 
 Other methods combine these. `extensions.patch`, `groups.patch`, `groups.add_members` and
 `groups.remove_members` read, change and update one item. `poll_status`, `watch_status`,
-`create_many`, `update_many`, `patch_many` and `remove_many` of `extensions` work on many.
+`show_many`, `create_many`, `update_many`, `patch_many` and `remove_many` of `extensions` work on
+any number of extensions.
 """
 
 COMMANDS = """\
 # Command line
 
-The extra `cli` installs the command `portsip-async`. `--help` prints what this page says.
+The extra `cli` installs the command `portsip-async`. `--help` prints the contents of this page.
 
 ## Login
 
@@ -63,15 +64,15 @@ and SIGHUP do the same, with their own exit codes.
 ## Input
 
 Standard input is read in this order: the password of the login (one line), other secrets (one line
-each), then the data: numbers, settings or rows. All of it is UTF-8, or UTF-16 with a byte order
-mark.
+each), then the data: numbers, settings or rows. All of it must be UTF-8, or UTF-16 with a byte
+order mark.
 
 ## Output
 
 Data in a pipe or a file is exact, and always UTF-8. On a terminal, control characters,
-bidirectional characters and letters that its encoding lacks are escaped. In JSON they are escaped
-as JSON does. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines instead
-of the board, and no progress bars. `NO_COLOR` turns colours off.
+bidirectional characters and letters that its encoding lacks are escaped. In JSON output the escapes
+are those of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines
+instead of the board, and no progress bars. `NO_COLOR` turns colours off.
 
 A standard stream may be closed, and a reader such as `head` may stop early. Neither is an error,
 and the exit code stays the same. If output can't be written, as on a full disk, the command prints

@@ -20,7 +20,7 @@ combinations, so it shows tested behaviour. For every combination the tests also
 - if the server carried out a write and the call failed, `error.may_have_acted` is True;
 - no token, password or pin appears in an error, in its chain of causes, or in the log;
 - the call ends within its deadline, and leaves no connection, task or connection slot in use;
-- the same call succeeds again as soon as the fault is gone.
+- the same call succeeds as soon as the fault is gone.
 
 ## Kinds of operations
 
@@ -65,9 +65,9 @@ _NOTES = """
 
 If a reply is lost, the client can't know whether the PBX carried out the request. Safe operations
 are retried, because a second read does no harm. Idempotent operations are retried, because the
-result is the same. Unsafe operations are not retried: a telephone could ring twice. There is one
-exception. They are retried if the PBX can't have acted: no connection was made, the token was
-rejected, or the PBX was too busy to accept the request.
+result is the same. Unsafe operations are not retried, because a telephone could ring twice. There
+is one exception. They are retried if the PBX can't have acted: no connection was made, the token
+was rejected, or the PBX was too busy to accept the request.
 
 A `503` counts as "too busy" only with a `Retry-After`. Without one, it may come from a proxy that
 lost its connection to the PBX while the PBX was working. The client waits for a `Retry-After` that

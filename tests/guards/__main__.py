@@ -1,7 +1,7 @@
 """Remove one guard after the other, and check that its tests fail without it.
 
 ``python -m tests.guards`` checks all of them, ``python -m tests.guards redirect budget`` those two.
-Each guard is a patch beside this file. Its first line says what the guard is for. Lines that begin
+Each guard is a patch next to this file. Its first line says what the guard is for. Lines that begin
 with ``Red:`` name the tests that have to fail without it. A unified diff that removes it follows.
 
 The tree is copied to a temporary folder. There the tests have to pass as it is, and each has to

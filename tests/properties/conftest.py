@@ -8,8 +8,7 @@ import os
 
 from hypothesis import HealthCheck, Phase, settings
 
-# A deadline would fail an example on a busy machine, and an example of these tests may hold a
-# server of its own.
+# A deadline would fail an example on a busy machine, and some examples start a server.
 _COMMON = settings(
     deadline=None,
     derandomize=False,

@@ -83,7 +83,7 @@ def test_nested_values(value: Any) -> None:
 
 @given(secret=SECRET, section=st.dictionaries(SECRET_NAMES, SECRET))
 def test_reprs_of_models(secret: str, section: dict[str, Any]) -> None:
-    """No repr of a model shows a secret, also if a section was given as a mapping."""
+    """No repr of a model shows a secret, even if a section was passed as a mapping."""
     mail = VoiceMail(voicemail_pin=secret)
     for record in (
         mail,
@@ -100,7 +100,7 @@ def test_reprs_of_models(secret: str, section: dict[str, Any]) -> None:
         assert HIDDEN in repr(record)
 
 
-# How a text from elsewhere may contain the secret of a call.
+# The forms in which a text may contain the secret of a call.
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": str,
     "in a query": lambda secret: quote(secret, safe="", errors="surrogatepass"),
@@ -123,7 +123,7 @@ def lower_escapes(quoted: str) -> str:
     return "%".join([parts[0], *(part[:2].lower() + part[2:] for part in parts[1:])])
 
 
-# What may come before and after a word.
+# Text that may come before and after a word.
 EDGE = ANY_CHARACTER.filter(lambda character: not character.isalnum())
 
 
@@ -142,7 +142,7 @@ EDGE = ANY_CHARACTER.filter(lambda character: not character.isalnum())
     secrets=[f"{PREFIX}"], forms=["in a form", "in HTML"], around=["%20", "\\n", "+", "_", "\\"]
 )
 def test_known_secrets_in_a_text(secrets: list[str], forms: list[str], around: list[str]) -> None:
-    """A known secret is hidden in every form, with any text around it, and beside other secrets."""
+    """A known secret is hidden in every form, with any text around it and next to others."""
     text = around[-1]
     for n, form in enumerate(forms):
         text += FORMS[form](secrets[n % len(secrets)]) + around[n]
@@ -169,7 +169,7 @@ def test_part_of_a_word_stays(secret: str, before: str, behind: str, template: s
     words=st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=8),
 )
 def test_short_secret_in_a_sentence_stays(secret: str, words: list[str]) -> None:
-    """A sentence stays as it was, even if a short secret is one of its words."""
+    """A sentence is unchanged, even if a short secret is one of its words."""
     text = " ".join(words)
     assert scrub_text(text, [secret]) == text
     assert scrub_text(f"{text}: {text}, {text}; {text}.", [secret]).count(HIDDEN) == 0
@@ -200,7 +200,7 @@ UNKNOWN: dict[str, Callable[[str, str], str]] = {
 
 @given(name=SECRET_NAMES, secret=SECRET, before=st.text("ab (:"))
 def test_unknown_secret_in_a_text(name: str, secret: str, before: str) -> None:
-    """Text under a secret name, in a query or before a host is hidden for its position."""
+    """Text under a secret name, in a query or before a host is hidden by its position."""
     for form in UNKNOWN.values():
         assert PREFIX not in scrub_text(f"{before} {form(name, secret)}")
 

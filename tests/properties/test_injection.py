@@ -68,7 +68,7 @@ class Wire:
         await self.server.__aexit__()
 
     async def sends(self, send: Callable[[PortSIPClient], Awaitable[Any]], **options: Any) -> bool:
-        """Make a call; return whether one request arrived (True) or it raised and sent none."""
+        """Make a call. Return True if one request arrived, False if it raised and sent none."""
         if not options.keys() & {"credentials", "token"}:
             options["token"] = TOKEN
         options["endpoints"] = SCRIPTED_LOGINS | options.pop("endpoints", {})
@@ -78,14 +78,14 @@ class Wire:
         except (ValueError, TypeError, ConfigurationError, ReplyError) as error:
             assert self.server.arrivals == []
             self.raised = error
-        # By then, everything that could follow the request on its connection has been read too.
+        # By then, the server has read everything that could follow the request.
         await until(lambda: not self.server.open)
         assert len(self.server.arrivals) == (self.raised is None)
         return self.raised is None
 
     @property
     def arrival(self) -> Arrival:
-        """The first request."""
+        """Return the first request."""
         return self.server.arrivals[0]
 
     def fields(self, token: str | None = TOKEN, header: str | None = None) -> Fields:
@@ -157,13 +157,13 @@ def unescaped(quoted: str) -> str:
 
 
 _EMPTY: Any = {"options": {}, "forward_rules": {}, "office_hours": {}, "voice_mail": {}}
-# A refresh has no text. Status requests and uploads have tests of their own.
+# A refresh has no text. Status requests and uploads have separate tests.
 TEXTS = [row for row in ROWS if row.texts and row.parameters != "multipart"]
 
 
 @given(row=st.sampled_from(TEXTS), data=st.data())
 async def test_any_text_as_any_argument(row: Row, data: st.DataObject) -> None:
-    """The fields of each operation arrive as they were given, or nothing is sent."""
+    """The fields of each operation arrive unchanged, or nothing is sent."""
     texts = {name: data.draw(HOSTILE, name) for name in row.texts}
     async with Wire() as wire:
         if await wire.sends(lambda pbx: row.send(pbx, **texts)):
@@ -190,8 +190,8 @@ async def test_any_texts_in_a_list(texts: list[str], method: str) -> None:
 
 @given(number=UNICODE, filename=HOSTILE, data=st.binary(max_size=40) | HOSTILE.map(encoded))
 @example(number="101", filename="data:a/b\r\nX-Evil: 1,", data=b"RIFF")
-async def test_any_name_of_an_upload(number: str, filename: str, data: bytes) -> None:
-    """The file's name arrives in both fields that have it, and the bytes as they are."""
+async def test_any_filename_of_an_upload(number: str, filename: str, data: bytes) -> None:
+    """The file's name arrives in both fields that have it, and the bytes arrive unchanged."""
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.greetings.upload(number, data, filename=filename)):
             fields = wire.fields()
@@ -206,7 +206,7 @@ async def test_any_name_of_an_upload(number: str, filename: str, data: bytes) ->
 
 @given(profile=st.dictionaries(HOSTILE, json_of(HOSTILE), max_size=3), name=HOSTILE)
 async def test_any_settings(profile: dict[str, Any], name: str) -> None:
-    """Sections arrive, given as mappings or as structs, at any depth."""
+    """Sections arrive, passed as mappings or as structs, at any depth."""
     async with Wire() as wire:
         sections = {**_EMPTY, "voice_mail": profile}
         update = Profile(first_name=name)
@@ -231,7 +231,7 @@ async def test_any_settings(profile: dict[str, Any], name: str) -> None:
 async def test_any_parameters_of_an_own_endpoint(
     parameters: dict[str, str], form: Any, location: Any
 ) -> None:
-    """The names of parameters can be any text too."""
+    """The names of parameters can be any text, too."""
     if location == "body" and form != "json":
         location = "none"
     row = Endpoint("own.endpoint", "POST", "/own", parameters=form, token=location)
@@ -239,7 +239,9 @@ async def test_any_parameters_of_an_own_endpoint(
     header = {"header": "access_token", "bearer": "authorization"}.get(location)
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.request(row, **parameters)):
-            if form == "multipart":  # browsers too quote " as %22, so both names arrive the same
+            if (
+                form == "multipart"
+            ):  # as in browsers, " is quoted as %22, so both names arrive alike
                 parameters = {unescaped(name): value for name, value in parameters.items()}
             assert wire.fields(in_fields, header) == parameters
         else:
@@ -264,7 +266,7 @@ class OwnCredentials:
 )
 @example(token='","evil":"', location="body", fetched=False)
 async def test_any_token(token: str, location: Any, fetched: bool) -> None:
-    """A token arrives as it is; in a header, without white space around it."""
+    """A token arrives unchanged; in a header, without white space around it."""
     row = Endpoint("own.endpoint", "GET", "/own", parameters="json", token=location)
     login: Any = {"credentials": OwnCredentials(token)} if fetched else {"token": token}
     async with Wire() as wire:
@@ -281,7 +283,7 @@ async def test_any_token(token: str, location: Any, fetched: bool) -> None:
 
 @given(user_agent=HOSTILE)
 async def test_any_user_agent(user_agent: str) -> None:
-    """It arrives as one header."""
+    """The user agent arrives as one header."""
     async with Wire() as wire:
         if await wire.sends(lambda pbx: pbx.groups.show("1"), user_agent=user_agent):
             assert wire.fields() == {"group_id": "1"}

@@ -36,7 +36,7 @@ from .values import ANY_CHARACTER
 LETTERS = "abcdefghijklmnop"
 PLAIN = st.sampled_from(LETTERS)
 ODD = st.sampled_from(["ü", "", "\ud800"]) | st.text(ANY_CHARACTER, max_size=2)
-# Batches of plain numbers take a shortcut that one odd number among them rules out.
+# Batches of plain strings take a shortcut. One other number in a batch prevents it.
 NUMBERS = st.lists(PLAIN, max_size=60) | st.lists(PLAIN | ODD, max_size=60)
 FAULTS: Sequence[Exception | None] = (
     None,
@@ -51,7 +51,7 @@ FAULTS: Sequence[Exception | None] = (
 
 
 class Shuffled(Statuses):
-    """Answers in another order than it was asked, twice, and with strangers among them."""
+    """Replies in another order than requested, twice, and with unknown numbers among them."""
 
     def __init__(self, refused: set[str], lacking: set[str], ticks: list[int]) -> None:
         super().__init__(refused, lacking)
@@ -65,7 +65,7 @@ class Shuffled(Statuses):
 
 
 class SourceFailed(Exception):
-    """What an application's own source raises."""
+    """The error of an application's source."""
 
 
 async def drip(numbers: Iterable[str], fails: bool) -> AsyncIterator[str]:
@@ -86,7 +86,7 @@ def is_number(text: str) -> bool:
     return bool(text) and not any("\ud800" <= mark <= "\udfff" for mark in text)
 
 
-# Twice the same number in one batch of plain ones, which chance does not always draw.
+# A duplicate in a batch of plain strings, which is not always drawn.
 @example(
     numbers=["a", "a"],
     refused=set(),
@@ -123,7 +123,7 @@ def test_exactly_once(
     fails: bool,
     ticks: list[int],
 ) -> None:
-    """One result for each number given, with its own status or its own reason."""
+    """Each given number has one result, with its own status or its own error."""
     statuses = Shuffled(refused, lacking, ticks)
     script = dict(enumerate(faults, 1))
     statuses.fail = script.get
@@ -194,7 +194,7 @@ def test_hidden_maximum(
     ordered: bool,
     asynchronous: bool,
 ) -> None:
-    """With a learned size: one result for each number, its own, though the maximum is unknown.
+    """With a learned size, too, each number has one result, though the maximum is unknown.
 
     Between two polls the maximum may change. Up to eight bad numbers are found in any batch.
     """
@@ -224,7 +224,7 @@ def test_hidden_maximum(
                 assert isinstance(error, StatusMissing)
             else:
                 assert (error, result.status) == (None, status_of(number))
-        # Nothing is asked again after a reply: each number at most once for each occurrence.
+        # After a reply nothing is requested again: each occurrence of a number at most once.
         answered = Counter(
             number
             for batch in pbx.asked
@@ -258,7 +258,7 @@ def test_hidden_maximum(
     omits=st.booleans(),
     shuffles=st.booleans(),
 )
-async def test_by_the_client(
+async def test_poll_of_a_client(
     numbers: list[str],
     scripted: list[dict[str, object]],
     rate: float,
@@ -267,7 +267,7 @@ async def test_by_the_client(
     omits: bool,
     shuffles: bool,
 ) -> None:
-    """Over the client: a PBX with broken connections, expiring tokens and strangers in replies."""
+    """A client polls a PBX with broken connections, expiring tokens and unknown numbers."""
     quirks = ["status_shuffled", "status_stranger"] * shuffles + ["status_omits_unknown"] * omits
     faults = Faults(server_error=rate / 3, dropped=rate / 3, revoked=rate / 3)
     policy = RetryPolicy(attempts=3, initial=0, maximum=0)

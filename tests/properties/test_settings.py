@@ -36,7 +36,7 @@ NAMES = sorted(
 )
 ANYTHING = json_of(UNICODE, NAMES)
 OBJECT = st.dictionaries(UNICODE | st.sampled_from(NAMES), ANYTHING, max_size=4)
-# A section that the reply lacks is not written; one that is null is.
+# A missing section is not written. One that is null is.
 DOCUMENT = st.dictionaries(
     st.sampled_from([*SECTIONS, "belong_groups", "unknown"]), OBJECT | ANYTHING, max_size=5
 )

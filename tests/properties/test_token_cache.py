@@ -58,7 +58,7 @@ FAILURES: tuple[BaseException | Token, ...] = (
 
 
 class Request:
-    """A login or a refresh under way."""
+    """A login or a refresh in progress."""
 
     def __init__(self, now: float, refreshed: str | None) -> None:
         self.sent_at = now
@@ -123,9 +123,9 @@ class Cache(RuleBasedStateMachine):
         return task
 
     def check_open(self) -> None:
-        """The machine closes renewals only."""
+        """The state machine closes only renewals."""
 
-    # What happens between two steps
+    # Between two steps
 
     def settle(self) -> None:
         async def ticks() -> None:
@@ -152,11 +152,11 @@ class Cache(RuleBasedStateMachine):
     def _take(self, held: CachedToken, *, waited: bool) -> None:
         """Check a token that the cache gave to a call."""
         assert held.generation not in self.rejected
-        # A call gets the token that it waited for, even if the wait took all of its life.
+        # A call gets the token that it waited for, even if the token is spent by then.
         assert self.clock() < min(held.spent_at, self.dies_at[held.token.access_token]) or waited
         self.served.append(held)
 
-    # What calls do
+    # Calls
 
     async def _call(self) -> CachedToken:
         return self.cache.current() or await self.cache.wait()
@@ -169,7 +169,7 @@ class Cache(RuleBasedStateMachine):
 
     @rule()
     def call(self) -> None:
-        """A call needs a token: it gets one, waits, or is refused without traffic."""
+        """A call needs a token. It gets one, waits, or is refused without traffic."""
         before = self.requests
         under_way = bool(self.sent)
         held = self.loop.run_until_complete(self._current())
@@ -194,7 +194,7 @@ class Cache(RuleBasedStateMachine):
 
     @rule()
     def renew(self) -> None:
-        """A program asks for a renewal, which the cool-down does not stop."""
+        """A program requests a renewal. The cool-down doesn't prevent it."""
         before = self.requests
         under_way = bool(self.sent)
         waiter = Waiter(self.loop.create_task(self._renewed()))
@@ -205,7 +205,7 @@ class Cache(RuleBasedStateMachine):
     @precondition(lambda self: self.waiters)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        """A waiting call is cancelled; the others go on."""
+        """A waiting call is cancelled. The others continue."""
         waiter = data.draw(st.sampled_from(self.waiters))
         others = [other for other in self.waiters if other is not waiter]
         sent = [*self.sent]
@@ -219,7 +219,7 @@ class Cache(RuleBasedStateMachine):
     @precondition(lambda self: self.served)
     @rule(data=st.data())
     def reject(self, data: st.DataObject) -> None:
-        """The PBX rejects a token that a call got, perhaps long ago."""
+        """The PBX rejects a token that a call got earlier."""
         held = data.draw(st.sampled_from(self.served[-3:]))
         before = self.cache._cached
         self.cache.reject(held)
@@ -231,7 +231,7 @@ class Cache(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 3.0, 11.0, 25.0, 61.0, 1000.0]))
     def pass_time(self, seconds: float) -> None:
-        """Time passes; an idle client sends nothing."""
+        """Time passes. An idle client sends nothing."""
         before = self.requests
         self.clock.now += seconds
         self.settle()
@@ -246,7 +246,7 @@ class Cache(RuleBasedStateMachine):
         assume(then > self.clock.now)
         self.clock.now = then
 
-    # What the PBX replies
+    # Replies of the PBX
 
     def _reply(self, outcome: Token | BaseException) -> None:
         sent = self.sent[0]
@@ -293,14 +293,14 @@ class Cache(RuleBasedStateMachine):
     def bring_a_token(self, life: float) -> None:
         self.issued += 1
         token = Token(f"token-{self.issued}", life)
-        # What is left of it counts from before its request was sent.
+        # Its remaining lifetime counts from before the request was sent.
         self.dies_at[token.access_token] = self.sent[0].sent_at + life
         self._reply(token)
 
     @precondition(lambda self: self.sent and self.sent[0].refreshed is not None)
     @rule(life=LIVES)
     def prolong(self, life: float) -> None:
-        """A refresh that brings no token prolongs the old one, unless that was rejected."""
+        """A refresh without a token prolongs the old one, unless that was rejected."""
         held, sent = self.cache._cached, self.sent[0]
         if held is not None and held.token.access_token == sent.refreshed:
             self.dies_at[held.token.access_token] = sent.sent_at + life
@@ -320,7 +320,7 @@ class Cache(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule(error=st.sampled_from(FAILURES))
     def fail(self, error: BaseException | Token) -> None:
-        """It fails for another reason: calls go on using the cached token."""
+        """It fails for another reason. Calls continue to use the cached token."""
         held = self.cache._cached
         refused = self.refused_until
         self._reply(error)
@@ -330,7 +330,7 @@ class Cache(RuleBasedStateMachine):
     @precondition(lambda self: self.sent)
     @rule()
     def close(self) -> None:
-        """The owner ends the renewal: waiting calls raise ClientClosed."""
+        """The owner ends the renewal. Waiting calls raise ClientClosed."""
         waiting = [*self.waiters]
         self.renewals[-1].cancel()
         self.settle()
@@ -342,7 +342,7 @@ class Cache(RuleBasedStateMachine):
             if not waiter.cancelled
         )
 
-    # What is always true
+    # Invariants
 
     @invariant()
     def one_renewal_at_most_and_no_call_waits_without_one(self) -> None:
@@ -372,7 +372,7 @@ class Cache(RuleBasedStateMachine):
 
 
 def test_any_order_of_events() -> None:
-    """Never a spent or rejected token, two logins at once, or a call that waits for ever."""
-    # Some faults need five steps in one order, so more examples than usual are tried.
+    """No token is used when spent or rejected, no two logins overlap, and no call hangs."""
+    # Some faults need a sequence of five steps, so there are more examples than usual.
     many = settings(max_examples=4 * settings().max_examples)
     run_state_machine_as_test(Cache, settings=many)

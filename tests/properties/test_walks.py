@@ -1,4 +1,4 @@
-"""Walks end against any server, in as many requests as promised, and miss nothing of an honest one.
+"""Walks end with any server, in as many requests as promised, and miss nothing of a correct list.
 
 A server here is a function from a page's number to a page. Pages arrive after any number of ticks
 of the loop, so with prefetch in any order.
@@ -29,18 +29,18 @@ class Row(NamedTuple):
 
 Serve = Callable[[int], tuple[str, int | None]]
 PREFETCH = st.integers(0, 5)
-ENDLESS = 1000  # requests, more than any of these walks may need
+ENDLESS = 1000  # requests; more than any of these walks may send
 TICKS = st.lists(st.integers(0, 6), min_size=1, max_size=7)
 
 
 class Server:
-    """Answers pages, and keeps count.
+    """Returns pages, and counts the requests.
 
     Attributes:
-        serve: the keys on a page, a letter each, and the page count that it sends.
-        asked: the numbers asked for, in order.
+        serve: the keys on a page, one letter each, and the page count that it sends.
+        asked: the requested numbers, in order.
         failing: pages that fail.
-        most_in_flight: the most that were asked for at once.
+        most_in_flight: the most requests that were in flight at once.
     """
 
     def __init__(self, serve: Serve, ticks: list[int]) -> None:
@@ -71,7 +71,7 @@ class Server:
 
 
 def run(walking: Coroutine[Any, Any, None]) -> None:
-    """Run a walk, after which no task is left."""
+    """Run a walk, and check that it leaves no task."""
 
     async def alone() -> None:
         await walking
@@ -91,7 +91,7 @@ def run(walking: Coroutine[Any, Any, None]) -> None:
     failing=st.sets(st.integers(1, 12), max_size=3),
 )
 @example(total=10, size=5, asked=0, counted=True, page=1, prefetch=2, ticks=[0], failing={1, 2})
-def test_honest_list(
+def test_correct_list(
     total: int,
     size: int,
     asked: int,
@@ -101,7 +101,7 @@ def test_honest_list(
     ticks: list[int],
     failing: set[int],
 ) -> None:
-    """Each item once and in order, at any size that the server keeps to, resumed when it failed."""
+    """Each item is yielded once and in order, for any page size, also after a resumption."""
     keys = "".join(chr(0x100 + n) for n in range(total))
     count = math.ceil(total / size)
     server = Server(
@@ -128,9 +128,9 @@ def test_honest_list(
                 at = failure.page
                 server.failing.discard(at)
             assert paginator.drift == Drift()
-            # No page twice, none beyond the last but as far ahead as was asked for.
+            # No page is requested twice, and past the end only as far as the prefetch reaches.
             assert server.asked == [*range(resumed, resumed + len(server.asked))]
-            # Uncounted, a list ends with a page that is shorter than one before it.
+            # Without a count, a list ends with a page that is shorter than an earlier one.
             unsure = total % size == 0 or resumed >= count
             beyond = 0 if counted else prefetch + unsure
             assert server.asked[-1] <= max(resumed, count + beyond)
@@ -156,15 +156,15 @@ PAGE_COUNTS = st.none() | st.integers(-2, 60)
 )
 @example(
     pages=[(key, 5, True) for key in "abcdef"], back_to=2, page=1, prefetch=1, ticks=[0]
-)  # a circle too wide to be seen by the pages before
-def test_lying_server_that_invents_nothing_for_ever(
+)  # a cycle that is too long for the check of the last pages
+def test_walk_ends_if_pages_repeat(
     pages: list[tuple[str, int | None, bool]],
     back_to: int,
     page: int,
     prefetch: int,
     ticks: list[int],
 ) -> None:
-    """Whatever pages and counts come, and in whatever circle, the walk ends by itself."""
+    """Whatever pages and counts arrive, and however they repeat, the walk ends by itself."""
     back_to = min(back_to, len(pages))
 
     def serve(number: int) -> tuple[str, int | None]:
@@ -184,7 +184,7 @@ def test_lying_server_that_invents_nothing_for_ever(
             Row(key, page) for key in serve(page)[0]
         ]
         for item in found:
-            # Nothing that was on one of the two pages before comes again.
+            # No item of the last two pages is yielded again.
             for before in (item.page - 1, item.page - 2):
                 assert before < page or item.key not in serve(before)[0]
 
@@ -198,14 +198,14 @@ def test_lying_server_that_invents_nothing_for_ever(
     prefetch=PREFETCH,
     ticks=TICKS,
 )
-def test_server_that_invents_for_ever(
+def test_max_pages_limits_an_endless_list(
     seeds: list[tuple[int, int | None]],
     page: int,
     max_pages: int,
     prefetch: int,
     ticks: list[int],
 ) -> None:
-    """Against new items without an end there is `max_pages`, and no request beyond it."""
+    """If new items never end, `max_pages` does, and nothing is requested beyond it."""
 
     def serve(number: int) -> tuple[str, int | None]:
         length, page_count = seeds[number % len(seeds)]
@@ -237,7 +237,7 @@ def test_server_that_invents_for_ever(
     prefetch=st.integers(0, 3),
     page=st.integers(1, 3),
 )
-async def test_simulator(
+async def test_walk_of_a_client(
     extensions: int,
     page_size: int,
     page_limit: int | None,
@@ -245,7 +245,7 @@ async def test_simulator(
     prefetch: int,
     page: int,
 ) -> None:
-    """The client's own walk, over a PBX that counts its pages well, badly, or not at all."""
+    """A client walks a PBX that counts its pages correctly, wrongly, or not at all."""
     async with PBXSimulator(extensions=extensions, page_limit=page_limit, quirks=quirks) as sim:
         async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
             everyone = [f"{100 + n}" for n in range(extensions)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# Each of these ends a line, a value, a query, a quoted name or a text in some format.
+# Each of these ends a line, a value, a query or a quoted name in some format.
 _PARTS = (
     *"\r\n\0\t\x0b\x7f&=#?%+;:,\"'\\/@<>{}[]() ",
     "\r\n",
@@ -35,7 +35,7 @@ _PARTS = (
     "\ud800",
     "\udfff",
 )
-ANY_CHARACTER = st.characters(exclude_categories=())  # halves of surrogate pairs included
+ANY_CHARACTER = st.characters(exclude_categories=())  # including halves of surrogate pairs
 HOSTILE = st.lists(st.sampled_from(_PARTS) | st.text(ANY_CHARACTER, max_size=4), max_size=6).map(
     "".join
 )

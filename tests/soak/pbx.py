@@ -1,4 +1,4 @@
-"""The simulated PBX in a process of its own that can be killed. A journal keeps its state.
+"""The simulated PBX in a separate process that can be killed. A journal keeps its state.
 
 Each operation is written to the journal when it acts, before its reply is sent. A killed process
 loses nothing: what is not in the journal was never confirmed to anybody. The next process repeats

@@ -117,16 +117,15 @@ async def _probe_address(report: Report, connection: Connection) -> str:
         Failure: no connection was made.
     """
     url, timeout = connection.address or "", connection.timeout or _TIMEOUT
-    found = await probe(url, ca_file=connection.trusted_file, timeout=timeout)
-    report.address = found.address
-    if not found.address.reachable:
+    address, digest = await probe(url, ca_file=connection.trusted_file, timeout=timeout)
+    report.address = address
+    if not address.reachable:
         raise Failure(
-            f"the PBX can't be reached: {found.address.problem}",
+            f"the PBX can't be reached: {address.problem}",
             "check the address (--url or PORTSIP_URL), and that the PBX listens there",
             5,
         )
     # The digest would name the PBX, so the report does not hold it.
-    digest = found.digest
     return digest and f"if it is the PBX's own, pin it: --fingerprint {digest}"
 
 
@@ -141,9 +140,10 @@ async def _log_in(
     if account is None:
         report.login = Login(account="token")
         return
-    kind = "email" if "email" in account else "username"
-    row = "account.verify_email" if kind == "email" else "account.verify"
-    verify: Any = pbx.account.verify_email if kind == "email" else pbx.account.verify
+    kind, row = "username", "account.verify"
+    verify: Any = pbx.account.verify
+    if "email" in account:
+        kind, row, verify = "email", "account.verify_email", pbx.account.verify_email
     try:
         token = await checks.check(row, [account], lambda: verify(**account), required=True)
     except PortSIPError as error:
@@ -176,18 +176,15 @@ async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) ->
 
     page = await checks.check("extensions.list", pages, lambda: extensions.list(page_size=sample))
     numbers = [one.extension_number for one in page.items[:sample]] if page else []
-    by_number = [{"extension_number": number} for number in numbers]
+    by_number: list[dict[str, Any]] = [{"extension_number": number} for number in numbers]
     await checks.check(
         "extensions.search",
         [{"condition": number, **pages[0]} for number in numbers[:1]],
         lambda: extensions.search(numbers[0], page_size=sample),
     )
     await checks.check("extensions.show", by_number, lambda: extensions.show(numbers[0]))
-    statuses = await checks.check(
-        "extensions.status",
-        [{"extensions": numbers}] if numbers else [],
-        lambda: extensions.status(numbers),
-    )
+    queries = [{"extensions": numbers}] if numbers else []
+    statuses = await checks.check("extensions.status", queries, lambda: extensions.status(numbers))
     if statuses is not None:
         found = {status.extension_number for status in statuses}
         sets = {"not asked for": found - {*numbers}, "left out": {*numbers} - found}
@@ -199,17 +196,10 @@ async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) ->
 
     page = await checks.check("groups.list", pages, lambda: groups.list(page_size=sample))
     ids = [one.group_id for one in page.items[:sample]] if page else []
-    await checks.check(
-        "groups.show",
-        [{"group_id": group_id} for group_id in ids],
-        lambda: groups.show(ids[0]),
-        missing="group",
-    )
-    await checks.check(
-        "greetings.list",
-        [{**query, **pages[0]} for query in by_number],
-        lambda: pbx.greetings.list(numbers[0]),
-    )
+    by_id = [{"group_id": group_id} for group_id in ids]
+    await checks.check("groups.show", by_id, lambda: groups.show(ids[0]), missing="group")
+    by_number = [{**query, **pages[0]} for query in by_number]
+    await checks.check("greetings.list", by_number, lambda: pbx.greetings.list(numbers[0]))
 
 
 def _matched(pattern: re.Pattern[str], value: str | None) -> str | None:

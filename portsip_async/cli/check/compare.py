@@ -14,8 +14,6 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
-__all__ = ["Comparison", "Difference", "Kind"]
-
 # Fields of any reply that say how it went.
 _ENVELOPE: Final = frozenset({"err_code", "msg", "message"})
 _FIELD: Final = re.compile(r"(?!.*\d{3})[A-Za-z_][A-Za-z0-9_]{0,39}")

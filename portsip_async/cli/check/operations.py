@@ -1,6 +1,7 @@
 """Send every operation that only reads, and compare its replies with the models."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -18,8 +19,6 @@ from ... import (
 from .compare import Comparison
 from .report import Operation, State
 
-__all__ = ["READS", "WRITES", "OperationChecks"]
-
 READS: Final = tuple(name for name, row in ENDPOINTS.items() if row.safety == "safe")
 WRITES: Final = tuple(name for name in ENDPOINTS if name not in READS)
 _NOTHING_THERE: Final = frozenset({405, 410, 501})
@@ -27,30 +26,14 @@ _NOTHING_THERE: Final = frozenset({405, 410, 501})
 _ITEM_MISSING: Final = frozenset({"404.1", "404.3"})
 
 
+@dataclass
 class OperationChecks:
-    """Checks operations one after another.
+    """Checks operations one after another."""
 
-    Attributes:
-        operations: the outcome of each operation that was begun.
-    """
-
-    def __init__(
-        self,
-        pbx: PortSIPClient,
-        overrides: Mapping[str, Mapping[str, Any]],
-        advance: Callable[[], None],
-    ) -> None:
-        """Store the settings; nothing is sent yet.
-
-        Args:
-            pbx: the client.
-            overrides: operations that this PBX has at another address.
-            advance: called after each operation.
-        """
-        self.operations: list[Operation] = []
-        self._pbx = pbx
-        self._overrides = overrides
-        self._advance = advance
+    pbx: PortSIPClient
+    overrides: Mapping[str, Mapping[str, Any]]  # operations that this PBX has at another address
+    advance: Callable[[], None]  # called after each operation
+    operations: list[Operation] = field(default_factory=list)  # the outcome of each that was begun
 
     async def check(
         self,
@@ -77,7 +60,7 @@ class OperationChecks:
             AuthenticationError: no further operation would be accepted.
         """
         # Begin the outcome, so that it is reported even if an error ends the check.
-        endpoint = _raw(name, self._overrides.get(name, {}))
+        endpoint = _raw(name, self.overrides.get(name, {}))
         operation = Operation(name=name, method=endpoint.method, path=endpoint.path)
         self.operations.append(operation)
         comparison = Comparison(ENDPOINTS[name].reply or dict)
@@ -99,20 +82,20 @@ class OperationChecks:
                 result = await attempt(read)
             # The SDK repairs some replies, so the models are compared with raw ones.
             for query in queries:
-                reply = await attempt(partial(self._pbx.request, endpoint, **query))
+                reply = await attempt(partial(self.pbx.request, endpoint, **query))
                 if reply is not None:
                     comparison.add(reply)
                     operation.replies += 1
             # An older PBX takes the status request by GET.
             if name == "extensions.status" and operation.state == "elsewhere":
                 by_get = _raw(name, {"method": "GET", "path": endpoint.path})
-                if await attempt(partial(self._pbx.request, by_get, **queries[0])) is not None:
+                if await attempt(partial(self.pbx.request, by_get, **queries[0])) is not None:
                     operation.detail = "answers to GET: --endpoint extensions.status=GET"
         finally:
             operation.differences = tuple(comparison.differences())
             if operation.differences:
                 operation.note("differs", "")
-        self._advance()
+        self.advance()
         return result
 
 

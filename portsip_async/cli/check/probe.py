@@ -1,23 +1,23 @@
-"""Look at the PBX's address with plain aiohttp: the connection, its certificate, and the clock.
+"""Look at the PBX's address: the connection, its certificate, and the clock.
 
-Sends only HEAD requests for the server's root, and no secret. The SDK can't do this part: it shows
+Sends only a HEAD request for the server's root, and no secret. The SDK can't do this part: it shows
 neither certificates nor response headers.
 """
 
+import asyncio
 import hashlib
+import socket
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from errno import ECONNREFUSED
 from typing import Any, Final
 
 import aiohttp
 import msgspec
 from yarl import URL
-
-__all__ = ["Address", "Certificate", "Probe", "probe"]
 
 _NO_CHECK_TIME: Final = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which ssl does not name
 
@@ -44,111 +44,75 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     clock_ahead: float | None = None  # seconds that the PBX's clock is ahead, to a second
 
 
-@dataclass(slots=True)
-class Probe:
-    """The result of a probe.
-
-    Attributes:
-        address: what the report may show.
-        encoded: the certificate in DER form; empty for http.
-        fields: the certificate's fields; empty if nothing verified it.
-    """
-
-    address: Address
-    encoded: bytes = b""
-    fields: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """The certificate's SHA-256 in hex, for the person at the terminal; "" for http."""
-        return hashlib.sha256(self.encoded).hexdigest() if self.encoded else ""
-
-
-async def probe(url: str, *, ca_file: str | None, timeout: float) -> Probe:
+async def probe(url: str, *, ca_file: str | None, timeout: float) -> tuple[Address, str]:
     """Connect to an address and describe it.
 
     Args:
         url: the PBX's URL.
         ca_file: the path of a trusted CA; None trusts the system's CAs.
         timeout: seconds to connect, and seconds to wait for a reply.
+
+    Returns:
+        What the report may show, and the certificate's SHA-256 in hex, which names the PBX; "" for
+        http.
     """
     root = URL(url.strip()).origin()
-    certificate: Certificate | None = None
+    unverified = _context(ssl.CERT_NONE)
+    began = time.perf_counter()
     try:
-        try:
-            found = await _visit(root, ssl.create_default_context(cafile=ca_file), timeout)
-            certificate = _described(found.fields) if root.scheme == "https" else None
-        except aiohttp.ClientConnectorCertificateError as error:
-            found, certificate = await _visit_untrusted(root, error.certificate_error, timeout)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return Probe(Address(scheme=root.scheme, reachable=False, problem=_reason(error)))
-    found.address = msgspec.structs.replace(found.address, certificate=certificate)
-    return found
-
-
-async def _visit(root: URL, context: ssl.SSLContext, timeout: float) -> Probe:
-    """Send one HEAD request; once connected, a missing reply is not an error.
-
-    Raises:
-        aiohttp.ClientError, TimeoutError: no connection was made.
-    """
-    times: list[float] = []  # when connecting began and ended
-    handshakes: list[ssl.SSLObject] = []
-    clock_ahead = None
-
-    async def note_time(*_: object) -> None:
-        times.append(time.perf_counter())
-
-    # aiohttp releases a connection before its caller can ask for the certificate, and its traces
-    # don't hold it. The context's own class of TLS objects sees each handshake.
-    class RecordedTLS(ssl.SSLObject):
-        def do_handshake(self) -> None:
-            super().do_handshake()
-            handshakes.append(self)
-
-    context.sslobject_class = RecordedTLS
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_start.append(note_time)
-    trace.on_connection_create_end.append(note_time)
-    limits = aiohttp.ClientTimeout(connect=timeout, sock_read=timeout)
-    async with aiohttp.ClientSession(timeout=limits, trace_configs=[trace]) as session:
-        try:
-            async with session.head(root, ssl=context, allow_redirects=False) as response:
-                # The PBX read its clock about halfway between the connection and the reply.
-                middle = time.time() - (time.perf_counter() - times[-1]) / 2
-                clock_ahead = _clock_ahead(response.headers.get("Date", ""), middle)
-        except (aiohttp.ClientError, TimeoutError):
-            if len(times) < 2:
-                raise
-
+        # No secret is sent, so this works with any certificate. Then look at the certificate.
+        tls = await _connect(root, unverified, timeout)
+        seconds = time.perf_counter() - began
+        encoded = b"" if tls is None else tls.getpeercert(binary_form=True) or b""
+        certificate = await _certificate(root, encoded, ca_file, timeout) if encoded else None
+    except OSError as error:  # a TimeoutError and an SSLError, too
+        return Address(scheme=root.scheme, reachable=False, problem=_reason(error)), ""
+    cipher, *_ = (tls and tls.cipher()) or (None,)
     address = Address(
         scheme=root.scheme,
         reachable=True,
-        connect_ms=round((times[-1] - times[0]) * 1000, 1),
-        clock_ahead=clock_ahead,
+        connect_ms=round(seconds * 1000, 1),
+        tls=tls and tls.version(),
+        cipher=cipher,
+        certificate=certificate,
+        clock_ahead=await _clock_ahead(root, unverified, timeout, seconds),
     )
-    if not handshakes:
-        return Probe(address)
-    tls = handshakes[-1]
-    cipher, *_ = tls.cipher() or ("",)
-    address = msgspec.structs.replace(address, tls=tls.version(), cipher=cipher)
-    return Probe(address, tls.getpeercert(binary_form=True) or b"", tls.getpeercert() or {})
+    return address, hashlib.sha256(encoded).hexdigest() if encoded else ""
 
 
-async def _visit_untrusted(root: URL, error: Any, timeout: float) -> tuple[Probe, Certificate]:
-    """Visit a server with a refused certificate, and describe the certificate."""
-    # A name mismatch quotes the name, which the report must not hold.
-    problem = (getattr(error, "verify_message", "") or "not trusted").partition(" for '")[0]
-    found = await _visit(root, _context(ssl.CERT_NONE), timeout)
+async def _connect(root: URL, context: ssl.SSLContext, timeout: float) -> Any:
+    """Connect once, and return the TLS object; None for http.
 
-    # ssl parses a certificate only if it verified it. So let the certificate be its own CA, and
-    # ignore its dates.
-    pinned = _context(ssl.CERT_REQUIRED)
-    pinned.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
-    with suppress(aiohttp.ClientError, TimeoutError, ssl.SSLError):
-        pinned.load_verify_locations(cadata=found.encoded)
-        found.fields = (await _visit(root, pinned, timeout)).fields
-    return found, _described(found.fields, problem)
+    Raises:
+        OSError: no connection was made.
+    """
+    context_or_none = context if root.scheme == "https" else None
+    async with asyncio.timeout(timeout):
+        _, writer = await asyncio.open_connection(root.host, root.port, ssl=context_or_none)
+    writer.transport.abort()
+    return writer.get_extra_info("ssl_object")
+
+
+async def _certificate(
+    root: URL, encoded: bytes, ca_file: str | None, timeout: float
+) -> Certificate:
+    """Describe a server's certificate, and whether it is trusted."""
+    problem = None
+    fields: dict[str, Any] = {}
+    try:
+        tls = await _connect(root, ssl.create_default_context(cafile=ca_file), timeout)
+        fields = tls.getpeercert()
+    except ssl.SSLCertVerificationError as error:
+        # A name mismatch quotes the name, which the report must not hold.
+        problem = (error.verify_message or "not trusted").partition(" for '")[0]
+        # ssl parses a certificate only if it verified it. So let the certificate be its own CA, and
+        # ignore its dates.
+        pinned = _context(ssl.CERT_REQUIRED)
+        pinned.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+        with suppress(OSError):
+            pinned.load_verify_locations(cadata=encoded)
+            fields = (await _connect(root, pinned, timeout)).getpeercert()
+    return _described(fields, problem)
 
 
 def _context(mode: ssl.VerifyMode) -> ssl.SSLContext:
@@ -158,7 +122,7 @@ def _context(mode: ssl.VerifyMode) -> ssl.SSLContext:
     return context
 
 
-def _described(fields: dict[str, Any], problem: str | None = None) -> Certificate:
+def _described(fields: dict[str, Any], problem: str | None) -> Certificate:
     """Describe a certificate by its fields; without a problem it is trusted."""
     now = datetime.now(UTC)
     since, until = _date(fields, "notBefore"), _date(fields, "notAfter")
@@ -181,25 +145,43 @@ def _date(fields: dict[str, Any], name: str) -> datetime | None:
     return None
 
 
-def _clock_ahead(date: str, now: float) -> float | None:
-    """Return the seconds that a Date header is ahead of a time."""
-    with suppress(ValueError):
-        at = parsedate_to_datetime(date)
+async def _clock_ahead(
+    root: URL, context: ssl.SSLContext, timeout: float, connecting: float
+) -> float | None:
+    """Return the seconds that the PBX's clock is ahead, by the Date of a reply to a HEAD request.
+
+    Args:
+        root: the server's root.
+        context: how TLS is verified.
+        timeout: seconds to connect, and seconds to wait for the reply.
+        connecting: seconds that connecting takes.
+    """
+    limits = aiohttp.ClientTimeout(connect=timeout, sock_read=timeout)
+    began = time.time()
+    with suppress(aiohttp.ClientError, TimeoutError, KeyError, ValueError):
+        async with (
+            aiohttp.ClientSession(timeout=limits) as session,
+            session.head(root, ssl=context, allow_redirects=False) as response,
+        ):
+            ended = time.time()
+            at = parsedate_to_datetime(response.headers["Date"])
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        # A Date has whole seconds only: on average it is half a second late.
-        return round(at.timestamp() + 0.5 - now, 1)
+        # The PBX read its clock about halfway between the connection and the reply. A Date has
+        # whole seconds only: on average it is half a second late.
+        read = ended - max(0.0, ended - began - connecting) / 2
+        return round(at.timestamp() + 0.5 - read, 1)
     return None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: OSError) -> str:
     """Say why no connection was made, without the address."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, socket.gaierror):
         return "the name is not known"
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, ssl.SSLError):
-        return f"no TLS: {cause.reason or type(cause).__name__}"
-    if isinstance(cause, ConnectionRefusedError):
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS: {error.reason or type(error).__name__}"
+    # If a name has several addresses, only the text of the error holds the number.
+    if isinstance(error, ConnectionRefusedError) or f"[Errno {ECONNREFUSED}]" in str(error):
         return "connection refused"
-    return type(cause).__name__
+    return type(error).__name__

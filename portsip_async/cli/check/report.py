@@ -14,8 +14,6 @@ from ... import Attempt
 from .compare import Difference
 from .probe import Address
 
-__all__ = ["Latency", "Login", "Operation", "Report", "State", "lines"]
-
 # The SDK can use an operation that "fits" or "differs". One that is "elsewhere", "refused" or
 # "failed" can't be used. One that is "not asked" was not sent.
 State = Literal["fits", "differs", "elsewhere", "refused", "failed", "not asked"]
