@@ -203,7 +203,7 @@ def test_page_lists_the_requests_with_a_token_in_the_url() -> None:
     page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     listed, resource = set(), ""
     for name in re.findall(
-        r"`([a-z_.]+)`", page.partition("token there:\n")[2].partition("All")[0]
+        r"`([a-z_.]+)`", page.partition("token in the URL:\n")[2].partition("All")[0]
     ):
         resource, _, coroutine = name.rpartition(".") if "." in name else (resource, "", name)
         listed.add(f"{resource}.{coroutine}")

@@ -129,7 +129,7 @@ class FaultServer(WireServer):
             self._ssl = _certified(stranger=False) if self._over_tls else None
             await super().__aenter__()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _reply_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         exchange = Exchange(None, reader, writer, self._good, self)
         if self._stage == "connection" and not self.mended:
             return await self._struck(exchange)
