@@ -16,9 +16,13 @@ from portsip_async import (
     NotFound,
     PortSIPClient,
     PortSIPError,
+    RateLimited,
+    ReplyError,
     RequestTimeout,
+    ServerError,
     StatusMissing,
     StatusResult,
+    TransportError,
 )
 from portsip_async.bulk.batch_size import DEFAULT_SIZE, LARGEST_SIZE, BatchSizeLearner
 from portsip_async.bulk.status_poll import StatusPoll
@@ -39,6 +43,15 @@ TOO_LARGE: dict[str, Callable[[], PortSIPError]] = {
     "timeout": lambda: RequestTimeout("no reply", operation=STATUS, attempts=1),
 }
 
+# Failures that say nothing of a size. A batch of 100, as without learning, is not split for them.
+UNCLEAR: dict[str, Callable[[], PortSIPError]] = {
+    "502": lambda: ServerError("bad gateway", status=502, operation=STATUS, attempts=4),
+    "431": lambda: APIError("headers too large", status=431, operation=STATUS, attempts=1),
+    "429": lambda: RateLimited("slow down", status=429, operation=STATUS, attempts=4),
+    "lost": lambda: TransportError("connection broke", operation=STATUS, attempts=4),
+    "unreadable": lambda: ReplyError("over the limit", operation=STATUS, attempts=1),
+}
+
 
 class Limited(Statuses):
     """A PBX that takes only so many numbers per request, and refuses more.
@@ -51,7 +64,7 @@ class Limited(Statuses):
     def __init__(self, maximum: int, how: str = "400", refused: Iterable[str] = ()) -> None:
         super().__init__(refused)
         self.maximum = maximum
-        self.refuse = TOO_LARGE[how]
+        self.refuse = (TOO_LARGE | UNCLEAR)[how]
 
     async def ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
         if len(numbers) > self.maximum:
@@ -64,6 +77,17 @@ class Limited(Statuses):
     def sizes(self) -> list[int]:
         """The sizes of all requests."""
         return [len(batch) for batch in self.asked]
+
+
+class CutShort(Statuses):
+    """A PBX that leaves out of a reply what goes beyond its maximum."""
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__()
+        self.maximum = maximum
+
+    async def ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
+        return (await super().ask(numbers, gate))[: self.maximum]
 
 
 def learning_poll(
@@ -140,6 +164,44 @@ class TestHiddenMaximum:
             assert isinstance(result.error, NotFound) == is_bad
             assert (result.error is None) != is_bad
 
+    @pytest.mark.parametrize("maximum", [100, 150, 333, 1000])
+    @pytest.mark.parametrize("how", UNCLEAR)
+    async def test_larger_batch_that_fails_in_another_way(self, how: str, maximum: int) -> None:
+        """Learning loses nothing that batches of 100 would get, and remembers the size."""
+        pbx = Limited(maximum, how)
+        learner = BatchSizeLearner()
+        results = await results_of(learning_poll(pbx, numbers_up_to(8_000), learner))
+        assert len(results) == 8_000
+        assert {result.error for result in results} == {None}
+        assert maximum * 7 / 8 - 1 <= learner.size <= maximum
+        assert len([size for size in pbx.sizes if size > maximum]) <= 16
+
+    @pytest.mark.parametrize("maximum", [120, 500])
+    @pytest.mark.parametrize("how", ["502", "lost", "unreadable"])
+    async def test_maximum_that_shrinks(self, how: str, maximum: int) -> None:
+        """A size that was learned is given up when only smaller batches get a reply."""
+        pbx = Limited(5_000, how)
+        learner = BatchSizeLearner()
+        await results_of(learning_poll(pbx, numbers_up_to(8_000), learner, concurrency=1))
+        assert learner.size == LARGEST_SIZE
+        pbx.maximum = maximum
+        results = await results_of(learning_poll(pbx, numbers_up_to(8_000), learner))
+        assert {result.error for result in results} == {None}
+        assert learner.size <= maximum
+
+    @pytest.mark.parametrize("maximum", [100, 150, 400, 900])
+    async def test_reply_with_only_some_of_the_numbers(self, maximum: int) -> None:
+        """If larger batches get incomplete replies, the numbers are asked for in smaller ones."""
+        pbx = CutShort(maximum)
+        pbx.lacking = set(numbers_up_to(5_000)[::40])
+        learner = BatchSizeLearner()
+        results = await results_of(learning_poll(pbx, numbers_up_to(5_000), learner))
+        assert len(results) == 5_000
+        missing = {each.extension_number for each in results if each.error is not None}
+        assert missing == pbx.lacking
+        assert all(isinstance(each.error, StatusMissing | None) for each in results)
+        assert learner.size <= maximum
+
     async def test_endless_source(self) -> None:
         """The size is learned from a source that never ends, too."""
 
@@ -215,6 +277,19 @@ class TestOutage:
         assert learner.size == DEFAULT_SIZE
         # A batch of 100, then parts of 25, 7, 2 and 1.
         assert len(pbx.asked) <= 100 * 5
+
+    @pytest.mark.parametrize("how", ["502", "lost", "unreadable"])
+    async def test_of_another_kind(self, how: str) -> None:
+        """An outage without timeouts costs at most twice the requests of batches of 100."""
+        pbx = Limited(5_000, how)
+        learner = BatchSizeLearner()
+        await results_of(learning_poll(pbx, numbers_up_to(8_000), learner, concurrency=1))
+        pbx.maximum = 0
+        pbx.asked.clear()
+        results = await results_of(learning_poll(pbx, numbers_up_to(8_000), learner))
+        assert len(results) == 8_000
+        assert all(result.error is not None for result in results)
+        assert (learner.size, len(pbx.asked) <= 2 * 80) == (LARGEST_SIZE, True)
 
     async def test_ends(self) -> None:
         """After the outage the size is what it was before."""

@@ -6,7 +6,9 @@ refusal is about the batch as a whole, and all its numbers share the error.
 
 If the size of batches is learned, a batch may also fail because it is too large: refused, with
 status 413 or 414, or by a timeout. It is then asked again in parts. If all parts of a refused batch
-succeed, its size was the reason. If one fails, a number was.
+succeed, its size was the reason. If one fails, a number was. A batch that is larger than those of a
+program that learns nothing may fail in any other way for its size: with a 502 of a proxy, by a
+connection that breaks, by a reply with only some of the numbers. So it is asked again in parts too.
 
 This module knows no generation of the API. The type of a status is a type parameter, and everything
 about the request comes in a `StatusSource`.
@@ -26,15 +28,18 @@ from ..core.limits import Gate
 from ..errors import (
     APIError,
     BadRequest,
+    ConnectError,
     ErrorScheme,
     NotFound,
+    PermissionDenied,
     PortSIPError,
+    RateLimited,
     RequestTimeout,
     StatusMissing,
     is_fatal,
 )
 from ..redact import Record
-from .batch_size import BatchSizeLearner
+from .batch_size import DEFAULT_SIZE, BatchSizeLearner
 from .outages import OutageLog
 from .workers import AdaptiveGate
 
@@ -184,7 +189,7 @@ class _Failure(Enum):
 
     REFUSED = auto()  # for one of its numbers, or for its size
     TOO_LARGE = auto()
-    TIMED_OUT = auto()  # perhaps for its size
+    UNCLEAR = auto()  # perhaps for its size: a timeout, or any failure of a large batch
     OTHER = auto()
 
 
@@ -208,7 +213,9 @@ class _Split(Generic[S]):
         self._learner = reader.learner
         self._largest_good = 0  # size of the largest part that the PBX replied to
         self._suspects: list[tuple[_Failure, list[str]]] = []  # parts that may have been too large
-        self._descends = False  # whether it was split after a timeout
+        # The replies to trials that lacked numbers: the size, and those numbers.
+        self._incomplete: list[tuple[int, list[str]]] = []
+        self._descends = False  # whether it was split after an unclear failure
 
     async def read(self, parts: list[list[str]]) -> None:
         """Read the parts of a batch, and split them as far as it takes."""
@@ -234,11 +241,11 @@ class _Split(Generic[S]):
             deciding = len(self.refused) >= ALONE and not self._largest_good
             part = parts.pop(0 if deciding else -1)
             try:
-                self._add(part, await self._source.ask(part, self._reader.gate))
+                parts += self._add(part, await self._source.ask(part, self._reader.gate))
             except PortSIPError as error:
                 if is_fatal(error):
                     raise
-                failure = self._classify(error)
+                failure = self._classify(error, len(part))
                 # A learned size is not given up before a single number is refused too.
                 if (
                     failure is _Failure.REFUSED
@@ -248,7 +255,7 @@ class _Split(Generic[S]):
                     self._refuse_batch([part, *parts], error)
                     return
                 if len(part) > 1 and self._may_split(failure, len(part)):
-                    pieces = self._cut(part, failure)
+                    pieces = self._split(part, failure)
                     parts[:] = [*pieces, *parts] if deciding else [*parts, *reversed(pieces)]
                     continue
                 if self._is_hopeless(failure):
@@ -272,43 +279,66 @@ class _Split(Generic[S]):
             results[number] = StatusResult(number, status, error)
         return [results[number] for number in numbers]
 
-    def _add(self, part: list[str], statuses: dict[str, S]) -> None:
-        """Take the reply to a part."""
-        self._largest_good = max(self._largest_good, len(part))
-        if self._learner is not None:
-            self._learner.succeeded(len(part))
+    def _add(self, part: list[str], statuses: dict[str, S]) -> list[list[str]]:
+        """Take the reply to a part; return the parts to ask again."""
+        learner, missing = self._learner, list[str]()
+        if learner is not None and len(part) > learner.size:
+            missing = [number for number in part if number not in statuses]
+        self._largest_good = max(self._largest_good, len(part) - len(missing))
+        if missing:
+            # A reply to a trial. Its PBX may leave out what goes beyond a maximum.
+            self._is_whole = False
+            self._incomplete.append((len(part), missing))
+        elif learner is not None:
+            learner.succeeded(len(part))
         if self._is_whole:
             self._statuses = statuses
-            return
+            return []
         # A reply may have numbers that another part asked for. Only that part's reply counts.
         for number in part:
             if number in statuses:
                 self._statuses[number] = statuses[number]
+        return self._cut(missing, learner.size) if learner is not None and missing else []
 
-    def _classify(self, error: PortSIPError) -> _Failure:
+    def _classify(self, error: PortSIPError, size: int) -> _Failure:
+        """Return why a request for so many numbers failed."""
         if error.operation not in (None, self._source.operation):
             return _Failure.OTHER  # it is about the login
         if self._learner is not None:
             if isinstance(error, APIError) and error.status in _TOO_LARGE:
                 return _Failure.TOO_LARGE
             # Without an attempt, the time passed while the request waited for its turn.
-            if isinstance(error, RequestTimeout) and error.attempts:
-                return _Failure.TIMED_OUT
-        if isinstance(error, APIError) and error.is_page:
-            return _Failure.OTHER  # a proxy sent it
-        if isinstance(error, NotFound):
+            if isinstance(error, RequestTimeout):
+                return _Failure.UNCLEAR if error.attempts else _Failure.OTHER
+        is_page = isinstance(error, APIError) and error.is_page  # a proxy sent it
+        if isinstance(error, NotFound) and not is_page:
             elsewhere = str(error.err_code) in self._source.errors.no_such_address
             return _Failure.OTHER if elsewhere else _Failure.REFUSED
-        return _Failure.REFUSED if isinstance(error, BadRequest) else _Failure.OTHER
+        if isinstance(error, BadRequest) and not is_page:
+            return _Failure.REFUSED
+        return _Failure.UNCLEAR if self._may_be_size(error, size) else _Failure.OTHER
+
+    def _may_be_size(self, error: PortSIPError, size: int) -> bool:
+        """Check whether a smaller batch may succeed after a failure that says nothing of sizes."""
+        if self._learner is None or isinstance(error, ConnectError):
+            return False
+        if isinstance(error, PermissionDenied) and not error.is_page:
+            return False
+        # Not below the size that is used without learning: an outage must not cost more requests.
+        known = self._learner.size
+        return size > (known if isinstance(error, RateLimited) else min(DEFAULT_SIZE, known))
 
     def _is_hopeless(self, failure: _Failure) -> bool:
-        """Check whether a single number failed as if it were too large, and no part worked."""
-        about_size = failure in (_Failure.TIMED_OUT, _Failure.TOO_LARGE)
-        return about_size and bool(self._suspects) and not self._largest_good
+        """Check whether the smallest part failed as if it were too large, and no part worked."""
+        if self._largest_good or failure is _Failure.REFUSED:
+            return False
+        if failure is _Failure.OTHER:
+            return any(suspected is _Failure.UNCLEAR for suspected, _ in self._suspects)
+        return bool(self._suspects)
 
     def _may_split(self, failure: _Failure, size: int) -> bool:
         """Check whether a part that failed should be asked again in smaller parts."""
-        if failure is not _Failure.TIMED_OUT:
+        if failure is not _Failure.UNCLEAR:
             return failure is not _Failure.OTHER
         if size <= self._largest_good:
             return False  # a part as large got a reply, so the size is not the reason
@@ -316,17 +346,21 @@ class _Split(Generic[S]):
             self._descends = self._learner is not None and self._learner.start_descent()
         return self._descends
 
-    def _cut(self, part: list[str], failure: _Failure) -> list[list[str]]:
-        """Cut a part that failed into smaller ones."""
-        self._reader.splits += 1
+    def _split(self, part: list[str], failure: _Failure) -> list[list[str]]:
+        """Split a part that failed into smaller ones."""
         self._is_whole = False
         # Quarters after a timeout, since each further one takes as long.
-        size = -(-len(part) // (4 if failure is _Failure.TIMED_OUT else 2))
+        size = -(-len(part) // (4 if failure is _Failure.UNCLEAR else 2))
         if self._learner is not None:
             self._suspects.append((failure, part))
             if self._learner.size < len(part):
                 size = self._learner.size  # it was a trial, and this size is known to work
-        return [part[start : start + size] for start in range(0, len(part), size)]
+        return self._cut(part, size)
+
+    def _cut(self, numbers: list[str], size: int) -> list[list[str]]:
+        """Cut numbers into parts of a size, and count the batch as split."""
+        self._reader.splits += 1
+        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
     def _refuse_batch(self, parts: list[list[str]], error: PortSIPError) -> None:
         """Let all numbers that have no result share the refusal of their batch."""
@@ -345,6 +379,11 @@ class _Split(Generic[S]):
 
     def _learn_from_suspects(self, learner: BatchSizeLearner) -> None:
         """Find the parts that failed for their size, from what became of their numbers."""
+        for size, missing in self._incomplete:
+            if any(number in self._statuses for number in missing):
+                learner.was_too_large(size, good=self._largest_good)
+            elif not any(number in self.errors for number in missing):
+                learner.succeeded(size)  # the PBX does not know these numbers
         for failure, part in self._suspects:
             if len(part) <= self._largest_good:
                 continue  # another part of that size succeeded
