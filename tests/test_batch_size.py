@@ -19,6 +19,7 @@ from portsip_async import (
     RateLimited,
     ReplyError,
     RequestTimeout,
+    RetryPolicy,
     ServerError,
     StatusMissing,
     StatusResult,
@@ -509,6 +510,36 @@ class TestPageSize:
             await make_client(wire.url).extensions.list(page_size=500).collect()
         assert pages.asked == [(1, 500)]
 
+    @pytest.mark.parametrize("failure", ["502 page", "413 page", "silence", "too long", "cut off"])
+    async def test_large_page_that_fails_in_another_way(
+        self, wire: WireServer, make_client: ClientMaker, failure: str
+    ) -> None:
+        """A PBX that can't give 500 items is walked with pages of 100, now and later."""
+        pages = ListOfPages(250, most=100, failure=failure)
+        wire.script = [pages.step]
+        pbx = make_client(
+            wire.url,
+            timeout=0.3,
+            retry=RetryPolicy(attempts=2, initial=0.0),
+            max_reply_bytes=20_000,
+        )
+        for _ in range(2):
+            found = await pbx.extensions.list(page_size=None).collect()
+            assert [each.extension_number for each in found] == numbers_up_to(250)
+        assert [size for _, size in pages.asked if size > 100] in ([500], [500, 500])
+
+    async def test_outage_after_a_page(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """Once pages of 500 have worked, a failure costs no further requests."""
+        pages = ListOfPages(250, failure="502 page")
+        wire.script = [pages.step]
+        pbx = make_client(wire.url, retry=RetryPolicy(attempts=1))
+        await pbx.extensions.list(page_size=None)
+        pages.most = 0
+        pages.asked.clear()
+        with pytest.raises(ServerError):
+            await pbx.extensions.list(page_size=None)
+        assert pages.asked == [(1, 500)]
+
     async def test_every_list_takes_it(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         assert len(await pbx.extensions.list(page_size=None).collect()) == 300
         assert len(await pbx.extensions.search("1", page_size=None).collect()) > 100
@@ -524,11 +555,15 @@ class ListOfPages:
     Attributes:
         most: a larger page size is refused.
         cap: a page never holds more, whatever is asked for.
+        failure: how a larger page fails.
         asked: the number and the size of each page that was asked for.
     """
 
-    def __init__(self, count: int, *, most: int = 1_000, cap: int = 1_000) -> None:
+    def __init__(
+        self, count: int, *, most: int = 1_000, cap: int = 1_000, failure: str = "refused"
+    ) -> None:
         self.numbers = numbers_up_to(count)
+        self.failure = failure
         self.most = most
         self.cap = cap
         self.asked: list[tuple[int, int]] = []
@@ -539,8 +574,20 @@ class ListOfPages:
         query = parse_qs(arrival.query)
         page, size = int(query["pagination"][0]), int(query["pagesize"][0])
         self.asked.append((page, size))
-        if size > self.most:
-            writer.write(reply({"err_code": 400.1, "msg": "pagesize"}, 400))
+        if size > self.most and self.failure == "silence":
+            await asyncio.sleep(10)
+        elif size > self.most:
+            html = {"Content-Type": "text/html"}
+            failures = {
+                "refused": reply({"err_code": 400.1, "msg": "pagesize"}, 400),
+                "502 page": reply("<html>Bad Gateway</html>", 502, html),
+                "413 page": reply("<html>Too Large</html>", 413, html),
+                "too long": reply({"extensions": [], "padding": "x" * 30_000}),
+                "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+            }
+            writer.write(failures[self.failure])
+            if self.failure == "cut off":
+                writer.close()
         else:
             size = min(size, self.cap)
             rows = self.numbers[(page - 1) * size : page * size]
