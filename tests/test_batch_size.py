@@ -203,6 +203,16 @@ class TestHiddenMaximum:
         assert all(isinstance(each.error, StatusMissing | None) for each in results)
         assert learner.size <= maximum
 
+    @pytest.mark.parametrize("concurrency", [4, 16, 64])
+    @pytest.mark.parametrize("how", ["413", "502", "timeout"])
+    async def test_one_trial_at_a_time(self, how: str, concurrency: int) -> None:
+        """Of many batches in flight, one alone is larger than what is known to work."""
+        pbx = Limited(100, how)
+        poll = learning_poll(pbx, numbers_up_to(20_000), concurrency=concurrency)
+        results = await results_of(poll)
+        assert {result.error for result in results} == {None}
+        assert len([size for size in pbx.sizes if size > 100]) <= 4
+
     async def test_endless_source(self) -> None:
         """The size is learned from a source that never ends, too."""
 

@@ -219,8 +219,12 @@ class _Split(Generic[S]):
 
     async def read(self, parts: list[list[str]]) -> None:
         """Read the parts of a batch, and split them as far as it takes."""
-        self._is_whole = len(parts) == 1
         learner = self._learner
+        if learner is not None and max(map(len, parts)) > learner.next_size():
+            # Several batches get the size of a trial before the first of them is sent. Or the size
+            # was found to be too large meanwhile.
+            parts = [piece for part in parts for piece in _cut(part, learner.size)]
+        self._is_whole = len(parts) == 1
         if learner is None:
             await self._read(parts)
             return
@@ -293,12 +297,13 @@ class _Split(Generic[S]):
             learner.succeeded(len(part))
         if self._is_whole:
             self._statuses = statuses
+        else:
+            # A reply may have numbers that another part asked for. Only that part's reply counts.
+            self._statuses |= {number: statuses[number] for number in part if number in statuses}
+        if learner is None or not missing:
             return []
-        # A reply may have numbers that another part asked for. Only that part's reply counts.
-        for number in part:
-            if number in statuses:
-                self._statuses[number] = statuses[number]
-        return self._cut(missing, learner.size) if learner is not None and missing else []
+        self._reader.splits += 1
+        return _cut(missing, learner.size)
 
     def _classify(self, error: PortSIPError, size: int) -> _Failure:
         """Return why a request for so many numbers failed."""
@@ -348,6 +353,7 @@ class _Split(Generic[S]):
 
     def _split(self, part: list[str], failure: _Failure) -> list[list[str]]:
         """Split a part that failed into smaller ones."""
+        self._reader.splits += 1
         self._is_whole = False
         # Quarters after a timeout, since each further one takes as long.
         size = -(-len(part) // (4 if failure is _Failure.UNCLEAR else 2))
@@ -355,12 +361,7 @@ class _Split(Generic[S]):
             self._suspects.append((failure, part))
             if self._learner.size < len(part):
                 size = self._learner.size  # it was a trial, and this size is known to work
-        return self._cut(part, size)
-
-    def _cut(self, numbers: list[str], size: int) -> list[list[str]]:
-        """Cut numbers into parts of a size, and count the batch as split."""
-        self._reader.splits += 1
-        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+        return _cut(part, size)
 
     def _refuse_batch(self, parts: list[list[str]], error: PortSIPError) -> None:
         """Let all numbers that have no result share the refusal of their batch."""
@@ -391,6 +392,11 @@ class _Split(Generic[S]):
             # A refusal is about a number if any of the numbers got no status in the end.
             if all(good) if failure is _Failure.REFUSED else any(good):
                 learner.was_too_large(len(part), good=self._largest_good)
+
+
+def _cut(numbers: list[str], size: int) -> list[list[str]]:
+    """Cut numbers into parts of a size."""
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
 def _separate_same_digits(numbers: list[str]) -> list[list[str]]:
