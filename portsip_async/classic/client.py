@@ -271,6 +271,9 @@ class PortSIPClient(NotCopyable):
             self._options.retry if retry is None else retry,
         )
         view = object.__new__(type(self))
+        # The class may be an application's, with attributes and a constructor of its own.
+        for name, value in vars(self).items():
+            setattr(view, name, value)
         view._set_up(self._session, self._state, options, is_view=True)
         return view
 
