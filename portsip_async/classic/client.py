@@ -191,7 +191,7 @@ class PortSIPClient(NotCopyable):
             locks=KeyedLocks(),
             outages=OutageLog(urlsplit(url).netloc),
             batch_sizes=BatchSizeLearner(),
-            page_size=PageSize(),
+            page_size=PageSize(frozenset(name for name, row in ENDPOINTS.items() if row.pages)),
         )
         self._set_up(core, state, options, is_view=False)
 

@@ -50,8 +50,15 @@ class PageSize:
         size: 500, until a PBX gives no page of that size, but one of 100.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, operations: frozenset[str]) -> None:
+        """Start with the largest size.
+
+        Args:
+            operations: the names of the lists. An error of another operation, such as a login, is
+                not about the size.
+        """
         self.size: int = LARGEST_PAGE_SIZE
+        self._operations = operations
         self._has_worked = False  # whether the PBX ever gave a page
 
     def worked(self, size: int) -> None:
@@ -63,6 +70,8 @@ class PageSize:
         return DEFAULT_PAGE_SIZE if size > DEFAULT_PAGE_SIZE and self._is_reason(error) else None
 
     def _is_reason(self, error: PortSIPError) -> bool:
+        if error.operation not in self._operations:
+            return False
         if isinstance(error, BadRequest) and not error.is_page:
             return True
         # Large pages may also time out, be too long, or fail in a proxy. But if this size worked
