@@ -70,13 +70,19 @@ class PortSIPError(Exception):
         return _restore, (type(self), self.args, self.__dict__.copy())
 
     def __str__(self) -> str:
-        text = self._text()
-        if self._remark:
-            text = f"{text}; {self._remark}"
+        text = self._full_text()
         return f"{self.operation}: {text}" if self.operation else text
 
+    def __repr__(self) -> str:
+        # Not the one of Exception: the args of an APIError have neither its status nor its code.
+        return f"{type(self).__name__}({self._full_text()!r})"
+
+    def _full_text(self) -> str:
+        """Return what happened with the SDK's remark, without the operation."""
+        return f"{self._text()}; {self._remark}" if self._remark else self._text()
+
     def _text(self) -> str:
-        """Return what happened, without the operation."""
+        """Return what happened, without the operation and the remark."""
         return str(self.args[0]) if self.args else ""
 
     @overload

@@ -1,6 +1,7 @@
 """Private parts of a client that tests look at, where nothing public shows the same."""
 
 import asyncio
+from collections.abc import Mapping
 
 import aiohttp
 
@@ -19,7 +20,7 @@ def semaphore_of(client: PortSIPClient) -> asyncio.Semaphore:
     return client._session._context.semaphore
 
 
-def calls_of(client: PortSIPClient) -> set[Interruptible]:
+def calls_of(client: PortSIPClient) -> Mapping[Interruptible, None]:
     """Return the calls that have begun and not ended, those that wait for a slot included."""
     return client._session._context.calls
 

@@ -16,9 +16,14 @@ from portsip_async import (
     NotFound,
     PortSIPClient,
     PortSIPError,
+    RateLimited,
+    ReplyError,
     RequestTimeout,
+    RetryPolicy,
+    ServerError,
     StatusMissing,
     StatusResult,
+    TransportError,
 )
 from portsip_async.bulk.batch_size import DEFAULT_SIZE, LARGEST_SIZE, BatchSizeLearner
 from portsip_async.bulk.status_poll import StatusPoll
@@ -39,6 +44,15 @@ TOO_LARGE: dict[str, Callable[[], PortSIPError]] = {
     "timeout": lambda: RequestTimeout("no reply", operation=STATUS, attempts=1),
 }
 
+# Failures that say nothing of a size. A batch of 100, as without learning, is not split for them.
+UNCLEAR: dict[str, Callable[[], PortSIPError]] = {
+    "502": lambda: ServerError("bad gateway", status=502, operation=STATUS, attempts=4),
+    "431": lambda: APIError("headers too large", status=431, operation=STATUS, attempts=1),
+    "429": lambda: RateLimited("slow down", status=429, operation=STATUS, attempts=4),
+    "lost": lambda: TransportError("connection broke", operation=STATUS, attempts=4),
+    "unreadable": lambda: ReplyError("over the limit", operation=STATUS, attempts=1),
+}
+
 
 class Limited(Statuses):
     """A PBX that takes a limited number of numbers per request, and refuses more.
@@ -51,7 +65,7 @@ class Limited(Statuses):
     def __init__(self, maximum: int, how: str = "400", refused: Iterable[str] = ()) -> None:
         super().__init__(refused)
         self.maximum = maximum
-        self.refuse = TOO_LARGE[how]
+        self.refuse = (TOO_LARGE | UNCLEAR)[how]
 
     async def ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
         if len(numbers) > self.maximum:
@@ -64,6 +78,17 @@ class Limited(Statuses):
     def sizes(self) -> list[int]:
         """Return the sizes of all requests."""
         return [len(batch) for batch in self.asked]
+
+
+class CutShort(Statuses):
+    """A PBX that leaves out of a reply what goes beyond its maximum."""
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__()
+        self.maximum = maximum
+
+    async def ask(self, numbers: list[str], gate: Gate) -> Sequence[ExtensionStatus]:
+        return (await super().ask(numbers, gate))[: self.maximum]
 
 
 def learning_poll(
@@ -140,6 +165,54 @@ class TestHiddenMaximum:
             assert isinstance(result.error, NotFound) == is_bad
             assert (result.error is None) != is_bad
 
+    @pytest.mark.parametrize("maximum", [100, 150, 333, 1000])
+    @pytest.mark.parametrize("how", UNCLEAR)
+    async def test_larger_batch_that_fails_in_another_way(self, how: str, maximum: int) -> None:
+        """Learning loses nothing that batches of 100 would get, and remembers the size."""
+        pbx = Limited(maximum, how)
+        learner = BatchSizeLearner()
+        results = await results_of(learning_poll(pbx, numbers_up_to(8_000), learner))
+        assert len(results) == 8_000
+        assert {result.error for result in results} == {None}
+        assert maximum * 7 / 8 - 1 <= learner.size <= maximum
+        assert len([size for size in pbx.sizes if size > maximum]) <= 16
+
+    @pytest.mark.parametrize("maximum", [120, 500])
+    @pytest.mark.parametrize("how", ["502", "lost", "unreadable"])
+    async def test_maximum_that_shrinks(self, how: str, maximum: int) -> None:
+        """A size that was learned is given up when only smaller batches get a reply."""
+        pbx = Limited(5_000, how)
+        learner = BatchSizeLearner()
+        await results_of(learning_poll(pbx, numbers_up_to(8_000), learner, concurrency=1))
+        assert learner.size == LARGEST_SIZE
+        pbx.maximum = maximum
+        results = await results_of(learning_poll(pbx, numbers_up_to(8_000), learner))
+        assert {result.error for result in results} == {None}
+        assert learner.size <= maximum
+
+    @pytest.mark.parametrize("maximum", [100, 150, 400, 900])
+    async def test_reply_with_only_some_of_the_numbers(self, maximum: int) -> None:
+        """If larger batches get incomplete replies, the numbers are asked for in smaller ones."""
+        pbx = CutShort(maximum)
+        pbx.lacking = set(numbers_up_to(5_000)[::40])
+        learner = BatchSizeLearner()
+        results = await results_of(learning_poll(pbx, numbers_up_to(5_000), learner))
+        assert len(results) == 5_000
+        missing = {each.extension_number for each in results if each.error is not None}
+        assert missing == pbx.lacking
+        assert all(isinstance(each.error, StatusMissing | None) for each in results)
+        assert learner.size <= maximum
+
+    @pytest.mark.parametrize("concurrency", [4, 16, 64])
+    @pytest.mark.parametrize("how", ["413", "502", "timeout"])
+    async def test_one_trial_at_a_time(self, how: str, concurrency: int) -> None:
+        """Of many batches in flight, one alone is larger than what is known to work."""
+        pbx = Limited(100, how)
+        poll = learning_poll(pbx, numbers_up_to(20_000), concurrency=concurrency)
+        results = await results_of(poll)
+        assert {result.error for result in results} == {None}
+        assert len([size for size in pbx.sizes if size > 100]) <= 4
+
     async def test_endless_source(self) -> None:
         """The size is also learned from a source that never ends."""
 
@@ -215,6 +288,19 @@ class TestOutage:
         assert learner.size == DEFAULT_SIZE
         # A batch of 100, then parts of 25, 7, 2 and 1.
         assert len(pbx.asked) <= 100 * 5
+
+    @pytest.mark.parametrize("how", ["502", "lost", "unreadable"])
+    async def test_of_another_kind(self, how: str) -> None:
+        """An outage without timeouts costs at most twice the requests of batches of 100."""
+        pbx = Limited(5_000, how)
+        learner = BatchSizeLearner()
+        await results_of(learning_poll(pbx, numbers_up_to(8_000), learner, concurrency=1))
+        pbx.maximum = 0
+        pbx.asked.clear()
+        results = await results_of(learning_poll(pbx, numbers_up_to(8_000), learner))
+        assert len(results) == 8_000
+        assert all(result.error is not None for result in results)
+        assert (learner.size, len(pbx.asked) <= 2 * 80) == (LARGEST_SIZE, True)
 
     async def test_size_after_an_outage(self) -> None:
         """After the outage the size is the same as before."""
@@ -436,6 +522,36 @@ class TestPageSize:
             await make_client(wire.url).extensions.list(page_size=500).collect()
         assert pages.asked == [(1, 500)]
 
+    @pytest.mark.parametrize("failure", ["502 page", "413 page", "silence", "too long", "cut off"])
+    async def test_large_page_that_fails_in_another_way(
+        self, wire: WireServer, make_client: ClientMaker, failure: str
+    ) -> None:
+        """A PBX that can't give 500 items is walked with pages of 100, now and later."""
+        pages = ListOfPages(250, most=100, failure=failure)
+        wire.script = [pages.step]
+        pbx = make_client(
+            wire.url,
+            timeout=0.3,
+            retry=RetryPolicy(attempts=2, initial=0.0),
+            max_reply_bytes=20_000,
+        )
+        for _ in range(2):
+            found = await pbx.extensions.list(page_size=None).collect()
+            assert [each.extension_number for each in found] == numbers_up_to(250)
+        assert [size for _, size in pages.asked if size > 100] in ([500], [500, 500])
+
+    async def test_outage_after_a_page(self, wire: WireServer, make_client: ClientMaker) -> None:
+        """Once pages of 500 have worked, a failure costs no further requests."""
+        pages = ListOfPages(250, failure="502 page")
+        wire.script = [pages.step]
+        pbx = make_client(wire.url, retry=RetryPolicy(attempts=1))
+        await pbx.extensions.list(page_size=None)
+        pages.most = 0
+        pages.asked.clear()
+        with pytest.raises(ServerError):
+            await pbx.extensions.list(page_size=None)
+        assert pages.asked == [(1, 500)]
+
     async def test_every_list_accepts_none(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         assert len(await pbx.extensions.list(page_size=None).collect()) == 300
         assert len(await pbx.extensions.search("1", page_size=None).collect()) > 100
@@ -451,11 +567,15 @@ class ListOfPages:
     Attributes:
         most: a larger page size is refused.
         cap: a page never has more items, whatever size is requested.
+        failure: how a larger page fails.
         asked: the number and the size of each requested page.
     """
 
-    def __init__(self, count: int, *, most: int = 1_000, cap: int = 1_000) -> None:
+    def __init__(
+        self, count: int, *, most: int = 1_000, cap: int = 1_000, failure: str = "refused"
+    ) -> None:
         self.numbers = numbers_up_to(count)
+        self.failure = failure
         self.most = most
         self.cap = cap
         self.asked: list[tuple[int, int]] = []
@@ -466,8 +586,20 @@ class ListOfPages:
         query = parse_qs(arrival.query)
         page, size = int(query["pagination"][0]), int(query["pagesize"][0])
         self.asked.append((page, size))
-        if size > self.most:
-            writer.write(reply({"err_code": 400.1, "msg": "pagesize"}, 400))
+        if size > self.most and self.failure == "silence":
+            await asyncio.sleep(10)
+        elif size > self.most:
+            html = {"Content-Type": "text/html"}
+            failures = {
+                "refused": reply({"err_code": 400.1, "msg": "pagesize"}, 400),
+                "502 page": reply("<html>Bad Gateway</html>", 502, html),
+                "413 page": reply("<html>Too Large</html>", 413, html),
+                "too long": reply({"extensions": [], "padding": "x" * 30_000}),
+                "cut off": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+            }
+            writer.write(failures[self.failure])
+            if self.failure == "cut off":
+                writer.close()
         else:
             size = min(size, self.cap)
             rows = self.numbers[(page - 1) * size : page * size]

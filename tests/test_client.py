@@ -302,6 +302,21 @@ async def test_view_has_its_own_options(pbx: PortSIPClient, sim: PBXSimulator) -
 PING = Endpoint("system.ping", "GET", "/system/ping", reply=dict[str, int])
 
 
+async def test_view_of_a_subclass_keeps_its_attributes() -> None:
+    """An application's own class of client works in a view too, without its constructor."""
+
+    class TenantClient(PortSIPClient):
+        def __init__(self, url: str, *, tenant: str) -> None:
+            super().__init__(url, **LOGIN)
+            self.tenant = tenant
+
+    async with TenantClient(URL, tenant="north") as client:
+        view = client.with_options(timeout=1)
+        assert type(view) is TenantClient
+        assert view.tenant == "north"
+        assert view.extensions is not client.extensions
+
+
 class TestRequest:
     @pytest.mark.parametrize(
         ("token", "header", "value"),

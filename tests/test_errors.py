@@ -128,6 +128,15 @@ class TestAttributes:
         """The text names the operation first, then what happened."""
         assert str(error) == text
 
+    def test_repr_holds_what_the_text_says(self) -> None:
+        """A log line with ``%r`` says as much as one with ``%s``, except for the operation."""
+        error = NotFound("gone", status=404, err_code="404.1", operation="groups.show")
+        assert repr(error) == "NotFound('HTTP 404, err_code 404.1: gone')"
+        assert repr(ServerError(status=503)) == "ServerError('HTTP 503')"
+        assert repr(RequestTimeout("late").with_remark("not again")) == (
+            "RequestTimeout('late; not again')"
+        )
+
     def test_attributes_agree_with_the_text(self) -> None:
         """Nobody has to parse the text of an error."""
         api = full(RateLimited)

@@ -239,6 +239,26 @@ class TestInFlight:
         assert {type(outcome) for outcome in outcomes} == {ClientClosed}
         assert sim.served["extensions.show"] == 11
 
+    async def test_close_ends_waiting_calls_in_their_order(
+        self, wire: WireServer, make_client: ClientMaker
+    ) -> None:
+        """Each is then the first in the semaphore's queue; otherwise closing takes seconds."""
+        wire.script = [silence]
+        pbx = make_client(wire.url, max_connections=1, token="x")
+        ended: list[int] = []
+
+        async def show(number: int) -> None:
+            try:
+                await pbx.extensions.show(str(number))
+            finally:
+                ended.append(number)
+
+        calls = [asyncio.ensure_future(show(number)) for number in range(100, 400)]
+        await until(lambda: len(wire.arrivals) == 1)
+        await pbx.close()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert ended[1:] == sorted(ended[1:])  # the first one was sent
+
     async def test_close_while_credentials_hang(
         self, wire: WireServer, make_client: ClientMaker
     ) -> None:

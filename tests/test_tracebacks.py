@@ -37,6 +37,7 @@ from portsip_async import (
     Token,
     TransportError,
 )
+from portsip_async.core.observer import Observer
 
 from .concurrency import until
 from .operations import (
@@ -575,3 +576,26 @@ class TestBugs:
         error = await caught(KeyError, pbx.account.refresh())
         check(error, expected=False)
         assert "_renew" in [found.name for found in sdk_frames_of(error)]
+
+    async def test_token_that_cannot_be_sent(self, client: Maker) -> None:
+        """The error that an observer of renewals sees does not show the token either."""
+        unprintable = TOKEN + "\n"
+        seen: list[Any] = []
+
+        class Credentials:
+            async def fetch_token(self) -> Token:
+                return Token(unprintable)
+
+        class Renewals(Observer):
+            def __call__(self, attempt: Any) -> None: ...
+            def call(self, endpoint: Any, base_url: str, begin: Any) -> Any:
+                return begin()
+
+            async def renewal(self, begin: Any) -> Any:
+                seen.append(await begin())
+                return seen[-1]
+
+        pbx = client(credentials=Credentials(), on_attempt=Renewals())
+        await caught(ReplyError, pbx.extensions.show("101"))
+        (error,) = seen
+        check(error, expected=False)

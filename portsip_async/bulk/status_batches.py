@@ -6,7 +6,9 @@ refusal is about the batch as a whole, and all its numbers share the error.
 
 If the size of batches is learned, a batch may also fail because it is too large: refused, with
 status 413 or 414, or by a timeout. It is then sent again in parts. If all parts of a refused batch
-succeed, its size was the reason. If one of them fails, a number was the reason.
+succeed, its size was the reason. If one of them fails, a number was the reason. A batch of more
+than 100 may fail because of its size in any other way: a 502 of a proxy, a connection that breaks,
+a reply with only some of the numbers. So it is sent again in parts as well.
 
 This module does not depend on a generation of the API. The type of a status is a type parameter,
 and everything about the request comes in a `StatusSource`.
@@ -26,15 +28,18 @@ from ..core.limits import Gate
 from ..errors import (
     APIError,
     BadRequest,
+    ConnectError,
     ErrorScheme,
     NotFound,
+    PermissionDenied,
     PortSIPError,
+    RateLimited,
     RequestTimeout,
     StatusMissing,
     is_fatal,
 )
 from ..redact import Record
-from .batch_size import BatchSizeLearner
+from .batch_size import DEFAULT_SIZE, BatchSizeLearner
 from .outages import OutageLog
 from .workers import AdaptiveGate
 
@@ -184,7 +189,7 @@ class _Failure(Enum):
 
     REFUSED = auto()  # because of one of its numbers, or its size
     TOO_LARGE = auto()
-    TIMED_OUT = auto()  # perhaps because of its size
+    UNCLEAR = auto()  # perhaps its size: a timeout, or any failure of a large batch
     OTHER = auto()
 
 
@@ -208,12 +213,17 @@ class _Split(Generic[S]):
         self._learner = reader.learner
         self._largest_good = 0  # size of the largest part that the PBX replied to
         self._suspects: list[tuple[_Failure, list[str]]] = []  # parts that may have been too large
+        self._incomplete: list[tuple[int, list[str]]] = []  # size and missing numbers of trials
         self._split_after_timeout = False
 
     async def read(self, parts: list[list[str]]) -> None:
         """Read the parts of a batch, and split them further if they fail."""
-        self._is_whole = len(parts) == 1
         learner = self._learner
+        if learner is not None and max(map(len, parts)) > learner.next_size():
+            # Several batches get the size of a trial before the first of them is sent. Or the size
+            # was found to be too large meanwhile.
+            parts = [piece for part in parts for piece in _cut(part, learner.size)]
+        self._is_whole = len(parts) == 1
         if learner is None:
             await self._read(parts)
             return
@@ -234,11 +244,11 @@ class _Split(Generic[S]):
             deciding = len(self.refused) >= SINGLE_FAILURES and not self._largest_good
             part = parts.pop(0 if deciding else -1)
             try:
-                self._add(part, await self._source.ask(part, self._reader.gate))
+                parts += self._add(part, await self._source.ask(part, self._reader.gate))
             except PortSIPError as error:
                 if is_fatal(error):
                     raise
-                failure = self._classify(error)
+                failure = self._classify(error, len(part))
                 # While the size is learned, a batch is refused as a whole only if a single number
                 # is refused too.
                 if (
@@ -249,7 +259,7 @@ class _Split(Generic[S]):
                     self._refuse_batch([part, *parts], error)
                     return
                 if len(part) > 1 and self._may_split(failure, len(part)):
-                    pieces = self._cut(part, failure)
+                    pieces = self._split(part, failure)
                     parts[:] = [*pieces, *parts] if deciding else [*parts, *reversed(pieces)]
                     continue
                 if self._is_hopeless(failure):
@@ -273,43 +283,67 @@ class _Split(Generic[S]):
             results[number] = StatusResult(number, status, error)
         return [results[number] for number in numbers]
 
-    def _add(self, part: list[str], statuses: dict[str, S]) -> None:
-        """Store the statuses of a part."""
-        self._largest_good = max(self._largest_good, len(part))
-        if self._learner is not None:
-            self._learner.succeeded(len(part))
+    def _add(self, part: list[str], statuses: dict[str, S]) -> list[list[str]]:
+        """Store the statuses of a part; return the parts to send again."""
+        learner, missing = self._learner, list[str]()
+        if learner is not None and len(part) > learner.size:
+            missing = [number for number in part if number not in statuses]
+        self._largest_good = max(self._largest_good, len(part) - len(missing))
+        if missing:
+            # A reply to a trial. Its PBX may leave out numbers beyond a maximum.
+            self._is_whole = False
+            self._incomplete.append((len(part), missing))
+        elif learner is not None:
+            learner.succeeded(len(part))
         if self._is_whole:
             self._statuses = statuses
-            return
-        # A reply may have numbers that belong to another part. Only that part's reply counts.
-        for number in part:
-            if number in statuses:
-                self._statuses[number] = statuses[number]
+        else:
+            # A reply may have numbers that belong to another part. Only that part's reply counts.
+            self._statuses |= {number: statuses[number] for number in part if number in statuses}
+        if learner is None or not missing:
+            return []
+        self._reader.splits += 1
+        return _cut(missing, learner.size)
 
-    def _classify(self, error: PortSIPError) -> _Failure:
+    def _classify(self, error: PortSIPError, size: int) -> _Failure:
+        """Return why a request for so many numbers failed."""
         if error.operation not in (None, self._source.operation):
             return _Failure.OTHER  # it is about the login
         if self._learner is not None:
             if isinstance(error, APIError) and error.status in _TOO_LARGE:
                 return _Failure.TOO_LARGE
             # Without an attempt, the time passed while the request waited for its turn.
-            if isinstance(error, RequestTimeout) and error.attempts:
-                return _Failure.TIMED_OUT
-        if isinstance(error, APIError) and error.is_page:
-            return _Failure.OTHER  # a proxy sent it
-        if isinstance(error, NotFound):
+            if isinstance(error, RequestTimeout):
+                return _Failure.UNCLEAR if error.attempts else _Failure.OTHER
+        is_page = isinstance(error, APIError) and error.is_page  # a proxy sent it
+        if isinstance(error, NotFound) and not is_page:
             elsewhere = str(error.err_code) in self._source.errors.no_such_address
             return _Failure.OTHER if elsewhere else _Failure.REFUSED
-        return _Failure.REFUSED if isinstance(error, BadRequest) else _Failure.OTHER
+        if isinstance(error, BadRequest) and not is_page:
+            return _Failure.REFUSED
+        return _Failure.UNCLEAR if self._may_be_size(error, size) else _Failure.OTHER
+
+    def _may_be_size(self, error: PortSIPError, size: int) -> bool:
+        """Check whether a smaller batch may succeed after a failure for an unclear reason."""
+        if self._learner is None or isinstance(error, ConnectError):
+            return False
+        if isinstance(error, PermissionDenied) and not error.is_page:
+            return False
+        # Not below the size that is used without learning: an outage must not cost more requests.
+        known = self._learner.size
+        return size > (known if isinstance(error, RateLimited) else min(DEFAULT_SIZE, known))
 
     def _is_hopeless(self, failure: _Failure) -> bool:
-        """Check whether even a single number failed like a large batch, and no part worked."""
-        about_size = failure in (_Failure.TIMED_OUT, _Failure.TOO_LARGE)
-        return about_size and bool(self._suspects) and not self._largest_good
+        """Check whether even a small part failed like a large one, and no part worked."""
+        if self._largest_good or failure is _Failure.REFUSED:
+            return False
+        if failure is _Failure.OTHER:
+            return any(suspected is _Failure.UNCLEAR for suspected, _ in self._suspects)
+        return bool(self._suspects)
 
     def _may_split(self, failure: _Failure, size: int) -> bool:
         """Check whether a part that failed should be sent again in smaller parts."""
-        if failure is not _Failure.TIMED_OUT:
+        if failure is not _Failure.UNCLEAR:
             return failure is not _Failure.OTHER
         if size <= self._largest_good:
             return False  # a part of that size got a reply, so the size is not the reason
@@ -317,17 +351,17 @@ class _Split(Generic[S]):
             self._split_after_timeout = self._learner.start_timeout_split()
         return self._split_after_timeout
 
-    def _cut(self, part: list[str], failure: _Failure) -> list[list[str]]:
-        """Cut a part that failed into smaller ones."""
+    def _split(self, part: list[str], failure: _Failure) -> list[list[str]]:
+        """Split a part that failed into smaller ones."""
         self._reader.splits += 1
         self._is_whole = False
         # Quarters after a timeout, since each further timeout takes as long.
-        size = -(-len(part) // (4 if failure is _Failure.TIMED_OUT else 2))
+        size = -(-len(part) // (4 if failure is _Failure.UNCLEAR else 2))
         if self._learner is not None:
             self._suspects.append((failure, part))
             if self._learner.size < len(part):
                 size = self._learner.size  # it was a trial, and this size is known to work
-        return [part[start : start + size] for start in range(0, len(part), size)]
+        return _cut(part, size)
 
     def _refuse_batch(self, parts: list[list[str]], error: PortSIPError) -> None:
         """Give all numbers without a result the error of the whole batch."""
@@ -346,6 +380,11 @@ class _Split(Generic[S]):
 
     def _learn_from_suspects(self, learner: BatchSizeLearner) -> None:
         """Find the parts that failed because of their size, and inform the learner."""
+        for size, missing in self._incomplete:
+            if any(number in self._statuses for number in missing):
+                learner.was_too_large(size, good=self._largest_good)
+            elif not any(number in self.errors for number in missing):
+                learner.succeeded(size)  # the PBX does not know these numbers
         for failure, part in self._suspects:
             if len(part) <= self._largest_good:
                 continue  # another part of that size succeeded
@@ -353,6 +392,11 @@ class _Split(Generic[S]):
             # If any number of a refused part got no status in the end, that number was the reason.
             if all(good) if failure is _Failure.REFUSED else any(good):
                 learner.was_too_large(len(part), good=self._largest_good)
+
+
+def _cut(numbers: list[str], size: int) -> list[list[str]]:
+    """Cut numbers into parts of a size."""
+    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
 def _separate_same_digits(numbers: list[str]) -> list[list[str]]:

@@ -193,7 +193,7 @@ class PortSIPClient(NotCopyable):
             locks=KeyedLocks(),
             outages=OutageLog(urlsplit(url).netloc),
             batch_sizes=BatchSizeLearner(),
-            page_size=PageSize(),
+            page_size=PageSize(frozenset(name for name, row in ENDPOINTS.items() if row.pages)),
         )
         self._set_up(core, state, options, is_view=False)
 
@@ -276,6 +276,9 @@ class PortSIPClient(NotCopyable):
         )
         view = object.__new__(type(self))
         view._set_up(self._session, self._state, options, is_view=True)
+        # An application's subclass may have attributes of its own.
+        for name in vars(self).keys() - vars(view).keys():
+            setattr(view, name, getattr(self, name))
         return view
 
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:

@@ -119,7 +119,7 @@ class Call(Interruptible):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
         self.enter(task)
-        context.calls.add(self)
+        context.calls[self] = None
         error: PortSIPError
         try:
             if self._is_login:
@@ -141,7 +141,7 @@ class Call(Interruptible):
         except PortSIPError as failed:
             error = failed
         finally:
-            context.calls.discard(self)
+            context.calls.pop(self, None)
             if self.cause is not None:
                 self.revoke(CLOSED)
         # The error of a failed login keeps its own operation and number of attempts.

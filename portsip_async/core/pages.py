@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 from msgspec import structs
 
 from ..arguments import check_int
-from ..errors import BadRequest, PortSIPError
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    BadRequest,
+    ConnectError,
+    NotFound,
+    PermissionDenied,
+    PortSIPError,
+    RateLimited,
+    ReplyError,
+    TransportError,
+)
 from .page_sequence import Drift, Page, PageSequence
 from .tasks import ClosableStream, TaskOwner
 
@@ -36,15 +47,42 @@ class PageSize:
     """The page size of walks with ``page_size=None``. All walks of a client share it.
 
     Attributes:
-        size: 500, until a PBX refuses that.
+        size: 500, until a PBX sends pages of 100 but none of 500.
     """
 
-    def __init__(self) -> None:
-        self.size: int = LARGEST_PAGE_SIZE
+    def __init__(self, operations: frozenset[str]) -> None:
+        """Start with the largest size.
 
-    def smaller_than(self, size: int) -> int | None:
-        """Return the size to try after a refusal; None if there is none left."""
-        return DEFAULT_PAGE_SIZE if size > DEFAULT_PAGE_SIZE else None
+        Args:
+            operations: the names of the lists. An error of another operation, such as a login, is
+                not about the size.
+        """
+        self.size: int = LARGEST_PAGE_SIZE
+        self._operations = operations
+        self._has_worked = False  # whether the PBX ever sent a page
+
+    def worked(self, size: int) -> None:
+        """Record that the PBX sent a page."""
+        self.size, self._has_worked = min(self.size, size), True
+
+    def smaller_after(self, error: PortSIPError, size: int) -> int | None:
+        """Return the size to try after a page failed; None if the size can't be the reason."""
+        return DEFAULT_PAGE_SIZE if size > DEFAULT_PAGE_SIZE and self._is_reason(error) else None
+
+    def _is_reason(self, error: PortSIPError) -> bool:
+        if error.operation not in self._operations:
+            return False
+        if isinstance(error, BadRequest) and not error.is_page:
+            return True
+        # Large pages may also time out, be too long, or fail in a proxy. But if this size worked
+        # before, it is an outage, and that must not cost more requests.
+        if self._has_worked or not error.attempts:
+            return False
+        if isinstance(
+            error, AuthenticationError | ConnectError | NotFound | PermissionDenied | RateLimited
+        ):
+            return False
+        return isinstance(error, APIError | ReplyError | TransportError)
 
 
 class Paginator(ClosableStream, Generic[T]):
@@ -217,15 +255,22 @@ class _WalkPageSize:
 
     async def fetch_first(self, fetch: Fetch[T], number: int) -> Page[T]:
         """Fetch the first page of a walk; ask for fewer items if the PBX refuses the size."""
-        try:
+        shared = self._shared
+        if shared is None:
             return await fetch(number, self.size)
-        except BadRequest as error:
-            smaller = None if self._shared is None else self._shared.smaller_than(self.size)
-            if self._shared is None or smaller is None or error.is_page:
+        try:
+            page = await fetch(number, self.size)
+        except PortSIPError as error:
+            smaller = shared.smaller_after(error, self.size)
+            if smaller is None:
                 raise
+        else:
+            shared.worked(self.size)
+            return page
         # If this fails too, the size was not the reason.
         page = await fetch(number, smaller)
-        self.size = self._shared.size = smaller
+        self.size = smaller
+        shared.worked(smaller)
         return page
 
 

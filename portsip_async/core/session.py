@@ -195,14 +195,14 @@ class Session(NotCopyable):
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
         renewal = Interruptible()
         renewal.enter(task)
-        self._context.calls.add(renewal)
+        self._context.calls[renewal] = None
         try:
             return await self.tokens.renew()
         except asyncio.CancelledError:
             if not renewal.caught(CLOSED):
                 raise
         finally:
-            self._context.calls.discard(renewal)
+            self._context.calls.pop(renewal, None)
             renewal.revoke(CLOSED)
         raise ClientClosed("the client was closed during the call")
 

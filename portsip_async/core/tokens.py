@@ -360,9 +360,9 @@ class TokenCache(NotCopyable):
         """Get a new token and cache it; return the error if that fails."""
         try:
             reply = await self._obtain()
-            access_token = reply.token.access_token
+            token = reply.token  # its repr hides the text, unlike that of a local variable
             # Anything else can't be sent in a header.
-            if not access_token or not access_token.isprintable():
+            if not token.access_token or not token.access_token.isprintable():
                 raise ReplyError(expected="a printable text", where="$.access_token")
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -384,7 +384,7 @@ class TokenCache(NotCopyable):
         self._pause.reset()
         self._cool_down.reset()
         self._refused = None
-        return self._store(reply.token, reply.sent_at)
+        return self._store(token, reply.sent_at)
 
     async def _obtain(self) -> TokenReply:
         """Refresh the last token; log in if there is none, or if the PBX refuses to refresh it."""
