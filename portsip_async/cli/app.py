@@ -31,7 +31,7 @@ from .failures import (
 from .signals import orderly_end
 from .streams import output_error, print_line, standard_streams
 
-# The module of each command, which holds it under the command's name; in the order of the help.
+# Each command's module, in the order of the help. Its attribute has the command's name.
 _COMMANDS = {
     "extensions": ".extensions",
     "groups": ".groups",
@@ -78,7 +78,7 @@ class Commands(TyperGroup):
         except OSError as error:
             code = _report_os_error(error)
         except SystemExit as ended:
-            # The help raises this when its reader has left.
+            # The help raises this if the reading process has exited.
             code = 0 if output_error() is not None else ended.code
         code = code if isinstance(code, int) else 0
         lost = output_error()

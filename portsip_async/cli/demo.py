@@ -320,7 +320,7 @@ def new_extension(number: str) -> NewExtension:
 
 
 async def upload_once(pbx: PortSIPClient, number: str, file: str, sound: bytes) -> str:
-    """Upload a greeting; if the reply is lost, look whether it is there before a repetition."""
+    """Upload a greeting; if the reply is lost, check whether it is there before a retry."""
     for _ in range(_TRIES):
         try:
             await pbx.greetings.upload(number, sound, filename=file)

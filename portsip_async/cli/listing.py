@@ -81,4 +81,6 @@ async def _write(
             again = f"continue where it failed with --page {error.page}"
             raise Failure(str(error), again, exit_code(error)) from None
     if walk.drift.dropped:
-        print_note(f"The list changed while it was read: {walk.drift.dropped} items came twice.")
+        print_note(
+            f"The list changed while it was read: {walk.drift.dropped} items were received twice."
+        )

@@ -1,7 +1,7 @@
 """``portsip-async extensions watch``: a live board on a terminal, or lines of changes in a pipe.
 
 A terminal that can't move its cursor gets lines. In a pipe, outages are reported on stderr. The
-watch ends when its reader has left, even if there is nothing to write.
+watch ends when the reading process has exited, even if there is nothing to write.
 """
 
 import asyncio

@@ -1,9 +1,11 @@
 """One call, from its admission to its result.
 
-    run              waits for a slot; raises a PortSIPError if the call fails
-      _run_admitted  waits for the rate, makes the first attempt
-        _attempt     token, request, send, receive, parse: once
-        _retry       only after a failure: a rejected token, then repeats with backoff
+    run                         waits for the semaphore; raises a PortSIPError if the call fails
+      _run_in_slot              waits for the rate, makes the first attempt
+        _dispatch               opens the upload or passes the gate, if there is one
+          _attempt              token, request, send, receive, parse: once
+        _retry                  only after a failure: repeats with backoff
+          _attempt_with_reauth  an attempt, and another one if the PBX rejected the token
 
 A call that succeeds at once uses no tenacity, no extra task and no timer of its own.
 
@@ -63,7 +65,7 @@ class Call(Interruptible):
     # On the monotonic clock; None: unlimited.
     _deadline: float | None = None
     # The token of the latest attempt, and those of earlier ones, to hide in error texts.
-    _cached: CachedToken | None = None
+    _sent_token: CachedToken | None = None
     _former_tokens: tuple[str, ...] = ()
     # How the latest attempt failed; None if none was sent.
     _failure: Failure | None = None
@@ -102,7 +104,7 @@ class Call(Interruptible):
         # A login or a refresh bypasses the semaphore, the rate and the retry budget.
         self._is_login = is_login
         # A token to send instead of the client's own: the one to refresh, or "" for none.
-        self._own_token = access_token or ("" if prepared.endpoint.token == "none" else None)
+        self._fixed_token = access_token or ("" if prepared.endpoint.token == "none" else None)
 
     def __repr__(self) -> str:
         return f"<call of {self._endpoint.name}, attempt {self.attempts}>"
@@ -123,11 +125,11 @@ class Call(Interruptible):
         error: PortSIPError
         try:
             if self._is_login:
-                return await self._run_admitted()
+                return await self._run_in_slot()
             await context.semaphore.acquire()
             context.bucket.begin_call()
             try:
-                return await self._run_admitted()
+                return await self._run_in_slot()
             finally:
                 context.bucket.end_call()
                 context.semaphore.release()
@@ -155,7 +157,7 @@ class Call(Interruptible):
         finally:
             del error  # breaks a reference cycle: its traceback holds this frame
 
-    async def _run_admitted(self) -> Any:
+    async def _run_in_slot(self) -> Any:
         """Make the first attempt, and repeat it if it fails and may be repeated."""
         rate = self._context.rate
         self._start_deadline()
@@ -163,7 +165,7 @@ class Call(Interruptible):
             # The token comes first. Otherwise all calls that have a slot and wait for the same
             # token would be sent at once when it arrives.
             await self._token()
-            await rate.wait(admitted=False)
+            await rate.wait(has_priority=False)
             self._start_deadline()  # again: the time in the queue does not count
         error: PortSIPError
         try:
@@ -211,14 +213,14 @@ class Call(Interruptible):
         context.check_open()
 
         # 1. Get the token. The first attempt uses the cached one at once; others may have to wait.
-        cached = context.tokens.current() if self._own_token is None else None
-        if self.attempts or (self._own_token is None and cached is None):
+        cached = context.tokens.current() if self._fixed_token is None else None
+        if self.attempts or (self._fixed_token is None and cached is None):
             self._failure = None
-            cached = await self._prepare()
+            cached = await self._wait_for_token_and_rate()
             context.transport.open()  # the application may have closed its session meanwhile
-        if self._cached is not None and self._cached is not cached:
-            self._former_tokens += (self._cached.token.access_token,)
-        self._cached = cached
+        if self._sent_token is not None and self._sent_token is not cached:
+            self._former_tokens += (self._sent_token.token.access_token,)
+        self._sent_token = cached
 
         # 2. Build the request. Tracebacks may show local variables, so no local of a frame that
         # awaits holds a token.
@@ -227,7 +229,7 @@ class Call(Interruptible):
         if self._source is None and options.attempt_seconds is not None:
             timer = context.timer(options.attempt_seconds, self._seconds_left(self.sent_at))
         request = self._template.request(
-            cached.token.access_token if cached is not None else self._own_token or ""
+            cached.token.access_token if cached is not None else self._fixed_token or ""
         )
         http = options.http
         if timer is not None:
@@ -282,7 +284,7 @@ class Call(Interruptible):
             context.transport.retire_idle()
         raise error
 
-    async def _prepare(self) -> CachedToken | None:
+    async def _wait_for_token_and_rate(self) -> CachedToken | None:
         """Wait for the token and for a slot of the rate, then return the current token."""
         cached = await self._token()
         rate = self._context.rate
@@ -290,11 +292,11 @@ class Call(Interruptible):
             return cached
         if self._no_slot_before_deadline():
             raise RequestTimeout("requests_per_second has no slot before the deadline")
-        await self._before_deadline(rate.wait(admitted=True))
+        await self._before_deadline(rate.wait(has_priority=True))
         return await self._token()
 
     async def _token(self) -> CachedToken | None:
-        if self._own_token is not None:
+        if self._fixed_token is not None:
             return None
         tokens = self._context.tokens
         return tokens.current() or await self._before_deadline(tokens.wait())
@@ -338,8 +340,8 @@ class Call(Interruptible):
 
     def _secrets(self) -> list[str]:
         """Return the secrets of this call, which no text may show."""
-        cached = self._cached
-        token = cached.token.access_token if cached is not None else self._own_token
+        cached = self._sent_token
+        token = cached.token.access_token if cached is not None else self._fixed_token
         return [*self._former_tokens, *secrets_of(self._parameters, token)]
 
     # --- After a failure
@@ -390,7 +392,7 @@ class Call(Interruptible):
         # The PBX may forget all tokens, even one that was fetched since this attempt was sent. So a
         # rejection is final only if the rejected token is newer than the first rejection.
         for _ in range(2):
-            cached = self._cached
+            cached = self._sent_token
             rejected = isinstance(error, AuthenticationError) and error.token_rejected
             if not rejected or cached is None:
                 break
@@ -401,7 +403,7 @@ class Call(Interruptible):
                 return await self._dispatch()
             except PortSIPError as failed:
                 error = failed
-            if self._cached is not None and self._cached.generation > newest:
+            if self._sent_token is not None and self._sent_token.generation > newest:
                 break
         # If an earlier attempt may have acted, "not found" means that the item was removed. Without
         # a `_failure` nothing was sent, because there was no token: the NotFound is the login's.

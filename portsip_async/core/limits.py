@@ -159,13 +159,13 @@ class RequestRate:
         self._limiter: AsyncLimiter = AsyncLimiter(1, 1 / requests_per_second)
         self._clock = clock
 
-    async def wait(self, *, admitted: bool) -> None:
+    async def wait(self, *, has_priority: bool) -> None:
         """Wait for a slot.
 
         Args:
-            admitted: True if the call has had a slot before, or its deadline is running.
+            has_priority: True if the call has had a slot before, so that its deadline is running.
         """
-        await self._limiter.acquire(_NEXT_SLOT if admitted else _FIRST_SLOT)
+        await self._limiter.acquire(_NEXT_SLOT if has_priority else _FIRST_SLOT)
         self.next_slot = self._clock.monotonic() + self._limiter.time_period
 
 

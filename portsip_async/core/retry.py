@@ -109,7 +109,7 @@ class RetryPolicy:
 
 
 class RetryBucket:
-    """The repeats that the calls of a client have left to share.
+    """What is left of the retry budget that the calls of a client share.
 
     It starts with the repeats of one call, so that a single call on a quiet client may use them
     all. Calls in flight may hold more than the burst: if all their connections break at once, as

@@ -156,7 +156,7 @@ class Session(NotCopyable):
         """
         call = Call(
             self._context,
-            self._prepare(endpoint),
+            self._prepared_endpoint(endpoint),
             parameters,
             options or self.options,
             source=source,
@@ -179,7 +179,7 @@ class Session(NotCopyable):
         """
         call = Call(
             self._context,
-            self._prepare(endpoint),
+            self._prepared_endpoint(endpoint),
             parameters,
             self.options,
             access_token=access_token,
@@ -211,7 +211,7 @@ class Session(NotCopyable):
             return call.run()
         return self._observer.call(endpoint, self.base_url, partial(call.run))
 
-    def _prepare(self, endpoint: Endpoint[Any]) -> PreparedEndpoint:
+    def _prepared_endpoint(self, endpoint: Endpoint[Any]) -> PreparedEndpoint:
         prepared = self._prepared.get(endpoint)
         if prepared is None:
             if len(self._prepared) >= _PREPARED_KEPT:
