@@ -179,8 +179,6 @@ class Call(Interruptible):
         if deadline is not None and self._source is None:
             self._deadline = self._context.clock.monotonic() + deadline
 
-    # --- One attempt
-
     def _dispatch(self) -> Coroutine[Any, Any, Any]:
         """Make one attempt; open an upload's source for it, or pass the gate if there is one."""
         if self._source is not None:
@@ -344,8 +342,6 @@ class Call(Interruptible):
         token = cached.token.access_token if cached is not None else self._fixed_token
         return [*self._former_tokens, *secrets_of(self._parameters, token)]
 
-    # --- After a failure
-
     async def _retry(self, error: PortSIPError) -> Any:
         """Repeat a call after its first failure, if its policy and its safety allow it."""
         failed: PortSIPError | None
@@ -423,8 +419,6 @@ class Call(Interruptible):
         if self._failure is None or not may_repeat(self._failure, self._endpoint.safety):
             return False
         return self._source is None or self._source.replayable
-
-    # --- The deadline
 
     def _no_slot_before_deadline(self) -> bool:
         """Return whether the rate's next slot is after the call's deadline."""

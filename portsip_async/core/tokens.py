@@ -271,7 +271,8 @@ class TokenCache(NotCopyable):
         self.generation: int = 0
         # The renewal that is running.
         self._renewal: asyncio.Task[Outcome] | None = None
-        # After a failure, no renewal starts in the background. Calls that need a token ignore this pause.
+        # After a failure, no renewal starts in the background for a while. Calls that need a token
+        # ignore this pause.
         self._pause = _Backoff(PAUSE, MAX_PAUSE)
         # After a refused login, only `renew` sends anything; all others raise `_refused` again.
         self._cool_down = _Backoff(COOL_DOWN, MAX_COOL_DOWN)
