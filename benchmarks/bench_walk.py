@@ -115,26 +115,31 @@ async def _item_seconds(walk: AsyncIterable[Any]) -> float:
     raise RuntimeError(f"expected {PAGE_ITEMS} items, got {count}")
 
 
+class _NoTasks:
+    """The owner of a walk without prefetch, which starts no tasks."""
+
+    def start(self, coroutine: Any) -> Any:
+        raise NotImplementedError
+
+    def check_open(self) -> None:
+        pass
+
+
 async def _run_item(task: dict[str, Any]) -> list[list[float]]:
     page = Page(
         items=tuple(ExtensionSummary(f"{number:06}") for number in range(PAGE_ITEMS)),
         page_count=1,
     )
 
-    async def fetch(_: int) -> Page[Any]:
+    async def fetch(number: int, size: int) -> Page[Any]:
         return page
-
-    def unused(*_: Any) -> Any:
-        raise NotImplementedError
 
     rows = []
     for number in range(task["rounds"] + 1):
         ours, bare = 0.0, 0.0
         for first in (number % 2, 1 - number % 2):
             if first:
-                walk = Paginator(
-                    fetch, key="extension_number", prefetch=0, start=unused, check=lambda: None
-                )
+                walk = Paginator(fetch, key="extension_number", prefetch=0, owner=_NoTasks())
                 ours = await _item_seconds(walk)
             else:
                 bare = await _item_seconds(_bare_generator(page.items))
