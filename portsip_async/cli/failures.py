@@ -88,7 +88,7 @@ NO_API: Final = (
 _PAGE = "check the address (--url or PORTSIP_URL), and any proxy in front of the PBX"
 # These statuses do not refuse a login: nothing at the address handles logins.
 _NO_API_STATUSES = frozenset({404, 405, 410, 501})
-_IN_DOUBT = "the PBX may have done it anyway: check before you retry"
+_IN_DOUBT = "the PBX may have acted anyway: check before you retry"
 _MAX_FAILED_KEYS = 5  # keys named in one line about many failures
 _MAX_KEYS = 20  # keys named in any other line
 
