@@ -134,7 +134,9 @@ def _read_csv(path: Path, text: str) -> Rows:
     except CSVError as error:
         raise Failure(f"{path.name} line {error.line}: {error}") from None
     if columns is None:
-        raise Failure(f"{path.name}: no such field: none given", _HEADER)
+        raise Failure(
+            f"{path.name}: the first line must name the columns, got an empty file", _HEADER
+        )
     return Rows(FileFormat.CSV, rows, [name for name in columns if name], delimiter)
 
 

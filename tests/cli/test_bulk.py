@@ -260,7 +260,7 @@ class TestImport:
         [
             ("people.txt", HEAD, (), "must end in .csv or .jsonl"),
             ("people.csv", "extension_number,pasword", (), "no such field: 'pasword'"),
-            ("people.csv", "", (), "no such field: none given"),
+            ("people.csv", "", (), "the first line must name the columns"),
             ("people.csv", HEAD, (), "has no rows"),
             ("people.csv", HEAD, ("1,2,3,4,5",), "line 2 must have 4 cells, got 5"),
             ("people.csv", HEAD, ('1,2,3,"a"b',), "people.csv line 2"),
