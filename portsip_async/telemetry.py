@@ -100,7 +100,7 @@ def _attempt_span(base_url: str, endpoint: Endpoint[object]) -> _AttemptSpan:
 # Set while a call runs, for the attempts in its task.
 _CURRENT: ContextVar[_AttemptSpan] = ContextVar(
     "portsip_async.telemetry",
-    default=_AttemptSpan(),  # noqa: B039 - frozen
+    default=_AttemptSpan(),  # noqa: B039 - the default is immutable
 )
 
 

@@ -54,7 +54,7 @@ class Source(ABC):
     async def open(self) -> None:  # noqa: B027 - most sources need no opening
         """Prepare to read from the start, and set `size`."""
 
-    async def close(self) -> None:  # noqa: B027 - likewise
+    async def close(self) -> None:  # noqa: B027 - most sources need no closing
         """Close what `open` opened."""
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
