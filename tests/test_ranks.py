@@ -43,6 +43,7 @@ RANKS = {
     "bulk.writes": 2,
     "classic.models": 2,
     "core.observer": 2,
+    "core.page_requests": 2,
     "core.pages": 2,
     "core.reply": 2,
     "core.request": 2,
