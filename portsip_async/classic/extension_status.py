@@ -151,7 +151,7 @@ class StatusCalls(NotCopyable):
 
         return StatusSource(
             ask,
-            EXTENSIONS_STATUS.name,
+            frozenset({EXTENSIONS_STATUS.name}),
             EXTENSIONS_STATUS.errors,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),
