@@ -14,7 +14,7 @@ from ..core.limits import Gate
 from ..core.reply import check_identity
 from ..errors import APIError, Conflict, NotFound
 from .models import SECTIONS, Extension, ExtensionUpdate, NewExtension
-from .operations import EXTENSIONS_CREATE, EXTENSIONS_SHOW
+from .operations import EXTENSIONS_CREATE, EXTENSIONS_REMOVE, EXTENSIONS_SHOW
 from .patches import plain_section, section_changes
 
 X = TypeVar("X")
@@ -77,14 +77,19 @@ def change(send: Send[Patch, Extension]) -> ItemOperation[Patch, Extension]:
     return ItemOperation(key, send)
 
 
-def removal(send: Send[str, None], show: Show) -> ItemOperation[str, None]:
+def removal(send: Send[str, None], show: Show, *, skip_missing: bool) -> ItemOperation[str, None]:
     """Build the write that removes an extension."""
 
     async def was_removed(number: str) -> bool:
         return await _read_back(show, number) is None
 
     return ItemOperation(
-        lambda number: check_str("extension_number", number), send, was_carried_out=was_removed
+        lambda number: check_str("extension_number", number),
+        send,
+        was_carried_out=was_removed,
+        is_skipped=lambda error: (
+            skip_missing and isinstance(error, NotFound) and _is_missing(error)
+        ),
     )
 
 
@@ -115,6 +120,12 @@ async def _read_back(show: Show, number: str) -> Extension | None:
         return None
     check_identity("extension_number", found.extension_number, plain_text(number), EXTENSIONS_SHOW)
     return found
+
+
+def _is_missing(error: NotFound) -> bool:
+    """Check that a removal found no such extension: not that its address is wrong."""
+    elsewhere = str(error.err_code) in EXTENSIONS_REMOVE.errors.no_such_address
+    return _is_from(error, EXTENSIONS_REMOVE) and not elsewhere
 
 
 def _is_from(error: APIError, row: Endpoint[Any]) -> bool:

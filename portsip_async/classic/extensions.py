@@ -366,6 +366,7 @@ class Extensions(StatusCalls):
         extension_numbers: Iterable[str] | AsyncIterable[str],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
+        if_missing: Literal["error", "skip"] = "error",
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
         """Remove many extensions, and yield a `BulkResult` for each as it finishes.
@@ -375,18 +376,21 @@ class Extensions(StatusCalls):
         Args:
             extension_numbers: the numbers to remove, read lazily.
             concurrency: the most writes in flight.
+            if_missing: "skip" marks a number that doesn't exist as ``skipped``; "error" as failed.
             grace: seconds that writes in flight may take to finish after the loop was left.
 
         Raises:
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
+        if if_missing not in ("error", "skip"):
+            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
 
         async def remove(number: str, gate: Gate) -> None:
             key = {"extension_number": plain_text(number)}
             await self._sender.send(EXTENSIONS_REMOVE, key, gate=gate)
 
-        write = removal(remove, self.show)
+        write = removal(remove, self.show, skip_missing=if_missing == "skip")
         return self._many("extension_numbers", extension_numbers, write, concurrency, grace)
 
     async def _patch(
