@@ -142,10 +142,7 @@ class Route:
         self._base_path = URL(base_url).raw_path
 
     def url_of(self, path: str | None) -> URL:
-        """Return the URL of a request with arguments in its path; None: the endpoint's own.
-
-        Replacing the path takes 3 us, building the URL anew 7 us.
-        """
+        """Return the URL of a request with arguments in its path; None: the endpoint's own."""
         if path is None:
             return self.url
         return self.url.with_path(self._base_path + path, encoded=True)
@@ -270,19 +267,21 @@ class Transport:
             raise ConfigurationError(
                 "session must not have auth= if an endpoint sends a bearer token: remove auth="
             )
+        body: Any = request.body
+        extra = self._extra
+        if fields is not None or source is not None:
+            body = build_body(fields, source, timeouts.upload.sock_read)
+        elif body is None and route.method != "GET":
+            extra = {**extra, "skip_auto_headers": (hdrs.CONTENT_TYPE,)}  # there is no content
         return self._http.request(
             route.method,
             route.url_of(request.path),
             params=request.query,
-            data=(
-                request.body
-                if fields is None and source is None
-                else build_body(fields, source, timeouts.upload.sock_read)
-            ),
+            data=body,
             headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
             allow_redirects=False,
-            **self._extra,
+            **extra,
         )
 
     async def receive(self, response: aiohttp.ClientResponse) -> Reply:
