@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..client.resource import Core
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
 from ..core.tokens import (
@@ -34,7 +35,6 @@ from ..errors import (
 )
 from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from .resource import Core
 
 AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
 
