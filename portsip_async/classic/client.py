@@ -17,6 +17,7 @@ from ..core.transport import SSL, Timeout
 from ..core.urls import api_url
 from ..errors import ConfigurationError
 from .account import Account
+from .error_codes import CLASSIC_ERRORS
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
@@ -109,6 +110,8 @@ class PortSIPClient(BaseClient):
         super().__init__(
             url,
             rows=ENDPOINTS,
+            errors=CLASSIC_ERRORS,
+            token_place=None,
             token_source=lambda core, table: Login(core, table, login),
             timeout=timeout,
             retry=retry,

@@ -24,7 +24,6 @@ from ..core.tokens import (
     fetch_token,
 )
 from ..errors import (
-    CLASSIC_ERRORS,
     APIError,
     AuthenticationError,
     ConfigurationError,
@@ -34,6 +33,7 @@ from ..errors import (
     leading_status,
     raise_without_context,
 )
+from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 
 AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials

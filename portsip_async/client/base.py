@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final, Self, TypedDict, TypeVar
+from typing import Any, Final, Self, TypedDict, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -18,7 +18,7 @@ import aiohttp
 from ..arguments import check_int, check_number, check_type, is_visible, plain_text
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
-from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable
+from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable, TokenPlace
 from ..core.observer import Attempt
 from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
@@ -28,8 +28,9 @@ from ..core.tasks import NotCopyable
 from ..core.tokens import TokenSource
 from ..core.tracebacks import strip_frames
 from ..core.transport import SSL, CallOptions, Timeout, Transport
+from ..core.upload import source_of
 from ..core.urls import check_proxy
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ErrorScheme
 from .resource import ClientState, Core, KeyedLocks, Sender, drop_none
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class BaseClient(NotCopyable):
         url: str,
         *,
         rows: Mapping[str, Endpoint[object]],
+        errors: ErrorScheme,
+        token_place: TokenPlace | None,
         token_source: Callable[[Core, EndpointTable], TokenSource],
         timeout: Timeout | float,
         retry: RetryPolicy,
@@ -85,6 +88,9 @@ class BaseClient(NotCopyable):
         Args:
             url: what the paths of endpoints are appended to, already checked.
             rows: the generation's operations by name.
+            errors: what the generation's codes and statuses mean.
+            token_place: where the token goes in an application's own endpoint that does not say it;
+                None: where the method suggests.
             token_source: builds the source of tokens, from the core that sends its requests and the
                 client's endpoints.
             timeout: this and all others as in the clients' own constructors.
@@ -140,7 +146,7 @@ class BaseClient(NotCopyable):
             )
         # 2. Build the core, which sends requests.
         options = CallOptions(_timeout(timeout), retry)
-        table = EndpointTable(rows, endpoints)
+        table = EndpointTable(rows, endpoints, token=token_place)
         core = Session(
             url,
             options=options,
@@ -154,6 +160,7 @@ class BaseClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            errors=errors,
             token_source=lambda session: token_source(session, table),
         )
         # 3. Build the state that views share, and the resources over it.
@@ -208,7 +215,8 @@ class BaseClient(NotCopyable):
 
         Args:
             endpoint: the operation. If its name is one of the API's, the client's override applies.
-            parameters: the arguments, under the API's names; None is left out.
+            parameters: the arguments, under the API's names; None is left out. If the endpoint
+                sends them as "binary", ``file`` is the body, as in an upload.
 
         Returns:
             An awaitable of the reply.
@@ -221,8 +229,12 @@ class BaseClient(NotCopyable):
             check_type("endpoint", endpoint, Endpoint)
             if TOKEN_NAME in parameters:
                 raise TypeError(f"{TOKEN_NAME} must not be passed; the client adds it")
-            row = self._state.table[endpoint]
-            return self._session.call(row, drop_none(parameters), self._options)
+            row = self._state.table.adopt(endpoint)
+            source = None
+            if row.parameters == "binary":
+                file: Any = parameters.pop("file", b"")  # source_of checks it
+                source = source_of(file, self._session.threads)
+            return self._session.call(row, drop_none(parameters), self._options, source=source)
         except Exception as error:
             strip_frames(error)
             raise
