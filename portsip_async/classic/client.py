@@ -22,7 +22,6 @@ from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
-from ..core.tokens import EmailCredentials
 from ..core.tracebacks import hide_arguments, strip_frames
 from ..core.transport import SSL, CallOptions, Timeout, Transport
 from ..core.urls import api_url, check_proxy
@@ -31,7 +30,7 @@ from .account import Account
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
-from .login import AnyCredentials, Login, resolve_credentials
+from .login import AnyCredentials, EmailCredentials, Login, resolve_credentials
 from .operations import ENDPOINTS
 from .resource import ClientState, KeyedLocks, Sender, drop_none
 

@@ -66,7 +66,8 @@ class Endpoint(Generic[T_co]):
         method: the HTTP method, in capitals.
         path: the path below the client's base URL, with a leading slash.
         reply: the type of the reply's body; None if the body is empty or carries no data.
-        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time.
+        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time,
+            "once" must reach the PBX at most once, even if the PBX refuses it.
         token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),
             "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
         parameters: how the arguments are sent: "query", "json" or "multipart".
