@@ -110,6 +110,22 @@ def scrub(value: Any) -> Any:
     return value
 
 
+def scrub_json(value: Any, secrets: Sequence[str]) -> Any:
+    """Return a copy of a parsed JSON value without secrets: the given ones, and those by name."""
+    if isinstance(value, Mapping):
+        return {
+            scrub_text(key, secrets): HIDDEN
+            if is_secret(key) and item is not None
+            else scrub_json(item, secrets)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [scrub_json(item, secrets) for item in value]
+    if isinstance(value, str):
+        return scrub_text(value, secrets)
+    return HIDDEN if str(value) in secrets else value
+
+
 def secrets_in(value: Any) -> list[str]:
     """Return the values of all secret names in nested mappings and sequences."""
     if isinstance(value, Mapping):

@@ -44,6 +44,7 @@ RANKS = {
     "core.upload": 1,
     "bulk.status_batches": 2,
     "bulk.writes": 2,
+    "classic.error_codes": 1,
     "classic.models": 2,
     "core.observer": 2,
     "core.pages": 2,

@@ -25,6 +25,7 @@ from portsip_async import (
     StaticToken,
     Token,
 )
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.classic.login import Login
 from portsip_async.classic.models import RefreshReply
 from portsip_async.classic.operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ENDPOINTS
@@ -33,7 +34,6 @@ from portsip_async.core.credentials import is_fetch_error
 from portsip_async.core.decode import Decoder
 from portsip_async.core.endpoint import Endpoint, EndpointTable
 from portsip_async.core.tokens import CachedToken, TokenCache
-from portsip_async.errors import CLASSIC_ERRORS
 
 from .clocks import FrozenClock, clock_that_reads
 

@@ -8,7 +8,8 @@ from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
 from ..core.tokens import Token
 from ..core.tracebacks import hide_arguments
-from ..errors import CLASSIC_ERRORS, APIError, raise_without_context
+from ..errors import APIError, raise_without_context
+from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Sender
 

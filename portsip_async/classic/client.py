@@ -24,9 +24,11 @@ from ..core.session import Session
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments, strip_frames
 from ..core.transport import SSL, CallOptions, Timeout, Transport
+from ..core.upload import source_of
 from ..core.urls import api_url, check_proxy
 from ..errors import ConfigurationError
 from .account import Account
+from .error_codes import CLASSIC_ERRORS
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
@@ -183,6 +185,7 @@ class PortSIPClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            errors=CLASSIC_ERRORS,
             token_source=lambda session: Login(session, table, login),
         )
         # 3. Build the state that views share, and the resources over it.
@@ -285,7 +288,8 @@ class PortSIPClient(NotCopyable):
 
         Args:
             endpoint: the operation. If its name is one of the API's, the client's override applies.
-            parameters: the arguments, under the API's names; None is left out.
+            parameters: the arguments, under the API's names; None is left out. If the endpoint
+                sends them as "binary", ``file`` is the body, as in an upload.
 
         Returns:
             An awaitable of the reply.
@@ -298,8 +302,12 @@ class PortSIPClient(NotCopyable):
             check_type("endpoint", endpoint, Endpoint)
             if TOKEN_NAME in parameters:
                 raise TypeError(f"{TOKEN_NAME} must not be passed; the client adds it")
-            row = self._state.table[endpoint]
-            return self._session.call(row, drop_none(parameters), self._options)
+            row = self._state.table.adopt(endpoint)
+            source = None
+            if row.parameters == "binary":
+                file: Any = parameters.pop("file", b"")  # source_of checks it
+                source = source_of(file, self._session.threads)
+            return self._session.call(row, drop_none(parameters), self._options, source=source)
         except Exception as error:
             strip_frames(error)
             raise

@@ -20,6 +20,7 @@ from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
 from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
+from .error_codes import CLASSIC_ERRORS
 from .models import ExtensionStatus, ExtensionSummary
 from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
 from .resource import Sender
@@ -148,7 +149,7 @@ class StatusCalls(NotCopyable):
         return StatusSource(
             ask,
             EXTENSIONS_STATUS.name,
-            EXTENSIONS_STATUS.errors,
+            CLASSIC_ERRORS,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),

@@ -7,8 +7,9 @@ from ..core.credentials import Credentials
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
 from ..core.tokens import Token, TokenReply
-from ..errors import CLASSIC_ERRORS, APIError, ConfigurationError, raise_without_context
+from ..errors import APIError, ConfigurationError, raise_without_context
 from ..redact import Record
+from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 from .resource import Core
 

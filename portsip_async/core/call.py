@@ -342,7 +342,7 @@ class Call(Interruptible):
         cached = self._sent_token
         token = cached.token if cached is not None else self._fixed_token
         sent = [*self._former_tokens, *secrets_of_token(token)]
-        return [*sent, *secrets_of(self._parameters, None)]
+        return [*sent, *secrets_of(self._parameters, None, self._endpoint.secrets)]
 
     async def _retry(self, error: PortSIPError) -> Any:
         """Repeat a call after its first failure, if its policy and its safety allow it."""
