@@ -97,11 +97,14 @@ def is_secret(name: str) -> bool:
 
 
 def scrub(value: Any) -> Any:
-    """Return a copy of nested mappings and sequences with the values of secret names hidden."""
+    """Return a copy of nested mappings and sequences with the values of secret names hidden.
+
+    True and False are shown: whether a pin is needed is not a secret.
+    """
     if isinstance(value, Mapping):
         return {
             key: HIDDEN
-            if isinstance(key, str) and is_secret(key) and item is not None
+            if isinstance(key, str) and is_secret(key) and item is not None and not isinstance(item, bool)
             else scrub(item)
             for key, item in value.items()
         }
@@ -249,7 +252,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             if value is not None:
                 # Callers may pass a section as a mapping, and a mapping's repr would show secrets.
                 plain = scrub(value) if isinstance(value, Mapping) else value
-                shown.append((name, _Hidden() if is_secret(name) else plain))
+                hides = is_secret(name) and not isinstance(value, bool)
+                shown.append((name, _Hidden() if hides else plain))
         return shown
 
 
