@@ -230,6 +230,19 @@ class AuthenticationError(APIError):
     token_rejected: bool = False
 
 
+class TwoFactorRequired(AuthenticationError):
+    """The PBX accepted the credentials, and waits for a second factor.
+
+    The client logs in no more until a one-time password was verified, or the token was renewed
+    explicitly.
+
+    Attributes:
+        challenge: identifies this login, to have a one-time password sent and verified.
+    """
+
+    challenge: str = ""
+
+
 class PermissionDenied(APIError):
     """The role of the account does not allow the operation."""
 

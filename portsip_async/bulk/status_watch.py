@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
+from ..core.credentials import is_fetch_error
 from ..core.tasks import Run, TaskOwner
-from ..core.tokens import is_fetch_error
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
 from ..redact import Record
 from .refused_numbers import RefusedNumbers

@@ -143,6 +143,7 @@ class Session(NotCopyable):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Return the coroutine of a call, which returns the value of the reply.
 
@@ -152,6 +153,7 @@ class Session(NotCopyable):
             options: the timeout and retry policy; None: the client's own.
             source: the source of an upload.
             gate: an additional limit on attempts.
+            token: the token to send; None: the client's own.
 
         Raises:
             PortSIPError: when awaited.
@@ -164,18 +166,19 @@ class Session(NotCopyable):
             options or self.options,
             source=source,
             gate=gate,
+            token=token,
         )
         return self._observed(endpoint, call)
 
     async def send_login(
-        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
+        self, endpoint: Endpoint[T], parameters: Parameters, *, token: Token | None = None
     ) -> tuple[T, float]:
         """Send a login or a refresh, which bypasses the client's limits.
 
         Args:
             endpoint: the operation that logs in or refreshes.
             parameters: its arguments.
-            access_token: the token to refresh.
+            token: the token to refresh.
 
         Returns:
             The reply, and when the attempt that brought it was sent, on the monotonic clock.
@@ -185,10 +188,10 @@ class Session(NotCopyable):
             self._prepared_endpoint(endpoint),
             parameters,
             self.options,
-            access_token=access_token,
+            token=token,
             is_login=True,
         )
-        del access_token  # tracebacks may show local variables
+        del parameters  # tracebacks may show local variables
         return await self._observed(endpoint, call), call.sent_at
 
     async def renew_token(self) -> Token:

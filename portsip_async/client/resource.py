@@ -16,7 +16,7 @@ from ..core.pages import PageSize, Paginator
 from ..core.reply import check_identity, decode_item
 from ..core.tasks import NotCopyable, TaskOwner
 from ..core.threads import Threads
-from ..core.tokens import Token
+from ..core.tokens import Token, TokenCache
 from ..core.transport import CallOptions
 from ..core.upload import Source
 
@@ -33,11 +33,13 @@ class Core(TaskOwner, Protocol):
         base_url: what the paths of endpoints are appended to.
         clock: the time, for everything that waits.
         threads: the threads in which uploads open and read their files.
+        tokens: the client's token.
     """
 
     base_url: str
     clock: Clock
     threads: Threads
+    tokens: TokenCache
 
     def call(
         self,
@@ -47,12 +49,13 @@ class Core(TaskOwner, Protocol):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Return the coroutine of a call, which returns the value of the reply."""
         ...
 
     async def send_login(
-        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
+        self, endpoint: Endpoint[T], parameters: Parameters, *, token: Token | None = None
     ) -> tuple[T, float]:
         """Send a login or a refresh; return the reply, and when it was sent."""
         ...
