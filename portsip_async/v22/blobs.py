@@ -39,8 +39,8 @@ class Blobs(NotCopyable):
         """Upload a file (``POST /blobs/uploads``, ``.../append``, ``.../complete``).
 
         Only a chunk of the file is in memory at a time. The bytes are sent again only if the PBX
-        can't have taken them, and only if the source can be read again: bytes, a path, or a seekable
-        file, which is rewound to its first position. A file that you opened stays open.
+        can't have taken them, and only if the source can be read again: bytes, a path, or a
+        seekable file, which is rewound to its first position. A file that you opened stays open.
         ``Timeout.connect`` and ``Timeout.read`` apply while the bytes are sent. ``Timeout.total``
         and the deadline do not.
 

@@ -41,8 +41,8 @@ class Greetings(NotCopyable):
         """Upload a file, then create a greeting of it (``POST /users/{id}/greetings``).
 
         The PBX takes WAV files: PCM, 16 bit, mono. For the upload itself, see ``blobs.upload``. If
-        the greeting can't be created, the file stays on the PBX. The error shows the file's id. Pass
-        that to `create` to try again.
+        the greeting can't be created, the file stays on the PBX, and the error's text shows the
+        file's id. Pass that to `create` to try again.
 
         Args:
             user_id: the user's id.

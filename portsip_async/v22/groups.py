@@ -55,7 +55,9 @@ class MembersError(PortSIPError):
             f"{len(failed)} of {len(done) + len(failed)} numbers failed: {', '.join(shown)}{more}",
             operation=operation,
             attempts=sum(getattr(error, "attempts", 0) for error in failed.values()),
-            may_have_acted=any(getattr(error, "may_have_acted", False) for error in failed.values()),
+            may_have_acted=any(
+                getattr(error, "may_have_acted", False) for error in failed.values()
+            ),
         )
         self.done: list[str] = done
         self.failed: dict[str, Exception] = dict(failed)
