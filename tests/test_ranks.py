@@ -51,6 +51,7 @@ RANKS = {
     "classic.models": 2,
     "core.credentials": 2,
     "core.observer": 2,
+    "core.page_requests": 2,
     "core.pages": 2,
     "core.reply": 2,
     "core.request": 2,
