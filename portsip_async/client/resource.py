@@ -42,6 +42,10 @@ class Core(TaskOwner, Protocol):
     threads: Threads
     tokens: TokenCache
 
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a background task that the client waits for when it closes."""
+        ...
+
     def call(
         self,
         endpoint: Endpoint[T],
