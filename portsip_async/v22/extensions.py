@@ -17,7 +17,8 @@ from ..arguments import (
 )
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
-from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
+from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
+from ..bulk.status_watch import StatusWatch
 from ..client.resource import Sender
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
@@ -285,17 +286,25 @@ class Extensions(NotCopyable):
         for number, state in (known or {}).items():
             check_str("each number of known", number)
             check_type("each status of known", state, ExtensionState)
-        return StatusWatch(
-            self._status_source(),
-            None if numbers is None else check_strs("numbers", numbers),
-            owner=self._sender.session,
-            discover=self._discover,
-            interval=check_number("interval", interval, above=0),
-            batch_size=1,
-            concurrency=DEFAULT_CONCURRENCY,
-            known={plain_text(number): state for number, state in (known or {}).items()},
-            rediscover=check_number("rediscover", rediscover, above=0),
-        )
+        check_number("interval", interval, above=0)
+        check_number("rediscover", rediscover, above=0)
+        wanted = None if numbers is None else check_strs("numbers", numbers)
+        statuses, owner = self._status_source(), self._sender.session
+
+        def new_polling() -> StatusPolling[ExtensionState]:
+            return StatusPolling(
+                statuses,
+                wanted,
+                owner=owner,
+                discover=self._discover,
+                interval=interval,
+                batch_size=1,
+                concurrency=DEFAULT_CONCURRENCY,
+                rediscover=rediscover,
+            )
+
+        last = {plain_text(number): state for number, state in (known or {}).items()}
+        return StatusWatch(new_polling, owner=owner, known=last, now=statuses.now)
 
     def _status_source(self) -> StatusSource[ExtensionState]:
         sender, directory = self._sender, self._directory

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 from ..arguments import check_int, check_str, check_strs
-from ..client.patches import drop_none_deep, merge, plain_section, unknown_field
+from ..client.patches import drop_none_deep, merge, plain_fields, unknown_field
 from ..client.resource import Document, Sender, drop_none
 from ..core.endpoint import Endpoint
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
@@ -334,4 +334,4 @@ def _caller_ids(ids: object) -> list[dict[str, Any]]:
             "outbound_caller_ids must be a list of OutboundCallerID or mappings, "
             f"got {type(ids).__name__}"
         )
-    return [drop_none_deep(plain_section("each of outbound_caller_ids", each)) for each in ids]
+    return [drop_none_deep(plain_fields("each of outbound_caller_ids", each)) for each in ids]

@@ -166,17 +166,13 @@ class Users(NotCopyable):
         """
         return await self._patch(check_str("user_id", user_id), changes)
 
-    async def patch_number(
-        self, number: str, changes: Mapping[str, object] | UserSettings
-    ) -> User:
+    async def patch_number(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
         """Patch the user who has a number; see `Extensions.patch`."""
         plain = check_changes(changes)
 
         def check(read: Mapping[str, object]) -> None:
             try:
-                check_identity(
-                    "extension_number", read.get("extension_number"), number, USERS_SHOW
-                )
+                check_identity("extension_number", read.get("extension_number"), number, USERS_SHOW)
             except ReplyError:
                 self._directory.forget(number)  # the user has another number by now
                 raise
