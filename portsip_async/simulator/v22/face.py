@@ -21,7 +21,8 @@ from ..errors import PBXError
 from ..face import Face, MatchedRequest, Reply
 from ..quirks import ReplyShaper
 from ..state import PBX
-from .actions import ACTIONS, Administrator, Request, State
+from .actions import ACTIONS
+from .context import Administrator, Request, State
 from .errors import UNAUTHORIZED, V22Error, code_of, status_of
 from .logins import Logins, LoginSession
 from .requests import read_body, read_grant, read_query, read_token

@@ -106,7 +106,9 @@ class Logins:
         self._wrong_logins = 0
         self._blocked_until = 0.0
 
-    def sign_in(self, username: str, password: str, domain: str | None, now: float) -> Any:
+    def sign_in(
+        self, username: str, password: str, domain: str | None, now: float
+    ) -> dict[str, Any]:
         """Log in, and return tokens, or a challenge if a second factor is needed.
 
         Raises:

@@ -4,7 +4,8 @@ The rules are those of the vendor's document: types, lengths, patterns, closed e
 required fields. A field that is not listed is accepted. Null is not.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from types import GenericAlias
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -42,11 +43,15 @@ def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> An
     return msgspec.defstruct(name, fields)
 
 
+def _list_of(kind: Any) -> Any:
+    return GenericAlias(list, (kind,))
+
+
 Rule = _struct("Rule", {}, {"action": Action, "number": str})
 RingRule = _struct("RingRule", {}, {"action": RingAction, "number": str})
 NoAnswerRule = _struct("NoAnswerRule", {}, {"action": Action, "number": str, "timeout": Timeout})
 Range = _struct("Range", {}, {"from": str, "to": str})
-Day = _struct("Day", {}, {"enabled": bool, "ranges": list[Range]})
+Day = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
 Hours = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
 CustomRule = _struct(
     "CustomRule",
@@ -98,11 +103,11 @@ _SETTINGS: dict[str, Any] = {
         bool,
     ),
     "sms": Literal["DISABLE", "ALLOW", "ALLOW_WITH_SENDER_ID"],
-    "outbound_caller_ids": list[CallerId],
+    "outbound_caller_ids": _list_of(CallerId),
     "custom_options": str,
     "office_hours": Hours,
     **FORWARD_RULES,
-    "custom_forward_rules": list[CustomRule],
+    "custom_forward_rules": _list_of(CustomRule),
     "voicemail_prompt": str,
     "enable_voicemail_pin": bool,
     "voicemail_pin": Pin,
@@ -112,7 +117,7 @@ _SETTINGS: dict[str, Any] = {
         "WEB_DOMAIN", "PUBLIC_IPV4", "PUBLIC_IPV6", "PRIVATE_IPV4", "PRIVATE_IPV6", "SBC_DOMAIN"
     ],
     "preferred_transport": Literal["UDP", "TCP", "TLS"],
-    "blfs": list[BLF],
+    "blfs": _list_of(BLF),
 }
 _REQUIRED_OF_USER: dict[str, Any] = {
     "name": Name,
@@ -143,7 +148,7 @@ Presence = _struct(
 Group = _struct(
     "Group",
     {},
-    {"name": Name, "outbound_caller_ids": list[GroupCallerId], "description": Text1024},
+    {"name": Name, "outbound_caller_ids": _list_of(GroupCallerId), "description": Text1024},
 )
 NewGreeting = _struct("NewGreeting", {}, {"file_id": str})
 
@@ -207,11 +212,6 @@ def check(kind: Any, sent: dict[str, Any], *, as_text: bool = False) -> dict[str
         return sent
     turned = ((name, getattr(checked, name)) for name in kind.__struct_fields__)
     return sent | {name: value for name, value in turned if value is not UNSET}
-
-
-def enum_values(kind: Any) -> tuple[str, ...]:
-    """Return the values of a closed enumeration."""
-    return get_args(kind)
 
 
 def _where(text: str) -> str:

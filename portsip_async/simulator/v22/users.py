@@ -202,7 +202,7 @@ class Users:
         self._store(number, fields)
         return opaque_id(index, USER_KIND)
 
-    def update(self, user_id: str, fields: Mapping[str, Any]) -> None:
+    def update(self, user_id: str, fields: dict[str, Any]) -> None:
         """Change fields of a user; with the quirk ``update_replaces``, the others are reset.
 
         Raises:
@@ -289,7 +289,7 @@ class Users:
         return index if self._name_of(index).casefold() == name else None
 
     def _name_of(self, index: int) -> str:
-        name = self._pbx.extras.get(index, {}).get("name")
+        name: str | None = self._pbx.extras.get(index, {}).get("name")
         if name is not None:
             return name
         number = self.numbers.number_at(index)
@@ -339,7 +339,7 @@ def timestamp(seconds: float) -> str:
 
 
 def _display_name(first: str, last: str, extras: Mapping[str, Any]) -> str:
-    stored = extras.get("display_name", "")
+    stored: str = extras.get("display_name", "")
     # The classic generation may have changed the names since.
     if stored and (*stored.partition(" ")[::2],) == (first, last):
         return stored
