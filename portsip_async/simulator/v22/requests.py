@@ -39,18 +39,17 @@ async def read_body(route: Route, request: web.BaseRequest) -> dict[str, Any]:
             raise invalid("the request has no body")
         return {}
     await send_continue(request)
-    expected = _TYPES.get(route.sent_as)
-    if expected == _TYPES["binary"]:
-        _check_type(request, expected)
+    if route.sent_as == "binary":
+        _check_type(request, route)
         return {}
     body = await request.read()
     if not body:
         if route.body is not None and route.needs_body:
             raise invalid("the request has no body")
         return {}
-    if expected is None:
+    if route.sent_as == "none":
         raise invalid("the request may not have a body")
-    _check_type(request, expected)
+    _check_type(request, route)
     if route.sent_as == "form":
         return check(route.body, _read_pairs(body.decode(errors="replace")), as_text=True)
     return check(route.body, _read_json(body))
@@ -69,7 +68,8 @@ def read_token(request: web.BaseRequest) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def _check_type(request: web.BaseRequest, expected: str) -> None:
+def _check_type(request: web.BaseRequest, route: Route) -> None:
+    expected = _TYPES[route.sent_as]
     # Without the header, aiohttp says application/octet-stream.
     if "Content-Type" not in request.headers or request.content_type != expected:
         raise V22Error(415, f"the type of the body must be {expected}")
