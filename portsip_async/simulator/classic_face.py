@@ -17,7 +17,6 @@ from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable
 from .actions import ACTIONS, RequestContext
 from .errors import PBXError, code_of, status_of
 from .face import Face, MatchedRequest, Reply
-from .faults import Fault
 from .fields import read_fields
 from .quirks import ReplyShaper
 from .requests import choose_row, make_routes, read_form, read_request
@@ -51,11 +50,10 @@ class ClassicFace(Face):
         Raises:
             ConfigurationError: an override of an unknown row, or of a row with an invalid value.
         """
-        super().__init__(ACTIONS, code_of=code_of, status_of=status_of)
+        super().__init__(ACTIONS, ReplyShaper(quirks), code_of=code_of, status_of=status_of)
         self._pbx = pbx
         self._issuer = issuer
         self._now = now
-        self._shaper = ReplyShaper(quirks)
         self._routes = make_routes(EndpointTable(ENDPOINTS, endpoints))
 
     async def find(self, request: web.BaseRequest, path: str, query: str) -> MatchedRequest | None:
@@ -77,12 +75,6 @@ class ClassicFace(Face):
         """Build the error for a reason in the table of `errors`."""
         error = PBXError(reason)
         return self.error(error.status, error.err_code, error.msg)
-
-    def failure(self, fault: Fault) -> Reply:
-        """Build the reply that a fault describes; it has the type of other replies."""
-        reply = super().failure(fault)
-        headers = {"Content-Type": self._shaper.content_type, **reply.headers}
-        return Reply(reply.status, reply.body, headers)
 
     async def _act(
         self, row: Endpoint[Any], request: web.BaseRequest, query: str, revoke: bool

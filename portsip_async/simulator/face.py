@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from .faults import Fault, ScriptedFaults, complete_script
+from .quirks import ReplyShaper
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Face(ABC):
     def __init__(
         self,
         operations: Collection[str],
+        shaper: ReplyShaper,
         *,
         code_of: Callable[[int], float | int | str],
         status_of: Callable[[float | int | str], int],
@@ -67,6 +69,7 @@ class Face(ABC):
 
         Args:
             operations: the names of the rows.
+            shaper: encodes the replies.
             code_of: returns the code that fits an HTTP status.
             status_of: returns the HTTP status that fits a code.
         """
@@ -75,6 +78,7 @@ class Face(ABC):
         self.rejected: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
         self._operations = operations
+        self._shaper = shaper
         self._code_of = code_of
         self._status_of = status_of
         self._scripts = ScriptedFaults()
@@ -156,7 +160,7 @@ class Face(ABC):
         reply = Reply(fault.status or 200, fault.body or b"")
         if fault.body is None and fault.err_code is not None:
             reply = self.error(reply.status, fault.err_code, fault.msg)
-        headers = dict(reply.headers)
+        headers = {"Content-Type": self._shaper.content_type, **reply.headers}
         if fault.retry_after is not None:
             headers["Retry-After"] = str(fault.retry_after)
         if fault.content_type is not None:

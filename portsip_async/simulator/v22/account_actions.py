@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ..face import Reply
 from ..generated import opaque_id
-from .context import Action, Content, Request, State
+from .context import Action, Content, Request, State, required
 from .errors import DENIED, UNAUTHORIZED, V22Error, invalid
 from .logins import LoginSession
 from .requests import read_token
@@ -41,15 +41,12 @@ def _sign_in(state: State, request: Request) -> Content:
 
 def _form_login(state: State, request: Request) -> Content:
     body = request.body
+    if body["grant_type"] == "refresh_token":
+        return state.logins.refresh(required(request, "refresh_token"), request.now)
     if body.get("client_id") != _CLIENT_ID:
         raise invalid("client_id is not the constant of the vendor")
-    if body["grant_type"] == "refresh_token":
-        if "refresh_token" not in body:
-            raise invalid("refresh_token is required")
-        return state.logins.refresh(body["refresh_token"], request.now)
-    if "username" not in body or "password" not in body:
-        raise invalid("username and password are required")
-    return state.logins.sign_in(body["username"], body["password"], body.get("domain"), request.now)
+    username, password = required(request, "username"), required(request, "password")
+    return state.logins.sign_in(username, password, body.get("domain"), request.now)
 
 
 def _login(state: State, request: Request) -> Content:

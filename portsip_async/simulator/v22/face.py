@@ -51,7 +51,9 @@ class V22Face(Face):
         now: Callable[[], float],
     ) -> None:
         """Store the state and the logins; see `PBXSimulator` for the arguments."""
-        super().__init__(OPERATIONS, code_of=code_of, status_of=status_of)
+        # This quirk is about the classic reply of an operation with the same name.
+        shaper = ReplyShaper(quirks - {"greetings_as_greetings"})
+        super().__init__(OPERATIONS, shaper, code_of=code_of, status_of=status_of)
         users = Users(pbx, quirks)
         logins = Logins(
             username=username,
@@ -71,8 +73,6 @@ class V22Face(Face):
         )
         self._now = now
         self._quirks = quirks
-        # This one is about the classic reply of an operation with the same name.
-        self._shaper = ReplyShaper(quirks - {"greetings_as_greetings"})
         routes = ROUTES
         if "v22_0" in quirks:
             routes = {

@@ -11,7 +11,7 @@ from typing import Any
 from ..generated import hash32, number_of_id, opaque_id, person, with_defaults
 from ..numbers import ExtensionNumbers
 from ..state import PBX
-from .errors import invalid, missing
+from .errors import V22Error, missing
 from .query import parse_filter, parse_orderby
 from .schemas import DAYS, FORWARD_RULES
 
@@ -192,9 +192,9 @@ class Users:
         """
         number, name = fields["extension_number"], fields["name"]
         if number in self.numbers:
-            raise invalid("the extension number is in use", {"extension_number": number})
+            raise V22Error(409, "the extension number is in use")
         if self.index_of_name(name) is not None:
-            raise invalid("the name is in use", {"name": name})
+            raise V22Error(409, "the name is in use")
         self._pbx.create_extension({"extension_number": number})
         index = self._pbx.index_of(number)
         self._names[name.casefold()] = index
