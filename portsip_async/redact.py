@@ -104,7 +104,10 @@ def scrub(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {
             key: HIDDEN
-            if isinstance(key, str) and is_secret(key) and item is not None and not isinstance(item, bool)
+            if isinstance(key, str)
+            and is_secret(key)
+            and item is not None
+            and not isinstance(item, bool)
             else scrub(item)
             for key, item in value.items()
         }

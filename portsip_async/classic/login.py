@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..client.login import fetch, login_error, only_credentials
+from ..client.resource import Core
 from ..core.credentials import Credentials
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
@@ -11,7 +12,6 @@ from ..errors import APIError, ConfigurationError, raise_without_context
 from ..redact import Record
 from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from .resource import Core
 
 
 class PasswordCredentials(Record, frozen=True):
