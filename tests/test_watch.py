@@ -31,8 +31,8 @@ from portsip_async import (
 from portsip_async.bulk.outages import OutageLog
 from portsip_async.bulk.status_polling import DiscoveredExtensions, StatusPolling
 from portsip_async.bulk.status_watch import StatusWatch
+from portsip_async.core.credentials import fetch_token
 from portsip_async.core.limits import Gate
-from portsip_async.core.tokens import fetch_token
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import LoopOwner, in_background, until, yield_to_loop

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
 
+from ..core.credentials import is_fetch_error
 from ..core.tasks import TaskOwner
-from ..core.tokens import is_fetch_error
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
 from .refused_numbers import RefusedNumbers
 from .status_batches import SINGLE_FAILURES, BatchReader, BatchResult, StatusSource
