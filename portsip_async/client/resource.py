@@ -42,6 +42,10 @@ class Core(TaskOwner, Protocol):
     threads: Threads
     tokens: TokenCache
 
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a background task that the client waits for when it closes."""
+        ...
+
     def call(
         self,
         endpoint: Endpoint[T],
@@ -132,6 +136,7 @@ class Sender(NotCopyable):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Send the client's version of a row, and return its reply.
 
@@ -140,9 +145,15 @@ class Sender(NotCopyable):
             parameters: the arguments, under the API's names; None is left out.
             source: the file that an upload streams.
             gate: an additional limit on attempts.
+            token: the token to send; None: the client's own.
         """
         return self.session.call(
-            self._table[row], drop_none(parameters), self._options, source=source, gate=gate
+            self._table[row],
+            drop_none(parameters),
+            self._options,
+            source=source,
+            gate=gate,
+            token=token,
         )
 
     def send_document(
@@ -161,15 +172,30 @@ class Sender(NotCopyable):
         page_size: int | None,
         prefetch: int,
         max_pages: int | None,
+        on_items: Callable[[Iterable[Any]], object] | None = None,
     ) -> W:
-        """Build a paginator over a list. A page size of None uses the one that was learned."""
+        """Build a paginator over a list.
+
+        Args:
+            paginator: its class.
+            row: the operation that lists.
+            parameters: further parameters of the list, such as a filter.
+            page: see `Paginator`, as for all others.
+            page_size: None uses the size that was learned.
+            prefetch: see page.
+            max_pages: see page.
+            on_items: called with the items of each reply.
+        """
         endpoint = self._table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, filters = self.session, self._options, drop_none(parameters)
 
-        def send(place: Mapping[str, object]) -> Coroutine[Any, Any, Page[Any]]:
-            return session.call(endpoint, {**place, **filters}, options)
+        async def send(place: Mapping[str, object]) -> Page[Any]:
+            reply: Page[Any] = await session.call(endpoint, {**place, **filters}, options)
+            if on_items is not None:
+                on_items(reply.items)
+            return reply
 
         return paginator(
             page_fetcher(scheme, send),
@@ -188,7 +214,7 @@ class Sender(NotCopyable):
         key: Mapping[str, str],
         change: Callable[[Document], Document],
         *,
-        fields: Iterable[str] | None = None,
+        to_write: Callable[[Document], Document] | None = None,
         gate: Gate | None = None,
     ) -> T:
         """Read an item, change it, and write it back. Patches of one item wait for each other.
@@ -198,7 +224,8 @@ class Sender(NotCopyable):
             update: the row that writes it.
             key: the parameter that identifies the item, with its value.
             change: returns the changed item. If it raises, nothing is written.
-            fields: the fields to write, besides the key; None writes all of them.
+            to_write: returns what is written of the changed item, besides the key; None writes all
+                of it.
             gate: an additional limit on the attempts of the write.
 
         Returns:
@@ -215,8 +242,8 @@ class Sender(NotCopyable):
             whole = {**change(read), **key}
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
-            if fields is not None:
-                whole = {**key, **{each: whole[each] for each in fields if each in whole}}
+            if to_write is not None:
+                whole = {**to_write(whole), **key}
             await self.send_document(update, whole, gate=gate)
         return item
 
