@@ -11,6 +11,7 @@ from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.limits import Clock, Gate
 from ..core.message import Parameters
+from ..core.page_requests import page_fetcher
 from ..core.page_sequence import Page
 from ..core.pages import PageSize, Paginator
 from ..core.reply import check_identity, decode_item
@@ -40,6 +41,10 @@ class Core(TaskOwner, Protocol):
     clock: Clock
     threads: Threads
     tokens: TokenCache
+
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a background task that the client waits for when it closes."""
+        ...
 
     def call(
         self,
@@ -167,19 +172,33 @@ class Sender(NotCopyable):
         page_size: int | None,
         prefetch: int,
         max_pages: int | None,
+        on_items: Callable[[Iterable[Any]], object] | None = None,
     ) -> W:
-        """Build a paginator over a list. A page size of None uses the one that was learned."""
+        """Build a paginator over a list.
+
+        Args:
+            paginator: its class.
+            row: the operation that lists.
+            parameters: further parameters of the list, such as a filter.
+            page: see `Paginator`, as for all others.
+            page_size: None uses the size that was learned.
+            prefetch: see page.
+            max_pages: see page.
+            on_items: called with the items of each reply.
+        """
         endpoint = self._table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, filters = self.session, self._options, drop_none(parameters)
 
-        def fetch(number: int, size: int) -> Coroutine[Any, Any, Page[Any]]:
-            query = {scheme.number: number, scheme.size: size, **filters}
-            return session.call(endpoint, query, options)
+        async def send(place: Mapping[str, object]) -> Page[Any]:
+            reply: Page[Any] = await session.call(endpoint, {**place, **filters}, options)
+            if on_items is not None:
+                on_items(reply.items)
+            return reply
 
         return paginator(
-            fetch,
+            page_fetcher(scheme, send),
             key=scheme.key,
             page=page,
             prefetch=prefetch,
@@ -195,7 +214,7 @@ class Sender(NotCopyable):
         key: Mapping[str, str],
         change: Callable[[Document], Document],
         *,
-        fields: Iterable[str] | None = None,
+        to_write: Callable[[Document], Document] | None = None,
         gate: Gate | None = None,
     ) -> T:
         """Read an item, change it, and write it back. Patches of one item wait for each other.
@@ -205,7 +224,8 @@ class Sender(NotCopyable):
             update: the row that writes it.
             key: the parameter that identifies the item, with its value.
             change: returns the changed item. If it raises, nothing is written.
-            fields: the fields to write, besides the key; None writes all of them.
+            to_write: returns what is written of the changed item, besides the key; None writes all
+                of it.
             gate: an additional limit on the attempts of the write.
 
         Returns:
@@ -222,8 +242,8 @@ class Sender(NotCopyable):
             whole = {**change(read), **key}
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
-            if fields is not None:
-                whole = {**key, **{each: whole[each] for each in fields if each in whole}}
+            if to_write is not None:
+                whole = {**to_write(whole), **key}
             await self.send_document(update, whole, gate=gate)
         return item
 

@@ -89,6 +89,7 @@ class Session(NotCopyable):
         )
         self._prepared: dict[Endpoint[Any], PreparedEndpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._clean_ups: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Session of {self.base_url}, {len(self._context.calls)} calls in flight>"
@@ -113,8 +114,22 @@ class Session(NotCopyable):
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        """Start a background task that `close` waits for; it must limit its own time."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._clean_ups.add(task)
+        task.add_done_callback(self._clean_ups.discard)
+        return task
+
     async def close(self) -> None:
         """End every call and task, then the connections if they are our own."""
+        try:
+            if self._clean_ups:
+                await asyncio.wait(self._clean_ups)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         context = self._context
         context.close()
         # Calls end with ClientClosed. A call in the closing task itself goes on, and finds the
