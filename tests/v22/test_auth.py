@@ -596,10 +596,8 @@ class TestSecrets:
                 assert secret not in text
 
     def test_credentials(self) -> None:
-        for each in (
-            SignIn("admin", PASSWORD, "test.io"),
-            Tokens("access-token-1", "refresh-token-1"),
-        ):
+        sign_in = SignIn("admin", PASSWORD, "test.io")
+        for each in (sign_in, Tokens("access-token-1", "refresh-token-1")):
             assert not [secret for secret in self.SECRETS if secret in repr(each)]
         assert "test.io" in repr(SignIn("admin", PASSWORD, "test.io"))
 
