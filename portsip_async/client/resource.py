@@ -165,15 +165,30 @@ class Sender(NotCopyable):
         page_size: int | None,
         prefetch: int,
         max_pages: int | None,
+        on_items: Callable[[Iterable[Any]], object] | None = None,
     ) -> W:
-        """Build a paginator over a list. A page size of None uses the one that was learned."""
+        """Build a paginator over a list.
+
+        Args:
+            paginator: its class.
+            row: the operation that lists.
+            parameters: further parameters of the list, such as a filter.
+            page: see `Paginator`, as for all others.
+            page_size: None uses the size that was learned.
+            prefetch: see page.
+            max_pages: see page.
+            on_items: called with the items of each reply.
+        """
         endpoint = self._table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, filters = self.session, self._options, drop_none(parameters)
 
-        def send(place: Mapping[str, object]) -> Coroutine[Any, Any, Page[Any]]:
-            return session.call(endpoint, {**place, **filters}, options)
+        async def send(place: Mapping[str, object]) -> Page[Any]:
+            reply: Page[Any] = await session.call(endpoint, {**place, **filters}, options)
+            if on_items is not None:
+                on_items(reply.items)
+            return reply
 
         return paginator(
             page_fetcher(scheme, send),
@@ -192,7 +207,7 @@ class Sender(NotCopyable):
         key: Mapping[str, str],
         change: Callable[[Document], Document],
         *,
-        fields: Iterable[str] | None = None,
+        to_write: Callable[[Document], Document] | None = None,
         gate: Gate | None = None,
     ) -> T:
         """Read an item, change it, and write it back. Patches of one item wait for each other.
@@ -202,7 +217,8 @@ class Sender(NotCopyable):
             update: the row that writes it.
             key: the parameter that identifies the item, with its value.
             change: returns the changed item. If it raises, nothing is written.
-            fields: the fields to write, besides the key; None writes all of them.
+            to_write: returns what is written of the changed item, besides the key; None writes all
+                of it.
             gate: an additional limit on the attempts of the write.
 
         Returns:
@@ -219,8 +235,8 @@ class Sender(NotCopyable):
             whole = {**change(read), **key}
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
-            if fields is not None:
-                whole = {**key, **{each: whole[each] for each in fields if each in whole}}
+            if to_write is not None:
+                whole = {**to_write(whole), **key}
             await self.send_document(update, whole, gate=gate)
         return item
 
