@@ -136,6 +136,7 @@ class Sender(NotCopyable):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Send the client's version of a row, and return its reply.
 
@@ -144,9 +145,15 @@ class Sender(NotCopyable):
             parameters: the arguments, under the API's names; None is left out.
             source: the file that an upload streams.
             gate: an additional limit on attempts.
+            token: the token to send; None: the client's own.
         """
         return self.session.call(
-            self._table[row], drop_none(parameters), self._options, source=source, gate=gate
+            self._table[row],
+            drop_none(parameters),
+            self._options,
+            source=source,
+            gate=gate,
+            token=token,
         )
 
     def send_document(
