@@ -204,10 +204,8 @@ class BaseClient(NotCopyable):
             self._options.retry if retry is None else retry,
         )
         view = object.__new__(type(self))
+        vars(view).update(vars(self))  # an application's subclass may have attributes of its own
         view._set_up(self._session, self._state, options, is_view=True)
-        # An application's subclass may have attributes of its own.
-        for name in vars(self).keys() - vars(view).keys():
-            setattr(view, name, getattr(self, name))
         return view
 
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:

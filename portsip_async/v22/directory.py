@@ -7,7 +7,7 @@ removed and created anew.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..client.resource import Sender
 from ..client.writes import is_from
@@ -59,7 +59,7 @@ class Directory(NotCopyable):
         self,
         sender: Sender,
         number: str,
-        row: Endpoint[T],
+        row: Endpoint[Any],
         use: Callable[[str], Awaitable[T]],
         *,
         gate: Gate | None = None,
