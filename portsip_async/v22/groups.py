@@ -24,7 +24,7 @@ from .operations import (
     GROUPS_SHOW,
     GROUPS_UPDATE,
 )
-from .user_models import OutboundCallerID
+from .parts import OutboundCallerID
 
 __all__ = ["MembersError"]
 
