@@ -22,14 +22,18 @@ def document() -> Document:
     return Document(Path(path))
 
 
-@pytest.fixture(scope="session", params=["static", "dynamic"])
-def mock_url(
-    request: pytest.FixtureRequest, document: Document, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """Prism as a server that answers with the document's examples, or with random samples."""
-    options = ("--dynamic", "--seed", "1") if request.param == "dynamic" else ()
-    log = tmp_path_factory.mktemp("mock") / "log"
-    with prism.running(log, "mock", *options, document.path) as url:
+@pytest.fixture(scope="session")
+def static_url(document: Document, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Prism as a server that answers with the examples of the document."""
+    with prism.running(tmp_path_factory.mktemp("static") / "log", "mock", document.path) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynamic_url(document: Document, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Prism as a server that answers with random samples."""
+    log = tmp_path_factory.mktemp("dynamic") / "log"
+    with prism.running(log, "mock", "--dynamic", "--seed", "22", document.path) as url:
         yield url
 
 

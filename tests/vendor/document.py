@@ -73,3 +73,46 @@ def _merged(schema: Mapping[str, Any]) -> dict[str, Any]:
     for part in map(_merged, schema.get("allOf", ())):
         merged = {**merged, **part, "properties": merged["properties"] | part["properties"]}
     return merged
+
+
+TEXT = "a/b?c=d&e#f;g %2F+\"é'\\ß好\U0001f600" * 60
+TURNS = 8  # as many as the longest enum has values
+
+
+def samples(schema: Mapping[str, Any], **fixed: Any) -> Iterator[Any]:
+    """Yield values that a schema allows, with all optional fields.
+
+    Together they have each value of each enum, both values of each flag, defaults and others,
+    numbers and texts at their limits.
+
+    Args:
+        schema: the schema of the document.
+        fixed: values of fields whose rules are not in the schema, by name.
+    """
+    for turn in range(TURNS):
+        yield _sample(schema, turn, fixed)
+
+
+def _sample(schema: Mapping[str, Any], turn: int, fixed: Mapping[str, Any]) -> Any:
+    schema = _merged(schema)
+    match schema["type"]:
+        case "object":
+            return {
+                name: fixed[name] if name in fixed else _sample(inner, turn, fixed)
+                for name, inner in schema["properties"].items()
+            }
+        case "array":
+            return [_sample(schema["items"], turn + more, fixed) for more in range(turn % 3)]
+        case "boolean":
+            return turn % 2 == 1
+        case "integer":
+            return schema.get("minimum", 0) if turn % 2 else schema.get("maximum", 2**31 - 1)
+        case "string" if "enum" in schema:
+            return schema["enum"][turn % len(schema["enum"])]
+        case "string" if "pattern" in schema or turn % 4 == 0:
+            return schema.get("example", "x" * schema.get("minLength", 0))
+        case "string" if turn % 4 == 1:
+            return TEXT[: schema.get("maxLength", len(TEXT))]
+        case "string":
+            return TEXT[turn : turn + max(schema.get("minLength", 0), 1)]
+    raise NotImplementedError(schema["type"])

@@ -19,14 +19,14 @@ class Exchange(NamedTuple):
 
     Attributes:
         operation: the operation of the document; None if it has none for this address.
-        request: the method and target.
+        target: the path and query as sent.
         body: what was sent.
         status: the status of the reply.
         violations: what Prism objects to in the request or the reply; empty if nothing.
     """
 
     operation: str | None
-    request: str
+    target: str
     body: bytes
     status: int
     violations: str
@@ -95,7 +95,7 @@ class Tap:
         self.exchanges.append(
             Exchange(
                 self._document.operation_of(request.method, request.raw_path),
-                f"{request.method} {request.raw_path}",
+                request.raw_path,
                 body,
                 response.status,
                 violations,
