@@ -8,7 +8,7 @@ every fourth request, the values stay as they were generated.
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ Values = Mapping[str, Mapping[str, str]]
 KNOWN: Mapping[str, list[Values]] = json.loads(Path(os.environ["PORTSIP_FUZZ_KNOWN"]).read_bytes())
 PARTS = ("path_parameters", "query", "headers", "body")
 left = {operation: iter(values) for operation, values in KNOWN.items()}
+NOTHING: Iterator[Values] = iter(())
 turns = itertools.count(1)
 
 
@@ -25,7 +26,7 @@ turns = itertools.count(1)
 def before_call(context: schemathesis.HookContext, case: Any, kwargs: dict[str, Any]) -> None:
     case.headers["Authorization"] = f"Bearer {os.environ['PORTSIP_FUZZ_TOKEN']}"
     if next(turns) % 4:
-        values = next(left[case.operation.label], {})
+        values = next(left.get(case.operation.label, NOTHING), {})
         for part in PARTS:
             generated = getattr(case, part)
             if part in values and isinstance(generated, dict):
