@@ -10,14 +10,16 @@ from portsip_async import ENDPOINTS
 
 ROOT = Path(__file__).parent.parent / "portsip_async"
 
-# A module imports only from lower ranks.
+# A module imports only from lower ranks. The ``__init__`` of a package only passes names on, so it
+# has the rank of what it passes on.
 RANKS = {
+    "_lazy": 0,
     "_version": 0,
     "arguments": 0,
     "bulk": 0,
     "bulk.batch_size": 0,
     "bulk.refused_numbers": 0,
-    "classic": 0,
+    "client": 0,
     "core": 0,
     "core.decode": 0,
     "core.limits": 0,
@@ -31,6 +33,7 @@ RANKS = {
     "redact": 0,
     "bulk.outages": 1,
     "bulk.workers": 1,
+    "client.environment": 1,
     "core.connections": 1,
     "core.echo": 1,
     "core.endpoint": 1,
@@ -41,6 +44,7 @@ RANKS = {
     "core.upload": 1,
     "bulk.status_batches": 2,
     "bulk.writes": 2,
+    "classic.error_codes": 1,
     "classic.models": 2,
     "core.observer": 2,
     "core.pages": 2,
@@ -50,8 +54,9 @@ RANKS = {
     "bulk.status_poll": 3,
     "bulk.status_watch": 3,
     "classic.operations": 3,
-    "classic.patches": 3,
-    "classic.resource": 3,
+    "client.patches": 3,
+    "client.resource": 3,
+    "client.writes": 3,
     "core.context": 3,
     "core.urls": 3,
     "telemetry": 3,
@@ -60,13 +65,16 @@ RANKS = {
     "classic.greetings": 4,
     "classic.groups": 4,
     "classic.login": 4,
+    "classic.patches": 4,
     "core.call": 4,
     "classic.account": 5,
     "classic.extensions": 5,
     "core.session": 5,
-    "classic.client": 6,
+    "client.base": 6,
+    "classic.client": 7,
     "openapi": 6,
-    "public": 7,
+    "classic": 7,
+    "public": 8,
     "": 8,
 }
 # Only these import aiohttp: four wrap it, the others name its types in the client's arguments.
@@ -76,6 +84,7 @@ AIOHTTP = {
     "core.monitor",
     "core.transport",
     "classic.client",
+    "client.base",
     "public",
 }
 SIDE = "simulator"
@@ -139,7 +148,8 @@ def test_module_imports_lower_ranks_only(module: str) -> None:
     """Every module outside the simulator and the top has a rank."""
     for imported in imports_of(module):
         assert side_of(imported) == "main"
-        assert RANKS[imported] < RANKS[module], f"{module} imports {imported}"
+        highest = RANKS[module] - (MODULES[module].name != "__init__.py")
+        assert RANKS[imported] <= highest, f"{module} imports {imported}"
 
 
 @pytest.mark.parametrize("module", RANKS)

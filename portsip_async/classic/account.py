@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ..arguments import check_str
+from ..client.resource import Sender
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
 from ..core.tokens import Token
@@ -10,7 +11,6 @@ from ..core.tracebacks import hide_arguments
 from ..errors import APIError, raise_without_context
 from .login import login_error
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from .resource import Sender
 
 
 class Account(NotCopyable):

@@ -17,12 +17,13 @@ from ..arguments import (
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
+from ..client.resource import Sender
 from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
+from .error_codes import CLASSIC_ERRORS
 from .models import ExtensionStatus, ExtensionSummary
 from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
-from .resource import Sender
 
 DEFAULT_BATCH_SIZE: Final = 100  # numbers in a request
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
@@ -148,7 +149,7 @@ class StatusCalls(NotCopyable):
         return StatusSource(
             ask,
             EXTENSIONS_STATUS.name,
-            EXTENSIONS_STATUS.errors,
+            CLASSIC_ERRORS,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),

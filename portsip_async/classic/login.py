@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ..client.resource import Core
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
 from ..core.tokens import (
@@ -23,7 +24,6 @@ from ..core.tokens import (
     fetch_token,
 )
 from ..errors import (
-    CLASSIC_ERRORS,
     APIError,
     AuthenticationError,
     ConfigurationError,
@@ -33,8 +33,8 @@ from ..errors import (
     leading_status,
     raise_without_context,
 )
+from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from .resource import Core
 
 AnyCredentials = PasswordCredentials | EmailCredentials | StaticToken | Credentials
 

@@ -340,7 +340,8 @@ class Call(Interruptible):
         """Return the secrets of this call, which no text may show."""
         cached = self._sent_token
         token = cached.token.access_token if cached is not None else self._fixed_token
-        return [*self._former_tokens, *secrets_of(self._parameters, token)]
+        names = self._endpoint.secrets
+        return [*self._former_tokens, *secrets_of(self._parameters, token, names)]
 
     async def _retry(self, error: PortSIPError) -> Any:
         """Repeat a call after its first failure, if its policy and its safety allow it."""

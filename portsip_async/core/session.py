@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from ..errors import ClientClosed
+from ..errors import ClientClosed, ErrorScheme
 from .call import Call
 from .context import CallContext, PreparedEndpoint
 from .endpoint import Endpoint
@@ -47,6 +47,7 @@ class Session(NotCopyable):
         options: CallOptions,
         transport: Transport,
         token_source: "Callable[[Session], TokenSource]",
+        errors: ErrorScheme,
         max_connections: int = 64,
         requests_per_second: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
@@ -58,6 +59,7 @@ class Session(NotCopyable):
             options: the client's timeout and retry policy.
             transport: sends requests.
             token_source: builds the source of tokens, which sends over this session.
+            errors: what the API's codes and statuses mean.
             max_connections: calls in flight at once.
             requests_per_second: requests, spaced evenly; None: unlimited.
             on_attempt: called after each attempt. An `Observer` wraps whole calls as well.
@@ -68,6 +70,7 @@ class Session(NotCopyable):
         self.threads: Threads = Threads()
         self._observer = on_attempt if isinstance(on_attempt, Observer) else None
         self._transport = transport
+        self._errors = errors
         self.tokens: TokenCache = TokenCache(
             token_source(self),
             owner=self,
@@ -216,5 +219,7 @@ class Session(NotCopyable):
         if prepared is None:
             if len(self._prepared) >= _PREPARED_KEPT:
                 self._prepared.clear()
-            prepared = self._prepared[endpoint] = PreparedEndpoint(self.base_url, endpoint)
+            prepared = self._prepared[endpoint] = PreparedEndpoint(
+                self.base_url, endpoint, self._errors
+            )
         return prepared
