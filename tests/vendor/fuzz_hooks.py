@@ -1,8 +1,8 @@
-"""A hook that schemathesis loads: it puts a token and ids that exist into the generated requests.
+"""Hooks that schemathesis loads: they put a token and ids that exist into the generated requests.
 
-Without it, every request would be refused. PORTSIP_FUZZ_KNOWN is the path of a JSON file: what to
-put into the requests of each operation, used one after another. Where that is used up, and in
-every fourth request, the values stay as they were generated.
+Without them, every request would be refused. ``known.json`` in the working directory is what to put
+into the requests of each operation, one after another. Where that is used up, and in every fourth
+request, the values stay as they were generated. ``statuses.txt`` gets the status of each reply.
 """
 
 import itertools
@@ -15,7 +15,8 @@ from typing import Any
 import schemathesis
 
 Values = Mapping[str, Mapping[str, str]]
-KNOWN: Mapping[str, list[Values]] = json.loads(Path(os.environ["PORTSIP_FUZZ_KNOWN"]).read_bytes())
+KNOWN: Mapping[str, list[Values]] = json.loads(Path("known.json").read_bytes())
+ENDS_SESSION = ("/api/auth/sign_out", "/api/logout")
 PARTS = ("path_parameters", "query", "headers", "body")
 left = {operation: iter(values) for operation, values in KNOWN.items()}
 NOTHING: Iterator[Values] = iter(())
@@ -24,10 +25,17 @@ turns = itertools.count(1)
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Any, kwargs: dict[str, Any]) -> None:
-    case.headers["Authorization"] = f"Bearer {os.environ['PORTSIP_FUZZ_TOKEN']}"
+    if case.operation.path not in ENDS_SESSION:
+        case.headers["Authorization"] = f"Bearer {os.environ['PORTSIP_FUZZ_TOKEN']}"
     if next(turns) % 4:
         values = next(left.get(case.operation.label, NOTHING), {})
         for part in PARTS:
             generated = getattr(case, part)
             if part in values and isinstance(generated, dict):
                 generated.update(values[part])
+
+
+@schemathesis.hook
+def after_call(context: schemathesis.HookContext, case: Any, response: Any) -> None:
+    with Path("statuses.txt").open("a") as statuses:
+        statuses.write(f"{response.status_code} {case.operation.label}\n")

@@ -28,11 +28,16 @@ RECORDING = recording()
 
 
 class Requests:
-    """Send plain requests to a PBX, and check the status of each reply."""
+    """Send plain requests to a PBX, and check the status of each reply.
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    Attributes:
+        url: the address of the PBX.
+        token: the token that each request carries; "" for none.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: str = "") -> None:
         self._session = session
-        self._url = url
+        self.url = url
         self.token = ""
 
     async def get(self, path: str, status: int = 200, **query: str) -> Any:
@@ -84,7 +89,7 @@ class Requests:
         elif body is not None:
             headers["Content-Type"] = "application/json"
             body = json.dumps(body).encode()
-        url = URL(f"{self._url}/api{path}", encoded=True).update_query(query)
+        url = URL(f"{self.url}/api{path}", encoded=True).update_query(query)
         async with self._session.request(method, url, data=body, headers=headers) as reply:
             text = await reply.read()
             assert reply.status == status, f"{method} {path}: {reply.status} {text!r}"
