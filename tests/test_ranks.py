@@ -47,6 +47,7 @@ RANKS = {
     "classic.error_codes": 1,
     "classic.models": 2,
     "core.observer": 2,
+    "core.page_requests": 2,
     "core.pages": 2,
     "core.reply": 2,
     "core.request": 2,

@@ -11,6 +11,7 @@ from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.limits import Clock, Gate
 from ..core.message import Parameters
+from ..core.page_requests import page_fetcher
 from ..core.page_sequence import Page
 from ..core.pages import PageSize, Paginator
 from ..core.reply import check_identity, decode_item
@@ -164,12 +165,11 @@ class Sender(NotCopyable):
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, filters = self.session, self._options, drop_none(parameters)
 
-        def fetch(number: int, size: int) -> Coroutine[Any, Any, Page[Any]]:
-            query = {scheme.number: number, scheme.size: size, **filters}
-            return session.call(endpoint, query, options)
+        def send(place: Mapping[str, object]) -> Coroutine[Any, Any, Page[Any]]:
+            return session.call(endpoint, {**place, **filters}, options)
 
         return paginator(
-            fetch,
+            page_fetcher(scheme, send),
             key=scheme.key,
             page=page,
             prefetch=prefetch,

@@ -5,7 +5,7 @@ Generations of the API differ in these rows. The core that sends them is the sam
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import (
     Any,
     Final,
@@ -34,17 +34,30 @@ _ADOPTED_KEPT: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class PageScheme:
-    """How an operation numbers its pages.
+    """How the pages of a list are asked for: by number and size, or by skip and top.
 
     Attributes:
         key: the field that identifies an item.
         number: the parameter for the page's number, counted from 1.
         size: the parameter for the page size.
+        skip: the parameter for how many items come before those to send. None if pages are
+            numbered; otherwise `number` and `size` are not used.
+        top: the parameter for how many items to send at most; None if pages are numbered.
+
+    Raises:
+        ValueError: only one of `skip` and `top` was passed.
     """
 
     key: str
     number: str = "pagination"
     size: str = "pagesize"
+    _: KW_ONLY
+    skip: str | None = None
+    top: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.skip is None) != (self.top is None):
+            raise ValueError("a page scheme must have both skip and top, or neither of them")
 
 
 @dataclass(frozen=True, slots=True)
