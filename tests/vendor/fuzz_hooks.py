@@ -2,13 +2,14 @@
 
 Without them, every request would be refused. ``known.json`` in the working directory is what to put
 into the requests of each operation, one after another. Where that is used up, and in every fourth
-request, the values stay as they were generated. ``statuses.txt`` gets the status of each reply.
+request of an operation, the values stay as they were generated. ``statuses.txt`` gets the status of
+each reply.
 """
 
-import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,20 @@ ENDS_SESSION = ("/api/auth/sign_out", "/api/logout")
 PARTS = ("path_parameters", "query", "headers", "body")
 left = {operation: iter(values) for operation, values in KNOWN.items()}
 NOTHING: Iterator[Values] = iter(())
-turns = itertools.count(1)
+turns: Counter[str] = Counter()
 
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Any, kwargs: dict[str, Any]) -> None:
     if case.operation.path not in ENDS_SESSION:
         case.headers["Authorization"] = f"Bearer {os.environ['PORTSIP_FUZZ_TOKEN']}"
-    if next(turns) % 4:
-        values = next(left.get(case.operation.label, NOTHING), {})
+    name = case.operation.label
+    turns[name] += 1
+    if turns[name] % 4:
+        values = next(left.get(name, NOTHING), {})
         for part in PARTS:
             generated = getattr(case, part)
-            if part in values and isinstance(generated, dict):
+            if part in values and isinstance(generated, MutableMapping):
                 generated.update(values[part])
 
 

@@ -131,7 +131,7 @@ async def users(pbx: Setting) -> None:
     ann = (await send.post("/users", 201, body=ANN))["id"]
     full = {**ANN, **SETTINGS, "name": "bea", "extension_number": "952", "email": "bea@test.io"}
     bea = (await send.post("/users", 201, body=full))["id"]
-    await send.post("/users", 400, body=ANN)
+    await send.post("/users", 409, body=ANN)
     found = await send.get("/extension_numbers/951")
     assert found["id"] == ann
     await send.get("/extension_numbers/99999", 404)
