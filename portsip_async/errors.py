@@ -230,6 +230,34 @@ class AuthenticationError(APIError):
     token_rejected: bool = False
 
 
+class _HiddenText(str):
+    """A text that no repr shows, not even that of the mapping that holds it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class TwoFactorRequired(AuthenticationError):
+    """The PBX accepted the credentials, and waits for a second factor.
+
+    The client sends no further login until a one-time password was verified, or until the program
+    renews the token itself.
+    """
+
+    _challenge: _HiddenText = _HiddenText()
+
+    @property
+    def challenge(self) -> str:
+        """What identifies this login, to send and verify a one-time password. It is a secret."""
+        return str(self._challenge)
+
+    @challenge.setter
+    def challenge(self, challenge: str) -> None:
+        self._challenge = _HiddenText(challenge)
+
+
 class PermissionDenied(APIError):
     """The role of the account does not allow the operation."""
 

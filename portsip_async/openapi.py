@@ -66,6 +66,7 @@ _SAFETY: Final = {
     "safe": "Only reads. It may be repeated.",
     "idempotent": "It may be repeated: the result is the same.",
     "unsafe": "Each request has an effect of its own. Do not repeat it after a lost reply.",
+    "once": "Do not repeat it if it may have been sent.",
 }
 
 

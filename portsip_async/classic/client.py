@@ -11,7 +11,6 @@ from ..client.resource import Sender
 from ..core.endpoint import EndpointOverride
 from ..core.observer import Attempt
 from ..core.retry import RetryPolicy
-from ..core.tokens import EmailCredentials
 from ..core.tracebacks import hide_arguments
 from ..core.transport import SSL, Timeout
 from ..core.urls import api_url
@@ -21,7 +20,7 @@ from .error_codes import CLASSIC_ERRORS
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
-from .login import AnyCredentials, Login, resolve_credentials
+from .login import AnyCredentials, EmailCredentials, Login, resolve_credentials
 from .operations import ENDPOINTS
 
 __all__ = ["PortSIPClient"]
@@ -111,6 +110,7 @@ class PortSIPClient(BaseClient):
             url,
             rows=ENDPOINTS,
             errors=CLASSIC_ERRORS,
+            token_place=None,
             token_source=lambda core, table: Login(core, table, login),
             timeout=timeout,
             retry=retry,

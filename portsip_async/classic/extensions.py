@@ -406,7 +406,7 @@ class Extensions(StatusCalls):
             EXTENSIONS_UPDATE,
             {"extension_number": number},
             lambda read: merge_sections(read, changes, EXTENSIONS_SHOW.name),
-            fields=SECTIONS,
+            to_write=lambda whole: {name: whole[name] for name in SECTIONS if name in whole},
             gate=gate,
         )
 

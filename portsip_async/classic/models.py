@@ -12,7 +12,6 @@ from msgspec import field
 
 from ..core.open_enum import OpenEnum
 from ..core.page_sequence import Page
-from ..core.tokens import LIFETIME
 from ..redact import Record
 
 # The public structures; `portsip_async` exports all of them.
@@ -328,6 +327,6 @@ class RefreshReply(Record, frozen=True):
     """The reply to a refresh. Without an `access_token`, the old token was prolonged."""
 
     access_token: str | None = None
-    expires: float = LIFETIME  # seconds
+    expires: float = 30.0  # seconds
     role: str | None = None
     api_version: str | None = None

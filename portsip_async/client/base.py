@@ -69,7 +69,7 @@ class BaseClient(NotCopyable):
         *,
         rows: Mapping[str, Endpoint[object]],
         errors: ErrorScheme,
-        token_place: TokenPlace | None = None,
+        token_place: TokenPlace | None,
         token_source: Callable[[Core, EndpointTable], TokenSource],
         timeout: Timeout | float,
         retry: RetryPolicy,
@@ -88,7 +88,7 @@ class BaseClient(NotCopyable):
         Args:
             url: what the paths of endpoints are appended to, already checked.
             rows: the generation's operations by name.
-            errors: what its codes and statuses mean.
+            errors: what the generation's codes and statuses mean.
             token_place: where the token goes in an application's own endpoint that does not say it;
                 None: where the method suggests.
             token_source: builds the source of tokens, from the core that sends its requests and the
@@ -204,10 +204,8 @@ class BaseClient(NotCopyable):
             self._options.retry if retry is None else retry,
         )
         view = object.__new__(type(self))
+        vars(view).update(vars(self))  # an application's subclass may have attributes of its own
         view._set_up(self._session, self._state, options, is_view=True)
-        # An application's subclass may have attributes of its own.
-        for name in vars(self).keys() - vars(view).keys():
-            setattr(view, name, getattr(self, name))
         return view
 
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:

@@ -32,10 +32,10 @@ def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def drop_none_deep(value: Any) -> Any:
-    """Leave out None at any depth of nested mappings."""
+    """Leave out the fields of mappings that are None, at any depth."""
     if isinstance(value, Mapping):
         return {name: drop_none_deep(item) for name, item in value.items() if item is not None}
-    return value
+    return [drop_none_deep(item) for item in value] if isinstance(value, list) else value
 
 
 def plain_fields(name: str, fields: object) -> dict[str, Any]:

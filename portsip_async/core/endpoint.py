@@ -86,7 +86,8 @@ class Endpoint(Generic[T_co]):
             ``/users/{id}``, is a parameter, which is percent-encoded into the path.
         path_arguments: the names in braces.
         reply: the type of the reply's body; None if the body is empty or carries no data.
-        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time.
+        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time,
+            "once" must reach the PBX at most once, even if the PBX refuses it.
         token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),
             "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
         parameters: how the arguments are sent, except for those in the path and in headers:

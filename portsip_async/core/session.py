@@ -89,6 +89,7 @@ class Session(NotCopyable):
         )
         self._prepared: dict[Endpoint[Any], PreparedEndpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._clean_ups: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Session of {self.base_url}, {len(self._context.calls)} calls in flight>"
@@ -113,8 +114,22 @@ class Session(NotCopyable):
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        """Start a background task that `close` waits for; it must limit its own time."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._clean_ups.add(task)
+        task.add_done_callback(self._clean_ups.discard)
+        return task
+
     async def close(self) -> None:
         """End every call and task, then the connections if they are our own."""
+        try:
+            if self._clean_ups:
+                await asyncio.wait(self._clean_ups)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         context = self._context
         context.close()
         # Calls end with ClientClosed. A call in the closing task itself goes on, and finds the
@@ -143,6 +158,7 @@ class Session(NotCopyable):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Return the coroutine of a call, which returns the value of the reply.
 
@@ -152,6 +168,7 @@ class Session(NotCopyable):
             options: the timeout and retry policy; None: the client's own.
             source: the source of an upload.
             gate: an additional limit on attempts.
+            token: the token to send; None: the client's own.
 
         Raises:
             PortSIPError: when awaited.
@@ -164,18 +181,19 @@ class Session(NotCopyable):
             options or self.options,
             source=source,
             gate=gate,
+            token=token,
         )
         return self._observed(endpoint, call)
 
     async def send_login(
-        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
+        self, endpoint: Endpoint[T], parameters: Parameters, *, token: Token | None = None
     ) -> tuple[T, float]:
         """Send a login or a refresh, which bypasses the client's limits.
 
         Args:
             endpoint: the operation that logs in or refreshes.
             parameters: its arguments.
-            access_token: the token to refresh.
+            token: the token to refresh.
 
         Returns:
             The reply, and when the attempt that brought it was sent, on the monotonic clock.
@@ -185,10 +203,10 @@ class Session(NotCopyable):
             self._prepared_endpoint(endpoint),
             parameters,
             self.options,
-            access_token=access_token,
+            token=token,
             is_login=True,
         )
-        del access_token  # tracebacks may show local variables
+        del parameters  # tracebacks may show local variables
         return await self._observed(endpoint, call), call.sent_at
 
     async def renew_token(self) -> Token:
