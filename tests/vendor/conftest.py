@@ -12,6 +12,8 @@ from .document import Document
 
 VARIABLE = "PORTSIP_V22_OPENAPI"
 
+Proxy = Callable[[str], AbstractContextManager[str]]
+
 
 @pytest.fixture(scope="session")
 def document() -> Document:
@@ -38,7 +40,7 @@ def dynamic_url(document: Document, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def proxy(document: Document, tmp_path: Path) -> Callable[[str], AbstractContextManager[str]]:
+def proxy(document: Document, tmp_path: Path) -> Proxy:
     """Prism as a proxy in front of a URL."""
 
     def start(upstream: str) -> AbstractContextManager[str]:

@@ -110,7 +110,7 @@ def _sample(schema: Mapping[str, Any], turn: int, fixed: Mapping[str, Any]) -> A
         case "string" if "enum" in schema:
             return schema["enum"][turn % len(schema["enum"])]
         case "string" if "pattern" in schema or turn % 4 == 0:
-            return schema.get("example", "x" * schema.get("minLength", 0))
+            return schema.get("example", "x" * schema.get("minLength", 1))
         case "string" if turn % 4 == 1:
             return TEXT[: schema.get("maxLength", len(TEXT))]
         case "string":

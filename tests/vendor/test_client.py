@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from portsip_async.v22 import Group, NewUser, PortSIPClient, SignIn, UserSettings
 
 from portsip_async import Endpoint, PortSIPError
+from portsip_async.v22 import Group, NewUser, PortSIPClient, SignIn, UserSettings
 
 from ..conftest import QUICK
 from .document import Document, samples
@@ -34,19 +34,19 @@ class Names(NamedTuple):
 EXAMPLE = Names("NzAwNTUxOTA5NzczMTQ4MTYw", "101")
 ODD = Names("a/b?c=d&e#f;g %2F+\"é'\\好\U0001f600..", "0" * 64)
 
+PIN = "135790"
+SECRETS = {"password": "a b&c=d%+/", "extension_password": "é好", "voicemail_pin": PIN}
 ANN = NewUser(
     name="ann",
     display_name="Ann",
     email="ann@test.io",
     role="StandardUser",
     extension_number="951",
-    password="a b&c=d%+/",
-    extension_password="é好",
-    voicemail_pin="135790",
+    password=SECRETS["password"],
+    extension_password=SECRETS["extension_password"],
+    voicemail_pin=PIN,
 )
 PATCH = {"department": "Sales & Support", "enable_dnd": False}
-PIN = "135790"
-CALL = {"send_sdp": False, "trunk": "a b", "additional_header": "CALL_INFO"}
 
 
 async def all_of(stream: Any) -> list[Any]:
@@ -74,6 +74,7 @@ CASES: Mapping[str, Case] = {
     "users.show": lambda pbx, names: pbx.users.show(names.id),
     "users.update": lambda pbx, names: pbx.users.update(names.id, UserSettings(enabled=False)),
     "users.patch": lambda pbx, names: pbx.users.patch(names.id, PATCH),
+    "users.patch_number": lambda pbx, names: pbx.users.patch_number(names.number, PATCH),
     "users.remove": lambda pbx, names: pbx.users.remove(names.id),
     "users.set_password": lambda pbx, names: pbx.users.set_password(names.id, "a b&c"),
     "users.set_extension_password": lambda pbx, names: pbx.users.set_extension_password(
@@ -120,7 +121,9 @@ CASES: Mapping[str, Case] = {
     "greetings.disable": lambda pbx, names: pbx.greetings.disable(names.id, names.id),
     "greetings.remove": lambda pbx, names: pbx.greetings.remove(names.id, names.id),
     "blobs.upload": lambda pbx, names: pbx.blobs.upload(RECORDING, filename="é&b.wav"),
-    "calls.create": lambda pbx, names: pbx.calls.create(names.number, "+49 30 1&2", **CALL),
+    "calls.create": lambda pbx, names: pbx.calls.create(
+        names.number, "+49 30 1&2", send_sdp=False, trunk="a b", additional_header="CALL_INFO"
+    ),
     "calls.create_directly": lambda pbx, names: pbx.calls.create_directly(
         names.number, "a b&c", domain="test.io", caller=names.number, callee="+49 30 1&2"
     ),
@@ -139,6 +142,9 @@ CASES: Mapping[str, Case] = {
 }
 
 
+NO_OPERATIONS = {"close", "with_options"}
+
+
 def coroutines(pbx: PortSIPClient) -> set[str]:
     """Return the names of what callers can await or iterate over."""
     names = {
@@ -148,8 +154,8 @@ def coroutines(pbx: PortSIPClient) -> set[str]:
         for method, _ in inspect.getmembers(type(resource), inspect.isfunction)
         if not method.startswith("_")
     }
-    own = inspect.getmembers(PortSIPClient, inspect.iscoroutinefunction)
-    return names | {name for name, _ in own if not name.startswith("_") and name != "close"}
+    own = {name for name, _ in inspect.getmembers(PortSIPClient, inspect.isfunction)}
+    return names | {name for name in own - NO_OPERATIONS if not name.startswith("_")}
 
 
 async def test_every_coroutine_has_a_case() -> None:
@@ -214,7 +220,7 @@ def sent(tap: Tap) -> Any:
 async def test_new_users_are_sent_as_given(static_url: str, document: Document) -> None:
     """Nothing of a `NewUser` is swallowed or changed: flags, enums, rules, hours, limits."""
     async with client_of(static_url, document) as (pbx, tap):
-        for user in samples(schema(document, "POST /api/users"), voicemail_pin=PIN):
+        for user in samples(schema(document, "POST /api/users"), **SECRETS):
             await pbx.users.create(msgspec.convert(user, NewUser))
             assert sent(tap) == user
 

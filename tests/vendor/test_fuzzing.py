@@ -51,12 +51,12 @@ async def prepare(sim: PBXSimulator, send: Requests) -> dict[str, list[Values]]:
         known.setdefault(operation, []).extend(values)
 
     # 1. Users. Those that are removed are not used otherwise.
-    of_user = [{PATH: {"id": user}} for user, _ in users]
+    of_user: list[Values] = [{PATH: {"id": user}} for user, _ in users]
     for name in ("", "/status", "/greetings"):
         add(f"GET /api/users/{{id}}{name}", *of_user[:COPIES])
     for name in ("", "/password", "/extension_password"):
         add(f"POST /api/users/{{id}}{name}", *of_user[:COPIES])
-    role = {BODY: {"role": "StandardUser"}}
+    role: Values = {BODY: {"role": "StandardUser"}}
     add("POST /api/users/{id}/role", *(user | role for user in of_user[:COPIES]))
     add("POST /api/users/{id}/destroy", *of_user[-COPIES:])
     add(
@@ -89,12 +89,12 @@ async def prepare(sim: PBXSimulator, send: Requests) -> dict[str, list[Values]]:
     # 3. Files and greetings.
     add("GET /api/blobs/{digest}", {PATH: {"digest": DIGEST}})
     for user, _ in users[:COPIES]:
-        new, *files = [await send.upload(RECORDING, f"{turn}.wav") for turn in range(3)]
+        fresh, *files = [await send.upload(RECORDING, f"{turn}.wav") for turn in range(3)]
         kept, removed = [
             (await send.post(f"/users/{user}/greetings", 201, body={"file_id": file}))["id"]
             for file in files
         ]
-        add("POST /api/users/{id}/greetings", {PATH: {"id": user}, BODY: {"file_id": new}})
+        add("POST /api/users/{id}/greetings", {PATH: {"id": user}, BODY: {"file_id": fresh}})
         greetings = "POST /api/users/{id}/greetings/{greeting_id}"
         add(f"{greetings}/enable", {PATH: {"id": user, "greeting_id": kept}})
         add(f"{greetings}/disable", {PATH: {"id": user, "greeting_id": kept}})
@@ -185,7 +185,7 @@ async def attack(
     """Run schemathesis, and return the operations that had a reply without an error."""
     (folder / "known.json").write_text(json.dumps(known))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "run", document.path, *options),
+        *(sys.executable, "-m", "schemathesis.cli", "run", str(document.path), *options),
         f"--url={url}",
         f"--checks={','.join(CHECKS)}",
         f"--seed={SEED}",

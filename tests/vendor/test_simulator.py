@@ -4,8 +4,8 @@ Prism stands in front of it as a proxy, and checks the requests and the replies.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -13,13 +13,12 @@ import pytest
 
 from portsip_async.simulator import PBXSimulator
 
+from .conftest import Proxy
 from .document import Document
 from .plain_requests import RECORDING, Requests
 from .tap import Tap
 
 pytestmark = [pytest.mark.vendor, pytest.mark.timeout(120)]
-
-Proxy = Callable[[str], AbstractContextManager[str]]
 
 DIGEST = hashlib.sha256(RECORDING).hexdigest()
 
