@@ -21,6 +21,7 @@ from .core.tokens import (
     Token,
 )
 from .core.transport import Timeout
+from .detection import Detected, detect
 from .errors import (
     APIError,
     AuthenticationError,
@@ -54,6 +55,9 @@ __all__ = [
     "Token",
     "Fingerprint",
     "Attempt",
+    # telling generations apart
+    "detect",
+    "Detected",
     # the API as data
     "ENDPOINTS",
     "Endpoint",
