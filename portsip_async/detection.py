@@ -14,7 +14,7 @@ from .classic.operations import ACCOUNT_VERIFY
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
 from .core.tracebacks import hide_arguments
-from .core.transport import SSL, Timeout
+from .core.transport import SSL
 from .errors import APIError, ReplyError
 
 Generation: TypeAlias = Literal["classic", "v22"]
@@ -45,18 +45,18 @@ async def detect(
     ssl: SSL = None,
     proxy: str | None = None,
     allow_http: bool = False,
-    timeout: Timeout | float = 10.0,
+    timeout: float = 10.0,
 ) -> Detected:
     """Find out which generation of the API a PBX speaks. No credentials are sent.
 
-    At most two requests are sent, and neither is repeated.
+    One request is enough where the PBX is v22, and two elsewhere. They are repeated like any call.
 
     Args:
         base_url: such as ``https://pbx.example.com:8887``, with or without ``/api``.
         ssl: how certificates are checked; see `PortSIPClient`.
         proxy: the URL of an HTTP proxy; see `PortSIPClient`.
         allow_http: whether plain http is allowed for a host that is not loopback.
-        timeout: the limits of each request. A number is its `total` in seconds.
+        timeout: seconds for each of the two requests, repeats included.
 
     Returns:
         The generation, or None where something else replied.
@@ -73,8 +73,8 @@ async def detect(
         proxy=proxy,
         allow_http=allow_http,
         timeout=timeout,
-        retry=RetryPolicy(attempts=1),
-    ) as pbx:
+    ) as client:
+        pbx = client.with_options(retry=RetryPolicy(deadline=timeout))
         try:
             await pbx.request(_INFO)
         except (APIError, ReplyError) as error:
