@@ -20,17 +20,9 @@ if TYPE_CHECKING:
     __all__ += public.__all__
     __all__ += models.__all__
 else:
-    from importlib import import_module
+    from ._lazy import lazy_names
 
-    def __getattr__(name: str) -> object:
-        # Python and its tools look up many special names. That must not load everything.
-        if name == "__all__" or not name.startswith("__"):
-            modules = [import_module(each, __name__) for each in (".public", ".classic.models")]
-            names = {each: getattr(module, each) for module in modules for each in module.__all__}
-            globals().update(names, __all__=["__version__", *names])
-        if name in globals():
-            return globals()[name]
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-    def __dir__() -> list[str]:
-        return sorted({*globals(), *__getattr__("__all__")})
+    __getattr__, __dir__ = lazy_names(
+        __name__, ".public", ".classic.models", eager=("__version__",)
+    )
+    del lazy_names

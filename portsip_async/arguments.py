@@ -15,17 +15,19 @@ _INVISIBLE: Final = re.compile(
 )
 
 
-def check_int(name: str, value: object, minimum: int) -> int:
+def check_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
     """Check a count, and return it.
 
     Raises:
         TypeError: it is not an int, or it is a bool.
-        ValueError: it is less than `minimum`.
+        ValueError: it is less than `minimum` or more than `maximum`; None: unlimited.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, got {type(value).__name__}")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {value}")
     return value
 
 

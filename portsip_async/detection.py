@@ -8,20 +8,23 @@ neither: it comes from something in between, such as a captive portal.
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from .classic.client import PortSIPClient
-from .classic.login import refused_login
-from .classic.operations import ACCOUNT_VERIFY
+from .classic.error_codes import CLASSIC_ERRORS
+from .classic.login import Login, StaticToken
+from .classic.operations import ACCOUNT_VERIFY, ENDPOINTS
+from .client.base import DEFAULT_RETRY, BaseClient
+from .client.login import refused_login
 from .core.endpoint import Endpoint
 from .core.retry import RetryPolicy
 from .core.tracebacks import hide_arguments
 from .core.transport import SSL
+from .core.urls import api_url
 from .errors import APIError, ReplyError
 
 Generation: TypeAlias = Literal["classic", "v22"]
 
-# The client wants a token, but neither of the two operations carries one.
-_NO_TOKEN: Final = "none"
+# The row of v22, which reads any object. Its own row would load all its models.
 _INFO: Final = Endpoint("pbx.info", "GET", "/info", reply=dict[str, Any], token="none")
+_MAX_REPLY_BYTES: Final = 1024 * 1024
 _EMPTY_LOGIN: Final = {"username": "", "password": ""}
 
 
@@ -66,13 +69,24 @@ async def detect(
         ConfigurationError: a URL or the CA file cannot be used.
         ValueError, TypeError: an option is out of bounds, or has the wrong type.
     """
-    async with PortSIPClient(
-        base_url,
-        token=_NO_TOKEN,
+    async with BaseClient(
+        api_url(base_url, allow_http=allow_http, suffix="/api"),
+        rows=ENDPOINTS,
+        errors=CLASSIC_ERRORS,
+        token_place=None,
+        # Neither request carries a token.
+        token_source=lambda core, table: Login(core, table, StaticToken("none")),
+        timeout=timeout,
+        retry=DEFAULT_RETRY,
+        max_connections=1,
+        requests_per_second=None,
+        max_reply_bytes=_MAX_REPLY_BYTES,
+        session=None,
         ssl=ssl,
         proxy=proxy,
-        allow_http=allow_http,
-        timeout=timeout,
+        endpoints=None,
+        user_agent=None,
+        on_attempt=None,
     ) as client:
         pbx = client.with_options(retry=RetryPolicy(deadline=timeout))
         try:
@@ -101,7 +115,7 @@ def _is_refusal(login: APIError | ReplyError, info: APIError | ReplyError) -> bo
 
     Without an err_code, a refusal of both requests with one status may come from any server.
     """
-    if not isinstance(login, APIError) or refused_login(login) is None:
+    if not isinstance(login, APIError) or refused_login(login, CLASSIC_ERRORS) is None:
         return False
     return login.err_code is not None or login.status != getattr(info, "status", None)
 

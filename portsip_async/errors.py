@@ -4,7 +4,7 @@ Errors carry details as attributes, so callers need not parse their texts. Error
 and copying, except for their ``__cause__``. Their texts never contain a token, a password, a pin or
 ``auth``: anything that comes from outside is scrubbed first.
 
-`CLASSIC_ERRORS`, at the end of this file, has the codes and statuses of the classic API.
+Which codes mean what differs between the generations of the API: see `ErrorScheme`.
 """
 
 from collections.abc import Mapping
@@ -179,6 +179,7 @@ class APIError(PortSIPError):
         status: the HTTP status. It may be 200 if only the body reports the error.
         err_code: the PBX's own code as it was sent, a number or a dotted string, or None.
         message: the PBX's message, scrubbed; "" if there was none.
+        detail: what the PBX adds to the message, parsed and scrubbed; None if there is nothing.
         retry_after: seconds after which to try again, if the PBX said so.
         is_page: True if the body is neither empty nor JSON, such as an HTML page of a proxy.
     """
@@ -191,6 +192,7 @@ class APIError(PortSIPError):
         *,
         status: int = 0,
         err_code: str | int | float | None = None,
+        detail: object = None,
         retry_after: float | None = None,
         operation: str | None = None,
         attempts: int = 1,
@@ -202,6 +204,7 @@ class APIError(PortSIPError):
         self.status = status
         self.err_code = err_code
         self.message = message
+        self.detail: object = detail
         self.retry_after = retry_after
 
     def _text(self) -> str:
@@ -225,6 +228,34 @@ class AuthenticationError(APIError):
     """
 
     token_rejected: bool = False
+
+
+class _HiddenText(str):
+    """A text that no repr shows, not even that of the mapping that holds it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+class TwoFactorRequired(AuthenticationError):
+    """The PBX accepted the credentials, and waits for a second factor.
+
+    The client sends no further login until a one-time password was verified, or until the program
+    renews the token itself.
+    """
+
+    _challenge: _HiddenText = _HiddenText()
+
+    @property
+    def challenge(self) -> str:
+        """What identifies this login, to send and verify a one-time password. It is a secret."""
+        return str(self._challenge)
+
+    @challenge.setter
+    def challenge(self, challenge: str) -> None:
+        self._challenge = _HiddenText(challenge)
 
 
 class PermissionDenied(APIError):
@@ -263,6 +294,7 @@ class ErrorScheme:
     """How one generation of the API reports errors.
 
     Attributes:
+        error_field: the field of a reply that reports an error, even with status 200.
         codes: the class for each err_code. A code takes precedence over the status.
         statuses: the class for each HTTP status. Any 5xx becomes a ServerError, and any other
             status an APIError.
@@ -273,6 +305,7 @@ class ErrorScheme:
         no_such_item: the code for an unknown extension.
     """
 
+    error_field: str
     codes: Mapping[str, type[APIError]]
     statuses: Mapping[int, type[APIError]]
     rejected_token: frozenset[str] = frozenset()
@@ -296,37 +329,3 @@ def leading_status(code: str) -> int:
     """Return the HTTP status at the start of an err_code such as 403.9; 0 if there is none."""
     head = code.split(".", 1)[0]
     return int(head) if len(head) == 3 and head.isascii() and head.isdigit() else 0
-
-
-CLASSIC_ERRORS = ErrorScheme(
-    codes={
-        "400.1": BadRequest,
-        "400.2": BadRequest,
-        "401.1": AuthenticationError,
-        "401.2": AuthenticationError,
-        "403.1": PermissionDenied,
-        "403.2": Conflict,
-        "403.3": Conflict,
-        "403.4": AuthenticationError,
-        "403.5": RateLimited,
-        "404.1": NotFound,
-        "404.2": NotFound,
-        "404.3": NotFound,
-        "500": ServerError,
-        "503": ServerError,
-    },
-    statuses={
-        400: BadRequest,
-        401: AuthenticationError,
-        403: PermissionDenied,
-        404: NotFound,
-        409: Conflict,
-        422: BadRequest,
-        429: RateLimited,
-    },
-    rejected_token=frozenset({"403.4"}),
-    refused_credentials=frozenset({"401.1", "401.2"}),
-    refused_login=frozenset({"400.1", "400.2", "403.1"}),
-    no_such_address=frozenset({"404.2", "404.3"}),
-    no_such_item="404.1",
-)

@@ -22,9 +22,10 @@ from .classic.account import Account
 from .classic.extensions import Extensions
 from .classic.greetings import Greetings
 from .classic.groups import Groups
-from .classic.models import OpenEnum
-from .classic.operations import ENDPOINTS, Count, File, Text
+from .classic.operations import ENDPOINTS
 from .core.endpoint import Endpoint
+from .core.open_enum import OpenEnum
+from .core.parameter_types import Count, File, Text
 from .core.request import TOKEN_NAME
 
 __all__ = ["document"]
@@ -65,6 +66,7 @@ _SAFETY: Final = {
     "safe": "Only reads. It may be repeated.",
     "idempotent": "It may be repeated: the result is the same.",
     "unsafe": "Each request has an effect of its own. Do not repeat it after a lost reply.",
+    "once": "Do not repeat it if it may have been sent.",
 }
 
 
@@ -167,9 +169,10 @@ class _Schemas:
             types, schema_hook=_SCHEMAS.__getitem__, ref_template=_REFERENCE
         )
         self.components = {name: _plain(schema) for name, schema in components.items()}
-        for known in OpenEnum.__subclasses__():
-            if known.__name__ in self.components:
-                self.components[known.__name__] = _open(self.components[known.__name__])
+        # Two generations may have enums of the same name.
+        open_names = {known.__name__ for known in OpenEnum.__subclasses__()}
+        for name in open_names & set(self.components):
+            self.components[name] = _open(self.components[name])
         self._of: dict[Any, _Schema] = dict(zip(types, map(_plain, found), strict=True))
 
     def of(self, kind: Any) -> _Schema:

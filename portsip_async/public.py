@@ -7,19 +7,15 @@ from .bulk.status_poll import StatusPoll
 from .bulk.status_watch import StatusChange, StatusWatch, WatchStats
 from .bulk.writes import BulkResult, BulkRun
 from .classic.client import ClientOptions, PortSIPClient
+from .classic.login import EmailCredentials, PasswordCredentials, StaticToken
 from .classic.operations import ENDPOINTS
+from .core.credentials import Credentials
 from .core.endpoint import Endpoint, PageScheme
 from .core.observer import Attempt
 from .core.page_sequence import Drift, Page
 from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
-from .core.tokens import (
-    Credentials,
-    EmailCredentials,
-    PasswordCredentials,
-    StaticToken,
-    Token,
-)
+from .core.tokens import Token
 from .core.transport import Timeout
 from .detection import Detected, detect
 from .errors import (
@@ -39,6 +35,7 @@ from .errors import (
     ServerError,
     StatusMissing,
     TransportError,
+    TwoFactorRequired,
 )
 
 __all__ = [
@@ -87,6 +84,7 @@ __all__ = [
     "APIError",
     "BadRequest",
     "AuthenticationError",
+    "TwoFactorRequired",
     "PermissionDenied",
     "NotFound",
     "Conflict",

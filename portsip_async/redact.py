@@ -97,17 +97,39 @@ def is_secret(name: str) -> bool:
 
 
 def scrub(value: Any) -> Any:
-    """Return a copy of nested mappings and sequences with the values of secret names hidden."""
+    """Return a copy of nested mappings and sequences with the values of secret names hidden.
+
+    True and False are shown: whether a pin is needed is not a secret.
+    """
     if isinstance(value, Mapping):
         return {
             key: HIDDEN
-            if isinstance(key, str) and is_secret(key) and item is not None
+            if isinstance(key, str)
+            and is_secret(key)
+            and item is not None
+            and not isinstance(item, bool)
             else scrub(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [scrub(item) for item in value]
     return value
+
+
+def scrub_json(value: Any, secrets: Sequence[str]) -> Any:
+    """Return a copy of a parsed JSON value without secrets: the given ones, and those by name."""
+    if isinstance(value, Mapping):
+        return {
+            scrub_text(key, secrets): HIDDEN
+            if is_secret(key) and item is not None
+            else scrub_json(item, secrets)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [scrub_json(item, secrets) for item in value]
+    if isinstance(value, str):
+        return scrub_text(value, secrets)
+    return HIDDEN if str(value) in secrets else value
 
 
 def secrets_in(value: Any) -> list[str]:
@@ -233,7 +255,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             if value is not None:
                 # Callers may pass a section as a mapping, and a mapping's repr would show secrets.
                 plain = scrub(value) if isinstance(value, Mapping) else value
-                shown.append((name, _Hidden() if is_secret(name) else plain))
+                hides = is_secret(name) and not isinstance(value, bool)
+                shown.append((name, _Hidden() if hides else plain))
         return shown
 
 

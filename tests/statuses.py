@@ -7,8 +7,8 @@ from typing import TypeVar
 from portsip_async import ExtensionStatus, NotFound
 from portsip_async.bulk.batch_size import BatchSizeLearner
 from portsip_async.bulk.status_batches import StatusSource
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.core.limits import Gate
-from portsip_async.errors import CLASSIC_ERRORS
 
 X = TypeVar("X")
 

@@ -50,10 +50,15 @@ def serve(wire: WireServer, info: Step, login: Step) -> WireServer:
 
 
 class TestGeneration:
-    async def test_simulator_of_the_classic_generation(self, sim: PBXSimulator) -> None:
+    @pytest.mark.parametrize(
+        ("generations", "generation"),
+        [(("classic",), "classic"), (("v22",), "v22"), (("classic", "v22"), "v22")],
+    )
+    async def test_simulator(self, generations: tuple[str, ...], generation: str) -> None:
         """It is found with or without the API's path in the URL."""
-        for url in (sim.url, f"{sim.url}/", f"{sim.url}/api", f"{sim.url}/api/"):
-            assert (await detect(url)).generation == "classic"
+        async with PBXSimulator(2, generations=generations) as sim:
+            for url in (sim.url, f"{sim.url}/", f"{sim.url}/api", f"{sim.url}/api/"):
+                assert (await detect(url)).generation == generation
 
     @pytest.mark.parametrize("suffix", ["", "/", "/api", "/api/"])
     async def test_v22_takes_one_request(self, wire: WireServer, suffix: str) -> None:

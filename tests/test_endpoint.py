@@ -96,8 +96,13 @@ class TestEndpoint:
         """A repr shows the whole row."""
         assert "extensions.call" in repr(EXTENSIONS_CALL)
         assert repr(PageScheme(key="id")) == (
-            "PageScheme(key='id', number='pagination', size='pagesize')"
+            "PageScheme(key='id', number='pagination', size='pagesize', skip=None, top=None)"
         )
+
+    @pytest.mark.parametrize("half", [{"skip": "skip"}, {"top": "top"}])
+    def test_skip_and_top_belong_together(self, half: dict[str, str]) -> None:
+        with pytest.raises(ValueError, match="both skip and top"):
+            PageScheme("id", **half)
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),

@@ -32,7 +32,6 @@ from portsip_async.classic.models import (
     NewExtension,
     OfficeHours,
     OfficeHoursMode,
-    OpenEnum,
     Options,
     Presence,
     Profile,
@@ -43,6 +42,7 @@ from portsip_async.classic.models import (
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable
+from portsip_async.core.open_enum import OpenEnum
 from portsip_async.core.page_sequence import Page
 from portsip_async.core.tokens import Token
 from portsip_async.redact import Record

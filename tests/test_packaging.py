@@ -34,6 +34,8 @@ async def main():
 print(portsip_async.__file__)
 print(asyncio.run(main()))
 """
+# What the package alone loads.
+LIGHT = {"portsip_async", "portsip_async._lazy", "portsip_async._version"}
 IMPORTS = """
 import sys
 BEFORE
@@ -173,8 +175,14 @@ def imported_by(statement: str, before: str = "") -> tuple[set[str], set[str]]:
 def test_import_of_the_package_imports_nothing_else() -> None:
     """Other modules are imported when a name of the package is first used."""
     others, ours = imported_by("import portsip_async")
-    assert ours == {"portsip_async", "portsip_async._version"}
+    assert ours == LIGHT
     assert not others & {"aiohttp", "msgspec", "tenacity", "asyncio"}
+
+
+def test_import_of_a_generation_imports_nothing_else() -> None:
+    """The package of a generation loads its client when that is first used."""
+    _, ours = imported_by("import portsip_async.classic")
+    assert ours == {*LIGHT, "portsip_async.classic"}
 
 
 def test_import_of_the_client_imports_no_extra() -> None:

@@ -119,6 +119,14 @@ def test_lazy_names_are_listed_before_their_first_use() -> None:
     assert set(portsip_async.__all__) <= set(dir(portsip_async))
 
 
+def test_classic_client_has_a_second_name() -> None:
+    """Code that uses both generations can import the client from its generation's package."""
+    import portsip_async.classic
+
+    assert portsip_async.classic.PortSIPClient is PortSIPClient
+    assert "PortSIPClient" in dir(portsip_async.classic)
+
+
 def calls_in(text: str) -> set[str]:
     """Return what the code of a file calls or reads on `pbx`, such as `extensions.show`."""
     found = set()
@@ -142,8 +150,8 @@ def test_every_call_has_its_type_asserted() -> None:
     }
     calls |= {
         name
-        for name, value in vars(PortSIPClient).items()
-        if inspect.isfunction(value) and not name.startswith("_")
+        for name, value in inspect.getmembers(PortSIPClient, inspect.isfunction)
+        if not name.startswith("_")
     }
     assert calls <= calls_in((Path(__file__).parent / "typing" / "api.py").read_text())
 

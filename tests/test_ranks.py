@@ -10,19 +10,24 @@ from portsip_async import ENDPOINTS
 
 ROOT = Path(__file__).parent.parent / "portsip_async"
 
-# A module imports only from lower ranks.
+# A module imports only from lower ranks. The ``__init__`` of a package only passes names on, so it
+# has the rank of what it passes on.
 RANKS = {
+    "_lazy": 0,
     "_version": 0,
     "arguments": 0,
     "bulk": 0,
     "bulk.batch_size": 0,
     "bulk.refused_numbers": 0,
-    "classic": 0,
+    "client": 0,
+    "bulk.status_type": 0,
     "core": 0,
     "core.decode": 0,
     "core.limits": 0,
     "core.message": 0,
     "core.monitor": 0,
+    "core.open_enum": 0,
+    "core.parameter_types": 0,
     "core.safety": 0,
     "core.tasks": 0,
     "core.threads": 0,
@@ -31,6 +36,7 @@ RANKS = {
     "redact": 0,
     "bulk.outages": 1,
     "bulk.workers": 1,
+    "client.environment": 1,
     "core.connections": 1,
     "core.echo": 1,
     "core.endpoint": 1,
@@ -39,36 +45,50 @@ RANKS = {
     "core.retry": 1,
     "core.tokens": 1,
     "core.upload": 1,
+    "v22.enums": 1,
     "bulk.status_batches": 2,
+    "bulk.status_watch": 2,
     "bulk.writes": 2,
+    "classic.error_codes": 1,
     "classic.models": 2,
+    "core.credentials": 2,
     "core.observer": 2,
+    "core.page_requests": 2,
     "core.pages": 2,
     "core.reply": 2,
     "core.request": 2,
     "core.transport": 2,
+    "v22.status_models": 2,
+    "v22.user_models": 2,
     "bulk.status_poll": 3,
-    "bulk.status_watch": 3,
+    "bulk.status_polling": 3,
     "classic.operations": 3,
-    "classic.patches": 3,
-    "classic.resource": 3,
+    "client.login": 3,
+    "client.patches": 3,
+    "client.resource": 3,
+    "client.writes": 3,
     "core.context": 3,
     "core.urls": 3,
     "telemetry": 3,
+    "v22.models": 3,
     "classic.extension_status": 4,
     "classic.extension_writes": 4,
     "classic.greetings": 4,
     "classic.groups": 4,
+    "classic.account": 4,
     "classic.login": 4,
+    "classic.patches": 4,
     "core.call": 4,
-    "classic.account": 5,
     "classic.extensions": 5,
     "core.session": 5,
-    "classic.client": 6,
+    "client.base": 6,
     "openapi": 6,
+    "classic": 7,
+    "classic.client": 7,
     "detection": 7,
+    "v22": 7,
     "public": 8,
-    "": 9,
+    "": 8,
 }
 # Only these import aiohttp: four wrap it, the others name its types in the client's arguments.
 AIOHTTP = {
@@ -77,6 +97,7 @@ AIOHTTP = {
     "core.monitor",
     "core.transport",
     "classic.client",
+    "client.base",
     "public",
 }
 SIDE = "simulator"
@@ -87,10 +108,12 @@ SIMULATOR_MAY_USE = {
     "classic.models",
     "classic.operations",
     "core.endpoint",
+    "core.open_enum",
+    "core.parameter_types",
 }
 TOP_MAY_USE = {"", "_version", "openapi", *TOP}
 
-MAX_RANK = 9
+MAX_RANK = 8
 MAX_LINES = 450
 MAX_SESSION_LINES = 300
 
@@ -140,12 +163,13 @@ def test_module_imports_lower_ranks_only(module: str) -> None:
     """Every module outside the simulator and the top has a rank."""
     for imported in imports_of(module):
         assert side_of(imported) == "main"
-        assert RANKS[imported] < RANKS[module], f"{module} imports {imported}"
+        highest = RANKS[module] - (MODULES[module].name != "__init__.py")
+        assert RANKS[imported] <= highest, f"{module} imports {imported}"
 
 
 @pytest.mark.parametrize("module", RANKS)
-def test_ranks_are_ten(module: str) -> None:
-    """A reader can remember ten layers."""
+def test_ranks_are_nine(module: str) -> None:
+    """A reader can remember nine layers."""
     assert RANKS[module] <= MAX_RANK
 
 

@@ -21,6 +21,7 @@ from portsip_async import (
     ReplyError,
     ServerError,
 )
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.core.message import Reply
 from portsip_async.core.reply import ReplyParser, parse_retry_after, scrub_error
 
@@ -87,7 +88,7 @@ class TestRetryAfter:
 def error_of(reply: Reply, /, **options: Any) -> APIError:
     """Return the error that a reply is parsed to, for an endpoint with these options."""
     with pytest.raises(APIError) as caught:
-        ReplyParser(endpoint(**options)).parse(reply, lambda: NOON)
+        ReplyParser(endpoint(**options), CLASSIC_ERRORS).parse(reply, lambda: NOON)
     error = caught.value
     assert error.status == reply.status
     return error
@@ -201,28 +202,42 @@ class TestErrors:
         fields = {} if err_code == "absent" else {"err_code": err_code}
         body = json.dumps({"name": "a", **fields}).encode()
         read = Reply(status, {}, body)
-        assert ReplyParser(endpoint()).parse(read, lambda: NOON) is None
-        assert ReplyParser(endpoint(reply=Plain)).parse(read, lambda: NOON) == Plain("a")
-        assert ReplyParser(endpoint(reply=WithErrorCode)).parse(read, lambda: NOON).name == "a"
+        assert ReplyParser(endpoint(), CLASSIC_ERRORS).parse(read, lambda: NOON) is None
+        assert ReplyParser(endpoint(reply=Plain), CLASSIC_ERRORS).parse(
+            read, lambda: NOON
+        ) == Plain("a")
+        assert (
+            ReplyParser(endpoint(reply=WithErrorCode), CLASSIC_ERRORS)
+            .parse(read, lambda: NOON)
+            .name
+            == "a"
+        )
 
     @pytest.mark.parametrize("body", [b"", b"{}", b"null", b" \r\n", b"[]", b'{"more": 1}', b"1"])
     def test_reply_without_a_value(self, body: bytes) -> None:
         """For an endpoint without a reply, an empty body and any JSON mean success."""
-        assert ReplyParser(endpoint()).parse(Reply(200, {}, body), lambda: NOON) is None
+        assert (
+            ReplyParser(endpoint(), CLASSIC_ERRORS).parse(Reply(200, {}, body), lambda: NOON)
+            is None
+        )
 
     @pytest.mark.parametrize("reply", [None, Plain])
     @pytest.mark.parametrize("body", [b"<html>hidden</html>", b'{"name": ', b"\xff\xfe\x00"])
     def test_body_that_is_not_json(self, body: bytes, reply: Any) -> None:
         """A body that is not JSON is a ReplyError, which does not quote it."""
         with pytest.raises(ReplyError) as caught:
-            ReplyParser(endpoint(reply=reply)).parse(Reply(200, {}, body), lambda: NOON)
+            ReplyParser(endpoint(reply=reply), CLASSIC_ERRORS).parse(
+                Reply(200, {}, body), lambda: NOON
+            )
         assert "hidden" not in repr(caught.value)
         assert caught.value.__context__ is None
 
     def test_value_that_mentions_err_code(self) -> None:
         """A text that mentions err_code does not make a reply an error."""
         body = b'{"name": "the \\"err_code\\": 5 of x"}'
-        read = ReplyParser(endpoint(reply=Plain)).parse(Reply(200, {}, body), lambda: NOON)
+        read = ReplyParser(endpoint(reply=Plain), CLASSIC_ERRORS).parse(
+            Reply(200, {}, body), lambda: NOON
+        )
         assert read.name.startswith("the")
 
     @pytest.mark.parametrize(

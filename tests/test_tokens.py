@@ -25,12 +25,15 @@ from portsip_async import (
     StaticToken,
     Token,
 )
-from portsip_async.classic.login import Login, login_error, refused_login
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
+from portsip_async.classic.login import Login
 from portsip_async.classic.models import RefreshReply
 from portsip_async.classic.operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ENDPOINTS
+from portsip_async.client.login import login_error, refused_login
+from portsip_async.core.credentials import is_fetch_error
 from portsip_async.core.decode import Decoder
 from portsip_async.core.endpoint import Endpoint, EndpointTable
-from portsip_async.core.tokens import CachedToken, TokenCache, is_fetch_error
+from portsip_async.core.tokens import CachedToken, TokenCache
 
 from .clocks import FrozenClock, clock_that_reads
 
@@ -78,7 +81,7 @@ class Rig:
         credentials: Any = PasswordCredentials("admin", "hunter2") if login else StaticToken("")
         session: Any = self
         source = Login(session, EndpointTable(ENDPOINTS), self if vault else credentials)
-        source.initial = initial
+        source.initial = None if initial is None else Token(initial)
         self.cache = TokenCache(source, owner=self, clock=clock_that_reads(self.clock))
 
     @property
@@ -94,15 +97,15 @@ class Rig:
         """The rig never closes."""
 
     async def send_login(
-        self, row: Endpoint[Any], _: object, *, access_token: str | None = None
+        self, row: Endpoint[Any], _: object, *, token: Token | None = None
     ) -> tuple[Any, float]:
         """Send a login or a refresh."""
         sent_at = self.clock()
-        if access_token is None:
+        if token is None:
             self.logins += 1
             return await self._reply(self.login_replies, f"login-{self.logins}"), sent_at
         assert row is ACCOUNT_REFRESH
-        self.refreshes.append(access_token)
+        self.refreshes.append(token.access_token)
         reply = await self._reply(self.refresh_replies, f"refresh-{len(self.refreshes)}")
         return reply, sent_at
 
@@ -404,7 +407,7 @@ class TestRefusal:
     @pytest.mark.parametrize("error", REFUSALS, ids=label)
     def test_refused_login(self, error: APIError) -> None:
         """Status 400, 401 or 403, or such an err_code, is an AuthenticationError."""
-        found = refused_login(error)
+        found = refused_login(error, CLASSIC_ERRORS)
         assert isinstance(found, AuthenticationError)
         assert (found.status, found.err_code, found.message) == (
             error.status,
@@ -414,7 +417,7 @@ class TestRefusal:
 
     @pytest.mark.parametrize("error", MISSING + OTHERWISE, ids=label)
     def test_failed_login(self, error: PortSIPError) -> None:
-        assert refused_login(error) is None
+        assert refused_login(error, CLASSIC_ERRORS) is None
 
     @pytest.mark.parametrize("error", BY_STATUS, ids=label)
     @pytest.mark.parametrize("status", [None, 423])
@@ -423,10 +426,12 @@ class TestRefusal:
         status = status or error.status
         plain = APIError("no", status=status, err_code=error.err_code)
         other = Locked("no", status=status, err_code=error.err_code)
-        assert type(refused_login(plain)) is type(refused_login(other))
-        refused = isinstance(login_error(plain, Rig.base_url), AuthenticationError)
+        judged = [refused_login(each, CLASSIC_ERRORS) for each in (plain, other)]
+        assert type(judged[0]) is type(judged[1])
+        url = Rig.base_url
+        refused = isinstance(login_error(plain, url, CLASSIC_ERRORS), AuthenticationError)
         kind = AuthenticationError if refused else Locked
-        assert type(login_error(other, Rig.base_url)) is kind
+        assert type(login_error(other, url, CLASSIC_ERRORS)) is kind
 
     @pytest.mark.parametrize(
         ("status", "remembered"), [(400, True), (401, True), (403, True), (423, False)]

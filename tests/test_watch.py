@@ -29,9 +29,10 @@ from portsip_async import (
     TransportError,
 )
 from portsip_async.bulk.outages import OutageLog
-from portsip_async.bulk.status_watch import DiscoveredExtensions, StatusWatch
+from portsip_async.bulk.status_polling import DiscoveredExtensions, StatusPolling
+from portsip_async.bulk.status_watch import StatusWatch
+from portsip_async.core.credentials import fetch_token
 from portsip_async.core.limits import Gate
-from portsip_async.core.tokens import fetch_token
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .concurrency import LoopOwner, in_background, until, yield_to_loop
@@ -92,9 +93,14 @@ class Clockwork:
         )
         usual: dict[str, Any] = {"interval": 10.0, "batch_size": 10, "concurrency": 1}
         usual |= {"known": None, "rediscover": 60.0}
+        usual |= options
+        owner, known = LoopOwner(), usual.pop("known")
         self._begin()
         self.watch = StatusWatch(
-            source, numbers, owner=LoopOwner(), discover=self._discover, **usual | options
+            lambda: StatusPolling(source, numbers, owner=owner, discover=self._discover, **usual),
+            owner=owner,
+            known=known,
+            now=source.now,
         )
         return self.watch
 
@@ -508,7 +514,7 @@ class TestFailures:
         changes = aiter(clockwork.start(["1"]))
         await anext(changes)
         tasks = asyncio.all_tasks()
-        (rounds,) = [task for task in tasks if "_poll_forever" in str(task.get_coro())]
+        (rounds,) = [task for task in tasks if "StatusPolling.run" in str(task.get_coro())]
         async with in_background(anext(changes)) as (waiting,):
             await yield_to_loop()
             rounds.cancel()
@@ -704,7 +710,9 @@ class TestDiscovery:
         clockwork = Clockwork(Statuses(refused={"bad"}), cycles=3, listings=listings)
         await clockwork.run(None, rediscover=10.0)
         assert clockwork.watch._latest is not None
-        assert "bad" not in clockwork.watch._latest._refused
+        polling = clockwork.watch._latest._feed
+        assert isinstance(polling, StatusPolling)
+        assert "bad" not in polling._refused
 
     async def test_discovery_from_a_simulator(self, sim: PBXSimulator, pbx: PortSIPClient) -> None:
         """Extensions that are created and removed meanwhile are yielded."""

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeGuard
 
 from ..arguments import digits_of, plain_text
 from ..core.limits import Gate
@@ -41,17 +41,8 @@ from ..errors import (
 from ..redact import Record
 from .batch_size import DEFAULT_SIZE, BatchSizeLearner
 from .outages import OutageLog
+from .status_type import S
 from .workers import AdaptiveGate
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar
-
-    # With the default, `StatusResult` alone is a complete type for type checkers.
-    S = TypeVar("S", default=Any)
-else:
-    from typing import TypeVar
-
-    S = TypeVar("S")
 
 # How many single numbers must fail before the refusal may be about the batch as a whole.
 SINGLE_FAILURES: Final = 8

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Generic
 
 from ..core.tasks import Run, TaskOwner
-from .status_batches import BatchReader, BatchResult, PollStats, S, StatusResult, StatusSource
+from .status_batches import BatchReader, BatchResult, PollStats, StatusResult, StatusSource
+from .status_type import S
 from .workers import Batcher, JobStream, WorkerPool
 
 

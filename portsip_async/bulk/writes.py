@@ -15,6 +15,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ..arguments import plain_text
@@ -90,6 +91,13 @@ class WriteGate:
         """Do nothing: the caller decides what an error means."""
 
 
+@dataclass(frozen=True, slots=True)
+class Done(Generic[V]):
+    """An item turned out to be carried out, and this is what the operation would have returned."""
+
+    value: V
+
+
 class ItemOperation(Generic[X, V]):
     """How to carry out the operation for one item.
 
@@ -97,7 +105,7 @@ class ItemOperation(Generic[X, V]):
         key: returns the item's key; raises TypeError or ValueError if it can't be sent.
         carry_out: sends the item.
         was_carried_out: finds out by a read whether it was carried out, after the reply was lost;
-            None if it is safe to repeat.
+            None if it is safe to repeat. It returns False, True, or `Done` with a value.
         is_skipped: returns whether an error means that there was nothing to do.
     """
 
@@ -106,7 +114,7 @@ class ItemOperation(Generic[X, V]):
         key: Callable[[X], str],
         carry_out: Callable[[X, Gate], Awaitable[V]],
         *,
-        was_carried_out: Callable[[X], Awaitable[bool]] | None = None,
+        was_carried_out: Callable[[X], Awaitable[bool | Done[V]]] | None = None,
         is_skipped: Callable[[PortSIPError], bool] = lambda _: False,
     ) -> None:
         self.key = key
@@ -247,7 +255,8 @@ async def _read_back(
             in_doubt.append(key)
             raise
         else:
-            return BulkResult(index, key, error=None if done else failure, settled=True)
+            value = done.value if isinstance(done, Done) else None
+            return BulkResult(index, key, value, error=None if done else failure, settled=True)
     in_doubt.append(key)
     return BulkResult(index, key, error=failure)
 

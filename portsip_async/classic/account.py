@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 
 from ..arguments import check_str
+from ..client.login import login_error
+from ..client.resource import Sender
 from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
 from ..core.tokens import Token
 from ..core.tracebacks import hide_arguments
 from ..errors import APIError, raise_without_context
-from .login import login_error
+from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
-from .resource import Sender
 
 
 class Account(NotCopyable):
@@ -75,4 +76,5 @@ class Account(NotCopyable):
         try:
             return await self._sender.send(row, parameters)
         except APIError as error:
-            raise_without_context(login_error(error, self._sender.session.base_url))
+            address = self._sender.session.base_url
+            raise_without_context(login_error(error, address, CLASSIC_ERRORS))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from ..arguments import (
@@ -16,13 +17,15 @@ from ..arguments import (
 )
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
-from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
+from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
+from ..bulk.status_watch import StatusWatch
+from ..client.resource import Sender
 from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
+from .error_codes import CLASSIC_ERRORS
 from .models import ExtensionStatus, ExtensionSummary
 from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
-from .resource import Sender
 
 DEFAULT_BATCH_SIZE: Final = 100  # numbers in a request
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
@@ -126,17 +129,19 @@ class StatusCalls(NotCopyable):
         if batch_size is not None:
             check_int("batch_size", batch_size, 1)
         check_int("concurrency", concurrency, 1)
-        return StatusWatch(
-            self._status_source(),
+        source, session = self._status_source(), self._sender.session
+        new_polling = partial(
+            StatusPolling[ExtensionStatus],
+            source,
             None if numbers is None else check_strs("numbers", numbers),
-            owner=self._sender.session,
+            owner=session,
             discover=self._discover,
             interval=check_number("interval", interval, above=0),
             batch_size=batch_size,
             concurrency=concurrency,
-            known=_check_known(known),
             rediscover=check_number("rediscover", rediscover, above=0),
         )
+        return StatusWatch(new_polling, owner=session, known=_check_known(known), now=source.now)
 
     def _status_source(self) -> StatusSource[ExtensionStatus]:
         clock = self._sender.session.clock
@@ -148,7 +153,7 @@ class StatusCalls(NotCopyable):
         return StatusSource(
             ask,
             EXTENSIONS_STATUS.name,
-            EXTENSIONS_STATUS.errors,
+            CLASSIC_ERRORS,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),

@@ -1,21 +1,26 @@
 """Extensions: listing, provisioning, status, calls."""
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from ..arguments import (
-    check_int,
-    check_iterable,
-    check_number,
-    check_str,
-    plain_text,
-)
+from ..arguments import check_int, check_iterable, check_str, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
+from ..client.patches import drop_none_deep, plain_fields
+from ..client.writes import (
+    DEFAULT_BULK_CONCURRENCY,
+    DEFAULT_GRACE,
+    Patch,
+    ReadBack,
+    change,
+    reader,
+    removal,
+    run_many,
+)
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.tracebacks import hide_arguments
 from .extension_status import SUMMARIES, StatusCalls
-from .extension_writes import change, check_new, creation, removal, replacement
+from .extension_writes import check_new, creation, replacement
 from .models import (
     SECTIONS,
     Extension,
@@ -38,12 +43,9 @@ from .operations import (
     EXTENSIONS_SHOW,
     EXTENSIONS_UPDATE,
 )
-from .patches import drop_none_deep, merge_sections, plain_section, section_changes
+from .patches import merge_sections, section_changes
 
 V = TypeVar("V")
-
-DEFAULT_BULK_CONCURRENCY: Final = 8  # items in flight
-DEFAULT_GRACE: Final = 5.0  # seconds
 
 
 class Extensions(StatusCalls):
@@ -190,7 +192,7 @@ class Extensions(StatusCalls):
             "office_hours": office_hours,
             "voice_mail": voice_mail,
         }
-        plain = {name: drop_none_deep(plain_section(name, sections[name])) for name in SECTIONS}
+        plain = {name: drop_none_deep(plain_fields(name, sections[name])) for name in SECTIONS}
         await self._sender.send(EXTENSIONS_UPDATE, {"extension_number": number, **plain})
 
     @hide_arguments
@@ -308,7 +310,7 @@ class Extensions(StatusCalls):
         async def create(extension: NewExtension, gate: Gate) -> None:
             await self._sender.send_document(EXTENSIONS_CREATE, extension, gate=gate)
 
-        write = creation(create, self.show, skip_existing=if_exists == "skip")
+        write = creation(create, self._read_back(), skip_existing=if_exists == "skip")
         return self._many("extensions", extensions, write, concurrency, grace)
 
     def update_many(
@@ -356,10 +358,16 @@ class Extensions(StatusCalls):
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
 
-        async def patch(patch: tuple[str, Mapping[str, object]], gate: Gate) -> Extension:
+        async def patch(patch: Patch, gate: Gate) -> Extension:
             return await self._patch(plain_text(patch[0]), patch[1], gate)
 
-        return self._many("patches", patches, change(patch), concurrency, grace)
+        write = change(
+            patch,
+            section_changes,
+            key="extension_number",
+            expected='a number and a mapping of sections, as in ("101", {"profile": {...}})',
+        )
+        return self._many("patches", patches, write, concurrency, grace)
 
     def remove_many(
         self,
@@ -386,7 +394,7 @@ class Extensions(StatusCalls):
             key = {"extension_number": plain_text(number)}
             await self._sender.send(EXTENSIONS_REMOVE, key, gate=gate)
 
-        write = removal(remove, self.show)
+        write = removal(remove, self._read_back(), key="extension_number")
         return self._many("extension_numbers", extension_numbers, write, concurrency, grace)
 
     async def _patch(
@@ -398,9 +406,12 @@ class Extensions(StatusCalls):
             EXTENSIONS_UPDATE,
             {"extension_number": number},
             lambda read: merge_sections(read, changes, EXTENSIONS_SHOW.name),
-            fields=SECTIONS,
+            to_write=lambda whole: {name: whole[name] for name in SECTIONS if name in whole},
             gate=gate,
         )
+
+    def _read_back(self) -> ReadBack[Extension]:
+        return reader(EXTENSIONS_SHOW, self.show, field="extension_number")
 
     def _many(
         self,
@@ -410,10 +421,5 @@ class Extensions(StatusCalls):
         concurrency: int,
         grace: float,
     ) -> BulkRun[V]:
-        return BulkRun(
-            check_iterable(name, items),
-            operation,
-            owner=self._sender.session,
-            concurrency=check_int("concurrency", concurrency, 1),
-            grace=check_number("grace", grace),
-        )
+        owner = self._sender.session
+        return run_many(name, items, operation, owner=owner, concurrency=concurrency, grace=grace)

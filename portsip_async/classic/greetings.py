@@ -3,6 +3,7 @@
 from typing import Final
 
 from ..arguments import check_str
+from ..client.resource import Sender
 from ..core.pages import DEFAULT_PAGE_SIZE, TypedPaginator
 from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
@@ -14,7 +15,6 @@ from .operations import (
     GREETINGS_SETUP,
     GREETINGS_UPLOAD,
 )
-from .resource import Sender
 
 # Typed here, because subscripting a class at each call takes 1 us.
 _FILES: Final[type[TypedPaginator[GreetingFile, GreetingPage]]] = TypedPaginator

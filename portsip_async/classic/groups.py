@@ -6,6 +6,8 @@ from typing import Any, Final
 from msgspec import structs
 
 from ..arguments import check_str, check_strs
+from ..client.patches import merge, unknown_field
+from ..client.resource import Document, Sender
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.reply import decode_item
 from ..core.request import to_builtins
@@ -19,8 +21,6 @@ from .operations import (
     GROUPS_SHOW,
     GROUPS_UPDATE,
 )
-from .patches import merge, unknown_field
-from .resource import Document, Sender
 
 # The settings: every field of a group except its id.
 _SETTINGS: Final = Group.__struct_fields__[1:]

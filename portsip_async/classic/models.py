@@ -6,13 +6,12 @@ for the documented values and keep any other value unchanged.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from msgspec import field
 
+from ..core.open_enum import OpenEnum
 from ..core.page_sequence import Page
-from ..core.tokens import LIFETIME
 from ..redact import Record
 
 # The public structures; `portsip_async` exports all of them.
@@ -46,25 +45,6 @@ __all__ = [
     "ReadOutDatetime",
     "OfficeHoursMode",
 ]
-
-# Unknown values that each enum remembers. A PBX has few of them; a hostile server must not be able
-# to fill the memory.
-_VALUES_KEPT: Final = 128
-
-
-class OpenEnum(StrEnum):
-    """A StrEnum that keeps unknown values."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, str):
-            return None
-        kept = str.__new__(cls, value)
-        kept._name_ = kept._value_ = value
-        # The next lookup finds it in the enum's own table, which is five times as fast.
-        if len(cls._value2member_map_) < _VALUES_KEPT:
-            cls._value2member_map_[value] = kept
-        return kept
 
 
 class SortBy(OpenEnum):
@@ -347,6 +327,6 @@ class RefreshReply(Record, frozen=True):
     """The reply to a refresh. Without an `access_token`, the old token was prolonged."""
 
     access_token: str | None = None
-    expires: float = LIFETIME  # seconds
+    expires: float = 30.0  # seconds
     role: str | None = None
     api_version: str | None = None

@@ -5,11 +5,10 @@ vendor's own console. Installations differ, so a client can override any row by 
 """
 
 from collections.abc import Mapping
-from typing import Final, TypeVar
-
-from msgspec import Struct, structs
+from typing import Final
 
 from ..core.endpoint import Echo, Endpoint, PageScheme
+from ..core.parameter_types import Count, File, Text, fields_of
 from ..core.tokens import Token
 from .models import (
     CreatedGroup,
@@ -24,30 +23,6 @@ from .models import (
     RefreshReply,
     SortBy,
 )
-
-T = TypeVar("T")
-
-
-# The types of parameters, for the rows' `takes`. A parameter is optional if its type allows None.
-class Text(str):
-    """A text that must not be empty."""
-
-
-class Count(int):
-    """A whole number of at least 1."""
-
-
-class File:
-    """The content of a file that is uploaded."""
-
-
-def _fields_of(model: type[Struct]) -> dict[str, object]:
-    """Return a model's fields with their types; required texts must not be empty."""
-    return {
-        field.encode_name: Text if field.type is str else field.type
-        for field in structs.fields(model)
-    }
-
 
 _NUMBER: Final = {"extension_number": Text}
 _GROUP_ID: Final = {"group_id": Text}
@@ -106,7 +81,7 @@ EXTENSIONS_SEARCH = Endpoint(
     pages=_BY_NUMBER,
 )
 EXTENSIONS_CREATE = Endpoint(
-    "extensions.create", "POST", "/extensions/create", takes=_fields_of(NewExtension)
+    "extensions.create", "POST", "/extensions/create", takes=fields_of(NewExtension)
 )
 EXTENSIONS_SHOW = Endpoint(
     "extensions.show",
@@ -137,7 +112,7 @@ EXTENSIONS_UPDATE = Endpoint(
     "extensions.update",
     "POST",
     "/extensions/update",
-    takes=_fields_of(ExtensionUpdate),
+    takes=fields_of(ExtensionUpdate),
     safety="idempotent",
 )
 EXTENSIONS_REMOVE = Endpoint(

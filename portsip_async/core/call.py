@@ -38,7 +38,7 @@ from .reply import scrub_error
 from .request import RequestTemplate, secrets_of
 from .retry import failure_of, repeat
 from .safety import Failure, may_have_acted, may_repeat
-from .tokens import CachedToken
+from .tokens import CachedToken, Token, secrets_of_token
 from .transport import CallOptions, HttpTimeouts
 from .upload import Source
 
@@ -48,6 +48,8 @@ logger: logging.Logger = logging.getLogger("portsip_async")
 # Without it, Python would print warnings in programs that set up no logging.
 logger.addHandler(logging.NullHandler())
 
+# For operations without a token.
+_NO_TOKEN: Final = Token("")
 _NOT_REPLAYABLE: Final = "not sent again: the upload's bytes can be read only once"
 
 
@@ -83,7 +85,7 @@ class Call(Interruptible):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
-        access_token: str | None = None,
+        token: Token | None = None,
         is_login: bool = False,
     ) -> None:
         """Store what the call needs, and encode its parameters; `run` makes the call.
@@ -103,8 +105,8 @@ class Call(Interruptible):
         self._gate = gate
         # A login or a refresh bypasses the semaphore, the rate and the retry budget.
         self._is_login = is_login
-        # A token to send instead of the client's own: the one to refresh, or "" for none.
-        self._fixed_token = access_token or ("" if prepared.endpoint.token == "none" else None)
+        # A token to send instead of the client's own: the one to refresh or to end, or none.
+        self._fixed_token = token or (_NO_TOKEN if prepared.endpoint.token == "none" else None)
 
     def __repr__(self) -> str:
         return f"<call of {self._endpoint.name}, attempt {self.attempts}>"
@@ -217,7 +219,7 @@ class Call(Interruptible):
             cached = await self._wait_for_token_and_rate()
             context.transport.open()  # the application may have closed its session meanwhile
         if self._sent_token is not None and self._sent_token is not cached:
-            self._former_tokens += (self._sent_token.token.access_token,)
+            self._former_tokens += (*secrets_of_token(self._sent_token.token),)
         self._sent_token = cached
 
         # 2. Build the request. Tracebacks may show local variables, so no local of a frame that
@@ -226,9 +228,8 @@ class Call(Interruptible):
         timer = None
         if self._source is None and options.attempt_seconds is not None:
             timer = context.timer(options.attempt_seconds, self._seconds_left(self.sent_at))
-        request = self._template.request(
-            cached.token.access_token if cached is not None else self._fixed_token or ""
-        )
+        token = cached.token if cached is not None else self._fixed_token or _NO_TOKEN
+        request = self._template.request(token.access_token)
         http = options.http
         if timer is not None:
             timer.start(self)
@@ -339,8 +340,9 @@ class Call(Interruptible):
     def _secrets(self) -> list[str]:
         """Return the secrets of this call, which no text may show."""
         cached = self._sent_token
-        token = cached.token.access_token if cached is not None else self._fixed_token
-        return [*self._former_tokens, *secrets_of(self._parameters, token)]
+        token = cached.token if cached is not None else self._fixed_token
+        sent = [*self._former_tokens, *secrets_of_token(token)]
+        return [*sent, *secrets_of(self._parameters, None, self._endpoint.secrets)]
 
     async def _retry(self, error: PortSIPError) -> Any:
         """Repeat a call after its first failure, if its policy and its safety allow it."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..errors import ClientClosed, RequestTimeout
+from ..errors import ClientClosed, ErrorScheme, RequestTimeout
 from .endpoint import Endpoint
 from .limits import Clock, Interruptible, RequestRate, SharedTimer
 from .observer import Attempt
@@ -23,10 +23,10 @@ class PreparedEndpoint:
 
     __slots__ = ("endpoint", "parser", "route")
 
-    def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
+    def __init__(self, base_url: str, endpoint: Endpoint[Any], errors: ErrorScheme) -> None:
         self.endpoint: Endpoint[Any] = endpoint
         self.route: Route = Route(base_url, endpoint)
-        self.parser: ReplyParser[Any] = ReplyParser(endpoint)
+        self.parser: ReplyParser[Any] = ReplyParser(endpoint, errors)
 
 
 class CallContext:

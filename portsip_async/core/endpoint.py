@@ -3,10 +3,12 @@
 Generations of the API differ in these rows. The core that sends them is the same.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import (
     Any,
+    Final,
     Generic,
     Literal,
     TypedDict,
@@ -18,28 +20,44 @@ from typing import (
 )
 
 from ..arguments import is_visible, plain_text
-from ..errors import CLASSIC_ERRORS, ConfigurationError, ErrorScheme
+from ..errors import ConfigurationError, ErrorScheme
 from .safety import Safety
 
 T_co = TypeVar("T_co", covariant=True)
 
 TokenPlace = Literal["query", "body", "header", "bearer", "none"]
-ParameterPlace = Literal["query", "json", "multipart"]
+ParameterPlace = Literal["query", "json", "form", "multipart", "binary"]
+
+_PATH_ARGUMENT: Final = re.compile(r"{(\w+)}")
+_ADOPTED_KEPT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class PageScheme:
-    """How an operation numbers its pages.
+    """How the pages of a list are asked for: by number and size, or by skip and top.
 
     Attributes:
         key: the field that identifies an item.
         number: the parameter for the page's number, counted from 1.
         size: the parameter for the page size.
+        skip: the parameter for how many items come before those to send. None if pages are
+            numbered; otherwise `number` and `size` are not used.
+        top: the parameter for how many items to send at most; None if pages are numbered.
+
+    Raises:
+        ValueError: only one of `skip` and `top` was passed.
     """
 
     key: str
     number: str = "pagination"
     size: str = "pagesize"
+    _: KW_ONLY
+    skip: str | None = None
+    top: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.skip is None) != (self.top is None):
+            raise ValueError("a page scheme must have both skip and top, or neither of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +82,31 @@ class Endpoint(Generic[T_co]):
     Attributes:
         name: ``resource.coroutine``; shown in errors and logs.
         method: the HTTP method, in capitals.
-        path: the path below the client's base URL, with a leading slash.
+        path: the path below the client's base URL, with a leading slash. A name in braces, as in
+            ``/users/{id}``, is a parameter, which is percent-encoded into the path.
+        path_arguments: the names in braces.
         reply: the type of the reply's body; None if the body is empty or carries no data.
-        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time.
+        safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time,
+            "once" must reach the PBX at most once, even if the PBX refuses it.
         token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),
             "bearer" (``Authorization: Bearer ...``), or "none" for an operation without one.
-        parameters: how the arguments are sent: "query", "json" or "multipart".
+        parameters: how the arguments are sent, except for those in the path and in headers:
+            "query", "json", "form" (URL-encoded), "multipart", or "binary": the body is the bytes
+            of the argument ``file``, and all others are in the query. A POST without any body has
+            "query".
         takes: the types of the parameters by name; the type of an optional one includes None. None
             if they are not described, as in rows of an application.
         pages: how a list numbers its pages; None if the operation is not a list.
         removes: whether it removes something. If so, "not found" after an attempt that may have
             acted counts as success.
         echo: where the reply repeats what was asked for; None if it does not.
-        errors: maps codes and statuses to error classes.
+        errors: maps codes and statuses to error classes; None: as the client's API does.
+        headers: parameters that are sent as request headers, with the headers' names.
+        reply_headers: fields of the reply that come from headers, with the headers' names. The
+            body is not read then.
+        secrets: parameters whose values are secrets, besides those with names such as "password".
+        rename: parameters that have another name in requests, with that name.
+        is_default_token: whether `token` was chosen by the method.
     """
 
     name: str
@@ -90,7 +120,13 @@ class Endpoint(Generic[T_co]):
     pages: PageScheme | None
     removes: bool
     echo: Echo | None
-    errors: ErrorScheme
+    errors: ErrorScheme | None
+    headers: Mapping[str, str]
+    reply_headers: Mapping[str, str]
+    secrets: frozenset[str]
+    rename: Mapping[str, str]
+    path_arguments: tuple[str, ...]
+    is_default_token: bool
 
     @overload
     def __init__(
@@ -107,7 +143,11 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
-        errors: ErrorScheme = CLASSIC_ERRORS,
+        errors: ErrorScheme | None = None,
+        headers: Mapping[str, str] | None = None,
+        reply_headers: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
+        rename: Mapping[str, str] | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -124,7 +164,11 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
-        errors: ErrorScheme = CLASSIC_ERRORS,
+        errors: ErrorScheme | None = None,
+        headers: Mapping[str, str] | None = None,
+        reply_headers: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
+        rename: Mapping[str, str] | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -140,18 +184,23 @@ class Endpoint(Generic[T_co]):
         pages: PageScheme | None = None,
         removes: bool = False,
         echo: Echo | None = None,
-        errors: ErrorScheme = CLASSIC_ERRORS,
+        errors: ErrorScheme | None = None,
+        headers: Mapping[str, str] | None = None,
+        reply_headers: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
+        rename: Mapping[str, str] | None = None,
     ) -> None:
         """Describe an operation.
 
         The method decides about `safety`, `token` and `parameters` if they are None. A GET is safe,
         with token and parameters in the query. Any other method is unsafe, with both in a JSON
-        body. If the parameters are not sent as JSON, the token is in the query.
+        body. If the parameters are not sent as JSON, the token is in the query. A client whose API
+        takes bearer tokens sends one instead, if `token` is None.
 
         Raises:
             TypeError: the name, method or path is not a str.
             ValueError: an unknown `safety`, `token` or `parameters`, an empty name, or a path
-                without a leading slash.
+                without a leading slash or with a stray brace.
         """
         for label, value in (("name", name), ("method", method), ("path", path)):
             if not isinstance(value, str):
@@ -172,6 +221,12 @@ class Endpoint(Generic[T_co]):
             "removes": removes,
             "echo": echo,
             "errors": errors,
+            "headers": dict(headers or {}),
+            "reply_headers": dict(reply_headers or {}),
+            "secrets": frozenset(secrets),
+            "rename": dict(rename or {}),
+            "path_arguments": tuple(_PATH_ARGUMENT.findall(path)),
+            "is_default_token": token is None,
         }
         for field in _ALLOWED:
             if isinstance(values[field], str):
@@ -187,6 +242,8 @@ class Endpoint(Generic[T_co]):
             raise ValueError(
                 f"{name}: the path must begin with a slash and have no query, got {path!a}"
             )
+        if re.search("[{}]", _PATH_ARGUMENT.sub("", path)):
+            raise ValueError(f"{name}: braces in the path must hold a name, got {path!a}")
         for field, allowed in _ALLOWED.items():
             if values[field] not in allowed:
                 names = ", ".join(allowed)
@@ -200,6 +257,9 @@ class Endpoint(Generic[T_co]):
     def replace(self, **changes: object) -> "Endpoint[object]":
         """Return a copy with some attributes changed."""
         values: dict[str, Any] = {field: getattr(self, field) for field in self.__slots__}
+        del values["path_arguments"]
+        if values.pop("is_default_token"):
+            values["token"] = None
         values |= changes
         return Endpoint(values.pop("name"), values.pop("method"), values.pop("path"), **values)
 
@@ -219,6 +279,7 @@ class EndpointOverride(TypedDict, total=False):
     token: TokenPlace
     parameters: ParameterPlace
     safety: Safety
+    rename: Mapping[str, str]
 
 
 class EndpointTable:
@@ -228,12 +289,16 @@ class EndpointTable:
         self,
         rows: Mapping[str, Endpoint[Any]],
         overrides: Mapping[str, EndpointOverride] | None = None,
+        *,
+        token: TokenPlace | None = None,
     ) -> None:
         """Apply the overrides.
 
         Args:
             rows: the API's operations by name.
             overrides: by name, the attributes to change; None: nothing.
+            token: where the token goes in an application's own endpoint that does not say it; None:
+                where the method suggests.
 
         Raises:
             ConfigurationError: an unknown row or attribute, or a value that no endpoint can have.
@@ -247,9 +312,23 @@ class EndpointTable:
             for name, override in (overrides or {}).items()
         }
         self._untyped: dict[str, Endpoint[dict[str, Any]]] = {}
+        self._token = token
+        self._adopted: dict[Endpoint[Any], Endpoint[Any]] = {}
 
     def __getitem__(self, row: Endpoint[T_co]) -> Endpoint[T_co]:
         return self._overridden.get(row.name, row)
+
+    def adopt(self, endpoint: Endpoint[T_co]) -> Endpoint[T_co]:
+        """Return an application's endpoint as this client sends it."""
+        row = self[endpoint]
+        if self._token is None or not row.is_default_token or row.token == self._token:
+            return row
+        # Kept, because a client prepares each endpoint once, by its identity.
+        if row not in self._adopted:
+            if len(self._adopted) >= _ADOPTED_KEPT:
+                self._adopted.clear()
+            self._adopted[row] = row.replace(token=self._token)
+        return cast("Endpoint[T_co]", self._adopted[row])
 
     def untyped(self, row: Endpoint[Any]) -> Endpoint[dict[str, Any]]:
         """Return the client's version of a row, with a plain object as its reply."""
@@ -272,12 +351,12 @@ def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) 
         known = ", ".join(get_type_hints(EndpointOverride))
         raise ConfigurationError(f"endpoints: {name} must override only {known}, got {names}")
     method = override.get("method", row.method)
-    # A new method moves the token and the parameters, unless they are overridden too. An upload
-    # stays a form under any method that has a body.
+    # A new method moves the token and the parameters, unless they are overridden too. But a token
+    # in a header stays there, and parameters that are not JSON stay if no GET is involved.
     moves = str(method).upper() != row.method
-    if row.parameters == "multipart" and str(method).upper() != "GET":
+    if "GET" not in (row.method, str(method).upper()) and row.parameters != "json":
         moves = False
-    token = row.token if not moves or row.token == "none" else None
+    token = row.token if not moves or row.token in ("none", "header", "bearer") else None
     try:
         return row.replace(
             method=method,
@@ -285,6 +364,7 @@ def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) 
             safety=override.get("safety", row.safety),
             token=override.get("token", token),
             parameters=override.get("parameters", None if moves else row.parameters),
+            rename=override.get("rename", row.rename),
         )
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"endpoints: {error}") from None

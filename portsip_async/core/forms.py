@@ -1,4 +1,4 @@
-"""Builds the form of an upload: its fields, and a part that streams from a source."""
+"""Builds streamed bodies: a multipart form with a file, or the bytes of a source alone."""
 
 import asyncio
 import posixpath
@@ -41,7 +41,23 @@ class _SourcePart(payload.Payload):
         raise TypeError("an upload is streamed")
 
 
-def build_form(
+def build_body(
+    fields: Mapping[str, str | list[str]] | None, source: ByteSource | None, silence: float | None
+) -> payload.Payload:
+    """Build a streamed body: a multipart form, or the bytes of the source alone.
+
+    Args:
+        fields: the fields of the form; None if the body is not a form.
+        source: the bytes of the form's part ``file``, or of the whole body.
+        silence: how many seconds the sending of a piece may take; None: unlimited.
+    """
+    if fields is not None:
+        return _build_form(fields, source, silence)
+    assert source is not None  # noqa: S101 - there is nothing to send otherwise
+    return _SourcePart(source, "application/octet-stream", silence)
+
+
+def _build_form(
     fields: Mapping[str, str | list[str]], source: ByteSource | None, silence: float | None
 ) -> aiohttp.MultipartWriter:
     """Build a form with the fields, and the source as its part ``file``.

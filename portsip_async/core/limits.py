@@ -1,4 +1,4 @@
-"""The limits of a call: its time, and the rate of requests.
+"""The limits of a call: its time, and the rate of requests; and pauses after failures.
 
 `SharedTimer` does what `asyncio.timeout` does, for many calls at once. Calls that may take the same
 number of seconds share one timer of the event loop, because the first to begin is the first to run
@@ -183,3 +183,31 @@ class Gate(Protocol):
     def leave(self, ticket: object, error: Exception | None, *, repeated: bool) -> None:
         """Record how an attempt ended; `repeated` is False for the first attempt of a call."""
         ...
+
+
+class Backoff:
+    """A pause that doubles with each failure in a row.
+
+    Attributes:
+        until: when the pause ends, on the monotonic clock.
+    """
+
+    def __init__(self, first: float, maximum: float) -> None:
+        self._first = first
+        self._maximum = maximum
+        self._failures = 0
+        self.until: float = -math.inf
+
+    def fail(self, now: float) -> None:
+        """Start a pause, twice as long as the previous one."""
+        pause = self._first * 2.0 ** min(self._failures, 10)
+        self._failures += 1
+        self.until = now + min(pause, self._maximum)
+
+    def hold(self) -> None:
+        """Pause until `reset`, or until the next failure."""
+        self.until = math.inf
+
+    def reset(self) -> None:
+        """End the pause, and make the next one short again."""
+        self._failures, self.until = 0, -math.inf

@@ -17,12 +17,14 @@ class Request(msgspec.Struct, eq=False):
     Attributes:
         query: the parameters of the URL.
         headers: the headers that this request needs.
-        body: the whole body; None if there is none, or if it is a form.
+        body: the whole body; None if there is none, or if it is streamed.
+        path: the path below the base URL, percent-encoded; None if it is the endpoint's own.
     """
 
     query: Fields
     headers: Mapping[str, str]
     body: bytes | None
+    path: str | None = None
 
     def __repr__(self) -> str:
         return "Request()"  # any part of it may be secret

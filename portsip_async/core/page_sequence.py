@@ -14,10 +14,10 @@ Pure: takes pages, and returns the new items.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from msgspec import field
 
@@ -52,19 +52,36 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
     _err_code: int | float | str | None = field(default=None, name="err_code")
 
 
+class AssembledPage(Page[T], Generic[T], frozen=True, kw_only=True):
+    """A page that was put together from the replies to one or several requests.
+
+    Attributes:
+        dropped: items that are not on the page, because their key was on it already.
+        count_changed: True if two replies had a different ``count``.
+    """
+
+    dropped: int = 0
+    count_changed: bool = False
+
+
+# Fetches a page: its number, counted from 1, and how many items it should hold.
+Fetch: TypeAlias = Callable[[int, int], Coroutine[Any, Any, Page[T]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """How a list changed during the latest walk, as far as the pages show.
 
     Attributes:
-        dropped: items that were not yielded because their key was on one of the two previous pages.
-            If the walk ends at a page that repeats another, the page's items count only if a page
-            count had promised a new page. Without a page count, such a page is the normal end.
+        dropped: items that were not yielded because their key was on one of the two previous pages,
+            or came before in another reply for the same page. If the walk ends at a page that
+            repeats another, the page's items count only if a page count had promised a new page.
+            Without a page count, such a page is the normal end.
         page_count_changed: True if two pages had different page counts.
         missing_pages: pages that the latest page count promised and the walk did not reach, because
             it ended early: at an empty page, at one that repeats another, or at a short one.
             Pages left out by ``max_pages`` or a ``break`` don't count.
-        count_changed: True if two pages had a different ``count``. Some PBXes send the length of
+        count_changed: True if two replies had a different ``count``. Some PBXes send the length of
             the page there, which changes on the last page.
     """
 
@@ -173,6 +190,10 @@ class PageSequence(Generic[T]):
             if self._total not in (None, count):
                 self.drift = replace(self.drift, count_changed=True)
             self._total = count
+        if isinstance(page, AssembledPage):
+            self._drop(page.dropped)
+            if page.count_changed:
+                self.drift = replace(self.drift, count_changed=True)
 
     def _drop(self, items: int) -> None:
         if items:

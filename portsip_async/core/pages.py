@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from msgspec import structs
 
@@ -29,15 +29,12 @@ from ..errors import (
     ReplyError,
     TransportError,
 )
-from .page_sequence import Drift, Page, PageSequence
+from .page_sequence import Drift, Fetch, Page, PageSequence
 from .tasks import ClosableStream, TaskOwner
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Page[Any])
 Y = TypeVar("Y")
-
-# Fetches a page: its number, counted from 1, and how many items it should hold.
-Fetch: TypeAlias = Callable[[int, int], Coroutine[Any, Any, Page[T]]]
 
 DEFAULT_PAGE_SIZE: Final = 100  # as in the vendor's samples
 LARGEST_PAGE_SIZE: Final = 500
@@ -151,7 +148,7 @@ class Paginator(ClosableStream, Generic[T]):
         return self._first().__await__()
 
     def pages(self) -> AsyncGenerator[Page[T], None]:
-        """Walk the pages, each as the PBX sent it.
+        """Walk the pages, each as the PBX sent it, or as its replies to several requests add up.
 
         It ends where a walk over items ends. Items that such a walk would drop stay on their pages,
         and are counted in ``drift``. The first page is always yielded, even if it is empty. A later

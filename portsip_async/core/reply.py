@@ -17,12 +17,13 @@ import msgspec
 from ..errors import (
     APIError,
     AuthenticationError,
+    ErrorScheme,
     RateLimited,
     ReplyError,
     leading_status,
     raise_without_context,
 )
-from ..redact import scrub_text
+from ..redact import scrub_json, scrub_text
 from .decode import Decoder, Unreadable, parse, repair
 from .echo import match_request
 from .endpoint import Endpoint
@@ -39,18 +40,26 @@ _MENTIONS_TOKEN = re.compile(r"access[ _-]?token", re.IGNORECASE)
 class ReplyParser(Generic[T]):
     """Parses the replies to one endpoint.
 
-    An error may come inside a 200. If the reply's type has a field for ``err_code``, looking there
-    is free. For other types the body is searched for the name, which takes 7 µs for 20 KB.
+    An error may come inside a 200. If the reply's type has the field that reports errors, looking
+    there is free. For other types the body is searched for its name, which takes 7 µs for 20 KB.
     """
 
-    __slots__ = ("_decode", "_endpoint", "_error_field")
+    __slots__ = ("_decode", "_endpoint", "_error_field", "_error_name", "_errors")
 
-    def __init__(self, endpoint: Endpoint[T]) -> None:
+    def __init__(self, endpoint: Endpoint[T], errors: ErrorScheme) -> None:
+        """Build the decoder of the replies.
+
+        Args:
+            endpoint: the operation.
+            errors: what codes and statuses mean, unless the endpoint says it.
+        """
         self._endpoint = endpoint
+        self._errors = endpoint.errors or errors
         self._decode = None if endpoint.reply is None else Decoder(endpoint.reply).read
         names: tuple[str, ...] = getattr(endpoint.reply, "__struct_encode_fields__", ())
         fields: tuple[str, ...] = getattr(endpoint.reply, "__struct_fields__", ())
-        self._error_field = dict(zip(names, fields, strict=True)).get("err_code")
+        self._error_name = self._errors.error_field.encode()
+        self._error_field = dict(zip(names, fields, strict=True)).get(self._errors.error_field)
 
     def parse(
         self, reply: Reply, now: Callable[[], float], parameters: Parameters = _NO_PARAMETERS
@@ -68,6 +77,8 @@ class ReplyParser(Generic[T]):
         """
         if not 200 <= reply.status < 300:
             raise self._error(reply, _object(reply.body), now)
+        if self._endpoint.reply_headers:
+            return self._read_headers(reply)
         try:
             if self._decode is None:
                 return cast(T, self._check_empty(reply, now))
@@ -76,7 +87,7 @@ class ReplyParser(Generic[T]):
             if self._error_field is not None:
                 may_be_error = _is_error(getattr(value, self._error_field))
             else:
-                may_be_error = b"err_code" in reply.body
+                may_be_error = self._error_name in reply.body
             if may_be_error:
                 self._check_error(reply, now)
             # Restore the caller's spelling of numbers that came as JSON numbers.
@@ -95,9 +106,23 @@ class ReplyParser(Generic[T]):
             )
             # An error often lacks every field of the reply's type.
             document = _object(reply.body)
-            if _is_error(document.get("err_code")):
+            if _is_error(document.get(self._errors.error_field)):
                 error = self._error(reply, document, now)
             raise_without_context(error)
+
+    def _read_headers(self, reply: Reply) -> T:
+        """Build the reply's value from its headers."""
+        names = self._endpoint.reply_headers
+        document = {
+            field: reply.headers[name] for field, name in names.items() if name in reply.headers
+        }
+        try:
+            return repair(document, cast(type[T], self._endpoint.reply))
+        except Unreadable as unreadable:
+            missing = ", ".join(name for name in names.values() if name not in reply.headers)
+            expected = f"the header {missing}" if missing else unreadable.expected
+            error = ReplyError(expected=expected, where="the headers")
+        raise error
 
     def _check_empty(self, reply: Reply, now: Callable[[], float]) -> None:
         """Accept an empty body and any JSON without an error, for an operation without a reply."""
@@ -107,13 +132,13 @@ class ReplyParser(Generic[T]):
 
     def _check_error(self, reply: Reply, now: Callable[[], float]) -> None:
         document = _object(reply.body)
-        if _is_error(document.get("err_code")):
+        if _is_error(document.get(self._errors.error_field)):
             raise self._error(reply, document, now)
 
     def _error(self, reply: Reply, document: dict[str, Any], now: Callable[[], float]) -> APIError:
         """Build the error that a reply reports."""
-        scheme, status = self._endpoint.errors, reply.status
-        err_code, message = _code_and_message(document)
+        scheme, status = self._errors, reply.status
+        err_code, message, detail = _code_message_detail(document)
         code = "" if err_code is None else str(err_code)
         kind = scheme.class_of(status, code)
         # Does it refuse the access token? Some PBXes say so only in the message.
@@ -132,6 +157,7 @@ class ReplyParser(Generic[T]):
             message,
             status=status,
             err_code=err_code,
+            detail=detail,
             retry_after=parse_retry_after(reply.headers.get("Retry-After", ""), now),
         )
         error.is_page = not document and _is_page(reply.body)
@@ -140,8 +166,8 @@ class ReplyParser(Generic[T]):
         return error
 
 
-def _is_error(err_code: object) -> bool:
-    return err_code not in (None, "", 0, "0")
+def _is_error(reported: object) -> bool:
+    return reported not in (None, "", 0, "0", [], {})
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -164,17 +190,22 @@ def _is_page(body: bytes) -> bool:
     return False
 
 
-def _code_and_message(document: dict[str, Any]) -> tuple[str | int | float | None, str]:
-    """Find the code and the message, even where a later version nests them in ``errors``."""
+def _code_message_detail(
+    document: dict[str, Any],
+) -> tuple[str | int | float | None, str, object]:
+    """Find the code, the message and the detail, at the top or in the first of ``errors``."""
     err_code = document.get("err_code")
     message = document.get("msg") or document.get("message")
+    detail = document.get("detail")
     nested = document.get("errors")
     if isinstance(nested, list) and nested and isinstance(nested[0], dict):
         err_code = nested[0].get("code") if err_code is None else err_code
         message = message or nested[0].get("message")
+        detail = nested[0].get("detail") if detail is None else detail
     return (
         err_code if isinstance(err_code, str | int | float) else None,
         message if isinstance(message, str) else "",
+        detail,
     )
 
 
@@ -199,11 +230,15 @@ def parse_retry_after(value: str, now: Callable[[], float]) -> float | None:
 
 
 def scrub_error(error: APIError, secrets: list[str]) -> APIError:
-    """Return the error without the secrets that the PBX repeated in its message or its code."""
+    """Return the error without the secrets that the PBX repeated in what it says."""
     err_code = error.err_code
     if isinstance(err_code, str) and not _DOTTED.fullmatch(err_code):
         err_code = scrub_text(err_code, secrets)
-    return error.copy(message=scrub_text(error.message, secrets), err_code=err_code)
+    return error.copy(
+        message=scrub_text(error.message, secrets),
+        err_code=err_code,
+        detail=None if error.detail is None else scrub_json(error.detail, secrets),
+    )
 
 
 def check_identity(field: str, shown: object, requested: str, row: Endpoint[Any]) -> None:

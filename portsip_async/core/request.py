@@ -3,19 +3,25 @@
 Pure: no event loop, no clock, no connection.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from ..arguments import plain_text
+from ..arguments import is_visible, plain_text
 from ..redact import secrets_in
 from .endpoint import Endpoint
 from .message import Fields, Parameters, Request
 
 TOKEN_NAME: Final = "access_token"
 _NO_HEADERS: Final[Mapping[str, str]] = {}
-_JSON_HEADERS: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
+# The Content-Type of each kind of body, except for a multipart form, which sets its own.
+_JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
+_FORM: Final[Mapping[str, str]] = {"Content-Type": "application/x-www-form-urlencoded"}
+_BINARY: Final[Mapping[str, str]] = {"Content-Type": "application/octet-stream"}
+# Texts that are steps in a path, or nothing.
+_DOTS: Final = frozenset({"", ".", ".."})
 
 
 def _encode_other(value: object) -> str:
@@ -54,30 +60,42 @@ class RequestTemplate:
     """The request of a call, without its token. Each attempt adds the current token.
 
     Attributes:
-        form: the fields of a form; None if the body is not one.
+        form: the fields of a multipart form; None if the body is not one.
     """
 
-    __slots__ = ("_json", "_query", "_token_place", "form")
+    __slots__ = ("_body", "_headers", "_json", "_path", "_query", "_token_place", "form")
 
     def __init__(self, endpoint: Endpoint[Any], parameters: Parameters) -> None:
         """Put the parameters where the endpoint wants them. None is left out of a query.
 
         Raises:
-            TypeError: a value that can't be encoded.
-            ValueError: a text that is not valid Unicode.
+            TypeError: a value that can't be encoded, or an argument of the path is missing.
+            ValueError: a text that is not valid Unicode, or that can't be part of a path or header.
         """
         self._token_place = endpoint.token
+        self._path: str | None = None
         self._query: Fields = {}
+        self._headers = _NO_HEADERS
         self._json: Mapping[str, object] | None = None
+        self._body: bytes | None = None
         self.form: Fields | None = None
         try:
+            if endpoint.path_arguments or endpoint.headers or endpoint.rename:
+                parameters = self._take_path_and_headers(endpoint, parameters)
+            # Encoded here, so that the call itself raises for what can't be sent.
             if endpoint.parameters == "query":
                 self._query = _texts(parameters)
+            elif endpoint.parameters == "json":
+                self._json = _split(_encode(parameters))
+                self._headers = {**_JSON, **self._headers} if self._headers else _JSON
             elif endpoint.parameters == "multipart":
                 self.form = _texts(parameters)
+            elif endpoint.parameters == "form":
+                self._body = urlencode(_texts(parameters), doseq=True).encode()
+                self._headers = {**_FORM, **self._headers}
             else:
-                # Encoded here, so that the call itself raises for what can't be sent.
-                self._json = _split(_encode(parameters))
+                self._query = _texts(parameters)
+                self._headers = {**_BINARY, **self._headers}
         except UnicodeEncodeError:
             pass  # not raised: its repr shows the whole text, which may be a secret
         else:
@@ -88,25 +106,76 @@ class RequestTemplate:
 
     def request(self, token: str) -> Request:
         """Return the request with a token in it."""
-        query, fields, headers = self._query, self._json, _NO_HEADERS
+        query, fields, headers = self._query, self._json, self._headers
         token, place = plain_text(token), self._token_place
         if place == "query":
             query = {TOKEN_NAME: token, **query}
         elif place == "body":
             fields = {TOKEN_NAME: token, **(fields or {})}
         elif place == "header":
-            headers = {TOKEN_NAME: token}
+            headers = {**headers, TOKEN_NAME: token}
         elif place == "bearer":
-            headers = {"Authorization": f"Bearer {token}"}
-        if fields is None:
-            return Request(query, headers, None)
-        headers = {**_JSON_HEADERS, **headers} if headers else _JSON_HEADERS
-        return Request(query, headers, _encode(fields))
+            headers = {**headers, "Authorization": f"Bearer {token}"}
+        body = self._body if fields is None else _encode(fields)
+        return Request(query, headers, body, self._path)
+
+    def _take_path_and_headers(
+        self, endpoint: Endpoint[Any], parameters: Parameters
+    ) -> Mapping[str, object]:
+        """Put arguments into the path and into headers; return the others as they are sent."""
+        if isinstance(parameters, msgspec.Struct):
+            parameters = cast("Mapping[str, object]", to_builtins(parameters))
+        rename = endpoint.rename
+        rest = {rename.get(name, name): value for name, value in parameters.items()}
+        if endpoint.path_arguments:
+            path = endpoint.path
+            for name in endpoint.path_arguments:
+                text = _single_text(endpoint, name, rest.pop(name, None))
+                # A server would read "." and ".." as steps in the path. Other characters with a
+                # meaning there are encoded, braces included.
+                if text in _DOTS:
+                    raise ValueError(f'{endpoint.name}: {name} must not be empty, "." or ".."')
+                safe = text.isascii() and text.isalnum()
+                path = path.replace(f"{{{name}}}", text if safe else quote(text, safe=""))
+            self._path = path
+        for name, header in endpoint.headers.items():
+            text = _single_text(endpoint, name, rest.pop(name, None))
+            if not is_visible(text):
+                raise ValueError(f"{endpoint.name}: {name} must be visible characters")
+            self._headers = {**self._headers, header: text}
+        return rest
 
 
-def secrets_of(parameters: Parameters, token: str | None) -> list[str]:
-    """Return the secrets of a call: its token, and every value under a secret name."""
-    return [*([plain_text(token)] if token else []), *secrets_in(to_builtins(parameters))]
+def _single_text(endpoint: Endpoint[Any], name: str, value: object) -> str:
+    """Return an argument of a path or a header as text.
+
+    Raises:
+        TypeError: it is missing, or not a single value.
+    """
+    if value is None:
+        raise TypeError(f"{endpoint.name}: {name} is missing")
+    if isinstance(value, (Mapping, msgspec.Struct, *_ARRAYS)):
+        raise TypeError(
+            f"{endpoint.name}: {name} must be a single value, got {type(value).__name__}"
+        )
+    return _text(value)
+
+
+def secrets_of(parameters: Parameters, token: str | None, names: Collection[str] = ()) -> list[str]:
+    """Return the secrets of a call.
+
+    Args:
+        parameters: what the call sends; every value under a secret name is a secret.
+        token: the token that it was sent with, or None.
+        names: further names of secrets.
+    """
+    plain = to_builtins(parameters)
+    further = {name: plain[name] for name in names if name in plain}
+    return [
+        *([plain_text(token)] if token else []),
+        *secrets_in(plain),
+        *secrets_in({"secret": [*further.values()]} if further else {}),
+    ]
 
 
 # A tuple, because `isinstance` with `A | B` builds a new union at each call.

@@ -1,14 +1,14 @@
 """Which failed attempts may be repeated: one table, by the failure and the operation's safety.
 
 The rule behind the table: an operation that acts each time is repeated only if the PBX can't have
-acted.
+acted. One that carries something that serves once is repeated only if nothing was sent.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-Safety = Literal["safe", "idempotent", "unsafe"]
+Safety = Literal["safe", "idempotent", "unsafe", "once"]
 
 
 class Failure(Enum):
@@ -31,7 +31,8 @@ class _Rule:
     may_have_acted: bool = False
 
 
-_ANY: frozenset[Safety] = frozenset({"safe", "idempotent", "unsafe"})
+_ANY: frozenset[Safety] = frozenset({"safe", "idempotent", "unsafe", "once"})
+_REFUSABLE: frozenset[Safety] = frozenset({"safe", "idempotent", "unsafe"})
 _HARMLESS: frozenset[Safety] = frozenset({"safe", "idempotent"})
 
 RULES: dict[Failure, _Rule] = {
@@ -39,8 +40,8 @@ RULES: dict[Failure, _Rule] = {
     Failure.DISTRUSTED: _Rule(),
     Failure.LOST: _Rule(repeat=_HARMLESS, may_have_acted=True),
     Failure.STALLED: _Rule(repeat=_HARMLESS, may_have_acted=True),
-    Failure.LIMITED: _Rule(repeat=_ANY),
-    Failure.BUSY: _Rule(repeat=_ANY),
+    Failure.LIMITED: _Rule(repeat=_REFUSABLE),
+    Failure.BUSY: _Rule(repeat=_REFUSABLE),
     Failure.SERVER_ERROR: _Rule(repeat=_HARMLESS, may_have_acted=True),
     Failure.UNREADABLE: _Rule(may_have_acted=True),
     Failure.REFUSED: _Rule(),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from ..errors import ClientClosed
+from ..errors import ClientClosed, ErrorScheme
 from .call import Call
 from .context import CallContext, PreparedEndpoint
 from .endpoint import Endpoint
@@ -47,6 +47,7 @@ class Session(NotCopyable):
         options: CallOptions,
         transport: Transport,
         token_source: "Callable[[Session], TokenSource]",
+        errors: ErrorScheme,
         max_connections: int = 64,
         requests_per_second: float | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
@@ -58,6 +59,7 @@ class Session(NotCopyable):
             options: the client's timeout and retry policy.
             transport: sends requests.
             token_source: builds the source of tokens, which sends over this session.
+            errors: what the API's codes and statuses mean.
             max_connections: calls in flight at once.
             requests_per_second: requests, spaced evenly; None: unlimited.
             on_attempt: called after each attempt. An `Observer` wraps whole calls as well.
@@ -68,6 +70,7 @@ class Session(NotCopyable):
         self.threads: Threads = Threads()
         self._observer = on_attempt if isinstance(on_attempt, Observer) else None
         self._transport = transport
+        self._errors = errors
         self.tokens: TokenCache = TokenCache(
             token_source(self),
             owner=self,
@@ -86,6 +89,7 @@ class Session(NotCopyable):
         )
         self._prepared: dict[Endpoint[Any], PreparedEndpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._clean_ups: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<Session of {self.base_url}, {len(self._context.calls)} calls in flight>"
@@ -110,8 +114,22 @@ class Session(NotCopyable):
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        """Start a background task that `close` waits for; it must limit its own time."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._clean_ups.add(task)
+        task.add_done_callback(self._clean_ups.discard)
+        return task
+
     async def close(self) -> None:
         """End every call and task, then the connections if they are our own."""
+        try:
+            if self._clean_ups:
+                await asyncio.wait(self._clean_ups)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         context = self._context
         context.close()
         # Calls end with ClientClosed. A call in the closing task itself goes on, and finds the
@@ -140,6 +158,7 @@ class Session(NotCopyable):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Return the coroutine of a call, which returns the value of the reply.
 
@@ -149,6 +168,7 @@ class Session(NotCopyable):
             options: the timeout and retry policy; None: the client's own.
             source: the source of an upload.
             gate: an additional limit on attempts.
+            token: the token to send; None: the client's own.
 
         Raises:
             PortSIPError: when awaited.
@@ -161,18 +181,19 @@ class Session(NotCopyable):
             options or self.options,
             source=source,
             gate=gate,
+            token=token,
         )
         return self._observed(endpoint, call)
 
     async def send_login(
-        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
+        self, endpoint: Endpoint[T], parameters: Parameters, *, token: Token | None = None
     ) -> tuple[T, float]:
         """Send a login or a refresh, which bypasses the client's limits.
 
         Args:
             endpoint: the operation that logs in or refreshes.
             parameters: its arguments.
-            access_token: the token to refresh.
+            token: the token to refresh.
 
         Returns:
             The reply, and when the attempt that brought it was sent, on the monotonic clock.
@@ -182,10 +203,10 @@ class Session(NotCopyable):
             self._prepared_endpoint(endpoint),
             parameters,
             self.options,
-            access_token=access_token,
+            token=token,
             is_login=True,
         )
-        del access_token  # tracebacks may show local variables
+        del parameters  # tracebacks may show local variables
         return await self._observed(endpoint, call), call.sent_at
 
     async def renew_token(self) -> Token:
@@ -216,5 +237,7 @@ class Session(NotCopyable):
         if prepared is None:
             if len(self._prepared) >= _PREPARED_KEPT:
                 self._prepared.clear()
-            prepared = self._prepared[endpoint] = PreparedEndpoint(self.base_url, endpoint)
+            prepared = self._prepared[endpoint] = PreparedEndpoint(
+                self.base_url, endpoint, self._errors
+            )
         return prepared

@@ -2,8 +2,8 @@
 
 What happens to a token, from the login to the header:
 
-1. A `TokenSource` gets it from the PBX, by a login or by refreshing the previous token. The classic
-   API's source is `Login` in ``classic/login.py``. The result is a `TokenReply`.
+1. A `TokenSource` gets it from the PBX, by a login or by refreshing the previous token. Each
+   generation of the API has its own. The result is a `TokenReply`.
 2. `TokenCache` keeps it as a `CachedToken`. There is only one, which all calls share.
 3. Before each attempt a call asks for it: `TokenCache.current` returns it at once in most cases.
    If that returns None, the call awaits `TokenCache.wait`.
@@ -11,8 +11,8 @@ What happens to a token, from the login to the header:
 5. If the PBX rejects the token, the call passes it to `TokenCache.reject`. Then it asks for a token
    again, and repeats the request with it.
 
-A token lives 30 seconds unless the PBX says otherwise. Its life is counted from the moment when the
-request for it was sent. During its life a token is
+If the PBX doesn't say how long a token lives, the source does. Its life is counted from the moment
+when the request for it was sent. During its life a token is
 
 - *fresh* for the first two thirds: calls use it;
 - *stale* after that: calls still use it, while one task renews it in the background. If the renewal
@@ -24,34 +24,41 @@ starts a renewal, so an idle client sends nothing. There is at most one renewal 
 runs in a task of its own. Calls only watch that task: a call that is cancelled does not cancel it
 for the others. If the renewal fails, each waiting call raises the error.
 
+In some generations a refresh token serves only once. The cache gives such a token up before it is
+sent. If no usable reply arrives, whatever the reason, the same renewal logs in. Only if no
+connection was made is the refresh token kept.
+
 A PBX blocks the address of a client that keeps sending wrong credentials. So the cache remembers a
 refused login: for 60 seconds, all calls that need a token fail and nothing is sent. Each further
-refusal in a row doubles that time, up to 15 minutes.
+refusal in a row doubles that time, up to 15 minutes. A login that asks for a second factor is
+remembered until the program passes a token to `use`, or asks for a renewal itself.
 """
 
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import structs
 
+from ..arguments import plain_text
 from ..errors import (
     APIError,
     AuthenticationError,
     ClientClosed,
+    ConnectError,
     PortSIPError,
     RateLimited,
     ReplyError,
     ServerError,
+    TwoFactorRequired,
     leading_status,
 )
 from ..redact import Record
-from .limits import Clock
+from .limits import Backoff, Clock
 from .tasks import NotCopyable, TaskOwner
 
-LIFETIME = 30.0  # seconds; from the vendor's documentation
 STALE_AFTER = 2 / 3  # of the life
 MARGIN = 2.0  # seconds before the end
 MAX_MARGIN = 1 / 4  # of the life
@@ -60,53 +67,29 @@ MAX_COOL_DOWN = 900.0  # seconds
 PAUSE = 0.5  # seconds
 MAX_PAUSE = 5.0  # seconds
 
-# The attribute that marks an exception of an application's `fetch_token`.
-_FETCH_MARK: Final = "_portsip_async_fetch_token"
-
 
 class Token(Record, frozen=True):
     """An access token of the PBX; the repr hides it.
 
     Attributes:
         access_token: the token itself.
-        expires: seconds from now until it expires; 30 if the PBX doesn't say.
+        expires: seconds from now until it expires.
         role: administrator, tenant or extension.
         api_version: the version that the PBX names.
+        refresh_token: what renews it, if the PBX issues such tokens; hidden too.
     """
 
     access_token: str
-    expires: float = LIFETIME
+    expires: float = 30.0
     role: str | None = None
     api_version: str | None = None
+    refresh_token: str | None = None
 
 
-class PasswordCredentials(Record, frozen=True):
-    """Log in with a user name and a password (``POST /account/credentials/verify``)."""
-
-    username: str
-    password: str
-
-
-class EmailCredentials(Record, frozen=True):
-    """Log in with an email address and a password (``POST /account/email/verify``)."""
-
-    email: str
-    password: str
-
-
-class StaticToken(Record, frozen=True):
-    """Start from a token that was obtained elsewhere. It is renewed only by refreshing it."""
-
-    access_token: str
-
-
-@runtime_checkable
-class Credentials(Protocol):
-    """Anything that can fetch a token: from a vault, from another service."""
-
-    async def fetch_token(self) -> Token:
-        """Fetch a token that is valid now."""
-        ...
+def secrets_of_token(token: Token | None) -> list[str]:
+    """Return the texts of a token that nothing may show."""
+    texts = () if token is None else (token.access_token, token.refresh_token)
+    return [plain_text(text) for text in texts if text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +130,15 @@ class TokenSource(Protocol):
 
     Attributes:
         can_login: False if there are no credentials, only a token to start from.
-        initial: a token to start from, or None.
+        initial: a token to start from, or None. Its life begins with its first use.
+        default_lifetime: seconds that a token lives if the PBX doesn't say.
+        single_use: True if only a `refresh_token` can be refreshed, and each of them only once.
     """
 
     can_login: bool
-    initial: str | None
+    initial: Token | None
+    default_lifetime: float
+    single_use: bool
 
     async def login(self) -> TokenReply:
         """Log in.
@@ -161,11 +148,12 @@ class TokenSource(Protocol):
         """
         ...
 
-    async def refresh(self, access_token: str) -> TokenReply:
+    async def refresh(self, token: Token) -> TokenReply:
         """Refresh a token. The reply has the same `access_token` if it was only prolonged.
 
         Raises:
             AuthenticationError: the PBX refused the token.
+            ConnectError: no connection was made, so nothing was sent.
         """
         ...
 
@@ -174,65 +162,6 @@ class TokenSource(Protocol):
 # background, and asyncio logs exceptions that nobody retrieves.
 Outcome: TypeAlias = CachedToken | Exception
 _Renewal: TypeAlias = Coroutine[Any, Any, Outcome]
-
-
-async def fetch_token(credentials: Credentials) -> Token:
-    """Fetch a token from an application's credentials, and mark the exceptions that they raise.
-
-    Raises:
-        TypeError: the result is not a usable Token.
-        Exception: whatever `credentials` raise, as the same object.
-    """
-    try:
-        token: object = await credentials.fetch_token()
-        if not isinstance(token, Token):
-            problem = f"a Token, got {type(token).__name__}"
-        elif not isinstance(token.access_token, str):
-            problem = f"a Token with a str as access_token, got {type(token.access_token).__name__}"
-        elif not isinstance(token.expires, int | float):
-            problem = f"a Token with seconds as expires, got {type(token.expires).__name__}"
-        else:
-            return token
-        del token  # it may be the secret itself, and tracebacks may show local variables
-        raise TypeError(f"fetch_token must return {problem}")
-    except PortSIPError:
-        raise
-    except Exception as error:
-        # Not by setattr, which an exception class may forbid.
-        vars(error)[_FETCH_MARK] = True
-        raise
-
-
-def is_fetch_error(error: BaseException) -> bool:
-    """Return whether an application's `fetch_token` raised this, or returned no usable Token.
-
-    Any other exception that is not a PortSIPError is a fault of the SDK or of its caller.
-    """
-    return _FETCH_MARK in vars(error)
-
-
-class _Backoff:
-    """A pause that doubles with each failure in a row.
-
-    Attributes:
-        until: when the pause ends, on the monotonic clock.
-    """
-
-    def __init__(self, first: float, maximum: float) -> None:
-        self._first = first
-        self._maximum = maximum
-        self._failures = 0
-        self.until: float = -math.inf
-
-    def fail(self, now: float) -> None:
-        """Start a pause, twice as long as the previous one."""
-        pause = self._first * 2.0 ** min(self._failures, 10)
-        self._failures += 1
-        self.until = now + min(pause, self._maximum)
-
-    def reset(self) -> None:
-        """End the pause, and make the next one short again."""
-        self._failures, self.until = 0, -math.inf
 
 
 class TokenCache(NotCopyable):
@@ -262,20 +191,23 @@ class TokenCache(NotCopyable):
         self._owner = owner
         self._clock = clock
         self._observe = observe
-        # A token to start from; None once it is in the cache. Its life begins with its first use.
+        # A token to start from; None once it is in the cache.
         self._initial = source.initial
         # The token that calls use. None before the first one, and after the PBX rejected it.
         self._cached: CachedToken | None = None
         # The token that the next refresh sends, even if it is spent or rejected.
         self._last: CachedToken | None = None
+        # The refresh token that was sent last. If it serves only once, it is not sent again.
+        self._used: str | None = None
         self.generation: int = 0
         # The renewal that is running.
         self._renewal: asyncio.Task[Outcome] | None = None
         # After a failure, no renewal starts in the background for a while. Calls that need a token
         # ignore this pause.
-        self._pause = _Backoff(PAUSE, MAX_PAUSE)
-        # After a refused login, only `renew` sends anything; all others raise `_refused` again.
-        self._cool_down = _Backoff(COOL_DOWN, MAX_COOL_DOWN)
+        self._pause = Backoff(PAUSE, MAX_PAUSE)
+        # After a refused login, or one that asked for a second factor, only `renew` sends anything;
+        # all others raise `_refused` again.
+        self._cool_down = Backoff(COOL_DOWN, MAX_COOL_DOWN)
         self._refused: AuthenticationError | None = None
 
     def current(self) -> CachedToken | None:
@@ -299,6 +231,7 @@ class TokenCache(NotCopyable):
 
         Raises:
             AuthenticationError: the login was refused, now or during the cool-down.
+            TwoFactorRequired: the login waits for a second factor.
             PortSIPError: the renewal failed; each waiting call gets a copy of the error.
             ClientClosed: the client was closed during the renewal.
             Exception: what an application's `fetch_token` raised; the object itself.
@@ -329,12 +262,35 @@ class TokenCache(NotCopyable):
         if self._cached is not None and self._cached.generation == cached.generation:
             self._cached = None
 
+    def use(self, token: Token, sent_at: float) -> None:
+        """Use a token that was obtained elsewhere. This ends a cool-down.
+
+        Args:
+            token: the token.
+            sent_at: when the request for it was sent, on the monotonic clock.
+
+        Raises:
+            ReplyError: the token can't be sent.
+        """
+        self._accept(_checked(TokenReply(token, sent_at)))
+
+    async def forget(self) -> Token | None:
+        """Forget all tokens, and return the newest; None if there is none or it was rejected.
+
+        A renewal that is running ends first, so that its token is forgotten too.
+        """
+        while self._renewal is not None and not self._renewal.done():
+            await asyncio.wait((self._renewal,))
+        cached = self._cached or self._use_initial()
+        self._cached = self._last = None
+        return None if cached is None else cached.token
+
     def _use_initial(self) -> CachedToken | None:
         """Put the token to start from into the cache, once."""
         if self._initial is None:
             return None
-        token, self._initial = Token(self._initial), None
-        return self._store(token, self._clock.monotonic())
+        token, self._initial = self._initial, None
+        return self._store(token, self._clock.monotonic(), token.expires)
 
     def _start_renewal(self) -> asyncio.Task[Outcome]:
         observe = self._observe
@@ -359,12 +315,9 @@ class TokenCache(NotCopyable):
 
     async def _renew(self) -> Outcome:
         """Get a new token and cache it; return the error if that fails."""
+        generation = self.generation
         try:
             reply = await self._obtain()
-            token = reply.token  # its repr hides the text, unlike that of a local variable
-            # Anything else can't be sent in a header.
-            if not token.access_token or not token.access_token.isprintable():
-                raise ReplyError(expected="a printable text", where="$.access_token")
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -373,7 +326,12 @@ class TokenCache(NotCopyable):
             self._pause.fail(self._clock.monotonic())
             return PortSIPError("fetch_token raised CancelledError, but nobody cancelled the call")
         except Exception as error:
-            if isinstance(error, AuthenticationError) and not error.is_page:
+            if self.generation != generation and self._cached is not None:
+                return self._cached  # the program passed a token to `use` meanwhile
+            if isinstance(error, TwoFactorRequired):
+                self._refused = error
+                self._cool_down.hold()
+            elif isinstance(error, AuthenticationError) and not error.is_page:
                 self._refused = error
                 self._cool_down.fail(self._clock.monotonic())
             else:
@@ -381,22 +339,23 @@ class TokenCache(NotCopyable):
             return error
         finally:
             self._renewal = None
-        # A success clears all earlier failures.
-        self._pause.reset()
-        self._cool_down.reset()
-        self._refused = None
-        return self._store(token, reply.sent_at)
+        return self._accept(reply)
 
     async def _obtain(self) -> TokenReply:
-        """Refresh the last token; log in if there is none, or if the PBX refuses to refresh it."""
-        last, refused = self._last, None
-        if last is not None:
+        """Refresh the last token; log in if there is none, or if the refresh brought none."""
+        last, failed = self._last, None
+        once = self._source.single_use
+        if last is not None and not (once and last.token.refresh_token in (None, self._used)):
+            self._used = last.token.refresh_token
             try:
-                reply = await self._source.refresh(last.token.access_token)
-            except (APIError, ReplyError) as error:
-                if isinstance(error, APIError) and not _may_login_after(error):
+                reply = _checked(await self._source.refresh(last.token))
+            except ConnectError:
+                self._used = None  # nothing was sent
+                raise
+            except PortSIPError as error:
+                if not once and not _may_login_after(error):
                     raise
-                refused = error
+                failed = error
             else:
                 token = reply.token
                 # Prolonging a token that the PBX rejected does not make it valid again.
@@ -406,14 +365,21 @@ class TokenCache(NotCopyable):
                     token = structs.replace(token, role=role, api_version=api_version)
                     return TokenReply(token, reply.sent_at)
         if self._source.can_login:
-            return await self._source.login()
-        raise refused or AuthenticationError(
-            "the token was rejected, and there are no credentials to log in with", status=401
-        )
+            return _checked(await self._source.login())
+        raise _no_token_left(last, failed, once=once)
 
-    def _store(self, token: Token, sent_at: float) -> CachedToken:
+    def _accept(self, reply: TokenReply) -> CachedToken:
+        """Cache a new token. A success clears all earlier failures."""
+        self._pause.reset()
+        self._cool_down.reset()
+        self._refused = None
+        life = reply.token.expires
+        if not 0 < life < math.inf:
+            life = self._source.default_lifetime
+        return self._store(reply.token, reply.sent_at, life)
+
+    def _store(self, token: Token, sent_at: float, life: float) -> CachedToken:
         """Put a token into the cache, with its times and its generation."""
-        life = token.expires if 0 < token.expires < math.inf else LIFETIME
         # A prolonged token keeps its generation, so that `reject` matches it for calls that were
         # sent with it before.
         if self._cached is None or self._cached.token.access_token != token.access_token:
@@ -428,12 +394,55 @@ class TokenCache(NotCopyable):
         return cached
 
 
-def _may_login_after(error: APIError) -> bool:
+def _checked(reply: TokenReply) -> TokenReply:
+    """Return the reply if its token can be sent in a header.
+
+    Raises:
+        ReplyError: it can't.
+    """
+    # No local variable holds the token's text, because tracebacks may show it.
+    if not reply.token.access_token or not reply.token.access_token.isprintable():
+        raise ReplyError(expected="a printable text", where="$.access_token")
+    return reply
+
+
+def _no_token_left(
+    last: CachedToken | None, failed: PortSIPError | None, *, once: bool
+) -> PortSIPError:
+    """Return the error of a client that has no usable token and can't log in.
+
+    Args:
+        last: the token that was lost; None if the client signed out.
+        failed: the error of its refresh, if it was sent.
+        once: whether a refresh token serves only once.
+    """
+    if failed is not None and not once:
+        return failed
+    if last is None:
+        loss = "the client signed out"
+    elif not once:
+        loss = "the token was rejected"
+    elif last.token.refresh_token is None:
+        loss = "the token was rejected or has expired, it has no refresh token"
+    else:
+        loss = "the refresh token was sent but brought no new token, and it serves only once"
+    message = f"{loss}, and there are no credentials to log in with: pass new tokens"
+    if isinstance(failed, AuthenticationError):
+        return failed.with_remark(message)
+    error = AuthenticationError(message, status=401)
+    error.__cause__ = failed
+    return error
+
+
+def _may_login_after(error: PortSIPError) -> bool:
     """Return whether a login may succeed after a refresh failed with this error.
 
-    True for any 4xx except 408 and 429. A busy or broken PBX should not have to handle a login too.
+    True for a reply that can't be read, and for any 4xx except 408 and 429. A busy or broken PBX
+    should not have to handle a login too.
     """
-    if isinstance(error, RateLimited | ServerError):
+    if isinstance(error, ReplyError):
+        return True
+    if not isinstance(error, APIError) or isinstance(error, RateLimited | ServerError):
         return False
     # In a 200, a code such as 404.1 begins with the real status.
     code = leading_status(str(error.err_code))

@@ -41,7 +41,7 @@ from .connections import (
     abort_response,
 )
 from .endpoint import Endpoint
-from .forms import build_form
+from .forms import build_body
 from .message import FieldValue, Reply, Request
 from .monitor import MalformedReply
 from .retry import RetryPolicy
@@ -134,11 +134,18 @@ class CallOptions:
 class Route:
     """The method and the URL of one endpoint."""
 
-    __slots__ = ("method", "url")
+    __slots__ = ("_base_path", "method", "url")
 
     def __init__(self, base_url: str, endpoint: Endpoint[Any]) -> None:
         self.method: str = endpoint.method
         self.url: URL = URL(f"{base_url}{endpoint.path}")
+        self._base_path = URL(base_url).raw_path
+
+    def url_of(self, path: str | None) -> URL:
+        """Return the URL of a request with arguments in its path; None: the endpoint's own."""
+        if path is None:
+            return self.url
+        return self.url.with_path(self._base_path + path, encoded=True)
 
 
 class Transport:
@@ -245,8 +252,8 @@ class Transport:
             route: the method and the URL.
             request: the query, the headers and the body.
             timeouts: the limits for connecting and reading.
-            fields: the fields of a form; None if the body is not a form.
-            source: the bytes of the form's part ``file``.
+            fields: the fields of a multipart form; None if the body is not one.
+            source: the bytes of the form's part ``file``, or of the whole body.
 
         Raises:
             aiohttp.ClientError, OSError: when awaited; see `translate`.
@@ -260,19 +267,21 @@ class Transport:
             raise ConfigurationError(
                 "session must not have auth= if an endpoint sends a bearer token: remove auth="
             )
+        body: Any = request.body
+        extra = self._extra
+        if fields is not None or source is not None:
+            body = build_body(fields, source, timeouts.upload.sock_read)
+        elif body is None and route.method != "GET":
+            extra = {**extra, "skip_auto_headers": (hdrs.CONTENT_TYPE,)}  # there is no content
         return self._http.request(
             route.method,
-            route.url,
+            route.url_of(request.path),
             params=request.query,
-            data=(
-                request.body
-                if fields is None
-                else build_form(fields, source, timeouts.upload.sock_read)
-            ),
+            data=body,
             headers=headers,
             timeout=timeouts.exchange if source is None else timeouts.upload,
             allow_redirects=False,
-            **self._extra,
+            **extra,
         )
 
     async def receive(self, response: aiohttp.ClientResponse) -> Reply:

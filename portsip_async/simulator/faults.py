@@ -122,11 +122,21 @@ def draw(faults: Faults, chance: Chance) -> Fault | None:
     return None
 
 
-def complete_script(fault: Fault) -> Fault:
+def complete_script(
+    fault: Fault,
+    *,
+    code_of: Callable[[int], float | int | str] = code_of,
+    status_of: Callable[[float | int | str], int] = status_of,
+) -> Fault:
     """Check a scripted fault, and fill in the status and the err_code that it leaves out.
 
-    Without a status, a body is sent with 200, and an err_code with the status that it begins with.
+    Without a status, a body is sent with 200, and an err_code with the status that fits it.
     With only a latency, the reply stays normal. An empty script means 503.
+
+    Args:
+        fault: the script.
+        code_of: returns the err_code that fits an HTTP status.
+        status_of: returns the HTTP status that fits an err_code.
 
     Raises:
         ValueError: a status that HTTP does not have, or a latency below zero.

@@ -12,7 +12,8 @@ from typing import Any, get_args
 import msgspec
 
 from ..classic.models import SortBy
-from ..classic.operations import ENDPOINTS, Count, File, Text
+from ..classic.operations import ENDPOINTS
+from ..core.parameter_types import Count, File, Text
 from .errors import PBXError
 from .state import Greeting
 

@@ -3,6 +3,7 @@
 Nothing is stored: an extension's index and the seed always give the same values.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ _PROFILE = (
 )  # fmt: skip
 _TO_ASCII = str.maketrans("éöüøêâó", "eouoeao")
 _MASK = 0xFFFFFFFF
+# Ids are numbers multiplied by an odd one, so that neighbours look unlike each other.
+_MASK40 = 0xFFFFFFFFFF
+_ODD = 0x9E3779B97F | 1
+_INVERSE = pow(_ODD, -1, _MASK40 + 1)
 
 
 def hash32(*numbers: int) -> int:
@@ -31,6 +36,28 @@ def hash32(*numbers: int) -> int:
         mixed ^= mixed >> 15
     mixed = mixed * 0xC2B2AE35 & _MASK
     return mixed ^ mixed >> 16
+
+
+def opaque_id(number: int, kind: int) -> str:
+    """Return an id in the manner of the vendor's samples, from which `number_of_id` reads back.
+
+    Args:
+        number: a whole number below 2**40.
+        kind: a digit, different for each kind of resource.
+    """
+    mixed = (number + 1) * _ODD & _MASK40
+    return b64encode(b"%d" % (700_000_000_000_000_000 + kind * 10**16 + mixed)).decode()
+
+
+def number_of_id(text: str, kind: int) -> int | None:
+    """Return the number of an id of a kind; None if it is not such an id."""
+    try:
+        digits = int(b64decode(text, validate=True))
+    except ValueError:
+        return None
+    mixed = digits - 700_000_000_000_000_000 - kind * 10**16
+    number = (mixed * _INVERSE & _MASK40) - 1
+    return number if number >= 0 and opaque_id(number, kind) == text else None
 
 
 def person(index: int, seed: int, number: str) -> tuple[str, str, str]:

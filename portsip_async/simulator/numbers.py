@@ -16,12 +16,13 @@ class ExtensionNumbers:
 
     Attributes:
         next_index: the index of the next number that is added.
+        initial: how many numbers it started with; they have the lowest indexes.
     """
 
     def __init__(self, initial: int) -> None:
         """Start with ``initial`` numbers, the first of which is "100"."""
         self.next_index: int = initial
-        self._initial = initial
+        self.initial: int = initial
         self._removed: list[int] = []  # indexes, sorted
         self._added: dict[str, int] = {}  # index by number
         self._added_at: dict[int, str] = {}  # the same, number by index
@@ -43,7 +44,7 @@ class ExtensionNumbers:
         if not (number.isascii() and number.isdigit()) or number[0] == "0" or len(number) > 9:
             return None
         index = int(number) - _FIRST_NUMBER
-        return index if 0 <= index < self._initial and self.exists(index) else None
+        return index if 0 <= index < self.initial and self.exists(index) else None
 
     def exists(self, index: int) -> bool:
         """Return whether the extension with this index still exists."""

@@ -15,6 +15,7 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "absent_fields": "optional fields are left out of replies",
         "bom": "replies begin with a byte order mark",
         "count_lies": "count and page_count are always 100",
+        "echo": "errors of v22 repeat the whole request",
         "empty_as_null": "an empty reply has the body null",
         "empty_as_object": "an empty reply has the body {}",
         "err_code_strings": "err_code is a string with a dot",
@@ -40,14 +41,20 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
         "text_html": "JSON is labelled text/html",
         "unknown_enums": "enumerated fields have undocumented values",
         "unknown_fields": "every object has an undocumented field",
+        "update_replaces": "an update of a user in v22 resets the fields that it leaves out",
+        "v22_0": "version 22.0: no paths below /auth, so only the form login",
+        "v22_3": "version 22.3: OTHER_CALL for ON_CALL, and users are shown with passwords",
     }
 )
 
 # Fields that no quirk removes, since nothing works without them.
-_ESSENTIAL = frozenset({"access_token", "extension_number", "filename", "group_id", "page_count"})
+_ESSENTIAL = frozenset(
+    {"access_token", "extension_number", "filename", "group_id", "page_count"}
+    | {"refresh_token", "id", "count", "token", "two_factor_enabled"}  # of v22
+)
 _ENUMS = (
     "busy_action", "gender", "msg_read_out_datetime", "no_answer_action", "office_hours_action",
-    "office_hours_mode", "outside_office_hours_action", "sort_by", "status",
+    "office_hours_mode", "outside_office_hours_action", "presence", "sort_by", "status", "type",
 )  # fmt: skip
 _UNKNOWN_FIELD = {"x_unknown": {"kind": "extra", "parts": [1, None, "two"]}}
 _STRANGER = {"extension_number": "000", "status": "ON_CALL", "user_agent": ""}
@@ -175,7 +182,7 @@ class ReplyShaper:
             return self._empty
         for shape in self._shapes:
             content = shape(operation, content)
-        return self._encode(content)
+        return self.encode(content)
 
     def error(self, status: int, err_code: Any, msg: str) -> tuple[int, bytes]:
         """Encode an error, and return its HTTP status and its body."""
@@ -187,9 +194,10 @@ class ReplyShaper:
             content = {"errors": [{"code": _V22_CODES.get(status, "SERVER_ERROR"), "message": msg}]}
         if "error_in_200" in self._quirks:
             status = 200
-        return status, self._encode(content)
+        return status, self.encode(content)
 
-    def _encode(self, content: Any) -> bytes:
+    def encode(self, content: Any) -> bytes:
+        """Encode any content."""
         body = msgspec.json.encode(content)
         for encode in self._encodings:
             body = encode(body)

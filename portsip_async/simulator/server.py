@@ -1,48 +1,45 @@
 """The simulated PBX on a port of this machine: `PBXSimulator`.
 
-One handler serves every row of the endpoint table. It finds the row, injects a fault if there is
-one, checks the token and the fields, and calls the action. Each step has a module of its own:
-``requests``, ``faults``, ``tokens``, ``fields``, ``actions`` with ``state``, and ``quirks``.
+One server and one state serve both generations. Each generation is a `Face`: `classic_face` and
+``v22``. The server finds the face and the row of a request, and injects a fault if there is one.
 """
 
 import asyncio
-import logging
 import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, Self, TypeVar
-from urllib.parse import unquote
 
 from aiohttp import web
 
-from ..classic.operations import ENDPOINTS
-from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable
-from .actions import ACTIONS, RequestContext
+from ..core.endpoint import EndpointOverride
+from .classic_face import ClassicFace
 from .errors import PBXError
-from .faults import Fault, Faults, ScriptedFaults, complete_script, draw
-from .fields import read_fields
+from .face import Face, MatchedRequest, Reply
+from .faults import Faults, draw
 from .http_server import DroppedReply, HTTPServer, TruncatedReply
-from .quirks import ReplyShaper, check_quirks
-from .requests import choose_row, make_routes, read_form, read_request
+from .quirks import check_quirks
 from .state import PBX, Call, Greeting
 from .tokens import TokenIssuer
+from .v22.face import V22Face
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+GENERATIONS = ("classic", "v22")
 
 
 class PBXSimulator:
     """An embedded PBX: all operations, real state, tokens that expire, faults and quirks.
 
-    The arguments ``username``, ``password``, ``email``, ``host``, ``faults`` and ``max_in_flight``
-    are attributes too; the last two may be set at any time.
+    The arguments ``username``, ``password``, ``email``, ``domain``, ``host``, ``faults`` and
+    ``max_in_flight`` are attributes too; the last two may be set at any time. The counts are those
+    of classic operations; ``sim.v22`` has the same for v22.
 
     Attributes:
+        v22: the face of generation v22: its counts, and faults of its operations.
         served: by row, how many requests arrived, including refused ones.
         acted: by row, how often the operation was carried out, even if its reply was lost.
         rejected: by row, how many requests had an invalid token or none.
@@ -66,6 +63,9 @@ class PBXSimulator:
         username: str = "admin",
         password: str = "simulated-Secret-1",  # noqa: S107  # made up, and shown to users
         email: str = "admin@pbx.example",
+        domain: str = "test.io",
+        generations: Collection[str] = GENERATIONS,
+        second_factor: bool = False,
         host: str = "127.0.0.1",
         endpoints: Mapping[str, EndpointOverride] | None = None,
         max_in_flight: int | None = None,
@@ -78,7 +78,8 @@ class PBXSimulator:
             extensions: how many extensions there are; the first number is "100".
             groups: how many extension groups there are, including the default one.
             token_lifetime: seconds until an access token expires.
-            page_limit: the most items in a page, whatever is requested; None sets no limit.
+            page_limit: the most items in a page, whatever is requested; None sets no limit. It
+                caps ``top`` of v22 too.
             faults: the rates of random faults; None means no faults.
             seed: determines the generated data and the random faults.
             port: the port to listen on; 0 chooses a free one, and keeps it over restarts.
@@ -86,14 +87,18 @@ class PBXSimulator:
             username: the administrator's user name.
             password: the administrator's password.
             email: the administrator's email address.
+            domain: the SIP domain of the tenant; a login to v22 names it or none.
+            generations: "classic", "v22" or both. Operations of others get 404.
+            second_factor: whether a login to v22 needs a code as well; see ``sim.v22.otp``.
             host: the address to listen on.
-            endpoints: overrides of rows, as in ``PortSIPClient(endpoints=)``.
+            endpoints: overrides of classic rows, as in ``PortSIPClient(endpoints=)``.
             max_in_flight: the most requests at once; further ones get 429. None sets no limit.
             status_seconds: how long an extension keeps a status; 0 means forever.
             clock: returns seconds; tokens and statuses depend on it.
 
         Raises:
-            ValueError: a negative number, a lifetime or limit of zero, or an unknown quirk.
+            ValueError: a negative number, a lifetime or limit of zero, or an unknown quirk or
+                generation.
             ConfigurationError: an override of an unknown row, or of a row with an invalid value.
         """
         for name, value, minimum in (
@@ -108,24 +113,20 @@ class PBXSimulator:
                 raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
         if not token_lifetime > 0:
             raise ValueError(f"token_lifetime must be above 0 seconds, got {token_lifetime!r}")
+        if not generations or not set(generations) <= set(GENERATIONS):
+            raise ValueError(f"generations must be some of {GENERATIONS}, got {generations!r}")
         names = check_quirks(quirks)
         self.username: str = username
         self.password: str = password
         self.email: str = email
+        self.domain: str = domain
         self.host = host
         self.faults: Faults = faults or Faults()
         self.max_in_flight = max_in_flight
-        self.served: Counter[str] = Counter()
-        self.acted: Counter[str] = Counter()
-        self.rejected: Counter[str] = Counter()
-        self.injected: Counter[str] = Counter()
         self.peak_in_flight: int = 0
         self._clock = clock
         self._created_at = clock()
         self._random = random.Random(seed)  # noqa: S311  # repeatable chance, not secrecy
-        self._scripts = ScriptedFaults()
-        self._shaper = ReplyShaper(names)
-        self._routes = make_routes(EndpointTable(ENDPOINTS, endpoints))
         self._pbx = PBX(
             extensions=extensions,
             groups=groups,
@@ -143,13 +144,36 @@ class PBXSimulator:
             make_token=lambda: secrets.token_hex(16).upper(),
             quirks=names,
         )
-        self._http = HTTPServer(self._handle, host, port, on_cut=self._issuer.revoke)
+        self._classic = ClassicFace(
+            self._pbx, self._issuer, endpoints=endpoints, quirks=names, now=self._now
+        )
+        self.v22: V22Face = V22Face(
+            self._pbx,
+            username=username,
+            password=password,
+            email=email,
+            domain=domain,
+            token_lifetime=token_lifetime,
+            second_factor=second_factor,
+            page_limit=page_limit,
+            quirks=names,
+            now=self._now,
+        )
+        self.served: Counter[str] = self._classic.served
+        self.acted: Counter[str] = self._classic.acted
+        self.rejected: Counter[str] = self._classic.rejected
+        self.injected: Counter[str] = self._classic.injected
+        faces: Mapping[str, Face] = {"classic": self._classic, "v22": self.v22}
+        # The first one refuses what no face has a row for.
+        self._faces = [faces[name] for name in GENERATIONS if name in generations]
+        self._http = HTTPServer(self._handle, host, port, on_cut=self._forget_tokens)
 
     def __repr__(self) -> str:
         where = self.url if self.port else "not started"
+        served = self.served.total() + self.v22.served.total()
         return (
             f"<PBXSimulator {where} extensions={len(self._pbx.numbers)}"
-            f" groups={len(self._pbx.groups)} served={self.served.total()}>"
+            f" groups={len(self._pbx.groups)} served={served}>"
         )
 
     # Start and stop.
@@ -210,7 +234,7 @@ class PBXSimulator:
 
     @property
     def tokens_issued(self) -> int:
-        """How many tokens were issued, by logins and renewals."""
+        """How many classic tokens were issued, by logins and renewals."""
         return self._issuer.issued
 
     @property
@@ -265,11 +289,12 @@ class PBXSimulator:
         truncate: bool = False,
         act: bool = False,
     ) -> None:
-        """Make the next requests of one operation fail, or just slow.
+        """Make the next requests of one classic operation fail, or just slow.
 
         ``fail("extensions.show", status=503, times=2)`` makes two requests fail.
         ``fail("extensions.status", latency=2.0, times=None)`` makes an operation slow: its replies
         are normal, but 2 seconds late. Several scripts of an operation apply one after the other.
+        ``sim.v22.fail`` does the same for operations of generation v22.
 
         Args:
             operation: the name of its row, such as "extensions.show".
@@ -289,41 +314,54 @@ class PBXSimulator:
         Raises:
             ValueError: an unknown row, a status that HTTP does not have, or a number out of range.
         """
-        _check_operation(operation)
-        if times is not None and times < 1:
-            raise ValueError(f"times must be at least 1, got {times!r}")
-        script = Fault(
-            "scripted",
+        self._classic.fail(
+            operation,
             status=status,
+            times=times,
+            retry_after=retry_after,
             err_code=err_code,
             msg=msg,
-            retry_after=retry_after,
-            body=body.encode() if isinstance(body, str) else body,
+            body=body,
             content_type=content_type,
             latency=latency,
             drop=drop,
             truncate=truncate,
             act=act,
         )
-        self._scripts.add(operation, complete_script(script), times)
 
     def clear(self, operation: str | None = None) -> None:
         """Drop the remaining scripts of an operation; None drops those of all operations."""
-        if operation is not None:
-            _check_operation(operation)
-        self._scripts.clear(operation)
+        self._classic.clear(operation)
 
     def revoke(self) -> None:
-        """Revoke all tokens at once."""
+        """Revoke all access tokens at once, those of v22 included."""
         self._issuer.revoke()
+        self.v22.revoke()
 
-    def set_status(self, number: str, status: str | None, *, user_agent: str | None = None) -> None:
+    def set_status(
+        self,
+        number: str,
+        status: str | None,
+        *,
+        user_agent: str | None = None,
+        presence: str | None = None,
+        presence_note: str | None = None,
+    ) -> None:
         """Pin the status of an extension; None lets it change by itself again.
+
+        Args:
+            number: the extension.
+            status: OFFLINE, ONLINE, RINGING or ON_CALL. v22 shows RINGING as ONLINE. Any other text
+                is shown as it is.
+            user_agent: its phone; None keeps the generated one.
+            presence: the presence that v22 shows; None derives it from the status.
+            presence_note: the note beside the presence, in v22.
 
         Raises:
             KeyError: the extension does not exist.
         """
         _or_key_error(self._pbx.pin_status, number, status, user_agent)
+        self._pbx.set_presence(number, presence, presence_note or "")
 
     # Serving.
 
@@ -331,21 +369,16 @@ class PBXSimulator:
         """Serve a request: find its row, count it, and reply."""
         if not self._http.is_listening:
             return DroppedReply()  # it came during a stop
-        path, _, query = request.raw_path.partition("?")
-        rows = self._routes.get((request.method, path)) or self._routes.get(
-            (request.method, unquote(path))
-        )
-        if rows is None:
-            return self._refuse("no URI")
-        row = rows[0] if len(rows) == 1 else choose_row(rows, request)
-        self.served[row.name] += 1
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # aiohttp runs each handler in a task
         in_flight = self._http.requests
         in_flight.add(task)
-        self.peak_in_flight = max(self.peak_in_flight, len(in_flight))
         try:
-            response = await self._respond(row, request, query)
+            matched = await self._find(request)
+            if matched is None:
+                return _response(self._faces[0].refuse("no URI"))
+            self.peak_in_flight = max(self.peak_in_flight, len(in_flight))
+            response = await self._respond(matched)
             if not isinstance(response, DroppedReply):
                 # Discard the body if nothing read it. Otherwise aiohttp would wait for it in a task
                 # that outlives the connection, and a stop would wait for that task.
@@ -356,86 +389,52 @@ class PBXSimulator:
         finally:
             in_flight.discard(task)
 
-    async def _respond(
-        self, row: Endpoint[Any], request: web.BaseRequest, query: str
-    ) -> web.StreamResponse:
+    async def _find(self, request: web.BaseRequest) -> MatchedRequest | None:
+        """Return a request with its row, and count it; None if no face has one."""
+        path, _, query = request.raw_path.partition("?")
+        for face in self._faces:
+            matched = await face.find(request, path, query)
+            if matched is not None:
+                face.served[matched.name] += 1
+                return matched
+        return None
+
+    async def _respond(self, matched: MatchedRequest) -> web.StreamResponse:
         """Carry out a request, or as much of it as its fault allows."""
+        face = matched.face
         if self.max_in_flight is not None and self.in_flight > self.max_in_flight:
-            self.injected["overload"] += 1
-            return self._refuse("rate")
+            face.injected["overload"] += 1
+            return _response(face.refuse("rate"))
         faults = self.faults
-        fault = self._scripts.take(row.name) or draw(faults, self._random.random)
-        if fault is not None and fault.revoke and row.token == "none":
+        fault = face.take_fault(matched.name) or draw(faults, self._random.random)
+        if fault is not None and fault.revoke and not matched.has_token:
             fault = None  # there is no token to revoke
         latency = faults.latency + (fault.latency if fault else 0.0)
         if latency:
             await asyncio.sleep(latency)
         if fault is None:
-            return self._response(*await self._result(row, request, query))
-        self.injected[fault.kind] += 1
+            return _response(await matched.act(False))
+        face.injected[fault.kind] += 1
         if fault.acts:
-            status, body = await self._result(row, request, query, revoke=fault.revoke)
+            reply = await matched.act(fault.revoke)
             if fault.status is None and not fault.drop:
-                return self._response(status, body, truncate=fault.truncate)
-        return self._failure(fault)
-
-    async def _result(
-        self, row: Endpoint[Any], request: web.BaseRequest, query: str, *, revoke: bool = False
-    ) -> tuple[int, bytes]:
-        """Carry out a request, and return the status and the body of the reply."""
-        try:
-            sent, token = await read_request(row, request, query)
-            now = self._clock() - self._created_at
-            if row.token != "none":
-                if revoke and token:  # without a token, the issuer would revoke all of them
-                    self._issuer.revoke(token)
-                if not self._issuer.is_valid(token, now):
-                    self.rejected[row.name] += 1
-                    raise PBXError("token")
-            if row.parameters == "multipart":  # a file is read only after the token was checked
-                sent = await read_form(request)
-            context = RequestContext(self._pbx, self._issuer, token, now)
-            reply = ACTIONS[row.name](context, read_fields(row.name, sent))
-            self.acted[row.name] += 1
-            return 200, self._shaper.reply(row.name, reply)
-        except PBXError as error:
-            refused = error
-        except web.HTTPRequestEntityTooLarge:
-            refused = PBXError("too large")
-        except (ConnectionError, web.RequestPayloadError):
-            raise
-        except Exception as error:
-            # Only the type is logged: the text may quote the request.
-            _log.error("%s failed in the simulator: %s", row.name, type(error).__name__)
-            refused = PBXError("internal")
-        return self._shaper.error(refused.status, refused.err_code, refused.msg)
-
-    def _failure(self, fault: Fault) -> web.StreamResponse:
-        """Build the reply that a fault describes."""
+                return _response(reply, truncate=fault.truncate)
         if fault.drop:
             return DroppedReply()
-        status, body = fault.status or 200, fault.body or b""
-        if fault.body is None and fault.err_code is not None:
-            status, body = self._shaper.error(status, fault.err_code, fault.msg)
-        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-        return self._response(status, body, fault.content_type, headers, truncate=fault.truncate)
+        return _response(face.failure(fault), truncate=fault.truncate)
 
-    def _refuse(self, reason: str) -> web.StreamResponse:
-        error = PBXError(reason)
-        return self._response(*self._shaper.error(error.status, error.err_code, error.msg))
+    def _now(self) -> float:
+        return self._clock() - self._created_at
 
-    def _response(
-        self,
-        status: int,
-        body: bytes,
-        content_type: str | None = None,
-        headers: Mapping[str, str] = MappingProxyType({}),
-        *,
-        truncate: bool = False,
-    ) -> web.StreamResponse:
-        kind = content_type or self._shaper.content_type
-        make = TruncatedReply if truncate else web.Response
-        return make(body=body, status=status, headers={"Content-Type": kind, **headers})
+    def _forget_tokens(self) -> None:
+        self._issuer.revoke()
+        self.v22.revoke(refresh_tokens=True)
+
+
+def _response(reply: Reply, *, truncate: bool = False) -> web.StreamResponse:
+    if truncate:
+        return TruncatedReply(body=reply.body, status=reply.status, headers=reply.headers)
+    return web.Response(body=reply.body, status=reply.status, headers=reply.headers)
 
 
 def _or_key_error(read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -443,8 +442,3 @@ def _or_key_error(read: Callable[P, T], *arguments: P.args, **named: P.kwargs) -
         return read(*arguments, **named)
     except PBXError:
         raise KeyError(arguments[0]) from None
-
-
-def _check_operation(name: str) -> None:
-    if name not in ACTIONS:
-        raise ValueError(f"operation must be the name of a row, got {name!r}")

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from .errors import PBXError
-from .generated import hash32, person, phone, settings, status_at, with_defaults
+from .generated import hash32, opaque_id, person, phone, settings, status_at, with_defaults
 from .numbers import ExtensionNumbers
 
 DEFAULT_GROUP = "__DEFAULT_EXTENSION_GROUP__"
@@ -65,8 +65,12 @@ class PBX:
 
     Attributes:
         calls: the calls that were placed, the oldest first.
+        sessions: by id, the calls that have not been hung up.
+        extras: by an extension's index, the fields that only v22 knows.
+        revision: a number that changes whenever an extension does.
         numbers: the extension numbers that exist.
         groups: the groups by id, without their members.
+        seed: determines the generated data.
     """
 
     def __init__(
@@ -81,9 +85,13 @@ class PBX:
     ) -> None:
         """Create the extensions and the groups; ``groups`` includes the default one."""
         self.calls: list[Call] = []
+        self.sessions: dict[str, Call] = {}
+        # By index, what only v22 knows about an extension.
+        self.extras: dict[int, dict[str, Any]] = {}
+        self.revision: int = 0
         self.numbers: ExtensionNumbers = ExtensionNumbers(extensions)
         self.groups: dict[str, dict[str, Any]] = {}
-        self._seed = seed
+        self.seed = seed
         self._status_seconds = status_seconds
         self._page_limit = page_limit
         self._quirks = quirks
@@ -94,6 +102,7 @@ class PBX:
         # By extension number. A dict with None as its values is used as an ordered set.
         self._changed: dict[str, dict[str, Any]] = {}  # settings in place of the generated ones
         self._pinned: dict[str, tuple[str, str | None]] = {}  # statuses that were set
+        self._presences: dict[str, tuple[str, str]] = {}
         self._greetings: dict[str, dict[str, Greeting]] = {}
         self._default_files: dict[str, str] = {}
         self._groups_of: dict[str, dict[str, None]] = {}
@@ -114,14 +123,14 @@ class PBX:
 
     def search_extensions(self, now: float, condition: str, **page: Any) -> dict[str, Any]:
         """Return a page of the extensions with a text in their number, name or email."""
-        found = self._search(condition.casefold()) if condition else self.numbers
+        found = self.search(condition.casefold()) if condition else self.numbers
         reply = self._page("extensions", found, partial(self._summary, now), **page)
         del reply["sort_by"]  # as in the vendor's sample
         return reply
 
     def show_extension(self, extension_number: str) -> dict[str, Any]:
         """Return the settings of an extension and the groups that it belongs to."""
-        shown = self._settings(extension_number)
+        shown = self.settings(extension_number)
         return shown | {"belong_groups": list(self._groups_of.get(extension_number, ()))}
 
     def create_extension(self, fields: Mapping[str, Any]) -> None:
@@ -130,20 +139,27 @@ class PBX:
         if number in self.numbers:
             raise PBXError("extension exists", number)
         self.numbers.add(number)
-        self._change(number, with_defaults(fields))
+        self.change(number, with_defaults(fields))
 
     def update_extension(self, number: str, fields: Mapping[str, Any]) -> None:
         """Replace whole sections of the settings of an extension."""
-        self._change(number, self._settings(number) | dict(fields))
+        self.change(number, self.settings(number) | dict(fields))
 
     def remove_extension(self, extension_number: str) -> None:
         """Remove an extension with its settings, greetings and memberships."""
-        index = self._index(extension_number)
+        index = self.index_of(extension_number)
         self.numbers.remove(extension_number)
         self._index_text(index, "")
+        self.extras.pop(index, None)
         for group_id in self._groups_of.pop(extension_number, ()):
             del self._members[group_id][extension_number]
-        for stored in (self._changed, self._greetings, self._default_files, self._pinned):
+        for stored in (
+            self._changed,
+            self._greetings,
+            self._default_files,
+            self._pinned,
+            self._presences,
+        ):
             stored.pop(extension_number, None)
 
     def statuses(self, numbers: Iterable[str], now: float) -> list[dict[str, Any]]:
@@ -152,7 +168,7 @@ class PBX:
         for number in numbers:
             index = self.numbers.index_of(number)
             if index is not None:
-                status, agent = self._status(index, number, now)
+                status, agent = self.status_of(index, number, now)
                 found.append({"extension_number": number, "status": status, "user_agent": agent})
             elif "status_omits_unknown" not in self._quirks:
                 raise PBXError("no extension", number)
@@ -160,37 +176,62 @@ class PBX:
 
     def pin_status(self, number: str, status: str | None, user_agent: str | None) -> None:
         """Pin the status of an extension; None lets it change again."""
-        self._index(number)
+        self.index_of(number)
         if status is None:
             self._pinned.pop(number, None)
         else:
             self._pinned[number] = status, user_agent
 
-    def place_call(self, call: Call) -> None:
-        """Store a call from an extension."""
-        self._index(call.extension)
-        self.calls.append(call)
+    def set_presence(self, number: str, presence: str | None, note: str) -> None:
+        """Store the presence of an extension; None derives it from the status again."""
+        if presence is None:
+            self._presences.pop(number, None)
+        else:
+            self._presences[number] = presence, note
 
-    def _index(self, number: str) -> int:
+    def presence(self, number: str) -> tuple[str, str]:
+        """Return the presence that was set for an extension and its note; "" if there is none."""
+        return self._presences.get(number, ("", ""))
+
+    def place_call(self, call: Call) -> str:
+        """Store a call from an extension, and return the id of its session."""
+        self.index_of(call.extension)
+        self.calls.append(call)
+        session_id = opaque_id(len(self.calls), 4)
+        self.sessions[session_id] = call
+        return session_id
+
+    def index_of(self, number: str) -> int:
+        """Return the index of an extension.
+
+        Raises:
+            PBXError: it does not exist.
+        """
         index = self.numbers.index_of(number)
         if index is None:
             raise PBXError("no extension", number)
         return index
 
-    def _settings(self, number: str) -> dict[str, Any]:
-        index = self._index(number)
-        return self._changed.get(number) or settings(index, self._seed, number)
+    def settings(self, number: str) -> dict[str, Any]:
+        """Return the settings of an extension, without its groups."""
+        index = self.index_of(number)
+        return self._changed.get(number) or settings(index, self.seed, number)
 
-    def _change(self, number: str, changed: dict[str, Any]) -> None:
+    def changed_settings(self, number: str) -> dict[str, Any] | None:
+        """Return the settings of an extension if a request changed them; None otherwise."""
+        return self._changed.get(number)
+
+    def change(self, number: str, changed: dict[str, Any]) -> None:
+        """Replace the settings of an extension."""
         self._changed[number] = changed
-        index = self._index(number)
+        index = self.index_of(number)
         self._index_text(index, self._text(index))
 
     def _summary(self, now: float, index: int) -> dict[str, Any]:
         number = self.numbers.number_at(index)
-        first, last, email = self._person(index, number)
-        status, agent = self._status(index, number, now)
-        _, mac, model = phone(index, self._seed)
+        first, last, email = self.person(index, number)
+        status, agent = self.status_of(index, number, now)
+        _, mac, model = phone(index, self.seed)
         return {
             "extension_number": number,
             "first_name": first,
@@ -202,17 +243,19 @@ class PBX:
             "phone_model": model,
         }
 
-    def _person(self, index: int, number: str) -> tuple[str, str, str]:
+    def person(self, index: int, number: str) -> tuple[str, str, str]:
+        """Return the first name, the last name and the email address of an extension."""
         changed = self._changed.get(number)
         if changed is None:
-            return person(index, self._seed, number)
+            return person(index, self.seed, number)
         profile = changed["profile"]
         first, last, email = (
             profile.get(name) or "" for name in ("first_name", "last_name", "email")
         )
         return first, last, email
 
-    def _search(self, condition: str) -> list[int]:
+    def search(self, condition: str) -> list[int]:
+        """Return the indexes of the extensions with a casefolded text in their data."""
         if not self._texts:
             every = range(self.numbers.next_index)
             self._texts = [self._text(i) if self.numbers.exists(i) else "" for i in every]
@@ -225,20 +268,23 @@ class PBX:
 
     def _text(self, index: int) -> str:
         number = self.numbers.number_at(index)
-        first, last, email = self._person(index, number)
-        return f"{number}\n{first} {last}\n{email}".casefold()
+        first, last, email = self.person(index, number)
+        name = self.extras.get(index, {}).get("name", "")
+        return f"{number}\n{first} {last}\n{email}\n{name}".casefold()
 
     def _index_text(self, index: int, text: str) -> None:
         self._found.clear()
+        self.revision += 1
         if self._texts:
             self._texts[index : index + 1] = [text]  # an index past the end appends
 
-    def _status(self, index: int, number: str, now: float) -> tuple[str, str]:
+    def status_of(self, index: int, number: str, now: float) -> tuple[str, str]:
+        """Return the status of an extension and its phone."""
         status, agent = self._pinned.get(number, ("", None))
         if not status:
-            status = status_at(index, self._seed, now, self._status_seconds)
+            status = status_at(index, self.seed, now, self._status_seconds)
         if agent is None:
-            agent = "" if status == "OFFLINE" else phone(index, self._seed)[0]
+            agent = "" if status == "OFFLINE" else phone(index, self.seed)[0]
         return status, agent
 
     # Groups.
@@ -249,13 +295,13 @@ class PBX:
 
     def show_group(self, group_id: str) -> dict[str, Any]:
         """Return a group with its members."""
-        return self._group(group_id) | {"members": list(self._members[group_id])}
+        return self.group(group_id) | {"members": list(self._members[group_id])}
 
     def create_group(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Add a group and return its id and name; several may have the same name."""
         self._check_members(fields)
         self._groups_created += 1
-        parts = (hash32(self._groups_created, self._seed, part) for part in range(4))
+        parts = (hash32(self._groups_created, self.seed, part) for part in range(4))
         group_id = str(UUID("".join(f"{part:08x}" for part in parts))).upper()
         name = fields["group_name"]
         self._add_group(group_id, name)
@@ -264,7 +310,7 @@ class PBX:
 
     def update_group(self, group_id: str, fields: Mapping[str, Any]) -> None:
         """Change the given fields of a group."""
-        group = self._group(group_id)
+        group = self.group(group_id)
         self._check_members(fields)
         group.update((name, value) for name, value in fields.items() if name != "members")
         if "members" in fields:
@@ -272,7 +318,7 @@ class PBX:
 
     def remove_group(self, group_id: str) -> None:
         """Remove a group; the default one can't be removed."""
-        self._group(group_id)
+        self.group(group_id)
         if group_id == DEFAULT_GROUP:
             raise PBXError("permission", "the default group can't be removed")
         self._set_members(group_id, [])
@@ -285,7 +331,12 @@ class PBX:
             "members_count": len(self._members[group_id]),
         }
 
-    def _group(self, group_id: str) -> dict[str, Any]:
+    def group(self, group_id: str) -> dict[str, Any]:
+        """Return a group without its members.
+
+        Raises:
+            PBXError: it does not exist.
+        """
         if group_id not in self.groups:
             raise PBXError("no group")
         return self.groups[group_id]
@@ -303,7 +354,7 @@ class PBX:
 
     def _check_members(self, fields: Mapping[str, Any]) -> None:
         for number in fields.get("members", ()):
-            self._index(number)
+            self.index_of(number)
 
     def _set_members(self, group_id: str, members: Iterable[str]) -> None:
         for number in self._members[group_id]:
@@ -316,23 +367,38 @@ class PBX:
 
     def greetings(self, number: str) -> dict[str, Greeting]:
         """Return the greeting files of an extension by name."""
-        self._index(number)
+        self.index_of(number)
         return dict(self._greetings.get(number, {}))
 
     def list_greetings(self, extension_number: str, **page: Any) -> dict[str, Any]:
         """Return a page of the greeting files of an extension; see `_page` for ``page``."""
         files = list(self.greetings(extension_number))
-        default = self._default_files.get(extension_number, "")
+        default = self.default_file(extension_number)
 
         def row(name: str) -> dict[str, Any]:
             return {"filename": name, "enabled": name == default}
 
         return self._page("files", files, row, **page) | {"default_file": default}
 
-    def add_greeting(self, number: str, greeting: Greeting) -> None:
-        """Add a greeting file, or replace one with the same name."""
-        self._index(number)
-        name = greeting.filename + ("," if "stray_comma" in self._quirks else "")
+    def default_file(self, number: str) -> str:
+        """Return the name of the greeting that is played; "" for none."""
+        return self._default_files.get(number, "")
+
+    def play_no_greeting(self, number: str) -> None:
+        """Play none of the greetings."""
+        self._default_files.pop(number, None)
+
+    def add_greeting(self, number: str, greeting: Greeting, name: str | None = None) -> None:
+        """Add a greeting file, or replace one with the same name.
+
+        Args:
+            number: the extension.
+            greeting: the file.
+            name: the name that it gets; None means its file's name.
+        """
+        self.index_of(number)
+        if name is None:
+            name = greeting.filename + ("," if "stray_comma" in self._quirks else "")
         self._greetings.setdefault(number, {})[name] = greeting
 
     def setup_greeting(self, extension_number: str, filename: str) -> None:

@@ -24,6 +24,7 @@ from portsip_async import (
     RetryPolicy,
     StatusResult,
 )
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.core.message import Reply
 from portsip_async.core.reply import ReplyParser
 
@@ -80,7 +81,7 @@ ANYTHING = json_bytes(PLAIN) | st.binary(max_size=200) | damaged()
 def parse(row: Endpoint[Any], body: bytes, status: int = 200) -> Any:
     """Parse a reply as a call does, and return the value or the error."""
     try:
-        return ReplyParser(row).parse(Reply(status, {}, body), lambda: 1.8e9)
+        return ReplyParser(row, CLASSIC_ERRORS).parse(Reply(status, {}, body), lambda: 1.8e9)
     except (ReplyError, APIError) as error:
         return error
 

@@ -77,6 +77,9 @@ class Waiter:
 class Cache(RuleBasedStateMachine):
     """The cache, its PBX and the calls."""
 
+    default_lifetime = 30.0
+    single_use = False
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
@@ -97,7 +100,7 @@ class Cache(RuleBasedStateMachine):
     @initialize(initial=st.booleans(), credentials=st.booleans())
     def begin(self, *, initial: bool, credentials: bool) -> None:
         self.can_login = credentials or not initial
-        self.initial = "initial" if initial else None
+        self.initial = Token("initial") if initial else None
         self.cache = TokenCache(self, owner=self, clock=clock_that_reads(self.clock))
 
     # The PBX
@@ -105,8 +108,8 @@ class Cache(RuleBasedStateMachine):
     async def login(self) -> TokenReply:
         return await self._send(None)
 
-    async def refresh(self, access_token: str) -> TokenReply:
-        return await self._send(access_token)
+    async def refresh(self, token: Token) -> TokenReply:
+        return await self._send(token.access_token)
 
     async def _send(self, refreshed: str | None) -> TokenReply:
         sent = Request(self.clock(), refreshed)

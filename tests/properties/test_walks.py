@@ -18,6 +18,7 @@ from portsip_async.core.pages import Paginator
 from portsip_async.simulator import PBXSimulator
 
 from ..concurrency import LoopOwner
+from ..skip_server import SkipServer, keys
 
 
 class Row(NamedTuple):
@@ -255,3 +256,109 @@ async def test_walk_of_a_client(
         assert found == everyone[(page - 1) * size :]
         needed = max(1, math.ceil(extensions / size) - page + 1)
         assert sim.served["extensions.list"] <= needed + 1 + prefetch
+
+
+@given(
+    total=st.integers(0, 60),
+    size=st.integers(1, 12),
+    cap=st.none() | st.integers(1, 12),
+    count=st.sampled_from(["right", "missing", "zero", "high"]),
+    prefetch=PREFETCH,
+    ticks=TICKS,
+    failing=st.sets(st.integers(1, 20), max_size=3),
+)
+def test_list_by_skip_and_top(
+    total: int,
+    size: int,
+    cap: int | None,
+    count: str,
+    prefetch: int,
+    ticks: list[int],
+    failing: set[int],
+) -> None:
+    """Each item is yielded once and in order, whatever the cap, also if it is resumed."""
+    server = SkipServer(keys(total), cap)
+    server.count = {
+        "right": lambda rows, _: len(rows),
+        "missing": lambda _, __: None,
+        "zero": lambda _, __: 0,
+        "high": lambda rows, _: len(rows) + 17,
+    }[count]
+    server.ticks = ticks
+
+    def fail(number: int) -> None:
+        if number in failing:
+            raise ServerError("down", status=503)
+
+    server.before = fail
+
+    async def walk() -> None:
+        found: list[str] = []
+        page: int | None = 1
+        while page is not None:
+            paginator = server.walk(page=page, page_size=size, prefetch=prefetch)
+            page = None
+            try:
+                async for row in paginator:
+                    found.append(row.key)  # noqa: PERF401 - what came before a failure counts
+            except ServerError as error:
+                page = error.page
+                assert page is not None
+                assert found == keys(total)[: (page - 1) * size]
+            assert paginator.drift.dropped == 0
+            assert not paginator.drift.count_changed
+        assert found == keys(total)
+
+    run(walk())
+
+
+@given(
+    total=st.integers(0, 60),
+    size=st.integers(1, 12),
+    cap=st.none() | st.integers(1, 12),
+    changes=st.dictionaries(
+        st.integers(1, 30), st.tuples(st.booleans(), st.integers(0, 60)), max_size=4
+    ),
+    prefetch=PREFETCH,
+    ticks=TICKS,
+)
+@example(total=20, size=10, cap=1, changes={2: (True, 0)}, prefetch=0, ticks=[0])
+@example(total=20, size=10, cap=5, changes={4: (False, 0)}, prefetch=0, ticks=[0])
+def test_drift_by_skip_and_top(
+    total: int,
+    size: int,
+    cap: int | None,
+    changes: dict[int, tuple[bool, int]],
+    prefetch: int,
+    ticks: list[int],
+) -> None:
+    """If an item that was there all the time is missed or came twice, the drift shows it.
+
+    Each change inserts a row or removes one, before the request with its number.
+    """
+    server = SkipServer(keys(total), cap)
+    server.ticks = ticks
+    stayed = set(keys(total))
+
+    def change(number: int) -> None:
+        inserts, index = changes.get(number, (False, len(server.rows)))
+        if inserts:
+            server.rows.insert(index, f"new{number}")
+        elif index < len(server.rows):
+            stayed.discard(server.rows.pop(index))
+
+    server.before = change
+
+    async def walk() -> None:
+        paginator = server.walk(page_size=size, prefetch=prefetch)
+        found = [row.key async for row in paginator]
+        if not paginator.drift.count_changed:
+            assert len(found) == len(set(found))
+            assert stayed <= {*found}
+        # One page after the other misses nothing because of insertions, unless they are so many
+        # that a page repeats the one before.
+        only_inserts = all(inserts for inserts, _ in changes.values())
+        if only_inserts and len(changes) < size and prefetch == 0:
+            assert stayed <= {*found}
+
+    run(walk())

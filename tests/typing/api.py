@@ -43,6 +43,7 @@ from portsip_async import (
     Token,
     TransportError,
     WatchStats,
+    classic,
     detect,
 )
 from portsip_async.openapi import document
@@ -177,6 +178,23 @@ async def requests(pbx: PortSIPClient) -> None:
     async with pbx as entered:
         assert_type(entered, PortSIPClient)
     assert_type(await pbx.close(), None)
+
+
+class Tenant(PortSIPClient):
+    """A client of an application, with an attribute of its own."""
+
+    name: str = ""
+
+
+async def subclasses(pbx: Tenant) -> None:
+    """Views and clients from the environment keep the application's class."""
+    assert_type(Tenant.from_env(token="t"), Tenant)
+    assert_type(pbx.with_options(timeout=3), Tenant)
+    assert_type(pbx.with_options(timeout=3).name, str)
+    async with Tenant("https://pbx.example", token="t") as entered:
+        assert_type(entered, Tenant)
+    client: type[PortSIPClient] = classic.PortSIPClient
+    assert_type(client("https://pbx.example", token="t"), PortSIPClient)
 
 
 class Vault:

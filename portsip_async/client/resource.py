@@ -11,12 +11,13 @@ from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.limits import Clock, Gate
 from ..core.message import Parameters
+from ..core.page_requests import page_fetcher
 from ..core.page_sequence import Page
 from ..core.pages import PageSize, Paginator
 from ..core.reply import check_identity, decode_item
 from ..core.tasks import NotCopyable, TaskOwner
 from ..core.threads import Threads
-from ..core.tokens import Token
+from ..core.tokens import Token, TokenCache
 from ..core.transport import CallOptions
 from ..core.upload import Source
 
@@ -33,11 +34,17 @@ class Core(TaskOwner, Protocol):
         base_url: what the paths of endpoints are appended to.
         clock: the time, for everything that waits.
         threads: the threads in which uploads open and read their files.
+        tokens: the client's token.
     """
 
     base_url: str
     clock: Clock
     threads: Threads
+    tokens: TokenCache
+
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a background task that the client waits for when it closes."""
+        ...
 
     def call(
         self,
@@ -47,12 +54,13 @@ class Core(TaskOwner, Protocol):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Return the coroutine of a call, which returns the value of the reply."""
         ...
 
     async def send_login(
-        self, endpoint: Endpoint[T], parameters: Parameters, *, access_token: str | None = None
+        self, endpoint: Endpoint[T], parameters: Parameters, *, token: Token | None = None
     ) -> tuple[T, float]:
         """Send a login or a refresh; return the reply, and when it was sent."""
         ...
@@ -128,6 +136,7 @@ class Sender(NotCopyable):
         *,
         source: Source | None = None,
         gate: Gate | None = None,
+        token: Token | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Send the client's version of a row, and return its reply.
 
@@ -136,9 +145,15 @@ class Sender(NotCopyable):
             parameters: the arguments, under the API's names; None is left out.
             source: the file that an upload streams.
             gate: an additional limit on attempts.
+            token: the token to send; None: the client's own.
         """
         return self.session.call(
-            self._table[row], drop_none(parameters), self._options, source=source, gate=gate
+            self._table[row],
+            drop_none(parameters),
+            self._options,
+            source=source,
+            gate=gate,
+            token=token,
         )
 
     def send_document(
@@ -157,19 +172,33 @@ class Sender(NotCopyable):
         page_size: int | None,
         prefetch: int,
         max_pages: int | None,
+        on_items: Callable[[Iterable[Any]], object] | None = None,
     ) -> W:
-        """Build a paginator over a list. A page size of None uses the one that was learned."""
+        """Build a paginator over a list.
+
+        Args:
+            paginator: its class.
+            row: the operation that lists.
+            parameters: further parameters of the list, such as a filter.
+            page: see `Paginator`, as for all others.
+            page_size: None uses the size that was learned.
+            prefetch: see page.
+            max_pages: see page.
+            on_items: called with the items of each reply.
+        """
         endpoint = self._table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
         session, options, filters = self.session, self._options, drop_none(parameters)
 
-        def fetch(number: int, size: int) -> Coroutine[Any, Any, Page[Any]]:
-            query = {scheme.number: number, scheme.size: size, **filters}
-            return session.call(endpoint, query, options)
+        async def send(place: Mapping[str, object]) -> Page[Any]:
+            reply: Page[Any] = await session.call(endpoint, {**place, **filters}, options)
+            if on_items is not None:
+                on_items(reply.items)
+            return reply
 
         return paginator(
-            fetch,
+            page_fetcher(scheme, send),
             key=scheme.key,
             page=page,
             prefetch=prefetch,
@@ -185,7 +214,7 @@ class Sender(NotCopyable):
         key: Mapping[str, str],
         change: Callable[[Document], Document],
         *,
-        fields: Iterable[str] | None = None,
+        to_write: Callable[[Document], Document] | None = None,
         gate: Gate | None = None,
     ) -> T:
         """Read an item, change it, and write it back. Patches of one item wait for each other.
@@ -195,7 +224,8 @@ class Sender(NotCopyable):
             update: the row that writes it.
             key: the parameter that identifies the item, with its value.
             change: returns the changed item. If it raises, nothing is written.
-            fields: the fields to write, besides the key; None writes all of them.
+            to_write: returns what is written of the changed item, besides the key; None writes all
+                of it.
             gate: an additional limit on the attempts of the write.
 
         Returns:
@@ -212,8 +242,8 @@ class Sender(NotCopyable):
             whole = {**change(read), **key}
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
-            if fields is not None:
-                whole = {**key, **{each: whole[each] for each in fields if each in whole}}
+            if to_write is not None:
+                whole = {**to_write(whole), **key}
             await self.send_document(update, whole, gate=gate)
         return item
 

@@ -1,0 +1,144 @@
+"""What the logins of all generations do alike: checking credentials, and judging refusals.
+
+The PBX refuses a login with status 400, 401 or 403 and an empty or JSON body, or with a code that
+means the same. Such an error becomes an AuthenticationError, which the token cache remembers. A
+page (HTML or plain text) comes from something in between, so it does not count as a refusal. A
+missing address does not count either.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+import msgspec
+
+from ..core.credentials import Credentials, fetch_token
+from ..core.limits import Clock
+from ..core.tokens import TokenReply
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    ErrorScheme,
+    PortSIPError,
+    RateLimited,
+    ServerError,
+    leading_status,
+    raise_without_context,
+)
+
+C = TypeVar("C")
+
+# Statuses that say that nothing is at the address.
+MISSING: Final = frozenset({404, 405, 410})
+# Statuses that refuse a login.
+_REFUSED_STATUSES: Final = frozenset({400, 401, 403})
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+def only_credentials(found: Iterable[C], kinds: tuple[type, ...], ways: str) -> C:
+    """Return the only credentials that were passed, after checking them.
+
+    Args:
+        found: the credentials, from whichever arguments were passed.
+        kinds: the generation's own classes of credentials.
+        ways: the arguments that may be passed, for the message.
+
+    Raises:
+        ConfigurationError: there are none or several, or they can't be sent.
+    """
+    found = [*found]
+    if len(found) != 1:
+        raise ConfigurationError(f"pass exactly one of {ways}")
+    (only,) = found
+    if not (isinstance(only, kinds) and isinstance(only, msgspec.Struct)):
+        if not isinstance(only, Credentials):
+            raise ConfigurationError(
+                f"credentials must have an async method fetch_token, got {type(only).__name__}"
+            )
+        return only
+    # No message shows a value: it may be a secret.
+    for field in msgspec.structs.fields(only):
+        text = getattr(only, field.name)
+        if text is None and field.default is None:
+            continue
+        if not isinstance(text, str) or not text:
+            raise ConfigurationError("a name, password or token must be a non-empty str")
+        if _SURROGATE.search(text):
+            # os.environ has these for bytes that don't fit the locale's encoding.
+            raise ConfigurationError(
+                "a name, password or token must be valid Unicode, got half of a surrogate pair"
+            )
+        if field.name == "access_token" and not text.isprintable():
+            raise ConfigurationError("a token must consist of printable characters")
+    return only
+
+
+async def fetch(credentials: Credentials, clock: Clock, scheme: ErrorScheme) -> TokenReply:
+    """Fetch a token from an application's own credentials.
+
+    Raises:
+        AuthenticationError: `credentials` raised an error that means that a login was refused.
+        Exception: whatever else they raised.
+    """
+    sent_at = clock.monotonic()
+    try:
+        return TokenReply(await fetch_token(credentials), sent_at)
+    except APIError as error:
+        raise_without_context(refused_login(error, scheme) or error)
+
+
+def refused_login(error: PortSIPError, scheme: ErrorScheme) -> AuthenticationError | None:
+    """Return the AuthenticationError of a refused login; None if it failed for another reason.
+
+    Statuses and codes decide, not classes. So a status may get an error class of its own without
+    any change here.
+    """
+    if not isinstance(error, APIError) or error.is_page:
+        return None
+    if isinstance(error, AuthenticationError):
+        return error
+    code = str(error.err_code)
+    # A code takes precedence over the status, so the class may mean "too busy" with any status.
+    if isinstance(error, RateLimited | ServerError) or code in scheme.no_such_address:
+        return None
+    if error.status in MISSING:
+        return None
+    # In a 200, an unlisted code such as 403.9 begins with the real status.
+    status = error.status if error.status >= 300 else leading_status(code)
+    if code not in scheme.refused_login and status not in _REFUSED_STATUSES:
+        return None
+    return error.copy(AuthenticationError)
+
+
+def login_error(error: APIError, address: str, scheme: ErrorScheme) -> APIError:
+    """Return the error to raise for a login or a refresh that failed.
+
+    Args:
+        error: the error that the reply reported.
+        address: the base URL, for the message.
+        scheme: the codes and statuses of the API.
+
+    Returns:
+        An AuthenticationError if the login was refused. Otherwise an error of another class, with
+        a message that says what to check.
+    """
+    refused = refused_login(error, scheme)
+    if refused is not None:
+        return refused
+    reply = f" (the reply says: {error.message})" if error.message else ""
+    if error.status in MISSING:
+        message = (
+            f"there is no PortSIP API of this generation at {address}: "
+            f"check the address and the version of the PBX{reply}"
+        )
+    elif error.is_page and error.status < 500:
+        message = (
+            f"something between this program and {address} replied with a web page: "
+            "check the address, and any proxy or firewall"
+        )
+    else:
+        return error
+    # The page did not come from the PBX, so it says nothing about the credentials.
+    kind = APIError if isinstance(error, AuthenticationError) else type(error)
+    return error.copy(kind, message=message)

@@ -1,0 +1,1 @@
+"""Generation v22 of the simulated PBX, written from the vendor's documents alone."""

@@ -1,0 +1,342 @@
+"""Users by their extension number: listing, settings, status, calls."""
+
+import builtins
+from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from ..arguments import (
+    check_int,
+    check_iterable,
+    check_number,
+    check_str,
+    check_strs,
+    check_type,
+    plain_text,
+)
+from ..bulk.status_batches import StatusSource
+from ..bulk.status_poll import StatusPoll
+from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
+from ..bulk.status_watch import StatusWatch
+from ..client.resource import Sender
+from ..core.limits import Gate
+from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
+from ..core.tasks import NotCopyable
+from ..core.tracebacks import hide_arguments
+from ..errors import ConfigurationError
+from .calls import Calls
+from .directory import Directory
+from .error_codes import V22_ERRORS
+from .operations import USERS_REMOVE, USERS_SHOW, USERS_STATUS
+from .status_models import ExtensionState
+from .user_models import User, UserSettings, UserSummary
+from .users import LARGEST_PAGE_SIZE, Users
+
+DEFAULT_CONCURRENCY: Final = 16  # requests in flight
+
+
+class Extensions(NotCopyable):
+    """The extensions of a tenant: its users, by extension number.
+
+    The API identifies users by an id. The client remembers the ids of the users that it has listed
+    or looked up, so only a number that it has not seen costs a further request.
+    """
+
+    def __init__(self, sender: Sender, directory: Directory, users: Users, calls: Calls) -> None:
+        self._sender = sender
+        self._directory = directory
+        self._users = users
+        self._calls = calls
+
+    def list(
+        self,
+        *,
+        search: str | None = None,
+        filter: str | None = None,  # noqa: A002 - the API's name
+        orderby: str | None = None,
+        page: int = 1,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        prefetch: int = 1,
+        max_pages: int | None = None,
+    ) -> Paginator[UserSummary]:
+        """Walk the extensions, as `Users.list` does (``GET /users``).
+
+        Args:
+            search: a text that the PBX searches for; None finds all.
+            filter: an OData expression such as ``extension_number eq '101'``; None finds all.
+            orderby: fields to order by, such as ``extension_number asc``; None leaves the order to
+                the PBX.
+            page: the number of the first page to read, counted from 1.
+            page_size: the most extensions in a page, 1 to 100.
+            prefetch: how many further pages to request ahead; 0 requests none.
+            max_pages: the most pages to read; None reads all.
+
+        Raises:
+            TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
+        """
+        return self._users.list(
+            search=search,
+            filter=filter,
+            orderby=orderby,
+            page=page,
+            page_size=page_size,
+            prefetch=prefetch,
+            max_pages=max_pages,
+        )
+
+    def search(
+        self,
+        condition: str,
+        *,
+        page: int = 1,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        prefetch: int = 1,
+        max_pages: int | None = None,
+    ) -> Paginator[UserSummary]:
+        """Walk the extensions that match a condition (``GET /users?search=``).
+
+        Args:
+            condition: part of a number or a name; the PBX decides what it matches.
+            page: the number of the first page to read, counted from 1.
+            page_size: the most extensions in a page, 1 to 100.
+            prefetch: how many further pages to request ahead; 0 requests none.
+            max_pages: the most pages to read; None reads all.
+
+        Raises:
+            TypeError, ValueError: the condition is empty, or an argument is out of bounds. Raised
+                by this call itself.
+        """
+        return self._users.list(
+            search=check_str("condition", condition),
+            page=page,
+            page_size=page_size,
+            prefetch=prefetch,
+            max_pages=max_pages,
+        )
+
+    async def show(self, extension_number: str) -> User:
+        """Read an extension's settings (``GET /users/{id}``).
+
+        Raises:
+            NotFound: there is no such extension.
+        """
+        number = check_str("extension_number", extension_number)
+        user = await self._directory.with_id(self._sender, number, USERS_SHOW, self._users.show)
+        if user.extension_number in (None, number):
+            return user
+        # The user has another number by now.
+        found = await self._directory.find(self._sender, number)
+        return await self._users.show(found.id)
+
+    @hide_arguments
+    async def patch(
+        self, extension_number: str, changes: Mapping[str, object] | UserSettings
+    ) -> User:
+        """Change some of an extension's settings, as `Users.patch` does.
+
+        Args:
+            extension_number: the extension's number.
+            changes: the fields of `UserSettings` to change. Nested objects are merged, lists are
+                replaced. In a mapping, a field that is None is sent as null.
+
+        Returns:
+            The user as it should be now.
+
+        Raises:
+            NotFound: there is no such extension.
+            ReplyError: the reply shows another extension. Nothing was written.
+            TypeError: a field that the API does not take. Nothing was sent.
+        """
+        number = check_str("extension_number", extension_number)
+        return await self._users.patch_number(number, changes)
+
+    async def remove(self, extension_number: str) -> None:
+        """Remove an extension and its user (``POST /users/{id}/destroy``).
+
+        The number is looked up first, even if the client has seen it: since then, the number may
+        have been given to someone else.
+
+        Raises:
+            NotFound: there is no such extension.
+        """
+        number = check_str("extension_number", extension_number)
+        found = await self._directory.find(self._sender, number)
+        await self._sender.send(USERS_REMOVE, {"id": found.id})
+        self._directory.forget(number)
+
+    @hide_arguments
+    async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> str:
+        """Ring an extension and connect it to another number (``GET /sessions/directly``).
+
+        Each request rings a telephone, so it is not repeated if the PBX may have acted.
+
+        Args:
+            extension: the number of the extension that rings.
+            to: the number to call.
+            auth: the extension's password.
+            domain: the SIP domain.
+            src: the number that the call shows as its caller.
+
+        Returns:
+            The id of the session.
+
+        Raises:
+            NotFound: there is no such extension.
+        """
+        return await self._calls.create_directly(
+            check_str("extension", extension),
+            check_str("auth", auth),
+            domain=check_str("domain", domain),
+            caller=check_str("src", src),
+            callee=check_str("to", to),
+        )
+
+    async def status(self, extension_numbers: Iterable[str]) -> builtins.list[ExtensionState]:
+        """Read the state of some extensions (``GET /users/{id}/status``, one request for each).
+
+        Args:
+            extension_numbers: the numbers to ask for; no request is sent if there are none.
+
+        Returns:
+            The states, in the order of the numbers.
+
+        Raises:
+            NotFound: there is no such extension.
+            TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
+        """
+        numbers = check_strs("extension_numbers", extension_numbers)
+        self._sender.session.check_open()
+        states: builtins.list[ExtensionState] = []
+        async with self.poll_status(numbers, ordered=True) as poll:
+            async for result in poll:
+                if result.error is not None:
+                    raise result.error
+                assert result.status is not None  # noqa: S101 - there is no error
+                states.append(result.status)
+        return states
+
+    def poll_status(
+        self,
+        numbers: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        ordered: bool = False,
+    ) -> StatusPoll[ExtensionState]:
+        """Read the state of any number of extensions, with one request for each.
+
+        Each occurrence of a number yields one `StatusResult`, with a status or an error. If the PBX
+        is overloaded, fewer requests are in flight. No requests are sent while the consumer pauses.
+
+        Args:
+            numbers: extension numbers, read lazily; the source may be endless.
+            concurrency: the most requests in flight.
+            ordered: whether results keep the order of the numbers.
+
+        Raises:
+            TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
+            AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
+        """
+        return StatusPoll(
+            self._status_source(),
+            check_iterable("numbers", numbers),
+            owner=self._sender.session,
+            batch_size=1,
+            concurrency=check_int("concurrency", concurrency, 1),
+            ordered=ordered,
+        )
+
+    def watch_status(
+        self,
+        numbers: Iterable[str] | None = None,
+        *,
+        source: Literal["auto", "poll", "socket"] = "auto",
+        interval: float = 30.0,
+        verify: float = 300.0,
+        known: Mapping[str, ExtensionState] | None = None,
+        rediscover: float = 60.0,
+    ) -> StatusWatch[ExtensionState]:
+        """Watch the state of extensions: yield each one once, then every change.
+
+        Polling keeps its interval whatever the consumer does. A slow consumer gets the latest
+        state of each extension. Failures are logged and counted in ``stats``; they do not end the
+        watch.
+
+        Args:
+            numbers: extension numbers; None watches all that the PBX lists.
+            source: "auto" or "poll". This version only polls.
+            interval: seconds between the starts of two cycles. Each cycle sends a request for
+                each number, and a PBX allows 5,000 to 10,000 requests a minute.
+            verify: seconds between the checks of another source; not used while polling.
+            known: the last known states, such as the ``snapshot`` of an earlier watch. Only
+                differences from it are yielded.
+            rediscover: seconds between two listings, if `numbers` is None.
+
+        Raises:
+            ConfigurationError: `source` is "socket", which this version does not have yet.
+            TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
+            AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
+        """
+        if source not in ("auto", "poll", "socket"):
+            raise ValueError(f'source must be "auto", "poll" or "socket", got {source!r}')
+        if source == "socket":
+            raise ConfigurationError('this version can only poll: pass source="auto" or "poll"')
+        check_number("verify", verify, above=0)
+        check_type("known", known, Mapping, None)
+        for number, state in (known or {}).items():
+            check_str("each number of known", number)
+            check_type("each status of known", state, ExtensionState)
+        check_number("interval", interval, above=0)
+        check_number("rediscover", rediscover, above=0)
+        wanted = None if numbers is None else check_strs("numbers", numbers)
+        statuses, owner = self._status_source(), self._sender.session
+
+        def new_polling() -> StatusPolling[ExtensionState]:
+            return StatusPolling(
+                statuses,
+                wanted,
+                owner=owner,
+                discover=self._discover,
+                interval=interval,
+                batch_size=1,
+                concurrency=DEFAULT_CONCURRENCY,
+                rediscover=rediscover,
+            )
+
+        last = {plain_text(number): state for number, state in (known or {}).items()}
+        return StatusWatch(new_polling, owner=owner, known=last, now=statuses.now)
+
+    def _status_source(self) -> StatusSource[ExtensionState]:
+        sender, directory = self._sender, self._directory
+        clock = sender.session.clock
+
+        async def ask(numbers: builtins.list[str], gate: Gate) -> dict[str, ExtensionState]:
+            [number] = numbers
+
+            async def read(user_id: str) -> ExtensionState:
+                status = await sender.send(USERS_STATUS, {"id": user_id}, gate=gate)
+                return ExtensionState.of(number, user_id, status)
+
+            state = await directory.with_id(sender, number, USERS_STATUS, read, gate=gate)
+            return {number: state}
+
+        return StatusSource(
+            ask,
+            USERS_STATUS.name,
+            V22_ERRORS,
+            clock=lambda: clock.monotonic(),
+            sleep=lambda seconds: clock.sleep(seconds),
+            now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+            outages=sender.outages,
+            batch_sizes=sender.batch_sizes,
+        )
+
+    async def _discover(self) -> DiscoveredExtensions:
+        walk = self._users.list(page_size=LARGEST_PAGE_SIZE, prefetch=2)
+        numbers: builtins.list[str] = []
+        async with aclosing(walk.pages()) as pages:
+            async for page in pages:
+                numbers += [user.extension_number for user in page.items if user.extension_number]
+        drift = walk.drift
+        is_complete = not (drift.dropped or drift.count_changed or drift.missing_pages)
+        return DiscoveredExtensions(numbers, is_complete)

@@ -1,0 +1,15 @@
+"""The public names of generation v22, by subject. The models are listed in their own modules."""
+
+from .client import ClientOptions, PortSIPClient
+from .login import SignIn, Tokens
+from .operations import ENDPOINTS
+
+__all__ = [
+    # the client and its settings
+    "PortSIPClient",
+    "ClientOptions",
+    "SignIn",
+    "Tokens",
+    # the API as data
+    "ENDPOINTS",
+]

@@ -1,0 +1,425 @@
+"""Users of generation v22, with the API's own field names.
+
+A user is what older generations call an extension: a person's account, telephone number, settings,
+forward rules and office hours in one object.
+
+In a reply, only the field that identifies an item is required. Any other field reads as None if the
+reply lacks it or if it can't be read. In a request, a field that is None is left out, and any other
+value is sent. So None is the only default here: a field that was set to another default would not
+be sent.
+"""
+
+from datetime import datetime
+from typing import ClassVar, Final
+
+from msgspec import field
+
+from ..core.page_sequence import Page
+from ..redact import Record
+from .enums import (
+    ClientCertificateValue,
+    ForwardActionValue,
+    ForwardHoursValue,
+    InterfaceValue,
+    OfficeHoursModeValue,
+    RoleValue,
+    SMSModeValue,
+    SyncTypeValue,
+    TransportValue,
+    VoicemailDatetimeValue,
+)
+
+__all__ = [
+    "UserPage",
+    "UserSummary",
+    "User",
+    "NewUser",
+    "UserSettings",
+    "ForwardRule",
+    "CustomForwardRule",
+    "OfficeHours",
+    "WeekHours",
+    "DayHours",
+    "TimeRange",
+    "OutboundCallerID",
+    "BLF",
+    "TransportPort",
+]
+
+
+# As in the classic models, gc=False hides objects from the garbage collector: none is in a cycle.
+class OutboundCallerID(Record, frozen=True, kw_only=True, gc=False):
+    """A caller id that calls to the outside show.
+
+    Attributes:
+        provider_id: the id of the trunk that the calls go through.
+        caller_id: the number that is shown.
+        preferred: whether it comes first. Those of a group lack it.
+        description: any text about it.
+    """
+
+    provider_id: str | None = None
+    caller_id: str | None = None
+    preferred: bool | None = None
+    description: str | None = None
+
+
+class TimeRange(Record, frozen=True, kw_only=True, gc=False):
+    """A part of a day, as ``HH:MM`` of 24 hours. ``from_`` is ``from`` in the API."""
+
+    from_: str | None = field(default=None, name="from")
+    to: str | None = None
+
+
+class DayHours(Record, frozen=True, kw_only=True, gc=False):
+    """The hours of one day of the week.
+
+    Attributes:
+        enabled: whether the day is worked at all.
+        ranges: the working hours.
+    """
+
+    enabled: bool | None = None
+    ranges: tuple[TimeRange, ...] | None = None
+
+
+class WeekHours(Record, frozen=True, kw_only=True, gc=False):
+    """The hours of each day of the week."""
+
+    monday: DayHours | None = None
+    tuesday: DayHours | None = None
+    wednesday: DayHours | None = None
+    thursday: DayHours | None = None
+    friday: DayHours | None = None
+    saturday: DayHours | None = None
+    sunday: DayHours | None = None
+
+
+class OfficeHours(WeekHours, frozen=True, kw_only=True, gc=False):
+    """The office hours of a user: those of the tenant, or the days that are given here."""
+
+    mode: OfficeHoursModeValue | None = None
+
+
+class ForwardRule(Record, frozen=True, kw_only=True, gc=False):
+    """What happens to calls in one state of a user.
+
+    Attributes:
+        action: what happens.
+        number: where a call is forwarded: an extension, or a number outside with or without a plus.
+        timeout: seconds until nobody answered. Only the two rules for unanswered calls have it; the
+            PBX takes 60 if it is not given.
+    """
+
+    action: ForwardActionValue | None = None
+    number: str | None = None
+    timeout: int | None = None
+
+
+class CustomForwardRule(Record, frozen=True, kw_only=True, gc=False):
+    """What happens to calls from certain numbers.
+
+    Attributes:
+        action: what happens.
+        number: where a call is forwarded.
+        caller_id: a mask of the numbers that call.
+        type: whether it applies always, within the hours, or outside of them.
+        hours: the hours, if the type needs them.
+    """
+
+    action: ForwardActionValue | None = None
+    number: str | None = None
+    caller_id: str | None = None
+    type: ForwardHoursValue | None = None
+    hours: WeekHours | None = None
+
+
+class BLF(Record, frozen=True, kw_only=True, gc=False):
+    """A key of a telephone with a lamp that shows the state of another extension."""
+
+    key: str | None = None
+    value: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+
+
+class TransportPort(Record, frozen=True, kw_only=True, gc=False):
+    """A transport by which telephones can reach the PBX."""
+
+    protocol: TransportValue | None = None
+    port: int | None = None
+    verification: ClientCertificateValue | None = None
+
+
+class UserSettings(Record, frozen=True, kw_only=True, gc=False):
+    """New settings for a user; None leaves a field out. The repr hides the pin.
+
+    Attributes:
+        email: the email address.
+        display_name: the name that people see.
+        enabled: False switches the extension off for a while.
+        mobile_phone: a telephone number, as are `work_phone` and `home_phone`.
+        address: the postal address.
+        department: the department.
+        enable_audio_recording: whether the PBX records the sound of all calls.
+        enable_video_recording: whether it records the picture too.
+        enable_dnd: whether do-not-disturb is on.
+        enable_acb: whether automatic callback is on.
+        enable_hot_desking: whether the user may log in at shared telephones.
+        anonymous_outbound_calls: whether calls to the outside hide the number.
+        delivery_outbound_cid: whether calls to the outside always carry the outbound caller id.
+        sms: whether the user may send text messages.
+        outbound_caller_ids: the caller ids for calls to the outside.
+        custom_options: further options, as one JSON text.
+        office_hours: the office hours, on which many of the rules depend.
+        available_office_hours_forward_rule: calls while the user is available. There is one rule
+            for office hours, one for all other hours, and one for calls that nobody answers.
+        busy_office_hours_forward_rule: calls while the user is on a call; three rules as well.
+        dnd_office_hours_forward_rule: calls in do-not-disturb; two rules, as in all other states.
+        away_office_hours_forward_rule: calls while the user is away.
+        lunch_office_hours_forward_rule: calls during lunch.
+        trip_office_hours_forward_rule: calls during a business trip.
+        offline_office_hours_forward_rule: calls while no telephone is registered.
+        custom_forward_rules: rules for certain callers.
+        voicemail_prompt: the language of voicemail, such as ``en-US``.
+        enable_voicemail_pin: whether voicemail asks for the pin.
+        voicemail_pin: the pin, 6 to 10 digits. The PBX refuses digits that repeat (111)
+            or count up (123).
+        enable_voicemail_notify: whether messages are announced by email.
+        voicemail_play_datetime: whether voicemail reads out the time of a message.
+        interface: the address that QR codes and provisioned telephones use.
+        preferred_transport: the transport that they use.
+        blfs: the keys with lamps.
+    """
+
+    email: str | None = None
+    display_name: str | None = None
+    enabled: bool | None = None
+    mobile_phone: str | None = None
+    work_phone: str | None = None
+    home_phone: str | None = None
+    address: str | None = None
+    department: str | None = None
+    enable_audio_recording: bool | None = None
+    enable_video_recording: bool | None = None
+    enable_dnd: bool | None = None
+    enable_acb: bool | None = None
+    enable_hot_desking: bool | None = None
+    anonymous_outbound_calls: bool | None = None
+    delivery_outbound_cid: bool | None = None
+    sms: SMSModeValue | None = None
+    outbound_caller_ids: tuple[OutboundCallerID, ...] | None = None
+    custom_options: str | None = None
+    office_hours: OfficeHours | None = None
+    available_office_hours_forward_rule: ForwardRule | None = None
+    available_non_office_hours_forward_rule: ForwardRule | None = None
+    available_no_answer_forward_rule: ForwardRule | None = None
+    busy_office_hours_forward_rule: ForwardRule | None = None
+    busy_non_office_hours_forward_rule: ForwardRule | None = None
+    busy_no_answer_forward_rule: ForwardRule | None = None
+    dnd_office_hours_forward_rule: ForwardRule | None = None
+    dnd_non_office_hours_forward_rule: ForwardRule | None = None
+    away_office_hours_forward_rule: ForwardRule | None = None
+    away_non_office_hours_forward_rule: ForwardRule | None = None
+    lunch_office_hours_forward_rule: ForwardRule | None = None
+    lunch_non_office_hours_forward_rule: ForwardRule | None = None
+    trip_office_hours_forward_rule: ForwardRule | None = None
+    trip_non_office_hours_forward_rule: ForwardRule | None = None
+    offline_office_hours_forward_rule: ForwardRule | None = None
+    offline_non_office_hours_forward_rule: ForwardRule | None = None
+    custom_forward_rules: tuple[CustomForwardRule, ...] | None = None
+    voicemail_prompt: str | None = None
+    enable_voicemail_pin: bool | None = None
+    voicemail_pin: str | None = None
+    enable_voicemail_notify: bool | None = None
+    voicemail_play_datetime: VoicemailDatetimeValue | None = None
+    interface: InterfaceValue | None = None
+    preferred_transport: TransportValue | None = None
+    blfs: tuple[BLF, ...] | None = None
+
+
+class NewUser(Record, frozen=True, kw_only=True, gc=False):
+    """A user to create. The repr hides the passwords and the pin.
+
+    All other fields are those of `UserSettings`.
+
+    Attributes:
+        name: the name to log in with: letters, digits, and any of ``_ - ' .``.
+        password: the password to log in with.
+        role: the role. A built-in one is a `Role`.
+        extension_number: the number, 3 to 64 digits.
+        extension_password: the password of the user's telephones.
+    """
+
+    name: str
+    password: str
+    email: str
+    display_name: str
+    role: RoleValue
+    extension_number: str
+    extension_password: str
+    voicemail_pin: str
+    enabled: bool | None = None
+    mobile_phone: str | None = None
+    work_phone: str | None = None
+    home_phone: str | None = None
+    address: str | None = None
+    department: str | None = None
+    enable_audio_recording: bool | None = None
+    enable_video_recording: bool | None = None
+    enable_dnd: bool | None = None
+    enable_acb: bool | None = None
+    enable_hot_desking: bool | None = None
+    anonymous_outbound_calls: bool | None = None
+    delivery_outbound_cid: bool | None = None
+    sms: SMSModeValue | None = None
+    outbound_caller_ids: tuple[OutboundCallerID, ...] | None = None
+    custom_options: str | None = None
+    office_hours: OfficeHours | None = None
+    available_office_hours_forward_rule: ForwardRule | None = None
+    available_non_office_hours_forward_rule: ForwardRule | None = None
+    available_no_answer_forward_rule: ForwardRule | None = None
+    busy_office_hours_forward_rule: ForwardRule | None = None
+    busy_non_office_hours_forward_rule: ForwardRule | None = None
+    busy_no_answer_forward_rule: ForwardRule | None = None
+    dnd_office_hours_forward_rule: ForwardRule | None = None
+    dnd_non_office_hours_forward_rule: ForwardRule | None = None
+    away_office_hours_forward_rule: ForwardRule | None = None
+    away_non_office_hours_forward_rule: ForwardRule | None = None
+    lunch_office_hours_forward_rule: ForwardRule | None = None
+    lunch_non_office_hours_forward_rule: ForwardRule | None = None
+    trip_office_hours_forward_rule: ForwardRule | None = None
+    trip_non_office_hours_forward_rule: ForwardRule | None = None
+    offline_office_hours_forward_rule: ForwardRule | None = None
+    offline_non_office_hours_forward_rule: ForwardRule | None = None
+    custom_forward_rules: tuple[CustomForwardRule, ...] | None = None
+    voicemail_prompt: str | None = None
+    enable_voicemail_pin: bool | None = None
+    enable_voicemail_notify: bool | None = None
+    voicemail_play_datetime: VoicemailDatetimeValue | None = None
+    interface: InterfaceValue | None = None
+    preferred_transport: TransportValue | None = None
+    blfs: tuple[BLF, ...] | None = None
+
+
+class User(Record, frozen=True, kw_only=True, gc=False):
+    """A user with all settings. The repr hides the passwords and the pin.
+
+    All other fields are those of `UserSettings`.
+
+    Attributes:
+        id: the PBX's id of the user.
+        name: the name to log in with.
+        role: the role, perhaps one that an administrator defined.
+        extension_number: the number.
+        profile: the id of a file with the user's profile.
+        created_at: when the user was created.
+        avatar_file_name: the name of the picture; `avatar_file_size` is in bytes, and
+            `avatar_file_url` the path to download it from.
+        sync_type: the directory that the user comes from; None for a user of the PBX itself.
+        transports: the transports of the PBX; only told to the user who is logged in.
+        password: told from 22.3 on, as is `extension_password`.
+    """
+
+    id: str
+    name: str | None = None
+    email: str | None = None
+    display_name: str | None = None
+    role: RoleValue | None = None
+    extension_number: str | None = None
+    enabled: bool | None = None
+    mobile_phone: str | None = None
+    work_phone: str | None = None
+    home_phone: str | None = None
+    address: str | None = None
+    department: str | None = None
+    enable_audio_recording: bool | None = None
+    enable_video_recording: bool | None = None
+    enable_dnd: bool | None = None
+    enable_acb: bool | None = None
+    enable_hot_desking: bool | None = None
+    anonymous_outbound_calls: bool | None = None
+    delivery_outbound_cid: bool | None = None
+    sms: SMSModeValue | None = None
+    outbound_caller_ids: tuple[OutboundCallerID, ...] | None = None
+    custom_options: str | None = None
+    office_hours: OfficeHours | None = None
+    available_office_hours_forward_rule: ForwardRule | None = None
+    available_non_office_hours_forward_rule: ForwardRule | None = None
+    available_no_answer_forward_rule: ForwardRule | None = None
+    busy_office_hours_forward_rule: ForwardRule | None = None
+    busy_non_office_hours_forward_rule: ForwardRule | None = None
+    busy_no_answer_forward_rule: ForwardRule | None = None
+    dnd_office_hours_forward_rule: ForwardRule | None = None
+    dnd_non_office_hours_forward_rule: ForwardRule | None = None
+    away_office_hours_forward_rule: ForwardRule | None = None
+    away_non_office_hours_forward_rule: ForwardRule | None = None
+    lunch_office_hours_forward_rule: ForwardRule | None = None
+    lunch_non_office_hours_forward_rule: ForwardRule | None = None
+    trip_office_hours_forward_rule: ForwardRule | None = None
+    trip_non_office_hours_forward_rule: ForwardRule | None = None
+    offline_office_hours_forward_rule: ForwardRule | None = None
+    offline_non_office_hours_forward_rule: ForwardRule | None = None
+    custom_forward_rules: tuple[CustomForwardRule, ...] | None = None
+    voicemail_prompt: str | None = None
+    enable_voicemail_pin: bool | None = None
+    voicemail_pin: str | None = None
+    enable_voicemail_notify: bool | None = None
+    voicemail_play_datetime: VoicemailDatetimeValue | None = None
+    interface: InterfaceValue | None = None
+    preferred_transport: TransportValue | None = None
+    blfs: tuple[BLF, ...] | None = None
+    profile: str | None = None
+    created_at: datetime | None = None
+    avatar_file_name: str | None = None
+    avatar_file_size: int | None = None
+    avatar_file_url: str | None = None
+    sync_type: SyncTypeValue | None = None
+    transports: tuple[TransportPort, ...] | None = None
+    password: str | None = None
+    extension_password: str | None = None
+
+    # Not in every reply: only some versions or some operations tell them.
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"transports", "password", "extension_password", "sync_type"}
+    )
+
+
+# What a user that was read holds, but an update does not take.
+READ_ONLY: Final[frozenset[str]] = frozenset(User.__struct_fields__) - frozenset(
+    UserSettings.__struct_fields__
+)
+
+
+class UserSummary(Record, frozen=True, kw_only=True, gc=False):
+    """A user as a list shows it. The fields mean what they mean in a `User`."""
+
+    id: str
+    name: str | None = None
+    enabled: bool | None = None
+    email: str | None = None
+    display_name: str | None = None
+    role: RoleValue | None = None
+    mobile_phone: str | None = None
+    work_phone: str | None = None
+    home_phone: str | None = None
+    address: str | None = None
+    department: str | None = None
+    extension_number: str | None = None
+    created_at: datetime | None = None
+    avatar_file_name: str | None = None
+    avatar_file_size: int | None = None
+    avatar_file_url: str | None = None
+    sync_type: SyncTypeValue | None = None
+
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"sync_type"})
+
+
+class UserPage(Page[UserSummary], frozen=True, kw_only=True):
+    """A page of users. `count` is the number of all users that match."""
+
+    reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | {
+        "pagination",
+        "pagesize",
+        "page_count",
+    }
