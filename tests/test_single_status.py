@@ -11,9 +11,9 @@ from portsip_async.bulk.status_batches import StatusSource
 from portsip_async.bulk.status_poll import StatusPoll
 from portsip_async.bulk.status_polling import DiscoveredExtensions, StatusPolling
 from portsip_async.bulk.status_watch import StatusChange, StatusWatch
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.core.limits import Gate
 from portsip_async.errors import (
-    CLASSIC_ERRORS,
     BadRequest,
     ConfigurationError,
     NotFound,
@@ -54,8 +54,7 @@ class SingleStatuses:
         return StatusSource(
             self._ask,
             frozenset({"things.status", "things.find"}),
-            CLASSIC_ERRORS,
-            clock=asyncio.get_running_loop().time,
+                    clock=asyncio.get_running_loop().time,
         )
 
     def poll(self, numbers: list[str], **options: bool) -> StatusPoll[str]:
