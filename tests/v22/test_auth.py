@@ -601,7 +601,7 @@ class TestSecrets:
             Tokens("access-token-1", "refresh-token-1"),
         ):
             assert not [secret for secret in self.SECRETS if secret in repr(each)]
-        assert "test.io" in repr(sign_in)
+        assert "test.io" in repr(SignIn("admin", PASSWORD, "test.io"))
 
 
 def resolve(**arguments: Any) -> Any:
