@@ -402,9 +402,9 @@ class Extensions(StatusCalls):
         write = removal(
             remove,
             self._read_back(),
+            EXTENSIONS_REMOVE,
+            CLASSIC_ERRORS,
             key="extension_number",
-            row=EXTENSIONS_REMOVE,
-            errors=CLASSIC_ERRORS,
             skip_missing=if_missing == "skip",
         )
         return self._many("extension_numbers", extension_numbers, write, concurrency, grace)

@@ -89,10 +89,10 @@ def change(
 def removal(
     send: Send[str, None],
     read_back: ReadBack[object],
+    row: Endpoint[None],
+    errors: ErrorScheme,
     *,
     key: str,
-    row: Endpoint[Any],
-    errors: ErrorScheme,
     skip_missing: bool,
 ) -> ItemOperation[str, None]:
     """Build the write that removes an item.
@@ -100,16 +100,16 @@ def removal(
     Args:
         send: removes it.
         read_back: see `reader`.
-        key: what identifies the item, for messages.
-        row: the operation that removes.
+        row: the operation that removes it.
         errors: what the API's codes mean.
-        skip_missing: whether there is nothing to do for an item that doesn't exist.
+        key: what identifies the item, for messages.
+        skip_missing: whether an item that does not exist is skipped.
     """
 
-    def is_missing(error: PortSIPError) -> bool:
-        if not isinstance(error, NotFound) or not is_from(error, row):
+    def is_skipped(error: PortSIPError) -> bool:
+        if not skip_missing or not isinstance(error, NotFound) or not is_from(error, row):
             return False
-        return str(error.err_code) not in errors.no_such_address
+        return str(error.err_code) not in errors.no_such_address  # the address is not wrong
 
     async def was_removed(identity: str) -> bool:
         return await read_back(identity) is None
@@ -118,7 +118,7 @@ def removal(
         lambda identity: check_str(key, identity),
         send,
         was_carried_out=was_removed,
-        is_skipped=lambda error: skip_missing and is_missing(error),
+        is_skipped=is_skipped,
     )
 
 

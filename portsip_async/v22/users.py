@@ -350,7 +350,7 @@ class Users(NotCopyable):
         Args:
             user_ids: the ids of the users to remove, read lazily.
             concurrency: the most writes in flight.
-            if_missing: "skip" marks a user that doesn't exist as ``skipped``; "error" as failed.
+            if_missing: "skip" marks a user who does not exist as ``skipped``; "error" as failed.
             grace: seconds that writes in flight may take to finish after the loop was left.
 
         Raises:
@@ -366,9 +366,9 @@ class Users(NotCopyable):
         write = removal(
             remove,
             reader(USERS_SHOW, self.show, field="id"),
+            USERS_REMOVE,
+            V22_ERRORS,
             key="user_id",
-            row=USERS_REMOVE,
-            errors=V22_ERRORS,
             skip_missing=if_missing == "skip",
         )
         return run_many(
