@@ -101,7 +101,7 @@ AUTH_VERIFY_OTP = Endpoint(
     token="none",
     secrets={"code"},
 )
-# A refresh token serves once.
+# A refresh token serves once. The vendor's document asks for the old access token too.
 AUTH_REFRESH = Endpoint(
     "auth.refresh",
     "POST",
@@ -109,7 +109,7 @@ AUTH_REFRESH = Endpoint(
     takes={"refresh_token": Text},
     reply=SignInReply,
     safety="once",
-    token="none",
+    token="bearer",
 )
 AUTH_SIGN_OUT = Endpoint(
     "auth.sign_out",

@@ -21,12 +21,13 @@ from portsip_async import (
     ReplyError,
     ServerError,
     StaticToken,
+    Timeout,
     Token,
     TransportError,
     TwoFactorRequired,
 )
-from portsip_async.core.transport import Timeout
-from portsip_async.v22.login import SignIn, Tokens, resolve_credentials
+from portsip_async.v22 import SignIn, Tokens
+from portsip_async.v22.login import resolve_credentials
 
 from ..clocks import JumpingClock
 from ..concurrency import in_background, until
@@ -34,6 +35,7 @@ from .login_server import (
     CODE,
     FORM,
     PASSWORD,
+    QUICK,
     REFRESH,
     SEND_OTP,
     SHOW,
@@ -345,7 +347,7 @@ class TestRefreshing:
         # The server is gone. Another one takes its port.
         other = LoginServer()
         other.sessions, other.issued = dict(pbx.sessions), pbx.issued
-        async with LoginClient(url, SignIn("admin", PASSWORD)) as client:
+        async with LoginClient(url, username="admin", password=PASSWORD, retry=QUICK) as client:
             client._session.tokens.use(
                 Token("access-token-1", refresh_token="refresh-token-1"),
                 client._session.clock.monotonic() - 100,
