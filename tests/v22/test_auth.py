@@ -290,6 +290,15 @@ class TestRefreshing:
                 assert {await task for task in tasks} == {"access-token-2"}
             assert (pbx.served[SIGN_IN], pbx.served[REFRESH]) == (1, 1)
 
+    async def test_sends_no_access_token(self) -> None:
+        """The old one may have expired, and a PBX could refuse it."""
+        async with login_server() as pbx, client_of(pbx) as client:
+            await client.show()
+            await client.auth.refresh()
+            (arrival,) = (each for each in pbx.arrivals if each.path == REFRESH)
+            assert "authorization" not in arrival.headers
+            assert json.loads(arrival.body) == {"refresh_token": "refresh-token-1"}
+
     @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
     async def test_fault(self, fault: Fault) -> None:
         """One login follows at once, and no refresh token is sent twice."""
