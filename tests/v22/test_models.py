@@ -16,7 +16,7 @@ from portsip_async.core.open_enum import OpenEnum
 from portsip_async.core.reply import ReplyParser
 from portsip_async.core.request import RequestTemplate
 from portsip_async.redact import Record
-from portsip_async.v22 import enums, models, status_models, user_models
+from portsip_async.v22 import enums, models, parts, status_models, user_models
 from portsip_async.v22.enums import (
     ClientCertificate,
     ExtensionType,
@@ -308,7 +308,7 @@ VALUES: Mapping[str, Any] = {
     "session": SESSION,
 }
 
-MODULES = (models, status_models, user_models)
+MODULES = (parts, models, status_models, user_models)
 MODELS: list[type[Record]] = [
     kind
     for module in MODULES
