@@ -1,6 +1,8 @@
 """The public names of generation v22, by subject. The models are listed in their own modules."""
 
+from .calls import CallSettings
 from .client import ClientOptions, PortSIPClient
+from .groups import MembersError
 from .login import SignIn, Tokens
 from .operations import ENDPOINTS
 
@@ -10,6 +12,9 @@ __all__ = [
     "ClientOptions",
     "SignIn",
     "Tokens",
+    # groups and calls
+    "MembersError",
+    "CallSettings",
     # the API as data
     "ENDPOINTS",
 ]

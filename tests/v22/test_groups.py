@@ -23,7 +23,7 @@ from portsip_async import (
 from portsip_async.v22 import MembersError, OutboundCallerID, PortSIPClient
 
 from ..concurrency import in_background, until
-from ..wire_server import Arrival, WireServer, hang_up, reply
+from ..wire_server import Arrival, Step, WireServer, hang_up, reply
 
 ONCE = RetryPolicy(attempts=1)
 READ = {
@@ -66,7 +66,7 @@ class TestUpdate:
         """What was not changed is written as it was read, fields that are not known included."""
         wire.script = [reply(READ), reply()]
         async with client(wire) as pbx:
-            assert await pbx.groups.update("7", **changes) is None
+            await pbx.groups.update("7", **changes)
         read, write = wire.arrivals
         assert (read.method, read.path) == ("GET", "/api/groups/7")
         assert (write.method, write.path) == ("POST", "/api/groups/7")
@@ -153,7 +153,7 @@ class MemberServer:
     def __init__(self, wire: WireServer, members: Iterable[str] = ()) -> None:
         wire.script = [self.serve]
         self.members = {*members}
-        self.script: dict[str, Any] = {}
+        self.script: dict[str, Step] = {}
         self.requests: list[str] = []
         self.waiting: asyncio.Event | None = None
         self.at_once = self._now = 0
@@ -172,11 +172,11 @@ class MemberServer:
         headers = {"Connection": "keep-alive"}
         number = parts[0]
         step = self.script.get(number)
-        if callable(step):
-            await step(arrival, reader, writer)
-            return False
         if step is not None:
-            writer.write(step)
+            if isinstance(step, bytes):
+                writer.write(step)
+            else:
+                await step(arrival, reader, writer)
             return False
         if not number:
             items = [{"extension_number": each} for each in sorted(self.members)]
