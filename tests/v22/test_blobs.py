@@ -443,6 +443,18 @@ class TestFailures:
         assert caught.value.may_have_acted == (step != reply(REFUSED, 400))
         assert uploads.steps == ["begin"]
 
+    @pytest.mark.parametrize(("id_", "token"), [("", "t"), ("..", "t"), ("u", "a\u200bb")])
+    async def test_unusable_id_or_token(
+        self, id_: str, token: str, wire: WireServer, uploads: Uploads
+    ) -> None:
+        """An id of the PBX that can't be sent back is a fault of its reply, not of the caller."""
+        headers = {"PortSIP-Upload-ID": id_, "PortSIP-Upload-Token": token}
+        uploads.script["begin"] = reply(b"", 202, headers)
+        async with v22(wire.url) as pbx:
+            with pytest.raises(ReplyError, match="can't be sent back"):
+                await pbx.blobs.upload(DATA)
+        assert uploads.steps == (["begin", "destroy"] if id_ == "u" else ["begin"])
+
     @pytest.mark.parametrize("step", ["append", "complete"])
     async def test_upload_that_got_another_id(
         self, step: str, wire: WireServer, uploads: Uploads
@@ -573,6 +585,13 @@ class TestFailures:
         retry = RetryPolicy(deadline=0.4)
         async with v22(wire.url, timeout=Timeout(total=0.4), retry=retry) as pbx:
             assert await pbx.blobs.upload(chunks()) == "file"
+
+    async def test_client_that_was_closed(self, wire: WireServer) -> None:
+        pbx = v22(wire.url)
+        await pbx.close()
+        with pytest.raises(ClientClosed):
+            await pbx.blobs.upload(DATA)
+        assert wire.connections == 0
 
 
 class TestCancellation:

@@ -20,6 +20,7 @@ from portsip_async import (
     ServerError,
     TransportError,
 )
+from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import MembersError, OutboundCallerID, PortSIPClient
 
 from ..concurrency import in_background, until
@@ -385,3 +386,40 @@ class TestMembers:
             await pbx.close()
             with pytest.raises(ClientClosed):
                 await adding
+
+
+async def test_life_of_a_group(pbx22: PortSIPClient, sim: PBXSimulator) -> None:
+    """It is created, changed, filled, emptied and removed."""
+    groups = pbx22.groups
+    caller_ids = [OutboundCallerID(provider_id="p", caller_id="5550100")]
+    group_id = await groups.create("Night", description="d", outbound_caller_ids=caller_ids)
+    assert group_id in [group.id async for group in groups.list(page_size=2)]
+    assert await groups.members(group_id) == []
+    await groups.update(group_id, description="changed")
+    group = await groups.show(group_id)
+    assert (group.name, group.description) == ("Night", "changed")
+    assert group.outbound_caller_ids == (OutboundCallerID(provider_id="p", caller_id="5550100"),)
+
+    await groups.add_members(group_id, ["101", "102", "103"])
+    await groups.add_members(group_id, ["103", "104"])
+    found = await groups.members(group_id)
+    assert [member.extension_number for member in found] == ["101", "102", "103", "104"]
+    assert found[0].id == sim.v22.user_id("101")
+    with pytest.raises(MembersError) as caught:
+        await groups.add_members(group_id, ["105", "99999"])
+    assert (caught.value.done, [*caught.value.failed]) == (["105"], ["99999"])
+    await groups.remove_members(group_id, ["101", "104", "106"])
+    found = await groups.members(group_id)
+    assert [member.extension_number for member in found] == ["102", "103", "105"]
+
+    await groups.remove(group_id)
+    for call in (
+        groups.show(group_id),
+        groups.members(group_id),
+        groups.update(group_id, name="x"),
+        groups.add_members(group_id, ["101"]),
+        groups.remove_members(group_id, ["101", "102"]),
+        groups.remove(group_id),
+    ):
+        with pytest.raises(NotFound):
+            await call
