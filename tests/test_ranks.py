@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from portsip_async import ENDPOINTS
+from portsip_async import ENDPOINTS, v22
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
+from portsip_async.v22.error_codes import V22_ERRORS
 
 ROOT = Path(__file__).parent.parent / "portsip_async"
 
@@ -98,11 +100,12 @@ RANKS = {
     "v22.extensions": 6,
     "classic": 7,
     "classic.client": 7,
+    "detection": 7,
     "v22.client": 7,
+    "": 8,
     "public": 8,
     "v22": 8,
     "v22.public": 8,
-    "": 8,
 }
 # Only these import aiohttp: four wrap it, the others name its types in the client's arguments.
 AIOHTTP = {
@@ -223,9 +226,11 @@ def test_aiohttp_is_wrapped_in_four_modules() -> None:
     assert users == AIOHTTP
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("core.")])
-def test_core_knows_no_operation(module: str) -> None:
-    """No string in the core is the name or the path of an operation."""
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.startswith(("core.", "bulk.", "client."))]
+)
+def test_shared_module_knows_no_generation(module: str) -> None:
+    """No string in it is the name or the path of an operation, or a code of a PBX."""
     tree = ast.parse(MODULES[module].read_text())
     docstrings = {
         ast.get_docstring(node, clean=False)
@@ -237,9 +242,12 @@ def test_core_knows_no_operation(module: str) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     } - docstrings
-    for row in ENDPOINTS.values():
+    for row in (*ENDPOINTS.values(), *v22.ENDPOINTS.values()):
         assert row.name not in texts
         assert row.path not in texts
+    for scheme in (CLASSIC_ERRORS, V22_ERRORS):
+        codes = {code for code in scheme.codes if not code.isdigit()}
+        assert not texts & {*codes, *scheme.refused_login, *scheme.no_such_address}
 
 
 def test_public_names_import_neither_simulator_nor_command_line() -> None:

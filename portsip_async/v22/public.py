@@ -12,9 +12,9 @@ __all__ = [
     "ClientOptions",
     "SignIn",
     "Tokens",
-    # groups and calls
-    "MembersError",
-    "CallSettings",
     # the API as data
     "ENDPOINTS",
+    # arguments and errors of single operations
+    "CallSettings",
+    "MembersError",
 ]

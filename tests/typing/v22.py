@@ -1,33 +1,145 @@
 """The types of the client of generation v22. mypy and pyright check this file; nothing runs it."""
 
-from collections.abc import AsyncIterator
-from typing import BinaryIO, assert_type
+from collections.abc import AsyncGenerator, Mapping
+from typing import assert_type
 
 from portsip_async import (
+    BulkResult,
+    BulkRun,
     Credentials,
     Endpoint,
+    Page,
     Paginator,
     RetryPolicy,
+    StatusChange,
+    StatusPoll,
+    StatusResult,
+    StatusWatch,
     Timeout,
     Token,
     v22,
 )
 from portsip_async.v22 import (
     ENDPOINTS,
-    AdditionalHeader,
+    AuthUser,
     CallSession,
     CallSettings,
+    ExtensionNumber,
+    ExtensionState,
     Greeting,
     Group,
     GroupSummary,
     Member,
     MembersError,
-    OutboundCallerID,
+    NewUser,
     PortSIPClient,
+    Presence,
+    Role,
     ServerInfo,
     SignIn,
     Tokens,
+    User,
+    UserSettings,
+    UserStatus,
+    UserSummary,
 )
+
+
+async def auth(pbx: PortSIPClient) -> None:
+    assert_type(await pbx.auth.refresh(), Token)
+    assert_type(await pbx.auth.user(), AuthUser)
+    assert_type(await pbx.auth.send_otp("challenge"), None)
+    assert_type(await pbx.auth.verify_otp("challenge", "123456"), Token)
+    assert_type(await pbx.auth.sign_out(), None)
+
+
+async def users(pbx: PortSIPClient, new: NewUser) -> None:
+    walk = pbx.users.list(search="10", filter="role eq 'StandardUser'", orderby="display_name")
+    assert_type(walk, Paginator[UserSummary])
+    async for user in walk:
+        assert_type(user, UserSummary)
+        assert_type(user.id, str)
+    assert_type(await walk, Page[UserSummary])
+    assert_type(walk.pages(), AsyncGenerator[Page[UserSummary], None])
+    assert_type(await pbx.users.find("101"), ExtensionNumber)
+    assert_type(await pbx.users.create(new), str)
+    assert_type(await pbx.users.show("id"), User)
+    assert_type(await pbx.users.update("id", UserSettings(department="Sales")), None)
+    assert_type(await pbx.users.patch("id", {"department": None}), User)
+    assert_type(await pbx.users.patch("id", UserSettings(department="Sales")), User)
+    assert_type(await pbx.users.patch_number("101", {"department": None}), User)
+    assert_type(await pbx.users.remove("id"), None)
+    assert_type(await pbx.users.set_password("id", "password"), None)
+    assert_type(await pbx.users.set_extension_password("id", "password"), None)
+    assert_type(await pbx.users.set_role("id", Role.STANDARD_USER), None)
+    assert_type(await pbx.users.set_role("id", "AnotherRole"), None)
+    assert_type(await pbx.users.status("id"), UserStatus)
+    assert_type(await pbx.users.own_status(), UserStatus)
+    assert_type(await pbx.users.set_own_presence(Presence.AWAY, "at lunch"), None)
+    assert_type(await pbx.users.set_own_presence("AN_UNLISTED_ONE"), None)
+    created = pbx.users.create_many([new], if_exists="skip")
+    assert_type(created, BulkRun[str])
+    async for result in created:
+        assert_type(result, BulkResult[str])
+        assert_type(result.value, str | None)
+    assert_type(pbx.users.patch_many([("id", {"department": None})]), BulkRun[User])
+    assert_type(pbx.users.remove_many({"id"}), BulkRun[None])
+
+
+async def extensions(pbx: PortSIPClient) -> None:
+    assert_type(pbx.extensions.list(page_size=10), Paginator[UserSummary])
+    assert_type(pbx.extensions.search("10"), Paginator[UserSummary])
+    assert_type(await pbx.extensions.show("101"), User)
+    assert_type(await pbx.extensions.patch("101", {"department": None}), User)
+    assert_type(await pbx.extensions.remove("101"), None)
+    ringing = pbx.extensions.call("101", "102", auth="password", domain="test.io", src="s")
+    assert_type(await ringing, str)
+    assert_type(await pbx.extensions.status({"101", "102"}), list[ExtensionState])
+    poll = pbx.extensions.poll_status(iter(["101"]), ordered=True)
+    assert_type(poll, StatusPoll[ExtensionState])
+    async for result in poll:
+        assert_type(result, StatusResult[ExtensionState])
+    known: Mapping[str, ExtensionState] = {"101": ExtensionState("101")}
+    watch = pbx.extensions.watch_status(source="poll", verify=60, known=known)
+    assert_type(watch, StatusWatch[ExtensionState])
+    async for change in watch:
+        assert_type(change, StatusChange[ExtensionState])
+        assert_type(change.after, ExtensionState | None)
+
+
+async def groups(pbx: PortSIPClient) -> None:
+    assert_type(pbx.groups.list(search="s"), Paginator[GroupSummary])
+    assert_type(await pbx.groups.show("id"), Group)
+    assert_type(await pbx.groups.create("Sales", description="Sells"), str)
+    assert_type(await pbx.groups.update("id", name="Sales"), None)
+    assert_type(await pbx.groups.remove("id"), None)
+    assert_type(await pbx.groups.members("id"), list[Member])
+    try:
+        assert_type(await pbx.groups.add_members("id", ["101"]), None)
+        assert_type(await pbx.groups.remove_members("id", {"101"}), None)
+    except MembersError as error:
+        assert_type(error.done, list[str])
+        assert_type(error.failed, dict[str, Exception])
+
+
+async def greetings_and_blobs(pbx: PortSIPClient) -> None:
+    assert_type(await pbx.greetings.list("id"), list[Greeting])
+    assert_type(await pbx.greetings.upload("id", b"RIFF", filename="a.wav"), str)
+    assert_type(await pbx.greetings.create("id", "file"), str)
+    assert_type(await pbx.greetings.enable("id", "greeting"), None)
+    assert_type(await pbx.greetings.disable("id", "greeting"), None)
+    assert_type(await pbx.greetings.remove("id", "greeting"), None)
+    assert_type(await pbx.blobs.upload("a.wav"), str)
+
+
+async def calls(pbx: PortSIPClient) -> None:
+    more: CallSettings = {"trunk": "t"}
+    assert_type(await pbx.calls.create("101", "102", **more), str)
+    direct = pbx.calls.create_directly("101", "password", domain="d", caller="101", callee="102")
+    assert_type(await direct, str)
+    assert_type(await pbx.calls.list(), list[CallSession])
+    assert_type(await pbx.calls.show("session"), CallSession)
+    assert_type(await pbx.calls.hang_up("session"), None)
 
 
 async def requests(pbx: PortSIPClient) -> None:
@@ -43,47 +155,6 @@ async def requests(pbx: PortSIPClient) -> None:
     async with pbx as entered:
         assert_type(entered, PortSIPClient)
     assert_type(await pbx.close(), None)
-
-
-async def groups(pbx: PortSIPClient) -> None:
-    walk = pbx.groups.list(search="s", filter="f", orderby="name", page_size=50, prefetch=0)
-    assert_type(walk, Paginator[GroupSummary])
-    assert_type(await pbx.groups.show("1"), Group)
-    caller_ids = [OutboundCallerID(caller_id="5550100")]
-    assert_type(await pbx.groups.create("Sales", outbound_caller_ids=caller_ids), str)
-    assert_type(await pbx.groups.create("Sales", outbound_caller_ids=[{"caller_id": "5"}]), str)
-    assert_type(await pbx.groups.update("1", name="Sales", description=None), None)
-    assert_type(await pbx.groups.remove("1"), None)
-    assert_type(await pbx.groups.members("1"), list[Member])
-    try:
-        assert_type(await pbx.groups.add_members("1", ["101"]), None)
-        assert_type(await pbx.groups.remove_members("1", {"101": 1}), None)
-    except MembersError as error:
-        assert_type(error.done, list[str])
-        assert_type(error.failed, dict[str, Exception])
-
-
-async def greetings(pbx: PortSIPClient, file: BinaryIO, chunks: AsyncIterator[bytes]) -> None:
-    assert_type(await pbx.greetings.list("1"), list[Greeting])
-    assert_type(await pbx.greetings.upload("1", "a.wav"), str)
-    assert_type(await pbx.greetings.create("1", "2"), str)
-    assert_type(await pbx.greetings.enable("1", "2"), None)
-    assert_type(await pbx.greetings.disable("1", "2"), None)
-    assert_type(await pbx.greetings.remove("1", "2"), None)
-    assert_type(await pbx.blobs.upload(file, filename="a.wav"), str)
-    assert_type(await pbx.blobs.upload(chunks), str)
-
-
-async def calls(pbx: PortSIPClient) -> None:
-    assert_type(await pbx.calls.create("101", "102", trunk="T", header_direction="ALL"), str)
-    settings: CallSettings = {"send_sdp": False, "additional_header": AdditionalHeader.CALL_INFO}
-    called = await pbx.calls.create_directly(
-        "101", "password", domain="test.io", caller="101", callee="102", **settings
-    )
-    assert_type(called, str)
-    assert_type(await pbx.calls.list(), list[CallSession])
-    assert_type(await pbx.calls.show("1"), CallSession)
-    assert_type(await pbx.calls.hang_up("1"), None)
 
 
 class Tenant(PortSIPClient):
