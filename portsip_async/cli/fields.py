@@ -16,7 +16,9 @@ import msgspec
 from .text_input import is_name, read_json
 
 # The names of all fields that hold secrets.
-SECRETS: Final = frozenset({"password", "web_access_password", "voicemail_pin"})
+SECRETS: Final = frozenset(
+    {"password", "web_access_password", "extension_password", "voicemail_pin"}
+)
 HIDDEN: Final = "***"
 
 
