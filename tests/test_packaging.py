@@ -179,10 +179,19 @@ def test_import_of_the_package_imports_nothing_else() -> None:
     assert not others & {"aiohttp", "msgspec", "tenacity", "asyncio"}
 
 
-def test_import_of_a_generation_imports_nothing_else() -> None:
+@pytest.mark.parametrize("generation", ["classic", "v22"])
+def test_import_of_a_generation_imports_nothing_else(generation: str) -> None:
     """The package of a generation loads its client when that is first used."""
-    _, ours = imported_by("import portsip_async.classic")
-    assert ours == {*LIGHT, "portsip_async.classic"}
+    _, ours = imported_by(f"import portsip_async.{generation}")
+    assert ours == {*LIGHT, f"portsip_async.{generation}"}
+
+
+@pytest.mark.parametrize(("generation", "other"), [("classic", "v22"), ("v22", "classic")])
+def test_generations_load_nothing_of_each_other(generation: str, other: str) -> None:
+    """A program that uses one generation does not load the tables and models of the other."""
+    _, ours = imported_by(f"from portsip_async.{generation} import PortSIPClient")
+    assert f"portsip_async.{generation}.client" in ours
+    assert not [name for name in ours if name.startswith(f"portsip_async.{other}")]
 
 
 def test_import_of_the_client_imports_no_extra() -> None:

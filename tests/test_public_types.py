@@ -18,11 +18,14 @@ import portsip_async
 import portsip_async.openapi
 import portsip_async.simulator
 import portsip_async.telemetry
-from portsip_async import PortSIPClient
+from portsip_async import PortSIPClient, v22
 from portsip_async.classic import operations
+from portsip_async.v22 import operations as v22_operations
 
 # These return JSON, so tests can inspect it.
 JSON = {"PBXSimulator.extension", "PBXSimulator.group"}
+# The clients of both generations, each with the file that asserts the types of its calls.
+CLIENTS = {PortSIPClient: "api.py", v22.PortSIPClient: "v22.py"}
 CALLED = ("__init__", "__call__", "__aiter__", "__await__", "__aenter__", "__anext__")
 
 
@@ -61,8 +64,18 @@ def hints_of(kind: type) -> Iterator[tuple[str, object]]:
                 yield from ((name, hint) for hint in get_type_hints(function).values())
 
 
+def resources_of(client: type[PortSIPClient | v22.PortSIPClient]) -> dict[str, object]:
+    attributes = vars(client("https://pbx.example", token="t"))
+    return {name: value for name, value in attributes.items() if not name.startswith("_")}
+
+
+def key_of(kind: type) -> str:
+    """Return the name of a class, with its generation if it is not the classic one."""
+    return ("v22." if kind.__module__.startswith("portsip_async.v22") else "") + kind.__name__
+
+
 def public() -> dict[str, type | Any]:
-    """Return what is public: by name, as an attribute of the client, or as the result of a call."""
+    """Return what is public: by name, as an attribute of a client, or as the result of a call."""
     modules = (
         portsip_async,
         portsip_async.simulator,
@@ -70,15 +83,15 @@ def public() -> dict[str, type | Any]:
         portsip_async.openapi,
     )
     found = {name: getattr(module, name) for module in modules for name in module.__all__}
-    client = PortSIPClient("https://pbx.example", token="t")
-    resources = [type(value) for name, value in vars(client).items() if not name.startswith("_")]
-    waiting = [value for value in found.values() if inspect.isclass(value)] + resources
+    found |= {f"v22.{name}": getattr(v22, name) for name in v22.__all__}
+    waiting = [value for value in found.values() if inspect.isclass(value)]
+    waiting += [type(value) for client in CLIENTS for value in resources_of(client).values()]
     while waiting:
         kind = waiting.pop()
-        found[kind.__name__] = kind
+        found[key_of(kind)] = kind
         for name, hint in hints_of(kind):
             if name != "__init__":
-                waiting += [new for new in classes_in(hint) if new.__name__ not in found]
+                waiting += [new for new in classes_in(hint) if key_of(new) not in found]
     return found
 
 
@@ -88,6 +101,7 @@ PUBLIC = public()
 def test_public_includes_classes_without_a_public_name() -> None:
     """Classes that only a method returns are found, too."""
     assert {"Extensions", "Paginator", "ExtensionStatus", "PBXSimulator", "Drift"} <= set(PUBLIC)
+    assert {"v22.PortSIPClient", "v22.ServerInfo", "v22.SignIn"} <= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -98,7 +112,8 @@ def test_public_name_has_no_any(name: str) -> None:
     elif inspect.isfunction(value):
         hints = list(get_type_hints(value).items())
     else:
-        hints = [(name, get_type_hints(operations).get(name, type(value)))]
+        known = get_type_hints(v22_operations if name.startswith("v22.") else operations)
+        hints = [(name, known.get(name.removeprefix("v22."), type(value)))]
     found = [f"{name}.{member}" for member, hint in hints if has_any(hint)]
     assert not set(found) - JSON
 
@@ -138,26 +153,44 @@ def calls_in(text: str) -> set[str]:
     return found
 
 
-def test_every_call_has_its_type_asserted() -> None:
-    """`tests/typing/api.py` asserts the type of each public method of a client."""
-    client = PortSIPClient("https://pbx.example", token="t")
-    resources = {name: value for name, value in vars(client).items() if not name.startswith("_")}
+@pytest.mark.parametrize("client", CLIENTS)
+def test_every_call_has_its_type_asserted(
+    client: type[PortSIPClient | v22.PortSIPClient],
+) -> None:
+    """The files in `tests/typing/` assert the type of each public method of a client."""
     calls = {
         f"{resource}.{name}"
-        for resource, value in resources.items()
-        for name in vars(type(value))
+        for resource, value in resources_of(client).items()
+        for name, _ in inspect.getmembers(type(value), inspect.isfunction)
         if not name.startswith("_")
     }
     calls |= {
         name
-        for name, value in inspect.getmembers(PortSIPClient, inspect.isfunction)
+        for name, _ in inspect.getmembers(client, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert calls <= calls_in((Path(__file__).parent / "typing" / "api.py").read_text())
+    asserted = calls_in((Path(__file__).parent / "typing" / CLIENTS[client]).read_text())
+    assert calls <= asserted
 
 
-def test_client_options_match_the_arguments() -> None:
+@pytest.mark.parametrize(
+    ("client", "options"),
+    [(PortSIPClient, portsip_async.ClientOptions), (v22.PortSIPClient, v22.ClientOptions)],
+)
+def test_client_options_match_the_arguments(
+    client: type[PortSIPClient | v22.PortSIPClient], options: type
+) -> None:
     """`from_env` takes each argument of the client, with the same type."""
-    taken = get_type_hints(PortSIPClient.__init__)
+    taken = get_type_hints(client.__init__)
     del taken["return"]
-    assert get_type_hints(portsip_async.ClientOptions) == taken
+    assert get_type_hints(options) == taken
+
+
+def test_clients_take_the_same_options() -> None:
+    """The generations differ in the ways to log in only: in names, types, defaults and order."""
+    login = {"username", "password", "domain", "credentials", "token", "refresh_token"}
+    classic, newer = (
+        [each for each in inspect.signature(client).parameters.values() if each.name not in login]
+        for client in CLIENTS
+    )
+    assert classic == newer

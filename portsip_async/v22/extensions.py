@@ -28,7 +28,7 @@ from ..errors import ConfigurationError
 from .calls import Calls
 from .directory import Directory
 from .error_codes import V22_ERRORS
-from .operations import USERS_REMOVE, USERS_SHOW, USERS_STATUS
+from .operations import USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
 from .status_models import ExtensionState
 from .user_models import User, UserSettings, UserSummary
 from .users import LARGEST_PAGE_SIZE, Users
@@ -322,7 +322,7 @@ class Extensions(NotCopyable):
 
         return StatusSource(
             ask,
-            USERS_STATUS.name,
+            frozenset({USERS_STATUS.name, USERS_FIND.name}),
             V22_ERRORS,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),

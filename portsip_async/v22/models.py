@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..core.page_sequence import Page
 from ..redact import Record
 from .enums import RoleValue
-from .user_models import OutboundCallerID, UserPage
+from .parts import UNNUMBERED, OutboundCallerID
 
 __all__ = [
     # groups and greetings
@@ -62,7 +62,7 @@ class Group(Record, frozen=True, kw_only=True, gc=False):
 class GroupPage(Page[GroupSummary], frozen=True, kw_only=True):
     """A page of groups. `count` is the number of all groups that match."""
 
-    reply_may_lack: ClassVar[frozenset[str]] = UserPage.reply_may_lack
+    reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
 
 
 class Member(Record, frozen=True, kw_only=True, gc=False):
@@ -164,7 +164,7 @@ class CallSession(Record, frozen=True, kw_only=True, gc=False):
 class CallSessionPage(Page[CallSession], frozen=True, kw_only=True):
     """All sessions at the moment."""
 
-    reply_may_lack: ClassVar[frozenset[str]] = UserPage.reply_may_lack
+    reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
 
 
 class ServerInfo(Record, frozen=True, kw_only=True, gc=False):

@@ -27,8 +27,9 @@ from .models import (
     UploadProgress,
     UploadStarted,
 )
+from .parts import OutboundCallerID
 from .status_models import ExtensionNumber, UserStatus
-from .user_models import NewUser, OutboundCallerID, User, UserPage, UserSettings
+from .user_models import NewUser, User, UserPage, UserSettings
 
 _ID: Final = {"id": Text}
 _NUMBER: Final = {"extension_number": Text}

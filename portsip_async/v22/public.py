@@ -1,6 +1,8 @@
 """The public names of generation v22, by subject. The models are listed in their own modules."""
 
+from .calls import CallSettings
 from .client import ClientOptions, PortSIPClient
+from .groups import MembersError
 from .login import SignIn, Tokens
 from .operations import ENDPOINTS
 
@@ -12,4 +14,7 @@ __all__ = [
     "Tokens",
     # the API as data
     "ENDPOINTS",
+    # arguments and errors of single operations
+    "CallSettings",
+    "MembersError",
 ]

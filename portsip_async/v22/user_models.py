@@ -28,6 +28,7 @@ from .enums import (
     TransportValue,
     VoicemailDatetimeValue,
 )
+from .parts import UNNUMBERED, OutboundCallerID
 
 __all__ = [
     "UserPage",
@@ -48,22 +49,6 @@ __all__ = [
 
 
 # As in the classic models, gc=False hides objects from the garbage collector: none is in a cycle.
-class OutboundCallerID(Record, frozen=True, kw_only=True, gc=False):
-    """A caller id that calls to the outside show.
-
-    Attributes:
-        provider_id: the id of the trunk that the calls go through.
-        caller_id: the number that is shown.
-        preferred: whether it comes first. Those of a group lack it.
-        description: any text about it.
-    """
-
-    provider_id: str | None = None
-    caller_id: str | None = None
-    preferred: bool | None = None
-    description: str | None = None
-
-
 class TimeRange(Record, frozen=True, kw_only=True, gc=False):
     """A part of a day, as ``HH:MM`` of 24 hours. ``from_`` is ``from`` in the API."""
 
@@ -418,8 +403,4 @@ class UserSummary(Record, frozen=True, kw_only=True, gc=False):
 class UserPage(Page[UserSummary], frozen=True, kw_only=True):
     """A page of users. `count` is the number of all users that match."""
 
-    reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | {
-        "pagination",
-        "pagesize",
-        "page_count",
-    }
+    reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED

@@ -24,6 +24,7 @@ from ..core.tracebacks import hide_arguments
 from ..errors import NotFound, ReplyError
 from .directory import Directory
 from .enums import PresenceValue, RoleValue
+from .error_codes import V22_ERRORS
 from .operations import (
     USERS_CREATE,
     USERS_FIND,
@@ -339,6 +340,7 @@ class Users(NotCopyable):
         user_ids: Iterable[str] | AsyncIterable[str],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
+        if_missing: Literal["error", "skip"] = "error",
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
         """Remove many users, and yield a `BulkResult` for each as it finishes.
@@ -348,17 +350,27 @@ class Users(NotCopyable):
         Args:
             user_ids: the ids of the users to remove, read lazily.
             concurrency: the most writes in flight.
+            if_missing: "skip" marks a user who does not exist as ``skipped``; "error" as failed.
             grace: seconds that writes in flight may take to finish after the loop was left.
 
         Raises:
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
+        if if_missing not in ("error", "skip"):
+            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
 
         async def remove(user_id: str, gate: Gate) -> None:
             await self._remove(plain_text(user_id), gate=gate)
 
-        write = removal(remove, reader(USERS_SHOW, self.show, field="id"), key="user_id")
+        write = removal(
+            remove,
+            reader(USERS_SHOW, self.show, field="id"),
+            USERS_REMOVE,
+            V22_ERRORS,
+            key="user_id",
+            skip_missing=if_missing == "skip",
+        )
         return run_many(
             "user_ids",
             user_ids,

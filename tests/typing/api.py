@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from portsip_async import (
     ENDPOINTS,
@@ -13,6 +13,7 @@ from portsip_async import (
     BulkRun,
     CreatedGroup,
     Credentials,
+    Detected,
     Drift,
     Endpoint,
     Extension,
@@ -43,10 +44,18 @@ from portsip_async import (
     TransportError,
     WatchStats,
     classic,
+    detect,
 )
 from portsip_async.openapi import document
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.telemetry import Telemetry
+
+
+async def generations() -> None:
+    found = await detect("https://pbx.example", timeout=5)
+    assert_type(found, Detected)
+    assert_type(found.generation, Literal["classic", "v22"] | None)
+    assert_type(found.reason, str)
 
 
 async def account(pbx: PortSIPClient) -> None:
@@ -151,7 +160,7 @@ async def many(pbx: PortSIPClient, new: list[NewExtension], updates: list[Extens
     assert_type(created, BulkRun[None])
     assert_type(created.in_doubt, list[str])
     assert_type(pbx.extensions.update_many(updates), BulkRun[None])
-    assert_type(pbx.extensions.remove_many({"101"}), BulkRun[None])
+    assert_type(pbx.extensions.remove_many({"101"}, if_missing="skip"), BulkRun[None])
     async for patched in pbx.extensions.patch_many([("101", {"profile": {"first_name": None}})]):
         assert_type(patched, BulkResult[Extension])
         assert_type(patched.value, Extension | None)

@@ -6,6 +6,7 @@ after the PBX has acted, since a client can't tell these apart.
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ SHOW: Final = "/api/shown"
 
 PASSWORD: Final = "the+Password/5"
 CODE: Final = "904115"
+_REFRESH_TOKEN: Final = re.compile(rb"refresh-token-\d+")
 QUICK: Final = RetryPolicy(attempts=3, initial=0, maximum=0)
 SHOWN: Final = Endpoint("test.show", "GET", "/shown", reply=dict[str, Any], token="bearer")
 
@@ -115,7 +117,6 @@ class LoginServer:
         return 200, self.issue()
 
     def _refresh(self, token: str) -> tuple[int, object]:
-        self.used[token] += 1
         if token not in self.sessions:
             return 400, json.loads(refusal("UNAUTHORIZED"))
         access = self.sessions.pop(token)
@@ -164,13 +165,13 @@ class LoginServer:
                 arrival = await arriving(reader)
                 self.arrivals.append(arrival)
                 self.served[arrival.path] += 1
+                if match := _REFRESH_TOKEN.search(arrival.body):
+                    self.used[match[0].decode()] += 1
                 script = self.faults.get(arrival.path)
                 fault = script.pop(0) if script else None
                 status, body = 200, object()
                 if fault is None or fault.acts:
                     status, body = self.act(arrival)
-                elif arrival.path == REFRESH:
-                    self.used[json.loads(arrival.body)["refresh_token"]] += 1
                 if arrival.path == self.held:
                     self.in_flight[arrival.path] += 1
                     await self.gate.wait()
