@@ -171,9 +171,11 @@ async def client_of(mock_url: str, document: Document) -> AsyncIterator[tuple[Po
         Tap(mock_url, document) as tap,
         PortSIPClient(tap.url, token="access", refresh_token="refresh", retry=QUICK) as pbx,
     ):
-        yield pbx, tap
+        try:
+            yield pbx, tap
+        finally:
+            assert tap.violations == []
     assert tap.exchanges
-    assert tap.violations == []
     for each in tap.exchanges:
         assert each.operation is not None
         assert document.unknown_fields(each.operation, each.target, each.body) == []
