@@ -74,7 +74,6 @@ CASES: Mapping[str, Case] = {
     "users.show": lambda pbx, names: pbx.users.show(names.id),
     "users.update": lambda pbx, names: pbx.users.update(names.id, UserSettings(enabled=False)),
     "users.patch": lambda pbx, names: pbx.users.patch(names.id, PATCH),
-    "users.patch_number": lambda pbx, names: pbx.users.patch_number(names.number, PATCH),
     "users.remove": lambda pbx, names: pbx.users.remove(names.id),
     "users.set_password": lambda pbx, names: pbx.users.set_password(names.id, "a b&c"),
     "users.set_extension_password": lambda pbx, names: pbx.users.set_extension_password(
