@@ -16,7 +16,9 @@ import msgspec
 from .text_input import is_name, read_json
 
 # The names of all fields that hold secrets.
-SECRETS: Final = frozenset({"password", "web_access_password", "voicemail_pin"})
+SECRETS: Final = frozenset(
+    {"password", "web_access_password", "extension_password", "voicemail_pin"}
+)
 HIDDEN: Final = "***"
 
 
@@ -84,6 +86,15 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a value without the fields that are None, however deep, as a request needs it."""
+    if isinstance(value, Mapping):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
 
 
 def nested(flat_row: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import msgspec
 import typer
 
 from .. import BulkResult, BulkRun, Paginator, StatusPoll, StatusWatch
-from .failures import Failure
 from .settings import Settings
 
 Record = type[msgspec.Struct]
@@ -259,17 +258,11 @@ class PBX(ABC):
 
 
 # The class of each generation. Its module is loaded when the generation is used.
-_CLASSES: Final = {Api.CLASSIC: (".classic", "ClassicPBX")}
+_CLASSES: Final = {Api.CLASSIC: (".classic", "ClassicPBX"), Api.V22: (".v22", "V22PBX")}
 
 
 def kind_of(api: Api | str) -> type[PBX]:
-    """Return the class for a generation.
-
-    Raises:
-        Failure: there is none yet.
-    """
-    if api not in _CLASSES:
-        raise Failure(f"these commands don't speak generation {api} yet")
+    """Return the class for a generation."""
     module, name = _CLASSES[Api(api)]
     found: type[PBX] = getattr(import_module(module, __package__), name)
     return found

@@ -205,7 +205,7 @@ class Extensions(NotCopyable):
             NotFound: there is no such extension.
             TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
         """
-        numbers = check_strs("extension_numbers", extension_numbers)
+        numbers = _check_numbers("extension_numbers", extension_numbers)
         self._sender.session.check_open()
         states: builtins.list[ExtensionState] = []
         async with self.poll_status(numbers, ordered=True) as poll:
@@ -288,7 +288,7 @@ class Extensions(NotCopyable):
             check_type("each status of known", state, ExtensionState)
         check_number("interval", interval, above=0)
         check_number("rediscover", rediscover, above=0)
-        wanted = None if numbers is None else check_strs("numbers", numbers)
+        wanted = None if numbers is None else _check_numbers("numbers", numbers)
         statuses, owner = self._status_source(), self._sender.session
 
         def new_polling() -> StatusPolling[ExtensionState]:
@@ -329,6 +329,7 @@ class Extensions(NotCopyable):
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),
             outages=sender.outages,
             batch_sizes=sender.batch_sizes,
+            check=_check_path,
         )
 
     async def _discover(self) -> DiscoveredExtensions:
@@ -340,3 +341,17 @@ class Extensions(NotCopyable):
         drift = walk.drift
         is_complete = not (drift.dropped or drift.count_changed or drift.missing_pages)
         return DiscoveredExtensions(numbers, is_complete)
+
+
+def _check_numbers(name: str, numbers: Iterable[str]) -> list[str]:
+    """Check an argument that holds extension numbers, and return them as a list."""
+    checked = check_strs(name, numbers)
+    for number in checked:
+        _check_path(number)
+    return checked
+
+
+def _check_path(number: str) -> None:
+    """Check that a number can be part of a path: "." and ".." would be steps in it."""
+    if number in (".", ".."):
+        raise ValueError(f'an extension number must not be "." or "..", got {number!r}')
