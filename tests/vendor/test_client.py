@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from portsip_async import Endpoint, PortSIPError
+from portsip_async import Endpoint, PortSIPError, detect
 from portsip_async.v22 import Group, NewUser, PortSIPClient, SignIn, UserSettings
 
 from ..conftest import QUICK
@@ -257,6 +257,14 @@ async def test_calls_are_sent_as_given(static_url: str, document: Document) -> N
             given = {**call}
             await pbx.calls.create(given.pop("caller"), given.pop("callee"), **given)
             assert sent(tap) == call
+
+
+async def test_detect(static_url: str, document: Document) -> None:
+    """The generation is told by a request that the document knows."""
+    async with Tap(static_url, document) as tap:
+        assert (await detect(tap.url)).generation == "v22"
+        assert tap.violations == []
+        assert tap.succeeded == {"GET /api/info"}
 
 
 async def test_sign_in(static_url: str, document: Document) -> None:
