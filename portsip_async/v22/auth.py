@@ -68,7 +68,10 @@ class Auth(NotCopyable):
         Raises:
             AuthenticationError: the PBX refused the challenge.
         """
-        await self._sender.send(AUTH_SEND_OTP, {"token": check_str("challenge", challenge)})
+        try:
+            await self._sender.send(AUTH_SEND_OTP, {"token": check_str("challenge", challenge)})
+        except APIError as error:
+            raise_without_context(login_error(error, self._sender.session.base_url, V22_ERRORS))
 
     @hide_arguments
     async def verify_otp(self, challenge: str, code: str) -> Token:

@@ -17,7 +17,7 @@ from ..client.patches import (
 from ..client.resource import Document, Sender
 from ..client.writes import Send, is_from
 from ..core.limits import Gate
-from ..errors import BadRequest, Conflict
+from ..errors import BadRequest, Conflict, ReplyError
 from .operations import USERS_CREATE, USERS_SHOW, USERS_UPDATE
 from .user_models import READ_ONLY, NewUser, User, UserSettings
 
@@ -96,6 +96,9 @@ async def patch_user(
     plain, models = check_changes(changes), fields_of(UserSettings)
 
     def merged(read: Document) -> Document:
+        if not read.get("id"):
+            # Writing such a reply back would empty the real user.
+            raise ReplyError(expected="a user's id", where="$.id", operation=USERS_SHOW.name)
         if check is not None:
             check(read)
         for field, value in plain.items():

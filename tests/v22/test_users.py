@@ -340,6 +340,13 @@ class TestPatch:
             await client.users.patch("u1", {"department": "Sales"})
         assert len(wire.arrivals) == 1
 
+    async def test_reply_without_an_id(self, wire: WireServer, client: PortSIPClient) -> None:
+        """A reply that shows no user is not written back: that would empty the real one."""
+        wire.script = [reply({}), reply(b"")]
+        with pytest.raises(ReplyError, match="a user's id"):
+            await client.users.patch("u1", {"department": "Sales"})
+        assert len(wire.arrivals) == 1
+
     async def test_patches_of_one_user_wait_for_each_other(
         self, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
