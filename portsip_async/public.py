@@ -17,6 +17,7 @@ from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
 from .core.tokens import Token
 from .core.transport import Timeout
+from .detection import Detected, detect
 from .errors import (
     APIError,
     AuthenticationError,
@@ -51,6 +52,9 @@ __all__ = [
     "Token",
     "Fingerprint",
     "Attempt",
+    # telling generations apart
+    "detect",
+    "Detected",
     # the API as data
     "ENDPOINTS",
     "Endpoint",

@@ -100,6 +100,7 @@ RANKS = {
     "v22.extensions": 6,
     "classic": 7,
     "classic.client": 7,
+    "detection": 7,
     "v22.client": 7,
     "public": 8,
     "v22": 8,

@@ -72,6 +72,7 @@ class WireServer:
     Attributes:
         script: the step for each request; the last one is repeated.
         arrivals: the requests so far, logins left out.
+        handles_logins: whether it replies to logins without the script, as it does by default.
         logins: how many logins it replied to.
         connections: how many connections were made to it.
         writers: the connections that are open now.
@@ -82,6 +83,7 @@ class WireServer:
         self.port = port
         self.script: list[Step] = [reply({"extension_number": "101"})]
         self.arrivals: list[Arrival] = []
+        self.handles_logins = True
         self.logins = 0
         self.connections = 0
         self.url = ""
@@ -158,7 +160,7 @@ class WireServer:
 
     async def _reply_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         arrival = await arriving(reader)
-        if arrival.path.startswith("/api/account/"):
+        if self.handles_logins and arrival.path.startswith("/api/account/"):
             self.logins += 1
             writer.write(
                 reply({"access_token": TOKEN, "expires": 600}, headers={"Connection": "keep-alive"})

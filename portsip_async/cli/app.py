@@ -42,6 +42,9 @@ _COMMANDS = {
     "openapi": ".openapi",
 }
 
+# Generation v22 of the API calls them users.
+_SYNONYMS = {"users": "extensions"}
+
 # Some versions of typer bundle click's exceptions, others use click's own.
 _ClickError: Any = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -88,14 +91,15 @@ class Commands(TyperGroup):
         return code
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List all commands, in the order of the table."""
+        """List all commands but the synonyms, in the order of the table."""
         return [*_COMMANDS, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load a command; None if there is none of this name."""
-        if cmd_name not in _COMMANDS:
+        name = _SYNONYMS.get(cmd_name, cmd_name)
+        if name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        return _load(cmd_name)
+        return _load(name)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""

@@ -5,12 +5,14 @@ latest changes, and how long the PBX has not replied.
 """
 
 from collections import Counter, deque
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from .. import ExtensionStatus, StatusChange, WatchStats
+from .. import StatusChange, WatchStats
 from .failures import shorten
 from .output import style_of
 from .terminal_text import encodable, one_line, printable
@@ -26,14 +28,20 @@ _PLAIN_MARKS = {"●": "*", "◐": "!", "·": ".", "○": "o"}  # for terminals 
 class Board:
     """The statuses of the extensions, and how they look on a terminal."""
 
-    def __init__(self, encoding: str = "utf-8") -> None:
-        """Begin without extensions, for a terminal of this encoding."""
+    def __init__(self, encoding: str = "utf-8", *, detail: Callable[[Any], str]) -> None:
+        """Begin without extensions.
+
+        Args:
+            encoding: the terminal's encoding.
+            detail: returns what a status tells besides its word.
+        """
+        self._detail = detail
         marks = "".join(_PLAIN_MARKS)
         self._marks = {} if encodable(marks, encoding) == marks else _PLAIN_MARKS
-        self._statuses: dict[str, ExtensionStatus] = {}
-        self._recent: deque[StatusChange] = deque(maxlen=_MAX_RECENT)
+        self._statuses: dict[str, Any] = {}
+        self._recent: deque[StatusChange[Any]] = deque(maxlen=_MAX_RECENT)
 
-    def apply(self, change: StatusChange) -> None:
+    def apply(self, change: StatusChange[Any]) -> None:
         """Apply a change; the first status of an extension is not shown as a change."""
         if change.after is None:
             self._statuses.pop(change.extension_number, None)
@@ -45,7 +53,7 @@ class Board:
     def render(self, width: int, height: int, stats: WatchStats, now: datetime) -> RenderableType:
         """Draw the board for a terminal of this many columns and lines."""
         # Of the height, the changes get at most a third, and the cells get the rest.
-        recent = [_line(change) for change in self._recent][: max(0, (height - 6) // 3)]
+        recent = [self._line(change) for change in self._recent][: max(0, (height - 6) // 3)]
         head = [self._counts(), _health(stats, now), Text()]
         left = height - len(head) - len(recent) - 2
         cells = self._cells(width, max(1, left))
@@ -80,25 +88,24 @@ class Board:
             text.append(f"\n... and {more:,} more")
         return text
 
+    def _line(self, change: StatusChange[Any]) -> Text:
+        before, after = _label(change.before), _label(change.after)
+        at = change.at.astimezone().strftime("%H:%M:%S")
+        line = Text(f"{at}  {printable(change.extension_number)}  ", no_wrap=True)
+        if before == after and change.after is not None:
+            line.append(f"{after}  {printable(self._detail(change.after))}", "dim")
+        else:
+            line.append(printable(before), style_of(before)).append(" -> ")
+            line.append(printable(after), style_of(after))
+        return line
+
     def _mark(self, label: str) -> str:
         mark = _MARKS.get(label, _OTHER_MARK)
         return self._marks.get(mark, mark)
 
 
-def _label(status: ExtensionStatus | None) -> str:
+def _label(status: Any) -> str:
     return "gone" if status is None else str(status.status or "unknown")
-
-
-def _line(change: StatusChange) -> Text:
-    before, after = _label(change.before), _label(change.after)
-    at = change.at.astimezone().strftime("%H:%M:%S")
-    line = Text(f"{at}  {printable(change.extension_number)}  ", no_wrap=True)
-    if before == after and change.after is not None:
-        line.append(f"{after}  {printable(change.after.user_agent or 'no telephone')}", "dim")
-    else:
-        line.append(printable(before), style_of(before)).append(" -> ")
-        line.append(printable(after), style_of(after))
-    return line
 
 
 def _health(stats: WatchStats, now: datetime) -> Text:

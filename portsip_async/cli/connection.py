@@ -17,14 +17,18 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from .. import EmailCredentials, Fingerprint, PortSIPClient, Timeout
-from .failures import USAGE, Failure
+from .. import Detected, Fingerprint, PortSIPError, Timeout, detect
+from .failures import NO_API, NOT_FOUND, USAGE, Failure, answering_generation
+from .generation import PBX, Api, kind_of
 from .terminal_text import one_line
 from .text_input import read_stdin_line
 
 T = TypeVar("T")
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_DETECTION = 10.0  # seconds for a request that finds out the generation
+# An account for a client that only checks the other options.
+_NOBODY = {"username": "-", "password": "-"}
 
 
 _option: Any = partial(typer.Option, rich_help_panel="Connection", show_default=False)
@@ -44,6 +48,20 @@ class Connection:
     email: Annotated[
         str | None,
         _option(metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
+    ] = None
+    domain: Annotated[
+        str | None,
+        _option(
+            metavar="NAME",
+            help="The SIP domain of the tenant, to log in to v22 and for calls; else"
+            " PORTSIP_DOMAIN.",
+        ),
+    ] = None
+    api: Annotated[
+        Api | None,
+        _option(
+            help="The generation of the PBX's API; else PORTSIP_API, else auto, which asks the PBX."
+        ),
     ] = None
     password_stdin: Annotated[
         bool,
@@ -101,25 +119,37 @@ class Connection:
         if self.password_stdin:
             _ = self.account
 
-    def run(self, work: Callable[[PortSIPClient], Awaitable[T]]) -> T:
-        """Run a coroutine function with a client, and always close the client."""
+    def run(self, work: Callable[[PBX], Awaitable[T]]) -> T:
+        """Run a coroutine function with a PBX, and always close its client.
+
+        Raises:
+            Failure: no API was found at the address.
+        """
+        kind = self.kind
         client = self.client(self.account)
 
         async def session() -> T:
-            async with client as pbx:
-                return await work(pbx)
+            async with client:
+                return await work(kind(client))
 
         return asyncio.run(session())
 
     def check(self) -> None:
-        """Check the options before anything is asked for.
+        """Check the options before anything is asked for or sent.
 
         Raises:
             ConfigurationError: the URL is missing or wrong.
             Failure: the CA file can't be used.
             typer.BadParameter: an option can't be used.
         """
-        self.client({"username": "-", "password": "-"})
+        answering_generation.set(lambda: self._other_generation)
+        options = self._options()
+        if self._wanted is Api.AUTO:
+            # The operations to override have names once the generation is known.
+            options["endpoints"] = None
+            _build(kind_of(Api.CLASSIC), options)
+        else:
+            _build(self.kind, options)
         file = self.trusted_file
         if file is not None:
             try:
@@ -135,7 +165,40 @@ class Connection:
                     USAGE,
                 ) from None
 
-    def client(self, account: Mapping[str, str] | None, **more: Any) -> PortSIPClient:
+    @cached_property
+    def kind(self) -> type[PBX]:
+        """The generation of the PBX, which is asked unless an option or the environment tells.
+
+        Raises:
+            PortSIPError: there is no reply.
+            Failure: no generation replies.
+        """
+        if self._wanted is not Api.AUTO:
+            return kind_of(self._wanted)
+        found = asyncio.run(self.detect())
+        if found.generation is None:
+            raise Failure(found.reason, f"{NO_API}; --api names the generation", NOT_FOUND)
+        kind = kind_of(found.generation)
+        _build(kind, self._options())
+        return kind
+
+    async def detect(self) -> Detected:
+        """Ask the PBX for its generation, whatever the options say.
+
+        Raises:
+            PortSIPError: there is no reply.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # --insecure has its own warning in the help
+            return await detect(
+                self.address or "",
+                ssl=self._trust(),
+                proxy=self.proxy_url(),
+                allow_http=True,  # `check` has checked the URL
+                timeout=self.timeout or _DETECTION,
+            )
+
+    def client(self, account: Mapping[str, str] | None, **more: Any) -> Any:
         """Build the client that the options and the environment describe.
 
         Args:
@@ -143,28 +206,9 @@ class Connection:
             more: further arguments of the client.
 
         Raises:
-            ConfigurationError: the URL or the account is missing or wrong.
-            typer.BadParameter: an option can't be used.
+            ConfigurationError: the account is missing or wrong.
         """
-        options: dict[str, Any] = {
-            "base_url": self.url,
-            "ssl": self._trust(),
-            "proxy": self.proxy_url(),
-            "timeout": None if self.timeout is None else Timeout(total=_positive(self.timeout)),
-            "requests_per_second": None if self.rate is None else _positive(self.rate),
-            "endpoints": self.overrides() or None,
-            "allow_http": self.allow_http or None,
-        }
-        if account is None:
-            options["token"] = os.environ.get("PORTSIP_TOKEN") or None
-        elif "email" in account:
-            options["credentials"] = EmailCredentials(account["email"], account["password"])
-        else:
-            options |= account
-        options = {name: value for name, value in options.items() if value is not None}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # --insecure has its own warning in the help
-            return PortSIPClient.from_env(**options, **more)
+        return _build(self.kind, self._options() | more, account, self.sip_domain)
 
     @cached_property
     def account(self) -> dict[str, str] | None:
@@ -214,6 +258,11 @@ class Connection:
         return self.proxy or os.environ.get("PORTSIP_PROXY") or None
 
     @property
+    def sip_domain(self) -> str | None:
+        """The tenant's SIP domain; None if there is none."""
+        return self.domain or os.environ.get("PORTSIP_DOMAIN") or None
+
+    @property
     def address(self) -> str | None:
         """The PBX's URL; None if there is none."""
         return self.url or os.environ.get("PORTSIP_URL") or None
@@ -225,7 +274,48 @@ class Connection:
             return None
         return str(self.ca_file) if self.ca_file else os.environ.get("PORTSIP_CA_FILE") or None
 
-    def _trust(self) -> object:
+    @property
+    def _wanted(self) -> Api:
+        if self.api is not None:
+            return self.api
+        name = os.environ.get("PORTSIP_API") or Api.AUTO
+        try:
+            return Api(name)
+        except ValueError:
+            raise Failure(
+                f"PORTSIP_API must be auto, classic or v22, got {name!r}",
+                "set it to one of them, or unset it",
+                USAGE,
+            ) from None
+
+    @cached_property
+    def _other_generation(self) -> str:
+        """Which generation replies instead of the chosen one, as a hint; "" if it is unknown."""
+        if self._wanted is Api.AUTO:
+            return ""  # the PBX was asked before
+        try:
+            found = asyncio.run(self.detect())
+        except PortSIPError:
+            return ""
+        if found.generation is None:
+            return f"{NO_API}. {found.reason}"
+        if Api(found.generation) is self._wanted:
+            return ""
+        return f"pass --api {found.generation}. {found.reason}"
+
+    def _options(self) -> dict[str, Any]:
+        """Return the client's arguments, without the account."""
+        return {
+            "base_url": self.url,
+            "ssl": self._trust(),
+            "proxy": self.proxy_url(),
+            "timeout": None if self.timeout is None else Timeout(total=_positive(self.timeout)),
+            "requests_per_second": None if self.rate is None else _positive(self.rate),
+            "endpoints": self.overrides() or None,
+            "allow_http": self.allow_http or None,
+        }
+
+    def _trust(self) -> Any:
         used = [self.ca_file is not None, self.fingerprint is not None, self.insecure]
         if sum(used) > 1:
             raise typer.BadParameter("give one of --ca-file, --fingerprint and --insecure only")
@@ -250,6 +340,19 @@ class Connection:
                     "PORTSIP_USERNAME and PORTSIP_EMAIL are both set", "unset one of them", USAGE
                 )
         return {"email": email} if email else {"username": username} if username else {}
+
+
+def _build(
+    kind: type[PBX],
+    options: Mapping[str, Any],
+    account: Mapping[str, str] | None = _NOBODY,
+    domain: str | None = None,
+) -> Any:
+    """Build a client; without an account, only to check the options."""
+    given = {name: value for name, value in options.items() if value is not None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # --insecure has its own warning in the help
+        return kind.client(account, domain, **given)
 
 
 def next_secret(name: str) -> str:

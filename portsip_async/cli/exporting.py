@@ -6,19 +6,19 @@ is complete. A path that is not a regular file, such as a FIFO, is written into.
 
 import json
 import sys
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
+import msgspec
 import typer
 
-from .. import Extension, NewExtension, NotFound, PortSIPClient
 from .atomic_file import new_file
 from .connection import Connection
 from .csv_text import csv_line
 from .failures import print_note
-from .fields import SECRETS, dotted, flat, nested, plain
+from .fields import SECRETS, dotted, flat, is_list, nested, plain
+from .generation import PBX, Record
 from .import_file import FileFormat, form_of
 from .options import Limit, spread
 from .output import csv_cell, shown_cells
@@ -66,21 +66,15 @@ def export(
     """
     form = (form or FileFormat.CSV) if file == _STDOUT else form_of(file, form)
 
-    async def work(pbx: PortSIPClient, target: TextIO) -> int:
+    async def work(pbx: PBX, target: TextIO) -> int:
         count = 0
-        writer = _Writer(target, form, reveal=reveal)
+        writer = _Writer(target, form, pbx.new, reveal=reveal)
         with progress("Exporting", limit, shown=not target.isatty()) as done:
-            async with (
-                aclosing(_numbers(pbx, search, limit)) as numbers,
-                pbx.extensions.show_many(numbers, concurrency=concurrency, ordered=True) as run,
-            ):
-                async for result in run:
-                    if result.value is not None:
-                        writer.write(result.value)
-                        done.advance()
-                        count += 1
-                    elif result.error is not None and not _is_removed(result.error):
-                        raise result.error
+            async with aclosing(pbx.records(search, limit, concurrency)) as records:
+                async for record in records:
+                    writer.write(record)
+                    done.advance()
+                    count += 1
         return count
 
     if file == _STDOUT:
@@ -93,48 +87,31 @@ def export(
     print_note(f"Exported {count:,} extensions.")
 
 
-async def _numbers(
-    pbx: PortSIPClient, search: str | None, limit: int | None
-) -> AsyncGenerator[str, None]:
-    if search is None:
-        walk = pbx.extensions.list(page_size=None)
-    else:
-        walk = pbx.extensions.search(search, page_size=None)
-    count = 0
-    async with walk:
-        async for extension in walk:
-            yield extension.extension_number
-            count += 1
-            if count == limit:
-                return
-
-
-def _is_removed(error: Exception) -> bool:
-    """Return whether an extension was removed after it was listed."""
-    return isinstance(error, NotFound) and error.operation == "extensions.show"
-
-
 class _Writer:
     """Writes extensions in a format that `import` reads."""
 
-    def __init__(self, target: TextIO, form: FileFormat, *, reveal: bool) -> None:
+    def __init__(self, target: TextIO, form: FileFormat, new: Record, *, reveal: bool) -> None:
         self._target = target
         self._form = form
+        self._new = new
         self._columns = [
-            name
-            for name in dotted(NewExtension)
-            if reveal or name.rpartition(".")[2] not in SECRETS
+            name for name in dotted(new) if reveal or name.rpartition(".")[2] not in SECRETS
         ]
         if form is FileFormat.CSV:
             target.write(csv_line(self._columns))
 
-    def write(self, extension: Extension) -> None:
-        row = flat(plain(extension, reveal=True))
+    def write(self, record: msgspec.Struct) -> None:
+        row = flat(plain(record, reveal=True))
         found = {name: row[name] for name in self._columns if row.get(name) is not None}
         if self._form is FileFormat.CSV:
-            cells = (csv_cell(found[name]) if name in found else None for name in self._columns)
+            cells = (self._cell(name, found.get(name)) for name in self._columns)
             shown = shown_cells(cells) if self._target is sys.stdout else cells
             self._target.write(csv_line(shown))
         else:
             self._target.write(json.dumps(nested(found)) + "\n")
         self._target.flush()
+
+    def _cell(self, name: str, value: Any) -> str | None:
+        if value is None:
+            return None
+        return json.dumps(value) if is_list(self._new, name) else csv_cell(value)

@@ -9,26 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import (
-    BulkResult,
-    Extension,
-    ExtensionStatus,
-    ExtensionSummary,
-    NewExtension,
-    Paginator,
-    PortSIPClient,
-)
+from .. import BulkResult, Paginator
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
-from .failures import print_error, print_note, report_failures, shorten
-from .fields import completed, plain, read_settings
+from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
+from .fields import plain
+from .generation import PBX, completed
 from .importing import import_
-from .listing import Paging, SortBy, write_list
+from .listing import Filter, OrderBy, Paging, SortBy, write_list
 from .options import Number, Yes, confirm, read_lines, spread
 from .output import Output
 from .progress import progress
 from .streams import reader_may_leave
-from .text_input import read_text
 from .watching import watch
 
 extensions: typer.Typer = typer.Typer(
@@ -37,9 +29,6 @@ extensions: typer.Typer = typer.Typer(
     help="Work with extensions: list, provision, watch, call.",
     no_args_is_help=True,
 )
-
-# The columns of a list as a table, which would be too wide with all.
-_NARROW = ("extension_number", "first_name", "last_name", "email", "status")
 
 Numbers = Annotated[
     list[str],
@@ -51,7 +40,7 @@ Set = Annotated[
         "--set",
         "-s",
         metavar="FIELD=VALUE",
-        help="A setting such as profile.first_name=Ann; repeatable.",
+        help="A setting such as profile.first_name=Ann, or department=Sales in v22; repeatable.",
         autocompletion=completed,
         show_default=False,
     ),
@@ -71,17 +60,25 @@ Settings = Annotated[
 @extensions.command("list")
 @spread
 def list_(
-    *, paging: Paging, sort_by: SortBy = None, connection: Connection, output: Output
+    *,
+    paging: Paging,
+    sort_by: SortBy = None,
+    filter_: Filter = None,
+    order_by: OrderBy = None,
+    connection: Connection,
+    output: Output,
 ) -> None:
     """List all extensions.
 
     Example: portsip-async extensions list --output csv --columns extension_number,email
     """
 
-    def walk(pbx: PortSIPClient) -> Paginator[ExtensionSummary]:
-        return pbx.extensions.list(sort_by=sort_by, **paging.pages)
+    def walk(pbx: PBX) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+        return pbx.extensions(paging.pages, options)
 
-    write_list(connection, output, paging, ExtensionSummary, walk, _NARROW)
+    kind = connection.kind
+    write_list(connection, output, paging, kind.summary, walk, kind.narrow)
 
 
 @extensions.command()
@@ -97,10 +94,11 @@ def search(
 ) -> None:
     """List the extensions that match a text."""
 
-    def walk(pbx: PortSIPClient) -> Paginator[ExtensionSummary]:
-        return pbx.extensions.search(condition, **paging.pages)
+    def walk(pbx: PBX) -> Paginator[Any]:
+        return pbx.search(condition, paging.pages)
 
-    write_list(connection, output, paging, ExtensionSummary, walk, _NARROW)
+    kind = connection.kind
+    write_list(connection, output, paging, kind.summary, walk, kind.narrow)
 
 
 @extensions.command()
@@ -118,8 +116,8 @@ def show(
 
     Example: portsip-async extensions show 101 --output json --columns profile
     """
-    output.check(Extension)
-    output.show(connection.run(lambda pbx: pbx.extensions.show(number)), reveal=reveal)
+    output.check(connection.kind.record)
+    output.show(connection.run(lambda pbx: pbx.show(number)), reveal=reveal)
 
 
 @extensions.command()
@@ -133,33 +131,36 @@ def create(
         bool,
         typer.Option(
             "--new-passwords-stdin",
-            help="Read the new extension's password and web access password from the next two"
-            " lines of standard input; else PORTSIP_NEW_PASSWORD and"
-            " PORTSIP_NEW_WEB_ACCESS_PASSWORD, else prompts.",
+            help="Read the new extension's secrets from the next lines of standard input; else from"
+            " variables, else prompts. They are PORTSIP_NEW_PASSWORD and"
+            " PORTSIP_NEW_WEB_ACCESS_PASSWORD; in v22 PORTSIP_NEW_PASSWORD,"
+            " PORTSIP_NEW_EXTENSION_PASSWORD and PORTSIP_NEW_VOICEMAIL_PIN.",
         ),
     ] = False,
     connection: Connection,
 ) -> None:
     """Create an extension.
 
+    In v22, the settings name, display_name, email and role are required.
+
     Example: portsip-async extensions create 101 --set profile.first_name=Ann
     """
+    kind = connection.kind
     # The order of standard input: the login, these secrets, and then the settings.
-    names = ("password", "web access password")
-    secrets = [next_secret(name) for name in names] if new_passwords_stdin else []
-    sections = _read(changes, settings)
+    fields: dict[str, Any] = {}
+    if new_passwords_stdin:
+        fields = {name: next_secret(_words(name)) for name in kind.new_secrets}
+    given = kind.settings.read(changes, settings)
+    missing = [name for name in kind.settings.required if name not in given]
+    if missing:
+        raise Failure(f"a setting is missing: {', '.join(missing)}", "pass it with --set", USAGE)
     _ = connection.account  # prompts for the login first
-    for name in names[len(secrets) :]:
-        variable = f"PORTSIP_NEW_{name.replace(' ', '_').upper()}"
-        title = f"{name.capitalize()} of the new extension"
-        secrets.append(prompt_secret(title, variable, confirm=True))
-    extension = NewExtension(
-        extension_number=number,
-        password=secrets[0],
-        web_access_password=secrets[1],
-        **sections,
-    )
-    connection.run(lambda pbx: pbx.extensions.create(extension))
+    for name in kind.new_secrets[len(fields) :]:
+        variable = f"PORTSIP_NEW_{name.upper()}"
+        title = f"{_words(name).capitalize()} of the new extension"
+        fields[name] = prompt_secret(title, variable, confirm=True)
+    new = kind.new(extension_number=number, **fields, **given)
+    connection.run(lambda pbx: pbx.create(new))
     print_note(f"Created extension {number}.")
 
 
@@ -174,11 +175,11 @@ def update(
 
     Example: portsip-async extensions update 101 --set options.enable_extension=false
     """
-    sections = _read(changes, settings)
-    if not sections:
+    given = connection.kind.changes.read(changes, settings)
+    if not given:
         raise typer.BadParameter("pass --set or --settings")
     try:
-        connection.run(lambda pbx: pbx.extensions.patch(number, **sections))
+        connection.run(lambda pbx: pbx.patch(number, given))
     except TypeError as error:  # from an unknown field
         raise typer.BadParameter(str(error), param_hint="'--settings'") from None
     print_note(f"Updated extension {number}.")
@@ -196,25 +197,22 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
     wanted = read_lines(numbers)
     confirm(f"Remove {_count(wanted)}?", yes=yes)
 
-    results: list[BulkResult[None]] = []
+    results: list[BulkResult[Any]] = []
     in_doubt: list[str] = []
 
-    async def work(pbx: PortSIPClient) -> int:
+    async def work(pbx: PBX) -> None:
         with progress("Removing", len(wanted), shown=len(wanted) > 1) as removed:
-            run = pbx.extensions.remove_many(wanted)
-            try:
-                async with run:
-                    async for result in run:
-                        results.append(result)
-                        removed.advance()
-            finally:
-                results.extend(run.late_results)
-                in_doubt.extend(run.in_doubt)
-        return report_failures((one.key, one.error) for one in results if one.error is not None)
+
+            def note(result: BulkResult[Any]) -> None:
+                results.append(result)
+                removed.advance()
+
+            await pbx.remove_many(wanted, note, in_doubt)
 
     code = 1
     try:
-        code = connection.run(work)
+        connection.run(work)
+        code = report_failures((one.key, one.error) for one in results if one.error is not None)
     finally:
         # Whatever ended the run, write what it has removed.
         gone = [one.key for one in results if one.error is None]
@@ -238,13 +236,14 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     """
     wanted = read_lines(numbers)
 
-    async def work(pbx: PortSIPClient) -> int:
-        failed = []
+    failed: list[tuple[str, Exception]] = []
+
+    async def work(pbx: PBX) -> None:
         with (
-            output.rows(ExtensionStatus) as rows,
+            output.rows(pbx.state) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
-            async with pbx.extensions.poll_status(wanted, batch_size=None, ordered=True) as poll:
+            async with pbx.poll(wanted) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
@@ -253,9 +252,9 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
                             rows.write(plain(result.status))
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
-        return report_failures(failed)
 
-    code = connection.run(work)
+    connection.run(work)
+    code = report_failures(failed)
     if code:
         raise typer.Exit(code)
 
@@ -266,10 +265,6 @@ def call(
     number: Number,
     to: Annotated[str, typer.Argument(metavar="TO", help="The number to call.")],
     *,
-    domain: Annotated[
-        str,
-        typer.Option(metavar="NAME", envvar="PORTSIP_DOMAIN", help="The SIP domain of the PBX."),
-    ],
     src: Annotated[
         str | None,
         typer.Option(
@@ -290,12 +285,13 @@ def call(
 
     Example: portsip-async extensions call 101 00441234567 --domain pbx.example.com
     """
-    _ = connection.account  # prompts for the login first
+    domain = connection.sip_domain
+    if domain is None:
+        raise Failure("a call needs the SIP domain", "pass --domain, or set PORTSIP_DOMAIN", USAGE)
+    _ = connection.kind, connection.account  # asks the PBX, and prompts for the login, first
     name = f"Password of extension {number}"
     auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
-    connection.run(
-        lambda pbx: pbx.extensions.call(number, to, auth=auth, domain=domain, src=src or number)
-    )
+    connection.run(lambda pbx: pbx.call(number, to, auth=auth, domain=domain, src=src or number))
     print_note(f"Extension {number} rings, and will be connected to {to}.")
 
 
@@ -308,11 +304,6 @@ def _count(numbers: Sequence[str]) -> str:
     return f"extension {numbers[0]}" if len(numbers) == 1 else f"{len(numbers):,} extensions"
 
 
-def _read(changes: list[str] | None, settings: Path | None) -> dict[str, Any]:
-    try:
-        document = None if settings is None else read_text(settings)
-    except OSError as error:
-        raise typer.BadParameter(
-            f"{settings}: {error.strerror}", param_hint="'--settings'"
-        ) from None
-    return read_settings(changes, document)
+def _words(field: str) -> str:
+    """Return the name of a field as words."""
+    return field.replace("_", " ")

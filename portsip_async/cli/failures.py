@@ -8,7 +8,7 @@ output that can't be written, as on a full disk, is a failure.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Final
 
@@ -33,7 +33,7 @@ from .terminal_text import one_line
 
 FAILED: Final = 1
 USAGE: Final = 2
-_NOT_FOUND: Final = 4
+NOT_FOUND: Final = 4
 INTERRUPTED: Final = 130
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 authentication, 4 not found, 5 unreachable,"
@@ -42,6 +42,8 @@ EXIT_CODES: Final = (
 
 # The name of the command that runs, such as "list".
 running_command: ContextVar[str] = ContextVar("running", default="")
+# Returns a hint about the generation that replies where the chosen one has no login; "" for none.
+answering_generation: ContextVar[Callable[[], str]] = ContextVar("answering", default=str)
 
 # The exit code and a hint for each class of errors; the first class that fits counts.
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
@@ -58,10 +60,10 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (PermissionDenied, FAILED, "log in as an administrator, or as the tenant's administrator"),
     (
         NotFound,
-        _NOT_FOUND,
+        NOT_FOUND,
         "'list' shows what exists, and 'check' whether the PBX has this operation",
     ),
-    (StatusMissing, _NOT_FOUND, "the PBX sent no status for it: does it exist?"),
+    (StatusMissing, NOT_FOUND, "the PBX sent no status for it: does it exist?"),
     (BadRequest, FAILED, "the PBX refuses a value: 'show' something similar to see valid values"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
     (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
@@ -112,7 +114,7 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, Failure):
         return error.code
     if found_no_api(error):
-        return _NOT_FOUND
+        return NOT_FOUND
     return _kind(error)[1]
 
 
@@ -131,7 +133,7 @@ def hint(error: Exception) -> str:
         shown = "" if running_command.get() == "check" else ", which 'portsip-async check' shows"
         return f"{action}, or pin it with --fingerprint{shown}"
     if found_no_api(error):
-        return NO_API
+        return answering_generation.get()() or NO_API
     if is_page(error):
         return _PAGE
     kind, _, text = _kind(error)
@@ -144,18 +146,19 @@ def _kind(error: Exception) -> tuple[type[Exception], int, str]:
 
 def found_no_api(error: Exception) -> bool:
     """Return whether an error means that nothing at the address handles logins."""
-    return (
-        isinstance(error, APIError)
-        and error.status in _NO_API_STATUSES
-        and "account." in (error.operation or "")
-    )
+    return isinstance(error, APIError) and error.status in _NO_API_STATUSES and _is_login(error)
+
+
+def _is_login(error: PortSIPError) -> bool:
+    """Return whether an error is about a login. The names are those of both generations."""
+    return any(name in (error.operation or "") for name in ("account.", "auth."))
 
 
 def is_page(error: Exception) -> bool:
     """Return whether a web page, which is not from a PBX, refused a login or a token."""
     if isinstance(error, AuthenticationError) and error.is_page:
         return True
-    if not isinstance(error, PortSIPError) or "account." not in (error.operation or ""):
+    if not isinstance(error, PortSIPError) or not _is_login(error):
         return False
     if isinstance(error, ReplyError):
         return error.where == "$"  # a page with a status of success

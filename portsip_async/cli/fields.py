@@ -1,6 +1,7 @@
 """Fields by dotted names, as in CSV files, ``--set`` and ``--columns``.
 
-``profile.first_name`` is a field of a section.
+``profile.first_name`` is a field of a section. A field that holds a list of objects has no fields
+of its own: in one cell, it is JSON.
 """
 
 import json
@@ -8,22 +9,23 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
-import typer
 
-from .. import NewExtension
 from .text_input import is_name, read_json
 
 # The names of all fields that hold secrets.
-SECRETS: Final = frozenset({"password", "web_access_password", "voicemail_pin"})
+SECRETS: Final = frozenset(
+    {"password", "web_access_password", "extension_password", "voicemail_pin"}
+)
 HIDDEN: Final = "***"
 
 
 def plain(record: msgspec.Struct, *, reveal: bool = False) -> dict[str, Any]:
     """Return a record as plain values, with its secrets hidden unless `reveal` is True."""
-    return {name: _plain(name, getattr(record, name), reveal) for name in record.__struct_fields__}
+    names = zip(record.__struct_encode_fields__, record.__struct_fields__, strict=True)
+    return {name: _plain(name, getattr(record, field), reveal) for name, field in names}
 
 
 def _plain(name: str, value: Any, reveal: bool) -> Any:
@@ -47,17 +49,27 @@ def kinds_of(model: type[msgspec.Struct]) -> dict[str, Any]:
         sections = [
             one for one in kinds if isinstance(one, type) and issubclass(one, msgspec.Struct)
         ]
+        name = field.encode_name
         if not sections:
-            found[field.name] = field.type
+            found[name] = field.type
         for section in sections:
-            found |= {f"{field.name}.{deeper}": kind for deeper, kind in kinds_of(section).items()}
+            found |= {f"{name}.{deeper}": kind for deeper, kind in kinds_of(section).items()}
     return found
 
 
 def is_text(model: type[msgspec.Struct], name: str) -> bool:
     """Return whether a field holds text, which `read_value` does not change."""
+    return not {bool, int} & _alternatives(model, name) and not is_list(model, name)
+
+
+def is_list(model: type[msgspec.Struct], name: str) -> bool:
+    """Return whether a field holds a list, which is JSON in one cell."""
+    return any(get_origin(kind) is tuple for kind in _alternatives(model, name))
+
+
+def _alternatives(model: type[msgspec.Struct], name: str) -> set[Any]:
     kind = kinds_of(model)[name]
-    return not {bool, int} & ({*get_args(kind)} or {kind})
+    return {kind} if get_origin(kind) is tuple else {*get_args(kind)} or {kind}
 
 
 def dotted(model: type[msgspec.Struct]) -> list[str]:
@@ -119,14 +131,15 @@ def near_names(name: str, known: Iterable[str], count: int = 1) -> list[str]:
 
 
 def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
-    """Convert the text of a field to its type: a boolean, a number, or the text itself.
+    """Convert the text of a field to its type: a boolean, a number, a list, or the text itself.
 
     Raises:
         KeyError: the model has no such field.
         ValueError: the text can't be converted.
     """
-    kind = kinds_of(model)[name]
-    allowed = {*get_args(kind)} or {kind}
+    if is_list(model, name):
+        return _read_list(name, text)
+    allowed = _alternatives(model, name)
     for wanted, name_of_type in ((bool, "true or false"), (int, "a whole number")):
         if wanted in allowed:
             try:
@@ -136,76 +149,16 @@ def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
     return text
 
 
+def _read_list(name: str, text: str) -> list[Any]:
+    try:
+        found = read_json(text)
+    except json.JSONDecodeError:
+        found = None
+    if not isinstance(found, list):
+        raise ValueError(f"{name} must be a list in JSON")
+    return found
+
+
 def shown_names(unknown: Iterable[str]) -> list[str]:
     """Return names for an error; what does not look like a name may be a secret, and is hidden."""
     return list(dict.fromkeys(name if is_name(name) else "(hidden)" for name in unknown))
-
-
-# The settings for --set: all of an extension's but its secrets.
-SETTABLE: Final = tuple(
-    name for name in dotted(NewExtension) if "." in name and name.rpartition(".")[2] not in SECRETS
-)
-
-
-def completed(incomplete: str) -> list[str]:
-    """Complete the name of a setting for the shell."""
-    return [f"{name}=" for name in SETTABLE if name.startswith(incomplete)]
-
-
-def read_settings(options: list[str] | None, document: str | None) -> dict[str, Any]:
-    """Return the settings to change: a JSON object, changed by the values of ``--set``.
-
-    Raises:
-        typer.BadParameter: a setting is unknown, or its value can't be read.
-    """
-    found = {} if document is None else _object(document)
-    for option in options or ():
-        try:
-            name, value = _setting(option)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="'--set'") from None
-        *sections, last = name.split(".")
-        target = found
-        for section in sections:
-            if not isinstance(target.get(section), dict):
-                target[section] = {}
-            target = target[section]
-        target[last] = value
-    return found
-
-
-def _setting(option: str) -> tuple[str, Any]:
-    """Return the name and the value of an option of ``--set``."""
-    name, equals, text = option.partition("=")
-    if name.rpartition(".")[2] in SECRETS:
-        raise ValueError(
-            f"{name} is a secret that other users could see: put it into the JSON object of"
-            " --settings"
-        )
-    if not equals or name not in SETTABLE:
-        near = get_close_matches(name, SETTABLE, n=3, cutoff=0.5)
-        advice = f"did you mean {' or '.join(near)}?" if near else "see 'extensions show'"
-        # A text that is not a name may be a secret.
-        shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
-        raise ValueError(f"must be a setting such as profile.first_name=Ann{shown}; {advice}")
-    return name, read_value(NewExtension, name, text)
-
-
-def _object(document: str) -> dict[str, Any]:
-    sections = list(dict.fromkeys(name.partition(".")[0] for name in SETTABLE))
-    try:
-        found = read_json(document)
-        if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-            raise ValueError(
-                'must be an object of sections, such as {"profile": {"first_name": "Ann"}}'
-            )
-        unknown = shown_names(name for name in found if name not in sections)
-        if unknown:
-            known = ", ".join(sections)
-            raise ValueError(f"no such section: {', '.join(unknown)}; choose from {known}")
-    except ValueError as error:
-        problem = str(error)
-        if isinstance(error, json.JSONDecodeError):
-            problem = f"is not JSON, see line {error.lineno}"
-        raise typer.BadParameter(problem, param_hint="'--settings'") from None
-    return found

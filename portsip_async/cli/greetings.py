@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .. import GreetingFile, Paginator, PortSIPClient
 from .connection import Connection
 from .failures import print_note
+from .generation import PBX
 from .listing import Paging, write_list
 from .options import Number, Yes, confirm, spread
 from .output import Output
@@ -30,11 +30,13 @@ Filename = Annotated[
 @spread
 def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
     """List an extension's greetings."""
-
-    def walk(pbx: PortSIPClient) -> Paginator[GreetingFile]:
-        return pbx.greetings.list(number, **paging.pages)
-
-    write_list(connection, output, paging, GreetingFile, walk)
+    write_list(
+        connection,
+        output,
+        paging,
+        connection.kind.greeting,
+        lambda pbx: pbx.greetings(number, paging.pages),
+    )
 
 
 @greetings.command()
@@ -56,7 +58,7 @@ def add(
     """
     if not (source or filename):
         raise typer.BadParameter("pass --from-url or --filename")
-    connection.run(lambda pbx: pbx.greetings.add(number, filename=filename, url=source))
+    connection.run(lambda pbx: pbx.fetch_greeting(number, filename, source))
     print_note(f"Added a greeting to extension {number}.")
 
 
@@ -81,13 +83,13 @@ def upload(
     Example: portsip-async greetings upload 101 hello.wav
     """
 
-    async def work(pbx: PortSIPClient) -> None:
+    async def work(pbx: PBX) -> None:
         size = file.stat().st_size
         with (
             progress(f"Uploading {file.name}", size, unit="bytes") as sent,
             _ProgressFile(file, sent) as source,
         ):
-            await pbx.greetings.upload(number, source, filename=filename or file.name)
+            await pbx.upload_greeting(number, source, filename or file.name)
 
     connection.run(work)
     print_note(f"Uploaded {file.name} to extension {number}.")
@@ -97,7 +99,7 @@ def upload(
 @spread
 def setup(number: Number, filename: Filename, *, connection: Connection) -> None:
     """Set the greeting that callers hear."""
-    connection.run(lambda pbx: pbx.greetings.setup(number, filename))
+    connection.run(lambda pbx: pbx.set_up_greeting(number, filename))
     print_note(f"Extension {number} plays {filename}.")
 
 
@@ -106,7 +108,7 @@ def setup(number: Number, filename: Filename, *, connection: Connection) -> None
 def remove(number: Number, filename: Filename, *, yes: Yes = False, connection: Connection) -> None:
     """Remove a greeting; asks first."""
     confirm(f"Remove greeting {filename} of extension {number}?", yes=yes)
-    connection.run(lambda pbx: pbx.greetings.remove(number, filename))
+    connection.run(lambda pbx: pbx.remove_greeting(number, filename))
     print_note(f"Removed greeting {filename} of extension {number}.")
 
 

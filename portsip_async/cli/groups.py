@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import CreatedGroup, Group, GroupSummary, Paginator, PortSIPClient
+from .. import Paginator
 from .connection import Connection
 from .failures import print_error, print_note
-from .listing import Paging, SortBy, write_list
+from .generation import PBX
+from .listing import Filter, OrderBy, Paging, SortBy, write_list
 from .options import Yes, confirm, spread
 from .output import Output
 
@@ -21,30 +22,56 @@ Member = Annotated[
     typer.Option("--member", metavar="NUMBER", help="A member's extension number; repeatable."),
 ]
 Description = Annotated[str | None, typer.Option(metavar="TEXT", help="The group's description.")]
-_INTERCOM = "Whether members may use the intercom."
-_EXTERNAL = "Whether members may call external numbers."
-_CONSOLE = "Whether members may use the management console."
+# These three are settings of the classic generation.
+Intercom = Annotated[
+    bool | None,
+    typer.Option(
+        "--intercom/--no-intercom", help="Whether members may use the intercom; classic only."
+    ),
+]
+ExternalCalls = Annotated[
+    bool | None,
+    typer.Option(
+        "--external-calls/--no-external-calls",
+        help="Whether members may call external numbers; classic only.",
+    ),
+]
+Console = Annotated[
+    bool | None,
+    typer.Option(
+        "--console/--no-console",
+        help="Whether members may use the management console, which new ones may not; classic"
+        " only.",
+    ),
+]
 
 
 @groups.command("list")
 @spread
 def list_(
-    *, paging: Paging, sort_by: SortBy = None, connection: Connection, output: Output
+    *,
+    paging: Paging,
+    sort_by: SortBy = None,
+    filter_: Filter = None,
+    order_by: OrderBy = None,
+    connection: Connection,
+    output: Output,
 ) -> None:
     """List all groups."""
 
-    def walk(pbx: PortSIPClient) -> Paginator[GroupSummary]:
-        return pbx.groups.list(sort_by=sort_by, **paging.pages)
+    def walk(pbx: PBX) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+        return pbx.groups(paging.pages, options)
 
-    write_list(connection, output, paging, GroupSummary, walk)
+    write_list(connection, output, paging, connection.kind.group_summary, walk)
 
 
 @groups.command()
 @spread
 def show(group_id: GroupId, *, connection: Connection, output: Output) -> None:
     """Show a group's settings and members."""
-    output.check(Group)
-    output.show(connection.run(lambda pbx: pbx.groups.show(group_id)))
+    output.check(connection.kind.group)
+    output.show(connection.run(lambda pbx: pbx.show_group(group_id)))
 
 
 @groups.command()
@@ -52,11 +79,9 @@ def show(group_id: GroupId, *, connection: Connection, output: Output) -> None:
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")],
     *,
-    intercom: Annotated[bool, typer.Option("--intercom/--no-intercom", help=_INTERCOM)] = True,
-    external_calls: Annotated[
-        bool, typer.Option("--external-calls/--no-external-calls", help=_EXTERNAL)
-    ] = True,
-    console: Annotated[bool, typer.Option("--console/--no-console", help=_CONSOLE)] = False,
+    intercom: Intercom = None,
+    external_calls: ExternalCalls = None,
+    console: Console = None,
     description: Description = None,
     member: Member = None,
     connection: Connection,
@@ -66,16 +91,10 @@ def create(
 
     Example: portsip-async groups create Sales --member 101 --member 102 --no-external-calls
     """
-    output.check(CreatedGroup)
+    output.check(connection.kind.created_group)
+    options = {"intercom": intercom, "external_calls": external_calls, "console": console}
     created = connection.run(
-        lambda pbx: pbx.groups.create(
-            name,
-            enable_intercom=intercom,
-            enable_external_call=external_calls,
-            enable_management_console_access=console,
-            group_description=description,
-            members=member or None,
-        )
+        lambda pbx: pbx.create_group(name, description, member or None, options)
     )
     output.show(created)
 
@@ -86,13 +105,9 @@ def update(
     group_id: GroupId,
     *,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The new name.")] = None,
-    intercom: Annotated[
-        bool | None, typer.Option("--intercom/--no-intercom", help=_INTERCOM)
-    ] = None,
-    external_calls: Annotated[
-        bool | None, typer.Option("--external-calls/--no-external-calls", help=_EXTERNAL)
-    ] = None,
-    console: Annotated[bool | None, typer.Option("--console/--no-console", help=_CONSOLE)] = None,
+    intercom: Intercom = None,
+    external_calls: ExternalCalls = None,
+    console: Console = None,
     description: Description = None,
     member: Annotated[
         list[str] | None,
@@ -115,31 +130,25 @@ def update(
 
     Example: portsip-async groups update ID --name Support --add 103 --drop 101
     """
-    settings: dict[str, Any] = {
-        "group_name": name,
-        "group_description": description,
-        "enable_intercom": intercom,
-        "enable_external_call": external_calls,
-        "enable_management_console_access": console,
-        "members": member or None,
-    }
-    changes = {field: value for field, value in settings.items() if value is not None}
-    if not (changes or add or drop):
+    options = {"intercom": intercom, "external_calls": external_calls, "console": console}
+    members = member or None
+    changed = any(each is not None for each in (name, description, members, *options.values()))
+    if not (changed or add or drop):
         raise typer.BadParameter("pass an option for the change, such as --name or --add")
 
     done: list[str] = []
 
-    async def work(pbx: PortSIPClient) -> None:
+    async def work(pbx: PBX) -> None:
         # A PBX has no single request for all three.
         try:
-            if changes:
-                await pbx.groups.patch(group_id, **changes)
+            if changed:
+                await pbx.update_group(group_id, name, description, members, options)
                 done.append("changed")
             if add:
-                await pbx.groups.add_members(group_id, add)
+                await pbx.add_members(group_id, add)
                 done.append("members added")
             if drop:
-                await pbx.groups.remove_members(group_id, drop)
+                await pbx.remove_members(group_id, drop)
         except BaseException:
             if done:
                 print_error(f"group {group_id}: {', '.join(done)}; the next step failed")
@@ -157,5 +166,5 @@ def remove(group_id: GroupId, *, yes: Yes = False, connection: Connection) -> No
     Its extensions stay.
     """
     confirm(f"Remove group {group_id}?", yes=yes)
-    connection.run(lambda pbx: pbx.groups.remove(group_id))
+    connection.run(lambda pbx: pbx.remove_group(group_id))
     print_note(f"Removed group {group_id}.")

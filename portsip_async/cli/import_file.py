@@ -20,18 +20,12 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
-from .. import NewExtension
 from .csv_text import DELIMITERS, CSVError, csv_line, read_csv
 from .failures import USAGE, Failure
 from .fields import dotted, is_text, near_names, nested, read_value, shown_names
+from .generation import Record
 from .text_input import is_name, read_json, read_text
 
-# Columns that are not imported: the reason of an earlier failure, and a field that is read-only.
-_IGNORED: Final = frozenset({"error", "belong_groups"})
-_KEYS: Final = ("extension_number", "password", "web_access_password")
-_TOP: Final = frozenset(name.partition(".")[0] for name in dotted(NewExtension))
-_FIELDS: Final = frozenset(dotted(NewExtension))
-_TEXTS: Final = frozenset(name for name in _FIELDS if is_text(NewExtension, name))
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]+")  # such as 1.0E+11
 _HEADER: Final = "the first line must name fields, as in a file of 'extensions export'"
@@ -51,20 +45,44 @@ SUFFIXES: Final[dict[FileFormat, tuple[str, ...]]] = {
 }
 
 
+class Columns:
+    """What a file may hold: the fields of a new extension.
+
+    Attributes:
+        model: the type of a new extension.
+        names: its fields by their dotted names.
+        sections: its fields without those of sections.
+        required: the fields that each row must have.
+        texts: the names of fields that are read exactly.
+        ignored: further names that are not imported: the reason of an earlier failure, and fields
+            of an extension that are read-only.
+    """
+
+    def __init__(self, new: Record, shown: Record) -> None:
+        """Derive the columns from the types of a new extension, and of one that is shown."""
+        fields = msgspec.structs.fields(new)
+        self.model: Record = new
+        self.names: frozenset[str] = frozenset(dotted(new))
+        self.sections: frozenset[str] = frozenset(field.encode_name for field in fields)
+        self.required: list[str] = [field.encode_name for field in fields if field.required]
+        self.texts: frozenset[str] = frozenset(name for name in self.names if is_text(new, name))
+        self.ignored: frozenset[str] = frozenset({"error", *dotted(shown)}) - self.names
+
+
 @dataclass(slots=True)
 class Row:
     """A row of the file."""
 
     line: int  # where it begins
     cells: dict[str, Any]  # as they were read; None is an empty cell
-    extension: NewExtension | None = None  # to create; None if the row can't be read
+    new: Any = None  # the extension to create; None if the row can't be read
     problem: str = ""  # why it can't be read, or was not imported
     text: str | None = None  # the line itself, if it is not a JSON object
 
     @property
     def number(self) -> str:
         """The number of its extension; "" if the row can't be read."""
-        return "" if self.extension is None else self.extension.extension_number
+        return "" if self.new is None else str(self.new.extension_number)
 
     @property
     def key(self) -> str:
@@ -96,7 +114,7 @@ def form_of(path: Path, form: FileFormat | None) -> FileFormat:
     )
 
 
-def read_rows(path: Path, form: FileFormat | None = None) -> Rows:
+def read_rows(path: Path, known: Columns, form: FileFormat | None = None) -> Rows:
     """Read and check a file.
 
     Raises:
@@ -104,23 +122,23 @@ def read_rows(path: Path, form: FileFormat | None = None) -> Rows:
     """
     form = form_of(path, form)
     text = read_text(path)
-    found = _read_csv(path, text) if form is FileFormat.CSV else _read_jsonl(text)
+    found = _read_csv(path, text, known) if form is FileFormat.CSV else _read_jsonl(text)
     if not found.rows:
         raise Failure(f"{path.name} has no rows")
     first: dict[str, int] = {}  # the line of each number
     for row in found.rows:
         if row.problem:
             continue
-        _check(row)
+        _check(row, known)
         # The first row of a number is imported, and later ones are problems.
         line = first.setdefault(row.number, row.line)
         if row.number and line != row.line:
-            row.extension, row.problem = None, f"is also in line {line}"
+            row.new, row.problem = None, f"is also in line {line}"
     return found
 
 
-def _read_csv(path: Path, text: str) -> Rows:
-    delimiter = _delimiter(text)
+def _read_csv(path: Path, text: str, known: Columns) -> Rows:
+    delimiter = _delimiter(text, known)
     rows: list[Row] = []
     columns: list[str] | None = None
     try:
@@ -128,7 +146,7 @@ def _read_csv(path: Path, text: str) -> Rows:
             if not any(cell and cell.strip() for cell in cells):
                 continue
             if columns is None:
-                columns = _columns(path, cells)
+                columns = _columns(path, cells, known)
             else:
                 rows.append(_csv_row(path, line, cells, columns))
     except CSVError as error:
@@ -140,18 +158,18 @@ def _read_csv(path: Path, text: str) -> Rows:
     return Rows(FileFormat.CSV, rows, [name for name in columns if name], delimiter)
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(text: str, known: Columns) -> str:
     """Find the delimiter: spreadsheets of many countries write semicolons."""
     head = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
 
     def names(delimiter: str) -> int:
-        return sum(cell.strip().strip('"') in _FIELDS for cell in head.split(delimiter))
+        return sum(cell.strip().strip('"') in known.names for cell in head.split(delimiter))
 
     # If no delimiter gives names, any of them leads to the error about the header.
     return max(DELIMITERS, key=lambda delimiter: (names(delimiter), head.count(delimiter)))
 
 
-def _columns(path: Path, cells: list[str | None]) -> list[str]:
+def _columns(path: Path, cells: list[str | None], known: Columns) -> list[str]:
     """Read the header; a column without a name between others is "".
 
     Raises:
@@ -160,8 +178,8 @@ def _columns(path: Path, cells: list[str | None]) -> list[str]:
     columns = [(cell or "").strip() for cell in cells]
     while not columns[-1]:  # spreadsheets write empty columns behind the last one
         columns.pop()
-    known = _FIELDS | _IGNORED
-    unknown = [at for at, name in enumerate(columns) if name and name not in known]
+    allowed = known.names | known.ignored
+    unknown = [at for at, name in enumerate(columns) if name and name not in allowed]
     if unknown:
         # The first line may be a row with passwords. Its cells are shown only if it is certainly a
         # header.
@@ -169,7 +187,7 @@ def _columns(path: Path, cells: list[str | None]) -> list[str]:
         is_like_header = len(unknown) < len(columns)
         problems = []
         for at in unknown:
-            near = near_names(columns[at], _FIELDS)
+            near = near_names(columns[at], known.names)
             is_like_header = is_like_header or near == ["extension_number"]
             if is_header and near and is_name(columns[at]):
                 problems.append(f"{columns[at]!r}")
@@ -240,20 +258,20 @@ def _json_row(text: str) -> dict[str, Any]:
     return found
 
 
-def _check(row: Row) -> None:
-    """Set a row's extension, or the problem why it has none."""
-    cells = {name: value for name, value in row.cells.items() if name not in _IGNORED}
+def _check(row: Row, known: Columns) -> None:
+    """Set the extension of a row, or the problem why it has none."""
+    cells = {name: value for name, value in row.cells.items() if name not in known.ignored}
     try:
-        document = nested(dict(_converted(cells)))
+        document = nested(dict(_converted(cells, known)))
         number = document.get("extension_number")
         if isinstance(number, int) and not isinstance(number, bool):
             document["extension_number"] = str(number)
         elif isinstance(number, str):
             document["extension_number"] = number.strip()
-        unknown = [name for name in document if name not in _TOP]
+        unknown = [name for name in document if name not in known.sections]
         if unknown:
             raise ValueError(f"has no field {', '.join(shown_names(unknown))}")
-        for name in _KEYS:
+        for name in known.required:
             value = document.get(name)
             if not value or (isinstance(value, str) and not value.strip()):
                 raise ValueError(f"has no {name}")
@@ -262,22 +280,22 @@ def _check(row: Row) -> None:
                 "has an extension_number in scientific notation, as spreadsheets write long"
                 " numbers: format the column as text"
             )
-        msgspec.convert(document, NewExtension)
+        msgspec.convert(document, known.model)
     except ValueError as error:  # a ValidationError of msgspec is one
         row.problem = str(error)
     else:
         # Unconverted sections, so that fields unknown to the SDK are sent too.
-        row.extension = NewExtension(**document)
+        row.new = known.model(**document)
 
 
-def _converted(cells: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _converted(cells: Mapping[str, Any], known: Columns) -> Iterator[tuple[str, Any]]:
     """Convert text to the types of the fields; leave out empty cells and empty numbers."""
     for name, value in cells.items():
-        if name not in _FIELDS:
+        if name not in known.names:
             yield name, value
-        elif isinstance(value, str) and name not in _TEXTS:
+        elif isinstance(value, str) and name not in known.texts:
             if value.strip():
-                yield name, read_value(NewExtension, name, value)
+                yield name, read_value(known.model, name, value)
         elif value is not None:
             yield name, value
 

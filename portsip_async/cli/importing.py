@@ -13,12 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import ENOENT
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
-from .. import BulkResult, Conflict, NewExtension, PortSIPClient, TransportError
+from .. import BulkResult, Conflict, TransportError
 from .atomic_file import NewFile, new_file
 from .connection import Connection
 from .failures import (
@@ -31,7 +31,17 @@ from .failures import (
     report_failures,
     shorten,
 )
-from .import_file import SUFFIXES, FileFormat, Row, Rows, read_rows, report_path, write_report
+from .generation import PBX
+from .import_file import (
+    SUFFIXES,
+    Columns,
+    FileFormat,
+    Row,
+    Rows,
+    read_rows,
+    report_path,
+    write_report,
+)
 from .options import option_words, shell_words, spread
 from .output import Format, Output
 from .progress import progress
@@ -106,9 +116,11 @@ def import_(
 ) -> None:
     """Create extensions from a CSV or JSON lines file.
 
-    The first line of CSV names the fields: extension_number, password, web_access_password, and any
-    field that 'show' prints, such as profile.first_name. A line of JSON is an object as 'show'
-    prints it.
+    The first line of CSV names the fields, as in a file of 'export': extension_number, password,
+    web_access_password, and any field that 'show' prints, such as profile.first_name. In v22 they
+    are extension_number, name, display_name, email, role, password, extension_password,
+    voicemail_pin, and any field that 'show' prints. A line of JSON is an object as 'show' prints
+    it.
 
     The whole file is checked before a row is sent. --dry-run stops there, and lists the numbers
     that exist. Ctrl-C stops cleanly: rows in flight finish. Rows that failed or were not sent go to
@@ -116,9 +128,9 @@ def import_(
 
     Example: portsip-async extensions import people.csv --dry-run
     """
-    source = read_rows(file, form)
-    readable = [row for row in source.rows if row.extension is not None]
-    unreadable = [row for row in source.rows if row.extension is None]
+    source = read_rows(file, Columns(connection.kind.new, connection.kind.record), form)
+    readable = [row for row in source.rows if row.new is not None]
+    unreadable = [row for row in source.rows if row.new is None]
     _report_unreadable(file, unreadable, _MAX_ROWS_DRY if dry_run else _MAX_ROWS)
     if dry_run:
         output.check(Plan)
@@ -201,11 +213,11 @@ class _Import:
         for row in self.rows:
             row.problem = _UNTRIED
 
-    async def run(self, pbx: PortSIPClient) -> None:
+    async def run(self, pbx: PBX) -> None:
         """Create all, until the end, Ctrl-C, or the PBX is unreachable."""
-        await pbx.extensions.list(page_size=1)  # so that a wrong password leaves no report
+        await pbx.extensions({"page_size": 1}, {})  # so that a wrong password leaves no report
         self.began = True
-        run = pbx.extensions.create_many(
+        run = pbx.create_many(
             self._feed(),
             concurrency=self.concurrency,
             if_exists="skip" if self.skip_existing else "error",
@@ -235,14 +247,13 @@ class _Import:
                 row.problem = f"{_PERHAPS}{why}"
                 self.in_doubt.append(row)
 
-    def _feed(self) -> Iterator[NewExtension]:
+    def _feed(self) -> Iterator[Any]:
         for row in self.rows:
             if self.stopped:
                 return
-            assert row.extension is not None  # noqa: S101 - all rows are readable
-            yield row.extension
+            yield row.new
 
-    def _note(self, result: BulkResult[None]) -> None:
+    def _note(self, result: BulkResult[Any]) -> None:
         row = self.rows[result.index]
         if result.error is None:
             row.problem = ""
@@ -287,10 +298,10 @@ class _Import:
                 signal.signal(signal.SIGINT, before)
 
 
-async def _existing_numbers(pbx: PortSIPClient) -> set[str]:
+async def _existing_numbers(pbx: PBX) -> set[str]:
     numbers = set()
     with progress("Reading") as read:
-        async for extension in pbx.extensions.list(page_size=None, prefetch=2):
+        async for extension in pbx.extensions({"page_size": None, "prefetch": 2}, {}):
             numbers.add(extension.extension_number)
             read.advance()
     return numbers

@@ -1,20 +1,38 @@
 """The lists of extensions, groups and greetings: their common options, and their output."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from .. import Paginator, PortSIPClient, PortSIPError
+from .. import Paginator, PortSIPError
 from .connection import Connection
 from .failures import Failure, exit_code, print_note
 from .fields import plain
+from .generation import PBX
 from .options import Limit
 from .output import Output
 from .progress import progress
 
-SortBy = Annotated[str | None, typer.Option(help="DEFAULT or Optional.", show_default=False)]
+SortBy = Annotated[
+    str | None,
+    typer.Option(help="DEFAULT or Optional; the classic generation only.", show_default=False),
+]
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter",
+        metavar="EXPRESSION",
+        help="An OData expression such as contains(name, 'ann'); v22 only.",
+        show_default=False,
+    ),
+]
+OrderBy = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD", help="The field to sort by; v22 only.", show_default=False),
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ def write_list(
     output: Output,
     paging: Paging,
     model: type[Any],
-    start: Callable[[PortSIPClient], Paginator[Any]],
+    start: Callable[[PBX], Paginator[Any] | AsyncGenerator[Any, None]],
     narrow: tuple[str, ...] = (),
 ) -> None:
     """Write the items of a list as rows.
@@ -53,14 +71,18 @@ def write_list(
         output: where to write.
         paging: the part of the list to write.
         model: the type of the items.
-        start: returns the list of a client.
+        start: returns the list of a PBX.
         narrow: the columns of a table unless columns were requested.
     """
     connection.run(lambda pbx: _write(output, start(pbx), model, paging.limit, narrow))
 
 
 async def _write(
-    output: Output, walk: Paginator[Any], model: type[Any], limit: int | None, narrow: Sequence[str]
+    output: Output,
+    walk: Paginator[Any] | AsyncGenerator[Any, None],
+    model: type[Any],
+    limit: int | None,
+    narrow: Sequence[str],
 ) -> None:
     with (
         output.rows(model, narrow) as rows,
@@ -68,7 +90,7 @@ async def _write(
     ):
         count = 0
         try:
-            async with walk:
+            async with aclosing(walk):
                 async for item in walk:
                     rows.write(plain(item))
                     read.advance()
@@ -80,7 +102,7 @@ async def _write(
                 raise
             again = f"continue where it failed with --page {error.page}"
             raise Failure(str(error), again, exit_code(error)) from None
-    if walk.drift.dropped:
+    if isinstance(walk, Paginator) and walk.drift.dropped:
         print_note(
             f"The list changed while it was read: {walk.drift.dropped} items were received twice."
         )

@@ -235,6 +235,8 @@ def csv_cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        return json.dumps(value)
     if isinstance(value, list | tuple):
         return ";".join(map(csv_cell, value))
     if isinstance(value, Mapping):

@@ -18,6 +18,7 @@ from .streams import UTF16_MARKS, StandardInput, standard_input
 T = TypeVar("T")
 
 _MAX_DEPTH: Final = 64  # levels of JSON; no setting has more than four
+_LONGEST_NAME: Final = 48  # characters; the longest name of a field has 47
 _NAME: Final = re.compile(r"[a-z]+(?:[._][a-z]+)*")
 
 
@@ -43,7 +44,7 @@ def is_name(text: str) -> bool:
     A file without a header has passwords where its names should be. No field's name has a capital,
     a digit or another special character.
     """
-    return len(text) <= 40 and _NAME.fullmatch(text) is not None
+    return len(text) <= _LONGEST_NAME and _NAME.fullmatch(text) is not None
 
 
 def read_stdin_line() -> str:

@@ -8,27 +8,20 @@ import asyncio
 import io
 import select
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .. import (
-    BadRequest,
-    ExtensionStatus,
-    NotFound,
-    PortSIPClient,
-    StatusChange,
-    StatusWatch,
-    WatchStats,
-)
+from .. import StatusChange, StatusWatch, WatchStats
 from .connection import Connection
 from .failures import USAGE, Failure, print_error, shorten
 from .fields import plain
+from .generation import PBX, Record
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
 from .signals import suspendable
@@ -50,8 +43,14 @@ def watch(
     ] = None,
     *,
     interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between two polls.")
-    ] = 5.0,
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="Time between two polls; by default 5, or 30 where the API is v22, which takes a"
+            " request for each extension.",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many changes.", show_default=False)
     ] = None,
@@ -73,34 +72,29 @@ def watch(
         raise Failure("the board needs a terminal", "use --output jsonl or csv", USAGE)
     if on_board and not can_move_cursor():
         on_board, output = False, replace(output, output=Format.JSONL)
-    output.check(StatusChange[ExtensionStatus])
+    model = _change_of(connection.kind.state)
+    output.check(model)
     wanted = read_lines(numbers) if numbers else None
 
-    async def work(pbx: PortSIPClient) -> None:
-        await _check_once(pbx, wanted)
-        watch = pbx.extensions.watch_status(wanted, interval=interval, batch_size=None)
-        async with watch:
+    async def work(pbx: PBX) -> None:
+        await pbx.check_watch(wanted)
+        async with pbx.watch(wanted, interval or pbx.interval) as watch:
             if on_board:
-                await _show_board(watch, limit)
+                await _show_board(watch, limit, pbx.detail)
             else:
-                await _write_changes(watch, limit, output)
+                await _write_changes(watch, limit, output, model)
 
     connection.run(work)
 
 
-async def _check_once(pbx: PortSIPClient, wanted: Sequence[str] | None) -> None:
-    """Send one request, because a watch would wait forever for a PBX that was never reachable."""
-    if wanted is None:
-        await pbx.extensions.list(page_size=1)
-        return
-    try:
-        await pbx.extensions.status(wanted[:1])
-    except (NotFound, BadRequest) as error:
-        if error.operation != "extensions.status":
-            raise  # it is about the login
+def _change_of(state: Record) -> type[StatusChange[Any]]:
+    """Return the model of a change between two states."""
+    return StatusChange[state]  # type: ignore[valid-type]  # which states is known at run time
 
 
-async def _write_changes(watch: StatusWatch, limit: int | None, output: Output) -> None:
+async def _write_changes(
+    watch: StatusWatch[Any], limit: int | None, output: Output, model: type[StatusChange[Any]]
+) -> None:
     outage = _Outage()
     unknown = _Unknown()
 
@@ -109,7 +103,7 @@ async def _write_changes(watch: StatusWatch, limit: int | None, output: Output) 
             print_error(line)
 
     count = 0
-    with output.rows(StatusChange[ExtensionStatus]) as rows:
+    with output.rows(model) as rows:
         async with _repeating(report):
             async for change in watch:
                 rows.write(plain(change))
@@ -173,14 +167,16 @@ def _is_abandoned(target: object) -> bool:
     return isinstance(target, Sink) and target.abandoned
 
 
-async def _show_board(watch: StatusWatch, limit: int | None) -> None:
+async def _show_board(
+    watch: StatusWatch[Any], limit: int | None, detail: Callable[[Any], str]
+) -> None:
     # rich takes time to load, and lines don't need it.
     from rich.live import Live
 
     from .board import Board
 
     screen = console()
-    board = Board(encoding=screen.encoding)
+    board = Board(encoding=screen.encoding, detail=detail)
     count = 0
     with (
         suspendable(unguarded(sys.stdout), own_screen=True),

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Final, Literal
 
-from ..arguments import check_int, check_str, check_type, plain_text
-from ..bulk.writes import BulkRun
+from ..arguments import check_int, check_iterable, check_str, check_type, plain_text
+from ..bulk.writes import BulkRun, ItemOperation
 from ..client.resource import Sender
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
@@ -257,6 +257,40 @@ class Users(NotCopyable):
         await self._sender.send(
             USERS_SET_OWN_PRESENCE,
             {"presence": check_str("presence", presence), "presence_note": note},
+        )
+
+    def show_many(
+        self,
+        user_ids: Iterable[str] | AsyncIterable[str],
+        *,
+        concurrency: int = DEFAULT_BULK_CONCURRENCY,
+        ordered: bool = False,
+    ) -> BulkRun[User]:
+        """Read the settings of many users, and yield a `BulkResult` with each User.
+
+        An id that fails has its error in its own result. Leaving the loop cancels the reads in
+        flight at once.
+
+        Args:
+            user_ids: the ids of the users to read, read lazily; the source may be endless.
+            concurrency: the most requests in flight.
+            ordered: whether results keep the order of the ids.
+
+        Raises:
+            TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
+            AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
+        """
+
+        # The gate is not used: it tracks writes, and this only reads.
+        async def read(user_id: str, _: Gate) -> User:
+            return await self.show(user_id)
+
+        return BulkRun(
+            check_iterable("user_ids", user_ids),
+            ItemOperation(lambda user_id: check_str("user_id", user_id), read),
+            owner=self._sender.session,
+            concurrency=check_int("concurrency", concurrency, 1),
+            ordered=ordered,
         )
 
     def create_many(

@@ -77,6 +77,7 @@ def environment_of(pbx: PBXSimulator) -> dict[str, str]:
         "PORTSIP_URL": pbx.url,
         "PORTSIP_USERNAME": pbx.username,
         "PORTSIP_PASSWORD": pbx.password,
+        "PORTSIP_API": "classic",
     }
 
 

@@ -1,6 +1,7 @@
 """Run the command line in this process, on streams that may look like a terminal."""
 
 import io
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class CommandLine:
             "stderr": Stream(terminal=terminal),
         }
         with self._monkeypatch.context() as patch:
-            for name in ("USERNAME", "PASSWORD", "EMAIL", "TOKEN", "CA_FILE", "ALLOW_HTTP", "URL"):
-                patch.delenv(f"PORTSIP_{name}", raising=False)
+            for name in [name for name in os.environ if name.startswith("PORTSIP_")]:
+                patch.delenv(name)
             patch.setenv("TERM", "xterm")
             patch.setenv("COLUMNS", "100")
             patch.setenv("LINES", "30")

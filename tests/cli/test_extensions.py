@@ -11,7 +11,8 @@ import pytest
 import typer
 
 import portsip_async
-from portsip_async.cli.fields import SECRETS, completed
+from portsip_async.cli.fields import SECRETS
+from portsip_async.cli.generation import completed
 from portsip_async.cli.progress import Progress
 from portsip_async.simulator import PBXSimulator
 

@@ -20,6 +20,7 @@ from portsip_async import (
     WatchStats,
 )
 from portsip_async.cli.board import Board
+from portsip_async.cli.classic import ClassicPBX
 from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
@@ -171,7 +172,7 @@ class TestUnknown:
 
     def test_on_the_board(self) -> None:
         console = Console(width=80, color_system=None, record=True, file=Stream())
-        console.print(Board().render(80, 20, self.stats("99999"), AT))
+        console.print(Board(detail=ClassicPBX.detail).render(80, 20, self.stats("99999"), AT))
         assert "the PBX knows no 99999" in console.export_text()
 
     def test_in_a_pipe(self, cli: CommandLine, pbx: PBXSimulator) -> None:
@@ -252,7 +253,7 @@ class TestBoard:
         return console.export_text().splitlines()
 
     def board(self, count: int = 5, status: str = "OFFLINE") -> Board:
-        board = Board()
+        board = Board(detail=ClassicPBX.detail)
         for number in range(100, 100 + count):
             board.apply(change(str(number), None, status))
         return board
@@ -316,9 +317,14 @@ class TestBoard:
     def test_health(self) -> None:
         assert "2 missing" in self.picture(self.board(), missing=2)[1]
         console = Console(width=60, record=True, file=Stream())
-        console.print(Board().render(60, 10, WatchStats(), AT))
+        board = Board(detail=ClassicPBX.detail)
+        console.print(board.render(60, 10, WatchStats(), AT))
         assert "reading" in console.export_text()
-        console.print(Board().render(60, 10, WatchStats(cycles=1, consecutive_failures=1), AT))
+        console.print(
+            Board(detail=ClassicPBX.detail).render(
+                60, 10, WatchStats(cycles=1, consecutive_failures=1), AT
+            )
+        )
         assert "no answer yet" in console.export_text()
 
 

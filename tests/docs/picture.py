@@ -21,6 +21,7 @@ from rich.text import Text
 
 from portsip_async import PortSIPClient
 from portsip_async.cli.board import Board
+from portsip_async.cli.classic import ClassicPBX
 from portsip_async.simulator import PBXSimulator
 
 from .blocks import DOCS
@@ -63,7 +64,7 @@ async def draw() -> None:
         color_system="truecolor",
         file=io.StringIO(),
     )
-    board = Board()
+    board = Board(detail=ClassicPBX.detail)
     async with PBXSimulator(extensions=140, status_seconds=3) as sim:
         environment = {
             "PORTSIP_URL": sim.url,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from portsip_async import (
     ENDPOINTS,
@@ -13,6 +13,7 @@ from portsip_async import (
     BulkRun,
     CreatedGroup,
     Credentials,
+    Detected,
     Drift,
     Endpoint,
     Extension,
@@ -43,10 +44,18 @@ from portsip_async import (
     TransportError,
     WatchStats,
     classic,
+    detect,
 )
 from portsip_async.openapi import document
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.telemetry import Telemetry
+
+
+async def generations() -> None:
+    found = await detect("https://pbx.example", timeout=5)
+    assert_type(found, Detected)
+    assert_type(found.generation, Literal["classic", "v22"] | None)
+    assert_type(found.reason, str)
 
 
 async def account(pbx: PortSIPClient) -> None:
