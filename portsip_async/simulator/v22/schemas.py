@@ -5,7 +5,7 @@ required fields. A field that is not listed is accepted. Null is not.
 """
 
 from types import GenericAlias
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -37,7 +37,7 @@ Header = Literal[
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> Any:
+def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> type[msgspec.Struct]:
     fields: list[Any] = [*required.items()]
     fields += [(field, kind | UnsetType, UNSET) for field, kind in optional.items()]
     return msgspec.defstruct(name, fields)
@@ -47,13 +47,15 @@ def _list_of(kind: Any) -> Any:
     return GenericAlias(list, (kind,))
 
 
-Rule = _struct("Rule", {}, {"action": Action, "number": str})
-RingRule = _struct("RingRule", {}, {"action": RingAction, "number": str})
-NoAnswerRule = _struct("NoAnswerRule", {}, {"action": Action, "number": str, "timeout": Timeout})
-Range = _struct("Range", {}, {"from": str, "to": str})
-Day = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
-Hours = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
-CustomRule = _struct(
+Rule: Final = _struct("Rule", {}, {"action": Action, "number": str})
+RingRule: Final = _struct("RingRule", {}, {"action": RingAction, "number": str})
+NoAnswerRule: Final = _struct(
+    "NoAnswerRule", {}, {"action": Action, "number": str, "timeout": Timeout}
+)
+Range: Final = _struct("Range", {}, {"from": str, "to": str})
+Day: Final = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
+Hours: Final = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
+CustomRule: Final = _struct(
     "CustomRule",
     {},
     {
@@ -65,9 +67,9 @@ CustomRule = _struct(
     },
 )
 _CALLER_ID: dict[str, Any] = {"provider_id": str, "caller_id": Name, "description": Text1024}
-GroupCallerId = _struct("GroupCallerId", {}, _CALLER_ID)
-CallerId = _struct("CallerId", {}, _CALLER_ID | {"preferred": bool})
-BLF = _struct("BLF", {}, dict.fromkeys(("key", "value", "first_name", "last_name"), str))
+GroupCallerId: Final = _struct("GroupCallerId", {}, _CALLER_ID)
+CallerId: Final = _struct("CallerId", {}, _CALLER_ID | {"preferred": bool})
+BLF: Final = _struct("BLF", {}, dict.fromkeys(("key", "value", "first_name", "last_name"), str))
 
 FORWARD_RULES: dict[str, Any] = {
     "available_office_hours": RingRule,
@@ -129,15 +131,15 @@ _REQUIRED_OF_USER: dict[str, Any] = {
     "extension_password": str,
     "voicemail_pin": Pin,
 }
-UserSettings = _struct("UserSettings", {}, _SETTINGS)
-NewUser = _struct(
+UserSettings: Final = _struct("UserSettings", {}, _SETTINGS)
+NewUser: Final = _struct(
     "NewUser",
     _REQUIRED_OF_USER,
     {name: kind for name, kind in _SETTINGS.items() if name not in _REQUIRED_OF_USER},
 )
-Password = _struct("Password", {}, {"password": str})
-Role = _struct("Role", {}, {"role": Name})
-Presence = _struct(
+Password: Final = _struct("Password", {}, {"password": str})
+Role: Final = _struct("Role", {}, {"role": Name})
+Presence: Final = _struct(
     "Presence",
     {},
     {
@@ -145,18 +147,18 @@ Presence = _struct(
         "presence_note": Text128,
     },
 )
-Group = _struct(
+Group: Final = _struct(
     "Group",
     {},
     {"name": Name, "outbound_caller_ids": _list_of(GroupCallerId), "description": Text1024},
 )
-NewGreeting = _struct("NewGreeting", {}, {"file_id": str})
+NewGreeting: Final = _struct("NewGreeting", {}, {"file_id": str})
 
-SignIn = _struct("SignIn", {"username": Name, "password": str}, {"domain": DomainName})
-Refresh = _struct("Refresh", {"refresh_token": str}, {})
-Challenge = _struct("Challenge", {"token": str}, {})
-Code = _struct("Code", {"token": str, "code": str}, {})
-FormLogin = _struct(
+SignIn: Final = _struct("SignIn", {"username": Name, "password": str}, {"domain": DomainName})
+Refresh: Final = _struct("Refresh", {"refresh_token": str}, {})
+Challenge: Final = _struct("Challenge", {"token": str}, {})
+Code: Final = _struct("Code", {"token": str, "code": str}, {})
+FormLogin: Final = _struct(
     "FormLogin",
     {"grant_type": Literal["password", "refresh_token"]},
     dict.fromkeys(("username", "password", "domain", "scope", "client_id", "refresh_token"), str),
@@ -173,21 +175,21 @@ _CALL_OPTIONS: dict[str, Any] = {
     "header_direction": Literal["CALLER", "CALLEE", "ALL"],
 }
 _PARTIES: dict[str, Any] = {"caller": Text256, "callee": Text256, "send_sdp": bool}
-NewCall = _struct("NewCall", _PARTIES, _CALL_OPTIONS)
-DirectCall = _struct(
+NewCall: Final = _struct("NewCall", _PARTIES, _CALL_OPTIONS)
+DirectCall: Final = _struct(
     "DirectCall",
     {"extension_number": Number, "password": str, "domain": DomainName, **_PARTIES},
     _CALL_OPTIONS,
 )
 
-NoQuery = _struct("NoQuery", {}, {})
-ListQuery = _struct(
+NoQuery: Final = _struct("NoQuery", {}, {})
+ListQuery: Final = _struct(
     "ListQuery", {}, {"filter": str, "search": str, "orderby": str, "skip": Skip, "top": Top}
 )
-InfoQuery = _struct("InfoQuery", {}, {"domain": str})
-SignInQuery = _struct("SignInQuery", {}, {"qr": bool})
-UploadQuery = _struct("UploadQuery", {}, {"filename": str, "temporary": bool})
-CompleteQuery = _struct("CompleteQuery", {}, {"digest": str})
+InfoQuery: Final = _struct("InfoQuery", {}, {"domain": str})
+SignInQuery: Final = _struct("SignInQuery", {}, {"qr": bool})
+UploadQuery: Final = _struct("UploadQuery", {}, {"filename": str, "temporary": bool})
+CompleteQuery: Final = _struct("CompleteQuery", {}, {"digest": str})
 
 
 def check(kind: Any, sent: dict[str, Any], *, as_text: bool = False) -> dict[str, Any]:
