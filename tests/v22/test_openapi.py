@@ -134,7 +134,7 @@ def test_tokens_are_bearer_tokens() -> None:
         "bearer": {"type": "http", "scheme": "bearer"}
     }
     for name, row in ENDPOINTS.items():
-        expected = [] if row.token == "none" else [{"bearer": []}]
+        expected: list[object] = [] if row.token == "none" else [{"bearer": []}]
         assert DESCRIBED[address(name)]["security"] == expected
 
 
@@ -238,7 +238,8 @@ class TestVendorsDocument:
     def test_bodies(self, theirs: Mapping[str, Any]) -> None:
         """Both have the same content types and fields, and require the same fields."""
         for name in set(DESCRIBED) - OURS_ALONE:
-            ours, expected = body_of(DESCRIBED[name]), body_of(theirs[name])
+            ours = body_of(DESCRIBED[name])
+            expected: Mapping[str, Any] = body_of(theirs[name])
             if name in OPTIONAL_BODY:
                 assert not theirs[name]["requestBody"].get("required")
                 expected = {}
