@@ -8,14 +8,15 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # How long `make soak` breaks things. Start and final checks take a few seconds more.
 SECONDS ?= 180
 
-.PHONY: help demo test test-pythons test-browser picture soak lint format types guards docs \
-	docs-serve bench bench-quick fault-matrix dist clean
+.PHONY: help demo test test-pythons test-browser test-vendor document picture soak lint \
+	format types guards docs docs-serve bench bench-quick fault-matrix dist clean
 
 help:
 	@echo "make demo          run the SDK against a simulated PBX"
 	@echo "make test          run lint, type checks and tests, with coverage"
 	@echo "make test-pythons  run the tests on each supported Python that is installed"
 	@echo "make test-browser  test the wallboard example in headless Chromium"
+	@echo "make test-vendor   test against the vendor's OpenAPI document of v22, OPENAPI=path"
 	@echo "make soak          run the SDK under load while things break, for SECONDS=180; needs nginx"
 	@echo "make guards        remove each safeguard in turn, and check that its tests fail"
 	@echo "make format        format the code and fix what ruff can fix"
@@ -60,6 +61,33 @@ test-browser: $(READY)
 			exit 1; \
 		fi; }
 	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
+
+# Prism checks requests and replies against an OpenAPI document. Later versions need Node 24.
+PRISM_VERSION := 5.14.2
+PRISM := .prism/.ready-$(PRISM_VERSION)
+
+$(PRISM):
+	@command -v npm >/dev/null || { \
+		if [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -qq -y --no-install-recommends nodejs npm >/dev/null; \
+		else \
+			echo "install node and npm; on Debian: apt-get install nodejs npm" >&2; \
+			exit 1; \
+		fi; }
+	rm -rf .prism
+	mkdir .prism
+	npm install --prefix .prism --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
+		@stoplight/prism-cli@$(PRISM_VERSION)
+	@touch $(PRISM)
+
+document:
+	@[ -f "$(OPENAPI)" ] || { \
+		echo "pass the vendor's OpenAPI document of v22: make test-vendor OPENAPI=path" >&2; \
+		exit 2; }
+
+test-vendor: document $(READY) $(PRISM)
+	PORTSIP_V22_OPENAPI="$$(realpath "$(OPENAPI)")" $(BIN)/python -m pytest -m vendor tests/vendor
 
 picture: $(READY)
 	$(BIN)/python -m tests.docs.picture
@@ -110,4 +138,4 @@ fault-matrix: $(READY)
 	$(BIN)/python -m tests.faults
 
 clean:
-	rm -rf .venv .nox dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .nox .prism dist build .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -96,20 +96,17 @@ def is_secret(name: str) -> bool:
     )
 
 
-def scrub(value: Any) -> Any:
-    """Return a copy of nested mappings and sequences with the values of secret names hidden.
+def _is_hidden(name: object, value: object) -> bool:
+    """Check whether to hide the value of a name. Whether a pin is needed is not a secret."""
+    is_flag = value is None or isinstance(value, bool)
+    return not is_flag and isinstance(name, str) and is_secret(name)
 
-    True and False are shown: whether a pin is needed is not a secret.
-    """
+
+def scrub(value: Any) -> Any:
+    """Return a copy of nested mappings and sequences with the values of secret names hidden."""
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN
-            if isinstance(key, str)
-            and is_secret(key)
-            and item is not None
-            and not isinstance(item, bool)
-            else scrub(item)
-            for key, item in value.items()
+            key: HIDDEN if _is_hidden(key, item) else scrub(item) for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [scrub(item) for item in value]
@@ -120,9 +117,7 @@ def scrub_json(value: Any, secrets: Sequence[str]) -> Any:
     """Return a copy of a parsed JSON value without secrets: the given ones, and those by name."""
     if isinstance(value, Mapping):
         return {
-            scrub_text(key, secrets): HIDDEN
-            if is_secret(key) and item is not None
-            else scrub_json(item, secrets)
+            scrub_text(key, secrets): HIDDEN if _is_hidden(key, item) else scrub_json(item, secrets)
             for key, item in value.items()
         }
     if isinstance(value, list):
@@ -255,8 +250,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             if value is not None:
                 # Callers may pass a section as a mapping, and a mapping's repr would show secrets.
                 plain = scrub(value) if isinstance(value, Mapping) else value
-                hides = is_secret(name) and not isinstance(value, bool)
-                shown.append((name, _Hidden() if hides else plain))
+                shown.append((name, _Hidden() if _is_hidden(name, value) else plain))
         return shown
 
 

@@ -69,7 +69,7 @@ class Statuses:
 
         return StatusSource(
             ask,
-            "extensions.status",
+            frozenset({"extensions.status"}),
             CLASSIC_ERRORS,
             clock=asyncio.get_running_loop().time,
             batch_sizes=batch_sizes or BatchSizeLearner(),

@@ -145,6 +145,20 @@ class TestEachItem:
             assert results[1] == BulkResult(1, "9000")
         assert sim.extension("101") == before
 
+    @pytest.mark.parametrize("if_missing", ["error", "skip"])
+    async def test_missing_numbers(
+        self, pbx: PortSIPClient, sim: PBXSimulator, if_missing: Any
+    ) -> None:
+        run = pbx.extensions.remove_many(["9000", "101"], if_missing=if_missing)
+        results = await all_of(run)
+        if if_missing == "skip":
+            assert results == [BulkResult(0, "9000", skipped=True), BulkResult(1, "101")]
+        else:
+            assert isinstance(results[0].error, NotFound)
+            assert not results[0].skipped
+            assert results[1] == BulkResult(1, "101")
+        assert "101" not in sim.extension_numbers
+
     async def test_no_secret_in_a_result(self, pbx: PortSIPClient) -> None:
         run = pbx.extensions.create_many([new("9000"), new("101")])
         assert "Passw0rd" not in repr(await all_of(run))
@@ -246,6 +260,10 @@ class TestBadItems:
     async def test_bad_if_exists(self, pbx: PortSIPClient) -> None:
         with pytest.raises(ValueError, match="if_exists"):
             pbx.extensions.create_many([], if_exists="ignore")  # type: ignore[arg-type]  # on purpose
+
+    async def test_bad_if_missing(self, pbx: PortSIPClient) -> None:
+        with pytest.raises(ValueError, match="if_missing"):
+            pbx.extensions.remove_many([], if_missing="ignore")  # type: ignore[arg-type]  # on purpose
 
 
 class TestLostReplies:

@@ -457,7 +457,7 @@ async def test_error_of_a_login_neither_skips_nor_settles(
     item = NewExtension(extension_number="9", password="long-pw-1", web_access_password="long-pw-2")
     pbx = make()
     (created,) = [each async for each in pbx.extensions.create_many([item], if_exists="skip")]
-    (removed,) = [each async for each in pbx.extensions.remove_many(["9"])]
+    (removed,) = [each async for each in pbx.extensions.remove_many(["9"], if_missing="skip")]
     for result in (created, removed):
         assert isinstance(result.error, APIError)
         assert (result.skipped, result.settled) == (False, False)
@@ -503,6 +503,21 @@ async def test_read_back_that_gets_a_page_settles_nothing(
     assert isinstance(result.error, PortSIPError)
     assert not result.settled
     assert run.in_doubt == ["9"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [make_reply(404, "page"), make_reply(404, "", 404.2)],
+    ids=["page", "no-such-address"],
+)
+async def test_wrong_address_of_a_removal_is_not_skipped(
+    wire: WireServer, make: Make, body: bytes
+) -> None:
+    """Only the PBX itself can say that an extension doesn't exist."""
+    scripted(wire, **{"extensions/destroy": [body]})
+    run = make().extensions.remove_many(["9"], if_missing="skip")
+    (result,) = [each async for each in run]
+    assert (type(result.error), result.skipped) == (NotFound, False)
 
 
 async def test_page_with_status_409_is_not_skipped(wire: WireServer, make: Make) -> None:

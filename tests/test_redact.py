@@ -67,11 +67,13 @@ class TestNames:
 
 class TestMappings:
     def test_scrub_hides_at_any_depth(self) -> None:
-        """The copy hides each value under a secret name, at any depth and of any type."""
+        """The copy hides each value under a secret name, at any depth, unless it is a flag."""
         given = {
             "extension_number": "101",
             "password": SECRET,
             "voice_mail": {"voicemail_pin": 1234, "enable_vm_pin_auth": True},
+            "enable_voicemail_pin": True,
+            "password_verified": False,
             "rows": [{"token": [SECRET]}, ("x", {"auth": {"a": SECRET}})],
             "access_token": None,
             "pin": 0,
@@ -81,6 +83,8 @@ class TestMappings:
             "extension_number": "101",
             "password": HIDDEN,
             "voice_mail": {"voicemail_pin": HIDDEN, "enable_vm_pin_auth": True},
+            "enable_voicemail_pin": True,
+            "password_verified": False,
             "rows": [{"token": HIDDEN}, ["x", {"auth": HIDDEN}]],
             "access_token": None,
             "pin": HIDDEN,

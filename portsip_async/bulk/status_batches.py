@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeGuard, cast
 
 from ..arguments import digits_of, plain_text
 from ..core.limits import Gate
@@ -106,24 +106,27 @@ class StatusSource(Generic[S]):
     """The PBX as polls and watches see it.
 
     Attributes:
-        ask: sends one status request through a gate, and returns the statuses by number.
-        operation: the name of that operation, as in its errors.
+        ask: reads the statuses of a batch through a gate, and returns them by number.
+        operations: the names of the operations that `ask` calls for the numbers, as in their
+            errors. A refusal of another operation, such as a login, is not about a number.
         errors: what the API's err_codes mean.
         clock: monotonic, in seconds.
         sleep: pauses for some seconds.
         now: the time of day, in UTC.
         outages: the log of the PBX's outages, which all watches of a client share.
         batch_sizes: learns how large batches may be; all polls and watches of a client share it.
+        check: raises ValueError if a number can't be sent; None: all can that are valid Unicode.
     """
 
     ask: Callable[[list[str], Gate], Coroutine[Any, Any, dict[str, S]]]
-    operation: str
+    operations: frozenset[str]
     errors: ErrorScheme
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     outages: OutageLog = field(default_factory=OutageLog)
     batch_sizes: BatchSizeLearner = field(default_factory=BatchSizeLearner)
+    check: Callable[[str], object] | None = None
 
 
 class BatchReader(Generic[S]):
@@ -157,14 +160,21 @@ class BatchReader(Generic[S]):
 
     async def read(self, numbers: Sequence[object]) -> BatchResult[S]:
         """Read a batch; return a result for each occurrence of each number, in their order."""
-        if _are_plain(numbers):
+        check = self.source.check
+        if check is None and _are_plain(numbers):
             return await self._read(numbers)
         # Bad items get their errors here, and only numbers are sent.
         plain = [plain_text(each) if isinstance(each, str) else each for each in numbers]
-        read = await self._read([each for each in plain if _is_number(each)])
+        errors = [_error_of(each, check) for each in plain]
+        good = [each for each, error in zip(plain, errors, strict=True) if error is None]
+        read = await self._read(cast("list[str]", good))
         results = iter(read.results)
         return read._replace(
-            results=[next(results) if _is_number(each) else _wrong(each) for each in plain]
+            results=[
+                # An item may be anything; its result shows it as it was given.
+                next(results) if error is None else StatusResult(cast("str", each), None, error)
+                for each, error in zip(plain, errors, strict=True)
+            ]
         )
 
     async def _read(self, numbers: Sequence[str]) -> BatchResult[S]:
@@ -298,7 +308,7 @@ class _Split(Generic[S]):
 
     def _classify(self, error: PortSIPError, size: int) -> _Failure:
         """Return why a request for so many numbers failed."""
-        if error.operation not in (None, self._source.operation):
+        if error.operation is not None and error.operation not in self._source.operations:
             return _Failure.OTHER  # it is about the login
         if self._learner is not None:
             if isinstance(error, APIError) and error.status in _TOO_LARGE:
@@ -397,7 +407,7 @@ def _separate_same_digits(numbers: list[str]) -> list[list[str]]:
     """
     # The loop below takes 60 µs per batch of 100, a fifth of its CPU. Most PBXes have numbers of
     # one length, which never need separating.
-    if len(set(map(len, numbers))) == 1:
+    if len(numbers) == 1 or len(set(map(len, numbers))) == 1:
         return [numbers]
     if len({number.lstrip("0") for number in numbers}) == len(numbers):
         return [numbers]
@@ -420,22 +430,21 @@ def _are_plain(numbers: Sequence[object]) -> TypeGuard[Sequence[str]]:
     return all(type(number) is str and number and number.isascii() for number in numbers)
 
 
-def _is_number(number: object) -> TypeGuard[str]:
-    if not isinstance(number, str) or not number:
-        return False
+def _error_of(
+    number: object, check: Callable[[str], object] | None
+) -> TypeError | ValueError | None:
+    """Return why an item can't be sent; None if it is a number that can."""
+    if not isinstance(number, str):
+        return TypeError(f"an extension number must be a str, got {type(number).__name__}")
+    if not number:
+        return ValueError("an extension number must not be empty")
     try:
         number.encode()
     except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _wrong(number: object) -> StatusResult[Any]:
-    error: StatusError
-    if not isinstance(number, str):
-        error = TypeError(f"an extension number must be a str, got {type(number).__name__}")
-    elif number:
-        error = ValueError("an extension number must be valid Unicode, got half a surrogate pair")
-    else:
-        error = ValueError("an extension number must not be empty")
-    return StatusResult(number, None, error)  # type: ignore[arg-type]  # the item as it was given
+        return ValueError("an extension number must be valid Unicode, got half a surrogate pair")
+    try:
+        if check is not None:
+            check(number)
+    except ValueError as error:
+        return error.with_traceback(None)
+    return None

@@ -182,15 +182,14 @@ class StatusPolling(StatusFeed[S], Generic[S]):
                 found += 1
                 self._refused.note_status(number)
                 self._sink.note(number, result.status)
-            elif isinstance(error, StatusMissing):
-                missing += 1
+            elif isinstance(error, StatusMissing) or not isinstance(error, PortSIPError):
+                missing += 1  # it was left out, or can't be sent
                 self._refused.accept(number)
                 self._note_unknown(number)
-            elif isinstance(error, PortSIPError):
-                if number in refused:
-                    self._count(error)  # the number is at fault, not the PBX
-                elif number not in asked_again:
-                    failures[id(error)] = error
+            elif number in refused:
+                self._count(error)  # the number is at fault, not the PBX
+            elif number not in asked_again:
+                failures[id(error)] = error
         for number in batch.refused:
             self._refused.postpone(number, cycle)
             self._note_unknown(number)

@@ -152,7 +152,7 @@ class StatusCalls(NotCopyable):
 
         return StatusSource(
             ask,
-            EXTENSIONS_STATUS.name,
+            frozenset({EXTENSIONS_STATUS.name}),
             CLASSIC_ERRORS,
             clock=lambda: clock.monotonic(),
             sleep=lambda seconds: clock.sleep(seconds),

@@ -19,6 +19,7 @@ from ..client.writes import (
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.tracebacks import hide_arguments
+from .error_codes import CLASSIC_ERRORS
 from .extension_status import SUMMARIES, StatusCalls
 from .extension_writes import check_new, creation, replacement
 from .models import (
@@ -374,6 +375,7 @@ class Extensions(StatusCalls):
         extension_numbers: Iterable[str] | AsyncIterable[str],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
+        if_missing: Literal["error", "skip"] = "error",
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
         """Remove many extensions, and yield a `BulkResult` for each as it finishes.
@@ -383,18 +385,28 @@ class Extensions(StatusCalls):
         Args:
             extension_numbers: the numbers to remove, read lazily.
             concurrency: the most writes in flight.
+            if_missing: "skip" marks a number that doesn't exist as ``skipped``; "error" as failed.
             grace: seconds that writes in flight may take to finish after the loop was left.
 
         Raises:
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
+        if if_missing not in ("error", "skip"):
+            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
 
         async def remove(number: str, gate: Gate) -> None:
             key = {"extension_number": plain_text(number)}
             await self._sender.send(EXTENSIONS_REMOVE, key, gate=gate)
 
-        write = removal(remove, self._read_back(), key="extension_number")
+        write = removal(
+            remove,
+            self._read_back(),
+            EXTENSIONS_REMOVE,
+            CLASSIC_ERRORS,
+            key="extension_number",
+            skip_missing=if_missing == "skip",
+        )
         return self._many("extension_numbers", extension_numbers, write, concurrency, grace)
 
     async def _patch(

@@ -175,27 +175,30 @@ class Connection:
         """
         if self._wanted is not Api.AUTO:
             return kind_of(self._wanted)
-        found = asyncio.run(self.detect())
+        found = self.detected
         if found.generation is None:
             raise Failure(found.reason, f"{NO_API}; --api names the generation", NOT_FOUND)
         kind = kind_of(found.generation)
         _build(kind, self._options())
         return kind
 
-    async def detect(self) -> Detected:
-        """Ask the PBX for its generation, whatever the options say.
+    @cached_property
+    def detected(self) -> Detected:
+        """What the PBX says about its generation, whatever the options say.
 
         Raises:
             PortSIPError: there is no reply.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # --insecure has its own warning in the help
-            return await detect(
-                self.address or "",
-                ssl=self._trust(),
-                proxy=self.proxy_url(),
-                allow_http=True,  # `check` has checked the URL
-                timeout=self.timeout or _DETECTION,
+            return asyncio.run(
+                detect(
+                    self.address or "",
+                    ssl=self._trust(),
+                    proxy=self.proxy_url(),
+                    allow_http=True,  # `check` has checked the URL
+                    timeout=self.timeout or _DETECTION,
+                )
             )
 
     def client(self, account: Mapping[str, str] | None, **more: Any) -> Any:
@@ -294,7 +297,7 @@ class Connection:
         if self._wanted is Api.AUTO:
             return ""  # the PBX was asked before
         try:
-            found = asyncio.run(self.detect())
+            found = self.detected
         except PortSIPError:
             return ""
         if found.generation is None:

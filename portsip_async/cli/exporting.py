@@ -17,7 +17,7 @@ from .atomic_file import new_file
 from .connection import Connection
 from .csv_text import csv_line
 from .failures import print_note
-from .fields import SECRETS, dotted, flat, is_list, nested, plain
+from .fields import SECRETS, dotted, flat, is_list, nested, plain, without_nulls
 from .generation import PBX, Record
 from .import_file import FileFormat, form_of
 from .options import Limit, spread
@@ -103,6 +103,7 @@ class _Writer:
     def write(self, record: msgspec.Struct) -> None:
         row = flat(plain(record, reveal=True))
         found = {name: row[name] for name in self._columns if row.get(name) is not None}
+        found = without_nulls(found)
         if self._form is FileFormat.CSV:
             cells = (self._cell(name, found.get(name)) for name in self._columns)
             shown = shown_cells(cells) if self._target is sys.stdout else cells

@@ -7,6 +7,7 @@ A closed standard output, or one that nobody reads any more, does not change the
 output that can't be written, as on a full disk, is a failure.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -28,6 +29,7 @@ from .. import (
     ServerError,
     StatusMissing,
     TransportError,
+    TwoFactorRequired,
 )
 from .terminal_text import one_line
 
@@ -51,6 +53,11 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
         ConfigurationError,
         USAGE,
         "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see --help for the options",
+    ),
+    (
+        TwoFactorRequired,
+        3,
+        "these commands can't ask for a second factor: set PORTSIP_TOKEN to a token of the account",
     ),
     (
         AuthenticationError,
@@ -176,7 +183,7 @@ def print_error(message: str, hint: str = "") -> None:
 
 def report_error(error: Exception) -> int:
     """Write an error and its hint to stderr, and return its exit code."""
-    print_error(str(error) or type(error).__name__, hint(error))
+    print_error(_text(error) or type(error).__name__, hint(error))
     return exit_code(error)
 
 
@@ -200,10 +207,11 @@ def report_failures(failures: Iterable[tuple[str, Exception]]) -> int:
     for failed in reasons.values():
         error = failed[0][1]
         keys = shorten([key for key, _ in failed], _MAX_FAILED_KEYS)
-        texts = {_text(other) for _, other in failed}
+        # The line names the numbers already.
+        texts = {_short(other) for _, other in failed}
         first = "the first: " if len(texts) > 1 else ""
         text = hint(error)
-        print_error(f"{keys}: {first}{_text(error)}", "" if text in shown_hints else text)
+        print_error(f"{keys}: {first}{_short(error)}", "" if text in shown_hints else text)
         shown_hints.add(text)
     return 0 if not codes else codes.pop() if len(codes) == 1 else FAILED
 
@@ -218,8 +226,13 @@ def _reason(error: Exception) -> tuple[object, ...]:
 
 
 def _text(error: Exception) -> str:
-    # The line names the numbers already.
-    return "no status" if isinstance(error, StatusMissing) else str(error)
+    """Return an error's text, with the details that the PBX sent."""
+    detail = error.detail if isinstance(error, APIError) else None
+    return f"{error} ({json.dumps(detail, ensure_ascii=False)})" if detail else str(error)
+
+
+def _short(error: Exception) -> str:
+    return "no status" if isinstance(error, StatusMissing) else _text(error)
 
 
 def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:

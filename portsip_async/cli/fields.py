@@ -88,6 +88,15 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a value without the fields that are None, however deep, as a request needs it."""
+    if isinstance(value, Mapping):
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def nested(flat_row: Mapping[str, Any]) -> dict[str, Any]:
     """Nest fields with dotted names into sections.
 

@@ -22,7 +22,7 @@ import msgspec
 
 from .csv_text import DELIMITERS, CSVError, csv_line, read_csv
 from .failures import USAGE, Failure
-from .fields import dotted, is_text, near_names, nested, read_value, shown_names
+from .fields import dotted, is_text, near_names, nested, read_value, shown_names, without_nulls
 from .generation import Record
 from .text_input import is_name, read_json, read_text
 
@@ -297,7 +297,7 @@ def _converted(cells: Mapping[str, Any], known: Columns) -> Iterator[tuple[str, 
             if value.strip():
                 yield name, read_value(known.model, name, value)
         elif value is not None:
-            yield name, value
+            yield name, without_nulls(value)
 
 
 def write_report(text: TextIO, source: Rows, rows: Iterable[Row]) -> None:

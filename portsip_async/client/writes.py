@@ -13,7 +13,7 @@ from ..core.endpoint import Endpoint
 from ..core.limits import Gate
 from ..core.reply import check_identity
 from ..core.tasks import TaskOwner
-from ..errors import APIError, NotFound
+from ..errors import APIError, ErrorScheme, NotFound, PortSIPError
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -87,21 +87,38 @@ def change(
 
 
 def removal(
-    send: Send[str, None], read_back: ReadBack[object], *, key: str
+    send: Send[str, None],
+    read_back: ReadBack[object],
+    row: Endpoint[None],
+    errors: ErrorScheme,
+    *,
+    key: str,
+    skip_missing: bool,
 ) -> ItemOperation[str, None]:
     """Build the write that removes an item.
 
     Args:
         send: removes it.
         read_back: see `reader`.
+        row: the operation that removes it.
+        errors: what the API's codes mean.
         key: what identifies the item, for messages.
+        skip_missing: whether an item that does not exist is skipped.
     """
+
+    def is_skipped(error: PortSIPError) -> bool:
+        if not skip_missing or not isinstance(error, NotFound) or not is_from(error, row):
+            return False
+        return str(error.err_code) not in errors.no_such_address  # the address is not wrong
 
     async def was_removed(identity: str) -> bool:
         return await read_back(identity) is None
 
     return ItemOperation(
-        lambda identity: check_str(key, identity), send, was_carried_out=was_removed
+        lambda identity: check_str(key, identity),
+        send,
+        was_carried_out=was_removed,
+        is_skipped=is_skipped,
     )
 
 

@@ -85,7 +85,8 @@ class Endpoint(Generic[T_co]):
         path: the path below the client's base URL, with a leading slash. A name in braces, as in
             ``/users/{id}``, is a parameter, which is percent-encoded into the path.
         path_arguments: the names in braces.
-        reply: the type of the reply's body; None if the body is empty or carries no data.
+        reply: the type of the reply's body; None if the body is empty or carries no data, and bytes
+            for a body that is not JSON, such as a file.
         safety: "safe" changes nothing, "idempotent" may be repeated, "unsafe" acts each time,
             "once" must reach the PBX at most once, even if the PBX refuses it.
         token: where the token goes: "query", "body" (of JSON), "header" (``access_token: ...``),

@@ -79,6 +79,8 @@ class ReplyParser(Generic[T]):
             raise self._error(reply, _object(reply.body), now)
         if self._endpoint.reply_headers:
             return self._read_headers(reply)
+        if self._endpoint.reply is bytes:
+            return cast(T, reply.body)
         try:
             if self._decode is None:
                 return cast(T, self._check_empty(reply, now))

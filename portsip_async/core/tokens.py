@@ -38,7 +38,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from msgspec import structs
 
@@ -79,6 +79,7 @@ class Token(Record, frozen=True):
         refresh_token: what renews it, if the PBX issues such tokens; hidden too.
     """
 
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"refresh_token"})
     access_token: str
     expires: float = 30.0
     role: str | None = None

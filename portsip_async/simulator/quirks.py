@@ -48,10 +48,8 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
 )
 
 # Fields that no quirk removes, since nothing works without them.
-_ESSENTIAL = frozenset(
-    {"access_token", "extension_number", "filename", "group_id", "page_count"}
-    | {"refresh_token", "id", "count", "token", "two_factor_enabled"}  # of v22
-)
+_ESSENTIAL = frozenset({"access_token", "extension_number", "filename", "group_id", "page_count"})
+V22_ESSENTIAL = _ESSENTIAL | {"refresh_token", "id", "count", "token", "two_factor_enabled"}
 _ENUMS = (
     "busy_action", "gender", "msg_read_out_datetime", "no_answer_action", "office_hours_action",
     "office_hours_mode", "outside_office_hours_action", "presence", "sort_by", "status", "type",
@@ -132,28 +130,31 @@ def _shuffled(reply: dict[str, Any]) -> dict[str, Any]:
     return {"extension_status": reply["extension_status"][::-1]}
 
 
-# They apply in this order: changes to a whole reply come before changes to its fields.
-_SHAPES: Mapping[str, Shape] = {
-    "status_shuffled": _only("extensions.status", _shuffled),
-    "status_stranger": _only(
-        "extensions.status",
-        lambda reply: {"extension_status": [_STRANGER, *reply["extension_status"]]},
-    ),
-    "search_one_object": _only("extensions.search", _one_object),
-    "greetings_as_greetings": _only("greetings.list", _as_greetings),
-    "group_show_without_id": _only(
-        "groups.show",
-        lambda reply: {name: value for name, value in reply.items() if name != "group_id"},
-    ),
-    "count_lies": lambda _, reply: (
-        reply | {"page_count": 100, "count": 100} if "page_count" in reply else reply
-    ),
-    "nulls": _each_object(lambda name, value: value if name in _ESSENTIAL else None),
-    "absent_fields": _each_object(lambda name, value: value if name in _ESSENTIAL else _ABSENT),
-    "unknown_enums": _each_object(lambda name, value: "NEW_VALUE" if name in _ENUMS else value),
-    "numbers_as_strings": _each_object(_as_string),
-    "unknown_fields": _each_object(lambda _, value: value, extra=_UNKNOWN_FIELD),
-}
+def _make_shapes(essential: frozenset[str]) -> Mapping[str, Shape]:
+    # They apply in this order: changes to a whole reply come before changes to its fields.
+    return {
+        "status_shuffled": _only("extensions.status", _shuffled),
+        "status_stranger": _only(
+            "extensions.status",
+            lambda reply: {"extension_status": [_STRANGER, *reply["extension_status"]]},
+        ),
+        "search_one_object": _only("extensions.search", _one_object),
+        "greetings_as_greetings": _only("greetings.list", _as_greetings),
+        "group_show_without_id": _only(
+            "groups.show",
+            lambda reply: {name: value for name, value in reply.items() if name != "group_id"},
+        ),
+        "count_lies": lambda _, reply: (
+            reply | {"page_count": 100, "count": 100} if "page_count" in reply else reply
+        ),
+        "nulls": _each_object(lambda name, value: value if name in essential else None),
+        "absent_fields": _each_object(lambda name, value: value if name in essential else _ABSENT),
+        "unknown_enums": _each_object(lambda name, value: "NEW_VALUE" if name in _ENUMS else value),
+        "numbers_as_strings": _each_object(_as_string),
+        "unknown_fields": _each_object(lambda _, value: value, extra=_UNKNOWN_FIELD),
+    }
+
+
 _EMPTY: Mapping[str, bytes] = {"empty_as_null": b"null", "empty_as_object": b"{}"}
 _ENCODINGS: Mapping[str, Callable[[bytes], bytes]] = {
     "latin1": lambda body: body.decode().encode("latin-1", "replace"),
@@ -168,9 +169,15 @@ class ReplyShaper:
         content_type: the type of all bodies.
     """
 
-    def __init__(self, quirks: frozenset[str]) -> None:
-        """Choose the changes; ``check_quirks`` has checked the names."""
-        self._shapes = [shape for name, shape in _SHAPES.items() if name in quirks]
+    def __init__(self, quirks: frozenset[str], essential: frozenset[str] = _ESSENTIAL) -> None:
+        """Choose the changes.
+
+        Args:
+            quirks: names that ``check_quirks`` has checked.
+            essential: the fields that no quirk removes.
+        """
+        shapes = _make_shapes(essential)
+        self._shapes = [shape for name, shape in shapes.items() if name in quirks]
         self._empty = next((body for name, body in _EMPTY.items() if name in quirks), b"")
         self._encodings = [encode for name, encode in _ENCODINGS.items() if name in quirks]
         self._quirks = quirks

@@ -127,7 +127,7 @@ class Calls(NotCopyable):
 
         Raises:
             NotFound: there is no such session.
-            ReplyError: the reply shows another session.
+            ReplyError: the reply does not show a session.
         """
         return await self._sender.send(CALLS_SHOW, _key(session_id))
 

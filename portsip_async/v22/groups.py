@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..arguments import check_int, check_str, check_strs
 from ..client.patches import drop_none_deep, merge, plain_fields, unknown_field
-from ..client.resource import Document, Sender, drop_none
+from ..client.resource import Document, Sender
 from ..core.endpoint import Endpoint
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import RequestTemplate
@@ -115,7 +115,7 @@ class Groups(NotCopyable):
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows another group.
+            ReplyError: the reply does not show a group.
         """
         return await self._sender.send(GROUPS_SHOW, _key(group_id))
 
@@ -316,9 +316,11 @@ def _settings(changes: Mapping[str, object]) -> dict[str, Any]:
         ValueError: the name is empty.
     """
     plain: dict[str, Any] = {}
-    for name, value in drop_none(changes).items():
+    for name, value in changes.items():
         if name not in _SETTINGS:
             raise unknown_field("a group", name, _SETTINGS)
+        if value is None:
+            continue
         if name == "outbound_caller_ids":
             plain[name] = _caller_ids(value)
         elif name == "description" and value == "":
@@ -330,8 +332,5 @@ def _settings(changes: Mapping[str, object]) -> dict[str, Any]:
 
 def _caller_ids(ids: object) -> list[dict[str, Any]]:
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
-        raise TypeError(
-            "outbound_caller_ids must be a list of OutboundCallerID or mappings, "
-            f"got {type(ids).__name__}"
-        )
+        raise TypeError(f"outbound_caller_ids must be a list, got {type(ids).__name__}")
     return [drop_none_deep(plain_fields("each of outbound_caller_ids", each)) for each in ids]

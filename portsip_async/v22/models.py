@@ -237,6 +237,9 @@ class SignInReply(Record, frozen=True, kw_only=True):
         token: the challenge, if a second factor is wanted.
     """
 
+    # These two come only with the demand.
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"two_factor_enabled", "token"})
+
     access_token: str | None = None
     refresh_token: str | None = None
     expires_in: float | None = None

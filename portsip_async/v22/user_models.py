@@ -83,6 +83,9 @@ class WeekHours(Record, frozen=True, kw_only=True, gc=False):
 class OfficeHours(WeekHours, frozen=True, kw_only=True, gc=False):
     """The office hours of a user: those of the tenant, or the days that are given here."""
 
+    # The PBX may leave it out unless the hours are the user's own.
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"mode"})
+
     mode: OfficeHoursModeValue | None = None
 
 
@@ -95,6 +98,8 @@ class ForwardRule(Record, frozen=True, kw_only=True, gc=False):
         timeout: seconds until nobody answered. Only the two rules for unanswered calls have it; the
             PBX takes 60 if it is not given.
     """
+
+    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"timeout"})
 
     action: ForwardActionValue | None = None
     number: str | None = None

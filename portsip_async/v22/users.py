@@ -1,6 +1,6 @@
 """Users by their id: listing, provisioning, passwords, status."""
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal
 
 from ..arguments import check_int, check_iterable, check_str, check_type, plain_text
@@ -17,13 +17,13 @@ from ..client.writes import (
 )
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
-from ..core.reply import check_identity
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
-from ..errors import NotFound, ReplyError
+from ..errors import NotFound
 from .directory import Directory
 from .enums import PresenceValue, RoleValue
+from .error_codes import V22_ERRORS
 from .operations import (
     USERS_CREATE,
     USERS_FIND,
@@ -40,7 +40,7 @@ from .operations import (
 )
 from .status_models import ExtensionNumber, UserStatus
 from .user_models import NewUser, User, UserSettings, UserSummary
-from .user_writes import check_changes, check_new, creation, document_to_write, merge_changes
+from .user_writes import check_changes, check_new, creation, patch_user
 
 LARGEST_PAGE_SIZE: Final = 100  # a PBX refuses more
 # Typed here, because subscripting a class at each call takes 1 us.
@@ -164,23 +164,7 @@ class Users(NotCopyable):
                 written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
-        return await self._patch(check_str("user_id", user_id), changes)
-
-    async def patch_number(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
-        """Patch the user who has a number; see `Extensions.patch`."""
-        plain = check_changes(changes)
-
-        def check(read: Mapping[str, object]) -> None:
-            try:
-                check_identity("extension_number", read.get("extension_number"), number, USERS_SHOW)
-            except ReplyError:
-                self._directory.forget(number)  # the user has another number by now
-                raise
-
-        async def patch(user_id: str) -> User:
-            return await self._patch(user_id, plain, check=check)
-
-        return await self._directory.with_id(self._sender, number, USERS_SHOW, patch)
+        return await patch_user(self._sender, check_str("user_id", user_id), changes)
 
     async def remove(self, user_id: str) -> None:
         """Remove a user and the extension (``POST /users/{id}/destroy``).
@@ -351,7 +335,7 @@ class Users(NotCopyable):
         """
 
         async def patch(patch: tuple[str, Mapping[str, object]], gate: Gate) -> User:
-            return await self._patch(plain_text(patch[0]), patch[1], gate=gate)
+            return await patch_user(self._sender, plain_text(patch[0]), patch[1], gate=gate)
 
         write = change(
             patch,
@@ -373,6 +357,7 @@ class Users(NotCopyable):
         user_ids: Iterable[str] | AsyncIterable[str],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
+        if_missing: Literal["error", "skip"] = "error",
         grace: float = DEFAULT_GRACE,
     ) -> BulkRun[None]:
         """Remove many users, and yield a `BulkResult` for each as it finishes.
@@ -382,17 +367,27 @@ class Users(NotCopyable):
         Args:
             user_ids: the ids of the users to remove, read lazily.
             concurrency: the most writes in flight.
+            if_missing: "skip" marks a user who does not exist as ``skipped``; "error" as failed.
             grace: seconds that writes in flight may take to finish after the loop was left.
 
         Raises:
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
+        if if_missing not in ("error", "skip"):
+            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
 
         async def remove(user_id: str, gate: Gate) -> None:
             await self._remove(plain_text(user_id), gate=gate)
 
-        write = removal(remove, reader(USERS_SHOW, self.show, field="id"), key="user_id")
+        write = removal(
+            remove,
+            reader(USERS_SHOW, self.show, field="id"),
+            USERS_REMOVE,
+            V22_ERRORS,
+            key="user_id",
+            skip_missing=if_missing == "skip",
+        )
         return run_many(
             "user_ids",
             user_ids,
@@ -406,31 +401,6 @@ class Users(NotCopyable):
         created = await self._sender.send_document(USERS_CREATE, user, gate=gate)
         self._directory.add(plain_text(user.extension_number), created.id)
         return created.id
-
-    async def _patch(
-        self,
-        user_id: str,
-        changes: object,
-        *,
-        check: Callable[[Mapping[str, object]], object] | None = None,
-        gate: Gate | None = None,
-    ) -> User:
-        """Patch a user; `check` may refuse the user that was read, by raising."""
-        plain = check_changes(changes)
-
-        def changed(read: dict[str, object]) -> dict[str, object]:
-            if check is not None:
-                check(read)
-            return merge_changes(read, plain)
-
-        return await self._sender.patch(
-            USERS_SHOW,
-            USERS_UPDATE,
-            {"id": user_id},
-            changed,
-            to_write=lambda whole: document_to_write(whole, plain),
-            gate=gate,
-        )
 
     async def _remove(self, user_id: str, *, gate: Gate | None = None) -> None:
         await self._sender.send(USERS_REMOVE, {"id": user_id}, gate=gate)

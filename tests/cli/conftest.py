@@ -51,6 +51,12 @@ def beside() -> Iterator[Beside]:
 
 
 PBXMaker = Callable[..., PBXSimulator]
+DEFAULTS: dict[str, Any] = {
+    "extensions": 12,
+    "groups": 3,
+    "status_seconds": 0.0,
+    "generations": ("classic",),
+}
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def make_pbx(beside: Beside) -> Iterator[PBXMaker]:
     with ExitStack() as stack:
 
         def make(**options: Any) -> PBXSimulator:
-            pbx = PBXSimulator(**{"extensions": 12, "groups": 3, "status_seconds": 0.0, **options})
+            pbx = PBXSimulator(**{**DEFAULTS, **options})
             beside.run(pbx.start())
             stack.callback(lambda: beside.run(pbx.stop()))
             return pbx

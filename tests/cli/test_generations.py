@@ -9,7 +9,7 @@ import pytest
 from portsip_async.simulator import PBXSimulator
 
 from ..wire_server import Arrival, WireServer, reply
-from .conftest import Beside, PBXMaker
+from .conftest import Beside
 from .terminal import CommandLine
 
 LIST = ("extensions", "list", "--limit", 1)
@@ -43,11 +43,6 @@ def serve(beside: Beside) -> Iterator[ServerMaker]:
             return server
 
         yield start
-
-
-@pytest.fixture
-def pbx(make_pbx: PBXMaker) -> PBXSimulator:
-    return make_pbx(generations=("classic",))
 
 
 class TestAuto:

@@ -160,7 +160,7 @@ async def many(pbx: PortSIPClient, new: list[NewExtension], updates: list[Extens
     assert_type(created, BulkRun[None])
     assert_type(created.in_doubt, list[str])
     assert_type(pbx.extensions.update_many(updates), BulkRun[None])
-    assert_type(pbx.extensions.remove_many({"101"}), BulkRun[None])
+    assert_type(pbx.extensions.remove_many({"101"}, if_missing="skip"), BulkRun[None])
     async for patched in pbx.extensions.patch_many([("101", {"profile": {"first_name": None}})]):
         assert_type(patched, BulkResult[Extension])
         assert_type(patched.value, Extension | None)

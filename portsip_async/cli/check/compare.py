@@ -8,6 +8,7 @@ capitals for values, and no run of digits that might be a telephone number.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_origin
@@ -19,7 +20,13 @@ _ENVELOPE: Final = frozenset({"err_code", "msg", "message"})
 _FIELD: Final = re.compile(r"(?!.*\d{3})[A-Za-z_][A-Za-z0-9_]{0,39}")
 _VALUE: Final = re.compile(r"(?!.*\d{3})[A-Z][A-Z0-9_]{0,39}")
 _MAX_UNKNOWN: Final = 20  # unknown fields of one object that are named
-_TYPE_NAMES: Final = {str: "text", bool: "boolean", int: "number", float: "number"}
+_TYPE_NAMES: Final = {
+    str: "text",
+    datetime: "text",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+}
 
 
 class Kind(StrEnum):
@@ -78,7 +85,7 @@ class Comparison:
             self._compare_object(value, wanted, path)
         elif issubclass(wanted, StrEnum):
             self._compare_enum(value, wanted, path)
-        elif not _fits(value, wanted):
+        elif not _fits(value, str if wanted is datetime else wanted):
             self._note_type(value, _TYPE_NAMES.get(wanted, wanted.__name__), path)
 
     def _compare_list(self, value: object, kind: Any, path: str) -> None:

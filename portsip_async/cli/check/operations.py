@@ -1,36 +1,55 @@
 """Send every operation that only reads, and compare its replies with the models."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from ... import (
-    ENDPOINTS,
     APIError,
     AuthenticationError,
     Endpoint,
     NotFound,
     PermissionDenied,
-    PortSIPClient,
     PortSIPError,
     ReplyError,
 )
 from .compare import Comparison
-from .report import Operation, State
+from .report import Login, Operation, State
 
-READS: Final = tuple(name for name, row in ENDPOINTS.items() if row.safety == "safe")
-WRITES: Final = tuple(name for name in ENDPOINTS if name not in READS)
 _NOTHING_THERE: Final = frozenset({405, 410, 501})
-# A NotFound with one of these codes is about an extension or a file, not about the address.
-_ITEM_MISSING: Final = frozenset({"404.1", "404.3"})
+_CODE: Final = re.compile(r"[0-9.]{1,7}|[A-Z_]{1,30}")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a check asks of a PBX of one generation.
+
+    Attributes:
+        endpoints: the operations by name.
+        reads: those that a check may send.
+        item_missing: codes of a NotFound that is about an item, not about the address.
+        log_in: logs in with an account and a SIP domain.
+        read_all: checks every other operation that only reads; it gets the client, and how many
+            items to read.
+    """
+
+    endpoints: Mapping[str, Endpoint[Any]]
+    reads: Sequence[str]
+    item_missing: frozenset[str]
+    log_in: Callable[
+        ["OperationChecks", Any, Mapping[str, str], str | None], Coroutine[Any, Any, Login]
+    ]
+    read_all: Callable[["OperationChecks", Any, int], Coroutine[Any, Any, None]]
 
 
 @dataclass
 class OperationChecks:
     """Checks operations one after another."""
 
-    pbx: PortSIPClient
+    pbx: Any  # the client
+    steps: Steps
     overrides: Mapping[str, Mapping[str, Any]]  # operations that this PBX has at another address
     advance: Callable[[], None]  # called after each operation
     operations: list[Operation] = field(default_factory=list)  # the outcome of each that was begun
@@ -42,6 +61,7 @@ class OperationChecks:
         read: Callable[[], Awaitable[Any]] | None = None,
         *,
         missing: str = "extension",
+        otherwise: str | None = None,
         required: bool = False,
     ) -> Any:
         """Let the SDK read an operation, then send each query and compare its raw reply.
@@ -51,6 +71,7 @@ class OperationChecks:
             queries: the parameters of the raw requests; none if the PBX has nothing to ask for.
             read: how the SDK reads the operation.
             missing: what the PBX lacks if there are no queries.
+            otherwise: another method to try, which an older PBX takes.
             required: whether any error is raised.
 
         Returns:
@@ -60,16 +81,17 @@ class OperationChecks:
             AuthenticationError: no further operation would be accepted.
         """
         # Begin the outcome, so that it is reported even if an error ends the check.
-        endpoint = _raw(name, self.overrides.get(name, {}))
+        row = self.steps.endpoints[name]
+        endpoint = _raw(row, self.overrides.get(name, {}))
         operation = Operation(name=name, method=endpoint.method, path=endpoint.path)
         self.operations.append(operation)
-        comparison = Comparison(ENDPOINTS[name].reply or dict)
+        comparison = Comparison(row.reply or dict)
 
         async def attempt(call: Callable[[], Awaitable[Any]]) -> Any:
             try:
                 return await call()
             except PortSIPError as error:
-                operation.note(*_outcome(error))
+                operation.note(*_outcome(error, self.steps.item_missing))
                 if required or isinstance(error, AuthenticationError):
                     raise
                 return None
@@ -86,11 +108,10 @@ class OperationChecks:
                 if reply is not None:
                     comparison.add(reply)
                     operation.replies += 1
-            # An older PBX takes the status request by GET.
-            if name == "extensions.status" and operation.state == "elsewhere":
-                by_get = _raw(name, {"method": "GET", "path": endpoint.path})
-                if await attempt(partial(self.pbx.request, by_get, **queries[0])) is not None:
-                    operation.detail = "answers to GET: --endpoint extensions.status=GET"
+            if otherwise is not None and operation.state == "elsewhere":
+                other = _raw(row, {"method": otherwise, "path": endpoint.path})
+                if await attempt(partial(self.pbx.request, other, **queries[0])) is not None:
+                    operation.detail = f"answers to {otherwise}: --endpoint {name}={otherwise}"
         finally:
             operation.differences = tuple(comparison.differences())
             if operation.differences:
@@ -99,16 +120,20 @@ class OperationChecks:
         return result
 
 
-def _raw(name: str, override: Mapping[str, Any]) -> Endpoint[Any]:
+def matched(pattern: re.Pattern[str], value: str | None) -> str | None:
+    """Return a value that has a form without anything private; None for others."""
+    return value if value is not None and pattern.fullmatch(value) else None
+
+
+def _raw(row: Endpoint[Any], override: Mapping[str, Any]) -> Endpoint[Any]:
     """Return an endpoint without parsing, under a name that the client does not override."""
-    row = ENDPOINTS[name]
-    changes: dict[str, Any] = {"name": f"check {name}", "reply": dict, "pages": None}
+    changes: dict[str, Any] = {"name": f"check {row.name}", "reply": dict, "pages": None}
     if override.get("method", row.method).upper() != row.method:
         changes |= {"token": "none" if row.token == "none" else None, "parameters": None}
     return row.replace(**changes, **override)
 
 
-def _outcome(error: PortSIPError) -> tuple[State, str]:
+def _outcome(error: PortSIPError, item_missing: frozenset[str]) -> tuple[State, str]:
     """Return what an error means for an operation, without any text of the PBX's."""
     if isinstance(error, PermissionDenied):
         return "refused", "the account's role does not allow it"
@@ -118,10 +143,8 @@ def _outcome(error: PortSIPError) -> tuple[State, str]:
         return "failed", type(error).__name__
     detail = f"HTTP {error.status}"
     if error.err_code is not None:
-        code = str(error.err_code)
-        is_code = code.replace(".", "").isdigit() and len(code) < 8
-        detail += f", err_code {code if is_code else 'of another form'}"
-    absent = isinstance(error, NotFound) and str(error.err_code) not in _ITEM_MISSING
+        detail += f", err_code {matched(_CODE, str(error.err_code)) or 'of another form'}"
+    absent = isinstance(error, NotFound) and str(error.err_code) not in item_missing
     if absent or error.status in _NOTHING_THERE:
         return "elsewhere", f"nothing there ({detail}): see --endpoint"
     return "refused" if error.status < 500 else "failed", detail

@@ -23,6 +23,14 @@ _ADVICE: Final = (
 )
 
 
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """The generation of the API."""
+
+    used: str
+    detected: str | None  # None if neither generation replied
+    reason: str  # how it was detected
+
+
 class Login(msgspec.Struct, frozen=True, kw_only=True):
     """The login; None means unknown."""
 
@@ -71,6 +79,7 @@ class Report(msgspec.Struct, kw_only=True):
     portsip_async: str
     python: str
     made_at: str  # in UTC
+    generation: Generation | None = None  # None if there was no reply
     address: Address | None = None  # None behind a proxy
     login: Login | None = None  # None if the check ended before it
     latency: Latency | None = None  # None if no request got a reply
@@ -88,6 +97,8 @@ def lines(report: Report) -> Iterator[str]:
     address, latency = report.address, report.latency
     yield f"portsip_async {report.portsip_async}, Python {report.python}, {report.made_at}"
     yield ""
+    if report.generation is not None:
+        yield f"API       {_generation(report.generation)}"
     yield f"address   {_address(address)}"
     if address is not None and address.certificate is not None:
         yield f"TLS       {_tls(address)}"
@@ -116,6 +127,11 @@ def _operations(report: Report) -> Iterator[str]:
             detail = f" ({one.detail})" if one.detail else ""
             yield f"    {one.kind:<14} {one.where}{detail}, in {one.times} of {one.of}"
     yield f"not asked, since they change something: {', '.join(report.writes)}"
+
+
+def _generation(generation: Generation) -> str:
+    chosen = "" if generation.used == generation.detected else " was chosen"
+    return f"{generation.used}{chosen}: {generation.reason}"
 
 
 def _address(address: Address | None) -> str:

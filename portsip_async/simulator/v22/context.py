@@ -51,7 +51,7 @@ class State:
     group_caller_ids: dict[str, list[Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
     """What a request sent.
 

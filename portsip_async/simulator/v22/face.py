@@ -19,7 +19,7 @@ from aiohttp import web
 
 from ..errors import PBXError
 from ..face import Face, MatchedRequest, Reply
-from ..quirks import ReplyShaper
+from ..quirks import V22_ESSENTIAL, ReplyShaper
 from ..state import PBX
 from .actions import ACTIONS
 from .context import Administrator, Request, State
@@ -52,7 +52,7 @@ class V22Face(Face):
     ) -> None:
         """Store the state and the logins; see `PBXSimulator` for the arguments."""
         # This quirk is about the classic reply of an operation with the same name.
-        shaper = ReplyShaper(quirks - {"greetings_as_greetings"})
+        shaper = ReplyShaper(quirks - {"greetings_as_greetings"}, V22_ESSENTIAL)
         super().__init__(OPERATIONS, shaper, code_of=code_of, status_of=status_of)
         users = Users(pbx, quirks)
         logins = Logins(

@@ -5,7 +5,7 @@ A refresh token serves once: a refresh replaces both tokens, and the old access 
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import DENIED, UNAUTHORIZED, V22Error
@@ -32,8 +32,8 @@ class LoginSession:
     """
 
     user: int | None
-    access_token: str
-    refresh_token: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
     expires_at: float
     ends_at: float
 
@@ -44,7 +44,7 @@ class Challenge:
 
     user: int | None
     ends_at: float
-    code: str | None = None
+    code: str | None = field(default=None, repr=False)
     wrong_codes: int = 0
 
 

@@ -5,7 +5,7 @@ required fields. A field that is not listed is accepted. Null is not.
 """
 
 from types import GenericAlias
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -37,7 +37,10 @@ Header = Literal[
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> type[msgspec.Struct]:
+Schema = type[msgspec.Struct]
+
+
+def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> Schema:
     fields: list[Any] = [*required.items()]
     fields += [(field, kind | UnsetType, UNSET) for field, kind in optional.items()]
     return msgspec.defstruct(name, fields)
@@ -47,15 +50,15 @@ def _list_of(kind: Any) -> Any:
     return GenericAlias(list, (kind,))
 
 
-Rule: Final = _struct("Rule", {}, {"action": Action, "number": str})
-RingRule: Final = _struct("RingRule", {}, {"action": RingAction, "number": str})
-NoAnswerRule: Final = _struct(
+Rule: Schema = _struct("Rule", {}, {"action": Action, "number": str})
+RingRule: Schema = _struct("RingRule", {}, {"action": RingAction, "number": str})
+NoAnswerRule: Schema = _struct(
     "NoAnswerRule", {}, {"action": Action, "number": str, "timeout": Timeout}
 )
-Range: Final = _struct("Range", {}, {"from": str, "to": str})
-Day: Final = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
-Hours: Final = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
-CustomRule: Final = _struct(
+Range: Schema = _struct("Range", {}, {"from": str, "to": str})
+Day: Schema = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
+Hours: Schema = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
+CustomRule: Schema = _struct(
     "CustomRule",
     {},
     {
@@ -67,9 +70,9 @@ CustomRule: Final = _struct(
     },
 )
 _CALLER_ID: dict[str, Any] = {"provider_id": str, "caller_id": Name, "description": Text1024}
-GroupCallerId: Final = _struct("GroupCallerId", {}, _CALLER_ID)
-CallerId: Final = _struct("CallerId", {}, _CALLER_ID | {"preferred": bool})
-BLF: Final = _struct("BLF", {}, dict.fromkeys(("key", "value", "first_name", "last_name"), str))
+GroupCallerId: Schema = _struct("GroupCallerId", {}, _CALLER_ID)
+CallerId: Schema = _struct("CallerId", {}, _CALLER_ID | {"preferred": bool})
+BLF: Schema = _struct("BLF", {}, dict.fromkeys(("key", "value", "first_name", "last_name"), str))
 
 FORWARD_RULES: dict[str, Any] = {
     "available_office_hours": RingRule,
@@ -131,15 +134,15 @@ _REQUIRED_OF_USER: dict[str, Any] = {
     "extension_password": str,
     "voicemail_pin": Pin,
 }
-UserSettings: Final = _struct("UserSettings", {}, _SETTINGS)
-NewUser: Final = _struct(
+UserSettings: Schema = _struct("UserSettings", {}, _SETTINGS)
+NewUser: Schema = _struct(
     "NewUser",
     _REQUIRED_OF_USER,
     {name: kind for name, kind in _SETTINGS.items() if name not in _REQUIRED_OF_USER},
 )
-Password: Final = _struct("Password", {}, {"password": str})
-Role: Final = _struct("Role", {}, {"role": Name})
-Presence: Final = _struct(
+Password: Schema = _struct("Password", {}, {"password": str})
+Role: Schema = _struct("Role", {}, {"role": Name})
+Presence: Schema = _struct(
     "Presence",
     {},
     {
@@ -147,18 +150,18 @@ Presence: Final = _struct(
         "presence_note": Text128,
     },
 )
-Group: Final = _struct(
+Group: Schema = _struct(
     "Group",
     {},
     {"name": Name, "outbound_caller_ids": _list_of(GroupCallerId), "description": Text1024},
 )
-NewGreeting: Final = _struct("NewGreeting", {}, {"file_id": str})
+NewGreeting: Schema = _struct("NewGreeting", {}, {"file_id": str})
 
-SignIn: Final = _struct("SignIn", {"username": Name, "password": str}, {"domain": DomainName})
-Refresh: Final = _struct("Refresh", {"refresh_token": str}, {})
-Challenge: Final = _struct("Challenge", {"token": str}, {})
-Code: Final = _struct("Code", {"token": str, "code": str}, {})
-FormLogin: Final = _struct(
+SignIn: Schema = _struct("SignIn", {"username": Name, "password": str}, {"domain": DomainName})
+Refresh: Schema = _struct("Refresh", {"refresh_token": str}, {})
+Challenge: Schema = _struct("Challenge", {"token": str}, {})
+Code: Schema = _struct("Code", {"token": str, "code": str}, {})
+FormLogin: Schema = _struct(
     "FormLogin",
     {"grant_type": Literal["password", "refresh_token"]},
     dict.fromkeys(("username", "password", "domain", "scope", "client_id", "refresh_token"), str),
@@ -175,24 +178,24 @@ _CALL_OPTIONS: dict[str, Any] = {
     "header_direction": Literal["CALLER", "CALLEE", "ALL"],
 }
 _PARTIES: dict[str, Any] = {"caller": Text256, "callee": Text256, "send_sdp": bool}
-NewCall: Final = _struct("NewCall", _PARTIES, _CALL_OPTIONS)
-DirectCall: Final = _struct(
+NewCall: Schema = _struct("NewCall", _PARTIES, _CALL_OPTIONS)
+DirectCall: Schema = _struct(
     "DirectCall",
     {"extension_number": Number, "password": str, "domain": DomainName, **_PARTIES},
     _CALL_OPTIONS,
 )
 
-NoQuery: Final = _struct("NoQuery", {}, {})
-ListQuery: Final = _struct(
+NoQuery: Schema = _struct("NoQuery", {}, {})
+ListQuery: Schema = _struct(
     "ListQuery", {}, {"filter": str, "search": str, "orderby": str, "skip": Skip, "top": Top}
 )
-InfoQuery: Final = _struct("InfoQuery", {}, {"domain": str})
-SignInQuery: Final = _struct("SignInQuery", {}, {"qr": bool})
-UploadQuery: Final = _struct("UploadQuery", {}, {"filename": str, "temporary": bool})
-CompleteQuery: Final = _struct("CompleteQuery", {}, {"digest": str})
+InfoQuery: Schema = _struct("InfoQuery", {}, {"domain": str})
+SignInQuery: Schema = _struct("SignInQuery", {}, {"qr": bool})
+UploadQuery: Schema = _struct("UploadQuery", {}, {"filename": str, "temporary": bool})
+CompleteQuery: Schema = _struct("CompleteQuery", {}, {"digest": str})
 
 
-def check(kind: Any, sent: dict[str, Any], *, as_text: bool = False) -> dict[str, Any]:
+def check(kind: Schema, sent: dict[str, Any], *, as_text: bool = False) -> dict[str, Any]:
     """Check the fields of a query or a body.
 
     Args:
