@@ -13,7 +13,7 @@ from portsip_async import PortSIPError, RetryPolicy, Token, TwoFactorRequired, t
 from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import ENDPOINTS, NewUser, PortSIPClient, UserSettings
 
-from ..clocks import JumpingClock
+from ..clocks import use_jumping_clock
 from ..concurrency import until
 from ..test_secrecy import forms
 from ..test_telemetry import Recorder, identity, parent
@@ -115,13 +115,6 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def jump_of(client: PortSIPClient) -> JumpingClock:
-    """Give a client a clock that can jump ahead."""
-    clock = JumpingClock()
-    client._session.clock.monotonic = clock
-    return clock
-
-
 async def test_attempt_has_the_path_of_its_endpoint(
     pbx: PortSIPClient, sim: PBXSimulator, recorder: Recorder
 ) -> None:
@@ -203,7 +196,7 @@ class TestRenewals:
 
     async def test_refresh_in_the_background(self, pbx: PortSIPClient, recorder: Recorder) -> None:
         """The renewal of a stale token is counted like any other."""
-        clock = jump_of(pbx)
+        clock = use_jumping_clock(pbx)
         await pbx.users.own_status()
         clock.jump(24)  # the simulator's tokens live for 30 seconds
         await pbx.users.own_status()
