@@ -58,14 +58,12 @@ NAMES_PAUSE = 10.0  # minimum seconds between two walks for names
 NAMES_AGE = 600.0  # maximum seconds between two walks for names
 
 # The presences that people choose. All others only repeat the status.
-CHOSEN = frozenset(
-    {
-        v22.Presence.DO_NOT_DISTURB,
-        v22.Presence.AWAY,
-        v22.Presence.BUSINESS_TRIP,
-        v22.Presence.LUNCH,
-    }
-)
+CHOSEN: Mapping[str | None, str] = {
+    v22.Presence.DO_NOT_DISTURB: "Do not disturb",
+    v22.Presence.AWAY: "Away",
+    v22.Presence.BUSINESS_TRIP: "Business trip",
+    v22.Presence.LUNCH: "Lunch",
+}
 
 # A watch asks again in its next cycle, so it needs few retries.
 RETRY = RetryPolicy(attempts=2, deadline=10)
@@ -273,9 +271,7 @@ class V22Board(Board):
                 yield user.extension_number, user.display_name or ""
 
     def _detail(self, state: v22.ExtensionState) -> str | None:
-        if state.presence_note or state.presence not in CHOSEN:
-            return state.presence_note or None
-        return state.presence.replace("_", " ").capitalize()
+        return state.presence_note or CHOSEN.get(state.presence)
 
 
 def _event(name: str, data: object) -> bytes:
