@@ -194,6 +194,7 @@ def test_import_of_a_generation_imports_nothing_else(generation: str) -> None:
     [
         "from portsip_async.{generation} import PortSIPClient",
         "from portsip_async import {generation}; {generation}.PortSIPClient",
+        "import portsip_async; portsip_async.{generation}.PortSIPClient",
     ],
 )
 @pytest.mark.parametrize(("generation", "other"), [("classic", "v22"), ("v22", "classic")])
