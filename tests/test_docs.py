@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 import trustme
-from aiohttp import web
 from asgiref.testing import ApplicationCommunicator
 
 import portsip_async
-from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient
+from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
 from portsip_async import simulator as simulator_package
 from portsip_async.simulator import PBXSimulator
 
+from .docs import servers
 from .docs.blocks import DOCS, ROOT, Block, blocks, commands, files, pages, run, write_files
 from .docs.written import PAGES, leaves
 from .pytest_runs import NO_OTHER_PLUGINS
@@ -69,30 +69,24 @@ def test_blocks_are_of_known_languages(page: str) -> None:
 PROGRAMS = [next(block.code for block in blocks("README.md") if block.language == "python")]
 
 
-async def queues(_: web.Request) -> web.Response:
-    """An operation that the SDK doesn't have."""
-    shown = {"queue_number": "800", "queue_name": "Sales", "agents": ["101"]}
-    return web.json_response({**shown, "page_count": 2, "queues": [shown]})
+# Pages whose blocks need another server than the simulator.
+SERVERS = {
+    "docs/howto/own-endpoint.md": servers.pbx_with_queues,
+    "docs/howto/v12.md": servers.v12,
+}
 
 
-async def log_in(_: web.Request) -> web.Response:
-    return web.json_response({"access_token": "T", "expires": 600})
-
-
-@contextlib.asynccontextmanager
-async def pbx_with_queues() -> AsyncIterator[PortSIPClient]:
-    app = web.Application()
-    app.router.add_post("/api/account/credentials/verify", log_in)
-    app.router.add_route("*", "/api/call_queue/{_}", queues)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with PortSIPClient(url, username="admin", password="x") as pbx:
-            yield pbx
-    finally:
-        await runner.cleanup()
+def new_user(number: str) -> v22.NewUser:
+    return v22.NewUser(
+        name=f"user-{number}",
+        display_name="Ann",
+        email=f"{number}@test.io",
+        role="StandardUser",
+        password="Portal-1",
+        extension_number=number,
+        extension_password="Phone-1",
+        voicemail_pin="294751",
+    )
 
 
 @pytest.mark.parametrize("page", pages())
@@ -101,22 +95,30 @@ async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) ->
     write_files(page, workdir)
     if page.endswith("certificates.md"):
         trustme.CA().cert_pem.write_to_path(workdir / "pbx-ca.pem")
-    opened = PortSIPClient(sim.url, username=sim.username, password=sim.password)
-    if page.endswith("own-endpoint.md"):
-        client: Any = pbx_with_queues()
-    else:
-        client = opened
-    namespace: dict[str, Any] = {
-        "__name__": "page",
-        "url": sim.url,
-        "numbers": sim.extension_numbers,
-        "new_extensions": [
-            NewExtension(extension_number="900", password="a", web_access_password="b")
-        ],
-    }
-    async with opened, client as namespace["pbx"]:
+    login = {"username": sim.username, "password": sim.password}
+    async with contextlib.AsyncExitStack() as stack:
+        url = sim.url
+        if page in SERVERS:
+            url = await stack.enter_async_context(SERVERS[page]())
+        clients = {
+            "classic": await stack.enter_async_context(PortSIPClient(url, **login)),
+            "v22": await stack.enter_async_context(v22.PortSIPClient(url, **login)),
+        }
+        namespace: dict[str, Any] = {
+            "__name__": "page",
+            "url": url,
+            "numbers": sim.extension_numbers,
+            "new_extensions": [
+                NewExtension(extension_number="900", password="a", web_access_password="b")
+            ],
+            "new_users": [new_user("900")],
+        }
+        generation = None
         for block in blocks(page):
             if block.language == "python" and not block.title and block.code not in PROGRAMS:
+                if block.generation != generation:
+                    generation = block.generation
+                    namespace["pbx"] = clients[generation]
                 await run(block, namespace)
         if page in AFTERWARDS:
             await AFTERWARDS[page](namespace, sim)
@@ -489,6 +491,7 @@ def test_site(tmp_path: Path) -> None:
     public = {f"portsip_async.{name}" for name in portsip_async.__all__ if name != "Fingerprint"}
     public |= {"portsip_async.telemetry.Telemetry", "portsip_async.openapi.document"}
     public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}
+    public |= {f"portsip_async.v22.{name}" for name in v22.__all__}
     assert public - listed == set()
     for path in tmp_path.rglob("*.html"):
         asks = re.findall(
