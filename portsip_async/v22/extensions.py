@@ -22,15 +22,17 @@ from ..bulk.status_watch import StatusWatch
 from ..client.resource import Sender
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
+from ..core.reply import check_identity
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ReplyError
 from .calls import Calls
 from .directory import Directory
 from .error_codes import V22_ERRORS
 from .operations import USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
 from .status_models import ExtensionState
 from .user_models import User, UserSettings, UserSummary
+from .user_writes import check_changes, patch_user
 from .users import LARGEST_PAGE_SIZE, Users
 
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
@@ -149,7 +151,19 @@ class Extensions(NotCopyable):
             TypeError: a field that the API does not take. Nothing was sent.
         """
         number = check_str("extension_number", extension_number)
-        return await self._users.patch_number(number, changes)
+
+        def check(read: Mapping[str, object]) -> None:
+            try:
+                check_identity("extension_number", read.get("extension_number"), number, USERS_SHOW)
+            except ReplyError:
+                self._directory.forget(number)  # the user has another number by now
+                raise
+
+        async def patch(user_id: str) -> User:
+            return await patch_user(self._sender, user_id, changes, check=check)
+
+        check_changes(changes)  # before the number is looked up
+        return await self._directory.with_id(self._sender, number, USERS_SHOW, patch)
 
     async def remove(self, extension_number: str) -> None:
         """Remove an extension and its user (``POST /users/{id}/destroy``).
