@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 
 
 def lazy_names(
@@ -18,8 +19,10 @@ def lazy_names(
     namespace = vars(sys.modules[package])
 
     def get(name: str) -> object:
-        # Python and its tools look up many special names. That must not load everything.
-        if name == "__all__" or not name.startswith("__"):
+        # Python and its tools look up many special names. That must not load everything. Nor must
+        # ``from package import module``, which looks for such a name first.
+        is_special = name.startswith("__") or find_spec(f"{package}.{name}") is not None
+        if name == "__all__" or not is_special:
             loaded = [import_module(each, package) for each in modules]
             names = {each: getattr(module, each) for module in loaded for each in module.__all__}
             namespace.update(names, __all__=[*eager, *names])

@@ -263,7 +263,7 @@ async def test_count(workdir: Path, sim: PBXSimulator) -> None:
     assert int(said) == len(sim.extension_numbers)
 
 
-@pytest.mark.parametrize("name", ["test_board.py", "test_mocked.py"])
+@pytest.mark.parametrize("name", ["test_board.py", "test_board_v22.py", "test_mocked.py"])
 async def test_tests(workdir: Path, name: str) -> None:
     """The tests in the how-to pass with the command below them."""
     page = "docs/howto/testing.md"
@@ -347,7 +347,7 @@ async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 RUN_BY_TESTS = {
     TUTORIAL: {"hello.py", "provision.py", "board.py"},
     "docs/explanation/why-async.md": {"count.py"},
-    "docs/howto/testing.md": {"test_board.py", "test_mocked.py"},
+    "docs/howto/testing.md": {"test_board.py", "test_board_v22.py", "test_mocked.py"},
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
 }
