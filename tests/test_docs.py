@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -455,6 +455,37 @@ async def test_import(workdir: Path, sim: PBXSimulator) -> None:
     await portsip(*real)
     assert sim.v22.acted["users.create"] == 2
     assert sim.v22.user(sim.v22.user_id("901"))["email"] == "ann@example.com"
+
+
+# From one generation to the other.
+
+
+def attributes(client: Any, cell: str) -> Iterator[str]:
+    """Yield the names like `users.list` in a cell that the client does not have."""
+    for name in re.findall(r"`(?:pbx\.)?([a-z]+\.[a-z_]+|request|info)(?:\(\))?`", cell):
+        resource, _, method = name.partition(".")
+        found = getattr(client, resource, None)
+        if found is None or (method and not callable(getattr(found, method, None))):
+            yield name
+
+
+async def test_names_of_both_clients_exist(sim: PBXSimulator) -> None:
+    """The table of coroutines names what each client has, and leaves none of it out."""
+    text = (ROOT / "docs/howto/from-classic-to-v22.md").read_text(encoding="utf-8")
+    table = text.split("## Resources and coroutines")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| ")][1:]
+    columns = [" ".join(cells) for cells in zip(*rows, strict=True)]
+    for column, kind in zip(columns, (PortSIPClient, v22.PortSIPClient), strict=True):
+        async with kind(sim.url, username="admin", password="-") as client:
+            assert [*attributes(client, column)] == []
+            missing = [
+                f"{resource}.{method}"
+                for resource, found in vars(client).items()
+                if not resource.startswith("_")
+                for method in dir(type(found))
+                if not method.startswith("_") and f"`{resource}.{method}`" not in column
+            ]
+        assert missing == []
 
 
 # The reference and the site.
