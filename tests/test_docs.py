@@ -193,9 +193,25 @@ def put(name: str, text: str) -> None:
     Path(name).write_text(text, encoding="utf-8")
 
 
+async def check_v12(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The recipe read the statuses, the ids and an extension by its id. It removed another one."""
+    assert set(names["statuses"]) == {"100", "101", "102"}
+    assert names["ids"]["101"] == "1101"
+    assert names["shown"].extension_number == "101"
+    assert names["group"].group_id == "7"
+    async with PortSIPClient(
+        names["url"],
+        username="admin",
+        password="simulated-Secret-1",
+        endpoints=names["V12"],
+    ) as pbx:
+        assert [each.extension_number async for each in pbx.extensions.list()] == ["100", "101"]
+
+
 AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]] = {
     "docs/howto/coordinator.md": coordinator,
     "docs/howto/rotate-credentials.md": rotate,
+    "docs/howto/v12.md": check_v12,
     "docs/howto/watch-for-weeks.md": follow,
 }
 

@@ -136,10 +136,20 @@ COMMANDS = """\
 
 The extra `cli` installs the command `portsip-async`. `--help` prints the contents of this page.
 
+## Generation
+
+Every command works with both generations of the API. By default the command asks the PBX which one
+it speaks, once in a run. `--api v22` or `--api classic`, or the variable `PORTSIP_API`, saves that
+request. The columns of lists, and the fields that an import, `create` and `update` take, are those
+of the generation. `users` is another name for `extensions`. [Tell generations
+apart](../howto/generations.md) has more.
+
 ## Login
 
-Set the account in the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
-`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. There is no option for a password, because others on the
+Set the account in the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` and `PORTSIP_PASSWORD`, or
+`PORTSIP_TOKEN`. A PBX of v22 also needs the SIP domain of the tenant in `PORTSIP_DOMAIN`, unless a
+system administrator logs in, and takes `PORTSIP_REFRESH_TOKEN` with a token. A classic PBX takes
+`PORTSIP_EMAIL` in place of a user name. There is no option for a password, because others on the
 machine could read it. It comes from the environment, from a prompt, or from standard input with
 `--password-stdin`.
 
