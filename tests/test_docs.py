@@ -96,7 +96,7 @@ async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) ->
     write_files(page, workdir)
     if page.endswith("certificates.md"):
         trustme.CA().cert_pem.write_to_path(workdir / "pbx-ca.pem")
-    login = {"username": sim.username, "password": sim.password}
+    login: dict[str, Any] = {"username": sim.username, "password": sim.password}
     async with contextlib.AsyncExitStack() as stack:
         url = sim.url
         if page in SERVERS:
