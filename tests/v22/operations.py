@@ -469,6 +469,19 @@ ROWS = (
 )
 BY_ROW = {row.name: row for row in ROWS}
 
+
+def _kind(name: str) -> tuple[object, ...]:
+    """Return what the requests and replies of some operations have in common."""
+    row = ENDPOINTS[name]
+    return (
+        *(row.token, row.parameters, row.safety, row.reply is None, row.pages is None),
+        *(bool(row.reply_headers), row.reply is bytes),
+    )
+
+
+# The names of the first operation of each kind.
+OF_EACH_KIND = frozenset({_kind(row.name): row.name for row in reversed(ROWS)}.values())
+
 # Logins and refreshes: a client sends them by itself.
 LOGINS = frozenset({"auth.sign_in", "auth.form_login", "auth.refresh", "auth.form_refresh"})
 OPERATIONS = tuple(
@@ -519,3 +532,16 @@ CALLS = (
     ),
     _call("remove_many", lambda pbx: first_error(pbx.users.remove_many([ID], grace=0))),
 )
+
+# They read nothing that has to be in a body, so they accept any body of a 2xx.
+READ_NO_BODY = frozenset({"blobs.append", "blobs.status", "blobs.download"})
+
+
+def secrets_of(operation: Operation, token: str) -> list[str]:
+    """Return the secrets that the first request of a call has: also the client's token, if any."""
+    if operation.name == "extensions.call":
+        return [WEB_PASSWORD]
+    if operation in CALLS:
+        return [token]
+    row = BY_ROW[operation.name]
+    return [*row.secrets] if ENDPOINTS[row.name].token == "none" else [token, *row.secrets]
