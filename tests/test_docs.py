@@ -51,6 +51,7 @@ def environment(sim: PBXSimulator) -> dict[str, str]:
         "PORTSIP_URL": sim.url,
         "PORTSIP_USERNAME": sim.username,
         "PORTSIP_PASSWORD": sim.password,
+        "PORTSIP_API": "classic",
         "PYTHONIOENCODING": "utf-8",
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",

@@ -243,7 +243,7 @@ class Sender(NotCopyable):
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
             if to_write is not None:
-                whole = {**to_write(whole), **key}
+                whole = {**key, **to_write(whole)}
             await self.send_document(update, whole, gate=gate)
         return item
 

@@ -1,9 +1,9 @@
 """Users by their id: listing, provisioning, passwords, status."""
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_iterable, check_str, check_type, plain_text
+from ..arguments import check_int, check_str, check_type, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.resource import Sender
 from ..client.writes import (
@@ -11,6 +11,7 @@ from ..client.writes import (
     DEFAULT_GRACE,
     change,
     is_from,
+    read_many,
     reader,
     removal,
     run_many,
@@ -41,6 +42,9 @@ from .operations import (
 from .status_models import ExtensionNumber, UserStatus
 from .user_models import NewUser, User, UserSettings, UserSummary
 from .user_writes import check_changes, check_new, creation, patch_user
+
+X = TypeVar("X")
+V = TypeVar("V")
 
 LARGEST_PAGE_SIZE: Final = 100  # a PBX refuses more
 # Typed here, because subscripting a class at each call takes 1 us.
@@ -252,28 +256,22 @@ class Users(NotCopyable):
     ) -> BulkRun[User]:
         """Read the settings of many users, and yield a `BulkResult` with each User.
 
-        An id that fails has its error in its own result. Leaving the loop cancels the reads in
-        flight at once.
-
         Args:
             user_ids: the ids of the users to read, read lazily; the source may be endless.
-            concurrency: the most requests in flight.
+            concurrency: the most requests in flight. Leaving the loop cancels them.
             ordered: whether results keep the order of the ids.
 
         Raises:
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-
-        # The gate is not used: it tracks writes, and this only reads.
-        async def read(user_id: str, _: Gate) -> User:
-            return await self.show(user_id)
-
-        return BulkRun(
-            check_iterable("user_ids", user_ids),
-            ItemOperation(lambda user_id: check_str("user_id", user_id), read),
+        return read_many(
+            "user_ids",
+            user_ids,
+            self.show,
+            key="user_id",
             owner=self._sender.session,
-            concurrency=check_int("concurrency", concurrency, 1),
+            concurrency=concurrency,
             ordered=ordered,
         )
 
@@ -304,14 +302,7 @@ class Users(NotCopyable):
         if if_exists not in ("error", "skip"):
             raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
         write = creation(self._create, self._read_back, skip_existing=if_exists == "skip")
-        return run_many(
-            "users",
-            users,
-            write,
-            owner=self._sender.session,
-            concurrency=concurrency,
-            grace=grace,
-        )
+        return self._many("users", users, write, concurrency, grace)
 
     def patch_many(
         self,
@@ -343,14 +334,7 @@ class Users(NotCopyable):
             key="user_id",
             expected='a user\'s id and a mapping, as in (user_id, {"department": "Sales"})',
         )
-        return run_many(
-            "patches",
-            patches,
-            write,
-            owner=self._sender.session,
-            concurrency=concurrency,
-            grace=grace,
-        )
+        return self._many("patches", patches, write, concurrency, grace)
 
     def remove_many(
         self,
@@ -388,14 +372,18 @@ class Users(NotCopyable):
             key="user_id",
             skip_missing=if_missing == "skip",
         )
-        return run_many(
-            "user_ids",
-            user_ids,
-            write,
-            owner=self._sender.session,
-            concurrency=concurrency,
-            grace=grace,
-        )
+        return self._many("user_ids", user_ids, write, concurrency, grace)
+
+    def _many(
+        self,
+        name: str,
+        items: Iterable[X] | AsyncIterable[X],
+        write: ItemOperation[X, V],
+        concurrency: int,
+        grace: float,
+    ) -> BulkRun[V]:
+        owner = self._sender.session
+        return run_many(name, items, write, owner=owner, concurrency=concurrency, grace=grace)
 
     async def _create(self, user: NewUser, gate: Gate | None = None) -> str:
         created = await self._sender.send_document(USERS_CREATE, user, gate=gate)

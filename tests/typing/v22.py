@@ -83,6 +83,7 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
         assert_type(result.value, str | None)
     assert_type(pbx.users.patch_many([("id", {"department": None})]), BulkRun[User])
     assert_type(pbx.users.remove_many({"id"}), BulkRun[None])
+    assert_type(pbx.users.show_many({"id"}, ordered=True), BulkRun[User])
 
 
 async def extensions(pbx: PortSIPClient) -> None:
