@@ -25,6 +25,7 @@ from portsip_async.errors import (
     ServerError,
     StatusMissing,
     TransportError,
+    TwoFactorRequired,
 )
 
 TREE: dict[type[PortSIPError], tuple[type[BaseException], ...]] = {
@@ -39,6 +40,7 @@ TREE: dict[type[PortSIPError], tuple[type[BaseException], ...]] = {
     APIError: (PortSIPError,),
     BadRequest: (APIError,),
     AuthenticationError: (APIError,),
+    TwoFactorRequired: (AuthenticationError,),
     PermissionDenied: (APIError,),
     NotFound: (APIError,),
     Conflict: (APIError,),

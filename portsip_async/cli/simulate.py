@@ -23,7 +23,7 @@ def _rate(text: str) -> Any:
 
 def simulate(
     *,
-    extensions: Annotated[int, typer.Option(min=0, help='Extensions, from "100" on.')] = 1000,
+    extensions: Annotated[int, typer.Option(min=0, help='Extensions, from "100" on.')] = 500,
     groups: Annotated[int, typer.Option(min=0, help="Groups, including the default group.")] = 10,
     token_lifetime: Annotated[float, typer.Option(help="Seconds that a token is valid.")] = 30.0,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",

@@ -240,7 +240,8 @@ class BaseClient(NotCopyable):
     async def close(self) -> None:
         """End the client's calls, tasks and connections. It is safe to call it again.
 
-        Calls in flight, open walks and later calls raise ClientClosed.
+        Calls in flight, open walks and later calls raise ClientClosed. If an upload was cancelled
+        just before, the request that removes its rest from the PBX may take up to 5 seconds.
         """
         if not self._is_view:
             await self._session.close()

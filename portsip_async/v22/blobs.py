@@ -11,17 +11,20 @@ it begins, that request runs in a task of its own too.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ..arguments import check_str
 from ..client.resource import Sender
+from ..core.endpoint import Endpoint
 from ..core.tasks import NotCopyable
 from ..core.upload import Source, UploadSource, source_of
-from ..errors import ClientClosed, NotFound, PortSIPError, ReplyError
+from ..errors import ClientClosed, NotFound, PortSIPError, ReplyError, raise_without_context
 from .models import UploadStarted
 from .operations import BLOBS_APPEND, BLOBS_BEGIN, BLOBS_COMPLETE, BLOBS_DESTROY
+
+T = TypeVar("T")
 
 logger: logging.Logger = logging.getLogger("portsip_async")
 
@@ -69,17 +72,12 @@ class Blobs(NotCopyable):
             await asyncio.wait((beginning,))
             upload = beginning.result()
             # 2. Send the bytes. The reply may bring another id or token.
-            progress = await self._sender.send(
-                BLOBS_APPEND, {"id": upload.id, "upload_token": upload.token}, source=hashed
-            )
+            progress = await self._send(BLOBS_APPEND, upload, source=hashed)
             upload = UploadStarted(
                 id=progress.id or upload.id, token=progress.token or upload.token
             )
             # 3. Complete.
-            completed = await self._sender.send(
-                BLOBS_COMPLETE,
-                {"id": upload.id, "upload_token": upload.token, "digest": hashed.digest()},
-            )
+            completed = await self._send(BLOBS_COMPLETE, upload, digest=hashed.digest())
         except ClientClosed:
             raise  # nothing can be sent any more
         except asyncio.CancelledError:
@@ -89,6 +87,28 @@ class Blobs(NotCopyable):
             await asyncio.wait((session.start_clean_up(self._destroy(beginning, upload)),))
             raise
         return completed.id
+
+    def _send(
+        self,
+        row: Endpoint[T],
+        upload: UploadStarted,
+        *,
+        digest: str | None = None,
+        source: Source | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Send a request of an upload.
+
+        Raises:
+            ReplyError: the upload's id or token can't be sent, although it came from the PBX.
+        """
+        parameters = {"id": upload.id, "upload_token": upload.token, "digest": digest}
+        try:
+            return self._sender.send(row, parameters, source=source)
+        except ValueError:
+            unusable = ReplyError(
+                "the PBX sent an upload id or token that can't be sent back", operation=row.name
+            )
+            raise_without_context(unusable)
 
     async def _destroy(
         self, beginning: "asyncio.Task[UploadStarted]", upload: UploadStarted | None

@@ -22,15 +22,17 @@ from ..bulk.status_watch import StatusWatch
 from ..client.resource import Sender
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
+from ..core.reply import check_identity
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ReplyError
 from .calls import Calls
 from .directory import Directory
 from .error_codes import V22_ERRORS
 from .operations import USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
 from .status_models import ExtensionState
 from .user_models import User, UserSettings, UserSummary
+from .user_writes import check_changes, patch_user
 from .users import LARGEST_PAGE_SIZE, Users
 
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
@@ -149,7 +151,19 @@ class Extensions(NotCopyable):
             TypeError: a field that the API does not take. Nothing was sent.
         """
         number = check_str("extension_number", extension_number)
-        return await self._users.patch_number(number, changes)
+
+        def check(read: Mapping[str, object]) -> None:
+            try:
+                check_identity("extension_number", read.get("extension_number"), number, USERS_SHOW)
+            except ReplyError:
+                self._directory.forget(number)  # the user has another number by now
+                raise
+
+        async def patch(user_id: str) -> User:
+            return await patch_user(self._sender, user_id, changes, check=check)
+
+        check_changes(changes)  # before the number is looked up
+        return await self._directory.with_id(self._sender, number, USERS_SHOW, patch)
 
     async def remove(self, extension_number: str) -> None:
         """Remove an extension and its user (``POST /users/{id}/destroy``).
@@ -205,7 +219,7 @@ class Extensions(NotCopyable):
             NotFound: there is no such extension.
             TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
         """
-        numbers = check_strs("extension_numbers", extension_numbers)
+        numbers = _check_numbers("extension_numbers", extension_numbers)
         self._sender.session.check_open()
         states: builtins.list[ExtensionState] = []
         async with self.poll_status(numbers, ordered=True) as poll:
@@ -288,7 +302,7 @@ class Extensions(NotCopyable):
             check_type("each status of known", state, ExtensionState)
         check_number("interval", interval, above=0)
         check_number("rediscover", rediscover, above=0)
-        wanted = None if numbers is None else check_strs("numbers", numbers)
+        wanted = None if numbers is None else _check_numbers("numbers", numbers)
         statuses, owner = self._status_source(), self._sender.session
 
         def new_polling() -> StatusPolling[ExtensionState]:
@@ -329,6 +343,7 @@ class Extensions(NotCopyable):
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),
             outages=sender.outages,
             batch_sizes=sender.batch_sizes,
+            check=_check_path,
         )
 
     async def _discover(self) -> DiscoveredExtensions:
@@ -340,3 +355,17 @@ class Extensions(NotCopyable):
         drift = walk.drift
         is_complete = not (drift.dropped or drift.count_changed or drift.missing_pages)
         return DiscoveredExtensions(numbers, is_complete)
+
+
+def _check_numbers(name: str, numbers: Iterable[str]) -> list[str]:
+    """Check an argument that holds extension numbers, and return them as a list."""
+    checked = check_strs(name, numbers)
+    for number in checked:
+        _check_path(number)
+    return checked
+
+
+def _check_path(number: str) -> None:
+    """Check that a number can be part of a path: "." and ".." would be steps in it."""
+    if number in (".", ".."):
+        raise ValueError(f'an extension number must not be "." or "..", got {number!r}')

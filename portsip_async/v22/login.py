@@ -138,10 +138,12 @@ class Login:
         Raises:
             AuthenticationError: the PBX refused the refresh token.
         """
+        # Neither request carries the old access token. It is passed so that no error shows it.
         if self._uses_form:
             return await self._send(
                 AUTH_FORM_REFRESH,
                 {"grant_type": "refresh_token", "refresh_token": token.refresh_token},
+                token,
             )
         return await self._send(AUTH_REFRESH, {"refresh_token": token.refresh_token}, token)
 

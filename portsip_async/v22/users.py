@@ -1,6 +1,6 @@
 """Users by their id: listing, provisioning, passwords, status."""
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal, TypeVar
 
 from ..arguments import check_int, check_str, check_type, plain_text
@@ -18,11 +18,10 @@ from ..client.writes import (
 )
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
-from ..core.reply import check_identity
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
-from ..errors import NotFound, ReplyError
+from ..errors import NotFound
 from .directory import Directory
 from .enums import PresenceValue, RoleValue
 from .error_codes import V22_ERRORS
@@ -42,7 +41,7 @@ from .operations import (
 )
 from .status_models import ExtensionNumber, UserStatus
 from .user_models import NewUser, User, UserSettings, UserSummary
-from .user_writes import check_changes, check_new, creation, document_to_write, merge_changes
+from .user_writes import check_changes, check_new, creation, patch_user
 
 X = TypeVar("X")
 V = TypeVar("V")
@@ -169,23 +168,7 @@ class Users(NotCopyable):
                 written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
-        return await self._patch(check_str("user_id", user_id), changes)
-
-    async def patch_number(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
-        """Patch the user who has a number; see `Extensions.patch`."""
-        plain = check_changes(changes)
-
-        def check(read: Mapping[str, object]) -> None:
-            try:
-                check_identity("extension_number", read.get("extension_number"), number, USERS_SHOW)
-            except ReplyError:
-                self._directory.forget(number)  # the user has another number by now
-                raise
-
-        async def patch(user_id: str) -> User:
-            return await self._patch(user_id, plain, check=check)
-
-        return await self._directory.with_id(self._sender, number, USERS_SHOW, patch)
+        return await patch_user(self._sender, check_str("user_id", user_id), changes)
 
     async def remove(self, user_id: str) -> None:
         """Remove a user and the extension (``POST /users/{id}/destroy``).
@@ -343,7 +326,7 @@ class Users(NotCopyable):
         """
 
         async def patch(patch: tuple[str, Mapping[str, object]], gate: Gate) -> User:
-            return await self._patch(plain_text(patch[0]), patch[1], gate=gate)
+            return await patch_user(self._sender, plain_text(patch[0]), patch[1], gate=gate)
 
         write = change(
             patch,
@@ -406,31 +389,6 @@ class Users(NotCopyable):
         created = await self._sender.send_document(USERS_CREATE, user, gate=gate)
         self._directory.add(plain_text(user.extension_number), created.id)
         return created.id
-
-    async def _patch(
-        self,
-        user_id: str,
-        changes: object,
-        *,
-        check: Callable[[Mapping[str, object]], object] | None = None,
-        gate: Gate | None = None,
-    ) -> User:
-        """Patch a user; `check` may refuse the user that was read, by raising."""
-        plain = check_changes(changes)
-
-        def changed(read: dict[str, object]) -> dict[str, object]:
-            if check is not None:
-                check(read)
-            return merge_changes(read, plain)
-
-        return await self._sender.patch(
-            USERS_SHOW,
-            USERS_UPDATE,
-            {"id": user_id},
-            changed,
-            to_write=lambda whole: document_to_write(whole, plain),
-            gate=gate,
-        )
 
     async def _remove(self, user_id: str, *, gate: Gate | None = None) -> None:
         await self._sender.send(USERS_REMOVE, {"id": user_id}, gate=gate)

@@ -12,7 +12,7 @@ from portsip_async.cli.app import app
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
-RETRIED = {"safe": "yes", "idempotent": "yes, with the same effect", "unsafe": "no"}
+RETRIED = {"safe": "yes", "idempotent": "yes, with the same effect", "unsafe": "no", "once": "no"}
 RETURNS = {
     "ExtensionPage": "pages of `ExtensionSummary`",
     "GroupPage": "pages of `GroupSummary`",

@@ -67,7 +67,6 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
     assert_type(await pbx.users.update("id", UserSettings(department="Sales")), None)
     assert_type(await pbx.users.patch("id", {"department": None}), User)
     assert_type(await pbx.users.patch("id", UserSettings(department="Sales")), User)
-    assert_type(await pbx.users.patch_number("101", {"department": None}), User)
     assert_type(await pbx.users.remove("id"), None)
     assert_type(await pbx.users.set_password("id", "password"), None)
     assert_type(await pbx.users.set_extension_password("id", "password"), None)

@@ -15,14 +15,8 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from portsip_async import Endpoint, RetryPolicy
-from portsip_async.client.base import BaseClient
-from portsip_async.client.resource import Sender
 from portsip_async.core.tokens import Token
-from portsip_async.core.transport import Timeout
-from portsip_async.v22.auth import Auth
-from portsip_async.v22.error_codes import V22_ERRORS
-from portsip_async.v22.login import AnyCredentials, Login, resolve_credentials
-from portsip_async.v22.operations import ENDPOINTS
+from portsip_async.v22 import PortSIPClient
 
 from ..wire_server import Arrival, arriving, reply
 
@@ -192,33 +186,8 @@ class LoginServer:
             writer.transport.abort()
 
 
-class LoginClient(BaseClient):
-    """A client of generation v22 that can only log in, and send any endpoint."""
-
-    auth: Auth
-
-    def __init__(self, url: str, login: AnyCredentials, **options: Any) -> None:
-        defaults = dict.fromkeys(("requests_per_second", "session", "ssl", "proxy", "endpoints"))
-        super().__init__(
-            f"{url}/api",
-            rows=ENDPOINTS,
-            errors=V22_ERRORS,
-            token_place="bearer",
-            token_source=lambda core, table: Login(core, table, login),
-            **{
-                "timeout": Timeout(),
-                "retry": QUICK,
-                "max_connections": 64,
-                "max_reply_bytes": 1_000_000,
-                "user_agent": None,
-                "on_attempt": None,
-                **defaults,
-                **options,
-            },
-        )
-
-    def _add_resources(self, sender: Sender) -> None:
-        self.auth = Auth(sender)
+class LoginClient(PortSIPClient):
+    """A client with one more operation."""
 
     async def show(self) -> str:
         """Make a call that needs a token, and return the token that the PBX accepted."""
@@ -253,11 +222,10 @@ async def login_server() -> AsyncIterator[LoginServer]:
 
 def client_of(pbx: LoginServer, **options: Any) -> LoginClient:
     """Return a client; it logs in with a password unless the options say otherwise."""
-    names = ("username", "password", "domain", "credentials", "token", "refresh_token")
-    login = {name: options.pop(name, None) for name in names}
-    if not any(login.values()):
-        login |= {"username": "admin", "password": PASSWORD}
-    return LoginClient(pbx.url, resolve_credentials(**login), **options)
+    if not options.keys() & {"username", "credentials", "token"}:
+        options |= {"username": "admin", "password": PASSWORD}
+    options.setdefault("retry", QUICK)
+    return LoginClient(pbx.url, **options)
 
 
 class Vault:

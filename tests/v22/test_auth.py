@@ -21,12 +21,13 @@ from portsip_async import (
     ReplyError,
     ServerError,
     StaticToken,
+    Timeout,
     Token,
     TransportError,
     TwoFactorRequired,
 )
-from portsip_async.core.transport import Timeout
-from portsip_async.v22.login import SignIn, Tokens, resolve_credentials
+from portsip_async.v22 import SignIn, Tokens
+from portsip_async.v22.login import resolve_credentials
 
 from ..clocks import JumpingClock
 from ..concurrency import in_background, until
@@ -34,6 +35,7 @@ from .login_server import (
     CODE,
     FORM,
     PASSWORD,
+    QUICK,
     REFRESH,
     SEND_OTP,
     SHOW,
@@ -288,6 +290,15 @@ class TestRefreshing:
                 assert {await task for task in tasks} == {"access-token-2"}
             assert (pbx.served[SIGN_IN], pbx.served[REFRESH]) == (1, 1)
 
+    async def test_sends_no_access_token(self) -> None:
+        """The old one may have expired, and a PBX could refuse it."""
+        async with login_server() as pbx, client_of(pbx) as client:
+            await client.show()
+            await client.auth.refresh()
+            (arrival,) = (each for each in pbx.arrivals if each.path == REFRESH)
+            assert "authorization" not in arrival.headers
+            assert json.loads(arrival.body) == {"refresh_token": "refresh-token-1"}
+
     @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
     async def test_fault(self, fault: Fault) -> None:
         """One login follows at once, and no refresh token is sent twice."""
@@ -337,7 +348,7 @@ class TestRefreshing:
         # The server is gone. Another one takes its port.
         other = LoginServer()
         other.sessions, other.issued = dict(pbx.sessions), pbx.issued
-        async with LoginClient(url, SignIn("admin", PASSWORD)) as client:
+        async with LoginClient(url, username="admin", password=PASSWORD, retry=QUICK) as client:
             client._session.tokens.use(
                 Token("access-token-1", refresh_token="refresh-token-1"),
                 client._session.clock.monotonic() - 100,

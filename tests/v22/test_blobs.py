@@ -34,7 +34,7 @@ from ..concurrency import in_background, until, yield_to_loop
 from ..test_secrecy import forms
 from ..test_tracebacks import check
 from ..test_uploads import DATA, NO_PAUSE, READABLE_ONCE, SOURCES, WHOLE, SourceMaker, make_source
-from ..wire_server import Arrival, WireServer, hang_up, reply
+from ..wire_server import Arrival, Step, WireServer, hang_up, reply
 
 __all__ = ["make_source"]
 
@@ -45,15 +45,6 @@ REFUSED = {"errors": [{"code": "VALIDATE_FAILED", "message": "no"}]}
 
 def v22(url: str, **options: Any) -> PortSIPClient:
     return PortSIPClient(url, token="t", **{"retry": NO_PAUSE, **options})
-
-
-@pytest.fixture
-async def pbx(sim: PBXSimulator) -> AsyncIterator[PortSIPClient]:
-    """A client of the simulator."""
-    async with PortSIPClient(
-        sim.url, username=sim.username, password=sim.password, domain=sim.domain, retry=NO_PAUSE
-    ) as client:
-        yield client
 
 
 class Uploads:
@@ -68,7 +59,7 @@ class Uploads:
 
     def __init__(self, wire: WireServer) -> None:
         wire.script = [self.serve]
-        self.script: dict[str, Any] = {}
+        self.script: dict[str, Step] = {}
         self.arrivals: dict[str, Arrival] = {}
         self.steps: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
@@ -81,13 +72,11 @@ class Uploads:
         self.arrivals[step] = arrival
         if step in self.gates:
             await self.gates[step].wait()
-        scripted = self.script.get(step)
-        if callable(scripted):
-            await scripted(arrival, reader, writer)
-        elif scripted is not None:
+        scripted = self.script.get(step, self.replies(step))
+        if isinstance(scripted, bytes):
             writer.write(scripted)
         else:
-            writer.write(self.replies(step))
+            await scripted(arrival, reader, writer)
         return False
 
     def replies(self, step: str) -> bytes:
@@ -156,10 +145,10 @@ class TestRequests:
 class TestSources:
     @pytest.mark.parametrize("name", SOURCES)
     async def test_upload_arrives_complete(
-        self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
+        self, name: str, make_source: SourceMaker, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """Each kind of source arrives byte for byte, with the right digest."""
-        file_id = await pbx.blobs.upload(make_source(name), filename="a.wav")
+        file_id = await pbx22.blobs.upload(make_source(name), filename="a.wav")
         file = sim.v22.files[file_id]
         assert (file.size, file.sha256) == WHOLE
         assert file.filename == "a.wav"
@@ -179,13 +168,13 @@ class TestSources:
 
     @pytest.mark.parametrize("kind", ["bytes", "path", "file", "generator"])
     async def test_empty_file(
-        self, kind: str, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
+        self, kind: str, tmp_path: Path, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """An empty file has the digest of no bytes. The PBX decides whether it takes one."""
         path = tmp_path / "empty.wav"
         path.touch()
-        given = {"bytes": b"", "path": path, "file": io.BytesIO(), "generator": large(0)}[kind]
-        file = sim.v22.files[await pbx.blobs.upload(given)]
+        given: Any = {"bytes": b"", "path": path, "file": io.BytesIO(), "generator": large(0)}[kind]
+        file = sim.v22.files[await pbx22.blobs.upload(given)]
         assert (file.size, file.sha256) == (0, sha256().hexdigest())
 
     @pytest.mark.parametrize(
@@ -196,11 +185,11 @@ class TestSources:
         filename: str | None,
         sent: str,
         make_source: SourceMaker,
-        pbx: PortSIPClient,
+        pbx22: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
         """A path has a name. The argument `filename` replaces it."""
-        file_id = await pbx.blobs.upload(make_source("path"), filename=filename)
+        file_id = await pbx22.blobs.upload(make_source("path"), filename=filename)
         assert sim.v22.files[file_id].filename == sent
 
     async def test_source_without_a_name(self, wire: WireServer, uploads: Uploads) -> None:
@@ -232,7 +221,7 @@ class TestSources:
 class TestMemory:
     @pytest.mark.parametrize(("kind", "megabytes"), [("generator", 512), ("path", 64)])
     async def test_upload_is_streamed(
-        self, kind: str, megabytes: int, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
+        self, kind: str, megabytes: int, tmp_path: Path, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """At most a few chunks of a file are in memory, and its digest is right."""
         size = megabytes * 2**20
@@ -241,10 +230,10 @@ class TestMemory:
             file.truncate(size)
         if kind == "generator":
             given = large(size)
-        await pbx.blobs.upload(b"first")
+        await pbx22.blobs.upload(b"first")
         tracemalloc.start(1)
         try:
-            file_id = await pbx.blobs.upload(given, filename="a.wav")
+            file_id = await pbx22.blobs.upload(given, filename="a.wav")
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -320,24 +309,24 @@ class TestReplay:
         name: str,
         script: dict[str, Any] | None,
         make_source: SourceMaker,
-        pbx: PortSIPClient,
+        pbx22: PortSIPClient,
         sim: PBXSimulator,
     ) -> None:
         """After a rejected token too, the digest is that of the attempt that succeeded."""
         if script is None:
             script = {"status": 401, "err_code": "UNAUTHORIZED"}
         sim.v22.fail("blobs.append", **script)
-        file = sim.v22.files[await pbx.blobs.upload(make_source(name))]
+        file = sim.v22.files[await pbx22.blobs.upload(make_source(name))]
         assert (file.size, file.sha256) == WHOLE
         assert sim.v22.served["blobs.append"] == 2
 
     @pytest.mark.parametrize("name", READABLE_ONCE)
     async def test_source_that_was_consumed(
-        self, name: str, make_source: SourceMaker, pbx: PortSIPClient, sim: PBXSimulator
+        self, name: str, make_source: SourceMaker, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         sim.v22.fail("blobs.append", status=429)
         with pytest.raises(RateLimited, match="can be read only once"):
-            await pbx.blobs.upload(make_source(name))
+            await pbx22.blobs.upload(make_source(name))
         assert sim.v22.served["blobs.append"] == 1
         assert not sim.v22.uploads
         assert not sim.v22.files
@@ -418,14 +407,14 @@ class TestFailures:
         step: str,
         script: dict[str, Any],
         error: type[PortSIPError],
-        pbx: PortSIPClient,
+        pbx22: PortSIPClient,
         sim: PBXSimulator,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         """The error of the step is raised, and the PBX holds no unfinished upload then."""
         sim.v22.fail(f"blobs.{step}", times=None, **script)
         with pytest.raises(error) as caught:
-            await pbx.blobs.upload(DATA)
+            await pbx22.blobs.upload(DATA)
         assert isinstance(caught.value, PortSIPError)
         assert caught.value.operation == f"blobs.{step}"
         assert not sim.v22.uploads
@@ -453,6 +442,18 @@ class TestFailures:
         assert caught.value.operation == "blobs.begin"
         assert caught.value.may_have_acted == (step != reply(REFUSED, 400))
         assert uploads.steps == ["begin"]
+
+    @pytest.mark.parametrize(("id_", "token"), [("", "t"), ("..", "t"), ("u", "a\u200bb")])
+    async def test_unusable_id_or_token(
+        self, id_: str, token: str, wire: WireServer, uploads: Uploads
+    ) -> None:
+        """An id of the PBX that can't be sent back is a fault of its reply, not of the caller."""
+        headers = {"PortSIP-Upload-ID": id_, "PortSIP-Upload-Token": token}
+        uploads.script["begin"] = reply(b"", 202, headers)
+        async with v22(wire.url) as pbx:
+            with pytest.raises(ReplyError, match="can't be sent back"):
+                await pbx.blobs.upload(DATA)
+        assert uploads.steps == (["begin", "destroy"] if id_ == "u" else ["begin"])
 
     @pytest.mark.parametrize("step", ["append", "complete"])
     async def test_upload_that_got_another_id(
@@ -501,7 +502,7 @@ class TestFailures:
         "error", [RuntimeError("mine"), OSError(5, "disk"), TimeoutError("mine")], ids=repr
     )
     async def test_error_of_the_source(
-        self, error: Exception, after: int, pbx: PortSIPClient, sim: PBXSimulator
+        self, error: Exception, after: int, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """The call raises the error of the source."""
 
@@ -511,31 +512,31 @@ class TestFailures:
             raise error
 
         with pytest.raises(type(error)) as caught:
-            await pbx.blobs.upload(chunks())
+            await pbx22.blobs.upload(chunks())
         assert caught.value is error
         assert not sim.v22.uploads
         assert not sim.v22.files
 
-    async def test_source_of_another_type(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
+    async def test_source_of_another_type(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
         async def chunks() -> AsyncIterator[Any]:
             yield b"RIFF"
             yield "text"
 
         with pytest.raises(TypeError, match="must yield bytes"):
-            await pbx.blobs.upload(chunks())
+            await pbx22.blobs.upload(chunks())
         assert not sim.v22.uploads
 
     async def test_missing_path(
-        self, tmp_path: Path, pbx: PortSIPClient, sim: PBXSimulator
+        self, tmp_path: Path, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         with pytest.raises(FileNotFoundError):
-            await pbx.blobs.upload(tmp_path / "none.wav")
+            await pbx22.blobs.upload(tmp_path / "none.wav")
         assert not sim.v22.uploads
         assert sim.v22.served["blobs.append"] == 0
 
     @pytest.mark.parametrize("change", [-1, -len(DATA), 1, 300_000])
     async def test_file_that_changes(
-        self, change: int, pbx: PortSIPClient, sim: PBXSimulator
+        self, change: int, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
         """A file that grows or shrinks during the upload is an error. The PBX stores nothing."""
 
@@ -550,7 +551,7 @@ class TestFailures:
                 return super().read(size)
 
         with pytest.raises(ValueError, match="size of the file changed"):
-            await pbx.blobs.upload(Changing(DATA))
+            await pbx22.blobs.upload(Changing(DATA))
         assert not sim.v22.uploads
         assert not sim.v22.files
 
@@ -584,6 +585,13 @@ class TestFailures:
         retry = RetryPolicy(deadline=0.4)
         async with v22(wire.url, timeout=Timeout(total=0.4), retry=retry) as pbx:
             assert await pbx.blobs.upload(chunks()) == "file"
+
+    async def test_client_that_was_closed(self, wire: WireServer) -> None:
+        pbx = v22(wire.url)
+        await pbx.close()
+        with pytest.raises(ClientClosed):
+            await pbx.blobs.upload(DATA)
+        assert wire.connections == 0
 
 
 class TestCancellation:

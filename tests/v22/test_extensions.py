@@ -16,7 +16,7 @@ from portsip_async import (
 from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import ExtensionState, PortSIPClient, Presence, Status
 
-from ..concurrency import in_background, until
+from ..concurrency import collect_into, in_background, until
 from ..wire_server import WireServer, reply
 from .conftest import V22Maker
 from .test_users import USER, new
@@ -141,6 +141,23 @@ class TestStatus:
 
         assert sim.v22.served["users.find"] == 101
 
+    async def test_number_that_is_no_part_of_a_path(
+        self, pbx22: PortSIPClient, sim: PBXSimulator
+    ) -> None:
+        """It is the result of its number in a poll, and refused before anything is sent here."""
+        numbers = ["100", "..", ".", "101"]
+        results = [each async for each in pbx22.extensions.poll_status(numbers, ordered=True)]
+        assert [type(each.error) for each in results] == [
+            type(None),
+            ValueError,
+            ValueError,
+            type(None),
+        ]
+        sent = sim.v22.served["users.status"]
+        with pytest.raises(ValueError, match=r"\.\."):
+            await pbx22.extensions.status(["100", ".."])
+        assert sim.v22.served["users.status"] == sent == 2
+
     async def test_failing_requests_of_a_poll(self, make_v22: V22Maker, sim: PBXSimulator) -> None:
         """A failure is the result of its number."""
         pbx = make_v22(retry=RetryPolicy(attempts=1))
@@ -186,6 +203,19 @@ class TestWatch:
             await pbx22.extensions.remove("100")
             await until(lambda: "9510" in changes and changes["100"] is None)
 
+    async def test_unknown_numbers(
+        self, pbx22: PortSIPClient, sim: PBXSimulator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Numbers that nothing has are no outage, and the others are watched."""
+        numbers = [*(f"99{at:04}" for at in range(20)), "100"]
+        watch = pbx22.extensions.watch_status(numbers, interval=0.02)
+        async with in_background(collect_into([], watch)):
+            await until(lambda: watch.stats.cycles > 1)
+            assert watch.stats.unknown == tuple(numbers[:-1])
+            assert watch.stats.consecutive_failures == 0
+            assert [*watch.snapshot] == ["100"]
+        assert "failing" not in caplog.text
+
     async def test_known_states(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
         """With the states of an earlier watch, only differences are told."""
         for number in sim.extension_numbers:
@@ -214,6 +244,7 @@ class TestWatch:
             ({"known": []}, TypeError),
             ({"numbers": "100"}, TypeError),
             ({"numbers": [""]}, ValueError),
+            ({"numbers": ["100", ".."]}, ValueError),
         ):
             with pytest.raises(kind):
                 watch(**arguments)

@@ -12,27 +12,18 @@ from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import PortSIPClient
 
 from ..concurrency import in_background, until
-from ..test_uploads import DATA, NO_PAUSE
+from ..test_uploads import DATA
 
 
-@pytest.fixture
-async def pbx(sim: PBXSimulator) -> AsyncIterator[PortSIPClient]:
-    """A client of the simulator."""
-    async with PortSIPClient(
-        sim.url, username=sim.username, password=sim.password, domain=sim.domain, retry=NO_PAUSE
-    ) as client:
-        yield client
-
-
-async def test_life_of_a_greeting(pbx: PortSIPClient, sim: PBXSimulator, tmp_path: Path) -> None:
+async def test_life_of_a_greeting(pbx22: PortSIPClient, sim: PBXSimulator, tmp_path: Path) -> None:
     """It is uploaded, enabled, disabled and removed."""
     user_id = sim.v22.user_id("101")
     path = tmp_path / "hello.wav"
     path.write_bytes(DATA)
-    assert await pbx.greetings.list(user_id) == []
-    first = await pbx.greetings.upload(user_id, path)
-    second = await pbx.greetings.upload(user_id, b"RIFF", filename="b.wav")
-    listed = {each.id: each for each in await pbx.greetings.list(user_id)}
+    assert await pbx22.greetings.list(user_id) == []
+    first = await pbx22.greetings.upload(user_id, path)
+    second = await pbx22.greetings.upload(user_id, b"RIFF", filename="b.wav")
+    listed = {each.id: each for each in await pbx22.greetings.list(user_id)}
     assert (listed[first].file_name, listed[first].file_size) == ("hello.wav", len(DATA))
     assert (listed[second].file_name, listed[second].file_size) == ("b.wav", 4)
     assert not listed[second].enabled
@@ -40,23 +31,23 @@ async def test_life_of_a_greeting(pbx: PortSIPClient, sim: PBXSimulator, tmp_pat
         sha256(DATA).hexdigest(),
         sha256(b"RIFF").hexdigest(),
     }
-    await pbx.greetings.enable(user_id, second)
-    assert [each.id for each in await pbx.greetings.list(user_id) if each.enabled] == [second]
-    await pbx.greetings.disable(user_id, second)
-    assert not [each for each in await pbx.greetings.list(user_id) if each.enabled]
-    await pbx.greetings.remove(user_id, first)
-    assert [each.id for each in await pbx.greetings.list(user_id)] == [second]
+    await pbx22.greetings.enable(user_id, second)
+    assert [each.id for each in await pbx22.greetings.list(user_id) if each.enabled] == [second]
+    await pbx22.greetings.disable(user_id, second)
+    assert not [each for each in await pbx22.greetings.list(user_id) if each.enabled]
+    await pbx22.greetings.remove(user_id, first)
+    assert [each.id for each in await pbx22.greetings.list(user_id)] == [second]
 
 
-async def test_greeting_of_a_file_that_was_uploaded(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+async def test_greeting_of_an_uploaded_file(pbx22: PortSIPClient, sim: PBXSimulator) -> None:
     user_id = sim.v22.user_id("101")
-    file_id = await pbx.blobs.upload(DATA, filename="a.wav")
-    greeting_id = await pbx.greetings.create(user_id, file_id)
-    assert [each.id for each in await pbx.greetings.list(user_id)] == [greeting_id]
+    file_id = await pbx22.blobs.upload(DATA, filename="a.wav")
+    greeting_id = await pbx22.greetings.create(user_id, file_id)
+    assert [each.id for each in await pbx22.greetings.list(user_id)] == [greeting_id]
     with pytest.raises(PortSIPError):
-        await pbx.greetings.create(user_id, "nothing")
+        await pbx22.greetings.create(user_id, "nothing")
     with pytest.raises(NotFound):
-        await pbx.greetings.list("nobody")
+        await pbx22.greetings.list("nobody")
 
 
 @pytest.mark.parametrize(
@@ -73,14 +64,14 @@ async def test_upload_without_a_greeting(
     script: dict[str, object],
     error: type[PortSIPError],
     acted: bool,
-    pbx: PortSIPClient,
+    pbx22: PortSIPClient,
     sim: PBXSimulator,
 ) -> None:
     """If the file arrived but the greeting failed, the error shows the file's id."""
     user_id = sim.v22.user_id("101")
     sim.v22.fail("greetings.create", **script)  # type: ignore[arg-type]  # they are fail's own
     with pytest.raises(error, match="the file was uploaded and has the id") as caught:
-        await pbx.greetings.upload(user_id, DATA, filename="a.wav")
+        await pbx22.greetings.upload(user_id, DATA, filename="a.wav")
     assert caught.value.operation == "greetings.create"
     assert caught.value.may_have_acted == acted
     [file_id] = sim.v22.files
@@ -88,22 +79,22 @@ async def test_upload_without_a_greeting(
     assert sim.v22.served["greetings.create"] == 1
     assert sim.v22.served["blobs.destroy"] == 0
     if not acted:
-        await pbx.greetings.create(user_id, file_id)
-        assert len(await pbx.greetings.list(user_id)) == 1
+        await pbx22.greetings.create(user_id, file_id)
+        assert len(await pbx22.greetings.list(user_id)) == 1
 
 
-async def test_upload_that_fails(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+async def test_upload_that_fails(pbx22: PortSIPClient, sim: PBXSimulator) -> None:
     """No greeting is made of a file that did not arrive."""
     sim.v22.fail("blobs.complete", status=400)
     with pytest.raises(PortSIPError) as caught:
-        await pbx.greetings.upload(sim.v22.user_id("101"), DATA, filename="a.wav")
+        await pbx22.greetings.upload(sim.v22.user_id("101"), DATA, filename="a.wav")
     assert caught.value.operation == "blobs.complete"
     assert "was uploaded" not in str(caught.value)
     assert sim.v22.served["greetings.create"] == 0
     assert not sim.v22.uploads
 
 
-async def test_upload_that_is_cancelled(pbx: PortSIPClient, sim: PBXSimulator) -> None:
+async def test_upload_that_is_cancelled(pbx22: PortSIPClient, sim: PBXSimulator) -> None:
     """An unfinished upload is destroyed."""
     reading = asyncio.Event()
 
@@ -112,7 +103,7 @@ async def test_upload_that_is_cancelled(pbx: PortSIPClient, sim: PBXSimulator) -
         reading.set()
         await asyncio.Event().wait()
 
-    uploading = pbx.greetings.upload(sim.v22.user_id("101"), chunks(), filename="a.wav")
+    uploading = pbx22.greetings.upload(sim.v22.user_id("101"), chunks(), filename="a.wav")
     async with in_background(uploading) as [task]:
         await reading.wait()
         assert sim.v22.uploads

@@ -20,10 +20,11 @@ from portsip_async import (
     ServerError,
     TransportError,
 )
+from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import MembersError, OutboundCallerID, PortSIPClient
 
 from ..concurrency import in_background, until
-from ..wire_server import Arrival, WireServer, hang_up, reply
+from ..wire_server import Arrival, Step, WireServer, hang_up, reply
 
 ONCE = RetryPolicy(attempts=1)
 READ = {
@@ -66,7 +67,7 @@ class TestUpdate:
         """What was not changed is written as it was read, fields that are not known included."""
         wire.script = [reply(READ), reply()]
         async with client(wire) as pbx:
-            assert await pbx.groups.update("7", **changes) is None
+            await pbx.groups.update("7", **changes)
         read, write = wire.arrivals
         assert (read.method, read.path) == ("GET", "/api/groups/7")
         assert (write.method, write.path) == ("POST", "/api/groups/7")
@@ -153,7 +154,7 @@ class MemberServer:
     def __init__(self, wire: WireServer, members: Iterable[str] = ()) -> None:
         wire.script = [self.serve]
         self.members = {*members}
-        self.script: dict[str, Any] = {}
+        self.script: dict[str, Step] = {}
         self.requests: list[str] = []
         self.waiting: asyncio.Event | None = None
         self.at_once = self._now = 0
@@ -172,11 +173,11 @@ class MemberServer:
         headers = {"Connection": "keep-alive"}
         number = parts[0]
         step = self.script.get(number)
-        if callable(step):
-            await step(arrival, reader, writer)
-            return False
         if step is not None:
-            writer.write(step)
+            if isinstance(step, bytes):
+                writer.write(step)
+            else:
+                await step(arrival, reader, writer)
             return False
         if not number:
             items = [{"extension_number": each} for each in sorted(self.members)]
@@ -385,3 +386,40 @@ class TestMembers:
             await pbx.close()
             with pytest.raises(ClientClosed):
                 await adding
+
+
+async def test_life_of_a_group(pbx22: PortSIPClient, sim: PBXSimulator) -> None:
+    """It is created, changed, filled, emptied and removed."""
+    groups = pbx22.groups
+    caller_ids = [OutboundCallerID(provider_id="p", caller_id="5550100")]
+    group_id = await groups.create("Night", description="d", outbound_caller_ids=caller_ids)
+    assert group_id in [group.id async for group in groups.list(page_size=2)]
+    assert await groups.members(group_id) == []
+    await groups.update(group_id, description="changed")
+    group = await groups.show(group_id)
+    assert (group.name, group.description) == ("Night", "changed")
+    assert group.outbound_caller_ids == (OutboundCallerID(provider_id="p", caller_id="5550100"),)
+
+    await groups.add_members(group_id, ["101", "102", "103"])
+    await groups.add_members(group_id, ["103", "104"])
+    found = await groups.members(group_id)
+    assert [member.extension_number for member in found] == ["101", "102", "103", "104"]
+    assert found[0].id == sim.v22.user_id("101")
+    with pytest.raises(MembersError) as caught:
+        await groups.add_members(group_id, ["105", "99999"])
+    assert (caught.value.done, [*caught.value.failed]) == (["105"], ["99999"])
+    await groups.remove_members(group_id, ["101", "104", "106"])
+    found = await groups.members(group_id)
+    assert [member.extension_number for member in found] == ["102", "103", "105"]
+
+    await groups.remove(group_id)
+    for call in (
+        groups.show(group_id),
+        groups.members(group_id),
+        groups.update(group_id, name="x"),
+        groups.add_members(group_id, ["101"]),
+        groups.remove_members(group_id, ["101", "102"]),
+        groups.remove(group_id),
+    ):
+        with pytest.raises(NotFound):
+            await call

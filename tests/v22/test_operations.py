@@ -108,6 +108,32 @@ def arguments_of(row: Endpoint[Any]) -> dict[str, Any]:
     return {name: kind is bool or f"{name}-1" for name, kind in needed.items() if name != "file"}
 
 
+@pytest.mark.parametrize(
+    ("name", "required"),
+    [
+        ("auth.sign_in", {"username", "password"}),
+        ("users.list", set()),
+        ("users.update", {"id"}),
+        ("users.set_own_presence", {"presence"}),
+        ("groups.create", {"name"}),
+        ("groups.update", {"id"}),
+        ("greetings.create", {"id", "file_id"}),
+        ("blobs.begin", set()),
+        ("blobs.append", {"id", "upload_token"}),
+        ("blobs.complete", {"id", "upload_token"}),
+        ("calls.create", {"caller", "callee", "send_sdp"}),
+        (
+            "calls.create_directly",
+            {"extension_number", "password", "domain", "caller", "callee", "send_sdp"},
+        ),
+        ("pbx.info", set()),
+    ],
+)
+def test_required_parameters(name: str, required: set[str]) -> None:
+    """All other parameters may be left out."""
+    assert set(arguments_of(ENDPOINTS[name])) == required
+
+
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_request_of_a_row(name: str) -> None:
     """Every parameter is sent once, and a POST has no body that is not documented."""

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, unquote_plus
 
 import pytest
 
-from portsip_async import Attempt, NotFound, PortSIPError, RetryPolicy
+from portsip_async import Attempt, AuthenticationError, NotFound, PortSIPError, RetryPolicy
 from portsip_async.v22 import (
     Call,
     CallSession,
@@ -435,3 +435,23 @@ async def test_password_of_a_direct_call(
         check(error, SECRET)
     texts = f"{caught.value} {caught.value!r} {vars(caught.value)} {attempt} {caplog.text}"
     assert not [form for form in forms(SECRET) if form in texts]
+
+
+@pytest.mark.parametrize("name", sorted(TOKENLESS))
+async def test_operation_without_a_token(name: str, wire: WireServer) -> None:
+    """It needs no login, and a refusal says nothing about the client's token."""
+    refusal = reply({"errors": [{"code": "UNAUTHORIZED", "message": "no"}]}, 401)
+    wire.script = [reply(ROWS[name].reply, ROWS[name].status), refusal]
+    async with PortSIPClient(wire.url, username="a", password="b", retry=QUICK) as pbx:
+        assert await ROWS[name].call(pbx) == ROWS[name].returns
+        with pytest.raises(AuthenticationError) as caught:
+            await ROWS[name].call(pbx)
+    assert not caught.value.token_rejected
+    assert len(wire.arrivals) == 2
+
+
+async def test_information_for_a_tenant(wire: WireServer) -> None:
+    wire.script = [reply({"domain": "test.io", "name": "Test"})]
+    async with client(wire) as pbx:
+        assert (await pbx.info(domain="test.io")).name == "Test"
+    assert wire.arrivals[0].query == "domain=test.io"

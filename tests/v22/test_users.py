@@ -417,6 +417,10 @@ class TestBulk:
         removed = await all_of(pbx22.users.remove_many([*ids, "no"]))
         assert [result.error is None for result in removed] == [True] * 20 + [False]
         assert len(sim.extension_numbers) == 280
+        again = await all_of(pbx22.users.remove_many(ids, if_missing="skip"))
+        assert [result.skipped for result in again] == [True] * 20
+        with pytest.raises(ValueError, match="if_missing"):
+            pbx22.users.remove_many([], if_missing="ignore")  # type: ignore[arg-type]  # on purpose
 
     async def test_wrong_items_fail_alone(self, pbx22: PortSIPClient) -> None:
         """An item that can't be sent has its error in its own result."""

@@ -21,6 +21,7 @@ def running(log: Path, *arguments: object) -> Iterator[str]:
         log: the file that Prism's output goes to.
         arguments: the command, its options, the document, and of a proxy the upstream's URL.
     """
+    assert INSTALLED.exists(), "Prism is not installed: run the tests by make test-vendor"
     command = ("node", "-r", STOP_WITH_PARENT, INSTALLED, *arguments)
     with log.open("wb") as output:
         process = subprocess.Popen(

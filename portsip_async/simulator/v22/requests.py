@@ -47,7 +47,7 @@ async def read_body(route: Route, request: web.BaseRequest) -> dict[str, Any]:
         if route.body is not None and route.needs_body:
             raise invalid("the request has no body")
         return {}
-    if route.sent_as == "none":
+    if route.body is None:
         raise invalid("the request may not have a body")
     _check_type(request, route)
     if route.sent_as == "form":

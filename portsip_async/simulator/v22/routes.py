@@ -35,15 +35,15 @@ class Route:
     method: str
     path: str
     status: int = 200
-    query: Any = s.NoQuery
-    body: Any = None
+    query: s.Schema = s.NoQuery
+    body: s.Schema | None = None
     sent_as: Literal["none", "json", "form", "binary"] = "none"
     needs_body: bool = True
     has_token: bool = True
     refusals: tuple[int, ...] = ()
 
 
-def _json(name: str, path: str, body: Any, status: int = 200, **more: Any) -> Route:
+def _json(name: str, path: str, body: s.Schema, status: int = 200, **more: Any) -> Route:
     return Route(name, "POST", path, status, body=body, sent_as="json", **more)
 
 

@@ -37,7 +37,10 @@ Header = Literal[
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> Any:
+Schema = type[msgspec.Struct]
+
+
+def _struct(name: str, required: dict[str, Any], optional: dict[str, Any]) -> Schema:
     fields: list[Any] = [*required.items()]
     fields += [(field, kind | UnsetType, UNSET) for field, kind in optional.items()]
     return msgspec.defstruct(name, fields)
@@ -47,13 +50,15 @@ def _list_of(kind: Any) -> Any:
     return GenericAlias(list, (kind,))
 
 
-Rule = _struct("Rule", {}, {"action": Action, "number": str})
-RingRule = _struct("RingRule", {}, {"action": RingAction, "number": str})
-NoAnswerRule = _struct("NoAnswerRule", {}, {"action": Action, "number": str, "timeout": Timeout})
-Range = _struct("Range", {}, {"from": str, "to": str})
-Day = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
-Hours = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
-CustomRule = _struct(
+Rule: Schema = _struct("Rule", {}, {"action": Action, "number": str})
+RingRule: Schema = _struct("RingRule", {}, {"action": RingAction, "number": str})
+NoAnswerRule: Schema = _struct(
+    "NoAnswerRule", {}, {"action": Action, "number": str, "timeout": Timeout}
+)
+Range: Schema = _struct("Range", {}, {"from": str, "to": str})
+Day: Schema = _struct("Day", {}, {"enabled": bool, "ranges": _list_of(Range)})
+Hours: Schema = _struct("Hours", {}, dict.fromkeys(DAYS, Day))
+CustomRule: Schema = _struct(
     "CustomRule",
     {},
     {
@@ -65,9 +70,9 @@ CustomRule = _struct(
     },
 )
 _CALLER_ID: dict[str, Any] = {"provider_id": str, "caller_id": Name, "description": Text1024}
-GroupCallerId = _struct("GroupCallerId", {}, _CALLER_ID)
-CallerId = _struct("CallerId", {}, _CALLER_ID | {"preferred": bool})
-BLF = _struct("BLF", {}, dict.fromkeys(("key", "value", "first_name", "last_name"), str))
+GroupCallerId: Schema = _struct("GroupCallerId", {}, _CALLER_ID)
+CallerId: Schema = _struct("CallerId", {}, _CALLER_ID | {"preferred": bool})
+BLF: Schema = _struct("BLF", {}, dict.fromkeys(("key", "value", "first_name", "last_name"), str))
 
 FORWARD_RULES: dict[str, Any] = {
     "available_office_hours": RingRule,
@@ -129,15 +134,15 @@ _REQUIRED_OF_USER: dict[str, Any] = {
     "extension_password": str,
     "voicemail_pin": Pin,
 }
-UserSettings = _struct("UserSettings", {}, _SETTINGS)
-NewUser = _struct(
+UserSettings: Schema = _struct("UserSettings", {}, _SETTINGS)
+NewUser: Schema = _struct(
     "NewUser",
     _REQUIRED_OF_USER,
     {name: kind for name, kind in _SETTINGS.items() if name not in _REQUIRED_OF_USER},
 )
-Password = _struct("Password", {}, {"password": str})
-Role = _struct("Role", {}, {"role": Name})
-Presence = _struct(
+Password: Schema = _struct("Password", {}, {"password": str})
+Role: Schema = _struct("Role", {}, {"role": Name})
+Presence: Schema = _struct(
     "Presence",
     {},
     {
@@ -145,18 +150,18 @@ Presence = _struct(
         "presence_note": Text128,
     },
 )
-Group = _struct(
+Group: Schema = _struct(
     "Group",
     {},
     {"name": Name, "outbound_caller_ids": _list_of(GroupCallerId), "description": Text1024},
 )
-NewGreeting = _struct("NewGreeting", {}, {"file_id": str})
+NewGreeting: Schema = _struct("NewGreeting", {}, {"file_id": str})
 
-SignIn = _struct("SignIn", {"username": Name, "password": str}, {"domain": DomainName})
-Refresh = _struct("Refresh", {"refresh_token": str}, {})
-Challenge = _struct("Challenge", {"token": str}, {})
-Code = _struct("Code", {"token": str, "code": str}, {})
-FormLogin = _struct(
+SignIn: Schema = _struct("SignIn", {"username": Name, "password": str}, {"domain": DomainName})
+Refresh: Schema = _struct("Refresh", {"refresh_token": str}, {})
+Challenge: Schema = _struct("Challenge", {"token": str}, {})
+Code: Schema = _struct("Code", {"token": str, "code": str}, {})
+FormLogin: Schema = _struct(
     "FormLogin",
     {"grant_type": Literal["password", "refresh_token"]},
     dict.fromkeys(("username", "password", "domain", "scope", "client_id", "refresh_token"), str),
@@ -173,24 +178,24 @@ _CALL_OPTIONS: dict[str, Any] = {
     "header_direction": Literal["CALLER", "CALLEE", "ALL"],
 }
 _PARTIES: dict[str, Any] = {"caller": Text256, "callee": Text256, "send_sdp": bool}
-NewCall = _struct("NewCall", _PARTIES, _CALL_OPTIONS)
-DirectCall = _struct(
+NewCall: Schema = _struct("NewCall", _PARTIES, _CALL_OPTIONS)
+DirectCall: Schema = _struct(
     "DirectCall",
     {"extension_number": Number, "password": str, "domain": DomainName, **_PARTIES},
     _CALL_OPTIONS,
 )
 
-NoQuery = _struct("NoQuery", {}, {})
-ListQuery = _struct(
+NoQuery: Schema = _struct("NoQuery", {}, {})
+ListQuery: Schema = _struct(
     "ListQuery", {}, {"filter": str, "search": str, "orderby": str, "skip": Skip, "top": Top}
 )
-InfoQuery = _struct("InfoQuery", {}, {"domain": str})
-SignInQuery = _struct("SignInQuery", {}, {"qr": bool})
-UploadQuery = _struct("UploadQuery", {}, {"filename": str, "temporary": bool})
-CompleteQuery = _struct("CompleteQuery", {}, {"digest": str})
+InfoQuery: Schema = _struct("InfoQuery", {}, {"domain": str})
+SignInQuery: Schema = _struct("SignInQuery", {}, {"qr": bool})
+UploadQuery: Schema = _struct("UploadQuery", {}, {"filename": str, "temporary": bool})
+CompleteQuery: Schema = _struct("CompleteQuery", {}, {"digest": str})
 
 
-def check(kind: Any, sent: dict[str, Any], *, as_text: bool = False) -> dict[str, Any]:
+def check(kind: Schema, sent: dict[str, Any], *, as_text: bool = False) -> dict[str, Any]:
     """Check the fields of a query or a body.
 
     Args:
