@@ -104,6 +104,10 @@ class V22PBX(PBX):
     def __init__(self, client: PortSIPClient) -> None:
         self._pbx = client
 
+    @property
+    def auth(self) -> Any:
+        return self._pbx.auth
+
     def extensions(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Paginator[UserSummary]:
