@@ -102,10 +102,10 @@ RANKS = {
     "classic.client": 7,
     "detection": 7,
     "v22.client": 7,
+    "": 8,
     "public": 8,
     "v22": 8,
     "v22.public": 8,
-    "": 8,
 }
 # Only these import aiohttp: four wrap it, the others name its types in the client's arguments.
 AIOHTTP = {
