@@ -1,6 +1,7 @@
 """Tokens of v22 under load, against the simulator, whose refresh tokens serve once."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ from .conftest import V22Maker
 
 LOGIN, REFRESH, SHOW = "auth.sign_in", "auth.refresh", "users.show"
 PATIENT = RetryPolicy(attempts=30, initial=0.01, maximum=0.05)
+
+
+async def until_counted(count: Callable[[], int], least: int) -> None:
+    """Wait until a number has grown so far."""
+    await until(lambda: count() >= least)
 
 
 async def show_all(pbx: PortSIPClient, user_id: str, calls: int) -> list[Any]:
@@ -51,7 +57,7 @@ class TestLoad:
             arrived = sim.v22.served[SHOW]
             calls = [pbx.users.show(user_id) for _ in range(200)]
             async with in_background(*calls) as tasks:
-                await until(lambda arrived=arrived: sim.v22.served[SHOW] >= arrived + 150)
+                await until_counted(lambda: sim.v22.served[SHOW], arrived + 150)
                 sim.v22.revoke()
                 await asyncio.gather(*tasks)
             sim.v22.clear()
@@ -79,7 +85,7 @@ class TestLoad:
             for _ in range(16):
                 group.create_task(work())
             for reached in range(100, 600, 100):
-                await until(lambda reached=reached: done >= reached)
+                await until_counted(lambda: done, reached)
                 sim.v22.revoke()
         assert done == 640
         shows = [attempt for attempt in attempts if attempt.operation == SHOW]
@@ -104,7 +110,7 @@ class TestLoad:
             for _ in range(10):
                 group.create_task(work())
             for reached in (60, 160, 260):
-                await until(lambda reached=reached: done >= reached)
+                await until_counted(lambda: done, reached)
                 await sim.restart(0.03)
         assert done == 300
         # A login whose reply a restart cut off is repeated.
