@@ -52,8 +52,9 @@ def state_at(sim: PBXSimulator, number: str, time: float) -> ExtensionState:
 def states_until(sim: PBXSimulator, number: str, until: float) -> list[ExtensionState]:
     """Return the states that an extension had, from time 0 of the loop."""
     history: list[ExtensionState] = []
-    for at in range(int(until / STATUS_SECONDS * 4) + 1):
-        state = state_at(sim, number, at * STATUS_SECONDS / 4)
+    step = STATUS_SECONDS / 4  # a status lasts longer, so none is missed
+    for at in (*(step * count for count in range(int(until / step) + 1)), until):
+        state = state_at(sim, number, at)
         if not history or history[-1] != state:
             history.append(state)
     return history
