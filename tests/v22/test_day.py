@@ -139,13 +139,13 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
     assert attempts.succeeded[LOGIN] <= 1 + attempts.made[REFRESH] - attempts.succeeded[REFRESH]
     assert attempts.succeeded[REFRESH] >= DAY / LIFETIME / 2
 
-    # Memory doesn't grow. There are 4 tasks, and one for each connection at the server.
+    # Memory doesn't grow. There are 4 tasks at most, and one for each connection at the server.
     second, *later = hours[1:]
     assert max(held.objects for held in later) < second.objects + 1000
     assert max(held.blocks for held in later) < second.blocks + 3000
     for held in hours:
         assert held.connections <= 2 * (len(numbers) + 1)
-        assert held.tasks == 4 + held.connections / 2
+        assert held.tasks <= 4 + held.connections / 2
         assert held.timers <= 3 + held.connections / 2
 
 
