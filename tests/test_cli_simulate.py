@@ -6,6 +6,8 @@ import runpy
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import aiohttp
 import pytest
 from typer.testing import CliRunner
 
-from portsip_async import cli
+from portsip_async import PortSIPClient, TwoFactorRequired, cli, detect, v22
 from portsip_async.cli.app import app
 from portsip_async.simulator import PBXSimulator
 
@@ -50,11 +52,75 @@ async def test_process(number: signal.Signals, code: int) -> None:
         async with session.post(url, json=login) as reply:
             assert reply.content_type == "text/html"
             assert b'"expires":2,' in await reply.read()
+        async with session.get(f"{environment['PORTSIP_URL']}/api/info") as reply:
+            assert reply.status == 200
         process.send_signal(number)
         rest, errors = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == code
-    assert b"Stopped after 1 requests." in rest
+    assert b"Stopped after 2 requests." in rest
     assert errors == b""
+
+
+@asynccontextmanager
+async def simulated(*options: str) -> AsyncIterator[tuple[str, asyncio.StreamReader]]:
+    """Run the command; yield its greeting, and what it prints after that."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        greeting = await asyncio.wait_for(process.stdout.readuntil(b"Ctrl-C stops it.\n"), 20)
+        yield greeting.decode(), process.stdout
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_lines_for_python() -> None:
+    """The lines for a program work as printed, for each generation."""
+    async with simulated("--extensions", "3", "--domain", "o'neill.example") as (greeting, _):
+        programs = greeting.split("# Python, ")[1:]
+        assert [program.splitlines()[0] for program in programs] == [
+            "generation v22",
+            "the classic generation",
+        ]
+        for program, kind in zip(programs, (v22.PortSIPClient, PortSIPClient), strict=True):
+            names: dict[str, Any] = {}
+            exec("\n".join(program.splitlines()[1:3]), names)
+            assert type(names["pbx"]) is kind
+            async with names["pbx"] as pbx:
+                numbers = [one.extension_number async for one in pbx.extensions.list()]
+            assert numbers == ["100", "101", "102"]
+
+
+@pytest.mark.parametrize("name", ["classic", "v22"])
+async def test_one_generation(name: str) -> None:
+    """A generation that was left out is not served, and nothing is printed for it."""
+    async with simulated("--generations", name, "--extensions", "3") as (greeting, _):
+        environment = exports(greeting)
+        assert environment["PORTSIP_API"] == name
+        assert greeting.count("# Python") == 1
+        assert (await detect(environment["PORTSIP_URL"])).generation == name
+
+
+async def test_second_factor() -> None:
+    """It prints the one-time password that a real PBX would send by email."""
+    async with simulated("--second-factor", "--extensions", "3") as (greeting, rest):
+        login = exports(greeting)
+        async with v22.PortSIPClient(
+            login["PORTSIP_URL"],
+            username=login["PORTSIP_USERNAME"],
+            password=login["PORTSIP_PASSWORD"],
+            domain=login["PORTSIP_DOMAIN"],
+        ) as pbx:
+            with pytest.raises(TwoFactorRequired) as required:
+                await pbx.auth.user()
+            await pbx.auth.send_otp(required.value.challenge)
+            line = (await asyncio.wait_for(rest.readline(), 20)).decode()
+            title, code = line.rstrip().split(": ")
+            assert title == "One-time password"
+            await pbx.auth.verify_otp(required.value.challenge, code)
+            assert (await pbx.users.find("100")).extension_number == "100"
 
 
 def test_port_in_use() -> None:
@@ -77,6 +143,8 @@ def test_port_in_use() -> None:
         ["--token-lifetime", "0"],
         ["--latency", "inf"],
         ["--extensions", "many"],
+        ["--generations", "v12"],
+        ["--generations", "classic", "--second-factor"],
     ],
 )
 def test_wrong_usage(options: list[str]) -> None:
@@ -110,6 +178,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
         "--max-in-flight": "9",
         "--latency": "0.5",
         "--host": "0.0.0.0",
+        "--domain": "x.example",
         **dict.fromkeys(("--rate-limited", "--server-error", "--html", "--dropped"), "0.25"),
         **dict.fromkeys(("--truncated", "--revoked"), "0.125"),
     }
@@ -117,7 +186,9 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(app, ["simulate", *arguments])
     assert done.exit_code == 130
     assert exports(done.stdout)["PORTSIP_ALLOW_HTTP"] == "1"
+    assert done.stdout.count("allow_http=True") == 2
     (sim,) = made
+    assert sim.domain == exports(done.stdout)["PORTSIP_DOMAIN"] == "x.example"
     assert (len(sim.extension_numbers), len(sim.group_ids), sim.max_in_flight) == (5, 2, 9)
     assert (sim.faults.latency, sim.faults.html, sim.faults.revoked) == (0.5, 0.25, 0.125)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
-from ..arguments import check_int, check_iterable, check_str, plain_text
+from ..arguments import check_str, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.patches import drop_none_deep, plain_fields
 from ..client.writes import (
@@ -12,6 +12,7 @@ from ..client.writes import (
     Patch,
     ReadBack,
     change,
+    read_many,
     reader,
     removal,
     run_many,
@@ -269,16 +270,13 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-
-        # The gate is not used: it tracks writes, and this only reads.
-        async def read(number: str, _: Gate) -> Extension:
-            return await self.show(number)
-
-        return BulkRun(
-            check_iterable("extension_numbers", extension_numbers),
-            ItemOperation(lambda number: check_str("extension_number", number), read),
+        return read_many(
+            "extension_numbers",
+            extension_numbers,
+            self.show,
+            key="extension_number",
             owner=self._sender.session,
-            concurrency=check_int("concurrency", concurrency, 1),
+            concurrency=concurrency,
             ordered=ordered,
         )
 

@@ -20,6 +20,7 @@ import typer
 from .. import Detected, Fingerprint, PortSIPError, Timeout, detect
 from .failures import NO_API, NOT_FOUND, USAGE, Failure, answering_generation
 from .generation import PBX, Api, kind_of
+from .second_factor import log_in
 from .terminal_text import one_line
 from .text_input import read_stdin_line
 
@@ -120,19 +121,28 @@ class Connection:
             _ = self.account
 
     def run(self, work: Callable[[PBX], Awaitable[T]]) -> T:
-        """Run a coroutine function with a PBX, and always close its client.
+        """Log in, run a coroutine function with a PBX, and always close its client.
 
         Raises:
             Failure: no API was found at the address.
         """
-        kind = self.kind
         client = self.client(self.account)
 
         async def session() -> T:
             async with client:
-                return await work(kind(client))
+                return await work(self.kind(client))
 
-        return asyncio.run(session())
+        with asyncio.Runner() as runner:
+            try:
+                self.log_in(client, runner)
+                return runner.run(session())
+            finally:
+                runner.run(client.close())  # if the login failed
+
+    def log_in(self, client: Any, runner: asyncio.Runner) -> None:
+        """Log in with the account, if that may take a second factor and somebody can be asked."""
+        if self.account is not None:
+            log_in(self.kind(client).auth, runner)
 
     def check(self) -> None:
         """Check the options before anything is asked for or sent.

@@ -57,7 +57,8 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (
         TwoFactorRequired,
         3,
-        "these commands can't ask for a second factor: set PORTSIP_TOKEN to a token of the account",
+        "run this on a terminal to enter the one-time password, or set PORTSIP_TOKEN to a token of"
+        " the account",
     ),
     (
         AuthenticationError,
@@ -139,6 +140,8 @@ def hint(error: Exception) -> str:
             action = "renew the PBX's certificate"
         shown = "" if running_command.get() == "check" else ", which 'portsip-async check' shows"
         return f"{action}, or pin it with --fingerprint{shown}"
+    if isinstance(error, AuthenticationError) and error.operation == "auth.verify_otp":
+        return "run the command again, which has the PBX send another one-time password"
     if found_no_api(error):
         return answering_generation.get()() or NO_API
     if is_page(error):
@@ -227,6 +230,8 @@ def _reason(error: Exception) -> tuple[object, ...]:
 
 def _text(error: Exception) -> str:
     """Return an error's text, with the details that the PBX sent."""
+    if isinstance(error, TwoFactorRequired):
+        return "the PBX wants a second factor"  # its own text is for programmers
     detail = error.detail if isinstance(error, APIError) else None
     return f"{error} ({json.dumps(detail, ensure_ascii=False)})" if detail else str(error)
 

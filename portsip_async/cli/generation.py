@@ -83,6 +83,11 @@ class PBX(ABC):
     @abstractmethod
     def __init__(self, client: Any) -> None: ...
 
+    @property
+    def auth(self) -> Any:
+        """The client's logins with a second factor; None if this generation has none."""
+        return None
+
     @classmethod
     def known(cls, options: Mapping[str, Any], *names: str) -> dict[str, Any]:
         """Return the options that were given.

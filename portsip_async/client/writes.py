@@ -59,6 +59,44 @@ def run_many(
     )
 
 
+def read_many(
+    name: str,
+    keys: Iterable[str] | AsyncIterable[str],
+    show: Callable[[str], Awaitable[V]],
+    *,
+    key: str,
+    owner: TaskOwner,
+    concurrency: int,
+    ordered: bool,
+) -> BulkRun[V]:
+    """Check the arguments of a bulk read, and build its run.
+
+    Args:
+        name: what the keys are called in messages.
+        keys: what identifies each item.
+        show: reads an item.
+        key: what one key is called in messages.
+        owner: starts the tasks.
+        concurrency: items in flight at most.
+        ordered: whether results keep the order of the keys.
+
+    Raises:
+        TypeError, ValueError: an argument is out of bounds.
+    """
+
+    # The gate is not used: it tracks writes.
+    async def read(item: str, _: Gate) -> V:
+        return await show(item)
+
+    return BulkRun(
+        check_iterable(name, keys),
+        ItemOperation(lambda item: check_str(key, item), read),
+        owner=owner,
+        concurrency=check_int("concurrency", concurrency, 1),
+        ordered=ordered,
+    )
+
+
 def change(
     send: Send[Patch, V],
     check: Callable[[Mapping[str, object]], object],

@@ -14,11 +14,11 @@ from ..client.patches import (
     plain_fields,
     unknown_field,
 )
-from ..client.resource import Document
+from ..client.resource import Document, Sender
 from ..client.writes import Send, is_from
 from ..core.limits import Gate
 from ..errors import BadRequest, Conflict
-from .operations import USERS_CREATE, USERS_SHOW
+from .operations import USERS_CREATE, USERS_SHOW, USERS_UPDATE
 from .user_models import READ_ONLY, NewUser, User, UserSettings
 
 _REQUIRED: Final = (
@@ -71,30 +71,48 @@ def check_changes(changes: object) -> dict[str, Any]:
     return plain
 
 
-def merge_changes(read: Document, changes: Mapping[str, Any]) -> Document:
-    """Merge changes into the user that was read.
+async def patch_user(
+    sender: Sender,
+    user_id: str,
+    changes: object,
+    *,
+    check: Callable[[Document], object] | None = None,
+    gate: Gate | None = None,
+) -> User:
+    """Read a user, merge changes, and write the result.
+
+    Args:
+        sender: sends the requests.
+        user_id: the user's id.
+        changes: see `check_changes`.
+        check: may refuse the user that was read, by raising.
+        gate: an additional limit on the attempts of the write.
 
     Raises:
-        ReplyError: a part that is changed is not an object in the reply.
+        TypeError: see `check_changes`. Nothing was sent.
+        ReplyError: the reply shows another user, or a part that is changed is not an object in it.
+            Nothing was written.
     """
-    models = fields_of(UserSettings)
-    for field, value in changes.items():
-        if isinstance(value, Mapping):
-            check_fields(field, value, read.get(field), models[field], USERS_SHOW.name)
-    # Blank fields are read as null, which an update does not take.
-    return merge({field: drop_none_deep(value) for field, value in read.items()}, changes)
+    plain, models = check_changes(changes), fields_of(UserSettings)
 
+    def merged(read: Document) -> Document:
+        if check is not None:
+            check(read)
+        for field, value in plain.items():
+            if isinstance(value, Mapping):
+                check_fields(field, value, read.get(field), models[field], USERS_SHOW.name)
+        # Blank fields are read as null, which an update does not take.
+        return merge({field: drop_none_deep(value) for field, value in read.items()}, plain)
 
-def document_to_write(whole: Document, changes: Mapping[str, Any]) -> Document:
-    """Return what an update writes: all fields but those that it does not take.
+    def to_write(whole: Document) -> Document:
+        return {
+            field: value
+            for field, value in whole.items()
+            if field not in READ_ONLY and (value is not None or field in plain)
+        }
 
-    A field that is null is written only if the caller changed it to that.
-    """
-    return {
-        field: value
-        for field, value in whole.items()
-        if field not in READ_ONLY and (value is not None or field in changes)
-    }
+    key = {"id": user_id}
+    return await sender.patch(USERS_SHOW, USERS_UPDATE, key, merged, to_write=to_write, gate=gate)
 
 
 def creation(

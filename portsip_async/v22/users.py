@@ -1,9 +1,9 @@
 """Users by their id: listing, provisioning, passwords, status."""
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import Final, Literal
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_iterable, check_str, check_type, plain_text
+from ..arguments import check_int, check_str, check_type, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.resource import Sender
 from ..client.writes import (
@@ -11,17 +11,17 @@ from ..client.writes import (
     DEFAULT_GRACE,
     change,
     is_from,
+    read_many,
     reader,
     removal,
     run_many,
 )
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
-from ..core.reply import check_identity
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
-from ..errors import NotFound, ReplyError
+from ..errors import NotFound
 from .directory import Directory
 from .enums import PresenceValue, RoleValue
 from .error_codes import V22_ERRORS
@@ -41,7 +41,10 @@ from .operations import (
 )
 from .status_models import ExtensionNumber, UserStatus
 from .user_models import NewUser, User, UserSettings, UserSummary
-from .user_writes import check_changes, check_new, creation, document_to_write, merge_changes
+from .user_writes import check_changes, check_new, creation, patch_user
+
+X = TypeVar("X")
+V = TypeVar("V")
 
 LARGEST_PAGE_SIZE: Final = 100  # a PBX refuses more
 # Typed here, because subscripting a class at each call takes 1 us.
@@ -165,23 +168,7 @@ class Users(NotCopyable):
                 written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
-        return await self._patch(check_str("user_id", user_id), changes)
-
-    async def patch_number(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
-        """Patch the user who has a number; see `Extensions.patch`."""
-        plain = check_changes(changes)
-
-        def check(read: Mapping[str, object]) -> None:
-            try:
-                check_identity("extension_number", read.get("extension_number"), number, USERS_SHOW)
-            except ReplyError:
-                self._directory.forget(number)  # the user has another number by now
-                raise
-
-        async def patch(user_id: str) -> User:
-            return await self._patch(user_id, plain, check=check)
-
-        return await self._directory.with_id(self._sender, number, USERS_SHOW, patch)
+        return await patch_user(self._sender, check_str("user_id", user_id), changes)
 
     async def remove(self, user_id: str) -> None:
         """Remove a user and the extension (``POST /users/{id}/destroy``).
@@ -255,6 +242,7 @@ class Users(NotCopyable):
         Raises:
             BadRequest: the PBX does not take this presence.
         """
+        check_type("note", note, str, None)
         await self._sender.send(
             USERS_SET_OWN_PRESENCE,
             {"presence": check_str("presence", presence), "presence_note": note},
@@ -269,28 +257,22 @@ class Users(NotCopyable):
     ) -> BulkRun[User]:
         """Read the settings of many users, and yield a `BulkResult` with each User.
 
-        An id that fails has its error in its own result. Leaving the loop cancels the reads in
-        flight at once.
-
         Args:
             user_ids: the ids of the users to read, read lazily; the source may be endless.
-            concurrency: the most requests in flight.
+            concurrency: the most requests in flight. Leaving the loop cancels them.
             ordered: whether results keep the order of the ids.
 
         Raises:
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-
-        # The gate is not used: it tracks writes, and this only reads.
-        async def read(user_id: str, _: Gate) -> User:
-            return await self.show(user_id)
-
-        return BulkRun(
-            check_iterable("user_ids", user_ids),
-            ItemOperation(lambda user_id: check_str("user_id", user_id), read),
+        return read_many(
+            "user_ids",
+            user_ids,
+            self.show,
+            key="user_id",
             owner=self._sender.session,
-            concurrency=check_int("concurrency", concurrency, 1),
+            concurrency=concurrency,
             ordered=ordered,
         )
 
@@ -321,14 +303,7 @@ class Users(NotCopyable):
         if if_exists not in ("error", "skip"):
             raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
         write = creation(self._create, self._read_back, skip_existing=if_exists == "skip")
-        return run_many(
-            "users",
-            users,
-            write,
-            owner=self._sender.session,
-            concurrency=concurrency,
-            grace=grace,
-        )
+        return self._many("users", users, write, concurrency, grace)
 
     def patch_many(
         self,
@@ -352,7 +327,7 @@ class Users(NotCopyable):
         """
 
         async def patch(patch: tuple[str, Mapping[str, object]], gate: Gate) -> User:
-            return await self._patch(plain_text(patch[0]), patch[1], gate=gate)
+            return await patch_user(self._sender, plain_text(patch[0]), patch[1], gate=gate)
 
         write = change(
             patch,
@@ -360,14 +335,7 @@ class Users(NotCopyable):
             key="user_id",
             expected='a user\'s id and a mapping, as in (user_id, {"department": "Sales"})',
         )
-        return run_many(
-            "patches",
-            patches,
-            write,
-            owner=self._sender.session,
-            concurrency=concurrency,
-            grace=grace,
-        )
+        return self._many("patches", patches, write, concurrency, grace)
 
     def remove_many(
         self,
@@ -405,44 +373,23 @@ class Users(NotCopyable):
             key="user_id",
             skip_missing=if_missing == "skip",
         )
-        return run_many(
-            "user_ids",
-            user_ids,
-            write,
-            owner=self._sender.session,
-            concurrency=concurrency,
-            grace=grace,
-        )
+        return self._many("user_ids", user_ids, write, concurrency, grace)
+
+    def _many(
+        self,
+        name: str,
+        items: Iterable[X] | AsyncIterable[X],
+        write: ItemOperation[X, V],
+        concurrency: int,
+        grace: float,
+    ) -> BulkRun[V]:
+        owner = self._sender.session
+        return run_many(name, items, write, owner=owner, concurrency=concurrency, grace=grace)
 
     async def _create(self, user: NewUser, gate: Gate | None = None) -> str:
         created = await self._sender.send_document(USERS_CREATE, user, gate=gate)
         self._directory.add(plain_text(user.extension_number), created.id)
         return created.id
-
-    async def _patch(
-        self,
-        user_id: str,
-        changes: object,
-        *,
-        check: Callable[[Mapping[str, object]], object] | None = None,
-        gate: Gate | None = None,
-    ) -> User:
-        """Patch a user; `check` may refuse the user that was read, by raising."""
-        plain = check_changes(changes)
-
-        def changed(read: dict[str, object]) -> dict[str, object]:
-            if check is not None:
-                check(read)
-            return merge_changes(read, plain)
-
-        return await self._sender.patch(
-            USERS_SHOW,
-            USERS_UPDATE,
-            {"id": user_id},
-            changed,
-            to_write=lambda whole: document_to_write(whole, plain),
-            gate=gate,
-        )
 
     async def _remove(self, user_id: str, *, gate: Gate | None = None) -> None:
         await self._sender.send(USERS_REMOVE, {"id": user_id}, gate=gate)

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import typer
 
 from portsip_async import v22
 from portsip_async.cli.fields import SECRETS, dotted
 from portsip_async.cli.generation import completed, kind_of
 from portsip_async.simulator import PBXSimulator
-from portsip_async.v22 import NewUser, User, UserSettings
+from portsip_async.v22 import NewUser
 
 from .conftest import PBXMaker
 from .terminal import CommandLine
@@ -96,12 +97,6 @@ class TestConnection:
             assert "pass --api classic" in done.err
             assert "user name" not in done.err
 
-    def test_second_factor(self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-        both = make_pbx(generations=("v22",), second_factor=True)
-        done = command_line(both, monkeypatch)("users", "list")
-        assert done.code == 3
-        assert "PORTSIP_TOKEN" in done.err
-
     def test_moved_operation(self, cli: CommandLine) -> None:
         done = cli("users", "show", "101", "--endpoint", "users.show=/elsewhere/{id}")
         assert done.code == 4
@@ -118,6 +113,93 @@ class TestConnection:
             done = cli(*words)
             assert done.code == 2
             assert f"generation v22 has no {option}" in done.err
+
+
+class TestSecondFactor:
+    """A login with a second factor prompts for the one-time password, on a terminal only."""
+
+    @pytest.fixture
+    def pbx(self, make_pbx: PBXMaker) -> PBXSimulator:
+        return make_pbx(generations=("v22",), second_factor=True)
+
+    @staticmethod
+    def enter(
+        monkeypatch: pytest.MonkeyPatch, pbx: PBXSimulator, wrong: int = 0
+    ) -> list[dict[str, Any]]:
+        """Answer the prompts, the first ones with a wrong code; return how they were asked."""
+        asked: list[dict[str, Any]] = []
+
+        def prompt(question: str, **options: Any) -> str:
+            asked.append({"question": question, **options})
+            assert pbx.v22.otp is not None
+            return "wrong-code" if len(asked) <= wrong else f" {pbx.v22.otp}"
+
+        monkeypatch.setattr(typer, "prompt", prompt)
+        return asked
+
+    @pytest.mark.parametrize("wrong", [0, 1])
+    @pytest.mark.parametrize(
+        "words", [("users", "list", "-o", "jsonl"), ("users", "status", "101"), ("check",)]
+    )
+    def test_prompts(
+        self,
+        wrong: int,
+        words: tuple[str, ...],
+        cli: CommandLine,
+        pbx: PBXSimulator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The code is hidden, and may be mistyped once."""
+        asked = self.enter(monkeypatch, pbx, wrong)
+        done = cli(*words, terminal=True)
+        assert done.code == 0, done.err
+        assert "101" in done.out or words == ("check",)
+        assert len(asked) == 1 + wrong
+        assert all(each["hide_input"] and each["err"] for each in asked)
+        assert ("refused the one-time password" in done.err) is bool(wrong)
+        assert pbx.v22.served["auth.send_otp"] == pbx.v22.tokens_issued == 1
+        assert pbx.v22.otp is not None
+        assert pbx.v22.otp not in done.out + done.err
+        assert "wrong-code" not in done.out + done.err
+
+    def test_wrong_twice(
+        self, cli: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = self.enter(monkeypatch, pbx, wrong=2)
+        done = cli("users", "remove", "101", "--yes", terminal=True)
+        assert (done.code, len(asked)) == (3, 2)
+        assert "another one-time password" in done.err
+        assert "wrong-code" not in done.out + done.err
+        assert "101" in pbx.extension_numbers
+
+    def test_interrupted_prompt(
+        self, cli: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*_: object, **__: object) -> str:
+            raise typer.Abort
+
+        monkeypatch.setattr(typer, "prompt", interrupt)
+        assert cli("users", "list", terminal=True).code == 130
+
+    @pytest.mark.parametrize("words", [("users", "list"), ("users", "status", "1"), ("check",)])
+    def test_without_a_terminal(self, words: tuple[str, ...], cli: CommandLine) -> None:
+        done = cli(*words)
+        assert done.code == 3
+        assert "the PBX wants a second factor" in done.err
+        assert "challenge" not in done.err
+        assert "PORTSIP_TOKEN" in done.err
+
+    def test_token_needs_none(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        assert cli("users", "list", terminal=True, PORTSIP_TOKEN="wrong").code == 3
+        assert not pbx.v22.served["auth.send_otp"]
+
+    def test_accounts_without_one(
+        self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They log in once, as without a terminal."""
+        other = make_pbx(generations=("v22",))
+        assert command_line(other, monkeypatch)("users", "list", terminal=True).code == 0
+        assert other.v22.served["auth.sign_in"] == other.v22.tokens_issued == 1
 
 
 class TestPeople:
@@ -555,13 +637,3 @@ def test_completion_knows_both_generations() -> None:
         *completed("")
     }
     assert not {name.rstrip("=").rpartition(".")[2] for name in completed("")} & SECRETS
-
-
-def test_every_secret_of_every_model_is_known() -> None:
-    """The command line hides each field that the SDK's reprs hide."""
-    models: tuple[Any, ...] = (User, NewUser, UserSettings)
-    for model in models:
-        fields = model.__struct_fields__
-        shown = repr(model(**dict.fromkeys(fields, "plain")))
-        hidden = {field for field in fields if f"{field}=***" in shown}
-        assert hidden == SECRETS & {*fields}

@@ -67,7 +67,6 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
     assert_type(await pbx.users.update("id", UserSettings(department="Sales")), None)
     assert_type(await pbx.users.patch("id", {"department": None}), User)
     assert_type(await pbx.users.patch("id", UserSettings(department="Sales")), User)
-    assert_type(await pbx.users.patch_number("101", {"department": None}), User)
     assert_type(await pbx.users.remove("id"), None)
     assert_type(await pbx.users.set_password("id", "password"), None)
     assert_type(await pbx.users.set_extension_password("id", "password"), None)
@@ -77,6 +76,7 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
     assert_type(await pbx.users.own_status(), UserStatus)
     assert_type(await pbx.users.set_own_presence(Presence.AWAY, "at lunch"), None)
     assert_type(await pbx.users.set_own_presence("AN_UNLISTED_ONE"), None)
+    assert_type(pbx.users.show_many(["id"], ordered=True), BulkRun[User])
     created = pbx.users.create_many([new], if_exists="skip")
     assert_type(created, BulkRun[str])
     async for result in created:
@@ -84,6 +84,7 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
         assert_type(result.value, str | None)
     assert_type(pbx.users.patch_many([("id", {"department": None})]), BulkRun[User])
     assert_type(pbx.users.remove_many({"id"}), BulkRun[None])
+    assert_type(pbx.users.show_many({"id"}, ordered=True), BulkRun[User])
 
 
 async def extensions(pbx: PortSIPClient) -> None:

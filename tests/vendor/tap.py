@@ -76,6 +76,8 @@ class Tap:
         await self._session.close()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not request.raw_path.startswith("/api/"):
+            return web.Response(status=404)  # the document is about nothing else
         body = await request.read()
         headers = request.headers.copy()
         for name in ("Host", *OF_A_CONNECTION):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from portsip_async import Endpoint, PortSIPError
+from portsip_async import Endpoint, PortSIPError, detect
 from portsip_async.v22 import Group, NewUser, PortSIPClient, SignIn, UserSettings
 
 from ..conftest import QUICK
@@ -72,9 +72,9 @@ CASES: Mapping[str, Case] = {
     "users.find": lambda pbx, names: pbx.users.find(names.number),
     "users.create": lambda pbx, names: pbx.users.create(ANN),
     "users.show": lambda pbx, names: pbx.users.show(names.id),
+    "users.show_many": lambda pbx, names: all_of(pbx.users.show_many([names.id])),
     "users.update": lambda pbx, names: pbx.users.update(names.id, UserSettings(enabled=False)),
     "users.patch": lambda pbx, names: pbx.users.patch(names.id, PATCH),
-    "users.patch_number": lambda pbx, names: pbx.users.patch_number(names.number, PATCH),
     "users.remove": lambda pbx, names: pbx.users.remove(names.id),
     "users.set_password": lambda pbx, names: pbx.users.set_password(names.id, "a b&c"),
     "users.set_extension_password": lambda pbx, names: pbx.users.set_extension_password(
@@ -258,6 +258,14 @@ async def test_calls_are_sent_as_given(static_url: str, document: Document) -> N
             given = {**call}
             await pbx.calls.create(given.pop("caller"), given.pop("callee"), **given)
             assert sent(tap) == call
+
+
+async def test_detect(static_url: str, document: Document) -> None:
+    """The generation is told by a request that the document knows."""
+    async with Tap(static_url, document) as tap:
+        assert (await detect(tap.url)).generation == "v22"
+        assert tap.violations == []
+        assert tap.succeeded == {"GET /api/info"}
 
 
 async def test_sign_in(static_url: str, document: Document) -> None:

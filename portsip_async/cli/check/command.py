@@ -90,12 +90,9 @@ def _run(
         steps: Steps = import_module(_STEPS[kind.api], __package__).STEPS
         report.writes = tuple(name for name, row in steps.endpoints.items() if row.safety != "safe")
         client = connection.client(connection.account, on_attempt=attempts.append)
-        # One of the two logins is not sent, but the address is a step too.
-        with progress("Checking", len(steps.reads)) as done:
-            checks = OperationChecks(client, steps, connection.overrides(), done.advance)
-            report.operations = checks.operations
-            done.advance()
-            asyncio.run(_ask(report, checks, connection, sample))
+        checks = OperationChecks(client, steps, connection.overrides())
+        report.operations = checks.operations
+        _ask(report, checks, connection, sample)
     except ConnectError as error:
         if not (error.refused_certificate and hint):
             return error
@@ -127,17 +124,23 @@ async def _probe_address(report: Report, connection: Connection) -> str:
     return digest and f"if it is the PBX's own, pin it: --fingerprint {digest}"
 
 
-async def _ask(
-    report: Report, checks: OperationChecks, connection: Connection, sample: int
-) -> None:
+def _ask(report: Report, checks: OperationChecks, connection: Connection, sample: int) -> None:
     """Log in, and check every other operation that only reads.
 
     Raises:
         PortSIPError: the login was not accepted.
     """
-    async with checks.pbx as client:
-        await _log_in(report, checks, connection)
-        await checks.steps.read_all(checks, client, sample)
+    client = checks.pbx
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(_log_in(report, checks, connection))
+            if report.login is not None and report.login.accepted is False:
+                connection.log_in(client, runner)  # with a second factor
+            with progress("Checking", len(checks.steps.reads)) as done:
+                checks.advance = done.advance
+                runner.run(checks.steps.read_all(checks, client, sample))
+        finally:
+            runner.run(client.close())
 
 
 async def _log_in(report: Report, checks: OperationChecks, connection: Connection) -> None:

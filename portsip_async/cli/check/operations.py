@@ -28,7 +28,7 @@ class Steps:
 
     Attributes:
         endpoints: the operations by name.
-        reads: those that a check may send.
+        reads: those that only read, and are checked after the login.
         item_missing: codes of a NotFound that is about an item, not about the address.
         log_in: logs in with an account and a SIP domain.
         read_all: checks every other operation that only reads; it gets the client, and how many
@@ -51,8 +51,8 @@ class OperationChecks:
     pbx: Any  # the client
     steps: Steps
     overrides: Mapping[str, Mapping[str, Any]]  # operations that this PBX has at another address
-    advance: Callable[[], None]  # called after each operation
     operations: list[Operation] = field(default_factory=list)  # the outcome of each that was begun
+    advance: Callable[[], None] = lambda: None  # called after each operation
 
     async def check(
         self,

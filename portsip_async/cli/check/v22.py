@@ -8,9 +8,8 @@ from ...v22 import ENDPOINTS, PortSIPClient
 from .operations import OperationChecks, Steps
 from .report import Login
 
-# Reads that need an upload or a file, and the login of older versions, which the client itself
-# falls back to.
-_NOT_ASKED: Final = frozenset({"auth.form_login", "blobs.status", "blobs.download"})
+# Logins, and reads that need an upload or a file.
+_NOT_ASKED: Final = frozenset({"auth.sign_in", "auth.form_login", "blobs.status", "blobs.download"})
 
 
 async def _log_in(
@@ -33,7 +32,10 @@ async def _log_in(
         operation.state, operation.detail = "not asked", "this version has only the form login"
         return Login(account="username", accepted=True)
     if token.two_factor_enabled:
-        return Login(account="username", accepted=False, problem="a second factor is wanted")
+        operation = checks.operations[-1]
+        operation.state, operation.differences = "fits", ()
+        operation.detail = "the PBX wants a second factor"
+        return Login(account="username", accepted=False, problem="the PBX wants a second factor")
     return Login(account="username", accepted=True, seconds=token.expires_in)
 
 
