@@ -9,11 +9,18 @@ import inspect
 import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import pytest
 
-from portsip_async import ClientClosed, ConfigurationError, PortSIPError, RetryPolicy, Timeout
+from portsip_async import (
+    ClientClosed,
+    ConfigurationError,
+    PortSIPError,
+    RetryPolicy,
+    Timeout,
+)
 from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import NewUser, PortSIPClient, UserSettings
 
@@ -62,7 +69,7 @@ async def test_no_coroutine_is_missing(make_v22: V22Maker) -> None:
 
     streams: list[Any] = []
     for call in ALL:
-        made = call.send(Spy(pbx))  # type: ignore[arg-type]  # stands for a client
+        made = call.send(Spy(pbx))
         if inspect.iscoroutine(made):
             made.close()
         streams.append(made)
@@ -95,6 +102,8 @@ class TestCancelled:
         """The CancelledError is raised at once; no slot, call, task or connection is left."""
         if stage not in ("token", "head") and call.name not in OF_EACH_KIND and call not in CALLS:
             return  # these stages don't depend on more than the kind of an operation
+        if stage == "backing off" and call.name in UPLOADS:
+            return  # the request that destroys the upload would wait, too
         stalling = Stalling(
             b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{" if stage == "body" else b""
         )
@@ -157,7 +166,8 @@ class TestCancelled:
                 task.exception()
         async with asyncio.timeout(10):
             await asyncio.gather(*(pbx.info() for _ in range(10)))
-            await until(lambda: not sim.v22.uploads)
+            if call.name in UPLOADS:
+                await until(lambda: not sim.v22.uploads)
 
 
 def session_tasks(pbx: PortSIPClient) -> set[asyncio.Task[Any]]:
@@ -255,7 +265,7 @@ LIVE: dict[str, Callable[[PortSIPClient], object]] = {
     "client": lambda pbx: pbx,
     "view": lambda pbx: pbx.with_options(timeout=3),
     **{
-        name: lambda pbx, name=name: getattr(pbx, name)
+        name: attrgetter(name)
         for name in ("auth", "users", "extensions", "groups", "greetings", "blobs", "calls")
     },
     "list": lambda pbx: pbx.users.list(),
@@ -413,71 +423,69 @@ async def test_subclass_of_str(name: str, kind: Kind, wire: WireServer, make_v22
 
 
 ODD = (5, None, b"101", ["101"], True)
-NUMBERS = ("poll_status", "show_many", "remove_many")  # they report an odd item in its result
+# The values of a user's settings are checked by the PBX alone.
+UNCHECKED = {"users.update", "users.patch", "extensions.patch", "patch_many"}
+# Of these, the arguments from this position on may be None.
+MAY_BE_NONE = {
+    "users.list": 0,
+    "users.set_own_presence": 1,
+    "groups.create": 1,
+    "groups.update": 1,
+    "greetings.upload": 1,
+    "blobs.upload": 0,
+    "calls.create": 2,
+    "info": 0,
+}
 
 
-@pytest.mark.parametrize("name", TEXTS)
+class Spoiler:
+    """Replaces one of the texts of a call."""
+
+    def __init__(self, position: int, odd: object) -> None:
+        self.count = 0
+        self._position = position
+        self._odd = odd
+
+    def __call__(self, text: str) -> Any:
+        self.count += 1
+        return self._odd if self.count == self._position + 1 else text
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - UNCHECKED))
 async def test_argument_of_another_type(name: str, sim: PBXSimulator, make_v22: V22Maker) -> None:
     """Each text that is none, one after the other, is refused before anything is sent."""
     pbx = make_v22()
+    counter = Spoiler(-1, None)
+    await asyncio.gather(TEXTS[name](pbx, counter), return_exceptions=True)
+    assert counter.count
+    sim.v22.served.clear()
     for odd in ODD:
-        position = 0
-        while True:
-            count = iter(range(1000))
-            made = 0
-
-            def spoil(text: str, odd: Any = odd, position: int = position) -> Any:
-                nonlocal made
-                made = next(count)
-                return odd if made == position else text
-
-            texts = 0
-
-            def counted(text: str) -> Any:
-                nonlocal texts
-                texts += 1
-                return spoil(text)
-
+        for position in range(counter.count):
+            if odd is None and position >= MAY_BE_NONE.get(name, 1000):
+                continue
             try:
-                results = await TEXTS[name](pbx, counted)
+                results = await TEXTS[name](pbx, Spoiler(position, odd))
             except (TypeError, ValueError):
-                pass
-            else:
-                errors = (
-                    [getattr(each, "error", None) for each in results or ()]
-                    if isinstance(results, list)
-                    else []
-                )
-                refused = bool(errors) and all(
-                    isinstance(error, TypeError | ValueError) for error in errors
-                )
-                # Only what may be left out is accepted, as None.
-                assert refused or odd is None, (name, odd, position)
-                if not refused:
-                    sim.v22.served.clear()
-            assert sim.v22.served.total() == 0, (name, odd, position)
-            position += 1
-            if position >= texts:
-                break
+                continue
+            finally:
+                assert sim.v22.served.total() == 0, (odd, position)
+            errors = [result.error for result in results]
+            assert all(isinstance(error, TypeError | ValueError) for error in errors), odd
 
 
-async def test_halves_of_surrogate_pairs(sim: PBXSimulator, make_v22: V22Maker) -> None:
-    """A text that can't be sent is a ValueError, and nothing was sent."""
+@pytest.mark.parametrize("name", TEXTS)
+async def test_halves_of_surrogate_pairs(name: str, sim: PBXSimulator, make_v22: V22Maker) -> None:
+    """A text that can't be sent is refused, and nothing was sent."""
     pbx = make_v22()
-
-    def half(text: str) -> str:
-        return f"{text}\ud800"
-
-    for name, send in TEXTS.items():
-        try:
-            results = await send(pbx, half)
-        except ValueError as error:
-            assert "\ud800" not in str(error), name
-        else:
-            assert results, name
-            for result in results:
-                assert isinstance(result.error, ValueError), name
-        assert sim.v22.served.total() == 0, name
+    try:
+        errors = [result.error for result in await TEXTS[name](pbx, lambda text: f"{text}\ud800")]
+    except (TypeError, ValueError) as refused:
+        errors = [refused]
+    for error in errors:
+        assert isinstance(error, TypeError | ValueError)
+        assert str(error).isprintable()
+    assert errors
+    assert sim.v22.served.total() == 0
 
 
 async def source(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -488,12 +496,10 @@ async def source(*chunks: bytes) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize("odd", [5, None, "no path\0", object(), ["a"]])
 async def test_upload_of_no_file(odd: Any, sim: PBXSimulator, pbx22: PortSIPClient) -> None:
     """A source that is none is refused, and no upload is left on the PBX."""
-    for call in (
-        lambda: pbx22.blobs.upload(odd),
-        lambda: pbx22.greetings.upload(sim.v22.user_id("101"), odd),
-    ):
-        with pytest.raises((TypeError, ValueError, OSError)):
-            await call()
+    with pytest.raises((TypeError, ValueError, OSError)):
+        await pbx22.blobs.upload(odd)
+    with pytest.raises((TypeError, ValueError, OSError)):
+        await pbx22.greetings.upload(sim.v22.user_id("101"), odd)
     assert not sim.v22.uploads
     assert not sim.v22.files
 
