@@ -9,7 +9,6 @@ from ..arguments import (
     check_int,
     check_str,
     check_strs,
-    check_type,
     optional_texts,
     plain_text,
 )
@@ -330,9 +329,8 @@ def _settings(changes: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name == "outbound_caller_ids":
             plain[name] = _caller_ids(value)
-        elif name == "description":
-            check_type(name, value, str)  # it may be empty
-            plain[name] = plain_text(value)
+        elif name == "description" and isinstance(value, str):
+            plain[name] = plain_text(value)  # it may be empty
         else:
             plain[name] = check_str(name, value)
     return plain
