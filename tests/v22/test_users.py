@@ -340,6 +340,16 @@ class TestPatch:
             await client.users.patch("u1", {"department": "Sales"})
         assert len(wire.arrivals) == 1
 
+    @pytest.mark.parametrize("shown", [{}, {**USER, "id": None}, {**USER, "id": ""}])
+    async def test_reply_that_shows_no_user(
+        self, wire: WireServer, client: PortSIPClient, shown: Any
+    ) -> None:
+        """A reply without an id is not written back, which would empty the user."""
+        wire.script = [reply(shown), reply(b"")]
+        with pytest.raises(ReplyError, match=r"an id at \$\.id"):
+            await client.users.patch("u1", {"department": "Sales"})
+        assert len(wire.arrivals) == 1
+
     async def test_patches_of_one_user_wait_for_each_other(
         self, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
