@@ -145,7 +145,8 @@ class Extensions(NotCopyable):
 
         Raises:
             NotFound: there is no such extension.
-            ReplyError: the reply shows another extension. Nothing was written.
+            ReplyError: the reply shows no extension or another one, or a part of it is not an
+                object. Nothing was written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
         number = check_str("number", number)

@@ -7,6 +7,7 @@ from ..arguments import check_str, check_type, plain_text
 from ..bulk.writes import Done, ItemOperation
 from ..client.patches import (
     check_fields,
+    check_has_id,
     check_shape,
     drop_none_deep,
     fields_of,
@@ -17,7 +18,7 @@ from ..client.patches import (
 from ..client.resource import Document, Sender
 from ..client.writes import Send, is_from
 from ..core.limits import Gate
-from ..errors import BadRequest, Conflict, ReplyError
+from ..errors import BadRequest, Conflict
 from .operations import USERS_CREATE, USERS_SHOW, USERS_UPDATE
 from .user_models import READ_ONLY, NewUser, User, UserSettings
 
@@ -90,15 +91,13 @@ async def patch_user(
 
     Raises:
         TypeError: see `check_changes`. Nothing was sent.
-        ReplyError: the reply shows another user, or a part that is changed is not an object in it.
-            Nothing was written.
+        ReplyError: the reply shows no user or another one, or a part that is changed is not an
+            object in it. Nothing was written.
     """
     plain, models = check_changes(changes), fields_of(UserSettings)
 
     def merged(read: Document) -> Document:
-        if not read.get("id"):
-            # Writing such a reply back would empty the real user.
-            raise ReplyError(expected="a user's id", where="$.id", operation=USERS_SHOW.name)
+        check_has_id(read, USERS_SHOW.name)
         if check is not None:
             check(read)
         for field, value in plain.items():

@@ -352,10 +352,13 @@ class TestPatch:
             await client.users.patch("u1", {"department": "Sales"})
         assert len(wire.arrivals) == 1
 
-    async def test_reply_without_an_id(self, wire: WireServer, client: PortSIPClient) -> None:
-        """A reply that shows no user is not written back: that would empty the real one."""
-        wire.script = [reply({}), reply(b"")]
-        with pytest.raises(ReplyError, match="a user's id"):
+    @pytest.mark.parametrize("shown", [{}, {**USER, "id": None}, {**USER, "id": ""}])
+    async def test_reply_that_shows_no_user(
+        self, wire: WireServer, client: PortSIPClient, shown: Any
+    ) -> None:
+        """A reply without an id is not written back, which would empty the user."""
+        wire.script = [reply(shown), reply(b"")]
+        with pytest.raises(ReplyError, match=r"an id at \$\.id"):
             await client.users.patch("u1", {"department": "Sales"})
         assert len(wire.arrivals) == 1
 
