@@ -45,7 +45,8 @@ class Paging:
         int | None,
         typer.Option(
             min=1,
-            help="Items per request; by default 500, or 100 if the PBX refuses that.",
+            help="Items per request. By default 100 in v22, which allows no more; else 500, or 100"
+            " if the PBX refuses that.",
             show_default=False,
         ),
     ] = None
