@@ -22,6 +22,7 @@ async def simulated_pbx(extensions: int = 1000) -> AsyncIterator[None]:
             "PORTSIP_URL": simulator.url,
             "PORTSIP_USERNAME": simulator.username,
             "PORTSIP_PASSWORD": simulator.password,
+            "PORTSIP_DOMAIN": simulator.domain,  # only used by the client of generation v22
         }
         os.environ.update(variables)
         print(f"PORTSIP_URL is not set: simulating a PBX at {simulator.url}", file=sys.stderr)

@@ -1,6 +1,9 @@
 """A wallboard: the live status of every extension, in any number of browsers.
 
-    python examples/wallboard.py [--host 127.0.0.1] [--port 8080] [--interval 2]
+    python examples/wallboard.py [--api classic|v22] [--host 127.0.0.1] [--port 8080] [--interval 2]
+
+--api names the generation of the PBX's API; PORTSIP_API in the environment does the same. A PBX of
+generation v22 is asked about each extension on its own, so its interval is longer.
 
 One watch of the PBX serves all browsers. A browser gets all extensions once. After that it gets the
 changes, four times a second. A slow or sleeping browser delays no other browser: when it is back,
@@ -10,11 +13,13 @@ it gets the latest status of each extension. The wallboard has no login, so rest
 import argparse
 import asyncio
 import logging
+import os
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -23,14 +28,15 @@ from simulated import simulated_pbx
 from portsip_async import (
     AuthenticationError,
     ExtensionStatus,
-    ExtensionSummary,
     PortSIPClient,
     PortSIPError,
     RetryPolicy,
     StatusChange,
     StatusWatch,
+    v22,
 )
 
+APIS = ("classic", "v22")
 PAGE = Path(__file__).with_suffix(".html")
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -51,6 +57,14 @@ REDISCOVER = 30.0  # seconds between two searches for new and removed extensions
 NAMES_PAUSE = 10.0  # minimum seconds between two walks for names
 NAMES_AGE = 600.0  # maximum seconds between two walks for names
 
+# The presences that people choose. All others only repeat the status.
+CHOSEN: Mapping[str | None, str] = {
+    v22.Presence.DO_NOT_DISTURB: "Do not disturb",
+    v22.Presence.AWAY: "Away",
+    v22.Presence.BUSINESS_TRIP: "Business trip",
+    v22.Presence.LUNCH: "Lunch",
+}
+
 # A watch asks again in its next cycle, so it needs few retries.
 RETRY = RetryPolicy(attempts=2, deadline=10)
 
@@ -63,7 +77,7 @@ class Row(NamedTuple):
     number: str
     name: str
     status: str | None
-    telephone: str | None
+    detail: str | None  # the telephone, or with generation v22 the presence
     since: float | None  # seconds since 1970, or None if unchanged since the watch began
 
 
@@ -81,15 +95,19 @@ class Browser:
         self.pending: dict[str, Row | None] = {}
 
 
-class Board:
-    """The current state of the PBX. One watch updates it for all browsers."""
+class Board(ABC):
+    """The current state of the PBX. One watch updates it for all browsers.
 
-    def __init__(self, pbx: PortSIPClient, interval: float) -> None:
-        """Store the settings. `run` does the work."""
+    A subclass knows the client of one generation of the API.
+    """
+
+    default_interval: ClassVar[float]  # seconds between two cycles of the watch
+
+    def __init__(self, interval: float | None) -> None:
+        """Store the settings; None uses the generation's interval. `run` does the work."""
         self.closing = False
         self.browsers: set[Browser] = set()
-        self._pbx = pbx.with_options(retry=RETRY)
-        self._interval = interval
+        self._interval = self.default_interval if interval is None else interval
         self._rows: dict[str, Row] = {}
         self._names: dict[str, str] = {}
         self._nameless = asyncio.Event()
@@ -134,10 +152,17 @@ class Board:
             self._watch = self._new_watch(known=self._watch.snapshot)
             await asyncio.sleep(REFUSED_PAUSE)
 
-    def _new_watch(self, known: Mapping[str, ExtensionStatus]) -> StatusWatch:
-        return self._pbx.extensions.watch_status(
-            interval=self._interval, known=known, rediscover=REDISCOVER
-        )
+    @abstractmethod
+    def _new_watch(self, known: Mapping[str, Any]) -> StatusWatch[Any]:
+        """Begin a watch of all extensions that continues from their last known states."""
+
+    @abstractmethod
+    def _list_names(self) -> AsyncIterator[tuple[str, str]]:
+        """Yield the number and the name of each extension."""
+
+    @abstractmethod
+    def _detail(self, state: Any) -> str | None:
+        """Return what a state says besides its status."""
 
     async def _learn_names(self) -> None:
         """Read the names regularly, and soon after a number without a name appears."""
@@ -147,14 +172,14 @@ class Board:
                     await self._nameless.wait()
             self._nameless.clear()
             try:
-                async for extension in self._pbx.extensions.list(page_size=200, prefetch=2):
-                    self._set_name(extension)
+                async for number, name in self._list_names():
+                    self._set_name(number, name)
             except PortSIPError as error:
                 log.warning("The names could not be read: %s", error)
                 self._nameless.set()
             await asyncio.sleep(NAMES_PAUSE)
 
-    def _apply(self, change: StatusChange) -> None:
+    def _apply(self, change: StatusChange[Any]) -> None:
         number, before, after = change.extension_number, change.before, change.after
         if after is None:
             self._names.pop(number, None)
@@ -167,11 +192,9 @@ class Board:
         if number not in self._names:
             self._nameless.set()
         name = self._names.get(number, "")
-        self._update(number, Row(number, name, after.status, after.user_agent, since))
+        self._update(number, Row(number, name, after.status, self._detail(after), since))
 
-    def _set_name(self, extension: ExtensionSummary) -> None:
-        number = extension.extension_number
-        name = " ".join(filter(None, (extension.first_name, extension.last_name)))
+    def _set_name(self, number: str, name: str) -> None:
         self._names[number] = name
         row = self._rows.get(number)
         if row is not None and row.name != name:
@@ -201,6 +224,56 @@ class Board:
         return Health("refused" if refused else "away", last)
 
 
+class ClassicBoard(Board):
+    """The board of a PBX with the classic API."""
+
+    default_interval = 2.0
+
+    def __init__(self, pbx: PortSIPClient, interval: float | None = None) -> None:
+        """Store the client and the settings."""
+        self._pbx = pbx.with_options(retry=RETRY)
+        super().__init__(interval)
+
+    def _new_watch(self, known: Mapping[str, ExtensionStatus]) -> StatusWatch[ExtensionStatus]:
+        return self._pbx.extensions.watch_status(
+            interval=self._interval, known=known, rediscover=REDISCOVER
+        )
+
+    async def _list_names(self) -> AsyncIterator[tuple[str, str]]:
+        async for extension in self._pbx.extensions.list(page_size=200, prefetch=2):
+            names = (extension.first_name, extension.last_name)
+            yield extension.extension_number, " ".join(filter(None, names))
+
+    def _detail(self, state: ExtensionStatus) -> str | None:
+        return state.user_agent
+
+
+class V22Board(Board):
+    """The board of a PBX of generation v22, which is polled."""
+
+    default_interval = 30.0
+
+    def __init__(self, pbx: v22.PortSIPClient, interval: float | None = None) -> None:
+        """Store the client and the settings."""
+        self._pbx = pbx.with_options(retry=RETRY)
+        super().__init__(interval)
+
+    def _new_watch(
+        self, known: Mapping[str, v22.ExtensionState]
+    ) -> StatusWatch[v22.ExtensionState]:
+        return self._pbx.extensions.watch_status(
+            source="poll", interval=self._interval, known=known, rediscover=REDISCOVER
+        )
+
+    async def _list_names(self) -> AsyncIterator[tuple[str, str]]:
+        async for user in self._pbx.users.list(prefetch=2):
+            if user.extension_number:
+                yield user.extension_number, user.display_name or ""
+
+    def _detail(self, state: v22.ExtensionState) -> str | None:
+        return state.presence_note or CHOSEN.get(state.presence)
+
+
 def _event(name: str, data: object) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
 
@@ -224,17 +297,29 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def make_app(interval: float = 2.0) -> web.Application:
+@asynccontextmanager
+async def open_board(api: str, interval: float | None) -> AsyncIterator[Board]:
+    """Create the board of a generation, with a client from the environment."""
+    if api == "v22":
+        async with v22.PortSIPClient.from_env() as pbx:
+            yield V22Board(pbx, interval)
+    else:
+        async with PortSIPClient.from_env() as classic_pbx:
+            yield ClassicBoard(classic_pbx, interval)
+
+
+def make_app(interval: float | None = None, api: str = "classic") -> web.Application:
     """Build the wallboard. It follows the PBX while it is being served.
 
     Args:
-        interval: seconds between two cycles of the watch.
+        interval: seconds between two cycles of the watch; None uses the generation's own.
+        api: the generation of the PBX's API, "classic" or "v22".
     """
 
     async def follow(app: web.Application) -> AsyncIterator[None]:
-        async with simulated_pbx(extensions=2000), PortSIPClient.from_env() as pbx:
-            app[BOARD] = Board(pbx, interval)
-            task = asyncio.create_task(app[BOARD].run())
+        async with simulated_pbx(extensions=2000), open_board(api, interval) as board:
+            app[BOARD] = board
+            task = asyncio.create_task(board.run())
             yield
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -256,7 +341,20 @@ if __name__ == "__main__":
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--interval", type=float, default=2.0, help="seconds between two cycles")
+    parser.add_argument("--interval", type=float, help="seconds between two cycles")
+    parser.add_argument(
+        "--api",
+        choices=APIS,
+        default=os.environ.get("PORTSIP_API") or APIS[0],
+        help="the generation of the PBX's API (or PORTSIP_API)",
+    )
     options = parser.parse_args()
+    if options.api not in APIS:  # argparse does not check a default
+        parser.error(f"PORTSIP_API must be one of {', '.join(APIS)}, got {options.api!r}")
     logging.basicConfig(level=logging.INFO)
-    web.run_app(make_app(options.interval), host=options.host, port=options.port, access_log=None)
+    web.run_app(
+        make_app(options.interval, options.api),
+        host=options.host,
+        port=options.port,
+        access_log=None,
+    )

@@ -23,6 +23,10 @@ else:
     from ._lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(
-        __name__, ".public", ".classic.models", eager=("__version__",)
+        __name__,
+        ".public",
+        ".classic.models",
+        eager=("__version__",),
+        packages=("classic", "v22"),
     )
     del lazy_names

@@ -299,7 +299,7 @@ class ErrorScheme:
         statuses: the class for each HTTP status. Any 5xx becomes a ServerError, and any other
             status an APIError.
         rejected_token: codes that refuse the access token, whatever the status.
-        refused_credentials: codes of a 401 that is about the user name or the password.
+        not_about_token: codes of a 401 that is about something other than the access token.
         refused_login: further codes that refuse a login.
         no_such_address: codes for an unknown address or file, as opposed to an extension.
         no_such_item: the code for an unknown extension.
@@ -309,7 +309,7 @@ class ErrorScheme:
     codes: Mapping[str, type[APIError]]
     statuses: Mapping[int, type[APIError]]
     rejected_token: frozenset[str] = frozenset()
-    refused_credentials: frozenset[str] = frozenset()
+    not_about_token: frozenset[str] = frozenset()
     refused_login: frozenset[str] = frozenset()
     no_such_address: frozenset[str] = frozenset()
     no_such_item: str = ""

@@ -10,7 +10,7 @@ from .classic.client import ClientOptions, PortSIPClient
 from .classic.login import EmailCredentials, PasswordCredentials, StaticToken
 from .classic.operations import ENDPOINTS
 from .core.credentials import Credentials
-from .core.endpoint import Endpoint, PageScheme
+from .core.endpoint import Endpoint, EndpointOverride, PageScheme
 from .core.observer import Attempt
 from .core.page_sequence import Drift, Page
 from .core.pages import Paginator
@@ -26,6 +26,7 @@ from .errors import (
     ConfigurationError,
     Conflict,
     ConnectError,
+    ErrorScheme,
     NotFound,
     PermissionDenied,
     PortSIPError,
@@ -58,7 +59,9 @@ __all__ = [
     # the API as data
     "ENDPOINTS",
     "Endpoint",
+    "EndpointOverride",
     "PageScheme",
+    "ErrorScheme",
     # pages
     "Paginator",
     "Page",

@@ -1,4 +1,4 @@
-"""The pytest plugin: a simulated PBX and a client for it, to test applications with.
+"""The pytest plugin: a simulated PBX and clients for it, to test applications with.
 
 pytest loads it once the package is installed. It works with pytest-asyncio in strict and auto mode,
 and with other plugins that await fixtures, such as anyio's::
@@ -13,6 +13,12 @@ The marker ``portsip`` passes arguments to the `PBXSimulator` of a test::
     @pytest.mark.portsip(extensions=20, token_lifetime=1.0, faults=Faults(dropped=0.1))
     async def test_small_and_shaky(portsip_client): ...
 
+    @pytest.mark.portsip(domain="sales.example", second_factor=True, generations=("v22",))
+    async def test_second_factor(portsip_v22_client): ...
+
+``portsip_v22_client`` is a client of generation v22 for the same PBX. The faults and counts of its
+operations are in ``portsip_simulator.v22``.
+
 Every pytest run in an environment with this package loads this module. So it imports only what
 pytest has loaded anyway. The first test that uses a fixture imports the rest.
 """
@@ -25,7 +31,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_asyncio import fixture
 
-    from . import PortSIPClient
+    from . import PortSIPClient, v22
     from .simulator import PBXSimulator
 else:
     try:
@@ -65,7 +71,7 @@ async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PB
 async def portsip_client(
     portsip_simulator: "PBXSimulator",
 ) -> "AsyncIterator[PortSIPClient]":
-    """Create a client for the test's simulator, and close it after the test.
+    """Create a classic client for the test's simulator, and close it after the test.
 
     It retries as often as a client does by default, but its pauses last milliseconds, so that tests
     of faults are fast.
@@ -76,6 +82,28 @@ async def portsip_client(
         portsip_simulator.url,
         username=portsip_simulator.username,
         password=portsip_simulator.password,
+        retry=RetryPolicy(initial=0.001, maximum=0.01),
+    ) as client:
+        yield client
+
+
+@fixture
+async def portsip_v22_client(
+    portsip_simulator: "PBXSimulator",
+) -> "AsyncIterator[v22.PortSIPClient]":
+    """Create a client of generation v22 for the test's simulator, and close it after the test.
+
+    It logs in to the simulator's tenant. Its pauses are as short as those of ``portsip_client``. To
+    make requests fail, call ``portsip_simulator.v22.fail("users.show", status=503, times=2)``.
+    """
+    from . import RetryPolicy
+    from .v22 import PortSIPClient
+
+    async with PortSIPClient(
+        portsip_simulator.url,
+        username=portsip_simulator.username,
+        password=portsip_simulator.password,
+        domain=portsip_simulator.domain,
         retry=RetryPolicy(initial=0.001, maximum=0.01),
     ) as client:
         yield client

@@ -18,8 +18,9 @@ Metrics, with durations in seconds:
 - ``portsip.client.pages``: pages of lists that were read
 - ``portsip.client.polled``: extensions with a status that was read
 
-They contain no values from requests and replies: no query, body, token or extension number. Errors
-are recorded by their type only.
+They contain no values from requests and replies: no query, body, token, id or extension number.
+Paths keep the names of their arguments, as in ``/api/users/{id}``. Errors are recorded by their
+type only. This holds for the clients of all generations.
 """
 
 import asyncio
@@ -48,6 +49,7 @@ from .classic.models import ExtensionStatuses
 from .core.endpoint import Endpoint
 from .core.observer import Attempt, Observer
 from .core.page_sequence import Page
+from .v22.status_models import UserStatus
 
 __all__ = ["Telemetry"]
 
@@ -73,7 +75,7 @@ class _AttemptSpan:
     Attributes:
         name: their name; "" uses the operation's.
         attributes: the attributes of spans and metrics.
-        url: the URL without its query, an attribute of spans only.
+        url: the URL with the endpoint's path and without a query, an attribute of spans only.
     """
 
     name: str = ""
@@ -203,6 +205,8 @@ class Telemetry(Observer):
             self._pages.add(1, operation)
         elif isinstance(reply, ExtensionStatuses):
             self._polled.add(len(reply.extension_status))
+        elif isinstance(reply, UserStatus):
+            self._polled.add(1)
         return reply
 
     async def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from portsip_async import PortSIPClient
+from portsip_async.client.base import BaseClient
 from portsip_async.core.limits import Clock
 
 from .internals import session_of
@@ -36,7 +36,7 @@ class JumpingClock:
 
 
 def set_clock(
-    client: PortSIPClient,
+    client: BaseClient,
     *,
     monotonic: Callable[[], float] | None = None,
     now: Callable[[], float] | None = None,
@@ -54,7 +54,7 @@ def set_clock(
     clock.random = random or clock.random
 
 
-def use_jumping_clock(client: PortSIPClient) -> JumpingClock:
+def use_jumping_clock(client: BaseClient) -> JumpingClock:
     """Give a client, before its first call, a clock that can jump ahead."""
     clock = JumpingClock()
     set_clock(client, monotonic=clock)

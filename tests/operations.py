@@ -50,11 +50,15 @@ _ARGUMENTS = {
 
 
 class Operation(NamedTuple):
-    """A call, the name that its errors have, and its safety."""
+    """A call, the name that its errors have, its safety, and the class of the client that has it.
+
+    `v22/operations.py` has those of generation v22.
+    """
 
     name: str
     safety: str
-    send: Callable[[PortSIPClient], Awaitable[Any]]
+    send: Callable[[Any], Awaitable[Any]]
+    client: Callable[..., Any] = PortSIPClient
 
 
 @dataclass(frozen=True, kw_only=True)

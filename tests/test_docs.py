@@ -10,21 +10,21 @@ import subprocess
 import sys
 import tomllib
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from aiohttp import web
 from asgiref.testing import ApplicationCommunicator
 
 import portsip_async
-from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient
+from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
 from portsip_async import simulator as simulator_package
 from portsip_async.simulator import PBXSimulator
 
+from .docs import servers
 from .docs.blocks import DOCS, ROOT, Block, blocks, commands, files, pages, run, write_files
 from .docs.written import PAGES, leaves
 from .pytest_runs import NO_OTHER_PLUGINS
@@ -43,6 +43,7 @@ def workdir(tmp_path: Path, sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     for name, value in environment(sim).items():
         monkeypatch.setenv(name, value)
+    (tmp_path / "welcome.wav").write_bytes(b"RIFF")  # a recording, for pages that upload one
     return tmp_path
 
 
@@ -51,7 +52,6 @@ def environment(sim: PBXSimulator) -> dict[str, str]:
         "PORTSIP_URL": sim.url,
         "PORTSIP_USERNAME": sim.username,
         "PORTSIP_PASSWORD": sim.password,
-        "PORTSIP_API": "classic",
         "PYTHONIOENCODING": "utf-8",
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
@@ -70,30 +70,24 @@ def test_blocks_are_of_known_languages(page: str) -> None:
 PROGRAMS = [next(block.code for block in blocks("README.md") if block.language == "python")]
 
 
-async def queues(_: web.Request) -> web.Response:
-    """An operation that the SDK doesn't have."""
-    shown = {"queue_number": "800", "queue_name": "Sales", "agents": ["101"]}
-    return web.json_response({**shown, "page_count": 2, "queues": [shown]})
+# Pages whose blocks need another server than the simulator.
+SERVERS = {
+    "docs/howto/own-endpoint.md": servers.pbx_with_queues,
+    "docs/howto/v12.md": servers.v12,
+}
 
 
-async def log_in(_: web.Request) -> web.Response:
-    return web.json_response({"access_token": "T", "expires": 600})
-
-
-@contextlib.asynccontextmanager
-async def pbx_with_queues() -> AsyncIterator[PortSIPClient]:
-    app = web.Application()
-    app.router.add_post("/api/account/credentials/verify", log_in)
-    app.router.add_route("*", "/api/call_queue/{_}", queues)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with PortSIPClient(url, username="admin", password="x") as pbx:
-            yield pbx
-    finally:
-        await runner.cleanup()
+def new_user(number: str) -> v22.NewUser:
+    return v22.NewUser(
+        name=f"user-{number}",
+        display_name="Ann",
+        email=f"{number}@test.io",
+        role="StandardUser",
+        password="Portal-1",
+        extension_number=number,
+        extension_password="Phone-1",
+        voicemail_pin="294751",
+    )
 
 
 @pytest.mark.parametrize("page", pages())
@@ -102,22 +96,30 @@ async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) ->
     write_files(page, workdir)
     if page.endswith("certificates.md"):
         trustme.CA().cert_pem.write_to_path(workdir / "pbx-ca.pem")
-    opened = PortSIPClient(sim.url, username=sim.username, password=sim.password)
-    if page.endswith("own-endpoint.md"):
-        client: Any = pbx_with_queues()
-    else:
-        client = opened
-    namespace: dict[str, Any] = {
-        "__name__": "page",
-        "url": sim.url,
-        "numbers": sim.extension_numbers,
-        "new_extensions": [
-            NewExtension(extension_number="900", password="a", web_access_password="b")
-        ],
-    }
-    async with opened, client as namespace["pbx"]:
+    login: dict[str, Any] = {"username": sim.username, "password": sim.password}
+    async with contextlib.AsyncExitStack() as stack:
+        url = sim.url
+        if page in SERVERS:
+            url = await stack.enter_async_context(SERVERS[page]())
+        clients = {
+            "classic": await stack.enter_async_context(PortSIPClient(url, **login)),
+            "v22": await stack.enter_async_context(v22.PortSIPClient(url, **login)),
+        }
+        namespace: dict[str, Any] = {
+            "__name__": "page",
+            "url": url,
+            "numbers": sim.extension_numbers,
+            "new_extensions": [
+                NewExtension(extension_number="900", password="a", web_access_password="b")
+            ],
+            "new_users": [new_user("900")],
+        }
+        generation = None
         for block in blocks(page):
             if block.language == "python" and not block.title and block.code not in PROGRAMS:
+                if block.generation != generation:
+                    generation = block.generation
+                    namespace["pbx"] = clients[generation]
                 await run(block, namespace)
         if page in AFTERWARDS:
             await AFTERWARDS[page](namespace, sim)
@@ -191,9 +193,25 @@ def put(name: str, text: str) -> None:
     Path(name).write_text(text, encoding="utf-8")
 
 
+async def check_v12(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The recipe read the statuses, the ids and an extension by its id. It removed another one."""
+    assert set(names["statuses"]) == {"100", "101", "102"}
+    assert names["ids"]["101"] == "1101"
+    assert names["shown"].extension_number == "101"
+    assert names["group"].group_id == "7"
+    async with PortSIPClient(
+        names["url"],
+        username="admin",
+        password="simulated-Secret-1",
+        endpoints=names["V12"],
+    ) as pbx:
+        assert [each.extension_number async for each in pbx.extensions.list()] == ["100", "101"]
+
+
 AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]] = {
     "docs/howto/coordinator.md": coordinator,
     "docs/howto/rotate-credentials.md": rotate,
+    "docs/howto/v12.md": check_v12,
     "docs/howto/watch-for-weeks.md": follow,
 }
 
@@ -223,16 +241,16 @@ async def test_provision(workdir: Path, sim: PBXSimulator) -> None:
         line.split(" ", 1) for line in (await finished(sys.executable, "provision.py")).splitlines()
     )
     assert said.keys() == {"901", "902", "100"}
-    assert said["901"] == said["902"] == "created"
-    assert "Conflict" not in said["100"]
-    assert "403.3" in said["100"]
-    assert sim.extension("902")["profile"]["first_name"] == "Björn"
+    assert said["901"] == f"created, id {sim.v22.user_id('901')}"
+    assert said["902"].startswith("created")
+    assert "users.create" in said["100"]
+    assert sim.v22.user(sim.v22.user_id("902"))["display_name"] == "Björn"
 
 
 async def test_board(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tutorial's board continues after a restart of the PBX, and ends with Ctrl-C."""
     write_files(TUTORIAL, workdir)
-    code = (workdir / "board.py").read_text().replace("interval=2.0", "interval=0.1")
+    code = (workdir / "board.py").read_text().replace("interval=5.0", "interval=0.1")
     (workdir / "board.py").write_text(code)
     async with PBXSimulator(extensions=50, status_seconds=1.0) as changing:
         for name, value in environment(changing).items():
@@ -244,8 +262,8 @@ async def test_board(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 line = (await process.stdout.readline()).decode()
                 assert re.match(r"\d\d:\d\d:\d\d  \d{3} [A-Z_]+ +\{'", line), line
                 await changing.restart()
-                before = changing.acted["extensions.status"]
-                while changing.acted["extensions.status"] == before:
+                before = changing.v22.acted["users.status"]
+                while changing.v22.acted["users.status"] == before:
                     assert await process.stdout.readline()
         finally:
             process.send_signal(signal.SIGINT)
@@ -261,7 +279,7 @@ async def test_count(workdir: Path, sim: PBXSimulator) -> None:
     assert int(said) == len(sim.extension_numbers)
 
 
-@pytest.mark.parametrize("name", ["test_board.py", "test_mocked.py"])
+@pytest.mark.parametrize("name", ["test_board.py", "test_board_v22.py", "test_mocked.py"])
 async def test_tests(workdir: Path, name: str) -> None:
     """The tests in the how-to pass with the command below them."""
     page = "docs/howto/testing.md"
@@ -337,7 +355,7 @@ async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
     asgi = importlib.import_module("mysite.asgi")
     status, body = await asked(asgi.application, "/extensions/101")
-    assert (status, body[:17]) == (200, b'{"number": "101",')
+    assert (status, body) == (200, rb'{"number": "101", "name": "Bj\u00f6rn Baker"}')
     status, _ = await asked(asgi.application, "/extensions/999")
     assert status == 404
 
@@ -345,7 +363,7 @@ async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 RUN_BY_TESTS = {
     TUTORIAL: {"hello.py", "provision.py", "board.py"},
     "docs/explanation/why-async.md": {"count.py"},
-    "docs/howto/testing.md": {"test_board.py", "test_mocked.py"},
+    "docs/howto/testing.md": {"test_board.py", "test_board_v22.py", "test_mocked.py"},
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
 }
@@ -449,10 +467,41 @@ async def test_import(workdir: Path, sim: PBXSimulator) -> None:
     shell = next(block for block in blocks(PROVISION) if block.language == "console")
     dry, real = (command[1:] for command in commands(shell))
     await portsip(*dry, code=1)
-    assert not sim.served["extensions.create"]
+    assert not sim.v22.served["users.create"]
     await portsip(*real)
-    assert sim.acted["extensions.create"] == 2
-    assert sim.extension("901")["profile"]["email"] == "ann@example.com"
+    assert sim.v22.acted["users.create"] == 2
+    assert sim.v22.user(sim.v22.user_id("901"))["email"] == "ann@example.com"
+
+
+# From one generation to the other.
+
+
+def attributes(client: Any, cell: str) -> Iterator[str]:
+    """Yield the names like `users.list` in a cell that the client does not have."""
+    for name in re.findall(r"`(?:pbx\.)?([a-z]+\.[a-z_]+|request|info)(?:\(\))?`", cell):
+        resource, _, method = name.partition(".")
+        found = getattr(client, resource, None)
+        if found is None or (method and not callable(getattr(found, method, None))):
+            yield name
+
+
+async def test_names_of_both_clients_exist(sim: PBXSimulator) -> None:
+    """The table of coroutines names what each client has, and leaves none of it out."""
+    text = (ROOT / "docs/howto/from-classic-to-v22.md").read_text(encoding="utf-8")
+    table = text.split("## Resources and coroutines")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| ")][1:]
+    columns = [" ".join(cells) for cells in zip(*rows, strict=True)]
+    for column, kind in zip(columns, (PortSIPClient, v22.PortSIPClient), strict=True):
+        async with kind(sim.url, username="admin", password="-") as client:
+            assert [*attributes(client, column)] == []
+            missing = [
+                f"{resource}.{method}"
+                for resource, found in vars(client).items()
+                if not resource.startswith("_")
+                for method in dir(type(found))
+                if not method.startswith("_") and f"`{resource}.{method}`" not in column
+            ]
+        assert missing == []
 
 
 # The reference and the site.
@@ -490,6 +539,7 @@ def test_site(tmp_path: Path) -> None:
     public = {f"portsip_async.{name}" for name in portsip_async.__all__ if name != "Fingerprint"}
     public |= {"portsip_async.telemetry.Telemetry", "portsip_async.openapi.document"}
     public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}
+    public |= {f"portsip_async.v22.{name}" for name in v22.__all__}
     assert public - listed == set()
     for path in tmp_path.rglob("*.html"):
         asks = re.findall(

@@ -57,7 +57,10 @@ def full(kind: type[PortSIPError]) -> PortSIPError:
     if issubclass(kind, StatusMissing):
         error: PortSIPError = kind("101", **facts)
     elif issubclass(kind, APIError):
-        error = kind("no", status=418, err_code="403.9", retry_after=1.5, attempts=3, **facts)
+        facts |= {"status": 418, "err_code": "403.9", "detail": {"field": ["name"]}}
+        error = kind("no", retry_after=1.5, attempts=3, **facts)
+        if isinstance(error, TwoFactorRequired):
+            error.challenge = "challenge-1"
     elif issubclass(kind, ReplyError):
         error = kind(expected="text", where="$.x", attempts=3, **facts)
     else:
@@ -194,6 +197,16 @@ class TestCopies:
         error = ConnectError("refused")
         error.refused_certificate = True
         assert pickle.loads(pickle.dumps(error)).refused_certificate is True
+
+    @pytest.mark.parametrize(
+        "duplicate", [copy.copy, copy.deepcopy, by_pickle(5), PortSIPError.copy]
+    )
+    def test_copy_keeps_the_challenge_hidden(self, duplicate: Callable[[Any], Any]) -> None:
+        """A copy has the challenge of a second factor, and shows it as little as the error."""
+        twin = duplicate(full(TwoFactorRequired))
+        assert twin.challenge == "challenge-1"
+        assert type(twin.challenge) is str
+        assert "challenge-1" not in f"{twin!r} {twin} {vars(twin)} {twin.args}"
 
     def test_copy_keeps_the_cause_and_no_traceback(self) -> None:
         """Several waiters can each raise a separate copy, with the same cause."""

@@ -7,7 +7,7 @@ import re
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ def environment(sim: PBXSimulator | None) -> dict[str, str]:
             "PORTSIP_URL": sim.url,
             "PORTSIP_USERNAME": sim.username,
             "PORTSIP_PASSWORD": sim.password,
+            "PORTSIP_DOMAIN": sim.domain,
         }
     return variables | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
 
@@ -40,6 +41,7 @@ async def start(
     *arguments: object,
     stdout: int = asyncio.subprocess.PIPE,
     stderr: int = asyncio.subprocess.PIPE,
+    variables: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -47,17 +49,17 @@ async def start(
         "error",
         str(EXAMPLES / f"{name}.py"),
         *map(str, arguments),
-        env=environment(sim),
+        env=environment(sim) | dict(variables or {}),
         stdout=stdout,
         stderr=stderr,
     )
 
 
 async def run(
-    sim: PBXSimulator | None, name: str, *arguments: object
+    sim: PBXSimulator | None, name: str, *arguments: object, **variables: str
 ) -> tuple[int | None, str, str]:
     """Run an example. Return its exit code, standard output and standard error."""
-    process = await start(sim, name, *arguments)
+    process = await start(sim, name, *arguments, variables=variables)
     out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
@@ -78,10 +80,12 @@ class Service:
 
 @asynccontextmanager
 async def serving(
-    sim: PBXSimulator | None, name: str, *arguments: object
+    sim: PBXSimulator | None, name: str, *arguments: object, **variables: str
 ) -> AsyncIterator[Service]:
     """Start an example that serves HTTP, and stop it with Ctrl-C without errors."""
-    process = await start(sim, name, "--port", 0, *arguments, stderr=asyncio.subprocess.STDOUT)
+    process = await start(
+        sim, name, "--port", 0, *arguments, stderr=asyncio.subprocess.STDOUT, variables=variables
+    )
     assert process.stdout is not None
     said = ""
     try:
@@ -101,18 +105,27 @@ async def serving(
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
-    [("prometheus_exporter", "/metrics"), ("fastapi_service", "/extensions"), ("wallboard", "/")],
+    ("name", "options", "path"),
+    [
+        ("prometheus_exporter", (), "/metrics"),
+        ("fastapi_service", (), "/extensions"),
+        ("wallboard", (), "/"),
+        ("wallboard", ("--api", "v22"), "/"),
+    ],
 )
-async def test_service_alone(name: str, path: str) -> None:
+async def test_service_alone(name: str, options: tuple[str, ...], path: str) -> None:
     """Without a PBX in the environment, a service starts a simulated one."""
-    async with serving(None, name) as service:
+    async with serving(None, name, *options) as service:
         assert (await service.ask(path))[0] == 200
 
 
 @pytest.mark.parametrize(
     ("name", "output"),
-    [("provision_csv", "5 created, 0 skipped, 0 failed"), ("export_csv", "100,")],
+    [
+        ("provision_csv", "5 created, 0 skipped, 0 failed"),
+        ("export_csv", "100,"),
+        ("provision_users", "3005 created"),
+    ],
 )
 async def test_script_alone(name: str, output: str) -> None:
     """Without a PBX in the environment, a script starts a simulated one."""
@@ -236,6 +249,133 @@ class TestProvision:
         assert "unter2" not in err
         assert not sim.served
         assert os.listdir(tmp_path) == ["new.csv"]
+
+
+class TestProvisionUsers:
+    """`provision_users.py`."""
+
+    SAMPLE = EXAMPLES / "users.csv"
+
+    async def test_users_are_created_changed_polled_and_removed(self, sim: PBXSimulator) -> None:
+        """Each new user gets a department. A second run skips all, and --remove removes them."""
+        code, out, err = await run(sim, "provision_users")
+        assert (code, err) == (0, "")
+        created = [line for line in out.splitlines() if line.endswith(" created")]
+        assert sorted(created) == [f"{number} created" for number in range(3001, 3006)]
+        assert re.findall(r"^(\d+) is [A-Z_]+$", out, re.MULTILINE) == [
+            str(number) for number in range(3001, 3006)
+        ]
+        ann = sim.v22.user(sim.v22.user_id("3001"))
+        assert (ann["display_name"], ann["department"]) == ("Ann Baker", "Sales")
+        assert (ann["role"], ann["email"]) == ("StandardUser", "ann.baker@pbx.example")
+        assert ann["extension_password"] == "Made-Up-Sip-1"
+        assert not sim.v22.user(sim.v22.user_id("3005"))["department"]
+
+        code, out, err = await run(sim, "provision_users")
+        assert (code, err) == (0, "")
+        assert sorted(out.splitlines()) == [
+            f"{number} skipped: the number is taken" for number in range(3001, 3006)
+        ]
+        assert sim.v22.acted["users.update"] == 4
+
+        code, out, err = await run(sim, "provision_users", "--remove")
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [f"{number} removed" for number in range(3001, 3006)]
+        assert "3001" not in sim.extension_numbers
+
+    async def test_failures_are_reported(self, sim: PBXSimulator, tmp_path: Path) -> None:
+        """A row that fails is reported without a password, and the others are created."""
+        text = self.SAMPLE.read_text(encoding="utf-8")
+        file = tmp_path / "users.csv"
+        file.write_text(text.replace("Made-Up-Sip-2", "").replace("3003,", "33,"), "utf-8")
+        code, out, err = await run(sim, "provision_users", file)
+        assert code == 1
+        assert out.count(" created") == 3
+        assert "3002 failed: " in err
+        assert "extension_password must not be empty" in err
+        assert "33 failed: " in err
+        assert "Made-Up" not in out + err
+
+    async def test_lost_reply(self, sim: PBXSimulator) -> None:
+        """A user whose reply was lost is found by the number, and counts as created."""
+        sim.v22.fail("users.create", drop=True, act=True)
+        code, out, err = await run(sim, "provision_users")
+        assert (code, err) == (0, "")
+        assert out.count(" created") == 5
+        assert sim.v22.acted["users.create"] == 5
+        assert sim.v22.acted["users.update"] == 4
+
+    async def test_removal_that_fails(self, sim: PBXSimulator) -> None:
+        """It does not keep the others from being removed."""
+        await run(sim, "provision_users")
+        sim.v22.fail("users.remove", status=403, times=1)
+        code, out, err = await run(sim, "provision_users", "--remove")
+        assert code == 1
+        assert err.startswith("3001 not removed: users.remove: HTTP 403")
+        assert out.count(" removed") == 4
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("extension_number,name\n3001,hunter2\n", "the first line must name the columns"),
+            ("", "the first line must name the columns"),
+            ('extension_number,password\n3001,"hunter2\n', "must be CSV"),
+            ("extension_number,password\n3001,\xe4\n", "must be CSV"),
+        ],
+    )
+    async def test_invalid_file_is_refused(
+        self, text: str, message: str, sim: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """An invalid file is refused before anything is sent. The message shows no cell."""
+        file = tmp_path / "users.csv"
+        file.write_bytes(text.encode("latin-1"))
+        code, out, err = await run(sim, "provision_users", file)
+        assert (code, out) == (1, "")
+        assert message in err
+        assert "hunter2" not in err
+        assert not sim.v22.served
+
+    async def test_refused_login(self, sim: PBXSimulator) -> None:
+        """A refused login ends the run with a message of one line."""
+        sim.v22.fail("auth.sign_in", status=400, err_code="UNAUTHORIZED", times=None)
+        code, _, err = await run(sim, "provision_users")
+        assert code == 1
+        assert err.startswith("AuthenticationError: auth.sign_in: ")
+        assert err.count("\n") == 1
+
+
+class TestWallboard:
+    """The options of `wallboard.py`; test_wallboard.py tests the rest."""
+
+    @pytest.mark.parametrize(
+        ("variable", "options", "served"),
+        [
+            ("", (), "classic"),
+            ("v22", (), "v22"),
+            ("", ("--api", "v22"), "v22"),
+            ("v22", ("--api", "classic"), "classic"),
+        ],
+    )
+    async def test_generation(
+        self,
+        variable: str,
+        options: tuple[str, ...],
+        served: str,
+        sim: PBXSimulator,
+    ) -> None:
+        """The option names the generation, or else the environment. Classic is the default."""
+        async with serving(sim, "wallboard", *options, PORTSIP_API=variable) as board:
+            assert (await board.ask("/"))[0] == 200
+            async with asyncio.timeout(SECONDS):
+                while not (sim.served or sim.v22.served):  # noqa: ASYNC110 - it happens in another process
+                    await asyncio.sleep(0.05)
+        assert bool(sim.served) == (served == "classic")
+        assert bool(sim.v22.served) == (served == "v22")
+
+    async def test_unknown_generation(self, sim: PBXSimulator) -> None:
+        code, _, err = await run(sim, "wallboard", PORTSIP_API="v12")
+        assert code == 2
+        assert "PORTSIP_API must be one of classic, v22, got 'v12'" in err
 
 
 class TestExport:

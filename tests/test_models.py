@@ -218,6 +218,13 @@ def read(kind: Any, value: Any) -> Any:
     return Decoder(kind).decode(json.dumps(value).encode())
 
 
+def test_id_of_a_group_may_be_under_id() -> None:
+    """Version 12 has `id`, a number, in place of `group_id`."""
+    page = read(GroupPage, {"count": 1, "groups": [{"id": 7, "group_name": "Sales"}]})
+    assert page.items == (GroupSummary("7", "Sales"),)
+    assert read(CreatedGroup, {"id": 7, "group_name": "Sales"}) == CreatedGroup("7", "Sales")
+
+
 def field_types(kind: type[Record]) -> dict[str, Any]:
     """Return the types of a struct's fields under the API's names, without null."""
     found: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from portsip_async import PortSIPClient, pytest_plugin
+from portsip_async import PortSIPClient, pytest_plugin, v22
 from portsip_async.simulator import PBXSimulator
 
 from .pytest_runs import NO_OTHER_PLUGINS
@@ -21,7 +21,7 @@ from .pytest_runs import NO_OTHER_PLUGINS
 ROOT = Path(__file__).parent.parent
 USES = """
 import pytest
-from portsip_async import APIError
+from portsip_async import APIError, NotFound, TwoFactorRequired
 from portsip_async.simulator import Faults
 
 MARK
@@ -41,6 +41,35 @@ async def test_marker(portsip_simulator, portsip_client):
     assert len(portsip_simulator.extension_numbers) == 20
     with pytest.raises(APIError):
         await portsip_client.extensions.show("101")
+
+MARK
+async def test_both_clients_of_one_pbx(portsip_simulator, portsip_client, portsip_v22_client):
+    portsip_simulator.v22.fail("users.show", status=503, times=2)
+    user = await portsip_v22_client.extensions.show("101")
+    assert portsip_simulator.v22.served["users.show"] == 3
+    await portsip_v22_client.users.remove(user.id)
+    with pytest.raises(NotFound):
+        await portsip_client.extensions.show("101")
+
+MARK
+@pytest.mark.portsip(domain="sales.example", second_factor=True, generations=("v22",))
+async def test_marker_for_v22(portsip_simulator, portsip_client, portsip_v22_client):
+    assert (await portsip_v22_client.info(domain="sales.example")).domain == "sales.example"
+    with pytest.raises(TwoFactorRequired) as caught:
+        await portsip_v22_client.users.own_status()
+    challenge = caught.value.challenge
+    await portsip_v22_client.auth.send_otp(challenge)
+    await portsip_v22_client.auth.verify_otp(challenge, portsip_simulator.v22.otp)
+    await portsip_v22_client.extensions.show("101")
+    with pytest.raises(NotFound):
+        await portsip_client.extensions.show("101")
+
+MARK
+@pytest.mark.portsip(generations=("classic",))
+async def test_marker_without_v22(portsip_client, portsip_v22_client):
+    await portsip_client.extensions.show("101")
+    with pytest.raises(NotFound):
+        await portsip_v22_client.extensions.show("101")
 """
 IGNORES = """
 import sys
@@ -72,11 +101,11 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_fixtures(tmp_path: Path, mode: str) -> None:
-    """They are a PBX that listens and a client of it, in both modes of pytest-asyncio."""
+    """They are a PBX that listens and clients of it, in both modes of pytest-asyncio."""
     mark = "" if mode == "auto" else "@pytest.mark.asyncio"
     done = run(tmp_path, USES.replace("MARK", mark), f"--asyncio-mode={mode}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_unused_plugin_is_cheap(tmp_path: Path) -> None:
@@ -125,6 +154,10 @@ async def test_fixtures_are_generators() -> None:
     client = await anext(clients)
     assert isinstance(client, PortSIPClient)
     assert len(await client.extensions.list().collect()) == 7
-    for generator in (clients, simulators):
+    v22_clients = made(pytest_plugin.portsip_v22_client, simulator)
+    v22_client = await anext(v22_clients)
+    assert isinstance(v22_client, v22.PortSIPClient)
+    assert len(await v22_client.users.list().collect()) == 7
+    for generator in (v22_clients, clients, simulators):
         with pytest.raises(StopAsyncIteration):
             await anext(generator)

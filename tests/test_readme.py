@@ -33,7 +33,7 @@ async def test_readme_example_runs(sim: PBXSimulator) -> None:
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     assert out.decode().startswith("100 ")
-    assert sim.served["extensions.status"] == 1
+    assert sim.v22.served["users.status"] == 2
 
 
 def test_readme_links_exist() -> None:

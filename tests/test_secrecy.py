@@ -38,6 +38,7 @@ from portsip_async.simulator import Faults, PBXSimulator
 from .clocks import set_clock
 from .internals import session_of
 from .operations import AUTH, BY_NAME, LOGIN_PASSWORD, OPERATIONS, PASSWORD, PIN, SECRETS, Operation
+from .v22 import operations as v22
 from .wire_server import Arrival, Step, WireServer, hang_up, reply, reset, silence
 
 # No other text looks like it, and URLs, JSON and HTML have to escape parts of it.
@@ -143,11 +144,13 @@ def recorder() -> Iterator[Recorder]:
 
 
 async def send_and_record(
-    recorder: Recorder, pbx: PortSIPClient, operation: Operation
+    recorder: Recorder, pbx: Any, operation: Operation
 ) -> BaseException | None:
     """Make a call, record its value or its error, and return the error."""
     try:
-        recorder.note(await operation.send(pbx))
+        value = await operation.send(pbx)
+        if not isinstance(value, bytes):  # a file, which the caller asked for
+            recorder.note(value)
     except (PortSIPError, ValueError, TypeError) as error:
         recorder.error(error)
         return error
@@ -167,15 +170,17 @@ def echo(status: int, write: Callable[[str], str]) -> Step:
 
     async def step(arrival: Arrival, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = f"{arrival.method} {arrival.path}?{arrival.query} " + arrival.body.decode()
-        secrets = " ".join([TOKEN, *SECRETS])
-        writer.write(json_reply(status, {"msg": write(f"bad request: {request} with {secrets}")}))
+        text = write(f"bad request: {request} {arrival.headers} with {ALL}")
+        detail = {"text": text, "list": [text, [text]], text: {text: None}}
+        errors = [{"code": f"UNKNOWN {text}", "message": text, "detail": detail}]
+        writer.write(json_reply(status, {"msg": text, "errors": errors}))
         await writer.drain()
         writer.close()
 
     return step
 
 
-ALL = " ".join([TOKEN, *SECRETS])
+ALL = " ".join([TOKEN, *SECRETS, *v22.SECRETS])
 FAULTS: dict[str, Step] = {
     "hang-up": hang_up,
     "reset": reset,
@@ -183,7 +188,9 @@ FAULTS: dict[str, Step] = {
     "truncated": reply({"extension_number": "101"}, headers={"Content-Length": "999"}),
     "HTML": reply(f"<html>{ALL}</html>", 502, {"Content-Type": "text/html"}),
     "no JSON": reply(f"{{{ALL}"),
-    "other JSON": json_reply(200, {"extensions": ALL, "err_code": 0, "access_token": [ALL]}),
+    "other JSON": json_reply(
+        200, {"extensions": ALL, "err_code": 0, "access_token": [ALL], "items": ALL, "id": [ALL]}
+    ),
     "redirect": reply("", 302, {"Location": f"http://127.0.0.1/?access_token={quote(TOKEN)}"}),
     "brotli": reply(b"\x8b\x00\x80{}\x03", headers={"Content-Encoding": "br"}),
     "no gzip": reply(b"{}", headers={"Content-Encoding": "gzip"}),
@@ -191,6 +198,7 @@ FAULTS: dict[str, Step] = {
     "bad header": f"HTTP/1.1 200 OK\r\n{ALL}\r\n\r\n".encode(),
     "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + ALL.encode() + b"\r\n",
     "code": json_reply(400, {"err_code": f"400.1 {TOKEN}", "msg": "no"}),
+    "code of v22": json_reply(400, {"errors": [{"code": f"NO {ALL}"}]}),
     "echo 400": echo(400, str),
     "echo 401": echo(401, str),
     "echo 429": echo(429, quote),
@@ -200,11 +208,16 @@ FAULTS: dict[str, Step] = {
     "echo repr": echo(409, repr),
     "errors list": json_reply(401, {"errors": [{"code": "UNAUTHORIZED", "message": ALL}]}),
     "in 200": json_reply(200, {"err_code": 403.1, "msg": ALL}),
+    "in 200 of v22": json_reply(
+        200, {"errors": [{"code": "DENIED", "message": ALL, "detail": {"a": [ALL], ALL: 1}}]}
+    ),
 }
 
 
 def secrets_of(operation: Operation) -> list[str]:
     """Return the secrets that a call was given, and so has to hide wherever they are repeated."""
+    if operation.client is not PortSIPClient:
+        return v22.secrets_of(operation, TOKEN)
     arguments = {
         "extensions.call": [AUTH],
         "extensions.create": [*SECRETS[:3]],
@@ -214,6 +227,17 @@ def secrets_of(operation: Operation) -> list[str]:
 
 
 ROWS = [operation for operation in OPERATIONS if not operation.name.startswith("account.")]
+ALL_CALLS = [*ROWS, *v22.OPERATIONS, *v22.CALLS]
+
+
+def may_succeed(fault: str, operation: Operation) -> bool:
+    """Return whether a reply is no error to an operation."""
+    is_classic = operation.client is PortSIPClient
+    if fault == ("in 200 of v22" if is_classic else "in 200"):
+        return True  # an error of the other generation
+    if fault in ("no JSON", "in 200 of v22") and operation.name in v22.READ_NO_BODY:
+        return True
+    return fault == "other JSON"
 
 
 class TestCalls:
@@ -221,12 +245,12 @@ class TestCalls:
     async def test_every_operation_hides_its_secrets(self, fault: str, recorder: Recorder) -> None:
         """Whichever operation fails, and however, its secrets are not shown."""
         asyncio.get_running_loop().set_debug(fault == "hang-up")  # it is slow, so only once
-        for operation in ROWS:
+        for operation in ALL_CALLS:
             recorder.texts.clear()
             recorder.log.truncate(0)
             async with WireServer() as wire:
                 wire.script = [FAULTS[fault]]
-                async with PortSIPClient(
+                async with operation.client(
                     wire.url,
                     token=TOKEN,
                     retry=NO_PAUSE,
@@ -236,10 +260,11 @@ class TestCalls:
                     recorder.note(pbx)
                     error = await send_and_record(recorder, pbx, operation)
                     recorder.note(session_of(pbx))
-                assert isinstance(error, PortSIPError) or fault == "other JSON"
+                assert isinstance(error, PortSIPError) or may_succeed(fault, operation)
                 assert wire.arrivals
             assert recorder.attempts
-            assert "portsip_async " + operation.name in recorder.log.getvalue()
+            if operation not in v22.CALLS:
+                assert "portsip_async " + operation.name in recorder.log.getvalue()
             recorder.check(*secrets_of(operation))
 
     @pytest.mark.parametrize("session", ["own", "application's"])
@@ -310,12 +335,12 @@ class TestCalls:
             async with WireServer() as wire:
                 await wire.leave()
                 url = wire.url.replace("http", scheme)
-                async with PortSIPClient(
-                    url, token=TOKEN, retry=NO_PAUSE, timeout=0.5, on_attempt=recorder.attempt
-                ) as pbx:
-                    for operation in ROWS:
+                for operation in ALL_CALLS:
+                    async with operation.client(
+                        url, token=TOKEN, retry=NO_PAUSE, timeout=0.5, on_attempt=recorder.attempt
+                    ) as pbx:
                         assert await send_and_record(recorder, pbx, operation) is not None
-        recorder.check(TOKEN, *SECRETS)
+        recorder.check(TOKEN, *SECRETS, *v22.SECRETS)
 
     @pytest.mark.parametrize("name", ["extensions.create", "extensions.call", "extensions.update"])
     async def test_rest_of_a_message_is_shown(self, name: str, recorder: Recorder) -> None:

@@ -71,7 +71,7 @@ async def test_one_watch_for_all(sim: PBXSimulator) -> None:
 
 async def test_slow_browser_gets_the_latest(sim: PBXSimulator, pbx: PortSIPClient) -> None:
     """If an extension changes twice before a browser reads, the browser gets the latest row."""
-    board = wallboard.Board(pbx, 0.02)
+    board = wallboard.ClassicBoard(pbx, 0.02)
     async with (
         in_background(board.run()),
         aclosing(board.events()) as one,

@@ -21,6 +21,7 @@ def point_at(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTSIP_URL", sim.url)
     monkeypatch.setenv("PORTSIP_USERNAME", sim.username)
     monkeypatch.setenv("PORTSIP_PASSWORD", sim.password)
+    monkeypatch.setenv("PORTSIP_DOMAIN", sim.domain)
     for name, seconds in (
         ("FRAME", 0.02),
         ("BEAT", 0.2),
@@ -31,9 +32,11 @@ def point_at(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def served(*, interval: float = 0.05, port: int = 0) -> AsyncIterator[str]:
+async def served(
+    *, interval: float = 0.05, port: int = 0, api: str = "classic"
+) -> AsyncIterator[str]:
     """Serve the wallboard on a local port and yield its URL."""
-    runner = web.AppRunner(wallboard.make_app(interval), access_log=None)
+    runner = web.AppRunner(wallboard.make_app(interval, api), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()

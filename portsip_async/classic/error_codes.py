@@ -39,7 +39,7 @@ CLASSIC_ERRORS = ErrorScheme(
         429: RateLimited,
     },
     rejected_token=frozenset({"403.4"}),
-    refused_credentials=frozenset({"401.1", "401.2"}),
+    not_about_token=frozenset({"401.1", "401.2"}),
     refused_login=frozenset({"400.1", "400.2", "403.1"}),
     no_such_address=frozenset({"404.2", "404.3"}),
     no_such_item="404.1",

@@ -266,6 +266,9 @@ class ExtensionStatuses(Record, frozen=True):
 class GroupSummary(Record, frozen=True, gc=False):
     """An extension group as a list shows it."""
 
+    # Version 12 calls it `id`.
+    reply_aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {"group_id": ("id",)}
+
     group_id: str
     group_name: str | None = None
     members_count: int | None = None
@@ -285,6 +288,8 @@ class Group(Record, frozen=True, kw_only=True, gc=False):
 
 class CreatedGroup(Record, frozen=True, gc=False):
     """The reply to the creation of a group."""
+
+    reply_aliases: ClassVar[Mapping[str, tuple[str, ...]]] = {"group_id": ("id",)}
 
     group_id: str
     group_name: str | None = None

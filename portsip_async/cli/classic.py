@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 from .. import (
     BadRequest,
@@ -24,7 +24,7 @@ from .. import (
     StatusPoll,
     StatusWatch,
 )
-from .generation import PBX, Api
+from .generation import PBX, Api, Record
 from .settings import Settings
 
 _IDENTITY = frozenset({"extension_number", "password", "web_access_password"})
@@ -41,21 +41,27 @@ _GROUP_DEFAULTS = {"intercom": True, "external_calls": True, "console": False}
 class ClassicPBX(PBX):
     """A PBX of the classic generation."""
 
-    api = Api.CLASSIC
-    title = "the classic generation"
-    summary = ExtensionSummary
-    narrow = ("extension_number", "first_name", "last_name", "email", "status")
-    record = Extension
-    new = NewExtension
-    new_secrets = ("password", "web_access_password")
-    settings = _SETTINGS
-    changes = _SETTINGS
-    state = ExtensionStatus
-    interval = 5.0
-    group_summary = GroupSummary
-    group = Group
-    created_group = CreatedGroup
-    greeting = GreetingFile
+    api: ClassVar[Api] = Api.CLASSIC
+    title: ClassVar[str] = "the classic generation"
+    summary: ClassVar[Record] = ExtensionSummary
+    narrow: ClassVar[tuple[str, ...]] = (
+        "extension_number",
+        "first_name",
+        "last_name",
+        "email",
+        "status",
+    )
+    record: ClassVar[Record] = Extension
+    new: ClassVar[Record] = NewExtension
+    new_secrets: ClassVar[tuple[str, ...]] = ("password", "web_access_password")
+    settings: ClassVar[Settings] = _SETTINGS
+    changes: ClassVar[Settings] = _SETTINGS
+    state: ClassVar[Record] = ExtensionStatus
+    interval: ClassVar[float] = 5.0
+    group_summary: ClassVar[Record] = GroupSummary
+    group: ClassVar[Record] = Group
+    created_group: ClassVar[Record] = CreatedGroup
+    greeting: ClassVar[Record] = GreetingFile
 
     @classmethod
     def client(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, ClassVar, Final, Literal
 
 import msgspec
 
@@ -32,7 +32,7 @@ from ..v22 import (
     UserSummary,
 )
 from .failures import USAGE, Failure
-from .generation import PBX, Api
+from .generation import PBX, Api, Record
 from .settings import Settings
 
 _SECRETS: Final = ("password", "extension_password", "voicemail_pin")
@@ -60,21 +60,30 @@ class NewGroup(msgspec.Struct, frozen=True):
 class V22PBX(PBX):
     """A PBX of generation v22."""
 
-    api = Api.V22
-    title = "generation v22"
-    summary = UserSummary
-    narrow = ("extension_number", "name", "display_name", "email", "role", "enabled")
-    record = User
-    new = NewUser
-    new_secrets = _SECRETS
-    settings = Settings(NewUser, _EXAMPLE, without=frozenset({"extension_number", *_SECRETS}))
-    changes = Settings(UserSettings, _EXAMPLE)
-    state = ExtensionState
-    interval = 30.0
-    group_summary = GroupSummary
-    group = GroupWithMembers
-    created_group = NewGroup
-    greeting = Greeting
+    api: ClassVar[Api] = Api.V22
+    title: ClassVar[str] = "generation v22"
+    summary: ClassVar[Record] = UserSummary
+    narrow: ClassVar[tuple[str, ...]] = (
+        "extension_number",
+        "name",
+        "display_name",
+        "email",
+        "role",
+        "enabled",
+    )
+    record: ClassVar[Record] = User
+    new: ClassVar[Record] = NewUser
+    new_secrets: ClassVar[tuple[str, ...]] = _SECRETS
+    settings: ClassVar[Settings] = Settings(
+        NewUser, _EXAMPLE, without=frozenset({"extension_number", *_SECRETS})
+    )
+    changes: ClassVar[Settings] = Settings(UserSettings, _EXAMPLE)
+    state: ClassVar[Record] = ExtensionState
+    interval: ClassVar[float] = 30.0
+    group_summary: ClassVar[Record] = GroupSummary
+    group: ClassVar[Record] = GroupWithMembers
+    created_group: ClassVar[Record] = NewGroup
+    greeting: ClassVar[Record] = Greeting
 
     @classmethod
     def client(

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from ..arguments import check_type
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointTable
@@ -179,13 +180,18 @@ class Sender(NotCopyable):
         Args:
             paginator: its class.
             row: the operation that lists.
-            parameters: further parameters of the list, such as a filter.
+            parameters: further parameters of the list, such as a filter; all are texts or None.
             page: see `Paginator`, as for all others.
             page_size: None uses the size that was learned.
             prefetch: see page.
             max_pages: see page.
             on_items: called with the items of each reply.
+
+        Raises:
+            TypeError, ValueError: an argument is out of bounds.
         """
+        for name, value in parameters.items():
+            check_type(name, value, str, None)
         endpoint = self._table[row]
         scheme = endpoint.pages
         assert scheme is not None  # noqa: S101 - every list of the table has a scheme
@@ -243,7 +249,7 @@ class Sender(NotCopyable):
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
             if to_write is not None:
-                whole = {**to_write(whole), **key}
+                whole = {**key, **to_write(whole)}
             await self.send_document(update, whole, gate=gate)
         return item
 

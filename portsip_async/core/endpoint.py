@@ -104,7 +104,7 @@ class Endpoint(Generic[T_co]):
         errors: maps codes and statuses to error classes; None: as the client's API does.
         headers: parameters that are sent as request headers, with the headers' names.
         reply_headers: fields of the reply that come from headers, with the headers' names. The
-            body is not read then.
+            body may report an error, and is not read otherwise.
         secrets: parameters whose values are secrets, besides those with names such as "password".
         rename: parameters that have another name in requests, with that name.
         is_default_token: whether `token` was chosen by the method.

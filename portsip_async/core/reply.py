@@ -78,6 +78,8 @@ class ReplyParser(Generic[T]):
         if not 200 <= reply.status < 300:
             raise self._error(reply, _object(reply.body), now)
         if self._endpoint.reply_headers:
+            if self._error_name in reply.body:
+                self._check_error(reply, now)
             return self._read_headers(reply)
         if self._endpoint.reply is bytes:
             return cast(T, reply.body)
@@ -146,7 +148,7 @@ class ReplyParser(Generic[T]):
         # Does it refuse the access token? Some PBXes say so only in the message.
         rejected = self._endpoint.token != "none" and (
             code in scheme.rejected_token
-            or (401 in (status, leading_status(code)) and code not in scheme.refused_credentials)
+            or (401 in (status, leading_status(code)) and code not in scheme.not_about_token)
             or (
                 status in (400, 403)
                 and kind is not RateLimited

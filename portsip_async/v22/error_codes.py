@@ -29,5 +29,6 @@ V22_ERRORS: Final = ErrorScheme(
         429: RateLimited,
     },
     rejected_token=frozenset({"UNAUTHORIZED"}),
+    not_about_token=frozenset({"VALIDATE_FAILED", "DENIED"}),
     refused_login=frozenset({"UNAUTHORIZED", "DENIED"}),
 )

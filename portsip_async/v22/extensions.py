@@ -117,13 +117,13 @@ class Extensions(NotCopyable):
             max_pages=max_pages,
         )
 
-    async def show(self, extension_number: str) -> User:
+    async def show(self, number: str) -> User:
         """Read an extension's settings (``GET /users/{id}``).
 
         Raises:
             NotFound: there is no such extension.
         """
-        number = check_str("extension_number", extension_number)
+        number = check_str("number", number)
         user = await self._directory.with_id(self._sender, number, USERS_SHOW, self._users.show)
         if user.extension_number in (None, number):
             return user
@@ -132,13 +132,11 @@ class Extensions(NotCopyable):
         return await self._users.show(found.id)
 
     @hide_arguments
-    async def patch(
-        self, extension_number: str, changes: Mapping[str, object] | UserSettings
-    ) -> User:
+    async def patch(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
         """Change some of an extension's settings, as `Users.patch` does.
 
         Args:
-            extension_number: the extension's number.
+            number: the extension's number.
             changes: the fields of `UserSettings` to change. Nested objects are merged, lists are
                 replaced. In a mapping, a field that is None is sent as null.
 
@@ -150,7 +148,7 @@ class Extensions(NotCopyable):
             ReplyError: the reply shows another extension. Nothing was written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
-        number = check_str("extension_number", extension_number)
+        number = check_str("number", number)
 
         def check(read: Mapping[str, object]) -> None:
             try:
@@ -165,7 +163,7 @@ class Extensions(NotCopyable):
         check_changes(changes)  # before the number is looked up
         return await self._directory.with_id(self._sender, number, USERS_SHOW, patch)
 
-    async def remove(self, extension_number: str) -> None:
+    async def remove(self, number: str) -> None:
         """Remove an extension and its user (``POST /users/{id}/destroy``).
 
         The number is looked up first, even if the client has seen it: since then, the number may
@@ -174,7 +172,7 @@ class Extensions(NotCopyable):
         Raises:
             NotFound: there is no such extension.
         """
-        number = check_str("extension_number", extension_number)
+        number = check_str("number", number)
         found = await self._directory.find(self._sender, number)
         await self._sender.send(USERS_REMOVE, {"id": found.id})
         self._directory.forget(number)
@@ -206,11 +204,11 @@ class Extensions(NotCopyable):
             callee=check_str("to", to),
         )
 
-    async def status(self, extension_numbers: Iterable[str]) -> builtins.list[ExtensionState]:
+    async def status(self, numbers: Iterable[str]) -> builtins.list[ExtensionState]:
         """Read the state of some extensions (``GET /users/{id}/status``, one request for each).
 
         Args:
-            extension_numbers: the numbers to ask for; no request is sent if there are none.
+            numbers: the extension numbers; no request is sent if there are none.
 
         Returns:
             The states, in the order of the numbers.
@@ -219,10 +217,10 @@ class Extensions(NotCopyable):
             NotFound: there is no such extension.
             TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
         """
-        numbers = _check_numbers("extension_numbers", extension_numbers)
+        wanted = _check_numbers(numbers)
         self._sender.session.check_open()
         states: builtins.list[ExtensionState] = []
-        async with self.poll_status(numbers, ordered=True) as poll:
+        async with self.poll_status(wanted, ordered=True) as poll:
             async for result in poll:
                 if result.error is not None:
                     raise result.error
@@ -302,7 +300,7 @@ class Extensions(NotCopyable):
             check_type("each status of known", state, ExtensionState)
         check_number("interval", interval, above=0)
         check_number("rediscover", rediscover, above=0)
-        wanted = None if numbers is None else _check_numbers("numbers", numbers)
+        wanted = None if numbers is None else _check_numbers(numbers)
         statuses, owner = self._status_source(), self._sender.session
 
         def new_polling() -> StatusPolling[ExtensionState]:
@@ -357,9 +355,9 @@ class Extensions(NotCopyable):
         return DiscoveredExtensions(numbers, is_complete)
 
 
-def _check_numbers(name: str, numbers: Iterable[str]) -> list[str]:
-    """Check an argument that holds extension numbers, and return them as a list."""
-    checked = check_strs(name, numbers)
+def _check_numbers(numbers: Iterable[str]) -> list[str]:
+    """Check the argument that holds extension numbers, and return them as a list."""
+    checked = check_strs("numbers", numbers)
     for number in checked:
         _check_path(number)
     return checked

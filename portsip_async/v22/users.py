@@ -242,6 +242,7 @@ class Users(NotCopyable):
         Raises:
             BadRequest: the PBX does not take this presence.
         """
+        check_type("note", note, str, None)
         await self._sender.send(
             USERS_SET_OWN_PRESENCE,
             {"presence": check_str("presence", presence), "presence_note": note},

@@ -2,9 +2,12 @@
 
 Python blocks run in the order of the page, in one namespace, as in an interactive session that
 allows `await`. The namespace has these names: `pbx` (an open client of a simulator), `url` (its
-address), `numbers` (all its extensions) and `new_extensions` (one extension to create). The
-environment names the simulator, too. A block with a title is written to that file in the working
-directory, and has a separate test.
+address), `numbers` (all its extensions), `new_extensions` (one extension to create) and `new_users`
+(the same for v22). The environment names the simulator, too. A block with a title is written to
+that file in the working directory, and has a separate test.
+
+`pbx` is a classic client. Below a line ``<!-- python: v22 -->`` it is one of v22, and below
+``<!-- python: classic -->`` a classic one again. No reader of the page sees these lines.
 
 A block that prints endlessly, such as a watch, ends after `ENOUGH` lines.
 """
@@ -24,6 +27,7 @@ ENOUGH = 250
 
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TITLE = re.compile(r'title="([^"]+)"')
+_GENERATION = re.compile(r"^<!-- python: (\w+) -->$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Block:
     language: str
     title: str
     code: str
+    generation: str = "classic"
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -56,7 +61,8 @@ def blocks(page: str) -> list[Block]:
     for match in _FENCE.finditer(text):
         title = _TITLE.search(match[2])
         line = text[: match.start()].count("\n") + 2
-        found.append(Block(page, line, match[1], title[1] if title else "", match[3]))
+        generation = ["classic", *_GENERATION.findall(text, 0, match.start())][-1]
+        found.append(Block(page, line, match[1], title[1] if title else "", match[3], generation))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Generate the reference pages of the operations and of the command line."""
+"""Generate the reference pages of the operations, the error codes and the command line."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
@@ -7,34 +7,90 @@ from typing import Any
 
 from typer.main import get_command
 
-from portsip_async import ENDPOINTS, Endpoint
+from portsip_async import ENDPOINTS, Endpoint, v22
+from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.cli.app import app
+from portsip_async.errors import ErrorScheme
+from portsip_async.v22.error_codes import V22_ERRORS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
-RETRIED = {"safe": "yes", "idempotent": "yes, with the same effect", "unsafe": "no", "once": "no"}
+SAFETY = {
+    "safe": "safe: yes",
+    "idempotent": "idempotent: yes, with the same effect",
+    "unsafe": "unsafe: no",
+    "once": "once: never",
+}
+# What a reply becomes. Types that are not here are returned as they are.
 RETURNS = {
     "ExtensionPage": "pages of `ExtensionSummary`",
     "GroupPage": "pages of `GroupSummary`",
     "GreetingPage": "pages of `GreetingFile`",
     "ExtensionStatuses": "a list of `ExtensionStatus`",
     "RefreshReply": "`Token`",
+    "UserPage": "pages of `UserSummary`",
+    "Created": "the id, a `str`",
+    "Members": "a list of `Member`",
+    "Greetings": "a list of `Greeting`",
+    "CallSessionPage": "a list of `CallSession`",
+    "SignInReply": "`Token`",
+    "UploadStarted": "",
+    "UploadProgress": "",
+}
+# Rows that are not named after their coroutine. None: there is no coroutine.
+COROUTINES = {
+    "auth.sign_in": "by itself",
+    "auth.form_login": "by itself",
+    "auth.form_refresh": "by itself",
+    "users.own": None,
+    "groups.member": None,
+    "groups.add_member": "`groups.add_members`",
+    "groups.remove_member": "`groups.remove_members`",
+    "blobs.begin": "`blobs.upload`",
+    "blobs.append": "`blobs.upload`",
+    "blobs.complete": "`blobs.upload`",
+    "blobs.destroy": "`blobs.upload`",
+    "blobs.status": None,
+    "blobs.download": None,
+    "pbx.info": "`info`",
 }
 
 OPERATIONS = """\
 # Operations
 
-Each row is a method of the client. Await it, as in `await pbx.extensions.show("101")`; use
-`async for` with the methods that return pages. [Resources](resources.md) lists the arguments. If
-your PBX has an operation at another path, you can
-[override it](../howto/own-endpoint.md#one-of-ours-at-another-place).
+Each row is an operation of the API. Its name is what errors, logs and overrides call it, and mostly
+also the method of the client: await it, as in `await pbx.users.show(user_id)`, or use `async for`
+with the methods that return pages. If your PBX has an operation at another path, you can [override
+it](../howto/own-endpoint.md#one-of-ours-at-another-place).
 
-The last column shows whether the client sends the request again if the reply is lost. See
-[What is retried and what is not](../explanation/repeats.md).
+The last column is the operation's safety, and says whether the client sends the request again if
+the reply is lost. See [What is retried and what is not](../explanation/repeats.md).
 
-| method | returns | request | token in | retried |
+## Generation v22
+
+`portsip_async.v22.PortSIPClient`. All tokens are in the header `Authorization`. [Resources of
+v22](v22-resources.md) lists the arguments.
+
+| operation | method of the client | returns | request | token | safety: retried |
+|---|---|---|---|---|---|
+{v22}
+
+An operation with a dash has no method. Send it with
+`await pbx.request(portsip_async.v22.ENDPOINTS["users.own"])`.
+
+Other methods combine these. `users.patch`, `extensions.patch` and `groups.update` read, change and
+write one item. The resource `extensions` finds the user of a number first, through a directory that
+[the client remembers](../explanation/statuses.md#the-directory). `poll_status` and `watch_status`
+of `extensions`, and `show_many`, `create_many`, `patch_many` and `remove_many` of `users` work on
+any number of users. `greetings.upload` uploads a file, and creates a greeting of it.
+
+## Classic generation
+
+`portsip_async.PortSIPClient`. [Resources](resources.md) lists the arguments.
+
+| method | returns | request | token in | safety: retried |
 |---|---|---|---|---|
-{rows}
+{classic}
 
 Other methods combine these. `extensions.patch`, `groups.patch`, `groups.add_members` and
 `groups.remove_members` read, change and update one item. `poll_status`, `watch_status`,
@@ -42,15 +98,58 @@ Other methods combine these. `extensions.patch`, `groups.patch`, `groups.add_mem
 any number of extensions.
 """
 
+CODES = """\
+# Error codes
+
+The class of an [APIError](errors.md) follows from the code in the reply. If the code is not in the
+table, or if there is none, it follows from the HTTP status. Any status from 500 to 599 is a
+`ServerError`, and any other status an `APIError`. A reply of a proxy has no code, and `is_page` is
+True.
+
+## Generation v22
+
+A reply reports errors as `{{"errors": [{{"code": ..., "message": ..., "detail": ...}}]}}`, even if
+its status is 200. `err_code` is the first code, `message` its message, and `detail` what the PBX
+adds, without secrets.
+
+{v22}
+
+- `UNAUTHORIZED` means that the PBX refused the token if the operation carries one, whatever the
+  status. Then the client gets a new token and sends the request again, once. In the reply to a
+  login, the code refuses the login.
+- `DENIED` in the reply to a login refuses the login, too. The PBX sends it to an address that has
+  sent too many wrong passwords.
+
+## Classic generation
+
+A reply reports an error as `{{"err_code": ..., "msg": ...}}`, even if its status is 200. In a reply
+with status 200, an unknown code such as 403.9 counts as the status that it begins with.
+
+{classic}
+
+- 403.4 means that the PBX refused the token, whatever the status.
+- 404.1 is about an extension; 404.2 and 404.3 are about an address or a file.
+"""
+
 COMMANDS = """\
 # Command line
 
 The extra `cli` installs the command `portsip-async`. `--help` prints the contents of this page.
 
+## Generation
+
+Every command works with both generations of the API. By default the command asks the PBX which one
+it speaks, once in a run. `--api v22` or `--api classic`, or the variable `PORTSIP_API`, saves that
+request. The columns of lists, and the fields that an import, `create` and `update` take, are those
+of the generation. `users` is another name for `extensions`. [Tell generations
+apart](../howto/generations.md) has more.
+
 ## Login
 
-Set the account in the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` (or `PORTSIP_EMAIL`) and
-`PORTSIP_PASSWORD`, or `PORTSIP_TOKEN`. There is no option for a password, because others on the
+Set the account in the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` and `PORTSIP_PASSWORD`, or
+`PORTSIP_TOKEN`. A PBX of v22 also needs the SIP domain of the tenant in `PORTSIP_DOMAIN`, unless a
+system administrator logs in, and takes `PORTSIP_REFRESH_TOKEN` with a token. A classic PBX takes
+`PORTSIP_EMAIL` in place of a user name. There is no option for a password, because others on the
 machine could read it. It comes from the environment, from a prompt, or from standard input with
 `--password-stdin`.
 
@@ -88,7 +187,15 @@ the reason to standard error and exits with 1.
 
 def operations() -> str:
     """Return the page of operations."""
-    return OPERATIONS.format(rows="\n".join(map(_row, ENDPOINTS.values())))
+    return OPERATIONS.format(
+        v22="\n".join(_row(row, _coroutine(row)) for row in v22.ENDPOINTS.values()),
+        classic="\n".join(map(_row, ENDPOINTS.values())),
+    )
+
+
+def error_codes() -> str:
+    """Return the page of error codes."""
+    return CODES.format(v22=_codes(V22_ERRORS), classic=_codes(CLASSIC_ERRORS))
 
 
 def command_line() -> str:
@@ -115,6 +222,7 @@ def command_line() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/operations.md": operations,
     "reference/command-line.md": command_line,
+    "reference/error-codes.md": error_codes,
 }
 
 
@@ -129,12 +237,27 @@ def leaves(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(command.get_command(context, inner), f"{name} {inner}".strip())
 
 
-def _row(row: Endpoint[Any]) -> str:
+def _row(row: Endpoint[Any], *more: str) -> str:
     reply = "None" if row.reply is None else row.reply.__name__
     returns = RETURNS.get(reply, "" if reply == "None" else f"`{reply}`")
     request = f"`{row.method} {row.path}`"
     token = "" if row.token == "none" else row.token
-    return f"| `{row.name}` | {returns} | {request} | {token} | {RETRIED[row.safety]} |"
+    return (
+        "| "
+        + " | ".join((f"`{row.name}`", *more, returns, request, token, SAFETY[row.safety]))
+        + " |"
+    )
+
+
+def _coroutine(row: Endpoint[Any]) -> str:
+    return COROUTINES.get(row.name, f"`{row.name}`") or "-"
+
+
+def _codes(scheme: ErrorScheme) -> str:
+    rows = [(f"code `{code}`", kind) for code, kind in scheme.codes.items()]
+    rows += [(f"status {status}", kind) for status, kind in scheme.statuses.items()]
+    lines = [f"| {what} | `{kind.__name__}` |" for what, kind in rows]
+    return "\n".join(["| reply | error |", "|---|---|", *lines])
 
 
 def _command(name: str, command: Any, shared: Mapping[str, list[Any]]) -> str:

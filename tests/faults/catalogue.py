@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ..operations import TEXT
 from ..proxy_server import Answer
 from ..wire_server import hang_up, reply, reset
+from .cases import CASES, CLASSIC, OF_EACH_KIND, V22, Case
 from .server import KEEP, Exchange, Strike
 
 EPOCH = 1_790_000_000.0  # the time of day at which every cell begins
@@ -34,6 +35,7 @@ class Fault(NamedTuple):
         heavy: whether the replies are so large that only one may be sent at a time.
         connect: the reply of the proxy to CONNECT, if that is the stage.
         waits: the minimum and maximum duration in seconds of a call that is retried.
+        where: whether an operation can have the fault.
     """
 
     name: str
@@ -46,6 +48,23 @@ class Fault(NamedTuple):
     heavy: bool = False
     connect: Answer | None = None
     waits: tuple[float, float] = (0.0, 0.5)
+    where: Callable[[Case], bool] = lambda _: True
+
+
+def _classic(case: Case) -> bool:
+    return case.generation == CLASSIC
+
+
+def _v22(case: Case) -> bool:
+    return case.generation == V22
+
+
+def _v22_json(case: Case) -> bool:
+    return case.generation == V22 and case.reads_json
+
+
+def _json(case: Case) -> bool:
+    return case.reads_json
 
 
 async def _nothing(_: Exchange) -> None:
@@ -94,20 +113,26 @@ def _error_reply(
     headers: dict[str, str] | None = None,
     *,
     after: float | None = None,
+    code: str = "UNKNOWN",
 ) -> Strike:
     """Reply with an error that repeats every secret of the request.
 
     Args:
         status: the HTTP status.
-        err_code: the PBX's error code.
+        err_code: the error code of the classic generation.
         headers: additional headers.
         after: seconds until the date in a Retry-After header.
+        code: the error code of v22.
     """
 
     async def strike(exchange: Exchange) -> bool:
-        body = {"msg": " ".join(["No:", *exchange.secrets])}
-        if err_code is not None:
-            body |= {"err_code": err_code}  # type: ignore[dict-item]  # a string or a number
+        text = " ".join(["No:", *exchange.secrets])
+        body: dict[str, Any] = {"msg": text}
+        if exchange.server.generation == V22:
+            detail = {"texts": exchange.secrets, text: text}
+            body = {"errors": [{"code": code, "message": text, "detail": detail}]}
+        elif err_code is not None:
+            body |= {"err_code": err_code}
         sent = {**KEEP, **(headers or {})}
         if after is not None:
             now = EPOCH + asyncio.get_running_loop().time()
@@ -141,7 +166,7 @@ def _changed_reply(spoil: Callable[[bytes], bytes]) -> Strike:
 
     async def strike(exchange: Exchange) -> bool:
         good = exchange.good or json.dumps({"note": TEXT, "count": 1}).encode()
-        await exchange.write(reply(spoil(good), headers=KEEP))
+        await exchange.write(reply(spoil(good), headers=exchange.headers))
         return True
 
     return strike
@@ -150,7 +175,8 @@ def _changed_reply(spoil: Callable[[bytes], bytes]) -> Strike:
 async def _followed(exchange: Exchange) -> bool:
     """Send a correct reply and one more, which the next call must not accept as its reply."""
     more = exchange.good.replace(b'"1', b'"6').replace(b"given", b"stolen")
-    await exchange.write(reply(exchange.good, headers=KEEP) + reply(more, headers=KEEP))
+    good = reply(exchange.good, headers=exchange.headers)
+    await exchange.write(good + reply(more, headers=KEEP))
     return True
 
 
@@ -158,7 +184,7 @@ def _behind(more: Callable[[bytes], bytes] | None, *, later: bool = True) -> Str
     """Send a correct reply and then more bytes, at once or later. With None, close instead."""
 
     async def strike(exchange: Exchange) -> bool:
-        good = reply(exchange.good, headers=KEEP)
+        good = reply(exchange.good, headers=exchange.headers)
         if more is None or later:
             await exchange.write(good)
             await asyncio.sleep(_MOMENT)
@@ -192,9 +218,10 @@ def _at_connect(name: str, connect: Answer, *, waits: tuple[float, float] = (0.0
 
 
 def _in_place_of_text(value: bytes) -> Strike:
-    marked = json.dumps(TEXT).encode()
+    """Send another value in place of the texts, and of the count if it stands at the end."""
+    marked, count = json.dumps(TEXT).encode(), b'"count": %b}'
     return _changed_reply(
-        lambda good: good.replace(marked, value).replace(b'"count": 1', b'"count": ' + value)
+        lambda good: good.replace(marked, value).replace(count % b"1", count % value)
     )
 
 
@@ -400,23 +427,43 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
                 lambda good: good[:-1] + b', "deep": ' + b"[" * _DEEP + b"]" * _DEEP + b"}"
             ),
             acts=True,
+            where=_json,
         ),
         Fault(
-            "100,000 open brackets", "unreadable", _changed_reply(lambda _: b"[" * _DEEP), acts=True
+            "100,000 open brackets",
+            "unreadable",
+            _changed_reply(lambda _: b"[" * _DEEP),
+            acts=True,
+            where=_json,
         ),
-        Fault("HTML page with status 200", "unreadable", _page(200), acts=True),
+        Fault("HTML page with status 200", "unreadable", _page(200), acts=True, where=_json),
         Fault("empty body with status 200", "empty", _changed_reply(lambda _: b""), acts=True),
     ),
     "The token": (
         Fault("401 once", "rejected once", _error_reply(401), times=1),
         Fault("401 always", "rejected", _error_reply(401)),
-        Fault("403 with err_code 403.4 once", "rejected once", _error_reply(403, 403.4), times=1),
-        Fault("403 with err_code 403.4 always", "rejected", _error_reply(403, "403.4")),
-        Fault("200 with err_code 403.4", "rejected", _error_reply(200, 403.4)),
+        *(
+            Fault(f"{name} {often}", kind, strike, times=times, where=where)
+            for name, strike, where in (
+                ("403 with err_code 403.4", _error_reply(403, "403.4"), _classic),
+                ("400 with code UNAUTHORIZED", _error_reply(400, code="UNAUTHORIZED"), _v22),
+            )
+            for often, kind, times in (("once", "rejected once", 1), ("always", "rejected", None))
+        ),
+        Fault("200 with err_code 403.4", "rejected", _error_reply(200, 403.4), where=_classic),
+        Fault(
+            "200 with code UNAUTHORIZED",
+            "rejected",
+            _error_reply(200, code="UNAUTHORIZED"),
+            where=_v22_json,
+        ),
     ),
     "The PBX refuses": (
-        Fault("403 with err_code 403.1", "refused", _error_reply(403, "403.1")),
-        Fault("200 with err_code 403.1", "refused", _error_reply(200, 403.1)),
+        Fault("403 with err_code 403.1", "refused", _error_reply(403, "403.1"), where=_classic),
+        Fault("200 with err_code 403.1", "refused", _error_reply(200, 403.1), where=_classic),
+        Fault("403 with code DENIED", "refused", _error_reply(403, code="DENIED"), where=_v22),
+        Fault("400 with code DENIED", "refused", _error_reply(400, code="DENIED"), where=_v22),
+        Fault("200 with code DENIED", "refused", _error_reply(200, code="DENIED"), where=_v22_json),
         Fault("redirect to another host", "redirected", _redirect),
     ),
     "Overload": (
@@ -454,8 +501,8 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             "limited for long",
             _error_reply(429, None, {"Retry-After": "60"}),
         ),
-        Fault("200 with err_code 403.5", "limited", _error_reply(200, "403.5")),
-        Fault("503 with err_code 403.5", "limited", _error_reply(503, 403.5)),
+        Fault("200 with err_code 403.5", "limited", _error_reply(200, "403.5"), where=_classic),
+        Fault("503 with err_code 403.5", "limited", _error_reply(503, 403.5), where=_classic),
         Fault(
             "503, Retry-After in seconds",
             "busy",
@@ -479,7 +526,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
             acts=True,
             waits=_WAITED,
         ),
-        Fault("200 with err_code 500", "failed", _error_reply(200, 500), acts=True),
+        Fault("200 with err_code 500", "failed", _error_reply(200, 500), acts=True, where=_classic),
         Fault("502 with an HTML page", "failed", _page(502), acts=True),
         Fault("503", "failed", _error_reply(503), acts=True),
         Fault(
@@ -505,3 +552,19 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
     ),
 }
 BY_NAME = {fault.name: fault for group in FAULTS.values() for fault in group}
+# One of each kind, for all operations of v22. The other faults are for one operation of each kind.
+REPRESENTATIVES = frozenset(
+    {
+        fault.kind: fault.name for fault in reversed(BY_NAME.values()) if fault.where(CASES[-1])
+    }.values()
+)
+
+
+def cases_of(fault: Fault) -> tuple[Case, ...]:
+    """Return the operations that a fault is injected into."""
+    return tuple(
+        case
+        for case in CASES
+        if fault.where(case)
+        and (case.generation == CLASSIC or case.id in OF_EACH_KIND or fault.name in REPRESENTATIVES)
+    )

@@ -3,27 +3,25 @@
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from portsip_async import ENDPOINTS, PortSIPClient, RetryPolicy, Timeout
+from portsip_async import RetryPolicy, Timeout
 
 from ..clocks import set_clock
 from ..internals import session_of
-from ..operations import BY_ROW, OPERATIONS, Operation
 from ..proxy_server import ProxyServer
 from ..test_secrecy import LOGGERS, Recorder
 from ..wire_server import WireServer
-from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TOTAL, Fault
+from .cases import CLASSIC, Case
+from .catalogue import BY_NAME, DEADLINE, EPOCH, LIMIT, SILENCE, TOTAL, Fault, cases_of
 from .impatience import ImpatientLoop
 from .rules import ATTEMPTS
 from .server import FaultServer, trusting
 
-ROWS = (*OPERATIONS, Operation("account.refresh", "safe", BY_ROW["account.refresh"].send))
-# More than the buffers of sockets, so that a fault can happen while it is being sent.
-LARGE = 8 * 2**20
 ENDLESS = 1000.0  # seconds; no call takes that long
 PAUSE = 0.02  # seconds; much shorter than any Retry-After
 
@@ -73,11 +71,14 @@ async def _observe(fault: Fault) -> Observation:
     loop.names["elsewhere.invalid"] = "127.0.0.1"
     with log:
         async with WireServer() as elsewhere:
-            turns = asyncio.Semaphore(1 if fault.heavy else len(ROWS))
-            outcomes = await asyncio.gather(*(_cell(fault, row, elsewhere, turns) for row in ROWS))
+            cases = cases_of(fault)
+            turns = asyncio.Semaphore(1 if fault.heavy else len(cases))
+            outcomes = await asyncio.gather(
+                *(_cell(fault, case, elsewhere, turns) for case in cases)
+            )
     await _quiet()
     return Observation(
-        cells={row.name: outcome for row, outcome in zip(ROWS, outcomes, strict=True)},
+        cells={case.id: outcome for case, outcome in zip(cases, outcomes, strict=True)},
         elsewhere=elsewhere.connections,
         log="\n".join(log.lines),
         tasks=len(asyncio.all_tasks() - others),
@@ -86,20 +87,20 @@ async def _observe(fault: Fault) -> Observation:
 
 
 async def _cell(
-    fault: Fault, row: Operation, elsewhere: WireServer, turns: asyncio.Semaphore
+    fault: Fault, case: Case, elsewhere: WireServer, turns: asyncio.Semaphore
 ) -> Outcome:
-    if row.name == "greetings.upload" and fault.stage != "reply":
-        row = row._replace(
-            send=lambda pbx: pbx.greetings.upload("101", bytes(LARGE), filename="a.wav")
-        )
+    send = case.send
+    if case.send_much is not None and fault.stage != "reply":
+        send = case.send_much
     outcome = Outcome()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, ImpatientLoop)
-    endpoint = ENDPOINTS[row.name]
     server = FaultServer(
-        path=f"/api{endpoint.path}",
-        good=BY_ROW[row.name].replies,
+        path=f"/api{case.path}",
+        good=case.good,
         strike=fault.strike,
+        generation=case.generation,
+        headers=case.headers,
         stage=fault.stage,
         acts=fault.acts,
         times=fault.times,
@@ -111,13 +112,14 @@ async def _cell(
         await stack.enter_async_context(proxy)
         url = server.url.replace("http:", "https:") if fault.over_tls else server.url
         host = f"pbx-{server.port}.invalid"
-        token = f"first/of+{server.port}&é"
-        outcome.secrets = [token, *BY_ROW[row.name].secrets]
+        login = {"token": f"first/of+{server.port}&é"}
+        if case.generation != CLASSIC:
+            login["refresh_token"] = f"refresh/of+{server.port}&é"
+        outcome.secrets = [*login.values(), *case.secrets]
         server.elsewhere = f"http://elsewhere.invalid:{elsewhere.port}"
         pbx = await stack.enter_async_context(
-            PortSIPClient(
+            case.client(
                 url.replace("127.0.0.1", host) if fault.stage == "name" else url,
-                token=token,
                 timeout=Timeout(total=TOTAL, connect=SILENCE, read=SILENCE),
                 retry=RetryPolicy(
                     attempts=ATTEMPTS, initial=PAUSE, maximum=PAUSE, deadline=DEADLINE
@@ -127,11 +129,12 @@ async def _cell(
                 ssl=trusting() if fault.over_tls else None,
                 proxy=proxy.url if fault.stage == "proxy" else None,
                 allow_http=True,
+                **(login if case.options is None else case.options),
             )
         )
         set_clock(pbx, monotonic=loop.time, now=lambda: EPOCH + loop.time(), random=lambda: 1.0)
         begun = loop.time()
-        outcome.value, outcome.error = await _result_of(row, pbx)
+        outcome.value, outcome.error = await _result_of(send, pbx)
         outcome.seconds = loop.time() - begun
         outcome.arrivals, outcome.acted = len(server.arrivals), server.acted
         outcome.written = server.written
@@ -140,7 +143,7 @@ async def _cell(
         loop.names[host] = "127.0.0.1"
         await server.mend()
         proxy.answers = [None]
-        outcome.afterwards, outcome.error_afterwards = await _result_of(row, pbx)
+        outcome.afterwards, outcome.error_afterwards = await _result_of(send, pbx)
         outcome.acted_afterwards = server.acted - outcome.acted
         outcome.secrets += server.renewed
         outcome.recorder.note((pbx, session_of(pbx)))
@@ -152,11 +155,13 @@ async def _cell(
     return outcome
 
 
-async def _result_of(row: Operation, pbx: PortSIPClient) -> tuple[Any, Exception | None]:
+async def _result_of(
+    send: Callable[[Any], Awaitable[Any]], pbx: object
+) -> tuple[Any, Exception | None]:
     """Make a call. Return its result and its error. It must end in time."""
     try:
         async with asyncio.timeout(ENDLESS):
-            return await row.send(pbx), None
+            return await send(pbx), None
     except Exception as error:
         return None, error
 

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from portsip_async import ENDPOINTS
-
-from .catalogue import FAULTS, Fault
+from .cases import CASES, CLASSIC, V22
+from .catalogue import BY_NAME, FAULTS, Fault, cases_of
 from .rules import EXEMPTIONS, RULES, SAFETIES, Rule
 
 PAGE = Path(__file__).parents[2] / "docs/explanation/fault-matrix.md"
@@ -12,23 +11,26 @@ PAGE = Path(__file__).parents[2] / "docs/explanation/fault-matrix.md"
 _INTRODUCTION = """\
 # What happens when something goes wrong
 
-The tests inject each of {faults} faults into each of the {operations} operations. The matrix shows
-how your call ends. It is generated from the rules that `tests/faults` checks for all {cells}
-combinations, so it shows tested behaviour. For every combination the tests also check that
+The tests inject {faults} faults into the {classic} operations of the classic generation and the
+{v22} of v22. The matrix shows how your call ends. It is the same for both. It is generated from the
+rules that `tests/faults` checks for {cells} combinations, so it shows tested behaviour. Each
+operation of v22 meets a fault of each kind, and an operation of each kind meets every fault. For
+every combination the tests also check that
 
-- an unsafe operation is carried out at most once;
+- an operation that is unsafe or serves once is carried out at most once;
 - if the server carried out a write and the call failed, `error.may_have_acted` is True;
-- no token, password or pin appears in an error, in its chain of causes, or in the log;
+- no token, password, pin or one-time password appears in an error, in its causes, or in the log;
 - the call ends within its deadline, and leaves no connection, task or connection slot in use;
 - the same call succeeds as soon as the fault is gone.
 
 ## Kinds of operations
 
-| safety | operations |
-|---|---|
-| **safe**: only reads | {safe} |
-| **idempotent**: has the same result if done twice | {idempotent} |
-| **unsafe**: acts each time | {unsafe} |
+| safety | operations | of v22 |
+|---|---|---|
+| **safe**: only reads | {safe_classic} | {safe_v22} |
+| **idempotent**: has the same result if done twice | {idempotent_classic} | {idempotent_v22} |
+| **unsafe**: acts each time | {unsafe_classic} | {unsafe_v22} |
+| **once**: uses up a token | {once_classic} | {once_v22} |
 
 ## How to read the table
 
@@ -46,8 +48,8 @@ and `error.err_code` show which one.
 
 ## The matrix
 
-| fault | safe | idempotent | unsafe | error |
-|---|---|---|---|---|
+| fault | safe | idempotent | unsafe | once | error |
+|---|---|---|---|---|---|
 """
 
 _NOTES = """
@@ -67,7 +69,9 @@ If a reply is lost, the client can't know whether the PBX carried out the reques
 are retried, because a second read does no harm. Idempotent operations are retried, because the
 result is the same. Unsafe operations are not retried, because a telephone could ring twice. There
 is one exception. They are retried if the PBX can't have acted: no connection was made, the token
-was rejected, or the PBX was too busy to accept the request.
+was rejected, or the PBX was too busy to accept the request. A refresh token serves once, so the
+request that carries one is repeated only if no connection was made. If it fails, the client logs in
+instead.
 
 A `503` counts as "too busy" only with a `Retry-After`. Without one, it may come from a proxy that
 lost its connection to the PBX while the PBX was working. The client waits for a `Retry-After` that
@@ -83,17 +87,24 @@ and half of a surrogate pair becomes U+FFFD.
 
 def page() -> str:
     """Return the text of the page."""
-    faults = sum(len(group) for group in FAULTS.values())
-    by_safety = {
-        safety: ", ".join(f"`{name}`" for name, row in ENDPOINTS.items() if row.safety == safety)
-        for safety in SAFETIES
+    count = {
+        generation: sum(case.generation == generation for case in CASES)
+        for generation in (CLASSIC, V22)
     }
-    text = _INTRODUCTION.format(
-        faults=faults, operations=len(ENDPOINTS), cells=f"{faults * len(ENDPOINTS):,}", **by_safety
-    )
+    by_safety = {
+        f"{safety}_{generation}": ", ".join(
+            f"`{case.name}`"
+            for case in CASES
+            if (case.safety, case.generation) == (safety, generation)
+        )
+        for safety in SAFETIES
+        for generation in count
+    }
+    cells = sum(len(cases_of(fault)) for fault in BY_NAME.values())
+    text = _INTRODUCTION.format(faults=len(BY_NAME), cells=f"{cells:,}", **count, **by_safety)
     marks = {exemption: number for number, exemption in enumerate(EXEMPTIONS, 1)}
     for title, group in FAULTS.items():
-        text += f"| **{title}** | | | | |\n"
+        text += f"| **{title}** | | | | | |\n"
         for fault in group:
             numbers = [n for exemption, n in marks.items() if fault.kind in exemption.kinds]
             text += _row(fault, RULES[fault.kind], numbers)

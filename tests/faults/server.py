@@ -17,7 +17,10 @@ import trustme
 from ..wire_server import Arrival, WireServer, arriving, reply
 
 KEEP = {"Connection": "keep-alive"}
-SECRET_NAMES = {"access_token", "password", "web_access_password", "voicemail_pin", "auth"}
+SECRET_NAMES = {
+    *("access_token", "password", "web_access_password", "voicemail_pin", "auth"),
+    *("extension_password", "refresh_token", "token", "code"),
+}
 
 
 class Exchange(NamedTuple):
@@ -29,15 +32,26 @@ class Exchange(NamedTuple):
     writer: asyncio.StreamWriter
     good: bytes
     """The correct body of the reply."""
+    headers: dict[str, str]
+    """The headers of the correct reply."""
     server: "FaultServer"
 
     @property
     def secrets(self) -> list[str]:
         """The secrets in the request, for a reply that repeats all of them."""
         assert self.arrival is not None
+        headers = self.arrival.headers
         found = [value for name, value in parse_qsl(self.arrival.query) if name in SECRET_NAMES]
+        found += [
+            headers[name].removeprefix("Bearer ")
+            for name in ("authorization", "portsip-upload-token")
+            if name in headers
+        ]
         if self.arrival.body.startswith(b"{"):
             found += _secrets(json.loads(self.arrival.body))
+        elif headers.get("content-type") == "application/x-www-form-urlencoded":
+            form = parse_qsl(self.arrival.body.decode())
+            found += [value for name, value in form if name in SECRET_NAMES]
         return found
 
     async def write(self, data: bytes) -> None:
@@ -72,6 +86,7 @@ class FaultServer(WireServer):
         striking: the number of faults in progress.
         written: the number of bytes in replies.
         mended: whether the server works correctly now.
+        generation: the generation whose errors it sends.
         renewed: the tokens that it issued.
         elsewhere: the URL of another host.
     """
@@ -82,6 +97,8 @@ class FaultServer(WireServer):
         path: str,
         good: Mapping[str, Any] | None,
         strike: Strike,
+        generation: str = "classic",
+        headers: Mapping[str, str] | None = None,
         stage: str = "reply",
         acts: bool = False,
         times: int | None = None,
@@ -93,6 +110,8 @@ class FaultServer(WireServer):
             path: the path of the operation.
             good: the correct reply, or None if it has no body.
             strike: the action that produces the fault.
+            generation: the generation whose errors it sends.
+            headers: the headers of the correct reply.
             stage: the stage of the fault: "nobody" (no server), "tls", "connection", "request" or
                 "reply". With "proxy", another server produces it.
             acts: whether the server carries out the operation before the fault.
@@ -102,7 +121,9 @@ class FaultServer(WireServer):
         certified = {"tls": True, "proxy": False}.get(stage)
         super().__init__(None if certified is None else _certified(stranger=certified))
         self._path = path
-        self._good = b"" if good is None else json.dumps(good).encode()
+        self.generation = generation
+        self._good = json.dumps(good).encode() if good else b""
+        self._headers = {**KEEP, **(headers or {})}
         self._strike = strike
         self._stage = stage
         self._acts = acts
@@ -130,7 +151,7 @@ class FaultServer(WireServer):
             await super().__aenter__()
 
     async def _reply_to(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        exchange = Exchange(None, reader, writer, self._good, self)
+        exchange = Exchange(None, reader, writer, self._good, self._headers, self)
         if self._stage == "connection" and not self.mended:
             return await self._struck(exchange)
         if self._stage == "request" and not self.mended:
@@ -140,14 +161,17 @@ class FaultServer(WireServer):
         exchange = exchange._replace(arrival=arrival)
         if arrival.path != self._path:
             self.renewed.append(f"next{len(self.renewed)}/of+{self.port}&é")
-            renewal = {"access_token": self.renewed[-1], "expires": 600}
+            renewal: dict[str, Any] = {"access_token": self.renewed[-1], "expires": 600}
+            if self.generation != "classic":
+                self.renewed.append(f"more{len(self.renewed)}/of+{self.port}&é")
+                renewal = {**renewal, "expires_in": 600, "refresh_token": self.renewed[-1]}
             await exchange.write(reply(renewal, headers=KEEP))
             return True
         self.arrivals.append(arrival)
         spent = self._times is not None and len(self.arrivals) > self._times
         if self.mended or spent:
             self.acted += 1
-            await exchange.write(reply(self._good, headers=KEEP))
+            await exchange.write(reply(self._good, headers=self._headers))
             return True
         self.acted += self._acts
         return await self._struck(exchange)

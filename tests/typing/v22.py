@@ -76,6 +76,7 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
     assert_type(await pbx.users.own_status(), UserStatus)
     assert_type(await pbx.users.set_own_presence(Presence.AWAY, "at lunch"), None)
     assert_type(await pbx.users.set_own_presence("AN_UNLISTED_ONE"), None)
+    assert_type(pbx.users.show_many(["id"], ordered=True), BulkRun[User])
     created = pbx.users.create_many([new], if_exists="skip")
     assert_type(created, BulkRun[str])
     async for result in created:

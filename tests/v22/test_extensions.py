@@ -22,6 +22,18 @@ from .conftest import V22Maker
 from .test_users import USER, new
 
 
+class TestNames:
+    async def test_arguments_by_name(self, pbx22: PortSIPClient) -> None:
+        """The contract calls the arguments ``number`` and ``numbers``."""
+        shown = await pbx22.extensions.show(number="101")
+        assert shown.extension_number == "101"
+        patched = await pbx22.extensions.patch(number="101", changes={"department": "Sales"})
+        assert patched.department == "Sales"
+        [state] = await pbx22.extensions.status(numbers=["101"])
+        assert state.extension_number == "101"
+        await pbx22.extensions.remove(number="101")
+
+
 class TestDirectory:
     async def test_poll_after_a_walk(self, make_v22: V22Maker) -> None:
         """After one walk, polling 2,000 numbers costs 2,000 requests: no number is looked up."""

@@ -76,6 +76,20 @@ async def all_of(run: Any) -> list[BulkResult[Any]]:
     return sorted([result async for result in run], key=lambda result: result.index)
 
 
+class TestArguments:
+    @pytest.mark.parametrize("name", ["search", "filter", "orderby"])
+    async def test_filter_must_be_a_text(self, pbx22: PortSIPClient, name: str) -> None:
+        """The list itself refuses a value of another type, before anything is sent."""
+        for resource in (pbx22.users, pbx22.extensions, pbx22.groups):
+            with pytest.raises(TypeError, match=f"{name} must be str or None, got int"):
+                resource.list(**{name: 5})  # type: ignore[arg-type]
+
+    async def test_note_must_be_a_text(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
+        with pytest.raises(TypeError, match="note must be str or None, got int"):
+            await pbx22.users.set_own_presence("AWAY", 5)  # type: ignore[arg-type]
+        assert not sim.v22.served
+
+
 class TestWalks:
     @pytest.mark.parametrize("prefetch", [0, 1, 3])
     @pytest.mark.parametrize("page_size", [1, 7, 30, 31, 100])

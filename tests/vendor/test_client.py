@@ -72,6 +72,7 @@ CASES: Mapping[str, Case] = {
     "users.find": lambda pbx, names: pbx.users.find(names.number),
     "users.create": lambda pbx, names: pbx.users.create(ANN),
     "users.show": lambda pbx, names: pbx.users.show(names.id),
+    "users.show_many": lambda pbx, names: all_of(pbx.users.show_many([names.id])),
     "users.update": lambda pbx, names: pbx.users.update(names.id, UserSettings(enabled=False)),
     "users.patch": lambda pbx, names: pbx.users.patch(names.id, PATCH),
     "users.remove": lambda pbx, names: pbx.users.remove(names.id),
