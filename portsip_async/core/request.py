@@ -130,8 +130,6 @@ class RequestTemplate:
         rest = {rename.get(name, name): value for name, value in parameters.items()}
         if endpoint.path_arguments:
             path = endpoint.path
-            if not path.isascii():
-                path = quote(path, safe=printable)  # braces and slashes stay
             for name in endpoint.path_arguments:
                 text = _single_text(endpoint, name, rest.pop(name, None))
                 # A server would read "." and ".." as steps in the path. Other characters with a
@@ -140,6 +138,8 @@ class RequestTemplate:
                     raise ValueError(f'{endpoint.name}: {name} must not be empty, "." or ".."')
                 safe = text.isascii() and text.isalnum()
                 path = path.replace(f"{{{name}}}", text if safe else quote(text, safe=""))
+            if not path.isascii():
+                path = quote(path, safe=printable)  # the arguments are encoded already
             self._path = path
         for name, header in endpoint.headers.items():
             text = _single_text(endpoint, name, rest.pop(name, None))
