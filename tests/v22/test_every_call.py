@@ -538,20 +538,22 @@ async def test_odd_ids_stay_one_segment(name: str, wire: WireServer, make_v22: V
     wire.script = [REPLY]
     pbx = make_v22(wire.url, token="T")
     more = {"upload_token": "u", "password": "p", "role": "r", "file_id": "f"}
-    for odd in [*ODD_IDS, ".", "..", ""]:
+    steps = (".", "..", "")
+    for odd in (*ODD_IDS, *steps):
         wire.arrivals.clear()
-        parameters = {each: more.get(each, odd) for each in row.takes or () if each != "file"}
-        parameters = {
-            each: parameters[each] for each in (*row.path_arguments, *more) if each in parameters
-        }
+        names = {*row.path_arguments, *(row.takes or ())} & {*row.path_arguments, *more}
+        parameters = {each: odd if each in row.path_arguments else more[each] for each in names}
+        refused = False
         try:
             await pbx.request(row, **parameters)
         except ValueError:
-            assert odd in (".", "..", "")
-            assert not wire.arrivals
-            continue
+            refused = True
         except PortSIPError:
             pass  # the reply shows another item
+        assert refused is (odd in steps)
+        if refused:
+            assert not wire.arrivals
+            continue
         [arrival] = wire.arrivals
         expected = row.path
         for each in row.path_arguments:
