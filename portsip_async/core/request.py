@@ -4,6 +4,7 @@ Pure: no event loop, no clock, no connection.
 """
 
 from collections.abc import Collection, Mapping
+from string import printable
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
@@ -129,6 +130,8 @@ class RequestTemplate:
         rest = {rename.get(name, name): value for name, value in parameters.items()}
         if endpoint.path_arguments:
             path = endpoint.path
+            if not path.isascii():
+                path = quote(path, safe=printable)  # braces and slashes stay
             for name in endpoint.path_arguments:
                 text = _single_text(endpoint, name, rest.pop(name, None))
                 # A server would read "." and ".." as steps in the path. Other characters with a

@@ -5,20 +5,20 @@ import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
-from ..arguments import (
-    check_int,
-    check_str,
-    check_strs,
-    optional_texts,
-    plain_text,
+from ..arguments import check_int, check_str, check_strs, optional_texts, plain_text
+from ..client.patches import (
+    check_has_id,
+    drop_none_deep,
+    merge,
+    plain_fields,
+    unknown_field,
 )
-from ..client.patches import drop_none_deep, merge, plain_fields, unknown_field
 from ..client.resource import Document, Sender
 from ..core.endpoint import Endpoint
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import RequestTemplate
 from ..core.tasks import NotCopyable
-from ..errors import APIError, Conflict, NotFound, PortSIPError, ReplyError
+from ..errors import APIError, Conflict, NotFound, PortSIPError
 from .models import Group, GroupSummary, Member
 from .operations import (
     GROUPS_ADD_MEMBER,
@@ -167,15 +167,13 @@ class Groups(NotCopyable):
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows another group. Nothing was written.
+            ReplyError: the reply shows no group or another one. Nothing was written.
             TypeError: a setting that a group does not have; the message suggests the nearest name.
         """
         plain = _settings(changes)
 
         def changed(group: Document) -> Document:
-            if not group.get("id"):
-                # Writing such a reply back would empty the real group.
-                raise ReplyError(expected="a group's id", where="$.id", operation=GROUPS_SHOW.name)
+            check_has_id(group, GROUPS_SHOW.name)
             return merge(group, plain)
 
         await self._sender.patch(GROUPS_SHOW, GROUPS_UPDATE, _key(group_id), changed)

@@ -164,8 +164,8 @@ class Users(NotCopyable):
 
         Raises:
             NotFound: there is no such user.
-            ReplyError: the reply shows another user, or a part of it is not an object. Nothing was
-                written.
+            ReplyError: the reply shows no user or another one, or a part of it is not an object.
+                Nothing was written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
         return await patch_user(self._sender, check_str("user_id", user_id), changes)
