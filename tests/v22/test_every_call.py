@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -22,7 +23,7 @@ from portsip_async import (
     Timeout,
 )
 from portsip_async.simulator import PBXSimulator
-from portsip_async.v22 import NewUser, PortSIPClient, UserSettings
+from portsip_async.v22 import ENDPOINTS, NewUser, PortSIPClient, UserSettings
 
 from ..clocks import set_clock
 from ..concurrency import GatedCredentials, hang, in_background, until, yield_to_loop
@@ -511,3 +512,51 @@ async def test_retries_end_with_the_first_byte(wire: WireServer, make_v22: V22Ma
     with pytest.raises(PortSIPError):
         await pbx.blobs.upload(source(b"RIFF", b"more"))
     assert [path.rsplit("/", 1)[-1] for path in wire.paths()] == ["uploads", "append", "destroy"]
+
+
+ODD_IDS = [
+    "a/b",
+    "a%2Fb",
+    "a?b",
+    "a#b",
+    "a;b",
+    "../users",
+    "..%2f",
+    "{id}",
+    "a b",
+    "ä",
+    "%",
+    "\\",
+    "…",
+]
+
+
+@pytest.mark.parametrize("name", [name for name, row in ENDPOINTS.items() if row.path_arguments])
+async def test_odd_ids_stay_one_segment(name: str, wire: WireServer, make_v22: V22Maker) -> None:
+    """No id or number reaches another operation, and steps in the path are refused."""
+    row = ENDPOINTS[name]
+    wire.script = [REPLY]
+    pbx = make_v22(wire.url, token="T")
+    more = {"upload_token": "u", "password": "p", "role": "r", "file_id": "f"}
+    steps = (".", "..", "")
+    for odd in (*ODD_IDS, *steps):
+        wire.arrivals.clear()
+        names = {*row.path_arguments, *(row.takes or ())} & {*row.path_arguments, *more}
+        parameters = {each: odd if each in row.path_arguments else more[each] for each in names}
+        refused = False
+        try:
+            await pbx.request(row, **parameters)
+        except ValueError:
+            refused = True
+        except PortSIPError:
+            pass  # the reply shows another item
+        assert refused is (odd in steps)
+        if refused:
+            assert not wire.arrivals
+            continue
+        [arrival] = wire.arrivals
+        expected = row.path
+        for each in row.path_arguments:
+            expected = expected.replace(f"{{{each}}}", "*")
+        segments = arrival.path.removeprefix("/api").split("/")
+        assert ["*" if unquote(each) == odd else each for each in segments] == expected.split("/")
