@@ -13,9 +13,7 @@ import ssl as tls
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from string import printable
 from typing import Any, Final, TypeAlias
-from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs
@@ -147,8 +145,6 @@ class Route:
         """Return the URL of a request with arguments in its path; None: the endpoint's own."""
         if path is None:
             return self.url
-        if not path.isascii():
-            path = quote(path, safe=printable)  # the arguments are encoded already
         return self.url.with_path(self._base_path + path, encoded=True)
 
 

@@ -29,12 +29,12 @@ from .operations import (
     GROUPS_REMOVE_MEMBER,
     GROUPS_SHOW,
     GROUPS_UPDATE,
+    LARGEST_PAGE_SIZE,
 )
 from .parts import OutboundCallerID
 
 __all__ = ["MembersError"]
 
-LARGEST_PAGE: Final = 100
 # The settings: every field of a group except its id.
 _SETTINGS: Final = Group.__struct_fields__[1:]
 # How many numbers the text of an error shows.
@@ -111,7 +111,7 @@ class Groups(NotCopyable):
             GROUPS_LIST,
             {"search": search, "filter": filter, "orderby": orderby},
             page=page,
-            page_size=check_int("page_size", page_size, 1, LARGEST_PAGE),
+            page_size=check_int("page_size", page_size, 1, LARGEST_PAGE_SIZE),
             prefetch=prefetch,
             max_pages=max_pages,
         )
@@ -207,7 +207,7 @@ class Groups(NotCopyable):
             numbers: extension numbers.
 
         Raises:
-            MembersError: some numbers were not added; its `failed` and `done` tell which.
+            MembersError: some numbers were not added; see its `done` and `failed`.
             PortSIPError: all numbers failed in the same way, such as NotFound because there is no
                 such group. A single number raises its own error too.
             ValueError: a number is empty, "." or "..". Nothing was sent.
@@ -227,7 +227,7 @@ class Groups(NotCopyable):
             numbers: extension numbers.
 
         Raises:
-            MembersError: some numbers were not removed; its `failed` and `done` tell which.
+            MembersError: some numbers were not removed; see its `done` and `failed`.
             PortSIPError: all numbers failed in the same way, such as NotFound because there is no
                 such group. A single number raises its own error too.
             ValueError: a number is empty, "." or "..". Nothing was sent.
