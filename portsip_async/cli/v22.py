@@ -52,7 +52,7 @@ class GroupWithMembers(msgspec.Struct, frozen=True):
 
 
 class NewGroup(msgspec.Struct, frozen=True):
-    """What the PBX says of a group that it created."""
+    """The reply to a group's creation."""
 
     id: str
 
@@ -95,7 +95,9 @@ class V22PBX(PBX):
                 options |= {name: value} if value else {}
         elif "email" in account:
             raise Failure(
-                "generation v22 has no login by email address", "pass --username, --domain", USAGE
+                "generation v22 has no login by email address",
+                "pass --username and --domain",
+                USAGE,
             )
         else:
             options |= {**account, "domain": domain}
