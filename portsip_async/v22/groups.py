@@ -3,7 +3,7 @@
 import asyncio
 import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from ..arguments import check_int, check_str, check_strs
 from ..client.patches import (
@@ -33,7 +33,7 @@ from .operations import (
 )
 from .parts import OutboundCallerID
 
-__all__ = ["MembersError"]
+__all__ = ["GroupSettings", "MembersError"]
 
 # The settings: every field of a group except its id.
 _SETTINGS: Final = Group.__struct_fields__[1:]
@@ -42,6 +42,21 @@ _SHOWN: Final = 5
 
 # Typed here, because subscripting a class at each call takes 1 us.
 _SUMMARIES: Final[type[Paginator[GroupSummary]]] = Paginator
+
+
+class GroupSettings(TypedDict, total=False):
+    """The settings of a group to change; None leaves one as it is.
+
+    Attributes:
+        name: the group's name.
+        description: any text about it.
+        outbound_caller_ids: the caller ids that its members show to the outside. They replace all
+            that the group has.
+    """
+
+    name: str | None
+    description: str | None
+    outbound_caller_ids: Iterable[OutboundCallerID | Mapping[str, object]] | None
 
 
 class MembersError(PortSIPError):
@@ -153,7 +168,7 @@ class Groups(NotCopyable):
         created = await self._sender.send(GROUPS_CREATE, _settings(settings))
         return created.id
 
-    async def update(self, group_id: str, **changes: object) -> None:
+    async def update(self, group_id: str, **changes: Unpack[GroupSettings]) -> None:
         """Change some of a group's settings (``GET``, then ``POST /groups/{id}``).
 
         The vendor's document leaves open whether an update keeps the settings that it does not
@@ -163,7 +178,7 @@ class Groups(NotCopyable):
 
         Args:
             group_id: the group's id.
-            changes: any of the settings of `create`; None leaves a setting as it is.
+            changes: the settings to change, see `GroupSettings`.
 
         Raises:
             NotFound: there is no such group.
