@@ -179,21 +179,23 @@ class Extensions(NotCopyable):
 
     @hide_arguments
     async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> str:
-        """Ring an extension and connect it to another number (``GET /sessions/directly``).
+        """Ring a number and connect it to another (``GET /sessions/directly``).
 
-        Each request rings a telephone, so it is not repeated if the PBX may have acted.
+        Each request rings a telephone, so it is not repeated if the PBX may have acted. The
+        password goes into the URL, so a proxy may log it. `Calls.create` has no such risk.
 
         Args:
-            extension: the number of the extension that rings.
-            to: the number to call.
-            auth: the extension's password.
-            domain: the SIP domain.
-            src: the number that the call shows as its caller.
+            extension: the number of the extension that sets up the call.
+            to: the number to call, which the API names ``callee``.
+            auth: the password of the extension's telephones.
+            domain: the tenant's SIP domain.
+            src: the number that rings first, which the API names ``caller``; usually the extension.
 
         Returns:
             The id of the session.
 
         Raises:
+            AuthenticationError, PermissionDenied: the PBX refused the password.
             NotFound: there is no such extension.
         """
         return await self._calls.create_directly(
