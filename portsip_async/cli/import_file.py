@@ -262,7 +262,7 @@ def _json_row(text: str) -> dict[str, Any]:
 
 
 def _check(row: Row, known: Columns) -> None:
-    """Set the extension of a row, or the problem why it has none."""
+    """Set the extension of a row, or the reason why it has none."""
     cells = {name: value for name, value in row.cells.items() if name not in known.ignored}
     try:
         document = nested(dict(_converted(cells, known)))

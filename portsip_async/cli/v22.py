@@ -52,7 +52,7 @@ class GroupWithMembers(msgspec.Struct, frozen=True):
 
 
 class NewGroup(msgspec.Struct, frozen=True):
-    """What the PBX says of a group that it created."""
+    """The reply to a group's creation."""
 
     id: str
 

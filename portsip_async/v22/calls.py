@@ -36,7 +36,7 @@ class CallSettings(TypedDict, total=False):
         target: the address to call.
         target_instance_id: the instance of the telephone to call.
         target_extension_number: the extension to call.
-        additional_header: a header that makes a telephone answer by itself.
+        additional_header: a header that makes a telephone answer automatically.
         header_direction: which party gets that header.
     """
 
@@ -55,7 +55,7 @@ class CallSettings(TypedDict, total=False):
 
 
 class Calls(NotCopyable):
-    """The calls that the PBX has at the moment. A session holds calls that belong together."""
+    """The current calls of the PBX. A session holds calls that belong together."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -118,7 +118,7 @@ class Calls(NotCopyable):
         return created.id
 
     async def list(self) -> builtins.list[CallSession]:
-        """Read all sessions of the moment (``GET /sessions``)."""
+        """Read all current sessions (``GET /sessions``)."""
         page = await self._sender.send(CALLS_LIST, {})
         return [*page.items]
 

@@ -3,7 +3,7 @@
 import asyncio
 import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from ..arguments import check_int, check_str, check_strs, optional_texts, plain_text
 from ..client.patches import (
@@ -29,12 +29,12 @@ from .operations import (
     GROUPS_REMOVE_MEMBER,
     GROUPS_SHOW,
     GROUPS_UPDATE,
+    LARGEST_PAGE_SIZE,
 )
 from .parts import OutboundCallerID
 
-__all__ = ["MembersError"]
+__all__ = ["GroupSettings", "MembersError"]
 
-LARGEST_PAGE: Final = 100
 # The settings: every field of a group except its id.
 _SETTINGS: Final = Group.__struct_fields__[1:]
 # How many numbers the text of an error shows.
@@ -42,6 +42,21 @@ _SHOWN: Final = 5
 
 # Typed here, because subscripting a class at each call takes 1 us.
 _SUMMARIES: Final[type[Paginator[GroupSummary]]] = Paginator
+
+
+class GroupSettings(TypedDict, total=False):
+    """The settings of a group to change; None leaves one as it is.
+
+    Attributes:
+        name: the group's name.
+        description: any text about it.
+        outbound_caller_ids: the caller ids that its members show to the outside. They replace all
+            that the group has.
+    """
+
+    name: str | None
+    description: str | None
+    outbound_caller_ids: Iterable[OutboundCallerID | Mapping[str, object]] | None
 
 
 class MembersError(PortSIPError):
@@ -111,7 +126,7 @@ class Groups(NotCopyable):
             GROUPS_LIST,
             optional_texts(search=search, filter=filter, orderby=orderby),
             page=page,
-            page_size=check_int("page_size", page_size, 1, LARGEST_PAGE),
+            page_size=check_int("page_size", page_size, 1, LARGEST_PAGE_SIZE),
             prefetch=prefetch,
             max_pages=max_pages,
         )
@@ -153,7 +168,7 @@ class Groups(NotCopyable):
         created = await self._sender.send(GROUPS_CREATE, _settings(settings))
         return created.id
 
-    async def update(self, group_id: str, **changes: object) -> None:
+    async def update(self, group_id: str, **changes: Unpack[GroupSettings]) -> None:
         """Change some of a group's settings (``GET``, then ``POST /groups/{id}``).
 
         The vendor's document leaves open whether an update keeps the settings that it does not
@@ -163,7 +178,7 @@ class Groups(NotCopyable):
 
         Args:
             group_id: the group's id.
-            changes: any of the settings of `create`; None leaves a setting as it is.
+            changes: the settings to change, see `GroupSettings`.
 
         Raises:
             NotFound: there is no such group.
@@ -207,7 +222,7 @@ class Groups(NotCopyable):
             numbers: extension numbers.
 
         Raises:
-            MembersError: some numbers were not added; its `failed` and `done` tell which.
+            MembersError: some numbers were not added; see its `done` and `failed`.
             PortSIPError: all numbers failed in the same way, such as NotFound because there is no
                 such group. A single number raises its own error too.
             ValueError: a number is empty, "." or "..". Nothing was sent.
@@ -227,7 +242,7 @@ class Groups(NotCopyable):
             numbers: extension numbers.
 
         Raises:
-            MembersError: some numbers were not removed; its `failed` and `done` tell which.
+            MembersError: some numbers were not removed; see its `done` and `failed`.
             PortSIPError: all numbers failed in the same way, such as NotFound because there is no
                 such group. A single number raises its own error too.
             ValueError: a number is empty, "." or "..". Nothing was sent.

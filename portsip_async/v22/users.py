@@ -26,6 +26,7 @@ from .directory import Directory
 from .enums import PresenceValue, RoleValue
 from .error_codes import V22_ERRORS
 from .operations import (
+    LARGEST_PAGE_SIZE,
     USERS_CREATE,
     USERS_FIND,
     USERS_LIST,
@@ -46,7 +47,6 @@ from .user_writes import check_changes, check_new, creation, patch_user
 X = TypeVar("X")
 V = TypeVar("V")
 
-LARGEST_PAGE_SIZE: Final = 100  # a PBX refuses more
 # Typed here, because subscripting a class at each call takes 1 us.
 _SUMMARIES: Final[type[Paginator[UserSummary]]] = Paginator
 
@@ -240,7 +240,7 @@ class Users(NotCopyable):
             note: what others read about it; None leaves it out.
 
         Raises:
-            BadRequest: the PBX does not take this presence.
+            BadRequest: the PBX does not accept this presence.
         """
         check_type("note", note, str, None)
         await self._sender.send(
