@@ -32,6 +32,7 @@ from .operations import (
     NEW_USER,
     OPERATIONS,
     SECRETS,
+    first_error,
 )
 
 ACCESS_TOKEN = 'tok+Secret/5=&"x'
@@ -147,7 +148,27 @@ class TestRepeated:
         wire.script = [reply(shown), echo(status, code, write)]
         changes = {"enable_voicemail_pin": True}
         await record(recorder, pbx(**TOKENS).users.patch(ID, changes), ACCESS_TOKEN, PIN)
+        wire.arrivals.clear()
+        many = pbx(**TOKENS).users.patch_many([(ID, changes)])
+        await record(recorder, first_error(many), ACCESS_TOKEN, PIN)
         recorder.check(ACCESS_TOKEN, PIN)
+
+    async def test_patch_of_another_user(
+        self,
+        status: int,
+        code: str,
+        write: Callable[[str], str],
+        pbx: Callable[..., PortSIPClient],
+        wire: WireServer,
+        recorder: Recorder,
+    ) -> None:
+        """What a patch read is hidden, if it is another user's."""
+        wire.script = [reply({"id": "other", "extension_number": "9", "voicemail_pin": PIN})]
+        changes = {"enable_voicemail_pin": True}
+        await record(recorder, pbx(**TOKENS).users.patch(ID, changes), PIN)
+        many = pbx(**TOKENS).users.patch_many([(ID, changes)])
+        await record(recorder, first_error(many), PIN)
+        recorder.check(PIN)
 
 
 async def test_challenge_is_hidden(
