@@ -290,7 +290,8 @@ class TestCalls:
                 try:
                     await call.send(pbx)
                 except (kind, ReplyError) as error:
-                    check(error)
+                    if name != MAY_SUCCEED:
+                        check(error)
                 continue
             logs_in = call.name.startswith(("account.", "auth."))
             reads_headers = call.name in READ_HEADERS

@@ -32,6 +32,7 @@ from .operations import (
     NEW_USER,
     OPERATIONS,
     SECRETS,
+    first_error,
 )
 
 ACCESS_TOKEN = 'tok+Secret/5=&"x'
@@ -147,7 +148,22 @@ class TestRepeated:
         wire.script = [reply(shown), echo(status, code, write)]
         changes = {"enable_voicemail_pin": True}
         await record(recorder, pbx(**TOKENS).users.patch(ID, changes), ACCESS_TOKEN, PIN)
+        wire.arrivals.clear()
+        many = pbx(**TOKENS).users.patch_many([(ID, changes)])
+        await record(recorder, first_error(many), ACCESS_TOKEN, PIN)
         recorder.check(ACCESS_TOKEN, PIN)
+
+
+async def test_patch_of_another_user(
+    wire: WireServer, make_v22: V22Maker, recorder: Recorder
+) -> None:
+    """What a patch read is hidden, if it is another user's."""
+    wire.script = [reply({"id": "other", "extension_number": "9", "voicemail_pin": PIN})]
+    pbx = make_v22(wire.url, **TOKENS)
+    changes = {"enable_voicemail_pin": True}
+    await record(recorder, pbx.users.patch(ID, changes), PIN)
+    await record(recorder, first_error(pbx.users.patch_many([(ID, changes)])), PIN)
+    recorder.check(PIN)
 
 
 async def test_challenge_is_hidden(
