@@ -234,6 +234,13 @@ class TestReplyHeaders:
             await client.request(self.ROW)
         assert caught.value.may_have_acted
 
+    async def test_error_with_status_200(self, wire: WireServer, client: PortSIPClient) -> None:
+        """An error in the body counts, even if the headers are there."""
+        headers = {"PortSIP-Upload-ID": "u-1", "X-Token": "t-1"}
+        wire.script = [reply({"err_code": "404.1", "msg": "no"}, 200, headers)]
+        with pytest.raises(NotFound):
+            await client.request(self.ROW)
+
     async def test_error_of_such_an_operation(
         self, wire: WireServer, client: PortSIPClient
     ) -> None:

@@ -41,14 +41,21 @@ class Connection:
 
     url: Annotated[
         str | None,
-        _option(metavar="URL", help="Such as https://pbx.example.com:8900; else PORTSIP_URL."),
+        _option(
+            metavar="URL",
+            help="Such as https://pbx.example.com:8887, or port 8900 for the classic generation;"
+            " else PORTSIP_URL.",
+        ),
     ] = None
     username: Annotated[
         str | None, _option("--username", "-u", metavar="NAME", help="Else PORTSIP_USERNAME.")
     ] = None
     email: Annotated[
         str | None,
-        _option(metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
+        _option(
+            metavar="ADDRESS",
+            help="Instead of a user name, in the classic generation; else PORTSIP_EMAIL.",
+        ),
     ] = None
     domain: Annotated[
         str | None,

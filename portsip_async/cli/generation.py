@@ -42,6 +42,7 @@ class PBX(ABC):
         changes: what ``update`` sets.
         state: the status of an extension.
         interval: seconds between two polls of a watch, unless another number is given.
+        counts_all: whether the count of a page is always that of the whole list.
         group_summary: the row of a list of groups.
         group: a group with its members.
         created_group: the reply to a group's creation.
@@ -59,6 +60,7 @@ class PBX(ABC):
     changes: ClassVar[Settings]
     state: ClassVar[Record]
     interval: ClassVar[float]
+    counts_all: ClassVar[bool]
     group_summary: ClassVar[Record]
     group: ClassVar[Record]
     created_group: ClassVar[Record]

@@ -80,6 +80,7 @@ class V22PBX(PBX):
     changes: ClassVar[Settings] = Settings(UserSettings, _EXAMPLE)
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
+    counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = GroupWithMembers
     created_group: ClassVar[Record] = NewGroup

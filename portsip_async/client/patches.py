@@ -131,4 +131,7 @@ def unknown_field(owner: str, field: object, known: Iterable[str]) -> TypeError:
     names = sorted(set(map(str, known)))
     nearest = get_close_matches(str(field).lower(), names, n=1)
     hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(names) or 'none'}"
-    return TypeError(f'{owner} has no field "{field}"; {hint}')
+    shown = str(field)
+    if not shown.isprintable():
+        shown = ascii(shown)[1:-1]  # half of a surrogate pair would break whatever prints it
+    return TypeError(f'{owner} has no field "{shown}"; {hint}')

@@ -3,7 +3,7 @@
 import builtins
 from typing import TypedDict, Unpack
 
-from ..arguments import check_str
+from ..arguments import check_str, check_type
 from ..client.patches import unknown_field
 from ..client.resource import Sender
 from ..core.tasks import NotCopyable
@@ -148,11 +148,13 @@ def _call(caller: str, callee: str, more: CallSettings) -> dict[str, object]:
     """Check the settings of a call, and return them under the API's names.
 
     Raises:
-        TypeError: a setting that a call does not have; the message suggests the nearest name.
+        TypeError: a setting of another type, or one that a call does not have; then the message
+            suggests the nearest name.
     """
-    for name in more:
+    for name, value in more.items():
         if name not in CallSettings.__annotations__:
             raise unknown_field("a call", name, CallSettings.__annotations__)
+        check_type(name, value, bool if name == "send_sdp" else str, None)
     return {
         "send_sdp": True,
         **more,

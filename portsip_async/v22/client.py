@@ -5,6 +5,7 @@ from typing import Final, Self, Unpack
 
 import aiohttp
 
+from ..arguments import optional_texts
 from ..client.base import DEFAULT_RETRY, DEFAULT_TIMEOUT, BaseClient, CommonOptions
 from ..client.environment import LoginWay, arguments_from_env
 from ..client.resource import Sender
@@ -176,4 +177,4 @@ class PortSIPClient(BaseClient):
         Args:
             domain: the SIP domain of a tenant to read about too; None reads about the system only.
         """
-        return await self._sender.send(PBX_INFO, {"domain": domain})
+        return await self._sender.send(PBX_INFO, optional_texts(domain=domain))

@@ -171,9 +171,11 @@ class Extensions(NotCopyable):
 
         Raises:
             NotFound: there is no such extension.
+            ReplyError: the reply shows another number. Nothing was removed.
         """
         number = check_str("number", number)
         found = await self._directory.find(self._sender, number)
+        check_identity("extension_number", found.extension_number, number, USERS_FIND)
         await self._sender.send(USERS_REMOVE, {"id": found.id})
         self._directory.forget(number)
 

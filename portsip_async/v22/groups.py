@@ -5,7 +5,7 @@ import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, TypedDict, Unpack
 
-from ..arguments import check_int, check_str, check_strs
+from ..arguments import check_int, check_str, check_strs, optional_texts, plain_text
 from ..client.patches import (
     check_has_id,
     drop_none_deep,
@@ -124,7 +124,7 @@ class Groups(NotCopyable):
         return self._sender.paginate(
             _SUMMARIES,
             GROUPS_LIST,
-            {"search": search, "filter": filter, "orderby": orderby},
+            optional_texts(search=search, filter=filter, orderby=orderby),
             page=page,
             page_size=check_int("page_size", page_size, 1, LARGEST_PAGE_SIZE),
             prefetch=prefetch,
@@ -161,7 +161,7 @@ class Groups(NotCopyable):
             The group's id.
         """
         settings = {
-            "name": name,
+            "name": check_str("name", name),
             "description": description,
             "outbound_caller_ids": outbound_caller_ids,
         }
@@ -327,7 +327,7 @@ def _key(group_id: str) -> dict[str, str]:
     return {"id": check_str("group_id", group_id)}
 
 
-def _settings(changes: Mapping[str, object]) -> dict[str, Any]:
+def _settings(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Check the settings of a group, and return those that are not None as plain values.
 
     Raises:
@@ -342,8 +342,8 @@ def _settings(changes: Mapping[str, object]) -> dict[str, Any]:
             continue
         if name == "outbound_caller_ids":
             plain[name] = _caller_ids(value)
-        elif name == "description" and value == "":
-            plain[name] = ""
+        elif name == "description" and isinstance(value, str):
+            plain[name] = plain_text(value)  # it may be empty
         else:
             plain[name] = check_str(name, value)
     return plain

@@ -5,7 +5,9 @@ required, and in a request a field that is None is left out.
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from ..core.page_sequence import Page
 from ..redact import Record
@@ -30,9 +32,9 @@ __all__ = [
 
 
 class Created(Record, frozen=True, gc=False):
-    """The reply to a creation."""
+    """The reply to a creation. Without an id, nothing could be done with what was created."""
 
-    id: str
+    id: Annotated[str, Meta(min_length=1)]
 
 
 class GroupSummary(Record, frozen=True, kw_only=True, gc=False):

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_str, check_type, plain_text
+from ..arguments import check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.resource import Sender
 from ..client.writes import (
@@ -88,7 +88,7 @@ class Users(NotCopyable):
         return self._sender.paginate(
             _SUMMARIES,
             USERS_LIST,
-            {"search": search, "filter": filter, "orderby": orderby},
+            optional_texts(search=search, filter=filter, orderby=orderby),
             page=page,
             page_size=check_int("page_size", page_size, 1, LARGEST_PAGE_SIZE),
             prefetch=prefetch,
@@ -245,7 +245,7 @@ class Users(NotCopyable):
         check_type("note", note, str, None)
         await self._sender.send(
             USERS_SET_OWN_PRESENCE,
-            {"presence": check_str("presence", presence), "presence_note": note},
+            {"presence": check_str("presence", presence), **optional_texts(presence_note=note)},
         )
 
     def show_many(

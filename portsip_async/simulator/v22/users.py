@@ -169,8 +169,10 @@ class Users:
         shown = _defaults() | {"profile": ""} | self._pbx.extras.get(index, {})
         for name, (section, field) in _CLASSIC.items():
             value = settings[section].get(field)
-            if value is not None:
-                shown[name] = value
+            # Classic takes pins that v22 does not. An update with such a pin would be refused.
+            if value is None or (name == "voicemail_pin" and not 6 <= len(str(value)) <= 10):
+                continue
+            shown[name] = value
         if "v22_3" in self._quirks:
             shown |= {name: settings.get(field) or "" for name, field in _PASSWORDS.items()}
         return shown | self.summary(index)
