@@ -55,9 +55,8 @@ async def create(pbx: PortSIPClient, rows: list[dict[str, str]]) -> tuple[dict[s
                 print(f"{result.key} failed: {result.error}", file=sys.stderr)
             elif result.skipped:
                 print(f"{result.key} skipped: the number is taken")
-            else:
-                # The id is unknown if the reply was lost, and the user was found by the number.
-                ids[result.key] = result.value or (await pbx.users.find(result.key)).id
+            elif result.value is not None:
+                ids[result.key] = result.value  # the id
                 print(f"{result.key} created")
     return ids, failures
 

@@ -21,6 +21,7 @@ from ..core.threads import Threads
 from ..core.tokens import Token, TokenCache
 from ..core.transport import CallOptions
 from ..core.upload import Source
+from ..errors import ReplyError
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Paginator[Any])
@@ -245,7 +246,15 @@ class Sender(NotCopyable):
             untyped = self._table.untyped(show)
             read = await self.session.call(untyped, key, self._options)
             check_identity(name, read.get(name), value, show)
-            whole = {**change(read), **key}
+            try:
+                changed = change(read)
+            except RecursionError:
+                changed = None
+            if changed is None:
+                raise ReplyError(
+                    "the reply is nested too deeply to be changed", operation=show.name
+                )
+            whole = {**changed, **key}
             # Decoded before the write: an error after it would hide that something was written.
             item = decode_item(whole, show)
             if to_write is not None:

@@ -312,7 +312,7 @@ class TestPeople:
     def test_required_settings(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         done = cli("users", "create", "951", "--set", "name=ann", environment=SECRET)
         assert done.code == 2
-        assert "a setting is missing: email, display_name, role" in done.err
+        assert "missing settings: email, display_name, role" in done.err
         assert not pbx.v22.served["users.create"]
 
     @pytest.mark.parametrize(

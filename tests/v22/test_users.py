@@ -362,6 +362,16 @@ class TestPatch:
             await client.users.patch("u1", {"department": "Sales"})
         assert len(wire.arrivals) == 1
 
+    async def test_reply_that_is_nested_too_deeply(
+        self, wire: WireServer, client: PortSIPClient
+    ) -> None:
+        """It is a ReplyError like any other reply that can't be read."""
+        deep = "[" * 600 + "]" * 600
+        wire.script = [reply(f'{{"id": "u1", "new": {deep}}}'), reply(b"")]
+        with pytest.raises(ReplyError, match=r"users\.show: the reply is nested too deeply"):
+            await client.users.patch("u1", {"department": "Sales"})
+        assert len(wire.arrivals) == 1
+
     async def test_patches_of_one_user_wait_for_each_other(
         self, pbx22: PortSIPClient, sim: PBXSimulator
     ) -> None:
