@@ -1,8 +1,9 @@
 """The server of the benchmarks: prepared replies from a raw asyncio protocol.
 
 It runs in a separate process and understands only what the clients send: a login, a page of
-extensions, one extension, the status of a batch, one user of v22. Replies are built once and cached. Options make
-it refuse expired tokens and large batches, or send shorter pages than requested.
+extensions, one extension, the status of a batch, one user of v22. Replies are built once and
+cached. Options make it refuse expired tokens and large batches, or send shorter pages than
+requested.
 
 `harness.Server` starts it. It writes its ports to standard output. Then it writes one line for each
 line on standard input, with its CPU seconds and counts.
