@@ -136,35 +136,36 @@ def user() -> bytes:
     ranges = [{"from": "09:00", "to": "17:00"}]
     fields = {
         "id": "NzAwMDAwNjc5NTM1NTU2OTkx",
-        "extension_number": "1000",
         "name": "maria.sandoval",
+        "email": "maria.sandoval@example.com",
         "display_name": "Maria Sandoval",
         "role": "StandardUser",
-        "email": "maria.sandoval@example.com",
+        "enabled": True,
         "mobile_phone": "555 0100",
         "work_phone": "555 0101",
         "home_phone": "",
+        "address": "",
         "department": "Sales",
-        "enabled": True,
+        "extension_number": "1000",
         "enable_audio_recording": False,
         "enable_video_recording": False,
-        "enable_voicemail_pin": True,
-        "voicemail_pin": "482913",
-        "voicemail_prompt": "en-us",
-        "voicemail_play_datetime": "DO_NOT_READ",  # not in the enum, like "FEMALE" above
-        "available_no_answer_forward_rule": {**rule, "timeout": 20},
+        "office_hours": {
+            **{day: {"enabled": True, "ranges": ranges} for day in days},
+            "mode": "CUSTOM",
+        },
         "available_office_hours_forward_rule": rule,
+        "available_no_answer_forward_rule": {**rule, "timeout": 20},
         **{
             f"{presence}_{hours}_forward_rule": rule
-            for presence in ("offline", "dnd", "away")
+            for presence in ("dnd", "away", "offline")
             for hours in ("office_hours", "non_office_hours")
         },
-        "office_hours": {
-            "mode": "CUSTOM",
-            **{day: {"enabled": True, "ranges": ranges} for day in days},
-        },
+        "voicemail_prompt": "en-us",
+        "enable_voicemail_pin": True,
+        "voicemail_pin": "482913",
+        "voicemail_play_datetime": "DO_NOT_READ",  # not in the enum, like "FEMALE" above
     }
-    missing = len(extension()) - len(msgspec.json.encode({**fields, "address": ""}))
+    missing = len(extension()) - len(msgspec.json.encode(fields))
     return msgspec.json.encode({**fields, "address": "x" * missing})
 
 
