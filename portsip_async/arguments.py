@@ -65,6 +65,17 @@ def check_str(name: str, value: object) -> str:
     return plain_text(value)
 
 
+def optional_texts(**texts: str | None) -> dict[str, str | None]:
+    """Check texts that may be empty or None, and return them by name.
+
+    Raises:
+        TypeError: one of them is neither a str nor None.
+    """
+    for name, text in texts.items():
+        check_type(name, text, str, None)
+    return texts
+
+
 def check_strs(name: str, values: Iterable[str]) -> list[str]:
     """Check a collection of texts, none of them empty, and return it as a list.
 

@@ -1,8 +1,8 @@
 """Finds out which generation of the API a PBX speaks, without any credentials.
 
-Generation v22 answers ``GET /api/info`` with a JSON object, and needs no token for it. The classic
-generation has no such address, but its own login, which refuses an empty login. A web page is
-neither: it comes from something in between, such as a captive portal.
+Generation v22 replies to ``GET /api/info`` with a JSON object, and needs no token for it. The
+classic generation has no such address, but its own login, which refuses an empty login. A web page
+means neither: it comes from something in between, such as a captive portal.
 """
 
 from dataclasses import dataclass

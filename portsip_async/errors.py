@@ -299,7 +299,8 @@ class ErrorScheme:
         statuses: the class for each HTTP status. Any 5xx becomes a ServerError, and any other
             status an APIError.
         rejected_token: codes that refuse the access token, whatever the status.
-        not_about_token: codes of a 401 that is about something other than the access token.
+        not_about_token: codes that never refuse the access token, even if the status is 401 or the
+            message mentions it.
         refused_login: further codes that refuse a login.
         no_such_address: codes for an unknown address or file, as opposed to an extension.
         no_such_item: the code for an unknown extension.

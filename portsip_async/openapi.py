@@ -124,7 +124,7 @@ _GENERATIONS: Final[Mapping[str, _Generation]] = {
         refusal=Errors,
         summaries={
             "auth.sign_in": "Log in with a user name and a password.",
-            "auth.refresh": "Get a new pair of tokens for a refresh token, which serves once.",
+            "auth.refresh": "Get a new pair of tokens for a refresh token, which can be used once.",
             "auth.form_login": "Log in to a version without `/auth/sign_in`.",
             "auth.form_refresh": "Refresh a token of a version without `/auth/refresh_token`.",
             "users.own": "Read the settings of the user who is logged in.",
@@ -137,7 +137,7 @@ _GENERATIONS: Final[Mapping[str, _Generation]] = {
             "blobs.status": "Read how many bytes of an upload have arrived.",
             "blobs.destroy": "Drop an upload that is not complete.",
             "blobs.download": "Download a file.",
-            "pbx.info": "Read what the PBX tells about itself without a login.",
+            "pbx.info": "Read what the PBX shows without a login.",
         },
         unknown=UNNUMBERED | {"sort_by", "err_code"},
     ),
@@ -344,7 +344,7 @@ class _Schemas:
                 }
                 for name, kind in _reply_headers(row).items()
             }
-            return {"description": "Done. The headers tell the result.", "headers": headers}
+            return {"description": "Done. The result is in the headers.", "headers": headers}
         return {
             "description": "Done.",
             "content": {"application/json": {"schema": self.of(row.reply)}},
@@ -367,7 +367,7 @@ def _place(row: Endpoint[Any], name: str) -> str:
 
 
 def _reply_headers(row: Endpoint[Any]) -> dict[str, Any]:
-    """Return the fields of a reply that headers tell, with their types."""
+    """Return the fields of a reply that come from headers, with their types."""
     hints = get_type_hints(row.reply) if row.reply_headers else {}
     return {name: hints[name] for name in row.reply_headers}
 

@@ -21,7 +21,7 @@ import msgspec
 
 HIDDEN = "***"
 
-# Names of the API and of HTTP. "auth" is the password in the query of ``extensions.call``.
+# Names of the API and of HTTP. "auth" is the password in the query of a call.
 _SECRET_WORDS = ("password", "passwd", "token", "secret", "authorization", "cookie")
 _SECRET_NAMES = frozenset({"auth", "pin", "voicemail_pin"})
 

@@ -87,8 +87,9 @@ async def test_lines_for_python() -> None:
         for program, kind in zip(programs, (v22.PortSIPClient, PortSIPClient), strict=True):
             names: dict[str, Any] = {}
             exec("\n".join(program.splitlines()[1:3]), names)
-            assert type(names["pbx"]) is kind
-            async with names["pbx"] as pbx:
+            assert isinstance(names["pbx"], kind)
+            client: Any = names["pbx"]
+            async with client as pbx:
                 numbers = [one.extension_number async for one in pbx.extensions.list()]
             assert numbers == ["100", "101", "102"]
 

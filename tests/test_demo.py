@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from portsip_async import (
+    ENDPOINTS,
     Attempt,
     BulkResult,
     BulkRun,
@@ -25,8 +26,10 @@ from portsip_async import (
 )
 from portsip_async.cli import demo
 from portsip_async.cli.app import app
-from portsip_async.cli.demo import Failed, Traffic, compare, run, until_done
+from portsip_async.cli.demo import run
+from portsip_async.cli.demo_steps import Failed, Traffic, compare, until_done
 from portsip_async.simulator import Faults, PBXSimulator
+from portsip_async.v22.directory import Directory
 
 # Every other 429 has a Retry-After of one second, so they are rare here.
 FAULTS = Faults(
@@ -37,7 +40,7 @@ FAULTS = Faults(
 async def show(sim: PBXSimulator, *, width: int = 200, **sizes: Any) -> tuple[int, str]:
     """Run the demo; return its exit code and what it printed."""
     out = io.StringIO()
-    few = {"created": 4, "watched": 3, "interval": 0.05, "downtime": 0.1}
+    few = {"created": 4, "watched": 3, "interval": 0.05, "downtime": 0.1, "created_v22": 3}
     code = await run(Console(file=out, width=width, highlight=False), sim, **(few | sizes))
     return code, out.getvalue()
 
@@ -61,7 +64,10 @@ async def test_demo_loses_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     assert "231 seen, each once; 1 unknown" in shown
     assert shown.count("90 of 90 seen") == 3
     assert "all exist" in shown
-    assert "230 left" in shown
+    assert shown.count("230 left") == 2
+    assert "201 seen, each once; no id asked" in shown
+    assert "now in Sales, still Demo 330" in shown
+    assert "refresh tokens, each sent once" in shown
     assert sim.injected.total() > 20
     assert all(line.isprintable() and len(line) <= 80 for line in shown.splitlines())
 
@@ -107,6 +113,50 @@ async def test_demo_fails_if_a_step_fails(
     counts, problems = shown.split("Something was lost:")
     assert "account.verify" in counts
     assert problem in problems
+
+
+@pytest.mark.parametrize(
+    ("operation", "failure", "problem"),
+    [
+        ("auth.sign_in", {"status": 400, "body": "{}"}, "sign in, walk the users: auth."),
+        ("users.list", {"body": '{"count": 0, "items": []}'}, "0 extensions instead of 3"),
+        ("users.create", {"status": 400, "times": None}, "not done in 10 runs"),
+        ("users.update", {"body": "{}"}, "the patch had no effect"),
+        ("users.remove", {"status": 204, "body": ""}, "not the users from the start"),
+        ("users.status", {"status": 400}, "no status of 100, "),
+    ],
+)
+async def test_demo_fails_if_a_step_of_v22_fails(
+    operation: str, failure: dict[str, Any], problem: str, quiet: PBXSimulator
+) -> None:
+    quiet.v22.fail(operation, **failure)
+    code, shown = await show(quiet)
+    assert code == 1
+    assert problem in shown.split("Something was lost:")[1]
+
+
+async def test_demo_fails_if_ids_are_looked_up(
+    quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk must have taught them to the client."""
+    monkeypatch.setattr(Directory, "learn", lambda *_: None)
+    code, shown = await show(quiet)
+    assert code == 1
+    assert "ids looked up, though the list had told them" in shown
+
+
+async def test_demo_fails_if_a_refresh_token_is_sent_twice(quiet: PBXSimulator) -> None:
+    quiet.v22.refresh_tokens["one"] = 2
+    code, shown = await show(quiet)
+    assert code == 1
+    assert "a refresh token was sent twice" in shown
+
+
+async def test_demo_fails_if_the_counts_of_v22_differ(quiet: PBXSimulator) -> None:
+    quiet.v22.served["groups.list"] += 1
+    code, shown = await show(quiet)
+    assert code == 1
+    assert "groups.list: 0 sent, 0 of them cut" in shown.split("Something was lost:")[1]
 
 
 @pytest.mark.parametrize(
@@ -212,10 +262,11 @@ def test_demo_compares_each_request(
     error: PortSIPError | None, restarting: bool, received: int, agrees: bool
 ) -> None:
     """As many requests are received as sent, unless the restart cut them."""
-    sim, traffic = PBXSimulator(), Traffic(restarting=restarting)  # the simulator never runs
+    sim = PBXSimulator()  # it never runs
+    traffic = Traffic(ENDPOINTS, sim, restarting=restarting)
     traffic(Attempt("groups.list", 1, None, error, 0.01))
     sim.served["groups.list"] = received
-    assert (list(compare(Console(file=io.StringIO()), sim, traffic)) == []) is agrees
+    assert (list(compare(Console(file=io.StringIO()), traffic)) == []) is agrees
 
 
 class TestUntilDone:

@@ -211,6 +211,16 @@ class TestOverrides:
             ({"extensions.status": {"method": ""}}, "method"),
             ({"extensions.status": {"method": 5}}, "method"),
             ({"extensions.status": {"path": None}}, "path"),
+            ({"extensions.status": {"path": "/x/{number}"}}, "no parameter 'number' for its path"),
+            (
+                {
+                    "extensions.show": {
+                        "path": "/{extension_number}",
+                        "rename": {"extension_number": "n"},
+                    }
+                },
+                "only n; rename=",
+            ),
             ({"extensions.status": "/x"}, "extensions.status"),
             ("extensions.status", "endpoints"),
         ],

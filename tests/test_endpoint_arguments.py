@@ -74,6 +74,13 @@ class TestPathArguments:
         assert unquote(segments[5]) == text
         assert len(segments) == 7
 
+    async def test_path_beyond_ascii(self, wire: WireServer, client: PortSIPClient) -> None:
+        """The path of a row is percent-encoded too, and no argument is encoded twice."""
+        await client.request(
+            Endpoint("größe.show", "GET", "/größe/{größe}", token="none"), größe="a/ä"
+        )
+        assert wire.paths() == ["/api/gr%C3%B6%C3%9Fe/a%2F%C3%A4"]
+
     @pytest.mark.parametrize("text", ["", ".", ".."])
     async def test_step_in_the_path_is_refused(
         self, wire: WireServer, client: PortSIPClient, text: str
@@ -227,6 +234,13 @@ class TestReplyHeaders:
             await client.request(self.ROW)
         assert caught.value.may_have_acted
 
+    async def test_error_with_status_200(self, wire: WireServer, client: PortSIPClient) -> None:
+        """An error in the body counts, even if the headers are there."""
+        headers = {"PortSIP-Upload-ID": "u-1", "X-Token": "t-1"}
+        wire.script = [reply({"err_code": "404.1", "msg": "no"}, 200, headers)]
+        with pytest.raises(NotFound):
+            await client.request(self.ROW)
+
     async def test_error_of_such_an_operation(
         self, wire: WireServer, client: PortSIPClient
     ) -> None:
@@ -246,6 +260,16 @@ class TestErrors:
             await client.request(SHOW, id="7")
         error = caught.value
         assert (error.err_code, error.message, error.detail) == ("VALIDATE_FAILED", "no", detail)
+
+    @pytest.mark.parametrize("depth", [100, 900, 5000])
+    async def test_nested_detail(self, wire: WireServer, client: PortSIPClient, depth: int) -> None:
+        """A detail that is nested too deeply to be searched for secrets is left out."""
+        detail = "[" * depth + "]" * depth
+        body = f'{{"errors": [{{"code": "X", "message": "no", "detail": {detail}}}]}}'
+        wire.script = [reply(body.encode(), 404)]
+        with pytest.raises(NotFound) as caught:
+            await client.request(SHOW, id="7")
+        assert (caught.value.detail is not None) == (depth == 100)
 
     @pytest.mark.parametrize("odd", [None, "", 7, ["x"], {}, [None], [[]], [{"message": 5}]])
     async def test_odd_errors(self, wire: WireServer, client: PortSIPClient, odd: Any) -> None:

@@ -71,6 +71,7 @@ RANKS = {
     "client.login": 3,
     "client.patches": 3,
     "client.resource": 3,
+    "client.statuses": 3,
     "client.writes": 3,
     "core.context": 3,
     "core.urls": 3,

@@ -14,16 +14,19 @@ import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, Final, NamedTuple, ParamSpec, cast
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from portsip_async import PortSIPClient
+from portsip_async.client.base import BaseClient
 from portsip_async.simulator import PBXSimulator
+from portsip_async.v22 import PortSIPClient as V22Client
 
 from .clocks import set_clock
 
 P = ParamSpec("P")
+C = TypeVar("C", bound=BaseClient)
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
@@ -245,7 +248,16 @@ def client(sim: PBXSimulator, *, seed: int = 0, **options: Any) -> PortSIPClient
     """Make a client that uses the loop's clock and repeatable random numbers."""
     if not options.keys() & {"username", "credentials", "token"}:
         options |= {"username": sim.username, "password": sim.password}
-    made = PortSIPClient(sim.url, **options)
+    return _with_clock(PortSIPClient(sim.url, **options), seed)
+
+
+def v22_client(sim: PBXSimulator, *, seed: int = 0, **options: Any) -> V22Client:
+    """Make such a client of generation v22."""
+    options |= {"username": sim.username, "password": sim.password, "domain": sim.domain}
+    return _with_clock(V22Client(sim.url, **options), seed)
+
+
+def _with_clock(made: C, seed: int) -> C:
     loop = the_loop()
     set_clock(made, monotonic=loop.time, now=loop.now, random=random.Random(seed).random)
     return made

@@ -1,9 +1,9 @@
 """Watches the status of many extensions, for weeks if needed (`StatusWatch`).
 
-A feed, such as `status_polling.StatusPolling`, runs in a task of its own and tells the statuses.
+A feed, such as `status_polling.StatusPolling`, runs in a task of its own and reports the statuses.
 For each extension, the consumer gets the difference between what it received last and the latest
 status. So the memory for a slow consumer grows with the number of extensions, not the number of
-changes. How the statuses arrive is the feed's business alone.
+changes. Only the feed knows where the statuses come from.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class WatchStats:
 
 
 class StatusSink(Protocol[S]):
-    """What a feed tells. A feed that combines others passes them sinks of its own.
+    """Receives what a feed reports. A feed that combines others gives each of them its own sink.
 
     Attributes:
         stats: the progress and the failures; the feed replaces it.
@@ -77,7 +77,7 @@ class StatusSink(Protocol[S]):
 
     @property
     def latest(self) -> Mapping[str, S]:
-        """The latest status by number, those that the consumer knew before included."""
+        """The latest status by number, including those that the consumer knew before."""
         ...
 
     def note(self, number: str, status: S) -> None:
@@ -90,10 +90,10 @@ class StatusSink(Protocol[S]):
 
 
 class StatusFeed(Protocol[S]):
-    """Tells one loop of a watch the statuses. A loop that ends cancels it."""
+    """Reports the statuses to one loop of a watch, which cancels it at its end."""
 
     def run(self, sink: StatusSink[S]) -> Coroutine[Any, Any, None]:
-        """Tell the statuses until cancelled. What it raises ends the loop, after all changes."""
+        """Report the statuses until cancelled. An error ends the loop after the last change."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Runs one operation for many items, and reports the true outcome of each.
 
-If the reply to a create or a remove is lost for good, the extension is read back, which shows
-whether the write was carried out. An update is repeated, since doing it twice changes nothing.
+If the reply to a create or a remove is lost for good, the item is read back, which shows whether
+the write was carried out. An update is repeated, since doing it twice changes nothing.
 Items with an unknown outcome are listed in `in_doubt`.
 """
 
@@ -37,8 +37,8 @@ class BulkResult(Record, Generic[V], frozen=True):
 
     Attributes:
         index: the position of the item in the source, counted from 0.
-        key: the extension number, as given.
-        value: what the operation returned: the Extension of a patch or a show, else None.
+        key: what identifies the item, such as its extension number, as it was passed.
+        value: what the operation returned, such as the merged settings of a patch; else None.
         error: why it was not carried out, or why that is not known; None if it was.
         settled: whether the reply was lost, and the outcome was found out by reading back.
         skipped: whether there was nothing to do, and you asked to skip such items.

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -10,16 +9,14 @@ from ..arguments import (
     check_int,
     check_iterable,
     check_number,
-    check_str,
     check_strs,
-    check_type,
-    plain_text,
 )
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
 from ..client.resource import Sender
+from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
@@ -141,22 +138,20 @@ class StatusCalls(NotCopyable):
             concurrency=concurrency,
             rediscover=check_number("rediscover", rediscover, above=0),
         )
-        return StatusWatch(new_polling, owner=session, known=_check_known(known), now=source.now)
+        return StatusWatch(
+            new_polling, owner=session, known=check_known(known, ExtensionStatus), now=source.now
+        )
 
     def _status_source(self) -> StatusSource[ExtensionStatus]:
-        clock = self._sender.session.clock
-
         async def ask(numbers: list[str], gate: Gate) -> dict[str, ExtensionStatus]:
             reply = await self._sender.send(EXTENSIONS_STATUS, {"extensions": numbers}, gate=gate)
             return {status.extension_number: status for status in reply.extension_status}
 
-        return StatusSource(
+        return status_source(
             ask,
             frozenset({EXTENSIONS_STATUS.name}),
             CLASSIC_ERRORS,
-            clock=lambda: clock.monotonic(),
-            sleep=lambda seconds: clock.sleep(seconds),
-            now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+            clock=self._sender.session.clock,
             outages=self._sender.outages,
             batch_sizes=self._sender.batch_sizes,
         )
@@ -187,11 +182,3 @@ class StatusCalls(NotCopyable):
             prefetch=prefetch,
             max_pages=None,
         )
-
-
-def _check_known(known: Mapping[str, ExtensionStatus] | None) -> dict[str, ExtensionStatus]:
-    check_type("known", known, Mapping, None)
-    for number, status in (known or {}).items():
-        check_str("each number of known", number)
-        check_type("each status of known", status, ExtensionStatus)
-    return {plain_text(number): status for number, status in (known or {}).items()}

@@ -30,6 +30,7 @@ from .failures import (
 )
 from .signals import orderly_end
 from .streams import output_error, print_line, standard_streams
+from .terminal_text import unwrap
 
 # Each command's module, in the order of the help. Its attribute has the command's name.
 _COMMANDS = {
@@ -115,7 +116,8 @@ class Commands(TyperGroup):
 app: typer.Typer = typer.Typer(
     cls=Commands,
     name="portsip-async",
-    help="Work with a PortSIP PBX from the command line.",
+    help="Work with a PortSIP PBX of either generation: v22, which is sold today, or the classic"
+    " one. --api names it; else the PBX is asked.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -130,7 +132,7 @@ def _load(name: str) -> Any:
     if isinstance(found, typer.Typer):
         return get_command(found)
     single = typer.Typer(add_completion=False)
-    single.command(name)(found)
+    single.command(name, help=unwrap(found.__doc__))(found)
     return get_command(single)
 
 

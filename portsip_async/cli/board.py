@@ -33,7 +33,7 @@ class Board:
 
         Args:
             encoding: the terminal's encoding.
-            detail: returns what a status tells besides its word.
+            detail: returns what a status says besides its name.
         """
         self._detail = detail
         marks = "".join(_PLAIN_MARKS)

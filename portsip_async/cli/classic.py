@@ -58,6 +58,7 @@ class ClassicPBX(PBX):
     changes: ClassVar[Settings] = _SETTINGS
     state: ClassVar[Record] = ExtensionStatus
     interval: ClassVar[float] = 5.0
+    counts_all: ClassVar[bool] = False
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = Group
     created_group: ClassVar[Record] = CreatedGroup

@@ -41,14 +41,21 @@ class Connection:
 
     url: Annotated[
         str | None,
-        _option(metavar="URL", help="Such as https://pbx.example.com:8900; else PORTSIP_URL."),
+        _option(
+            metavar="URL",
+            help="Such as https://pbx.example.com:8887, or port 8900 for the classic generation;"
+            " else PORTSIP_URL.",
+        ),
     ] = None
     username: Annotated[
         str | None, _option("--username", "-u", metavar="NAME", help="Else PORTSIP_USERNAME.")
     ] = None
     email: Annotated[
         str | None,
-        _option(metavar="ADDRESS", help="Instead of a user name; else PORTSIP_EMAIL."),
+        _option(
+            metavar="ADDRESS",
+            help="Instead of a user name, in the classic generation; else PORTSIP_EMAIL.",
+        ),
     ] = None
     domain: Annotated[
         str | None,
@@ -140,7 +147,7 @@ class Connection:
                 runner.run(client.close())  # if the login failed
 
     def log_in(self, client: Any, runner: asyncio.Runner) -> None:
-        """Log in with the account, if that may take a second factor and somebody can be asked."""
+        """Log in with the account, if a second factor may be needed and there is a terminal."""
         if self.account is not None:
             log_in(self.kind(client).auth, runner)
 
@@ -177,7 +184,7 @@ class Connection:
 
     @cached_property
     def kind(self) -> type[PBX]:
-        """The generation of the PBX, which is asked unless an option or the environment tells.
+        """The generation of the PBX; the PBX is asked unless an option or the environment names it.
 
         Raises:
             PortSIPError: there is no reply.
@@ -194,7 +201,7 @@ class Connection:
 
     @cached_property
     def detected(self) -> Detected:
-        """What the PBX says about its generation, whatever the options say.
+        """The generation that the PBX was found to speak, whatever the options are.
 
         Raises:
             PortSIPError: there is no reply.

@@ -51,7 +51,9 @@ def export(
     reveal: Annotated[
         bool,
         typer.Option(
-            "--reveal", help="Write passwords and pins, which an import needs. Guard the file."
+            "--reveal",
+            help="Write passwords and pins, which an import needs. Guard the file. A PBX of v22"
+            " tells passwords from 22.3 on.",
         ),
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight.")] = 8,

@@ -26,7 +26,8 @@ from .watching import watch
 extensions: typer.Typer = typer.Typer(
     name="extensions",
     add_completion=False,
-    help="Work with extensions: list, provision, watch, call.",
+    help="Work with extensions, the users of v22: list, provision, watch, call. 'users' is another"
+    " name of this command.",
     no_args_is_help=True,
 )
 
@@ -50,8 +51,8 @@ Settings = Annotated[
     typer.Option(
         "--settings",
         metavar="FILE",
-        help='Settings as JSON, such as {"voice_mail": {"voicemail_pin": "..."}}; - reads'
-        " standard input.",
+        help='Settings as JSON, such as {"voice_mail": {"voicemail_pin": "..."}}, or in v22'
+        ' {"voicemail_pin": "..."}; - reads standard input.',
         show_default=False,
     ),
 ]
@@ -114,7 +115,7 @@ def show(
 
     Its passwords and its pin are hidden unless --reveal is given.
 
-    Example: portsip-async extensions show 101 --output json --columns profile
+    Example: portsip-async extensions show 101 --output json
     """
     output.check(connection.kind.record)
     output.show(connection.run(lambda pbx: pbx.show(number)), reveal=reveal)
@@ -141,9 +142,10 @@ def create(
 ) -> None:
     """Create an extension.
 
-    In v22, the settings name, display_name, email and role are required.
-
     Example: portsip-async extensions create 101 --set profile.first_name=Ann
+
+    In v22, four settings are required. Example: portsip-async users create 101 --set name=ann --set
+    display_name=Ann --set email=ann@example.com --set role=StandardUser
     """
     kind = connection.kind
     # The order of standard input: the login, these secrets, and then the settings.
@@ -174,6 +176,8 @@ def update(
     Other settings stay as they are.
 
     Example: portsip-async extensions update 101 --set options.enable_extension=false
+
+    In v22, settings have other names. Example: portsip-async users update 101 --set enabled=false
     """
     given = connection.kind.changes.read(changes, settings)
     if not given:

@@ -8,6 +8,7 @@ output that can't be written, as on a full disk, is a failure.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -83,7 +84,10 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 # A hint must not recommend the command that just failed. These commands have other hints.
 _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
-    "list": {NotFound: "'check' shows whether the PBX has this operation; see --endpoint"},
+    "list": {
+        NotFound: "'check' shows whether the PBX has this operation; see --endpoint",
+        BadRequest: "the PBX refuses an option: see --help for what they take",
+    },
     "show": {BadRequest: "the PBX refuses a value"},
     "update": {Conflict: "another one with this name or number exists already"},
     "check": {
@@ -95,6 +99,7 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
 NO_API: Final = (
     "check the address (--url or PORTSIP_URL), its port and path: no PBX API was found there"
 )
+_TOKEN: Final = "PORTSIP_TOKEN"
 _PAGE = "check the address (--url or PORTSIP_URL), and any proxy in front of the PBX"
 # These statuses do not refuse a login: nothing at the address handles logins.
 _NO_API_STATUSES = frozenset({404, 405, 410, 501})
@@ -142,6 +147,8 @@ def hint(error: Exception) -> str:
         return f"{action}, or pin it with --fingerprint{shown}"
     if isinstance(error, AuthenticationError) and error.operation == "auth.verify_otp":
         return "run the command again, which has the PBX send another one-time password"
+    if _refused_token(error) and os.environ.get(_TOKEN):
+        return f"set {_TOKEN} to a new token, or unset it to log in with a password"
     if found_no_api(error):
         return answering_generation.get()() or NO_API
     if is_page(error):
@@ -162,6 +169,13 @@ def found_no_api(error: Exception) -> bool:
 def _is_login(error: PortSIPError) -> bool:
     """Return whether an error is about a login. The names are those of both generations."""
     return any(name in (error.operation or "") for name in ("account.", "auth."))
+
+
+def _refused_token(error: Exception) -> bool:
+    """Return whether an error is about a token, not about a password."""
+    if not isinstance(error, AuthenticationError):
+        return False
+    return not _is_login(error) or (error.operation or "").endswith(".refresh")
 
 
 def is_page(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What the commands need of a PBX, whichever generation of the API it speaks.
+"""What the commands need from a PBX, whichever generation of the API it speaks.
 
 `classic.py` and `v22.py` implement it over the client of their generation. The commands use nothing
 else, so none of them asks which generation a PBX has.
@@ -20,7 +20,7 @@ Record = type[msgspec.Struct]
 
 
 class Api(StrEnum):
-    """A generation of the API, or the one that the PBX turns out to speak."""
+    """A generation of the API, or "auto": the one that the PBX is found to speak."""
 
     AUTO = "auto"
     CLASSIC = "classic"
@@ -42,6 +42,7 @@ class PBX(ABC):
         changes: what ``update`` sets.
         state: the status of an extension.
         interval: seconds between two polls of a watch, unless another number is given.
+        counts_all: whether the count of a page is always that of the whole list.
         group_summary: the row of a list of groups.
         group: a group with its members.
         created_group: the reply to a group's creation.
@@ -59,6 +60,7 @@ class PBX(ABC):
     changes: ClassVar[Settings]
     state: ClassVar[Record]
     interval: ClassVar[float]
+    counts_all: ClassVar[bool]
     group_summary: ClassVar[Record]
     group: ClassVar[Record]
     created_group: ClassVar[Record]
@@ -188,7 +190,7 @@ class PBX(ABC):
     @staticmethod
     @abstractmethod
     def detail(state: Any) -> str:
-        """Return what a status tells besides its word."""
+        """Return what a status says besides its name."""
 
     @abstractmethod
     async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:

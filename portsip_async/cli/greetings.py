@@ -22,7 +22,10 @@ greetings: typer.Typer = typer.Typer(
 )
 
 Filename = Annotated[
-    str, typer.Argument(metavar="NAME", help="The greeting's name, as 'list' shows it.")
+    str,
+    typer.Argument(
+        metavar="NAME", help="The greeting's name, or in v22 its id, as 'list' shows it."
+    ),
 ]
 
 
@@ -52,7 +55,7 @@ def add(
     ] = None,
     connection: Connection,
 ) -> None:
-    """Let the PBX fetch a greeting from a URL.
+    """Let the PBX fetch a greeting from a URL; classic only.
 
     Example: portsip-async greetings add 101 --from-url https://files.example.com/hello.wav
     """

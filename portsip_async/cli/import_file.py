@@ -28,7 +28,8 @@ from .text_input import is_name, read_json, read_text
 
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
 _ROUNDED: Final = re.compile(r"[0-9]+([.,][0-9]+)?[Ee]\+?[0-9]+")  # such as 1.0E+11
-_HEADER: Final = "the first line must name fields, as in a file of 'extensions export'"
+_HEADER: Final = "the first line must name fields, as 'extensions export' writes them for this PBX"
+_MAX_FIELDS: Final = 8  # unknown fields named in an error
 
 
 class FileFormat(StrEnum):
@@ -197,7 +198,9 @@ def _columns(path: Path, cells: list[str | None], known: Columns) -> list[str]:
                 problems.append(f"column {at + 1}")
         if not is_like_header:
             raise Failure(f"{path.name}: the first line holds no field's name", _HEADER)
-        raise Failure(f"{path.name}: no such field: {'; '.join(problems)}", _HEADER)
+        more = f" and {len(problems) - _MAX_FIELDS:,} more" if len(problems) > _MAX_FIELDS else ""
+        shown = "; ".join(problems[:_MAX_FIELDS])
+        raise Failure(f"{path.name}: no such field: {shown}{more}", _HEADER)
     for at, name in enumerate(columns):
         if name and name in columns[:at]:
             first = columns.index(name)
@@ -259,7 +262,7 @@ def _json_row(text: str) -> dict[str, Any]:
 
 
 def _check(row: Row, known: Columns) -> None:
-    """Set the extension of a row, or the problem why it has none."""
+    """Set the extension of a row, or the reason why it has none."""
     cells = {name: value for name, value in row.cells.items() if name not in known.ignored}
     try:
         document = nested(dict(_converted(cells, known)))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import Paginator, PortSIPError
+from .. import Drift, Paginator, PortSIPError
 from .connection import Connection
 from .failures import Failure, exit_code, print_note
 from .fields import plain
@@ -45,7 +45,8 @@ class Paging:
         int | None,
         typer.Option(
             min=1,
-            help="Items per request; by default 500, or 100 if the PBX refuses that.",
+            help="Items per request. By default 100 in v22, which allows no more; else 500, or 100"
+            " if the PBX refuses that.",
             show_default=False,
         ),
     ] = None
@@ -74,7 +75,14 @@ def write_list(
         start: returns the list of a PBX.
         narrow: the columns of a table unless columns were requested.
     """
-    connection.run(lambda pbx: _write(output, start(pbx), model, paging.limit, narrow))
+
+    async def work(pbx: PBX) -> None:
+        walk = start(pbx)
+        await _write(output, walk, model, paging.limit, narrow)
+        if isinstance(walk, Paginator):
+            _report_drift(walk.drift, counts_all=pbx.counts_all)
+
+    connection.run(work)
 
 
 async def _write(
@@ -102,7 +110,12 @@ async def _write(
                 raise
             again = f"continue where it failed with --page {error.page}"
             raise Failure(str(error), again, exit_code(error)) from None
-    if isinstance(walk, Paginator) and walk.drift.dropped:
-        print_note(
-            f"The list changed while it was read: {walk.drift.dropped} items were received twice."
-        )
+
+
+def _report_drift(drift: Drift, *, counts_all: bool) -> None:
+    """Write a line about a list that changed while it was read."""
+    changes = [f"{drift.dropped} items were received twice"] if drift.dropped else []
+    if drift.count_changed and counts_all:
+        changes.append("others may be missing" if changes else "some items may be missing")
+    if changes:
+        print_note(f"The list changed while it was read: {', and '.join(changes)}.")

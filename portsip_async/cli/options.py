@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from .failures import USAGE, Failure, running_command
-from .terminal_text import one_line
+from .terminal_text import one_line, unwrap
 from .text_input import read_text
 
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
@@ -70,6 +70,7 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
             raise Failure(str(error), f"{context.command_path} --help", USAGE) from error
 
     vars(command).pop("__wrapped__")
+    command.__doc__ = unwrap(function.__doc__)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(command)["__signature__"] = inspect.Signature(parameters)
     return command

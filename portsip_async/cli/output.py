@@ -57,7 +57,7 @@ class Output:
             "--columns",
             "-c",
             metavar="NAMES",
-            help="Only these, in this order, such as extension_number,status.",
+            help="Only these, in this order, such as extension_number,email.",
         ),
     ] = None
 

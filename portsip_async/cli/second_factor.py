@@ -18,15 +18,15 @@ _TRIES: Final = 2  # a PBX may block an address after more
 def log_in(auth: Any, runner: asyncio.Runner) -> None:
     """Log in now, and prompt for a one-time password if the PBX wants one.
 
-    Does nothing where nobody can be asked: the command's first request logs in then, and the error
-    says that the PBX wants a second factor.
+    Does nothing if there is no terminal to ask on: then the command's first request logs in, and
+    its error says that the PBX wants a second factor.
 
     Args:
         auth: the ``auth`` of a client; None if its generation has no second factor.
         runner: runs the client.
 
     Raises:
-        PortSIPError: the login was refused, or twice the password.
+        PortSIPError: the login was refused, or the one-time password was refused twice.
     """
     if auth is None or not sys.stdin.isatty():
         return

@@ -180,7 +180,7 @@ def _reason(error: OSError | UnicodeError) -> str:
 def _greeting(
     simulator: PBXSimulator, generations: tuple[Api, ...], token_lifetime: float
 ) -> Iterator[str]:
-    """Yield lines that tell how to reach the simulator."""
+    """Yield the lines that say how to reach the simulator."""
     is_remote = simulator.host not in _LOOPBACK
     yield f"Simulated PBX at {simulator.url}"
     yield f"  user name  {simulator.username}"

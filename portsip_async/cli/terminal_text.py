@@ -83,3 +83,8 @@ def _is_safe(char: str) -> bool:
 def _json_escape(char: str) -> str:
     encoded = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{encoded[at]:02x}{encoded[at + 1]:02x}" for at in range(0, len(encoded), 2))
+
+
+def unwrap(text: str | None) -> str:
+    """Join the lines of each paragraph of a docstring, so that the help wraps them by itself."""
+    return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))

@@ -52,7 +52,7 @@ class GroupWithMembers(msgspec.Struct, frozen=True):
 
 
 class NewGroup(msgspec.Struct, frozen=True):
-    """What the PBX says of a group that it created."""
+    """The reply to a group's creation."""
 
     id: str
 
@@ -80,6 +80,7 @@ class V22PBX(PBX):
     changes: ClassVar[Settings] = Settings(UserSettings, _EXAMPLE)
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
+    counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = GroupWithMembers
     created_group: ClassVar[Record] = NewGroup
@@ -95,7 +96,9 @@ class V22PBX(PBX):
                 options |= {name: value} if value else {}
         elif "email" in account:
             raise Failure(
-                "generation v22 has no login by email address", "pass --username, --domain", USAGE
+                "generation v22 has no login by email address",
+                "pass --username and --domain",
+                USAGE,
             )
         else:
             options |= {**account, "domain": domain}

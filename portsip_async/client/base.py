@@ -61,7 +61,7 @@ class CommonOptions(TypedDict, total=False):
 
 
 class BaseClient(NotCopyable):
-    """What the clients of all generations do alike."""
+    """The part of a client that is the same in all generations."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the logins of all generations do alike: checking credentials, and judging refusals.
+"""What the logins of all generations share: checking credentials, and classifying refusals.
 
 The PBX refuses a login with status 400, 401 or 403 and an empty or JSON body, or with a code that
 means the same. Such an error becomes an AuthenticationError, which the token cache remembers. A

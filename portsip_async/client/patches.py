@@ -50,6 +50,18 @@ def plain_fields(name: str, fields: object) -> dict[str, Any]:
     return plain
 
 
+def check_has_id(read: Mapping[str, Any], operation: str) -> None:
+    """Check that the item that an operation read has an id.
+
+    A reply without one shows no item. To write it back would empty the real one.
+
+    Raises:
+        ReplyError: it has none.
+    """
+    if not read.get("id"):
+        raise ReplyError(expected="an id", where="$.id", operation=operation)
+
+
 def check_shape(name: str, changes: Mapping[Any, Any], model: type[Struct] | None) -> None:
     """Check that field names are texts, and that no value replaces a part with fields.
 
@@ -119,4 +131,7 @@ def unknown_field(owner: str, field: object, known: Iterable[str]) -> TypeError:
     names = sorted(set(map(str, known)))
     nearest = get_close_matches(str(field).lower(), names, n=1)
     hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(names) or 'none'}"
-    return TypeError(f'{owner} has no field "{field}"; {hint}')
+    shown = str(field)
+    if not shown.isprintable():
+        shown = ascii(shown)[1:-1]  # half of a surrogate pair would break whatever prints it
+    return TypeError(f'{owner} has no field "{shown}"; {hint}')

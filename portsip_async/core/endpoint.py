@@ -359,7 +359,7 @@ def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) 
         moves = False
     token = row.token if not moves or row.token in ("none", "header", "bearer") else None
     try:
-        return row.replace(
+        changed = row.replace(
             method=method,
             path=override.get("path", row.path),
             safety=override.get("safety", row.safety),
@@ -369,3 +369,12 @@ def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) 
         )
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"endpoints: {error}") from None
+    if row.takes is not None:
+        parameters = [changed.rename.get(parameter, parameter) for parameter in row.takes]
+        for argument in changed.path_arguments:
+            if argument not in parameters:
+                raise ConfigurationError(
+                    f"endpoints: {name} has no parameter {argument!r} for its path, only "
+                    f"{', '.join(parameters) or 'none'}; rename= gives a parameter another name"
+                )
+    return changed

@@ -1,4 +1,4 @@
-"""Enums that keep values which the documentation does not have."""
+"""Enums that keep values that the documentation lacks."""
 
 from enum import StrEnum
 from typing import Final, Self

@@ -146,9 +146,10 @@ class ReplyParser(Generic[T]):
         code = "" if err_code is None else str(err_code)
         kind = scheme.class_of(status, code)
         # Does it refuse the access token? Some PBXes say so only in the message.
-        rejected = self._endpoint.token != "none" and (
+        may_be_token = self._endpoint.token != "none" and code not in scheme.not_about_token
+        rejected = may_be_token and (
             code in scheme.rejected_token
-            or (401 in (status, leading_status(code)) and code not in scheme.not_about_token)
+            or 401 in (status, leading_status(code))
             or (
                 status in (400, 403)
                 and kind is not RateLimited
@@ -235,14 +236,15 @@ def parse_retry_after(value: str, now: Callable[[], float]) -> float | None:
 
 def scrub_error(error: APIError, secrets: list[str]) -> APIError:
     """Return the error without the secrets that the PBX repeated in what it says."""
-    err_code = error.err_code
+    err_code, detail = error.err_code, error.detail
     if isinstance(err_code, str) and not _DOTTED.fullmatch(err_code):
         err_code = scrub_text(err_code, secrets)
-    return error.copy(
-        message=scrub_text(error.message, secrets),
-        err_code=err_code,
-        detail=None if error.detail is None else scrub_json(error.detail, secrets),
-    )
+    if detail is not None:
+        try:
+            detail = scrub_json(detail, secrets)
+        except RecursionError:
+            detail = None  # it is nested too deeply to be searched for secrets
+    return error.copy(message=scrub_text(error.message, secrets), err_code=err_code, detail=detail)
 
 
 def check_identity(field: str, shown: object, requested: str, row: Endpoint[Any]) -> None:

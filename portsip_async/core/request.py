@@ -4,6 +4,7 @@ Pure: no event loop, no clock, no connection.
 """
 
 from collections.abc import Collection, Mapping
+from string import printable
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
@@ -139,7 +140,8 @@ class RequestTemplate:
                     raise ValueError(f'{endpoint.name}: {name} must not be empty, "." or ".."')
                 safe = text.isascii() and text.isalnum()
                 path = path.replace(f"{{{name}}}", text if safe else quote(text, safe=""))
-            self._path = path
+            # The arguments are encoded already; the path of the row may hold other characters.
+            self._path = path if path.isascii() else quote(path, safe=printable)
         for name, header in endpoint.headers.items():
             text = _single_text(endpoint, name, rest.pop(name, None))
             if not is_visible(text):

@@ -1,7 +1,7 @@
 """Which failed attempts may be repeated: one table, by the failure and the operation's safety.
 
 The rule behind the table: an operation that acts each time is repeated only if the PBX can't have
-acted. One that carries something that serves once is repeated only if nothing was sent.
+acted. One that carries something for single use is repeated only if nothing was sent.
 """
 
 from dataclasses import dataclass

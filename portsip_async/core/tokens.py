@@ -24,9 +24,9 @@ starts a renewal, so an idle client sends nothing. There is at most one renewal 
 runs in a task of its own. Calls only watch that task: a call that is cancelled does not cancel it
 for the others. If the renewal fails, each waiting call raises the error.
 
-In some generations a refresh token serves only once. The cache gives such a token up before it is
-sent. If no usable reply arrives, whatever the reason, the same renewal logs in. Only if no
-connection was made is the refresh token kept.
+In some generations a refresh token can be used only once. The cache marks such a token as used
+before it is sent. If no usable reply arrives, whatever the reason, the same renewal logs in. The
+refresh token is kept only if no connection was made.
 
 A PBX blocks the address of a client that keeps sending wrong credentials. So the cache remembers a
 refused login: for 60 seconds, all calls that need a token fail and nothing is sent. Each further
@@ -198,7 +198,7 @@ class TokenCache(NotCopyable):
         self._cached: CachedToken | None = None
         # The token that the next refresh sends, even if it is spent or rejected.
         self._last: CachedToken | None = None
-        # The refresh token that was sent last. If it serves only once, it is not sent again.
+        # The refresh token that was sent last. If it is for single use, it is not sent again.
         self._used: str | None = None
         self.generation: int = 0
         # The renewal that is running.
@@ -415,7 +415,7 @@ def _no_token_left(
     Args:
         last: the token that was lost; None if the client signed out.
         failed: the error of its refresh, if it was sent.
-        once: whether a refresh token serves only once.
+        once: whether a refresh token can be used only once.
     """
     if failed is not None and not once:
         return failed
@@ -426,7 +426,7 @@ def _no_token_left(
     elif last.token.refresh_token is None:
         loss = "the token was rejected or has expired, it has no refresh token"
     else:
-        loss = "the refresh token was sent but brought no new token, and it serves only once"
+        loss = "the refresh token was sent but brought no new token, and it can be used only once"
     message = f"{loss}, and there are no credentials to log in with: pass new tokens"
     if isinstance(failed, AuthenticationError):
         return failed.with_remark(message)

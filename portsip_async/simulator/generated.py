@@ -39,7 +39,7 @@ def hash32(*numbers: int) -> int:
 
 
 def opaque_id(number: int, kind: int) -> str:
-    """Return an id in the manner of the vendor's samples, from which `number_of_id` reads back.
+    """Return an id like those in the vendor's samples; `number_of_id` turns it back.
 
     Args:
         number: a whole number below 2**40.

@@ -385,7 +385,7 @@ class PBX:
         return self._default_files.get(number, "")
 
     def play_no_greeting(self, number: str) -> None:
-        """Play none of the greetings."""
+        """Let no greeting be played."""
         self._default_files.pop(number, None)
 
     def add_greeting(self, number: str, greeting: Greeting, name: str | None = None) -> None:

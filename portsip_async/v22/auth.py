@@ -1,7 +1,7 @@
 """Logging in with a second factor, renewing the tokens, and signing out."""
 
 from ..arguments import check_str
-from ..client.login import login_error
+from ..client.login import refused_login
 from ..client.resource import Sender
 from ..core.tasks import NotCopyable
 from ..core.tokens import Token
@@ -68,7 +68,10 @@ class Auth(NotCopyable):
         Raises:
             AuthenticationError: the PBX refused the challenge.
         """
-        await self._sender.send(AUTH_SEND_OTP, {"token": check_str("challenge", challenge)})
+        try:
+            await self._sender.send(AUTH_SEND_OTP, {"token": check_str("challenge", challenge)})
+        except APIError as error:
+            raise_without_context(refused_login(error, V22_ERRORS) or error)
 
     @hide_arguments
     async def verify_otp(self, challenge: str, code: str) -> Token:
@@ -93,7 +96,7 @@ class Auth(NotCopyable):
                 {"token": check_str("challenge", challenge), "code": check_str("code", code)},
             )
         except APIError as error:
-            raise_without_context(login_error(error, session.base_url, V22_ERRORS))
+            raise_without_context(refused_login(error, V22_ERRORS) or error)
         token = token_of(reply, AUTH_VERIFY_OTP)
         session.tokens.use(token, sent_at)
         return token

@@ -3,7 +3,7 @@
 import builtins
 from typing import TypedDict, Unpack
 
-from ..arguments import check_str
+from ..arguments import check_str, check_type
 from ..client.patches import unknown_field
 from ..client.resource import Sender
 from ..core.tasks import NotCopyable
@@ -36,7 +36,7 @@ class CallSettings(TypedDict, total=False):
         target: the address to call.
         target_instance_id: the instance of the telephone to call.
         target_extension_number: the extension to call.
-        additional_header: a header that makes a telephone answer by itself.
+        additional_header: a header that makes a telephone answer automatically.
         header_direction: which party gets that header.
     """
 
@@ -55,7 +55,7 @@ class CallSettings(TypedDict, total=False):
 
 
 class Calls(NotCopyable):
-    """The calls that the PBX has at the moment. A session holds calls that belong together."""
+    """The current calls of the PBX. A session holds calls that belong together."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -118,7 +118,7 @@ class Calls(NotCopyable):
         return created.id
 
     async def list(self) -> builtins.list[CallSession]:
-        """Read all sessions of the moment (``GET /sessions``)."""
+        """Read all current sessions (``GET /sessions``)."""
         page = await self._sender.send(CALLS_LIST, {})
         return [*page.items]
 
@@ -148,11 +148,13 @@ def _call(caller: str, callee: str, more: CallSettings) -> dict[str, object]:
     """Check the settings of a call, and return them under the API's names.
 
     Raises:
-        TypeError: a setting that a call does not have; the message suggests the nearest name.
+        TypeError: a setting of another type, or one that a call does not have; then the message
+            suggests the nearest name.
     """
-    for name in more:
+    for name, value in more.items():
         if name not in CallSettings.__annotations__:
             raise unknown_field("a call", name, CallSettings.__annotations__)
+        check_type(name, value, bool if name == "send_sdp" else str, None)
     return {
         "send_sdp": True,
         **more,

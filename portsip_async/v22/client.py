@@ -5,6 +5,7 @@ from typing import Final, Self, Unpack
 
 import aiohttp
 
+from ..arguments import optional_texts
 from ..client.base import DEFAULT_RETRY, DEFAULT_TIMEOUT, BaseClient, CommonOptions
 from ..client.environment import LoginWay, arguments_from_env
 from ..client.resource import Sender
@@ -91,8 +92,8 @@ class PortSIPClient(BaseClient):
             credentials: instead of username and password: SignIn, Tokens, or any object with
                 ``async def fetch_token(self) -> Token``.
             token: instead of credentials: an existing access token.
-            refresh_token: the refresh token that belongs to `token`. It serves once. None lets the
-                client end with its token.
+            refresh_token: the refresh token that belongs to `token`. It is used once. Without it,
+                the client stops working when the PBX rejects `token`.
             timeout: the limits of one attempt. A number is its `total` in seconds.
             retry: how failed attempts are repeated, and the deadline of a call.
             max_connections: the most calls in flight. Further calls wait.
@@ -171,10 +172,9 @@ class PortSIPClient(BaseClient):
         return cls(arguments.pop("base_url"), **arguments)
 
     async def info(self, *, domain: str | None = None) -> ServerInfo:
-        """Read what the PBX tells about itself without a login (``GET /info``).
+        """Read what the PBX shows without a login (``GET /info``).
 
         Args:
-            domain: a tenant's SIP domain, to read about the tenant, too; None reads about the
-                system only.
+            domain: the SIP domain of a tenant to read about too; None reads about the system only.
         """
-        return await self._sender.send(PBX_INFO, {"domain": domain})
+        return await self._sender.send(PBX_INFO, optional_texts(domain=domain))

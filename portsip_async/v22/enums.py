@@ -49,7 +49,7 @@ class Status(OpenEnum):
 
 
 class Presence(OpenEnum):
-    """What people can expect who want to reach a user."""
+    """Whether a user can be reached, as others see it."""
 
     DO_NOT_DISTURB = "DO_NOT_DISTURB"
     AVAILABLE = "AVAILABLE"
@@ -82,7 +82,7 @@ class SMSMode(OpenEnum):
 
 
 class ForwardAction(OpenEnum):
-    """What happens to a call. The rules for do-not-disturb, away and so on can't ring anyway."""
+    """What happens to a call. Some rules, such as those for do-not-disturb, lack RING_ANYWAY."""
 
     FORWARD_TO_NUMBER = "FORWARD_TO_NUMBER"
     FORWARD_TO_VOICEMAIL = "FORWARD_TO_VOICEMAIL"
@@ -147,7 +147,7 @@ class SyncType(OpenEnum):
 
 
 class AdditionalHeader(OpenEnum):
-    """A header in the INVITE of a call that makes a telephone answer by itself."""
+    """A header in the INVITE of a call that makes a telephone answer automatically."""
 
     ANSWER_MODE = "ANSWER_MODE"
     CALL_INFO = "CALL_INFO"

@@ -3,7 +3,7 @@
 import builtins
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime
+from functools import partial
 from typing import Final, Literal
 
 from ..arguments import (
@@ -12,14 +12,13 @@ from ..arguments import (
     check_number,
     check_str,
     check_strs,
-    check_type,
-    plain_text,
 )
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
 from ..client.resource import Sender
+from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.reply import check_identity
@@ -29,11 +28,11 @@ from ..errors import ConfigurationError, ReplyError
 from .calls import Calls
 from .directory import Directory
 from .error_codes import V22_ERRORS
-from .operations import USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
+from .operations import LARGEST_PAGE_SIZE, USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
 from .status_models import ExtensionState
 from .user_models import User, UserSettings, UserSummary
 from .user_writes import check_changes, patch_user
-from .users import LARGEST_PAGE_SIZE, Users
+from .users import Users
 
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
 
@@ -145,7 +144,8 @@ class Extensions(NotCopyable):
 
         Raises:
             NotFound: there is no such extension.
-            ReplyError: the reply shows another extension. Nothing was written.
+            ReplyError: the reply shows no extension or another one, or a part of it is not an
+                object. Nothing was written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
         number = check_str("number", number)
@@ -171,29 +171,33 @@ class Extensions(NotCopyable):
 
         Raises:
             NotFound: there is no such extension.
+            ReplyError: the reply shows another number. Nothing was removed.
         """
         number = check_str("number", number)
         found = await self._directory.find(self._sender, number)
+        check_identity("extension_number", found.extension_number, number, USERS_FIND)
         await self._sender.send(USERS_REMOVE, {"id": found.id})
         self._directory.forget(number)
 
     @hide_arguments
     async def call(self, extension: str, to: str, *, auth: str, domain: str, src: str) -> str:
-        """Ring an extension and connect it to another number (``GET /sessions/directly``).
+        """Ring a number and connect it to another (``GET /sessions/directly``).
 
-        Each request rings a telephone, so it is not repeated if the PBX may have acted.
+        Each request rings a telephone, so it is not repeated if the PBX may have acted. The
+        password goes into the URL, so a proxy may log it. `Calls.create` has no such risk.
 
         Args:
-            extension: the number of the extension that rings.
-            to: the number to call.
-            auth: the extension's password.
-            domain: the SIP domain.
-            src: the number that the call shows as its caller.
+            extension: the number of the extension that sets up the call.
+            to: the number to call, which the API names ``callee``.
+            auth: the password of the extension's telephones.
+            domain: the tenant's SIP domain.
+            src: the number that rings first, which the API names ``caller``; usually the extension.
 
         Returns:
             The id of the session.
 
         Raises:
+            AuthenticationError, PermissionDenied: the PBX refused the password.
             NotFound: there is no such extension.
         """
         return await self._calls.create_directly(
@@ -294,33 +298,23 @@ class Extensions(NotCopyable):
         if source == "socket":
             raise ConfigurationError('this version can only poll: pass source="auto" or "poll"')
         check_number("verify", verify, above=0)
-        check_type("known", known, Mapping, None)
-        for number, state in (known or {}).items():
-            check_str("each number of known", number)
-            check_type("each status of known", state, ExtensionState)
-        check_number("interval", interval, above=0)
-        check_number("rediscover", rediscover, above=0)
-        wanted = None if numbers is None else _check_numbers(numbers)
-        statuses, owner = self._status_source(), self._sender.session
-
-        def new_polling() -> StatusPolling[ExtensionState]:
-            return StatusPolling(
-                statuses,
-                wanted,
-                owner=owner,
-                discover=self._discover,
-                interval=interval,
-                batch_size=1,
-                concurrency=DEFAULT_CONCURRENCY,
-                rediscover=rediscover,
-            )
-
-        last = {plain_text(number): state for number, state in (known or {}).items()}
-        return StatusWatch(new_polling, owner=owner, known=last, now=statuses.now)
+        statuses, session = self._status_source(), self._sender.session
+        new_polling = partial(
+            StatusPolling[ExtensionState],
+            statuses,
+            None if numbers is None else _check_numbers(numbers),
+            owner=session,
+            discover=self._discover,
+            interval=check_number("interval", interval, above=0),
+            batch_size=1,
+            concurrency=DEFAULT_CONCURRENCY,
+            rediscover=check_number("rediscover", rediscover, above=0),
+        )
+        last = check_known(known, ExtensionState)
+        return StatusWatch(new_polling, owner=session, known=last, now=statuses.now)
 
     def _status_source(self) -> StatusSource[ExtensionState]:
         sender, directory = self._sender, self._directory
-        clock = sender.session.clock
 
         async def ask(numbers: builtins.list[str], gate: Gate) -> dict[str, ExtensionState]:
             [number] = numbers
@@ -332,13 +326,11 @@ class Extensions(NotCopyable):
             state = await directory.with_id(sender, number, USERS_STATUS, read, gate=gate)
             return {number: state}
 
-        return StatusSource(
+        return status_source(
             ask,
             frozenset({USERS_STATUS.name, USERS_FIND.name}),
             V22_ERRORS,
-            clock=lambda: clock.monotonic(),
-            sleep=lambda seconds: clock.sleep(seconds),
-            now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+            clock=sender.session.clock,
             outages=sender.outages,
             batch_sizes=sender.batch_sizes,
             check=_check_path,

@@ -3,16 +3,22 @@
 import asyncio
 import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
-from ..arguments import check_int, check_str, check_strs
-from ..client.patches import drop_none_deep, merge, plain_fields, unknown_field
+from ..arguments import check_int, check_str, check_strs, optional_texts, plain_text
+from ..client.patches import (
+    check_has_id,
+    drop_none_deep,
+    merge,
+    plain_fields,
+    unknown_field,
+)
 from ..client.resource import Document, Sender
 from ..core.endpoint import Endpoint
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import RequestTemplate
 from ..core.tasks import NotCopyable
-from ..errors import APIError, Conflict, NotFound, PortSIPError, ReplyError
+from ..errors import APIError, Conflict, NotFound, PortSIPError
 from .models import Group, GroupSummary, Member
 from .operations import (
     GROUPS_ADD_MEMBER,
@@ -23,12 +29,12 @@ from .operations import (
     GROUPS_REMOVE_MEMBER,
     GROUPS_SHOW,
     GROUPS_UPDATE,
+    LARGEST_PAGE_SIZE,
 )
 from .parts import OutboundCallerID
 
-__all__ = ["MembersError"]
+__all__ = ["GroupSettings", "MembersError"]
 
-LARGEST_PAGE: Final = 100
 # The settings: every field of a group except its id.
 _SETTINGS: Final = Group.__struct_fields__[1:]
 # How many numbers the text of an error shows.
@@ -36,6 +42,21 @@ _SHOWN: Final = 5
 
 # Typed here, because subscripting a class at each call takes 1 us.
 _SUMMARIES: Final[type[Paginator[GroupSummary]]] = Paginator
+
+
+class GroupSettings(TypedDict, total=False):
+    """The settings of a group to change; None leaves one as it is.
+
+    Attributes:
+        name: the group's name.
+        description: any text about it.
+        outbound_caller_ids: the caller ids that its members show to the outside. They replace all
+            that the group has.
+    """
+
+    name: str | None
+    description: str | None
+    outbound_caller_ids: Iterable[OutboundCallerID | Mapping[str, object]] | None
 
 
 class MembersError(PortSIPError):
@@ -103,9 +124,9 @@ class Groups(NotCopyable):
         return self._sender.paginate(
             _SUMMARIES,
             GROUPS_LIST,
-            {"search": search, "filter": filter, "orderby": orderby},
+            optional_texts(search=search, filter=filter, orderby=orderby),
             page=page,
-            page_size=check_int("page_size", page_size, 1, LARGEST_PAGE),
+            page_size=check_int("page_size", page_size, 1, LARGEST_PAGE_SIZE),
             prefetch=prefetch,
             max_pages=max_pages,
         )
@@ -140,14 +161,14 @@ class Groups(NotCopyable):
             The group's id.
         """
         settings = {
-            "name": name,
+            "name": check_str("name", name),
             "description": description,
             "outbound_caller_ids": outbound_caller_ids,
         }
         created = await self._sender.send(GROUPS_CREATE, _settings(settings))
         return created.id
 
-    async def update(self, group_id: str, **changes: object) -> None:
+    async def update(self, group_id: str, **changes: Unpack[GroupSettings]) -> None:
         """Change some of a group's settings (``GET``, then ``POST /groups/{id}``).
 
         The vendor's document leaves open whether an update keeps the settings that it does not
@@ -157,19 +178,17 @@ class Groups(NotCopyable):
 
         Args:
             group_id: the group's id.
-            changes: any of the settings of `create`; None leaves a setting as it is.
+            changes: the settings to change, see `GroupSettings`.
 
         Raises:
             NotFound: there is no such group.
-            ReplyError: the reply shows another group. Nothing was written.
+            ReplyError: the reply shows no group or another one. Nothing was written.
             TypeError: a setting that a group does not have; the message suggests the nearest name.
         """
         plain = _settings(changes)
 
         def changed(group: Document) -> Document:
-            if not group.get("id"):
-                # Writing such a reply back would empty the real group.
-                raise ReplyError(expected="a group's id", where="$.id", operation=GROUPS_SHOW.name)
+            check_has_id(group, GROUPS_SHOW.name)
             return merge(group, plain)
 
         await self._sender.patch(GROUPS_SHOW, GROUPS_UPDATE, _key(group_id), changed)
@@ -203,7 +222,7 @@ class Groups(NotCopyable):
             numbers: extension numbers.
 
         Raises:
-            MembersError: some numbers were not added; its `failed` and `done` tell which.
+            MembersError: some numbers were not added; see its `done` and `failed`.
             PortSIPError: all numbers failed in the same way, such as NotFound because there is no
                 such group. A single number raises its own error too.
             ValueError: a number is empty, "." or "..". Nothing was sent.
@@ -223,7 +242,7 @@ class Groups(NotCopyable):
             numbers: extension numbers.
 
         Raises:
-            MembersError: some numbers were not removed; its `failed` and `done` tell which.
+            MembersError: some numbers were not removed; see its `done` and `failed`.
             PortSIPError: all numbers failed in the same way, such as NotFound because there is no
                 such group. A single number raises its own error too.
             ValueError: a number is empty, "." or "..". Nothing was sent.
@@ -308,7 +327,7 @@ def _key(group_id: str) -> dict[str, str]:
     return {"id": check_str("group_id", group_id)}
 
 
-def _settings(changes: Mapping[str, object]) -> dict[str, Any]:
+def _settings(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Check the settings of a group, and return those that are not None as plain values.
 
     Raises:
@@ -323,8 +342,8 @@ def _settings(changes: Mapping[str, object]) -> dict[str, Any]:
             continue
         if name == "outbound_caller_ids":
             plain[name] = _caller_ids(value)
-        elif name == "description" and value == "":
-            plain[name] = ""
+        elif name == "description" and isinstance(value, str):
+            plain[name] = plain_text(value)  # it may be empty
         else:
             plain[name] = check_str(name, value)
     return plain

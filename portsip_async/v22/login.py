@@ -72,7 +72,7 @@ class Login:
         can_login: False if the client has only tokens to start from.
         initial: these tokens, or None. How long they live is unknown.
         default_lifetime: in seconds.
-        single_use: True: a refresh token serves once.
+        single_use: True: a refresh token can be used once.
     """
 
     default_lifetime: float = LIFETIME

@@ -5,7 +5,9 @@ required, and in a request a field that is None is left out.
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from ..core.page_sequence import Page
 from ..redact import Record
@@ -30,9 +32,9 @@ __all__ = [
 
 
 class Created(Record, frozen=True, gc=False):
-    """The reply to a creation."""
+    """The reply to a creation. Without an id, nothing could be done with what was created."""
 
-    id: str
+    id: Annotated[str, Meta(min_length=1)]
 
 
 class GroupSummary(Record, frozen=True, kw_only=True, gc=False):
@@ -143,7 +145,7 @@ class Call(Record, frozen=True, kw_only=True, gc=False):
         callee: the number that is called.
         trunk: the name of the trunk, if the call goes through one.
         started_at: when it began.
-        talking_time: seconds of talk.
+        talking_time: how long the parties have talked, in seconds.
     """
 
     caller: str | None = None
@@ -162,25 +164,25 @@ class CallSession(Record, frozen=True, kw_only=True, gc=False):
 
 
 class CallSessionPage(Page[CallSession], frozen=True, kw_only=True):
-    """All sessions at the moment."""
+    """All current sessions."""
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
 
 
 class ServerInfo(Record, frozen=True, kw_only=True, gc=False):
-    """What a PBX tells anyone who asks, without a login.
+    """What a PBX shows without a login.
 
     Attributes:
         web_domain: the domain of the PBX's own pages.
         private_ipv4: an address of the PBX, as are the next ones.
-        enable_ipv6: whether the PBX speaks IPv6.
-        primary_dns_server: the server that it asks for names.
+        enable_ipv6: whether the PBX supports IPv6.
+        primary_dns_server: the first DNS server that it uses.
         name: the name of the tenant, if the request had a domain.
         domain: the tenant's SIP domain.
         website: the tenant's own site.
         avatar_url: the path of the tenant's picture.
         enable_ms365_integration: whether users log in through Microsoft 365.
-        ms365_authorization_endpoint: where they do so.
+        ms365_authorization_endpoint: the URL where they do so.
     """
 
     web_domain: str | None = None
@@ -198,7 +200,7 @@ class ServerInfo(Record, frozen=True, kw_only=True, gc=False):
     enable_ms365_integration: bool | None = None
     ms365_authorization_endpoint: str | None = None
 
-    # A reply without a domain tells about the system only.
+    # If the request had no domain, the reply is about the system only.
     reply_may_lack: ClassVar[frozenset[str]] = frozenset(
         {
             "name",
@@ -226,18 +228,18 @@ class AuthUser(Record, frozen=True, kw_only=True, gc=False):
 
 
 class SignInReply(Record, frozen=True, kw_only=True):
-    """The reply to a login or a refresh: tokens, or the demand of a second factor.
+    """The reply to a login or a refresh: tokens, or a demand for a second factor.
 
     Attributes:
         access_token: the access token.
-        refresh_token: what buys the next pair of tokens, once.
+        refresh_token: gets the next pair of tokens; it can be used once.
         expires_in: seconds until the access token expires.
         token_type: how the token is sent.
         two_factor_enabled: True if a second factor is wanted.
         token: the challenge, if a second factor is wanted.
     """
 
-    # These two come only with the demand.
+    # Only a demand for a second factor has these two.
     reply_may_lack: ClassVar[frozenset[str]] = frozenset({"two_factor_enabled", "token"})
 
     access_token: str | None = None

@@ -69,6 +69,7 @@ _CALL: Final = {
 }
 
 _PAGES: Final = PageScheme(key="id", skip="skip", top="top")
+LARGEST_PAGE_SIZE: Final = 100  # a PBX refuses a larger `top`
 _ECHO_ID: Final = Echo("id", "id")
 _ECHO_NUMBER: Final = Echo("extension_number", "extension_number")
 
@@ -92,7 +93,7 @@ AUTH_SIGN_IN = Endpoint(
 AUTH_SEND_OTP = Endpoint(
     "auth.send_otp", "POST", "/auth/send_otp", takes={"token": Text}, token="none"
 )
-# A code serves once.
+# A code can be used once.
 AUTH_VERIFY_OTP = Endpoint(
     "auth.verify_otp",
     "POST",
@@ -102,7 +103,7 @@ AUTH_VERIFY_OTP = Endpoint(
     token="none",
     secrets={"code"},
 )
-# A refresh token serves once.
+# A refresh token can be used once.
 AUTH_REFRESH = Endpoint(
     "auth.refresh",
     "POST",
@@ -351,7 +352,7 @@ BLOBS_APPEND = Endpoint(
     headers=_UPLOAD_TOKEN,
     reply_headers=_UPLOAD_REPLY,
 )
-# It takes a last piece of the file too. This row sends none.
+# The request may hold the last piece of the file. This row sends none.
 BLOBS_COMPLETE = Endpoint(
     "blobs.complete",
     "POST",

@@ -1,4 +1,4 @@
-"""What the models of users and of all else share."""
+"""What the models of users, groups and calls share."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ class OutboundCallerID(Record, frozen=True, kw_only=True, gc=False):
     Attributes:
         provider_id: the id of the trunk that the calls go through.
         caller_id: the number that is shown.
-        preferred: whether it comes first. Those of a group lack it.
+        preferred: whether it comes first; None for the caller ids of a group.
         description: any text about it.
     """
 

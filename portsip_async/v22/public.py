@@ -2,7 +2,7 @@
 
 from .calls import CallSettings
 from .client import ClientOptions, PortSIPClient
-from .groups import MembersError
+from .groups import GroupSettings, MembersError
 from .login import SignIn, Tokens
 from .operations import ENDPOINTS
 
@@ -16,5 +16,6 @@ __all__ = [
     "ENDPOINTS",
     # arguments and errors of single operations
     "CallSettings",
+    "GroupSettings",
     "MembersError",
 ]

@@ -27,12 +27,12 @@ class Registration(Record, frozen=True, kw_only=True, gc=False):
 
 
 class UserStatus(Record, frozen=True, kw_only=True, gc=False):
-    """What a user is doing, as the REST API tells it.
+    """What a user is doing, as the REST API reports it.
 
     Attributes:
         status: the state of the telephones. 22.3 calls ON_CALL OTHER_CALL.
-        presence: what the user, or the PBX for them, tells others.
-        presence_note: the user's words about it.
+        presence: what others see; set by the user, or by the PBX for them.
+        presence_note: the user's note about it.
         registration: the devices that are logged in.
         enable_dnd: whether do-not-disturb is on.
         enable_acb: whether automatic callback is on.
@@ -63,15 +63,15 @@ class ExtensionNumber(Record, frozen=True, gc=False):
 
 
 class ExtensionState(Record, frozen=True, gc=False):
-    """The state of an extension, in the same words whichever source told it.
+    """The state of an extension, with the same values for every source.
 
-    A field is None if the source does not tell it.
+    A field is None if the source does not report it.
 
     Attributes:
         extension_number: the number.
         status: OFFLINE, ONLINE, RINGING or ON_CALL, or a value that is new.
-        presence: what the user, or the PBX for them, tells others.
-        presence_note: the user's words about it.
+        presence: what others see; set by the user, or by the PBX for them.
+        presence_note: the user's note about it.
         user_id: the PBX's id of the user.
     """
 
@@ -83,7 +83,7 @@ class ExtensionState(Record, frozen=True, gc=False):
 
     @classmethod
     def of(cls, extension_number: str, user_id: str | None, status: UserStatus) -> "ExtensionState":
-        """Return the state that a user's status tells."""
+        """Build the state from a user's status."""
         is_on_call = status.status == Status.OTHER_CALL
         return cls(
             extension_number,

@@ -95,8 +95,8 @@ class ForwardRule(Record, frozen=True, kw_only=True, gc=False):
     Attributes:
         action: what happens.
         number: where a call is forwarded: an extension, or a number outside with or without a plus.
-        timeout: seconds until nobody answered. Only the two rules for unanswered calls have it; the
-            PBX takes 60 if it is not given.
+        timeout: seconds of ringing until a call counts as unanswered. Only the two rules for
+            unanswered calls have it. If it is None, the PBX uses 60.
     """
 
     reply_may_lack: ClassVar[frozenset[str]] = frozenset({"timeout"})
@@ -114,7 +114,7 @@ class CustomForwardRule(Record, frozen=True, kw_only=True, gc=False):
         number: where a call is forwarded.
         caller_id: a mask of the numbers that call.
         type: whether it applies always, within the hours, or outside of them.
-        hours: the hours, if the type needs them.
+        hours: the hours; None if the type needs none.
     """
 
     action: ForwardActionValue | None = None
@@ -147,7 +147,7 @@ class UserSettings(Record, frozen=True, kw_only=True, gc=False):
     Attributes:
         email: the email address.
         display_name: the name that people see.
-        enabled: False switches the extension off for a while.
+        enabled: False disables the extension.
         mobile_phone: a telephone number, as are `work_phone` and `home_phone`.
         address: the postal address.
         department: the department.
@@ -307,8 +307,8 @@ class User(Record, frozen=True, kw_only=True, gc=False):
         avatar_file_name: the name of the picture; `avatar_file_size` is in bytes, and
             `avatar_file_url` the path to download it from.
         sync_type: the directory that the user comes from; None for a user of the PBX itself.
-        transports: the transports of the PBX; only told to the user who is logged in.
-        password: told from 22.3 on, as is `extension_password`.
+        transports: the transports of the PBX; shown only to the user who is logged in.
+        password: shown from 22.3 on, as is `extension_password`.
     """
 
     id: str
@@ -369,7 +369,7 @@ class User(Record, frozen=True, kw_only=True, gc=False):
     password: str | None = None
     extension_password: str | None = None
 
-    # Not in every reply: only some versions or some operations tell them.
+    # Only some versions or operations send these.
     reply_may_lack: ClassVar[frozenset[str]] = frozenset(
         {"transports", "password", "extension_password", "sync_type"}
     )

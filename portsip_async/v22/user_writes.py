@@ -7,6 +7,7 @@ from ..arguments import check_str, check_type, plain_text
 from ..bulk.writes import Done, ItemOperation
 from ..client.patches import (
     check_fields,
+    check_has_id,
     check_shape,
     drop_none_deep,
     fields_of,
@@ -90,12 +91,13 @@ async def patch_user(
 
     Raises:
         TypeError: see `check_changes`. Nothing was sent.
-        ReplyError: the reply shows another user, or a part that is changed is not an object in it.
-            Nothing was written.
+        ReplyError: the reply shows no user or another one, or a part that is changed is not an
+            object in it. Nothing was written.
     """
     plain, models = check_changes(changes), fields_of(UserSettings)
 
     def merged(read: Document) -> Document:
+        check_has_id(read, USERS_SHOW.name)
         if check is not None:
             check(read)
         for field, value in plain.items():

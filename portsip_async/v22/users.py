@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_str, check_type, plain_text
+from ..arguments import check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.resource import Sender
 from ..client.writes import (
@@ -26,6 +26,7 @@ from .directory import Directory
 from .enums import PresenceValue, RoleValue
 from .error_codes import V22_ERRORS
 from .operations import (
+    LARGEST_PAGE_SIZE,
     USERS_CREATE,
     USERS_FIND,
     USERS_LIST,
@@ -46,7 +47,6 @@ from .user_writes import check_changes, check_new, creation, patch_user
 X = TypeVar("X")
 V = TypeVar("V")
 
-LARGEST_PAGE_SIZE: Final = 100  # a PBX refuses more
 # Typed here, because subscripting a class at each call takes 1 us.
 _SUMMARIES: Final[type[Paginator[UserSummary]]] = Paginator
 
@@ -88,7 +88,7 @@ class Users(NotCopyable):
         return self._sender.paginate(
             _SUMMARIES,
             USERS_LIST,
-            {"search": search, "filter": filter, "orderby": orderby},
+            optional_texts(search=search, filter=filter, orderby=orderby),
             page=page,
             page_size=check_int("page_size", page_size, 1, LARGEST_PAGE_SIZE),
             prefetch=prefetch,
@@ -164,8 +164,8 @@ class Users(NotCopyable):
 
         Raises:
             NotFound: there is no such user.
-            ReplyError: the reply shows another user, or a part of it is not an object. Nothing was
-                written.
+            ReplyError: the reply shows no user or another one, or a part of it is not an object.
+                Nothing was written.
             TypeError: a field that the API does not take. Nothing was sent.
         """
         return await patch_user(self._sender, check_str("user_id", user_id), changes)
@@ -240,12 +240,12 @@ class Users(NotCopyable):
             note: what others read about it; None leaves it out.
 
         Raises:
-            BadRequest: the PBX does not take this presence.
+            BadRequest: the PBX does not accept this presence.
         """
         check_type("note", note, str, None)
         await self._sender.send(
             USERS_SET_OWN_PRESENCE,
-            {"presence": check_str("presence", presence), "presence_note": note},
+            {"presence": check_str("presence", presence), **optional_texts(presence_note=note)},
         )
 
     def show_many(

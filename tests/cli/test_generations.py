@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -83,12 +84,44 @@ class TestAuto:
         pbx.fail("account.verify", latency=30, times=None)
         assert cli(*LIST, "--timeout", "0.1", environment=AUTO).code == 5
 
+    def test_unreachable(self, cli: CommandLine) -> None:
+        """It is the ordinary failure of a connection: one line, a hint, and its exit code."""
+        for api in ("auto", "classic", "v22"):
+            done = cli(*LIST, "--url", "http://127.0.0.1:9", PORTSIP_API=api)
+            assert (done.code, done.out) == (5, "")
+            assert len(done.err.splitlines()) == 2
+            assert "no connection was made" in done.err
+            assert "check the address" in done.err
+
     def test_moved_operations(self, cli: CommandLine) -> None:
         """Their names are checked once the generation is known, before any prompt."""
         done = cli(*LIST, "--endpoint", "no.such=GET", environment=AUTO, PORTSIP_PASSWORD=None)
         assert done.code == 2
         assert "no operation named 'no.such'" in done.err
         assert cli(*LIST, "--endpoint", "extensions.status=GET", environment=AUTO).code == 0
+
+
+class TestHelp:
+    def test_names_both_generations(self, cli: CommandLine) -> None:
+        assert {"v22", "classic"} <= {*cli("--help").out.replace(",", " ").split()}
+        assert "'users'" in cli("extensions", "--help").out
+        assert "classic" in cli("groups", "create", "--help").out
+
+    @pytest.mark.parametrize(
+        "words", [("check",), ("simulate",), ("extensions", "import"), ("users", "watch")]
+    )
+    def test_wraps_paragraphs(self, words: tuple[str, ...], cli: CommandLine) -> None:
+        """On 80 columns, only the last line of a paragraph may be short."""
+        out = cli(*words, "--help", environment={"COLUMNS": "80"}).out
+        lines = [line.strip() for line in out.partition("╭")[0].splitlines()]
+        for line, following in pairwise(lines):
+            assert not line or not following or len(f"{line} {following.split()[0]}") > 76
+
+    def test_unknown_api_is_wrong_usage(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        done = cli(*LIST, "--api", "v12")
+        assert done.code == 2
+        assert all(name in done.err for name in ("auto", "classic", "v22"))
+        assert not pbx.served
 
 
 class TestChoice:

@@ -81,6 +81,14 @@ class TestConnection:
         cli("users", "list", PORTSIP_TOKEN="wrong", PORTSIP_REFRESH_TOKEN="wrong")
         assert pbx.v22.served["auth.refresh"] == 1
 
+    def test_hint_for_a_token(self, cli: CommandLine) -> None:
+        """It is about the token, which no user name or password would mend."""
+        for api in ("v22", "classic"):
+            done = cli("users", "list", "--api", api, PORTSIP_TOKEN="wrong")
+            assert done.code == 3
+            assert "set PORTSIP_TOKEN to a new token" in done.err
+            assert "check user name" not in done.err
+
     def test_email_is_no_account(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         done = cli("users", "list", "--email", "admin@pbx.example")
         assert done.code == 2
@@ -215,6 +223,31 @@ class TestPeople:
         done = cli("users", "list", "--page-size", 101)
         assert done.code == 2
         assert "page_size" in done.err
+
+    @pytest.mark.parametrize("numbers", [(100, 105), (101, 106)])
+    def test_list_that_changes_meanwhile(
+        self, numbers: tuple[int, int], cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        """One line on a terminal says so: another count, and perhaps items that came twice."""
+        items = [
+            {"id": pbx.v22.user_id(str(number)), "extension_number": str(number)}
+            for number in range(*numbers)
+        ]
+        pbx.v22.fail("users.list", body=json.dumps({"count": 13, "items": items}))
+        done = cli("users", "list", "--page-size", 5, "-o", "jsonl", terminal=True)
+        assert done.code == 0
+        (line,) = [line for line in done.err.splitlines() if "changed" in line]
+        twice = "1 items were received twice, and others" if numbers[1] == 106 else "some items"
+        assert f"The list changed while it was read: {twice} may be missing." in line
+
+    def test_list_that_stays(self, cli: CommandLine) -> None:
+        done = cli("users", "list", "--page-size", 5, "-o", "jsonl", terminal=True)
+        assert "changed" not in done.err
+
+    def test_refused_filter(self, cli: CommandLine) -> None:
+        done = cli("users", "list", "--filter", "((")
+        assert done.code == 1
+        assert "refuses an option" in done.err
 
     def test_table_is_narrow(self, cli: CommandLine) -> None:
         head = cli("users", "list", "-o", "table").lines[0].split()
@@ -555,6 +588,19 @@ class TestFiles:
         assert done.code == 1
         assert "no such field" in done.err
 
+    def test_file_of_the_classic_generation(
+        self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
+    ) -> None:
+        """Its fields are other ones. A few of them are named."""
+        file = tmp_path / "people.csv"
+        assert cli("extensions", "export", file, "--reveal", "--api", "classic").code == 0
+        done = cli("users", "import", file)
+        assert done.code == 1
+        assert "no such field: 'web_access_password'; " in done.err
+        assert " more\n" in done.err
+        assert "for this PBX" in done.err
+        assert not pbx.v22.served["users.create"]
+
     def test_existing_numbers_are_skipped(
         self, cli: CommandLine, pbx: PBXSimulator, tmp_path: Path
     ) -> None:
@@ -621,6 +667,33 @@ class TestCheck:
             "not asked",
             "this version has only the form login",
         )
+
+    def test_version_22_0(self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the version lacks is no defect."""
+        old = make_pbx(generations=("v22",), quirks=("v22_0",))
+        done = command_line(old, monkeypatch)("check", "-o", "json")
+        assert done.code == 0, done.err
+        states = {row["name"]: row["state"] for row in json.loads(done.out)["operations"]}
+        assert states["auth.sign_in"] == states["auth.user"] == "not asked"
+
+    def test_calls_without_a_trunk(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        assert cli("users", "call", "101", "102", PORTSIP_AUTH="x").code == 0
+        states = {
+            row["name"]: row["state"]
+            for row in json.loads(cli("check", "-o", "json").out)["operations"]
+        }
+        assert states["calls.list"] == states["calls.show"] == "fits"
+
+    def test_second_factor_is_reported(
+        self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = make_pbx(generations=("v22",), second_factor=True)
+        done = command_line(both, monkeypatch)("check", "-o", "json")
+        assert done.code == 3
+        found = json.loads(done.out)
+        assert found["login"]["accepted"] is False
+        assert "second factor" in found["login"]["problem"]
+        assert found["operations"][0]["state"] == "fits"
 
     def test_neither_generation(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         for name in ("pbx.info",):

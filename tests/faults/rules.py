@@ -65,8 +65,11 @@ RULES: dict[str, Rule] = {
 }
 
 
+LOGINS = ("auth.sign_in", "auth.send_otp", "auth.verify_otp")
+
+
 def _answers_a_login(case: Case) -> bool:
-    return case.name.startswith("account.") or case.name in ("auth.sign_in", "auth.verify_otp")
+    return case.name.startswith("account.") or case.name in LOGINS
 
 
 class Exemption(NamedTuple):

@@ -429,6 +429,16 @@ class TestSecondFactor:
             await client.show()
             assert pbx.served == {SIGN_IN: 1, VERIFY_OTP: 2, SHOW: 1}
 
+    @pytest.mark.parametrize("refused", [(400, "{}"), (403, ""), (400, refusal("DENIED"))])
+    async def test_refused_challenge(self, refused: tuple[int, str]) -> None:
+        """Both requests are part of a login, so a refusal means the same as there."""
+        async with login_server() as pbx, client_of(pbx) as client:
+            pbx.faults |= {VERIFY_OTP: [Fault(*refused)], SEND_OTP: [Fault(*refused)]}
+            with pytest.raises(AuthenticationError):
+                await client.auth.send_otp("challenge")
+            with pytest.raises(AuthenticationError):
+                await client.auth.verify_otp("challenge", CODE)
+
     @pytest.mark.parametrize("body", ["", "{}", '{"verified": true}', '{"access_token": ""}', "[]"])
     async def test_reply_without_tokens(self, body: str) -> None:
         async with login_server() as pbx, client_of(pbx) as client:

@@ -24,6 +24,7 @@ from portsip_async import (
     RetryPolicy,
     ServerError,
     Timeout,
+    Token,
     TransportError,
 )
 from portsip_async.core.upload import CHUNK
@@ -486,6 +487,27 @@ class TestFailures:
         assert caught.value.operation == "blobs.complete"
         [warning] = [each for each in caplog.records if each.levelno >= logging.WARNING]
         assert "an unfinished upload could not be destroyed: blobs.destroy" in warning.message
+
+    async def test_clean_up_without_a_token(
+        self, wire: WireServer, uploads: Uploads, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An error of the application's credentials is logged by its type only."""
+
+        class Vault:
+            fetched = 0
+
+            async def fetch_token(self) -> Token:
+                self.fetched += 1
+                if self.fetched > 1:
+                    raise RuntimeError("vault-Secret-1")
+                return Token("token-1", 1800.0)
+
+        uploads.script = {"append": reply(REFUSED, 400), "destroy": reply(b"", 401)}
+        async with PortSIPClient(wire.url, credentials=Vault(), retry=NO_PAUSE) as pbx:
+            with pytest.raises(BadRequest):
+                await pbx.blobs.upload(DATA)
+        [warning] = [each for each in caplog.records if each.levelno >= logging.WARNING]
+        assert warning.message == "an unfinished upload could not be destroyed: RuntimeError"
 
     async def test_upload_that_is_gone(
         self, wire: WireServer, uploads: Uploads, caplog: pytest.LogCaptureFixture

@@ -148,6 +148,7 @@ def test_public_names() -> None:
         "ExtensionNumber",
         "ExtensionState",
         "Group",
+        "GroupSettings",
         "GroupSummary",
         "Member",
         "MembersError",

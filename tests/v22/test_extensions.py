@@ -97,6 +97,12 @@ class TestDirectory:
         wire.script = [reply({**found, "id": "u4"}), reply(b"", 204)]
         await pbx.extensions.remove("951")
         assert wire.paths() == ["/api/extension_numbers/951", "/api/users/u4/destroy"]
+        # Not removed, if the PBX tells about another number.
+        wire.arrivals.clear()
+        wire.script = [reply({**found, "extension_number": "952"}), reply(b"", 204)]
+        with pytest.raises(ReplyError):
+            await pbx.extensions.remove("951")
+        assert wire.paths() == ["/api/extension_numbers/951"]
 
     async def test_unknown_number(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
         """A number that nothing has is NotFound, for every operation."""

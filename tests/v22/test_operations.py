@@ -230,6 +230,19 @@ class TestErrors:
             assert (error.status, error.err_code) == (status, code)
             assert (error.message, error.detail) == ("it went wrong", {"a": "b"})
 
+    @pytest.mark.parametrize(
+        ("status", "code", "kind"),
+        [
+            (400, "VALIDATE_FAILED", BadRequest),
+            (403, "DENIED", PermissionDenied),
+            (403, "UNKNOWN", AuthenticationError),
+        ],
+    )
+    def test_message_about_the_token(self, status: int, code: str, kind: type[APIError]) -> None:
+        """A known code decides, even if the message mentions the token."""
+        document = refusal(code, "the access token does not permit it")
+        assert type(error_of("users.show", status, document)) is kind
+
     @pytest.mark.parametrize("status", [200, 400, 401, 403])
     def test_unauthorized(self, status: int) -> None:
         """With a token, the token was rejected; without one, the credentials were refused."""

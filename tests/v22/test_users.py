@@ -84,6 +84,18 @@ class TestArguments:
             with pytest.raises(TypeError, match=f"{name} must be str or None, got int"):
                 resource.list(**{name: 5})  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("body", [{"id": ""}, {"id": None}, {}])
+    async def test_creation_without_an_id(
+        self, wire: WireServer, make_v22: V22Maker, body: dict[str, Any]
+    ) -> None:
+        """Something was created, but the reply does not tell what."""
+        pbx = make_v22(wire.url, token="token-1")
+        for create in (pbx.groups.create("Sales"), pbx.calls.create("101", "102")):
+            wire.script = [reply(body, 201)]
+            with pytest.raises(ReplyError) as caught:
+                await create
+            assert caught.value.may_have_acted
+
     async def test_note_must_be_a_text(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
         with pytest.raises(TypeError, match="note must be str or None, got int"):
             await pbx22.users.set_own_presence("AWAY", 5)  # type: ignore[arg-type]
@@ -337,6 +349,16 @@ class TestPatch:
         """A reply about another user is not written back."""
         wire.script = [reply({**USER, "id": "u2"}), reply(b"")]
         with pytest.raises(ReplyError):
+            await client.users.patch("u1", {"department": "Sales"})
+        assert len(wire.arrivals) == 1
+
+    @pytest.mark.parametrize("shown", [{}, {**USER, "id": None}, {**USER, "id": ""}])
+    async def test_reply_that_shows_no_user(
+        self, wire: WireServer, client: PortSIPClient, shown: Any
+    ) -> None:
+        """A reply without an id is not written back, which would empty the user."""
+        wire.script = [reply(shown), reply(b"")]
+        with pytest.raises(ReplyError, match=r"an id at \$\.id"):
             await client.users.patch("u1", {"department": "Sales"})
         assert len(wire.arrivals) == 1
 

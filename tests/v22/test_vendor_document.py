@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import pytest
@@ -108,7 +108,9 @@ def sent(row: Endpoint[Any]) -> dict[str, tuple[Any, bool]]:
 
 
 def plain(kind: Any) -> Any:
-    """Return a type without None."""
+    """Return a type without None and without annotations."""
+    if get_origin(kind) is Annotated:
+        return plain(get_args(kind)[0])
     parts = [part for part in get_args(kind) if part is not type(None)]
     return parts[0] if len(parts) == 1 and type(None) in get_args(kind) else kind
 

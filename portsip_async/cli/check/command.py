@@ -71,7 +71,8 @@ def check(
         raise typer.Exit(report_error(error))
     unusable = report.unusable()
     if unusable:
-        print_error(f"{len(unusable)} operations can't be used", "see the report for the reasons")
+        count = "1 operation" if len(unusable) == 1 else f"{len(unusable)} operations"
+        print_error(f"{count} can't be used", "see the report for the reasons")
     raise typer.Exit(1 if unusable else 0)
 
 

@@ -1,4 +1,4 @@
-"""The actions of calls, which the vendor names sessions."""
+"""The actions of calls, which the vendor calls sessions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def _create_call(state: State, request: Request) -> Content:
 
 
 def _create_call_directly(state: State, request: Request) -> Content:
-    # The password is not checked, so that tests need not know the generated one.
+    # The password is not checked: tests do not know the generated one.
     query = request.query
     call = Call(
         extension=query["extension_number"],

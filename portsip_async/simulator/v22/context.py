@@ -8,7 +8,7 @@ from aiohttp import web
 
 from ..face import Reply
 from ..state import PBX
-from .errors import invalid
+from .errors import invalid, missing
 from .logins import Logins, LoginSession
 from .uploads import Uploads
 from .users import Users
@@ -77,7 +77,7 @@ Action = Callable[[State, Request], Content | Awaitable[Content]]
 
 
 def required(request: Request, name: str) -> Any:
-    """Return a field of the body that the operation needs, although the document does not say so.
+    """Return a field of the body that the operation needs; the document leaves it optional.
 
     Raises:
         V22Error: it is missing.
@@ -85,6 +85,18 @@ def required(request: Request, name: str) -> Any:
     if name not in request.body:
         raise invalid(f"{name} is required")
     return request.body[name]
+
+
+def existing_number(state: State, request: Request) -> str:
+    """Return the extension number in the path.
+
+    Raises:
+        V22Error: there is no such extension.
+    """
+    number = request.path["extension_number"]
+    if number not in state.users.numbers:
+        raise missing("the extension number")
+    return number
 
 
 def page_of(state: State, request: Request) -> slice:

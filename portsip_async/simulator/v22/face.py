@@ -210,7 +210,7 @@ class V22Face(Face):
             _log.error("%s failed in the simulator: %s", name, type(error).__name__)
             refused = V22Error(500, "internal error")
         if route.refusals and refused.status < 500 and refused.status not in route.refusals:
-            # The document lists no such status for this operation. The code still tells.
+            # The document lists no such status for this operation. The code still shows the reason.
             refused.status = route.refusals[0]
         if "echo" in self._quirks:
             await _echo(refused, request)

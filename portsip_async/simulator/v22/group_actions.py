@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .context import Action, Content, Request, State, page_of, required
+from .context import Action, Content, Request, State, existing_number, page_of, required
 from .errors import missing
 from .query import parse_filter, parse_orderby
 
@@ -68,14 +68,6 @@ def _remove_group(state: State, request: Request) -> Content:
     return None
 
 
-def _existing(state: State, request: Request) -> str:
-    """Return the extension number in the path, if there is such an extension."""
-    number = request.path["extension_number"]
-    if number not in state.users.numbers:
-        raise missing("the extension number")
-    return number
-
-
 def _member(state: State, number: str) -> dict[str, Any]:
     user = state.users.summary(state.pbx.index_of(number))
     return {name: user[name] for name in ("id", "name", "display_name", "extension_number")}
@@ -89,7 +81,7 @@ def _members(state: State, request: Request) -> list[str]:
 def _change_member(*, adds: bool) -> Action:
     def change(state: State, request: Request) -> Content:
         members = _members(state, request)
-        number = _existing(state, request)
+        number = existing_number(state, request)
         if adds != (number in members):
             members = [*members, number] if adds else [one for one in members if one != number]
             state.pbx.update_group(request.path["id"], {"members": members})

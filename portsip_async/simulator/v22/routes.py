@@ -193,11 +193,12 @@ class Router:
         sent = path.split("/")
         for pattern, methods in self._patterns.get(len(sent), ()):
             if all(
-                part == said or part[:1] == "{" for part, said in zip(pattern, sent, strict=True)
+                part == segment or part[:1] == "{"
+                for part, segment in zip(pattern, sent, strict=True)
             ):
                 arguments = {
-                    part[1:-1]: unquote(said)
-                    for part, said in zip(pattern, sent, strict=True)
+                    part[1:-1]: unquote(segment)
+                    for part, segment in zip(pattern, sent, strict=True)
                     if part[:1] == "{"
                 }
                 return methods, arguments

@@ -1,4 +1,4 @@
-"""Uploads and files of generation v22. Pure: the content of a file is hashed and thrown away.
+"""Uploads and files of generation v22. Pure: the content of a file is hashed and dropped.
 
 Only the content of small files is kept, so that they can be downloaded.
 """

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from ..generated import opaque_id
 from ..state import Greeting
-from .context import Action, Content, Request, State, page_of, required
+from .context import Action, Content, Request, State, existing_number, page_of, required
 from .errors import invalid, missing
 
 
@@ -26,18 +26,10 @@ def _remove_user(state: State, request: Request) -> Content:
 
 
 def _find(state: State, request: Request) -> Content:
-    number = _existing(state, request)
+    number = existing_number(state, request)
     user_id = state.users.id_of(number)
     name = state.users.summary(state.pbx.index_of(number))["display_name"]
     return {"id": user_id, "extension_number": number, "name": name, "type": "EXTENSION"}
-
-
-def _existing(state: State, request: Request) -> str:
-    """Return the extension number in the path, if there is such an extension."""
-    number = request.path["extension_number"]
-    if number not in state.users.numbers:
-        raise missing("the extension number")
-    return number
 
 
 def _status(state: State, request: Request) -> Content:

@@ -131,7 +131,7 @@ class Users:
         return self._found[key]
 
     def summary(self, index: int) -> dict[str, Any]:
-        """Return what a list tells about a user."""
+        """Return a user as a list shows it."""
         number = self.numbers.number_at(index)
         extras = self._pbx.extras.get(index, {})
         changed = self._pbx.changed_settings(number)
@@ -158,7 +158,7 @@ class Users:
         }
 
     def show(self, user_id: str) -> dict[str, Any]:
-        """Return everything about a user but passwords, which the quirk ``v22_3`` shows too.
+        """Return everything about a user except passwords; the quirk ``v22_3`` shows them too.
 
         Raises:
             V22Error: the user does not exist.
@@ -169,8 +169,10 @@ class Users:
         shown = _defaults() | {"profile": ""} | self._pbx.extras.get(index, {})
         for name, (section, field) in _CLASSIC.items():
             value = settings[section].get(field)
-            if value is not None:
-                shown[name] = value
+            # Classic takes pins that v22 does not. An update with such a pin would be refused.
+            if value is None or (name == "voicemail_pin" and not 6 <= len(str(value)) <= 10):
+                continue
+            shown[name] = value
         if "v22_3" in self._quirks:
             shown |= {name: settings.get(field) or "" for name, field in _PASSWORDS.items()}
         return shown | self.summary(index)
@@ -236,7 +238,7 @@ class Users:
         self._pbx.change(number, self._pbx.settings(number) | {_PASSWORDS[name]: password})
 
     def status(self, number: str, now: float) -> dict[str, Any]:
-        """Return the status of a user, in the words of 22.3 with the quirk ``v22_3``.
+        """Return the status of a user; with the quirk ``v22_3``, as 22.3 names it.
 
         Raises:
             PBXError: the extension does not exist.
@@ -347,7 +349,7 @@ def _display_name(first: str, last: str, extras: Mapping[str, Any]) -> str:
 
 
 def _defaults() -> dict[str, Any]:
-    """Return the fields that a user has by default and the classic generation has not."""
+    """Return the default values of the fields that the classic generation does not have."""
     day = {"enabled": True, "ranges": [{"from": "09:00", "to": "17:00"}]}
     rule = {"action": "FORWARD_TO_VOICEMAIL", "number": ""}
     return {
