@@ -12,6 +12,7 @@ from . import (
     bench_batches,
     bench_calls,
     bench_decode,
+    bench_generations,
     bench_import,
     bench_poll,
     bench_profile,
@@ -23,6 +24,7 @@ from . import (
 from .harness import Figure, Findings, Table
 
 _BENCHMARKS = (
+    bench_generations,
     bench_profile,
     bench_poll,
     bench_batches,

@@ -1,8 +1,9 @@
 """The server of the benchmarks: prepared replies from a raw asyncio protocol.
 
 It runs in a separate process and understands only what the clients send: a login, a page of
-extensions, one extension, the status of a batch. Replies are built once and cached. Options make
-it refuse expired tokens and large batches, or send shorter pages than requested.
+extensions, one extension, the status of a batch, one user of v22. Replies are built once and
+cached. Options make it refuse expired tokens and large batches, or send shorter pages than
+requested.
 
 `harness.Server` starts it. It writes its ports to standard output. Then it writes one line for each
 line on standard input, with its CPU seconds and counts.
@@ -128,6 +129,46 @@ def extension() -> bytes:
     )
 
 
+def user() -> bytes:
+    """Build one user of v22 with the settings of `extension`, in as many bytes."""
+    rule = {"action": "FORWARD_TO_VOICEMAIL", "number": ""}
+    days = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+    ranges = [{"from": "09:00", "to": "17:00"}]
+    fields = {
+        "id": "NzAwMDAwNjc5NTM1NTU2OTkx",
+        "name": "maria.sandoval",
+        "email": "maria.sandoval@example.com",
+        "display_name": "Maria Sandoval",
+        "role": "StandardUser",
+        "enabled": True,
+        "mobile_phone": "555 0100",
+        "work_phone": "555 0101",
+        "home_phone": "",
+        "address": "",
+        "department": "Sales",
+        "extension_number": "1000",
+        "enable_audio_recording": False,
+        "enable_video_recording": False,
+        "office_hours": {
+            **{day: {"enabled": True, "ranges": ranges} for day in days},
+            "mode": "CUSTOM",
+        },
+        "available_office_hours_forward_rule": rule,
+        "available_no_answer_forward_rule": {**rule, "timeout": 20},
+        **{
+            f"{presence}_{hours}_forward_rule": rule
+            for presence in ("dnd", "away", "offline")
+            for hours in ("office_hours", "non_office_hours")
+        },
+        "voicemail_prompt": "en-us",
+        "enable_voicemail_pin": True,
+        "voicemail_pin": "482913",
+        "voicemail_play_datetime": "DO_NOT_READ",  # not in the enum, like "FEMALE" above
+    }
+    missing = len(extension()) - len(msgspec.json.encode(fields))
+    return msgspec.json.encode({**fields, "address": "x" * missing})
+
+
 def statuses(numbers: list[str]) -> bytes:
     """Build the status of a batch."""
     rows = [
@@ -156,6 +197,7 @@ class Replies:
         self._pages: dict[bytes, bytes] = {}
         self._statuses: dict[bytes, bytes] = {}
         self._show = http_reply(extension())
+        self._user = http_reply(user())
         self._unauthorized = http_reply(b'{"err_code":"401","msg":"expired"}', "401 Unauthorized")
         self._not_found = http_reply(b'{"err_code":"404.2","msg":"unknown"}', "404 Not Found")
         refusal: int = arguments.refusal
@@ -173,7 +215,7 @@ class Replies:
         """
         self.counts["requests"] += 1
         line = request[: request.index(b" HTTP/1.1\r\n")]
-        if b"/account/" in line:
+        if b"/account/" in line or b"/auth/" in line:
             self.counts["logins"] += 1
             return self._token()
         if self._life is not None and not self._is_valid(request):
@@ -185,6 +227,8 @@ class Replies:
             return self._show
         if b"/extensions/status" in line:
             return self._status(request, body_at)
+        if b"/users/" in line:
+            return self._user
         return self._not_found
 
     def _token(self) -> bytes:
@@ -196,6 +240,7 @@ class Replies:
                 {
                     "access_token": token,
                     "expires": life,
+                    "expires_in": life,
                     "role": "tenant",
                     "api_version": "2.0.0",
                 }

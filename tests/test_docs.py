@@ -30,7 +30,13 @@ from .docs.written import PAGES, leaves
 from .pytest_runs import NO_OTHER_PLUGINS
 
 Communicator: Any = ApplicationCommunicator  # it has no annotations
-VARIABLES = ("PORTSIP_URL", "PORTSIP_USERNAME", "PORTSIP_PASSWORD")
+VARIABLES = (
+    "PORTSIP_URL",
+    "PORTSIP_USERNAME",
+    "PORTSIP_PASSWORD",
+    "PORTSIP_DOMAIN",
+    "PORTSIP_API",
+)
 NO_CODE = ("csv", "jsonl", "text")
 TUTORIAL = "docs/tutorial.md"
 PROVISION = "docs/howto/provision-from-csv.md"

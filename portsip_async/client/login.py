@@ -130,7 +130,7 @@ def login_error(error: APIError, address: str, scheme: ErrorScheme) -> APIError:
     if error.status in MISSING:
         message = (
             f"there is no PortSIP API of this generation at {address}: "
-            f"check the address and the version of the PBX{reply}"
+            f"check the address and the version of the PBX, or ask portsip_async.detect(){reply}"
         )
     elif error.is_page and error.status < 500:
         message = (

@@ -127,7 +127,9 @@ class RequestTemplate:
         if isinstance(parameters, msgspec.Struct):
             parameters = cast("Mapping[str, object]", to_builtins(parameters))
         rename = endpoint.rename
-        rest = {rename.get(name, name): value for name, value in parameters.items()}
+        rest = dict(parameters)
+        if rename:
+            rest = {rename.get(name, name): value for name, value in rest.items()}
         if endpoint.path_arguments:
             path = endpoint.path
             for name in endpoint.path_arguments:
@@ -156,7 +158,8 @@ def _single_text(endpoint: Endpoint[Any], name: str, value: object) -> str:
     """
     if value is None:
         raise TypeError(f"{endpoint.name}: {name} is missing")
-    if isinstance(value, (Mapping, msgspec.Struct, *_ARRAYS)):
+    # A text first: `isinstance` is slow with an abstract class such as Mapping.
+    if not isinstance(value, str) and isinstance(value, (Mapping, msgspec.Struct, *_ARRAYS)):
         raise TypeError(
             f"{endpoint.name}: {name} must be a single value, got {type(value).__name__}"
         )

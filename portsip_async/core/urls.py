@@ -50,7 +50,7 @@ def api_url(base_url: str, *, allow_http: bool, suffix: str) -> str:
         parts, host = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not host:
         raise ConfigurationError(
-            f"base_url must be a URL such as https://pbx.example.com:8900, got {shown!r}"
+            f"base_url must be a URL such as https://pbx.example.com:8887, got {shown!r}"
         )
     if parts.query or parts.fragment:
         raise ConfigurationError(f"base_url must have no query and no fragment, got {shown!r}")
