@@ -407,7 +407,7 @@ class TestCalls:
         reply("not JSON", 201),
         b"rubbish\r\n\r\n",
     ],
-    ids=str,
+    ids=["echo", "cut", "redirect", "500", "page", "not JSON", "rubbish"],
 )
 async def test_password_of_a_direct_call(
     step: Any, wire: WireServer, caplog: pytest.LogCaptureFixture
