@@ -31,11 +31,17 @@ def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def drop_none_deep(value: Any) -> Any:
-    """Leave out the fields of mappings that are None, at any depth."""
+def drop_none_deep(value: Any, *, in_lists: bool = False) -> Any:
+    """Leave out None at any depth of nested mappings, and of those in lists if `in_lists` is True."""
     if isinstance(value, Mapping):
-        return {name: drop_none_deep(item) for name, item in value.items() if item is not None}
-    return [drop_none_deep(item) for item in value] if isinstance(value, list) else value
+        return {
+            name: drop_none_deep(item, in_lists=in_lists)
+            for name, item in value.items()
+            if item is not None
+        }
+    if in_lists and isinstance(value, list):
+        return [drop_none_deep(item, in_lists=True) for item in value]
+    return value
 
 
 def plain_fields(name: str, fields: object) -> dict[str, Any]:

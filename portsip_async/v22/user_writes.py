@@ -104,7 +104,8 @@ async def patch_user(
             if isinstance(value, Mapping):
                 check_fields(field, value, read.get(field), models[field], USERS_SHOW.name)
         # Blank fields are read as null, which an update does not take.
-        return merge({field: drop_none_deep(value) for field, value in read.items()}, plain)
+        kept = {field: drop_none_deep(value, in_lists=True) for field, value in read.items()}
+        return merge(kept, plain)
 
     def to_write(whole: Document) -> Document:
         return {
