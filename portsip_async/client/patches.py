@@ -32,7 +32,7 @@ def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def drop_none_deep(value: Any, *, in_lists: bool = False) -> Any:
-    """Leave out None at any depth of nested mappings, and of those in lists if `in_lists` is True."""
+    """Leave out None at any depth of nested mappings; of those in lists if `in_lists` is True."""
     if isinstance(value, Mapping):
         return {
             name: drop_none_deep(item, in_lists=in_lists)

@@ -303,8 +303,10 @@ async def test_any_path_of_an_own_endpoint(method: str, path: str) -> None:
             row = Endpoint("own.endpoint", method, f"/{path}", parameters="query", token="query")
         except ValueError:
             letters = method.isascii() and method.isalpha()
-            assert not letters or not path.isprintable() or "?" in path or "#" in path
+            assert not letters or not path.isprintable() or not {*"?#{}"}.isdisjoint(path)
             return
+        if row.path_arguments:
+            return  # test_endpoint_arguments.py has these
         assert await wire.sends(lambda pbx: pbx.request(row, name="value"))
         assert wire.fields() == {"name": "value"}
         assert wire.arrival.method == method.upper()
