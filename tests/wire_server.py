@@ -88,7 +88,7 @@ class WireServer:
         self.connections = 0
         self.url = ""
         self._server: asyncio.Server | None = None
-        self._reserved: socket.socket | None = None  # keeps the port while nothing listens
+        self._reserved: socket.socket | None = None  # keeps the port while nothing listens on it
         self.writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[Any]] = set()
 
@@ -113,32 +113,34 @@ class WireServer:
 
     async def leave(self) -> None:
         """Stop listening, so that connections are refused. The port stays reserved."""
-        await self.__aexit__()
-        self._reserved = socket.socket()
-        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reserved.bind(("127.0.0.1", self.port))
-
-    async def __aenter__(self) -> Self:
-        if self._reserved is not None:
-            self._reserved.close()
-        self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, ssl=self._ssl
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        if self._reserved is not None:
-            self._reserved.close()
         for writer in self.writers:
             writer.transport.abort()
         for task in self._serving:
             task.cancel()
         if self._serving:
             await asyncio.wait(self._serving)
+
+    async def __aenter__(self) -> Self:
+        if self._reserved is None:
+            # Bound before anything listens: the kernel then gives the port to no connection, even
+            # between two servers on it.
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._reserved.bind(("127.0.0.1", self.port))
+            self.port = self._reserved.getsockname()[1]
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._ssl
+        )
+        self.url = f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -146,7 +146,7 @@ class FaultServer(WireServer):
         """Work correctly from now on."""
         self.mended = True
         if self._stage == "nobody" or self._over_tls:
-            await super().__aexit__()
+            await self.leave()
             self._ssl = _certified(stranger=False) if self._over_tls else None
             await super().__aenter__()
 
