@@ -16,10 +16,10 @@ from portsip_async.v22.error_codes import V22_ERRORS
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 SAFETY = {
-    "safe": "safe: yes",
-    "idempotent": "idempotent: yes, with the same effect",
-    "unsafe": "unsafe: no",
-    "once": "once: never",
+    "safe": "yes: safe",
+    "idempotent": "yes: idempotent",
+    "unsafe": "no: unsafe",
+    "once": "never: once",
 }
 # What a reply becomes. Types that are not here are returned as they are.
 RETURNS = {
@@ -37,58 +37,63 @@ RETURNS = {
     "UploadStarted": "",
     "UploadProgress": "",
 }
-# Rows that are not named after their coroutine. None: there is no coroutine.
+BUILTIN = ("str", "bytes")  # types without a section of their own
+# Rows that are not named after their coroutine. None: the client sends them by itself, or nothing
+# does.
 COROUTINES = {
-    "auth.sign_in": "by itself",
-    "auth.form_login": "by itself",
-    "auth.form_refresh": "by itself",
+    "auth.sign_in": None,
+    "auth.form_login": None,
+    "auth.form_refresh": None,
     "users.own": None,
     "groups.member": None,
-    "groups.add_member": "`groups.add_members`",
-    "groups.remove_member": "`groups.remove_members`",
-    "blobs.begin": "`blobs.upload`",
-    "blobs.append": "`blobs.upload`",
-    "blobs.complete": "`blobs.upload`",
-    "blobs.destroy": "`blobs.upload`",
+    "groups.add_member": "groups.add_members",
+    "groups.remove_member": "groups.remove_members",
+    "blobs.begin": "blobs.upload",
+    "blobs.append": "blobs.upload",
+    "blobs.complete": "blobs.upload",
+    "blobs.destroy": "blobs.upload",
     "blobs.status": None,
     "blobs.download": None,
-    "pbx.info": "`info`",
+    "pbx.info": "info",
 }
 
 OPERATIONS = """\
 # Operations
 
-Each row is an operation of the API. Its name is what errors, logs and overrides call it, and mostly
-also the method of the client: await it, as in `await pbx.users.show(user_id)`, or use `async for`
-with the methods that return pages. If your PBX has an operation at another path, you can [override
-it](../howto/own-endpoint.md#one-of-ours-at-another-place).
+Each row is an operation of the API. Errors, logs and overrides use its name. Most operations are
+also methods of the client with the same name. Await them, as in `await pbx.users.show(user_id)`.
+Methods that return pages are used with `async for`. If your PBX has an operation at another path,
+you can [override it](../howto/own-endpoint.md#one-of-ours-at-another-place).
 
-The last column is the operation's safety, and says whether the client sends the request again if
-the reply is lost. See [What is retried and what is not](../explanation/repeats.md).
+The last column says whether the client sends the request again if the reply is lost, and the
+operation's safety, which decides that. See [What is retried and what is
+not](../explanation/repeats.md).
 
 ## Generation v22
 
-`portsip_async.v22.PortSIPClient`. All tokens are in the header `Authorization`. [Resources of
-v22](v22-resources.md) lists the arguments.
+`portsip_async.v22.PortSIPClient`. [Resources of v22](v22-resources.md) lists the arguments. The
+token is in the header `Authorization`.
 
-| operation | method of the client | returns | request | token | safety: retried |
-|---|---|---|---|---|---|
+| operation | returns | request | sent again |
+|---|---|---|---|
 {v22}
 
-An operation with a dash has no method. Send it with
+The client sends `auth.sign_in`, `auth.form_login` and `auth.form_refresh` by itself. An operation
+without a link has no method. Send it with
 `await pbx.request(portsip_async.v22.ENDPOINTS["users.own"])`.
 
 Other methods combine these. `users.patch`, `extensions.patch` and `groups.update` read, change and
-write one item. The resource `extensions` finds the user of a number first, through a directory that
-[the client remembers](../explanation/statuses.md#the-directory). `poll_status` and `watch_status`
-of `extensions`, and `show_many`, `create_many`, `patch_many` and `remove_many` of `users` work on
-any number of users. `greetings.upload` uploads a file, and creates a greeting of it.
+write one item. The resource `extensions` first finds the user of a number, in a directory that [the
+client remembers](../explanation/statuses.md#the-directory). These methods work on any number of
+users: `poll_status` and `watch_status` of `extensions`, and `show_many`, `create_many`,
+`patch_many` and `remove_many` of `users`. `greetings.upload` uploads a file and creates a greeting
+from it.
 
 ## Classic generation
 
-`portsip_async.PortSIPClient`. [Resources](resources.md) lists the arguments.
+`portsip_async.PortSIPClient`. [Classic resources](resources.md) lists the arguments.
 
-| method | returns | request | token in | safety: retried |
+| operation | returns | request | token in | sent again |
 |---|---|---|---|---|
 {classic}
 
@@ -101,10 +106,9 @@ any number of extensions.
 CODES = """\
 # Error codes
 
-The class of an [APIError](errors.md) follows from the code in the reply. If the code is not in the
-table, or if there is none, it follows from the HTTP status. Any status from 500 to 599 is a
-`ServerError`, and any other status an `APIError`. A reply of a proxy has no code, and `is_page` is
-True.
+The code in the reply decides the class of an [APIError](errors.md). If the table doesn't have the
+code, or if there is none, the HTTP status decides. Any status from 500 to 599 is a `ServerError`.
+Any other status is an `APIError`. A reply of a proxy has no code, and `is_page` is True.
 
 ## Generation v22
 
@@ -114,11 +118,11 @@ adds, without secrets.
 
 {v22}
 
-- `UNAUTHORIZED` means that the PBX refused the token if the operation carries one, whatever the
-  status. Then the client gets a new token and sends the request again, once. In the reply to a
-  login, the code refuses the login.
-- `DENIED` in the reply to a login refuses the login, too. The PBX sends it to an address that has
-  sent too many wrong passwords.
+- If the request has a token, `UNAUTHORIZED` means that the PBX refused the token, with any status.
+  Then the client gets a new token and sends the request again, once. In the reply to a login, the
+  code means that the PBX refused the login.
+- `DENIED` in the reply to a login means that, too. The PBX sends it to an address that has sent too
+  many wrong passwords.
 
 ## Classic generation
 
@@ -127,7 +131,7 @@ with status 200, an unknown code such as 403.9 counts as the status that it begi
 
 {classic}
 
-- 403.4 means that the PBX refused the token, whatever the status.
+- 403.4 means that the PBX refused the token, with any status.
 - 404.1 is about an extension; 404.2 and 404.3 are about an address or a file.
 """
 
@@ -139,10 +143,10 @@ The extra `cli` installs the command `portsip-async`. `--help` prints the conten
 ## Generation
 
 Every command works with both generations of the API. By default the command asks the PBX which one
-it speaks, once in a run. `--api v22` or `--api classic`, or the variable `PORTSIP_API`, saves that
-request. The columns of lists, and the fields that an import, `create` and `update` take, are those
-of the generation. `users` is another name for `extensions`. [Tell generations
-apart](../howto/generations.md) has more.
+it speaks, once in a run. To skip that request, pass `--api v22` or `--api classic`, or set
+`PORTSIP_API`. Each generation has its own columns of lists, and its own fields for imports,
+`create` and `update`. `users` is another name for `extensions`. [Find out which
+API your PBX has](../howto/generations.md) has more.
 
 ## Login
 
@@ -168,9 +172,9 @@ order mark.
 
 ## Output
 
-Data in a pipe or a file is exact, and always UTF-8. On a terminal, control characters,
-bidirectional characters and letters that its encoding lacks are escaped. In JSON output the escapes
-are those of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines
+Data in a pipe or a file is exact, and always UTF-8. On a terminal, the command escapes control
+characters, bidirectional characters and letters that the encoding of the terminal lacks. JSON output
+uses the escapes of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines
 instead of the board, and no progress bars. `NO_COLOR` turns colours off.
 
 A standard stream may be closed, and a reader such as `head` may stop early. Neither is an error,
@@ -188,8 +192,8 @@ the reason to standard error and exits with 1.
 def operations() -> str:
     """Return the page of operations."""
     return OPERATIONS.format(
-        v22="\n".join(_row(row, _coroutine(row)) for row in v22.ENDPOINTS.values()),
-        classic="\n".join(map(_row, ENDPOINTS.values())),
+        v22="\n".join(map(_v22_row, v22.ENDPOINTS.values())),
+        classic="\n".join(map(_classic_row, ENDPOINTS.values())),
     )
 
 
@@ -237,20 +241,46 @@ def leaves(command: Any = None, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from leaves(command.get_command(context, inner), f"{name} {inner}".strip())
 
 
-def _row(row: Endpoint[Any], *more: str) -> str:
-    reply = "None" if row.reply is None else row.reply.__name__
-    returns = RETURNS.get(reply, "" if reply == "None" else f"`{reply}`")
-    request = f"`{row.method} {row.path}`"
+def _v22_row(row: Endpoint[Any]) -> str:
+    method = COROUTINES.get(row.name, row.name)
+    operation = f"`{row.name}`"
+    if method is not None:
+        client = "v22-client.md#portsip_async.v22.PortSIPClient.info"
+        target = client if method == "info" else f"v22-resources.md#{_anchor('v22', method)}"
+        link = _link(f"`{method}`", target)
+        operation = link if method == row.name else f"{operation}, by {link}"
+    request = f"`{row.method} {row.path}`" + (", no token" if row.token == "none" else "")
+    returns = _returns(row, "v22-structures.md#portsip_async.v22.")
+    return f"| {operation} | {returns} | {request} | {SAFETY[row.safety]} |"
+
+
+def _classic_row(row: Endpoint[Any]) -> str:
+    operation = _link(f"`{row.name}`", f"resources.md#{_anchor('classic', row.name)}")
     token = "" if row.token == "none" else row.token
-    return (
-        "| "
-        + " | ".join((f"`{row.name}`", *more, returns, request, token, SAFETY[row.safety]))
-        + " |"
-    )
+    returns = _returns(row, "structures.md#portsip_async.")
+    request = f"`{row.method} {row.path}`"
+    return f"| {operation} | {returns} | {request} | {token} | {SAFETY[row.safety]} |"
 
 
-def _coroutine(row: Endpoint[Any]) -> str:
-    return COROUTINES.get(row.name, f"`{row.name}`") or "-"
+def _anchor(generation: str, method: str) -> str:
+    resource, _, name = method.partition(".")
+    return f"portsip_async.{generation}.{resource}.{resource.title()}.{name}"
+
+
+def _link(text: str, target: str) -> str:
+    return f"[{text}]({target})"
+
+
+def _returns(row: Endpoint[Any], structures: str) -> str:
+    """Return the type of an operation, with a link if it is a structure."""
+    if row.reply is None:
+        return ""
+    text = RETURNS.get(row.reply.__name__, f"`{row.reply.__name__}`")
+    before, mark, name = text.rstrip("`").rpartition("`")
+    if not mark or name in BUILTIN:
+        return text
+    target = "client.md#portsip_async.Token" if name == "Token" else f"{structures}{name}"
+    return before + _link(f"`{name}`", target)
 
 
 def _codes(scheme: ErrorScheme) -> str:
@@ -299,7 +329,7 @@ def _table(parameters: Iterable[Any]) -> str:
         for each in parameters
         if "--help" not in each.opts and not getattr(each, "hidden", False)
     ]
-    return "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
+    return "\n".join(["| name | meaning |", "|---|---|", *rows]) if rows else ""
 
 
 def _names(parameter: Any) -> str:
@@ -309,7 +339,8 @@ def _names(parameter: Any) -> str:
     if parameter.is_flag:
         return names
     kind = parameter.metavar or "|".join(_choices(parameter))
-    return f"{names} `{_cell(kind or parameter.opts[0].lstrip('-').upper())}`"
+    kind = kind or parameter.opts[0].lstrip("-").upper()
+    return f"{names} <code>{kind.replace('|', '&#124;')}</code>"
 
 
 def _choices(parameter: Any) -> list[str]:
