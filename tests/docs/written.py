@@ -15,12 +15,6 @@ from portsip_async.v22.error_codes import V22_ERRORS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
-SAFETY = {
-    "safe": "yes: safe",
-    "idempotent": "yes: idempotent",
-    "unsafe": "no: unsafe",
-    "once": "never: once",
-}
 # What a reply becomes. Types that are not here are returned as they are.
 RETURNS = {
     "ExtensionPage": "pages of `ExtensionSummary`",
@@ -65,16 +59,16 @@ also methods of the client with the same name. Await them, as in `await pbx.user
 Methods that return pages are used with `async for`. If your PBX has an operation at another path,
 you can [override it](../howto/own-endpoint.md#one-of-ours-at-another-place).
 
-The last column says whether the client sends the request again if the reply is lost, and the
-operation's safety, which decides that. See [What is retried and what is
-not](../explanation/repeats.md).
+The last column is the safety of the operation. If a reply is lost, the client sends a *safe* or an
+*idempotent* request again, and no *unsafe* one. It sends a *once* request only one time, even if
+the PBX refuses it. See [What is retried and what is not](../explanation/repeats.md).
 
 ## Generation v22
 
 `portsip_async.v22.PortSIPClient`. [Resources of v22](v22-resources.md) lists the arguments. The
 token is in the header `Authorization`.
 
-| operation | returns | request | sent again |
+| operation | returns | request | safety |
 |---|---|---|---|
 {v22}
 
@@ -93,7 +87,7 @@ from it.
 
 `portsip_async.PortSIPClient`. [Classic resources](resources.md) lists the arguments.
 
-| operation | returns | request | token in | sent again |
+| operation | returns | request | token in | safety |
 |---|---|---|---|---|
 {classic}
 
@@ -251,7 +245,7 @@ def _v22_row(row: Endpoint[Any]) -> str:
         operation = link if method == row.name else f"{operation}, by {link}"
     request = f"`{row.method} {row.path}`" + (", no token" if row.token == "none" else "")
     returns = _returns(row, "v22-structures.md#portsip_async.v22.")
-    return f"| {operation} | {returns} | {request} | {SAFETY[row.safety]} |"
+    return f"| {operation} | {returns} | {request} | {row.safety} |"
 
 
 def _classic_row(row: Endpoint[Any]) -> str:
@@ -259,7 +253,7 @@ def _classic_row(row: Endpoint[Any]) -> str:
     token = "" if row.token == "none" else row.token
     returns = _returns(row, "structures.md#portsip_async.")
     request = f"`{row.method} {row.path}`"
-    return f"| {operation} | {returns} | {request} | {token} | {SAFETY[row.safety]} |"
+    return f"| {operation} | {returns} | {request} | {token} | {row.safety} |"
 
 
 def _anchor(generation: str, method: str) -> str:
