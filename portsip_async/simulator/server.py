@@ -254,7 +254,6 @@ class PBXSimulator(Lifecycle):
 
     # For tests: faults and statuses.
 
-    @in_its_thread
     def fail(
         self,
         operation: str,
@@ -311,7 +310,6 @@ class PBXSimulator(Lifecycle):
             act=act,
         )
 
-    @in_its_thread
     def clear(self, operation: str | None = None) -> None:
         """Drop the remaining scripts of an operation; None drops those of all operations."""
         self._classic.clear(operation)

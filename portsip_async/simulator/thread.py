@@ -6,6 +6,7 @@ Counts and single attributes need no decorator, because each access to them is a
 """
 
 import asyncio
+import atexit
 import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,9 +25,9 @@ class SimulatorThread:
     """The thread of a simulator's loop, if it has one of its own."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # no call may reach a loop that has ended
-        self._loop: asyncio.AbstractEventLoop | None = None  # while the thread serves
-        self._ident: int | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # while other threads may use it
+        self._lock = threading.Lock()  # guards the end of `_loop`
 
     @contextmanager
     def serve(self, server: AbstractAsyncContextManager[object]) -> Iterator[None]:
@@ -39,13 +40,10 @@ class SimulatorThread:
         ending: Future[None] = Future()
 
         async def run() -> None:
-            self._ident = threading.get_ident()
-            self._loop = asyncio.get_running_loop()
-            try:
-                async with server:
-                    started.set_result(None)
-                    await asyncio.wrap_future(ending)
-            finally:
+            async with server:
+                self._loop = asyncio.get_running_loop()
+                started.set_result(None)
+                await asyncio.wrap_future(ending)
                 with self._lock:
                     self._loop = None
                 await asyncio.sleep(0)  # the last calls of other threads begin
@@ -58,18 +56,29 @@ class SimulatorThread:
                     raise
                 started.set_exception(error)
 
-        # A daemon, so that an interpreter can exit while a simulator runs.
         thread = threading.Thread(target=run_loop, name="portsip-simulator", daemon=True)
+
+        def end() -> None:
+            if not ending.done():
+                ending.set_result(None)
+            thread.join()
+
+        # An interpreter may exit before the block ends. It waits for other threads before it calls
+        # `end`, so this one is a daemon. After that, no thread runs, and joining it would hang.
+        atexit.register(end)
+        self._thread = thread
         thread.start()
         try:
             started.result()
             yield
         finally:
-            ending.set_result(None)
-            thread.join()
+            end()
+            atexit.unregister(end)
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function in the thread, and return its result. Without a thread, just call it."""
+        if self._thread is None or self._is_current():
+            return function()
         result: Future[T] = Future()
 
         def run() -> None:
@@ -79,21 +88,35 @@ class SimulatorThread:
                 result.set_exception(error)
 
         with self._lock:
-            loop = self._other_loop()
+            loop = self._loop
             if loop is not None:
                 loop.call_soon_threadsafe(run)
-        return function() if loop is None else result.result()
+        if loop is not None:
+            return result.result()
+        self._thread.join()
+        return function()
 
-    async def wait(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await a coroutine in the thread, from any loop. Without a thread, just await it."""
+    async def wait(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await a coroutine in the thread, from any loop. Without a thread, just await it.
+
+        Raises:
+            RuntimeError: the thread has ended.
+        """
+        if self._thread is None or self._is_current():
+            return await make()
         with self._lock:
-            loop = self._other_loop()
-            future = loop and asyncio.run_coroutine_threadsafe(make(), loop)
-        return await (asyncio.wrap_future(future) if future else make())
+            if self._loop is None:
+                raise RuntimeError("the block of PBXSimulator.in_thread has ended: enter a new one")
+            future = asyncio.run_coroutine_threadsafe(make(), self._loop)
+        return await asyncio.wrap_future(future)
 
-    def _other_loop(self) -> asyncio.AbstractEventLoop | None:
-        """Return the loop of the thread; None if there is none or the caller is in it."""
-        return None if self._ident == threading.get_ident() else self._loop
+    @property
+    def has_ended(self) -> bool:
+        """Whether there was a thread, and other threads can't use it any more."""
+        return self._thread is not None and self._loop is None and not self._is_current()
+
+    def _is_current(self) -> bool:
+        return self._thread is threading.current_thread()
 
 
 class _HasThread(Protocol):
@@ -153,7 +176,7 @@ class Lifecycle:
         """Listen, on the same port as before if it was started before.
 
         Raises:
-            RuntimeError: it is already started.
+            RuntimeError: it is already started, or its thread has ended.
             OSError: the port is in use.
         """
         await self._thread.wait(self._http.start)
@@ -164,7 +187,8 @@ class Lifecycle:
         Tokens are lost; everything else is kept. Does nothing if it is not started. A stop that is
         cancelled still cuts everything. Another stop or start waits for it.
         """
-        await self._thread.wait(self._http.stop)
+        if not self._thread.has_ended:
+            await self._thread.wait(self._http.stop)
 
     async def restart(self, downtime: float = 0.0) -> None:
         """Stop, wait for ``downtime`` seconds, and start on the same port."""
