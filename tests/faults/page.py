@@ -12,12 +12,12 @@ _INTRODUCTION = """\
 # What happens when something goes wrong
 
 The tests inject {faults} faults into the {classic} operations of the classic generation and the
-{v22} of v22. The matrix shows how your call ends. It is the same for both. It is generated from the
-rules that `tests/faults` checks for {cells} combinations, so it shows tested behaviour. Each
-operation of v22 meets a fault of each kind, and an operation of each kind meets every fault. For
-every combination the tests also check that
+{v22} operations of v22. The matrix shows how your call ends. It is the same for both generations.
+It is generated from the rules that `tests/faults` checks for {cells} combinations, so it shows
+tested behaviour. Each v22 operation meets a fault of each kind. An operation of each kind meets
+every fault. For every combination the tests also check that
 
-- an operation that is unsafe or serves once is carried out at most once;
+- an operation that is unsafe, or can be done only once, is carried out at most once;
 - if the server carried out a write and the call failed, `error.may_have_acted` is True;
 - no token, password, pin or one-time password appears in an error, in its causes, or in the log;
 - the call ends within its deadline, and leaves no connection, task or connection slot in use;
@@ -25,7 +25,7 @@ every combination the tests also check that
 
 ## Kinds of operations
 
-| safety | operations | of v22 |
+| safety | classic operations | v22 operations |
 |---|---|---|
 | **safe**: only reads | {safe_classic} | {safe_v22} |
 | **idempotent**: has the same result if done twice | {idempotent_classic} | {idempotent_v22} |
@@ -68,10 +68,10 @@ _NOTES = """
 If a reply is lost, the client can't know whether the PBX carried out the request. Safe operations
 are retried, because a second read does no harm. Idempotent operations are retried, because the
 result is the same. Unsafe operations are not retried, because a telephone could ring twice. There
-is one exception. They are retried if the PBX can't have acted: no connection was made, the token
-was rejected, or the PBX was too busy to accept the request. A refresh token serves once, so the
-request that carries one is repeated only if no connection was made. If it fails, the client logs in
-instead.
+is one exception. They are retried if the PBX can't have carried them out: no connection was made,
+the token was rejected, or the PBX was too busy to accept the request. A refresh token can be used
+only once. So a request with a refresh token is repeated only if no connection was made. If it
+fails, the client logs in instead.
 
 A `503` counts as "too busy" only with a `Retry-After`. Without one, it may come from a proxy that
 lost its connection to the PBX while the PBX was working. The client waits for a `Retry-After` that
