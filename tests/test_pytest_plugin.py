@@ -15,6 +15,7 @@ import pytest
 from portsip_async import PortSIPClient, pytest_plugin, v22
 from portsip_async.simulator import PBXSimulator
 
+from .docs.blocks import files
 from .pytest_runs import NO_OTHER_PLUGINS
 
 ROOT = Path(__file__).parent.parent
@@ -123,7 +124,6 @@ ONE_LOOP = """
 import asyncio
 import pytest
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 loops = set()
 
 @pytest.mark.parametrize("turn", [1, 2])
@@ -159,8 +159,10 @@ def test_simulator_without_async(tmp_path: Path, plugin: str) -> None:
 
 
 def test_loop_of_a_module(tmp_path: Path) -> None:
-    """The fixtures work in tests that share a loop if fixtures run in it, too."""
-    done = run(tmp_path, ONE_LOOP, "-oasyncio_default_fixture_loop_scope=module")
+    """The fixtures work in tests that share a loop, with the configuration of the how-to."""
+    (tmp_path / "module.ini").write_text(files("docs/howto/testing.md")["pytest.ini"])
+    options = (f"-c{tmp_path / 'module.ini'}", "--asyncio-mode=auto")
+    done = run(tmp_path, ONE_LOOP, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
 
