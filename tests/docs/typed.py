@@ -11,8 +11,9 @@ from pathlib import Path
 
 from .blocks import Block, blocks, files, pages
 
+# Some pages are about libraries that have no types, or that are not installed here.
+MYPY = '# mypy: disable-error-code="import-untyped, import-not-found"\n'
 CONTEXT = """\
-# mypy: disable-error-code="import-untyped, import-not-found"
 import portsip_async
 import portsip_async.v22
 
@@ -67,7 +68,7 @@ def _write(snippets: Snippets, name: str, lines: Iterator[tuple[str, str]]) -> N
         path.parent.mkdir(exist_ok=True)
         (path.parent / "__init__.py").touch()
     written = [*lines]
-    path.write_text("".join(f"{code}\n" for code, _ in written), encoding="utf-8")
+    path.write_text("".join(f"{code}\n" for code, _ in written) + MYPY, encoding="utf-8")
     snippets.sources[name] = [source for _, source in written]
 
 
