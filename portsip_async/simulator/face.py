@@ -13,6 +13,7 @@ from aiohttp import web
 
 from .faults import Fault, ScriptedFaults, complete_script
 from .quirks import ReplyShaper
+from .thread import SimulatorThread, in_its_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Face(ABC):
         self,
         operations: Collection[str],
         shaper: ReplyShaper,
+        thread: SimulatorThread,
         *,
         code_of: Callable[[int], float | int | str],
         status_of: Callable[[float | int | str], int],
@@ -70,6 +72,7 @@ class Face(ABC):
         Args:
             operations: the names of the rows.
             shaper: encodes the replies.
+            thread: the thread of the simulator.
             code_of: returns the code that fits an HTTP status.
             status_of: returns the HTTP status that fits a code.
         """
@@ -79,6 +82,7 @@ class Face(ABC):
         self.injected: Counter[str] = Counter()
         self._operations = operations
         self._shaper = shaper
+        self._thread = thread
         self._code_of = code_of
         self._status_of = status_of
         self._scripts = ScriptedFaults()
@@ -101,6 +105,7 @@ class Face(ABC):
     def refuse(self, reason: str) -> Reply:
         """Build the error for a reason in the table of `errors`."""
 
+    @in_its_thread
     def fail(
         self,
         operation: str,
@@ -141,6 +146,7 @@ class Face(ABC):
         script = complete_script(script, code_of=self._code_of, status_of=self._status_of)
         self._scripts.add(operation, script, times)
 
+    @in_its_thread
     def clear(self, operation: str | None = None) -> None:
         """Drop the remaining scripts of an operation; None drops those of all operations.
 

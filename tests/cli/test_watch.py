@@ -24,7 +24,6 @@ from portsip_async.cli.classic import ClassicPBX
 from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
-from .conftest import Beside
 from .terminal import CommandLine, Stream
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -70,21 +69,18 @@ class TestLines:
         done = cli(*WATCH, "-", "--limit", 2, stdin="102\n103\n")
         assert len(done.lines) == 2
 
-    def test_outage_is_reported(self, cli: CommandLine, pbx: PBXSimulator, beside: Beside) -> None:
+    def test_outage_is_reported(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         """The watch continues; stderr says when the outage begins and ends."""
         pbx.set_status("101", "OFFLINE", user_agent="")
 
-        def restart() -> None:
-            beside.run(pbx.stop())
-            beside.loop.call_soon_threadsafe(
-                lambda: beside.loop.call_later(1.0, lambda: asyncio.ensure_future(again()))
-            )
-
-        async def again() -> None:
-            await pbx.start()
+        async def restart() -> None:
+            await pbx.restart(downtime=1.0)
             pbx.set_status("101", "ON_CALL", user_agent="")
 
-        done = cli(*WATCH, "101", "--limit", 2, out=Reacting({1: restart}))
+        def outage() -> None:
+            threading.Thread(target=lambda: asyncio.run(restart())).start()
+
+        done = cli(*WATCH, "101", "--limit", 2, out=Reacting({1: outage}))
         assert done.code == 0
         assert json.loads(done.lines[1])["after"]["status"] == "ON_CALL"
         assert "portsip-async: no answer: " in done.err

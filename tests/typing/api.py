@@ -246,6 +246,11 @@ async def simulators() -> AsyncIterator[str]:
         assert_type(sim.served["extensions.show"], int)
         assert_type(sim.extension_numbers, list[str])
         yield sim.url
+    with PBXSimulator.in_thread(5, domain="test.io", faults=Faults(latency=0.1)) as beside:
+        assert_type(beside, PBXSimulator)
+        assert_type(beside.extension_numbers, list[str])
+        assert_type(await beside.restart(downtime=0.1), None)
+        PBXSimulator.in_thread(extensions="5")  # type: ignore[arg-type]  # pyright: ignore
 
 
 def documents() -> None:
