@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from msgspec import structs
-
 from ..arguments import check_str, check_strs
 from ..client.patches import merge, unknown_field
 from ..client.resource import Document, Sender
@@ -79,7 +77,7 @@ class Groups(NotCopyable):
         group_id = check_str("group_id", group_id)
         group = await self._sender.send(GROUPS_SHOW, {"group_id": group_id})
         _check_is_group(group.group_id or group.group_name)
-        return group if group.group_id else structs.replace(group, group_id=group_id)
+        return group if group.group_id else group.replace(group_id=group_id)
 
     async def create(
         self,
