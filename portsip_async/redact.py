@@ -95,6 +95,8 @@ _AFTER_NAME = (_NAMED_BEFORE, _ENDS)
 def is_secret(name: str) -> bool:
     """Check whether a field, parameter or header of this name carries a secret."""
     plain = name.lower().replace("-", "_")
+    if plain.endswith("_endpoint"):
+        return False  # an address, such as that of a login page
     return (
         plain in _SECRET_NAMES
         or plain.endswith("_pin")
