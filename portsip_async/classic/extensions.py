@@ -20,10 +20,9 @@ from ..client.writes import (
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.tracebacks import hide_arguments
+from .enums import SortByValue
 from .error_codes import CLASSIC_ERRORS
-from .extension_status import SUMMARIES, StatusCalls
-from .extension_writes import check_new, creation, replacement
-from .models import (
+from .extension_models import (
     SECTIONS,
     Extension,
     ExtensionSummary,
@@ -33,9 +32,10 @@ from .models import (
     OfficeHours,
     Options,
     Profile,
-    SortByValue,
     VoiceMail,
 )
+from .extension_status import SUMMARIES, StatusCalls
+from .extension_writes import check_new, creation, replacement
 from .operations import (
     EXTENSIONS_CALL,
     EXTENSIONS_CREATE,

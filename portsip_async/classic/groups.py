@@ -11,7 +11,8 @@ from ..core.reply import decode_item
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..errors import ReplyError
-from .models import CreatedGroup, Group, GroupSummary, SortByValue
+from .enums import SortByValue
+from .models import CreatedGroup, Group, GroupSummary
 from .operations import (
     GROUPS_CREATE,
     GROUPS_LIST,

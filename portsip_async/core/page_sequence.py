@@ -54,6 +54,8 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
 class AssembledPage(Page[T], Generic[T], frozen=True, kw_only=True):
     """A page that was put together from the replies to one or several requests.
 
+    All other fields are those of `Page`.
+
     Attributes:
         dropped: items that are not on the page, because their key was on it already.
         count_changed: True if two replies had a different ``count``.
