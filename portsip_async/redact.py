@@ -294,8 +294,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
                 raise TypeError(f'{type(self).__name__} has no field "{name}"; {hint}')
         return structs.replace(self, **changes)
 
-    # `copy.replace` of Python 3.13 calls it.
-    __replace__ = replace
+    def __replace__(self, /, **changes: object) -> Self:
+        """Return a copy for `copy.replace`, which Python 3.13 has."""
+        return self.replace(**changes)
 
 
 @cache

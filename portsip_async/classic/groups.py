@@ -1,7 +1,7 @@
 """Extension groups."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from ..arguments import check_str, check_strs
 from ..client.patches import merge, unknown_field
@@ -11,6 +11,7 @@ from ..core.reply import decode_item
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..errors import ReplyError
+from .changes import GroupChanges
 from .enums import SortByValue
 from .models import CreatedGroup, Group, GroupSummary
 from .operations import (
@@ -150,7 +151,7 @@ class Groups(NotCopyable):
         }
         await self._sender.send(GROUPS_UPDATE, settings)
 
-    async def patch(self, group_id: str, **changes: object) -> Group:
+    async def patch(self, group_id: str, **changes: Unpack[GroupChanges]) -> Group:
         """Change some of a group's settings: read, merge, update.
 
         All other fields stay as they were read, even fields that the SDK does not know. Patches of
@@ -175,7 +176,7 @@ class Groups(NotCopyable):
                 raise TypeError(f"{name} must be a single value, got {type(value).__name__}")
         members = changes.get("members")
         if members is not None:
-            changes["members"] = check_strs("members", members)  # type: ignore[arg-type]  # it checks
+            changes["members"] = check_strs("members", members)
         plain: dict[str, Any] = to_builtins(changes)
         return await self._change(group_id, lambda group: merge(group, plain))
 
