@@ -1,4 +1,4 @@
-"""The public names of the SDK, by subject. The models are listed in `classic/models.py`."""
+"""The public names of the SDK, by subject. The models are listed in their own modules."""
 
 from aiohttp import Fingerprint
 

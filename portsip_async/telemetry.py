@@ -45,7 +45,7 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from ._version import __version__
-from .classic.models import ExtensionStatuses
+from .classic.extension_models import ExtensionStatuses
 from .core.endpoint import Endpoint
 from .core.observer import Attempt, Observer
 from .core.page_sequence import Page

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from portsip_async.classic.models import Extension, ExtensionStatuses
+from portsip_async.classic.extension_models import Extension, ExtensionStatuses
 from portsip_async.classic.operations import (
     ENDPOINTS,
     EXTENSIONS_CALL,

@@ -8,7 +8,6 @@ changes. Only the feed knows where the statuses come from.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol
 
@@ -35,8 +34,7 @@ class StatusChange(Record, Generic[S], frozen=True, gc=False):
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class WatchStats:
+class WatchStats(Record, frozen=True):
     """The progress and the failures of a watch.
 
     Attributes:

@@ -21,7 +21,7 @@ from ..core.limits import Gate
 from ..core.pages import Paginator
 from ..core.tasks import NotCopyable
 from .error_codes import CLASSIC_ERRORS
-from .models import ExtensionStatus, ExtensionSummary
+from .extension_models import ExtensionStatus, ExtensionSummary
 from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
 
 DEFAULT_BATCH_SIZE: Final = 100  # numbers in a request

@@ -7,7 +7,8 @@ from ..client.resource import Sender
 from ..core.pages import DEFAULT_PAGE_SIZE, TypedPaginator
 from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
-from .models import GreetingFile, GreetingPage, SortByValue
+from .enums import SortByValue
+from .models import GreetingFile, GreetingPage
 from .operations import (
     GREETINGS_ADD,
     GREETINGS_LIST,

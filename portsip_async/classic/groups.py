@@ -1,9 +1,7 @@
 """Extension groups."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
-
-from msgspec import structs
+from typing import Any, Final, Unpack
 
 from ..arguments import check_str, check_strs
 from ..client.patches import merge, unknown_field
@@ -13,7 +11,9 @@ from ..core.reply import decode_item
 from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..errors import ReplyError
-from .models import CreatedGroup, Group, GroupSummary, SortByValue
+from .changes import GroupChanges
+from .enums import SortByValue
+from .models import CreatedGroup, Group, GroupSummary
 from .operations import (
     GROUPS_CREATE,
     GROUPS_LIST,
@@ -79,7 +79,7 @@ class Groups(NotCopyable):
         group_id = check_str("group_id", group_id)
         group = await self._sender.send(GROUPS_SHOW, {"group_id": group_id})
         _check_is_group(group.group_id or group.group_name)
-        return group if group.group_id else structs.replace(group, group_id=group_id)
+        return group if group.group_id else group.replace(group_id=group_id)
 
     async def create(
         self,
@@ -151,7 +151,7 @@ class Groups(NotCopyable):
         }
         await self._sender.send(GROUPS_UPDATE, settings)
 
-    async def patch(self, group_id: str, **changes: object) -> Group:
+    async def patch(self, group_id: str, **changes: Unpack[GroupChanges]) -> Group:
         """Change some of a group's settings: read, merge, update.
 
         All other fields stay as they were read, even fields that the SDK does not know. Patches of
@@ -176,7 +176,7 @@ class Groups(NotCopyable):
                 raise TypeError(f"{name} must be a single value, got {type(value).__name__}")
         members = changes.get("members")
         if members is not None:
-            changes["members"] = check_strs("members", members)  # type: ignore[arg-type]  # it checks
+            changes["members"] = check_strs("members", members)
         plain: dict[str, Any] = to_builtins(changes)
         return await self._change(group_id, lambda group: merge(group, plain))
 

@@ -15,21 +15,35 @@ from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 
 
 class PasswordCredentials(Record, frozen=True):
-    """Log in with a user name and a password (``POST /account/credentials/verify``)."""
+    """Log in with a user name and a password (``POST /account/credentials/verify``).
+
+    Attributes:
+        username: the name of an administrator, or an extension such as ``101@example.com``.
+        password: the password; for an extension, its web access password.
+    """
 
     username: str
     password: str
 
 
 class EmailCredentials(Record, frozen=True):
-    """Log in with an email address and a password (``POST /account/email/verify``)."""
+    """Log in with an email address and a password (``POST /account/email/verify``).
+
+    Attributes:
+        email: the email address of the account.
+        password: its password.
+    """
 
     email: str
     password: str
 
 
 class StaticToken(Record, frozen=True):
-    """Start from a token that was obtained elsewhere. It is renewed only by refreshing it."""
+    """Start from a token that was obtained elsewhere. It is renewed only by refreshing it.
+
+    Attributes:
+        access_token: the token to start from.
+    """
 
     access_token: str
 

@@ -12,7 +12,7 @@ from ..client.patches import (
     plain_fields,
     unknown_field,
 )
-from .models import SECTIONS, Extension
+from .extension_models import SECTIONS, Extension
 
 
 def section_changes(changes: object) -> dict[str, dict[str, Any]]:

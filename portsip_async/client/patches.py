@@ -11,12 +11,16 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Never, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
 from ..core.request import to_builtins
 from ..errors import ReplyError
+
+# Changes that were read from JSON. Type checkers take a mapping for it only if its values have type
+# Any. So they accept such a mapping, and report a wrong field in a literal dictionary nevertheless.
+UncheckedChanges: TypeAlias = Mapping[str, Never]
 
 
 def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
+from ..client.patches import UncheckedChanges
 from ..client.resource import Sender
 from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
@@ -26,6 +27,7 @@ from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import ConfigurationError, ReplyError
 from .calls import Calls
+from .changes import UserChanges
 from .directory import Directory
 from .error_codes import V22_ERRORS
 from .operations import LARGEST_PAGE_SIZE, USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
@@ -131,13 +133,16 @@ class Extensions(NotCopyable):
         return await self._users.show(found.id)
 
     @hide_arguments
-    async def patch(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
+    async def patch(
+        self, number: str, changes: UserSettings | UserChanges | UncheckedChanges
+    ) -> User:
         """Change some of an extension's settings, as `Users.patch` does.
 
         Args:
             number: the extension's number.
             changes: the fields of `UserSettings` to change. Nested objects are merged, lists are
-                replaced. In a mapping, a field that is None is sent as null.
+                replaced. In a mapping, a field that is None is sent as null. Type checkers know
+                the fields, except in a mapping whose values have type Any.
 
         Returns:
             The user as it should be now.

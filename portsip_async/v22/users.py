@@ -5,6 +5,7 @@ from typing import Final, Literal, TypeVar
 
 from ..arguments import check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
+from ..client.patches import UncheckedChanges
 from ..client.resource import Sender
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
@@ -22,6 +23,7 @@ from ..core.request import to_builtins
 from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import NotFound
+from .changes import UserChanges
 from .directory import Directory
 from .enums import PresenceValue, RoleValue
 from .error_codes import V22_ERRORS
@@ -148,7 +150,9 @@ class Users(NotCopyable):
         await self._sender.send_document(USERS_UPDATE, document)
 
     @hide_arguments
-    async def patch(self, user_id: str, changes: Mapping[str, object] | UserSettings) -> User:
+    async def patch(
+        self, user_id: str, changes: UserSettings | UserChanges | UncheckedChanges
+    ) -> User:
         """Change some of a user's settings: read, merge, update.
 
         All other fields stay as they were read, even fields that the SDK does not know. Patches of
@@ -157,7 +161,8 @@ class Users(NotCopyable):
         Args:
             user_id: the user's id.
             changes: the fields of `UserSettings` to change. Nested objects are merged, lists are
-                replaced. In a mapping, a field that is None is sent as null.
+                replaced. In a mapping, a field that is None is sent as null. Type checkers know
+                the fields, except in a mapping whose values have type Any.
 
         Returns:
             The user as it should be now.
@@ -307,8 +312,8 @@ class Users(NotCopyable):
 
     def patch_many(
         self,
-        patches: Iterable[tuple[str, Mapping[str, object]]]
-        | AsyncIterable[tuple[str, Mapping[str, object]]],
+        patches: Iterable[tuple[str, UserChanges | UncheckedChanges]]
+        | AsyncIterable[tuple[str, UserChanges | UncheckedChanges]],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
         grace: float = DEFAULT_GRACE,

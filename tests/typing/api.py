@@ -1,5 +1,8 @@
 """The types of the public interface. mypy and pyright check this file; nothing runs it."""
 
+# pyright reports an error that it does not find, as mypy does.
+# pyright: reportUnnecessaryTypeIgnoreComment=error
+
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, assert_type
@@ -9,6 +12,7 @@ from portsip_async import (
     APIError,
     Attempt,
     AuthenticationError,
+    AvailableRule,
     BulkResult,
     BulkRun,
     CreatedGroup,
@@ -17,15 +21,18 @@ from portsip_async import (
     Drift,
     Endpoint,
     Extension,
+    ExtensionChanges,
     ExtensionStatus,
     ExtensionSummary,
     ExtensionUpdate,
     ForwardAction,
+    ForwardRulesChanges,
     GreetingFile,
     GreetingPage,
     Group,
     GroupSummary,
     NewExtension,
+    Options,
     Page,
     Paginator,
     PollStats,
@@ -94,6 +101,38 @@ async def extensions(pbx: PortSIPClient, new: NewExtension) -> None:
         voice_mail=settings,
     )
     assert_type(await updating, None)
+
+
+async def changes(pbx: PortSIPClient, read: Mapping[str, Any], vague: dict[str, object]) -> None:
+    """A wrong field or type in a dictionary is an error, at any depth. Parsed JSON is accepted."""
+    patch, patch_many = pbx.extensions.patch, pbx.extensions.patch_many
+    rules: ForwardRulesChanges = {"available": AvailableRule(), "dnd": {"office_hours_action": "X"}}
+    await patch("101", profile={"gender": None}, forward_rules=rules, options=Options())
+    await patch("101", profile=read, forward_rules=read["forward_rules"])
+    await patch("101", profile={"first_nam": "Ann"})  # type: ignore[dict-item]
+    await patch("101", profile={"first_name": 1})  # type: ignore[dict-item]
+    await patch("101", options={"enable_extension": "yes"})  # type: ignore[dict-item]
+    await patch("101", forward_rules={"dnd": {"action": "X"}})  # type: ignore[dict-item]
+    await patch("101", forward_rules={"availabel": {}})  # type: ignore[dict-item]
+    await patch("101", profile=vague)  # type: ignore[arg-type]
+    sections: ExtensionChanges = {"office_hours": {"monday_from": "09:00"}, "options": None}
+    patch_many([("101", sections), ("102", {"voice_mail": {"voicemail_pin": None}})])
+    patch_many([("101", read)])
+    patch_many([("101", {"profil": {"first_name": "Ann"}})])  # type: ignore[dict-item]
+    patch_many([("101", {"profile": {"first_nam": "Ann"}})])  # type: ignore[dict-item]
+    await pbx.groups.patch("12", **read)
+    await pbx.groups.patch("12", group_name="Sales", enable_intercom=None, members=("101",))
+    await pbx.groups.patch("12", enable_intercom="yes")  # type: ignore[arg-type]
+    await pbx.groups.patch("12", name="Sales")  # type: ignore[call-arg]
+
+
+def plain(extension: Extension, result: StatusResult[ExtensionStatus], drift: Drift) -> None:
+    """Every struct becomes a dictionary, and a copy keeps its class."""
+    assert_type(extension.to_dict(), dict[str, object])
+    assert_type(extension.to_dict(reveal=True), dict[str, object])
+    assert_type(extension.replace(password=None), Extension)
+    assert_type(result.replace(error=None), StatusResult[ExtensionStatus])
+    assert_type(drift.to_dict(), dict[str, object])
 
 
 async def groups(pbx: PortSIPClient) -> None:

@@ -378,9 +378,8 @@ class TestPatch:
         """Of 20 concurrent patches of different fields, none is lost."""
         [user] = (await pbx22.users.list(page_size=1)).items
         fields = ("department", "address", "mobile_phone", "work_phone", "home_phone")
-        await asyncio.gather(
-            *(pbx22.users.patch(user.id, {field: f"{field} new"}) for field in fields)
-        )
+        changes: list[dict[str, Any]] = [{field: f"{field} new"} for field in fields]
+        await asyncio.gather(*(pbx22.users.patch(user.id, change) for change in changes))
         shown = await pbx22.users.show(user.id)
         assert [getattr(shown, field) for field in fields] == [f"{each} new" for each in fields]
 
