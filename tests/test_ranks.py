@@ -122,6 +122,7 @@ AIOHTTP = {
 SIDE = "simulator"
 TOP = ("cli", "pytest_plugin", "__main__")
 SIMULATOR_MAY_USE = {
+    "arguments",
     "errors",
     "redact",
     "classic.models",

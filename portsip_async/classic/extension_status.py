@@ -49,7 +49,7 @@ class StatusCalls(NotCopyable):
             NotFound, BadRequest: the PBX refused the request because of one of the numbers.
             TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
         """
-        numbers = check_strs("extension_numbers", extension_numbers)
+        numbers = check_strs("extension_numbers", extension_numbers, 'status(["101"])')
         if not numbers:
             self._sender.session.check_open()
             return []
@@ -86,7 +86,7 @@ class StatusCalls(NotCopyable):
         check_int("concurrency", concurrency, 1)
         return StatusPoll(
             self._status_source(),
-            check_iterable("numbers", numbers),
+            check_iterable("numbers", numbers, 'poll_status(["101"])'),
             owner=self._sender.session,
             batch_size=batch_size,
             concurrency=concurrency,
@@ -130,7 +130,7 @@ class StatusCalls(NotCopyable):
         new_polling = partial(
             StatusPolling[ExtensionStatus],
             source,
-            None if numbers is None else check_strs("numbers", numbers),
+            None if numbers is None else check_strs("numbers", numbers, 'watch_status(["101"])'),
             owner=session,
             discover=self._discover,
             interval=check_number("interval", interval, above=0),

@@ -117,7 +117,7 @@ class BaseClient(NotCopyable):
             check_number("requests_per_second", requests_per_second, above=0)
             if math.isinf(1 / requests_per_second):
                 raise ValueError(
-                    f"requests_per_second must be a larger number, got {requests_per_second}"
+                    f"requests_per_second must be at least 1e-308, got {requests_per_second}"
                 )
         check_type("retry", retry, RetryPolicy)
         check_type("session", session, aiohttp.ClientSession, None)
@@ -136,7 +136,9 @@ class BaseClient(NotCopyable):
         if isinstance(ssl, str):
             ssl = plain_text(ssl)
         if isinstance(ssl, str | os.PathLike) and not _is_path(ssl):
-            raise ConfigurationError("ssl must be a path without NUL or lone surrogates")
+            raise ConfigurationError(
+                f"ssl must be a path without NUL or lone surrogates, got {os.fspath(ssl)!a}"
+            )
         if on_attempt is not None and not callable(on_attempt):
             raise TypeError(f"on_attempt must be callable, got {type(on_attempt).__name__}")
         if ssl is False:
@@ -226,7 +228,7 @@ class BaseClient(NotCopyable):
         try:
             check_type("endpoint", endpoint, Endpoint)
             if TOKEN_NAME in parameters:
-                raise TypeError(f"{TOKEN_NAME} must not be passed; the client adds it")
+                raise TypeError(f"{TOKEN_NAME} must be left out: the client adds it")
             row = self._state.table.adopt(endpoint)
             source = None
             if row.parameters == "binary":

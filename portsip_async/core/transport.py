@@ -20,6 +20,7 @@ from aiohttp import hdrs
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
+from ..arguments import check_number
 from ..errors import (
     ClientClosed,
     ConfigurationError,
@@ -66,6 +67,7 @@ class Timeout:
         read: the longest pause between two bytes of the reply.
 
     Raises:
+        TypeError: one of them is neither a number nor None.
         ValueError: a number is not above 0, or not finite.
     """
 
@@ -76,10 +78,8 @@ class Timeout:
     def __post_init__(self) -> None:
         for name in ("total", "connect", "read"):
             seconds = getattr(self, name)
-            if seconds is not None and not 0 < seconds < float("inf"):
-                raise ValueError(
-                    f"Timeout: {name} must be None or finite and above 0 seconds, got {seconds}"
-                )
+            if seconds is not None:
+                check_number(f"Timeout: {name}", seconds, above=0)
 
 
 class HttpTimeouts:

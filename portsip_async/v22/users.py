@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_str, check_type, optional_texts, plain_text
+from ..arguments import check_choice, check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.resource import Sender
 from ..client.writes import (
@@ -300,8 +300,7 @@ class Users(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_exists not in ("error", "skip"):
-            raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
+        check_choice("if_exists", if_exists, "error", "skip")
         write = creation(self._create, self._read_back, skip_existing=if_exists == "skip")
         return self._many("users", users, write, concurrency, grace)
 
@@ -359,8 +358,7 @@ class Users(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_missing not in ("error", "skip"):
-            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
+        check_choice("if_missing", if_missing, "error", "skip")
 
         async def remove(user_id: str, gate: Gate) -> None:
             await self._remove(plain_text(user_id), gate=gate)
