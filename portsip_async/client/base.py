@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar
+from typing import Any, Final, Literal, Self, TypedDict, TypeVar, overload
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,7 +19,9 @@ from ..arguments import check_int, check_number, check_type, is_visible, plain_t
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable, TokenPlace
-from ..core.observer import Attempt
+from ..core.hooks import check_hook
+from ..core.message import RawReply
+from ..core.observer import Attempt, AttemptStart
 from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
@@ -58,6 +60,7 @@ class CommonOptions(TypedDict, total=False):
     endpoints: Mapping[str, EndpointOverride] | None
     user_agent: str | None
     on_attempt: Callable[[Attempt], object] | None
+    before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None
 
 
 class BaseClient(NotCopyable):
@@ -82,6 +85,7 @@ class BaseClient(NotCopyable):
         endpoints: Mapping[str, EndpointOverride] | None,
         user_agent: str | None,
         on_attempt: Callable[[Attempt], object] | None,
+        before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None = None,
     ) -> None:
         """Check the options, and build the core and the resources.
 
@@ -104,6 +108,7 @@ class BaseClient(NotCopyable):
             endpoints: see timeout.
             user_agent: see timeout.
             on_attempt: see timeout.
+            before_attempt: see timeout.
 
         Raises:
             ConfigurationError: a URL or a path cannot be used, or an unknown operation is
@@ -139,12 +144,13 @@ class BaseClient(NotCopyable):
             raise ConfigurationError(
                 f"ssl must be a path without NUL or lone surrogates, got {os.fspath(ssl)!a}"
             )
-        if on_attempt is not None and not callable(on_attempt):
-            raise TypeError(f"on_attempt must be callable, got {type(on_attempt).__name__}")
+        check_hook("on_attempt", on_attempt)
+        check_hook("before_attempt", before_attempt)
+        stacklevel, place = _caller()
         if ssl is False:
             warnings.warn(
                 "ssl=False accepts any certificate, so anyone on the network can read the password",
-                stacklevel=_package_frames(),
+                stacklevel=stacklevel,
             )
         # 2. Build the core, which sends requests.
         options = CallOptions(_timeout(timeout), retry)
@@ -162,6 +168,8 @@ class BaseClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            before_attempt=before_attempt,
+            client=f"{_public_name(type(self))}, created at {place},",
             errors=errors,
             token_source=lambda session: token_source(session, table),
         )
@@ -210,16 +218,27 @@ class BaseClient(NotCopyable):
         view._set_up(self._session, self._state, options, is_view=True)
         return view
 
-    def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:
+    # Not `raw: bool = False`: then a call with ``**parameters`` of another type would be an error.
+    @overload
+    def request(
+        self, endpoint: Endpoint[T], /, *, raw: Literal[True], **parameters: object
+    ) -> Awaitable[RawReply[T]]: ...
+    @overload
+    def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]: ...
+    def request(
+        self, endpoint: Endpoint[Any], /, *, raw: object = False, **parameters: object
+    ) -> Awaitable[Any]:
         """Send a request to any endpoint, even your own, with the client's token and limits.
 
         Args:
             endpoint: the operation. If its name is one of the API's, the client's override applies.
+            raw: whether to return a `RawReply`, with the status, the headers and the body. For an
+                endpoint with a parameter of this name, pass `rename=` to `Endpoint`.
             parameters: the arguments, under the API's names; None is left out. If the endpoint
                 sends them as "binary", ``file`` is the body, as in an upload.
 
         Returns:
-            An awaitable of the reply.
+            An awaitable of the reply, or of a `RawReply`.
 
         Raises:
             PortSIPError: the call failed. Raised when it is awaited.
@@ -227,6 +246,7 @@ class BaseClient(NotCopyable):
         """
         try:
             check_type("endpoint", endpoint, Endpoint)
+            check_type("raw", raw, bool)
             if TOKEN_NAME in parameters:
                 raise TypeError(f"{TOKEN_NAME} must be left out: the client adds it")
             row = self._state.table.adopt(endpoint)
@@ -234,7 +254,9 @@ class BaseClient(NotCopyable):
             if row.parameters == "binary":
                 file: Any = parameters.pop("file", b"")  # source_of checks it
                 source = source_of(file, self._session.threads)
-            return self._session.call(row, drop_none(parameters), self._options, source=source)
+            return self._session.call(
+                row, drop_none(parameters), self._options, source=source, raw=raw is True
+            )
         except Exception as error:
             strip_frames(error)
             raise
@@ -265,14 +287,22 @@ class BaseClient(NotCopyable):
         return f"<{type(self).__name__} {self._session.base_url}{state}>"
 
 
-def _package_frames() -> int:
-    """Count the frames up to the caller of this package, for a warning's ``stacklevel``."""
+def _caller() -> tuple[int, str]:
+    """Return where this package was called: a warning's ``stacklevel``, and the file and line."""
     count, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(
         __name__.partition(".")[0]
     ):
         count, frame = count + 1, frame.f_back
-    return count
+    return count, f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _public_name(kind: type[object]) -> str:
+    """Return the name by which an application imports a client."""
+    module = kind.__module__
+    if module.startswith(f"{__name__.partition('.')[0]}."):
+        module = module.removesuffix(".client")
+    return f"{module}.{kind.__qualname__}"
 
 
 def _is_path(path: str | os.PathLike[str]) -> bool:

@@ -57,8 +57,9 @@ class Core(TaskOwner, Protocol):
         source: Source | None = None,
         gate: Gate | None = None,
         token: Token | None = None,
-    ) -> Coroutine[Any, Any, T]:
-        """Return the coroutine of a call, which returns the value of the reply."""
+        raw: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of a call, which returns the value of the reply, or a RawReply."""
         ...
 
     async def send_login(

@@ -11,6 +11,18 @@ from .endpoint import Endpoint
 T = TypeVar("T")
 
 
+class AttemptStart(Record, frozen=True):
+    """One attempt that is about to be sent.
+
+    Attributes:
+        operation: the endpoint's name.
+        number: 1 for the first attempt of a call.
+    """
+
+    operation: str
+    number: int
+
+
 class Attempt(Record, frozen=True):
     """One attempt that ended.
 
