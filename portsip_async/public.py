@@ -11,8 +11,8 @@ from .classic.login import EmailCredentials, PasswordCredentials, StaticToken
 from .classic.operations import ENDPOINTS
 from .core.credentials import Credentials
 from .core.endpoint import Endpoint, EndpointOverride, PageScheme
+from .core.hooks import Attempt, AttemptStart
 from .core.message import RawReply
-from .core.observer import Attempt, AttemptStart
 from .core.page_sequence import Drift, Page
 from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy

@@ -48,8 +48,9 @@ except ModuleNotFoundError as _error:
 from ._version import __version__
 from .classic.models import ExtensionStatuses
 from .core.endpoint import Endpoint
+from .core.hooks import Attempt
 from .core.message import RawReply
-from .core.observer import Attempt, Observer
+from .core.observer import Observer
 from .core.page_sequence import Page
 from .v22.status_models import UserStatus
 

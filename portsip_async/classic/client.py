@@ -9,7 +9,7 @@ from ..client.base import DEFAULT_RETRY, DEFAULT_TIMEOUT, BaseClient, CommonOpti
 from ..client.environment import LoginWay, arguments_from_env, passed_credentials, variable
 from ..client.resource import Sender
 from ..core.endpoint import EndpointOverride
-from ..core.observer import Attempt, AttemptStart
+from ..core.hooks import Attempt, AttemptStart
 from ..core.retry import RetryPolicy
 from ..core.tracebacks import hide_arguments
 from ..core.transport import SSL, Timeout

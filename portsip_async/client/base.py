@@ -19,9 +19,8 @@ from ..arguments import check_int, check_number, check_type, is_visible, plain_t
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable, TokenPlace
-from ..core.hooks import check_hook
+from ..core.hooks import Attempt, AttemptStart, check_hook
 from ..core.message import RawReply
-from ..core.observer import Attempt, AttemptStart
 from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
@@ -226,8 +225,8 @@ class BaseClient(NotCopyable):
     @overload
     def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]: ...
     def request(
-        self, endpoint: Endpoint[Any], /, *, raw: object = False, **parameters: object
-    ) -> Awaitable[Any]:
+        self, endpoint: Endpoint[T], /, *, raw: object = False, **parameters: object
+    ) -> Awaitable[T | RawReply[T]]:
         """Send a request to any endpoint, even your own, with the client's token and limits.
 
         Args:

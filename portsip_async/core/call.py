@@ -32,10 +32,9 @@ from ..errors import (
 from .connections import FOREIGN
 from .context import CallContext, PreparedEndpoint
 from .headers import naming_headers
-from .hooks import logger
+from .hooks import AttemptStart, logger
 from .limits import CLOSED, TIMED_OUT, Gate, Interruptible
 from .message import Parameters
-from .observer import AttemptStart
 from .reply import scrub_error
 from .request import RequestTemplate, secrets_of
 from .retry import failure_of, repeat

@@ -20,8 +20,6 @@ class Headers(Mapping[str, str]):
     The values of a header that occurs several times are joined with ``, ``.
     """
 
-    __slots__ = ("_found",)
-
     def __init__(self, headers: Iterable[tuple[str, str]] = ()) -> None:
         found: dict[str, tuple[str, str]] = {}
         for name, value in headers:

@@ -7,11 +7,42 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..errors import PortSIPError
-from .observer import Attempt, AttemptStart
+from ..redact import Record
 
 logger: logging.Logger = logging.getLogger("portsip_async")
 # Without it, Python would print warnings in programs that set up no logging.
 logger.addHandler(logging.NullHandler())
+
+
+class AttemptStart(Record, frozen=True):
+    """One attempt that is about to be sent.
+
+    Attributes:
+        operation: the endpoint's name.
+        number: 1 for the first attempt of a call.
+    """
+
+    operation: str
+    number: int
+
+
+class Attempt(Record, frozen=True):
+    """One attempt that ended.
+
+    Attributes:
+        operation: the endpoint's name.
+        number: 1 for the first attempt of a call.
+        status: the HTTP status; None if no reply arrived.
+        error: why it failed; None if it succeeded.
+        seconds: how long it took.
+    """
+
+    operation: str
+    number: int
+    status: int | None
+    error: PortSIPError | None
+    seconds: float
+
 
 AfterAttempt = Callable[[Attempt], object]
 BeforeAttempt = Callable[[AttemptStart], Mapping[str, str] | None]

@@ -3,7 +3,7 @@
 Pure: no event loop, no clock, no connection.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from string import printable
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
@@ -84,6 +84,7 @@ class RequestTemplate:
         self._json: Mapping[str, object] | None = None
         self._body: bytes | None = None
         self.form: Fields | None = None
+        problem: Exception
         try:
             if endpoint.path_arguments or endpoint.headers or endpoint.rename:
                 parameters = self._take_path_and_headers(endpoint, parameters)
@@ -102,16 +103,14 @@ class RequestTemplate:
                 self._query = _texts(parameters)
                 self._headers = {**_BINARY, **self._headers}
         except UnicodeEncodeError:
-            pass  # not raised: its repr shows the whole text, which may be a secret
+            # Not raised: its repr shows the whole text, which may be a secret.
+            problem = ValueError("must be valid Unicode, got half of a surrogate pair")
         except _UnsendableType as unsendable:
-            name = _first_failing(parameters, _text)
-            raise TypeError(f"{endpoint.name}: {name} {unsendable}") from None
+            problem = TypeError(str(unsendable))
         else:
             return
-        name = _first_failing(parameters, lambda value: _encode(value))
-        raise ValueError(
-            f"{endpoint.name}: {name} must be valid Unicode, got half of a surrogate pair"
-        )
+        # Not raised above: that error's frames have the values.
+        raise type(problem)(f"{endpoint.name}: {_first_failing(parameters)} {problem}")
 
     def request(self, token: str) -> Request:
         """Return the request with a token in it."""
@@ -158,7 +157,7 @@ class RequestTemplate:
         return rest
 
 
-def _first_failing(parameters: Parameters, encode: Callable[[object], object]) -> str:
+def _first_failing(parameters: Parameters) -> str:
     """Return the name of the first parameter that can't be encoded, for a message."""
     if isinstance(parameters, msgspec.Struct):
         names = parameters.__struct_fields__
@@ -167,8 +166,8 @@ def _first_failing(parameters: Parameters, encode: Callable[[object], object]) -
         items = [*parameters.items()]
     for name, value in items:
         try:
-            encode(value)
-            encode(name)
+            _encode((name, value))
+            _text(value)
         except (TypeError, UnicodeEncodeError):
             return ascii(name)[1:-1]
     return "a parameter"
