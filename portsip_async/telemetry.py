@@ -156,6 +156,9 @@ class Telemetry(Observer):
             description="Extensions with a status that was read.",
         )
 
+    def __repr__(self) -> str:
+        return f"<Telemetry of {_SCOPE} {__version__}>"
+
     def __call__(self, attempt: Attempt) -> None:
         """Report an attempt that ended."""
         common = _CURRENT.get()

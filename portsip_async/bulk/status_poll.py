@@ -46,6 +46,13 @@ class StatusPoll(JobStream[StatusResult[S]], Generic[S]):
         self._ordered = ordered
         self._reader: BatchReader[S] | None = None  # of the latest loop
 
+    def __repr__(self) -> str:
+        stats = self.stats
+        return (
+            f"<{type(self).__name__} requests={stats.requests}, retries={stats.retries}, "
+            f"concurrency={stats.concurrency}, batch_size={stats.batch_size}{self._state()}"
+        )
+
     @property
     def stats(self) -> PollStats:
         """The cost of the latest loop so far."""

@@ -15,11 +15,10 @@ from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
-from ..client.resource import Sender
+from ..client.resource import Resource
 from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
 from ..core.pages import Paginator
-from ..core.tasks import NotCopyable
 from .error_codes import CLASSIC_ERRORS
 from .models import ExtensionStatus, ExtensionSummary
 from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
@@ -30,11 +29,8 @@ DEFAULT_CONCURRENCY: Final = 16  # requests in flight
 SUMMARIES: Final[type[Paginator[ExtensionSummary]]] = Paginator
 
 
-class StatusCalls(NotCopyable):
+class StatusCalls(Resource):
     """The calls of `pbx.extensions` that read the status of extensions."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     async def status(self, extension_numbers: Iterable[str]) -> list[ExtensionStatus]:
         """Read the status of some extensions in one request (``POST /extensions/status``).

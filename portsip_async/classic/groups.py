@@ -7,11 +7,10 @@ from msgspec import structs
 
 from ..arguments import check_str, check_strs, check_type, optional_texts
 from ..client.patches import merge, unknown_field
-from ..client.resource import Document, Sender
+from ..client.resource import Document, Resource
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.reply import decode_item
 from ..core.request import to_builtins
-from ..core.tasks import NotCopyable
 from ..errors import ReplyError
 from .models import CreatedGroup, Group, GroupSummary, SortByValue
 from .operations import (
@@ -31,11 +30,8 @@ _REPLY_FIELDS: Final = frozenset({"err_code", "msg", "message", "access_token"})
 _SUMMARIES: Final[type[Paginator[GroupSummary]]] = Paginator
 
 
-class Groups(NotCopyable):
+class Groups(Resource):
     """The extension groups of the PBX."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     def list(
         self,

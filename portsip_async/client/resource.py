@@ -264,6 +264,16 @@ class Sender(NotCopyable):
         return item
 
 
+class Resource(NotCopyable):
+    """A part of a client, such as its extensions."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._sender.session.base_url}>"
+
+
 def drop_none(parameters: Mapping[str, object]) -> Mapping[str, object]:
     """Leave out the parameters that are None."""
     if isinstance(parameters, dict) and None not in parameters.values():

@@ -18,12 +18,11 @@ from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
-from ..client.resource import Sender
+from ..client.resource import Resource, Sender
 from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.reply import check_identity
-from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import ConfigurationError, ReplyError
 from .calls import Calls
@@ -38,7 +37,7 @@ from .users import Users
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
 
 
-class Extensions(NotCopyable):
+class Extensions(Resource):
     """The extensions of a tenant: its users, by extension number.
 
     The API identifies users by an id. The client remembers the ids of the users that it has listed
@@ -46,7 +45,7 @@ class Extensions(NotCopyable):
     """
 
     def __init__(self, sender: Sender, directory: Directory, users: Users, calls: Calls) -> None:
-        self._sender = sender
+        super().__init__(sender)
         self._directory = directory
         self._users = users
         self._calls = calls

@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeVar
 
 from ..arguments import check_choice, check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
-from ..client.resource import Sender
+from ..client.resource import Resource, Sender
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
     DEFAULT_GRACE,
@@ -19,7 +19,6 @@ from ..client.writes import (
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import to_builtins
-from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import NotFound
 from .directory import Directory
@@ -51,11 +50,11 @@ V = TypeVar("V")
 _SUMMARIES: Final[type[Paginator[UserSummary]]] = Paginator
 
 
-class Users(NotCopyable):
+class Users(Resource):
     """The users of a tenant. A user is a person with an extension."""
 
     def __init__(self, sender: Sender, directory: Directory) -> None:
-        self._sender = sender
+        super().__init__(sender)
         self._directory = directory
 
     def list(
