@@ -34,6 +34,7 @@ RANKS = {
     "core.tasks": 0,
     "core.threads": 0,
     "core.tracebacks": 0,
+    "core.unclosed": 0,
     "errors": 0,
     "redact": 0,
     "bulk.outages": 1,
@@ -41,12 +42,16 @@ RANKS = {
     "classic.enums": 1,
     "classic.error_codes": 1,
     "client.environment": 1,
+    "core.ca_file": 1,
     "core.connections": 1,
     "core.echo": 1,
     "core.endpoint": 1,
     "core.forms": 1,
+    "core.headers": 1,
+    "core.hooks": 1,
     "core.page_sequence": 1,
     "core.retry": 1,
+    "core.stalls": 1,
     "core.tokens": 1,
     "core.upload": 1,
     "v22.enums": 1,
@@ -126,6 +131,7 @@ AIOHTTP = {
 SIDE = "simulator"
 TOP = ("cli", "pytest_plugin", "__main__")
 SIMULATOR_MAY_USE = {
+    "arguments",
     "errors",
     "redact",
     "classic.enums",

@@ -124,6 +124,13 @@ class StatusWatch(JobStream[StatusChange[S]], Generic[S]):
         self._now = now
         self._latest: _WatchRun[S] | None = None
 
+    def __repr__(self) -> str:
+        stats = self.stats
+        return (
+            f"<{type(self).__name__} extensions={len(self.snapshot)}, cycles={stats.cycles}, "
+            f"failures={stats.failures}{self._state()}"
+        )
+
     @property
     def snapshot(self) -> dict[str, S]:
         """A copy of what was delivered. Save it to pass it as ``known=`` later."""

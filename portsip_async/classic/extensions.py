@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
-from ..arguments import check_str, plain_text
+from ..arguments import check_choice, check_str, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.patches import UncheckedChanges, drop_none_deep, plain_fields
 from ..client.writes import (
@@ -312,8 +312,7 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_exists not in ("error", "skip"):
-            raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
+        check_choice("if_exists", if_exists, "error", "skip")
 
         async def create(extension: NewExtension, gate: Gate) -> None:
             await self._sender.send_document(EXTENSIONS_CREATE, extension, gate=gate)
@@ -399,8 +398,7 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_missing not in ("error", "skip"):
-            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
+        check_choice("if_missing", if_missing, "error", "skip")
 
         async def remove(number: str, gate: Gate) -> None:
             key = {"extension_number": plain_text(number)}

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ..client.login import fetch, login_error, only_credentials
+from ..client.login import check_pair, fetch, login_error, only_credentials
 from ..client.resource import Core
 from ..core.credentials import Credentials
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
 from ..core.tokens import Token, TokenReply
-from ..errors import APIError, ConfigurationError, raise_without_context
+from ..errors import APIError, raise_without_context
 from ..redact import Record
 from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
@@ -131,9 +131,7 @@ def resolve_credentials(
     """
     found: list[AnyCredentials] = []
     if username is not None or password is not None:
-        if not username or not password:
-            raise ConfigurationError("pass both username and password; neither may be empty")
-        found.append(PasswordCredentials(username, password))
+        found.append(PasswordCredentials(*check_pair(username, password)))
     if credentials is not None:
         found.append(credentials)
     if token is not None:

@@ -134,6 +134,10 @@ class Paginator(ClosableStream, Generic[T]):
         self._owner = owner
         self._sequence: PageSequence[T] | None = None  # of the latest walk
 
+    def __repr__(self) -> str:
+        size = self._page_size.size if isinstance(self._page_size, PageSize) else self._page_size
+        return f"<{type(self).__name__} page={self._page}, page_size={size}{self._state()}"
+
     @property
     def drift(self) -> Drift:
         """How the list changed during the latest walk."""

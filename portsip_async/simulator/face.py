@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from ..arguments import check_int
 from .faults import Fault, ScriptedFaults, complete_script
 from .quirks import ReplyShaper
 from .thread import SimulatorThread, in_its_thread
@@ -128,8 +129,8 @@ class Face(ABC):
             ValueError: an unknown row, a status that HTTP does not have, or a number out of range.
         """
         self._check_operation(operation)
-        if times is not None and times < 1:
-            raise ValueError(f"times must be at least 1, got {times!r}")
+        if times is not None:
+            check_int("times", times, 1)
         script = Fault(
             "scripted",
             status=status,

@@ -14,7 +14,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from ..arguments import check_type
 from ..core.endpoint import EndpointOverride
+from .checks import GENERATIONS, check_counts, check_generations, check_names, check_seconds
 from .classic_face import ClassicFace
 from .errors import PBXError
 from .face import Face, MatchedRequest, Reply
@@ -28,8 +30,6 @@ from .v22.face import V22Face
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-GENERATIONS = ("classic", "v22")
 
 
 class PBXSimulator(Lifecycle):
@@ -102,20 +102,17 @@ class PBXSimulator(Lifecycle):
                 generation.
             ConfigurationError: an override of an unknown row, or of a row with an invalid value.
         """
-        for name, value, minimum in (
-            ("extensions", extensions, 0),
-            ("groups", groups, 0),
-            ("port", port, 0),
-            ("status_seconds", status_seconds, 0),
-            ("page_limit", page_limit, 1),
-            ("max_in_flight", max_in_flight, 1),
-        ):
-            if value is not None and value < minimum:
-                raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
-        if not token_lifetime > 0:
-            raise ValueError(f"token_lifetime must be above 0 seconds, got {token_lifetime!r}")
-        if not generations or not set(generations) <= set(GENERATIONS):
-            raise ValueError(f"generations must be some of {GENERATIONS}, got {generations!r}")
+        check_counts(
+            extensions=extensions,
+            groups=groups,
+            port=port,
+            page_limit=page_limit,
+            max_in_flight=max_in_flight,
+        )
+        check_seconds(status_seconds=status_seconds, token_lifetime=token_lifetime)
+        check_names(username=username, password=password, email=email, domain=domain, host=host)
+        check_generations(generations)
+        check_type("second_factor", second_factor, bool)
         names = check_quirks(quirks)
         self.username: str = username
         self.password: str = password

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_str, check_type, optional_texts, plain_text
+from ..arguments import check_choice, check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..client.patches import UncheckedChanges
-from ..client.resource import Sender
+from ..client.resource import Resource, Sender
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
     DEFAULT_GRACE,
@@ -20,7 +20,6 @@ from ..client.writes import (
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import to_builtins
-from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import NotFound
 from .changes import UserChanges
@@ -53,11 +52,11 @@ V = TypeVar("V")
 _SUMMARIES: Final[type[Paginator[UserSummary]]] = Paginator
 
 
-class Users(NotCopyable):
+class Users(Resource):
     """The users of a tenant. A user is a person with an extension."""
 
     def __init__(self, sender: Sender, directory: Directory) -> None:
-        self._sender = sender
+        super().__init__(sender)
         self._directory = directory
 
     def list(
@@ -305,8 +304,7 @@ class Users(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_exists not in ("error", "skip"):
-            raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
+        check_choice("if_exists", if_exists, "error", "skip")
         write = creation(self._create, self._read_back, skip_existing=if_exists == "skip")
         return self._many("users", users, write, concurrency, grace)
 
@@ -364,8 +362,7 @@ class Users(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_missing not in ("error", "skip"):
-            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
+        check_choice("if_missing", if_missing, "error", "skip")
 
         async def remove(user_id: str, gate: Gate) -> None:
             await self._remove(plain_text(user_id), gate=gate)

@@ -81,7 +81,7 @@ class TestArguments:
     async def test_filter_must_be_a_text(self, pbx22: PortSIPClient, name: str) -> None:
         """The list itself refuses a value of another type, before anything is sent."""
         for resource in (pbx22.users, pbx22.extensions, pbx22.groups):
-            with pytest.raises(TypeError, match=f"{name} must be str or None, got int"):
+            with pytest.raises(TypeError, match=f"{name} must be a str or None, got int"):
                 resource.list(**{name: 5})  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("body", [{"id": ""}, {"id": None}, {}])
@@ -97,7 +97,7 @@ class TestArguments:
             assert caught.value.may_have_acted
 
     async def test_note_must_be_a_text(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
-        with pytest.raises(TypeError, match="note must be str or None, got int"):
+        with pytest.raises(TypeError, match="note must be a str or None, got int"):
             await pbx22.users.set_own_presence("AWAY", 5)  # type: ignore[arg-type]
         assert not sim.v22.served
 
