@@ -24,7 +24,7 @@ from .. import (
     StatusPoll,
     StatusWatch,
 )
-from .generation import PBX, Api, Record
+from .generation import FEW, PBX, Api, Record
 from .settings import Settings
 
 _IDENTITY = frozenset({"extension_number", "password", "web_access_password"})
@@ -61,6 +61,7 @@ class ClassicPBX(PBX):
     counts_all: ClassVar[bool] = False
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = Group
+    group_options: ClassVar[tuple[str, ...]] = (*_GROUP_OPTIONS,)
     created_group: ClassVar[Record] = CreatedGroup
     greeting: ClassVar[Record] = GreetingFile
 
@@ -155,6 +156,20 @@ class ClassicPBX(PBX):
     def watch(self, numbers: Sequence[str] | None, interval: float) -> StatusWatch[ExtensionStatus]:
         return self._pbx.extensions.watch_status(numbers, interval=interval, batch_size=None)
 
+    async def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
+        if numbers is None or len(numbers) > FEW:
+            async with self._pbx.extensions.list(page_size=None) as walk:
+                async for extension in walk:
+                    yield (
+                        extension.extension_number,
+                        _full_name(extension.first_name, extension.last_name),
+                    )
+            return
+        async with self._pbx.extensions.show_many(numbers) as run:
+            async for result in run:
+                if result.value is not None and (profile := result.value.profile) is not None:
+                    yield result.key, _full_name(profile.first_name, profile.last_name)
+
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         if numbers is None:
             await self._pbx.extensions.list(page_size=1)
@@ -177,6 +192,13 @@ class ClassicPBX(PBX):
     ) -> Paginator[GroupSummary]:
         return self._pbx.groups.list(**pages, **self.known(options, "sort_by"))
 
+    @staticmethod
+    def identity(group: GroupSummary) -> tuple[str, str | None]:
+        return group.group_id, group.group_name
+
+    async def members(self, group_id: str) -> list[str]:
+        return [*((await self._pbx.groups.show(group_id)).members or ())]
+
     async def show_group(self, group_id: str) -> Group:
         return await self._pbx.groups.show(group_id)
 
@@ -187,7 +209,7 @@ class ClassicPBX(PBX):
         members: Sequence[str] | None,
         options: Mapping[str, Any],
     ) -> CreatedGroup:
-        chosen = _GROUP_DEFAULTS | self.known(options, *_GROUP_OPTIONS)
+        chosen = _GROUP_DEFAULTS | self.known(options, *self.group_options)
         return await self._pbx.groups.create(
             name,
             group_description=description,
@@ -203,7 +225,7 @@ class ClassicPBX(PBX):
         members: Sequence[str] | None,
         options: Mapping[str, Any],
     ) -> None:
-        chosen = self.known(options, *_GROUP_OPTIONS)
+        chosen = self.known(options, *self.group_options)
         changes: dict[str, Any] = {
             "group_name": name,
             "group_description": description,
@@ -236,6 +258,10 @@ class ClassicPBX(PBX):
 
     async def remove_greeting(self, number: str, name: str) -> None:
         await self._pbx.greetings.remove(number, name)
+
+
+def _full_name(*names: str | None) -> str:
+    return " ".join(filter(None, names))
 
 
 def _is_removed(error: Exception) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from .. import BulkResult, BulkRun, Paginator, StatusPoll, StatusWatch
+from .failures import NOT_FOUND, USAGE, Failure, shorten
 from .settings import Settings
 
 Record = type[msgspec.Struct]
@@ -45,6 +46,7 @@ class PBX(ABC):
         counts_all: whether the count of a page is always that of the whole list.
         group_summary: the row of a list of groups.
         group: a group with its members.
+        group_options: the options of the command line that set a group's settings.
         created_group: the reply to a group's creation.
         greeting: the row of a list of greetings.
     """
@@ -63,6 +65,7 @@ class PBX(ABC):
     counts_all: ClassVar[bool]
     group_summary: ClassVar[Record]
     group: ClassVar[Record]
+    group_options: ClassVar[tuple[str, ...]]
     created_group: ClassVar[Record]
     greeting: ClassVar[Record]
 
@@ -180,6 +183,14 @@ class PBX(ABC):
         """Watch the status of extensions; None for all."""
 
     @abstractmethod
+    def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
+        """Yield the numbers and the names of extensions.
+
+        Args:
+            numbers: the extensions; None for all. Others may be yielded too.
+        """
+
+    @abstractmethod
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         """Send one request, because a watch would wait forever for a PBX that is never there.
 
@@ -201,6 +212,44 @@ class PBX(ABC):
     @abstractmethod
     def groups(self, pages: Mapping[str, Any], options: Mapping[str, Any]) -> Paginator[Any]:
         """Return the list of all groups."""
+
+    @staticmethod
+    @abstractmethod
+    def identity(group: Any) -> tuple[str, str | None]:
+        """Return the id and the name of a group in a list."""
+
+    async def group_id(self, group: str) -> str:
+        """Return the id of the group that has this name or this id.
+
+        Raises:
+            Failure: there is none, or there are several.
+            ValueError: the text is empty.
+        """
+        if not group:
+            raise ValueError("the name of a group must not be empty")
+        found: list[str] = []
+        async with self.groups({"page_size": None}, {}) as walk:
+            async for each in walk:
+                group_id, name = self.identity(each)
+                if group in (group_id, name):
+                    found.append(group_id)
+        if not found:
+            raise Failure(
+                f"no group has the name or the id {group}", "portsip-async groups list", NOT_FOUND
+            )
+        if len(found) > 1:
+            # One group's name may be the id of another.
+            raise Failure(
+                f"{len(found)} groups have the name or the id {group}; their ids are"
+                f" {shorten(found)}",
+                "pass the id of one of them",
+                USAGE,
+            )
+        return found[0]
+
+    @abstractmethod
+    async def members(self, group_id: str) -> list[str]:
+        """Return the numbers of a group's members."""
 
     @abstractmethod
     async def show_group(self, group_id: str) -> msgspec.Struct:
@@ -263,6 +312,9 @@ class PBX(ABC):
     async def remove_greeting(self, number: str, name: str) -> None:
         """Remove a greeting."""
 
+
+# A watch of no more extensions asks for their names one by one instead of reading the whole list.
+FEW: Final = 20
 
 # The class of each generation. Its module is loaded when the generation is used.
 _CLASSES: Final = {Api.CLASSIC: (".classic", "ClassicPBX"), Api.V22: (".v22", "V22PBX")}

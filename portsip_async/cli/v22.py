@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, BinaryIO, ClassVar, Final, Literal
 
 import msgspec
@@ -32,7 +32,7 @@ from ..v22 import (
     UserSummary,
 )
 from .failures import USAGE, Failure
-from .generation import PBX, Api, Record
+from .generation import FEW, PBX, Api, Record
 from .settings import Settings
 
 _SECRETS: Final = ("password", "extension_password", "voicemail_pin")
@@ -83,6 +83,7 @@ class V22PBX(PBX):
     counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = GroupWithMembers
+    group_options: ClassVar[tuple[str, ...]] = ()
     created_group: ClassVar[Record] = NewGroup
     greeting: ClassVar[Record] = Greeting
 
@@ -210,6 +211,17 @@ class V22PBX(PBX):
     def watch(self, numbers: Sequence[str] | None, interval: float) -> StatusWatch[ExtensionState]:
         return self._pbx.extensions.watch_status(numbers, interval=interval)
 
+    async def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
+        if numbers is None or len(numbers) > FEW:
+            async with self._pbx.users.list() as walk:
+                async for user in walk:
+                    if user.extension_number is not None:
+                        yield user.extension_number, user.display_name or ""
+            return
+        for number in numbers:
+            with suppress(NotFound):
+                yield number, (await self._pbx.extensions.show(number)).display_name or ""
+
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         if numbers is None:
             await self._pbx.users.list(page_size=1)
@@ -233,14 +245,18 @@ class V22PBX(PBX):
     ) -> Paginator[GroupSummary]:
         return self._pbx.groups.list(**self._list_arguments(pages, options))
 
+    @staticmethod
+    def identity(group: GroupSummary) -> tuple[str, str | None]:
+        return group.id, group.name
+
     async def show_group(self, group_id: str) -> GroupWithMembers:
         group = await self._pbx.groups.show(group_id)
-        members = await self._members(group_id)
+        members = await self.members(group_id)
         return GroupWithMembers(
             group.id, group.name, group.description, group.outbound_caller_ids, (*members,)
         )
 
-    async def _members(self, group_id: str) -> list[str]:
+    async def members(self, group_id: str) -> list[str]:
         return [member.extension_number for member in await self._pbx.groups.members(group_id)]
 
     async def create_group(
@@ -273,7 +289,7 @@ class V22PBX(PBX):
         if name is not None or description is not None:
             await self._pbx.groups.update(group_id, name=name, description=description)
         if members is not None:
-            present = await self._members(group_id)
+            present = await self.members(group_id)
             await self.add_members(group_id, [one for one in members if one not in present])
             await self.remove_members(group_id, [one for one in present if one not in members])
 
