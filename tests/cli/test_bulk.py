@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from portsip_async import PortSIPClient
 from portsip_async.cli import importing, write_run
+from portsip_async.cli.classic import ClassicPBX
 from portsip_async.simulator import PBXSimulator
 
 from .terminal import CommandLine, Done
@@ -389,10 +389,10 @@ class TestInterrupt:
     def test_before_it_began(
         self, cli: CommandLine, people: People, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def interrupt(self: PortSIPClient) -> PortSIPClient:
+        def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(PortSIPClient, "__aenter__", interrupt)
+        monkeypatch.setattr(ClassicPBX, "extensions", interrupt)
         done = run(cli, people.many(3))
         assert (done.code, done.out) == (130, "")
         assert os.listdir(people.folder) == ["people.csv"]
