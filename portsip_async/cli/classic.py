@@ -122,6 +122,10 @@ class ClassicPBX(PBX):
             async for index, found in results:
                 yield listed[index], found
 
+    @staticmethod
+    def person(listed: ExtensionSummary) -> str:
+        return " ".join(filter(None, (listed.first_name, listed.last_name)))
+
     async def show(self, number: str) -> Extension:
         return await self._pbx.extensions.show(number)
 

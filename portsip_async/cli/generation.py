@@ -146,6 +146,11 @@ class PBX(ABC):
             concurrency: requests in flight.
         """
 
+    @staticmethod
+    @abstractmethod
+    def person(listed: Any) -> str:
+        """Return the name of who has a listed extension; "" if the list does not show it."""
+
     @abstractmethod
     async def show(self, number: str) -> msgspec.Struct:
         """Return an extension with all its settings."""

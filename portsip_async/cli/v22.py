@@ -167,6 +167,10 @@ class V22PBX(PBX):
             async for index, found in results:
                 yield listed[index], found
 
+    @staticmethod
+    def person(listed: UserSummary) -> str:
+        return listed.display_name or listed.name or ""
+
     async def show(self, number: str) -> User:
         return await self._pbx.extensions.show(number)
 
