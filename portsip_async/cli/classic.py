@@ -1,7 +1,7 @@
 """The classic generation, as the commands see it."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, BinaryIO, ClassVar, Literal
 
@@ -24,7 +24,7 @@ from .. import (
     StatusPoll,
     StatusWatch,
 )
-from .generation import FEW, PBX, Api, Record
+from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record, existing, note_results
 from .settings import Settings
 
 _IDENTITY = frozenset({"extension_number", "password", "web_access_password"})
@@ -56,6 +56,10 @@ class ClassicPBX(PBX):
     new_secrets: ClassVar[tuple[str, ...]] = ("password", "web_access_password")
     settings: ClassVar[Settings] = _SETTINGS
     changes: ClassVar[Settings] = _SETTINGS
+    changeable: ClassVar[frozenset[str]] = frozenset(_SETTINGS.names)
+    in_lists: ClassVar[Mapping[str, str]] = {
+        f"profile.{name}": name for name in ("first_name", "last_name", "email")
+    }
     state: ClassVar[Record] = ExtensionStatus
     interval: ClassVar[float] = 5.0
     counts_all: ClassVar[bool] = False
@@ -92,15 +96,12 @@ class ClassicPBX(PBX):
     async def records(
         self, search: str | None, limit: int | None, concurrency: int
     ) -> AsyncGenerator[Extension, None]:
-        async with (
-            aclosing(self._numbers(search, limit)) as numbers,
-            self._pbx.extensions.show_many(numbers, concurrency=concurrency, ordered=True) as run,
-        ):
-            async for result in run:
-                if result.value is not None:
-                    yield result.value
-                elif result.error is not None and not _is_removed(result.error):
-                    raise result.error
+        async with aclosing(self._numbers(search, limit)) as numbers:
+            show_many = self._pbx.extensions.show_many
+            run = show_many(numbers, concurrency=concurrency, ordered=True)
+            async with aclosing(existing(run, _is_removed)) as results:
+                async for _, found in results:
+                    yield found
 
     async def _numbers(self, search: str | None, limit: int | None) -> AsyncGenerator[str, None]:
         pages: dict[str, Any] = {"page_size": None}
@@ -112,6 +113,19 @@ class ClassicPBX(PBX):
                 count += 1
                 if count == limit:
                     return
+
+    async def show_listed(
+        self, listed: Sequence[ExtensionSummary], concurrency: int
+    ) -> AsyncGenerator[tuple[ExtensionSummary, Extension], None]:
+        numbers = [each.extension_number for each in listed]
+        run = self._pbx.extensions.show_many(numbers, concurrency=concurrency)
+        async with aclosing(existing(run, _is_removed)) as results:
+            async for index, found in results:
+                yield listed[index], found
+
+    @staticmethod
+    def person(listed: ExtensionSummary) -> str:
+        return " ".join(filter(None, (listed.first_name, listed.last_name)))
 
     async def show(self, number: str) -> Extension:
         return await self._pbx.extensions.show(number)
@@ -134,21 +148,43 @@ class ClassicPBX(PBX):
     async def patch(self, number: str, changes: dict[str, Any]) -> None:
         await self._pbx.extensions.patch(number, **changes)
 
+    async def patch_many(
+        self,
+        changes: Iterable[tuple[ExtensionSummary, Mapping[str, Any]]],
+        note: Callable[[BulkResult[Any]], None],
+        in_doubt: list[str],
+        *,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        patches = ((listed.extension_number, settings) for listed, settings in changes)
+        run = self._pbx.extensions.patch_many(patches, concurrency=concurrency, grace=grace)
+        await note_results(run, note, in_doubt)
+
     async def remove_many(
         self,
-        numbers: Sequence[str],
+        numbers: Iterable[str],
         note: Callable[[BulkResult[None]], None],
         in_doubt: list[str],
+        *,
+        if_missing: Literal["error", "skip"] = "error",
+        concurrency: int = 8,
+        grace: float = 5.0,
     ) -> None:
-        run = self._pbx.extensions.remove_many(numbers)
-        try:
-            async with run:
-                async for result in run:
-                    note(result)
-        finally:
-            for result in run.late_results:
-                note(result)
-            in_doubt.extend(run.in_doubt)
+        run = self._pbx.extensions.remove_many(
+            numbers, concurrency=concurrency, if_missing=if_missing, grace=grace
+        )
+        await note_results(run, note, in_doubt)
+
+    async def never_pruned(
+        self, listed: Sequence[ExtensionSummary], account: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        names = {(account or {}).get(name, "").casefold() for name in ("username", "email")} - {""}
+        return {
+            each.extension_number: OWN_ACCOUNT
+            for each in listed
+            if {each.extension_number.casefold(), (each.email or "").casefold()} & names
+        }
 
     def poll(self, numbers: Sequence[str]) -> StatusPoll[ExtensionStatus]:
         return self._pbx.extensions.poll_status(numbers, batch_size=None, ordered=True)

@@ -1,6 +1,6 @@
 """``portsip-async extensions``: extensions one by one, and their lists.
 
-`watch`, `import` and `export` have their own modules.
+`watch`, `import`, `export` and `apply` have their own modules.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import BulkResult, Paginator
+from .applying import apply
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
@@ -302,6 +303,7 @@ def call(
 extensions.command("watch")(watch)
 extensions.command("import")(import_)
 extensions.command("export")(export)
+extensions.command("apply")(apply)
 
 
 def _count(numbers: Sequence[str]) -> str:

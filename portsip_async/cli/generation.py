@@ -5,7 +5,7 @@ else, so none of them asks which generation a PBX has.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
 from typing import Any, BinaryIO, ClassVar, Final, Literal
@@ -18,6 +18,8 @@ from .failures import NOT_FOUND, USAGE, Failure, shorten
 from .settings import Settings
 
 Record = type[msgspec.Struct]
+
+OWN_ACCOUNT: Final = "the account that is logged in"
 
 
 class Api(StrEnum):
@@ -41,6 +43,8 @@ class PBX(ABC):
         new_secrets: the fields of `new` that are read from prompts or the environment.
         settings: what ``create`` sets.
         changes: what ``update`` sets.
+        changeable: the fields of `new` that `patch_many` can change, by their dotted names.
+        in_lists: the fields of `new` that `summary` has too: its field by their dotted names.
         state: the status of an extension.
         interval: seconds between two polls of a watch, unless another number is given.
         counts_all: whether the count of a page is always that of the whole list.
@@ -60,6 +64,8 @@ class PBX(ABC):
     new_secrets: ClassVar[tuple[str, ...]]
     settings: ClassVar[Settings]
     changes: ClassVar[Settings]
+    changeable: ClassVar[frozenset[str]]
+    in_lists: ClassVar[Mapping[str, str]]
     state: ClassVar[Record]
     interval: ClassVar[float]
     counts_all: ClassVar[bool]
@@ -133,6 +139,22 @@ class PBX(ABC):
         """
 
     @abstractmethod
+    def show_listed(
+        self, listed: Sequence[Any], concurrency: int
+    ) -> AsyncGenerator[tuple[Any, msgspec.Struct], None]:
+        """Yield listed extensions, each with all its settings; leave out those removed since.
+
+        Args:
+            listed: rows of a list.
+            concurrency: requests in flight.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def person(listed: Any) -> str:
+        """Return the name of who has a listed extension; "" if the list does not show it."""
+
+    @abstractmethod
     async def show(self, number: str) -> msgspec.Struct:
         """Return an extension with all its settings."""
 
@@ -160,18 +182,56 @@ class PBX(ABC):
         """
 
     @abstractmethod
-    async def remove_many(
+    async def patch_many(
         self,
-        numbers: Sequence[str],
+        changes: Iterable[tuple[Any, Mapping[str, Any]]],
         note: Callable[[BulkResult[Any]], None],
         in_doubt: list[str],
+        *,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        """Change some settings of many extensions.
+
+        Args:
+            changes: rows of a list, each with the settings to change, read lazily.
+            note: called with each result, which has the number as its key.
+            in_doubt: gets the numbers that were perhaps changed.
+            concurrency: writes in flight.
+            grace: seconds for writes in flight to finish once the run ends early.
+        """
+
+    @abstractmethod
+    async def remove_many(
+        self,
+        numbers: Iterable[str],
+        note: Callable[[BulkResult[Any]], None],
+        in_doubt: list[str],
+        *,
+        if_missing: Literal["error", "skip"] = "error",
+        concurrency: int = 8,
+        grace: float = 5.0,
     ) -> None:
         """Remove extensions.
 
         Args:
-            numbers: their numbers.
+            numbers: their numbers, read lazily.
             note: called with each result, which has the number as its key.
             in_doubt: gets the numbers that were perhaps removed.
+            if_missing: "skip" skips a number that does not exist.
+            concurrency: writes in flight.
+            grace: seconds for writes in flight to finish once the run ends early.
+        """
+
+    @abstractmethod
+    async def never_pruned(
+        self, listed: Sequence[Any], account: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        """Return the numbers that a file must not remove by leaving them out, and why.
+
+        Args:
+            listed: rows of a list.
+            account: the account that is logged in; None for a token.
         """
 
     @abstractmethod
@@ -315,6 +375,51 @@ class PBX(ABC):
 
 # A watch of no more extensions asks for their names one by one instead of reading the whole list.
 FEW: Final = 20
+
+
+async def existing(
+    run: BulkRun[Any], is_removed: Callable[[Exception], bool]
+) -> AsyncGenerator[tuple[int, Any], None]:
+    """Carry out a run of reads, and yield the index and the value of what exists.
+
+    Raises:
+        PortSIPError: a read failed for another reason than that the extension was removed.
+    """
+    async with run:
+        async for result in run:
+            if result.error is None:
+                yield result.index, result.value
+            elif not is_removed(result.error):
+                raise result.error
+
+
+async def note_results(
+    run: BulkRun[Any],
+    note: Callable[[BulkResult[Any]], None],
+    in_doubt: list[str],
+    number_of: Callable[[str], str] = str,
+) -> None:
+    """Carry out a run, and pass on all its results, whatever ends it.
+
+    Args:
+        run: the run.
+        note: called with each result, which has the number as its key.
+        in_doubt: gets the numbers that were perhaps written.
+        number_of: returns the number of a key of the run.
+    """
+
+    def pass_on(result: BulkResult[Any]) -> None:
+        note(msgspec.structs.replace(result, key=number_of(result.key)))
+
+    try:
+        async with run:
+            async for result in run:
+                pass_on(result)
+    finally:
+        for result in run.late_results:
+            pass_on(result)
+        in_doubt.extend(map(number_of, run.in_doubt))
+
 
 # The class of each generation. Its module is loaded when the generation is used.
 _CLASSES: Final = {Api.CLASSIC: (".classic", "ClassicPBX"), Api.V22: (".v22", "V22PBX")}

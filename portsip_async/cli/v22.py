@@ -1,13 +1,15 @@
 """Generation v22, as the commands see it."""
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, BinaryIO, ClassVar, Final, Literal
 
 import msgspec
 
 from .. import (
+    APIError,
     AuthenticationError,
     BadRequest,
     BulkResult,
@@ -17,28 +19,35 @@ from .. import (
     NotFound,
     Paginator,
     PortSIPError,
+    ReplyError,
     StatusPoll,
     StatusWatch,
 )
 from ..v22 import (
+    ENDPOINTS,
     ExtensionState,
     Greeting,
     GroupSummary,
     NewUser,
     OutboundCallerID,
     PortSIPClient,
+    Role,
     User,
     UserSettings,
     UserSummary,
 )
 from .failures import USAGE, Failure
-from .generation import FEW, PBX, Api, Record
+from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record, existing, note_results
 from .settings import Settings
 
 _SECRETS: Final = ("password", "extension_password", "voicemail_pin")
 _EXAMPLE: Final = {"department": "Sales"}
 # Options of the command line, and the arguments of lists that they set.
 _LIST_OPTIONS: Final = {"filter": "filter", "order_by": "orderby"}
+
+
+_FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)  # they end a bulk run
+_ADMINISTRATORS: Final = frozenset({Role.SYSTEM_ADMIN, Role.REPLICATOR, Role.DEALER, Role.ADMIN})
 
 
 class GroupWithMembers(msgspec.Struct, frozen=True):
@@ -78,6 +87,10 @@ class V22PBX(PBX):
         NewUser, _EXAMPLE, without=frozenset({"extension_number", *_SECRETS})
     )
     changes: ClassVar[Settings] = Settings(UserSettings, _EXAMPLE)
+    changeable: ClassVar[frozenset[str]] = frozenset({*changes.names, "role"})
+    in_lists: ClassVar[Mapping[str, str]] = {
+        name: name for name in UserSummary.__struct_fields__ if name in NewUser.__struct_fields__
+    }
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
     counts_all: ClassVar[bool] = True
@@ -131,15 +144,11 @@ class V22PBX(PBX):
     async def records(
         self, search: str | None, limit: int | None, concurrency: int
     ) -> AsyncGenerator[User, None]:
-        async with (
-            aclosing(self._ids(search, limit)) as ids,
-            self._pbx.users.show_many(ids, concurrency=concurrency, ordered=True) as run,
-        ):
-            async for result in run:
-                if result.value is not None:
-                    yield result.value
-                elif result.error is not None and not _is_removed(result.error):
-                    raise result.error
+        async with aclosing(self._ids(search, limit)) as ids:
+            run = self._pbx.users.show_many(ids, concurrency=concurrency, ordered=True)
+            async with aclosing(existing(run, _is_removed)) as results:
+                async for _, found in results:
+                    yield found
 
     async def _ids(self, search: str | None, limit: int | None) -> AsyncGenerator[str, None]:
         count = 0
@@ -149,6 +158,19 @@ class V22PBX(PBX):
                 count += 1
                 if count == limit:
                     return
+
+    async def show_listed(
+        self, listed: Sequence[UserSummary], concurrency: int
+    ) -> AsyncGenerator[tuple[UserSummary, User], None]:
+        ids = [each.id for each in listed]
+        run = self._pbx.users.show_many(ids, concurrency=concurrency)
+        async with aclosing(existing(run, _is_removed)) as results:
+            async for index, found in results:
+                yield listed[index], found
+
+    @staticmethod
+    def person(listed: UserSummary) -> str:
+        return listed.display_name or listed.name or ""
 
     async def show(self, number: str) -> User:
         return await self._pbx.extensions.show(number)
@@ -171,11 +193,59 @@ class V22PBX(PBX):
     async def patch(self, number: str, changes: dict[str, Any]) -> None:
         await self._pbx.extensions.patch(number, changes)
 
+    async def patch_many(
+        self,
+        changes: Iterable[tuple[UserSummary, Mapping[str, Any]]],
+        note: Callable[[BulkResult[Any]], None],
+        in_doubt: list[str],
+        *,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        numbers: dict[str, str] = {}  # by the ids of their users
+
+        async def patches() -> AsyncGenerator[tuple[str, Mapping[str, Any]], None]:
+            for index, (listed, settings) in enumerate(changes):
+                number = numbers[listed.id] = listed.extension_number or ""
+                others = {name: value for name, value in settings.items() if name != "role"}
+                if "role" in settings:
+                    result = await self._set_role(index, listed, settings["role"], in_doubt)
+                    if result.error is not None or not others:
+                        note(msgspec.structs.replace(result, key=number))
+                        continue
+                yield listed.id, others
+
+        async with aclosing(patches()) as source:
+            run = self._pbx.users.patch_many(source, concurrency=concurrency, grace=grace)
+            await note_results(run, note, in_doubt, numbers.__getitem__)
+
+    async def _set_role(
+        self, index: int, listed: UserSummary, role: str, in_doubt: list[str]
+    ) -> BulkResult[None]:
+        """Set a user's role, which a patch does not take."""
+        number = listed.extension_number or ""
+        try:
+            await self._pbx.users.set_role(listed.id, role)
+        except asyncio.CancelledError:
+            in_doubt.append(number)
+            raise
+        except PortSIPError as error:
+            if error.may_have_acted:
+                in_doubt.append(number)
+            if isinstance(error, _FATAL):
+                raise
+            return BulkResult(index, number, error=error)
+        return BulkResult(index, number)
+
     async def remove_many(
         self,
-        numbers: Sequence[str],
+        numbers: Iterable[str],
         note: Callable[[BulkResult[None]], None],
         in_doubt: list[str],
+        *,
+        if_missing: Literal["error", "skip"] = "error",
+        concurrency: int = 8,
+        grace: float = 5.0,
     ) -> None:
         found: dict[str, str] = {}  # the numbers by the ids of their users
 
@@ -183,27 +253,41 @@ class V22PBX(PBX):
             for index, number in enumerate(numbers):
                 try:
                     user_id = (await self._pbx.users.find(number)).id
-                except (AuthenticationError, ConfigurationError, ClientClosed):
+                except _FATAL:
                     raise
                 except PortSIPError as error:
-                    note(BulkResult(index, number, error=error))
+                    if if_missing == "skip" and _has_no_user(error):
+                        note(BulkResult(index, number, skipped=True))
+                    else:
+                        note(BulkResult(index, number, error=error))
                     continue
                 found[user_id] = number
                 yield user_id
 
-        def note_number(result: BulkResult[None]) -> None:
-            note(msgspec.structs.replace(result, key=found[result.key]))
-
         async with aclosing(ids()) as source:
-            run = self._pbx.users.remove_many(source)
-            try:
-                async with run:
-                    async for result in run:
-                        note_number(result)
-            finally:
-                for result in run.late_results:
-                    note_number(result)
-                in_doubt.extend(found[user_id] for user_id in run.in_doubt)
+            run = self._pbx.users.remove_many(
+                source, concurrency=concurrency, if_missing=if_missing, grace=grace
+            )
+            await note_results(run, note, in_doubt, found.__getitem__)
+
+    async def never_pruned(
+        self, listed: Sequence[UserSummary], account: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        try:
+            own_id = getattr(await self._pbx.request(ENDPOINTS["users.own"]), "id", "")
+        except _FATAL:
+            raise
+        except (APIError, ReplyError):
+            own_id = ""  # an administrator need not be a user
+        name = (account or {}).get("username", "").casefold()
+        kept: dict[str, str] = {}
+        for each in listed:
+            number = each.extension_number or ""
+            if each.id == own_id or (name and name == (each.name or "").casefold()):
+                kept[number] = OWN_ACCOUNT
+            elif each.role in _ADMINISTRATORS:
+                kept[number] = f"its role is {each.role}"
+        return kept
 
     def poll(self, numbers: Sequence[str]) -> StatusPoll[ExtensionState]:
         return self._pbx.extensions.poll_status(numbers, ordered=True)
@@ -330,6 +414,11 @@ class V22PBX(PBX):
 
     async def _id_of(self, number: str) -> str:
         return (await self._pbx.users.find(number)).id
+
+
+def _has_no_user(error: PortSIPError) -> bool:
+    """Return whether nothing has a number, as the PBX itself says."""
+    return isinstance(error, NotFound) and error.operation == "users.find" and not error.is_page
 
 
 def _is_removed(error: Exception) -> bool:
