@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import BulkResult, Paginator
+from .command_group import CommandGroup
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
@@ -24,6 +25,7 @@ from .streams import reader_may_leave
 from .watching import watch
 
 extensions: typer.Typer = typer.Typer(
+    cls=CommandGroup,
     name="extensions",
     add_completion=False,
     help="Work with extensions, the users of v22: list, provision, watch, call. 'users' is another"

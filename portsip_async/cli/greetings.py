@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_note
 from .generation import PBX
@@ -15,6 +16,7 @@ from .output import Output
 from .progress import Progress, progress
 
 greetings: typer.Typer = typer.Typer(
+    cls=CommandGroup,
     name="greetings",
     add_completion=False,
     help="Work with voicemail greetings.",

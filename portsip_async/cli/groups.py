@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import Paginator
+from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_error, print_note
 from .generation import PBX
@@ -13,7 +14,11 @@ from .options import Yes, confirm, spread
 from .output import Output
 
 groups: typer.Typer = typer.Typer(
-    name="groups", add_completion=False, help="Work with extension groups.", no_args_is_help=True
+    cls=CommandGroup,
+    name="groups",
+    add_completion=False,
+    help="Work with extension groups.",
+    no_args_is_help=True,
 )
 
 GroupId = Annotated[str, typer.Argument(metavar="ID", help="The group's id, as 'list' shows it.")]
