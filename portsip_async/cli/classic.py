@@ -51,6 +51,7 @@ class ClassicPBX(PBX):
         "email",
         "status",
     )
+    wide: ClassVar[tuple[str, ...]] = ("user_agent", "phone_model", "phone_mac_address")
     record: ClassVar[Record] = Extension
     new: ClassVar[Record] = NewExtension
     new_secrets: ClassVar[tuple[str, ...]] = ("password", "web_access_password")
@@ -85,8 +86,10 @@ class ClassicPBX(PBX):
     ) -> Paginator[ExtensionSummary]:
         return self._pbx.extensions.list(**pages, **self.known(options, "sort_by"))
 
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[ExtensionSummary]:
-        return self._pbx.extensions.search(text, **pages)
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[ExtensionSummary]:
+        return self._pbx.extensions.search(text, **pages, **self.known(options))
 
     async def records(
         self, search: str | None, limit: int | None, concurrency: int
@@ -104,7 +107,7 @@ class ClassicPBX(PBX):
     async def _numbers(self, search: str | None, limit: int | None) -> AsyncGenerator[str, None]:
         pages: dict[str, Any] = {"page_size": None}
         count = 0
-        walk = self.extensions(pages, {}) if search is None else self.search(search, pages)
+        walk = self.extensions(pages, {}) if search is None else self.search(search, pages, {})
         async with walk:
             async for extension in walk:
                 yield extension.extension_number

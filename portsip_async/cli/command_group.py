@@ -33,7 +33,8 @@ class CommandGroup(TyperGroup):
                 ctx.fail(f"No such command {typed!r}.{did_you_mean(typed, self._all_names(ctx))}")
             return None, None, args[1:]
         name, command, rest = super().resolve_command(ctx, args)
-        return self.aliases.get(name, name) if command is not None else name, command, rest
+        own = super().get_command(ctx, typed) is not None
+        return name if own else self.aliases.get(typed, name), command, rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, which shows the aliases of a command behind its name."""

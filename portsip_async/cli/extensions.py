@@ -3,7 +3,7 @@
 `watch`, `import` and `export` have their own modules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
 from .fields import plain
+from .filters import read_filters
 from .generation import PBX, completed
 from .importing import import_
 from .listing import Filter, OrderBy, Paging, SortBy, write_list
@@ -66,7 +67,6 @@ def list_(
     *,
     paging: Paging,
     sort_by: SortBy = None,
-    filter_: Filter = None,
     order_by: OrderBy = None,
     connection: Connection,
     output: Output,
@@ -74,14 +74,17 @@ def list_(
     """List all extensions.
 
     Example: portsip-async extensions list --output csv --columns extension_number,email
+
+    In v22, a list has no status. A filter or a column that needs one, such as --filter
+    status=ON_CALL, takes a request for each extension. There, --filter also takes an expression of
+    OData, such as "contains(name, 'ann')", which the PBX evaluates itself.
     """
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": expression, "order_by": order_by}
         return pbx.extensions(paging.pages, options)
 
-    kind = connection.kind
-    write_list(connection, output, paging, kind.summary, walk, kind.narrow)
+    _write_extensions(connection, output, paging, walk)
 
 
 @extensions.command()
@@ -97,11 +100,10 @@ def search(
 ) -> None:
     """List the extensions that match a text."""
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        return pbx.search(condition, paging.pages)
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        return pbx.search(condition, paging.pages, {"filter": expression})
 
-    kind = connection.kind
-    write_list(connection, output, paging, kind.summary, walk, kind.narrow)
+    _write_extensions(connection, output, paging, walk)
 
 
 @extensions.command()
@@ -233,13 +235,16 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
 
 @extensions.command()
 @spread
-def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
+def status(
+    numbers: Numbers, *, filter_: Filter = None, connection: Connection, output: Output
+) -> None:
     """Show the current status of extensions.
 
     Takes any number of them, and keeps their order.
 
     Example: cut -d, -f1 numbers.csv | portsip-async extensions status -
     """
+    filters = read_filters(filter_, connection.kind.state, odata=False)
     wanted = read_lines(numbers)
 
     failed: list[tuple[str, Exception]] = []
@@ -247,15 +252,17 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     async def work(pbx: PBX) -> None:
         with (
             output.rows(pbx.state) as rows,
-            progress("Reading", len(wanted), shown=output.collects) as read,
+            progress("Reading", len(wanted), shown=output.leaves_terminal) as read,
         ):
             async with pbx.poll(wanted) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
+                        row = plain(result.status)
                         # The exit code depends on all results, so a failed write does not end it.
                         with reader_may_leave():
-                            rows.write(plain(result.status))
+                            if filters.match(row):
+                                rows.write(row)
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
 
@@ -299,6 +306,25 @@ def call(
     auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
     connection.run(lambda pbx: pbx.call(number, to, auth=auth, domain=domain, src=src or number))
     print_note(f"Extension {number} rings, and will be connected to {to}.")
+
+
+def _write_extensions(
+    connection: Connection,
+    output: Output,
+    paging: Paging,
+    walk: Callable[[PBX, str | None], Paginator[Any]],
+) -> None:
+    kind = connection.kind
+    write_list(
+        connection,
+        output,
+        paging,
+        kind.summary,
+        walk,
+        narrow=kind.narrow,
+        wide=kind.wide,
+        with_state=kind.summary_with_state,
+    )
 
 
 extensions.command("watch")(watch)

@@ -5,9 +5,10 @@ of its own: in one cell, it is JSON.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from enum import Enum
 from functools import cache
 from typing import Any, Final, get_args, get_origin
 
@@ -67,6 +68,17 @@ def is_list(model: type[msgspec.Struct], name: str) -> bool:
     return any(get_origin(kind) is tuple for kind in _alternatives(model, name))
 
 
+def choices_of(model: type[msgspec.Struct], name: str) -> list[str]:
+    """List the documented values of a field; none if it is not one of a few."""
+    kinds = _alternatives(model, name)
+    return [
+        str(choice.value)
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, Enum)
+        for choice in kind
+    ]
+
+
 def _alternatives(model: type[msgspec.Struct], name: str) -> set[Any]:
     kind = kinds_of(model)[name]
     return {kind} if get_origin(kind) is tuple else {*get_args(kind)} or {kind}
@@ -86,6 +98,16 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def value_at(row: Mapping[str, Any], name: str) -> Any:
+    """Return the value at a dotted name of nested mappings; None if there is none."""
+    if name in row:
+        return row[name]
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def without_nulls(value: Any) -> Any:
@@ -137,6 +159,12 @@ def near_names(name: str, known: Iterable[str], count: int = 1) -> list[str]:
         full_names.setdefault(each.rpartition(".")[2], each)
     near = get_close_matches(name.lower().replace(" ", "_"), full_names, n=count + 2, cutoff=0.6)
     return list(dict.fromkeys(full_names[each] for each in near))[:count]
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return which known names a misspelt one may mean; if none is near, all of them."""
+    near = near_names(name, known, 3)
+    return f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
 
 
 def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:

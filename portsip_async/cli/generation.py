@@ -35,6 +35,10 @@ class PBX(ABC):
         title: its name in messages.
         summary: the row of a list of extensions.
         narrow: the columns of that list as a table, which would be too wide with all.
+        wide: further columns, as far as a terminal has room for them.
+        summary_with_state: the same row with the fields of the extension's state, if a list has
+            none; a state takes a request.
+        odata: whether the PBX filters lists by expressions of OData.
         record: an extension with all its settings.
         new: an extension to create, which is also a row of an import.
         new_secrets: the fields of `new` that are read from prompts or the environment.
@@ -53,6 +57,9 @@ class PBX(ABC):
     title: ClassVar[str]
     summary: ClassVar[Record]
     narrow: ClassVar[tuple[str, ...]]
+    wide: ClassVar[tuple[str, ...]]
+    summary_with_state: ClassVar[Record | None] = None
+    odata: ClassVar[bool] = False
     record: ClassVar[Record]
     new: ClassVar[Record]
     new_secrets: ClassVar[tuple[str, ...]]
@@ -114,8 +121,21 @@ class PBX(ABC):
         """Return the list of all extensions."""
 
     @abstractmethod
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[Any]:
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[Any]:
         """Return the list of extensions that match a text."""
+
+    async def with_states(
+        self, items: Sequence[Any], advance: Callable[[], None]
+    ) -> list[msgspec.Struct]:
+        """Return rows of a list of extensions with their states, as `summary_with_state`.
+
+        Args:
+            items: rows of that list.
+            advance: called once for each.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def records(

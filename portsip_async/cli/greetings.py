@@ -40,7 +40,8 @@ def list_(number: Number, *, paging: Paging, connection: Connection, output: Out
         output,
         paging,
         connection.kind.greeting,
-        lambda pbx: pbx.greetings(number, paging.pages),
+        lambda pbx, _: pbx.greetings(number, paging.pages),
+        odata=False,
     )
 
 

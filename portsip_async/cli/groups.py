@@ -9,7 +9,7 @@ from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_error, print_note
 from .generation import PBX
-from .listing import Filter, OrderBy, Paging, SortBy, write_list
+from .listing import OrderBy, Paging, SortBy, write_list
 from .options import Yes, confirm, spread
 from .output import Output
 
@@ -57,15 +57,14 @@ def list_(
     *,
     paging: Paging,
     sort_by: SortBy = None,
-    filter_: Filter = None,
     order_by: OrderBy = None,
     connection: Connection,
     output: Output,
 ) -> None:
     """List all groups."""
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": expression, "order_by": order_by}
         return pbx.groups(paging.pages, options)
 
     write_list(connection, output, paging, connection.kind.group_summary, walk)

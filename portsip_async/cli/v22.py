@@ -17,6 +17,7 @@ from .. import (
     NotFound,
     Paginator,
     PortSIPError,
+    StatusMissing,
     StatusPoll,
     StatusWatch,
 )
@@ -27,6 +28,8 @@ from ..v22 import (
     NewUser,
     OutboundCallerID,
     PortSIPClient,
+    Presence,
+    Status,
     User,
     UserSettings,
     UserSummary,
@@ -57,6 +60,14 @@ class NewGroup(msgspec.Struct, frozen=True):
     id: str
 
 
+class UserWithState(UserSummary, frozen=True, kw_only=True, gc=False):
+    """A user as a list shows it, with the state of the extension; None if that is unknown."""
+
+    status: Status | None = None
+    presence: Presence | None = None
+    presence_note: str | None = None
+
+
 class V22PBX(PBX):
     """A PBX of generation v22."""
 
@@ -71,6 +82,18 @@ class V22PBX(PBX):
         "role",
         "enabled",
     )
+    wide: ClassVar[tuple[str, ...]] = (
+        "department",
+        "work_phone",
+        "mobile_phone",
+        "home_phone",
+        "id",
+        "created_at",
+        "address",
+        "sync_type",
+    )
+    summary_with_state: ClassVar[Record] = UserWithState
+    odata: ClassVar[bool] = True
     record: ClassVar[Record] = User
     new: ClassVar[Record] = NewUser
     new_secrets: ClassVar[tuple[str, ...]] = _SECRETS
@@ -116,8 +139,24 @@ class V22PBX(PBX):
     ) -> Paginator[UserSummary]:
         return self._pbx.users.list(**self._list_arguments(pages, options))
 
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[UserSummary]:
-        return self._pbx.extensions.search(text, **self._list_arguments(pages, {}))
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[UserSummary]:
+        return self._pbx.users.list(search=text, **self._list_arguments(pages, options))
+
+    async def with_states(
+        self, items: Sequence[UserSummary], advance: Callable[[], None]
+    ) -> list[msgspec.Struct]:
+        numbers = [user.extension_number for user in items if user.extension_number]
+        states: dict[str, ExtensionState] = {}
+        async with self._pbx.extensions.poll_status(numbers) as poll:
+            async for result in poll:
+                advance()
+                if result.status is not None:
+                    states[result.extension_number] = result.status
+                elif result.error is not None and not _is_gone(result.error):
+                    raise result.error
+        return [_with_state(user, states.get(user.extension_number or "")) for user in items]
 
     def _list_arguments(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
@@ -314,6 +353,18 @@ class V22PBX(PBX):
 
     async def _id_of(self, number: str) -> str:
         return (await self._pbx.users.find(number)).id
+
+
+def _with_state(user: UserSummary, state: ExtensionState | None) -> UserWithState:
+    known = {name: getattr(user, name) for name in UserSummary.__struct_fields__}
+    if state is not None:
+        known |= {name: getattr(state, name) for name in ("status", "presence", "presence_note")}
+    return UserWithState(**known)
+
+
+def _is_gone(error: Exception) -> bool:
+    """Return whether an extension that was listed has no state any more."""
+    return isinstance(error, NotFound | StatusMissing)
 
 
 def _is_removed(error: Exception) -> bool:
