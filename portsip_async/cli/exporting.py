@@ -23,6 +23,7 @@ from .import_file import FileFormat, form_of
 from .options import Limit, spread
 from .output import csv_cell, shown_cells
 from .progress import progress
+from .streams import is_file
 
 _STDOUT = Path("-")
 
@@ -71,7 +72,7 @@ def export(
     async def work(pbx: PBX, target: TextIO) -> int:
         count = 0
         writer = _Writer(target, form, pbx.new, reveal=reveal)
-        with progress("Exporting", limit, shown=not target.isatty()) as done:
+        with progress("Exporting", limit, shown=is_file(target)) as done:
             async with aclosing(pbx.records(search, limit, concurrency)) as records:
                 async for record in records:
                     writer.write(record)

@@ -80,7 +80,7 @@ def wrapped(text: str, columns: int, indent: int) -> list[str]:
     A word that is longer than a line stays whole, so that an address can be copied.
 
     Args:
-        text: a line, whose spaces are kept within a line.
+        text: a line; the spaces of its first part are kept, as they align columns.
         columns: how long a line may be.
         indent: the spaces before later lines.
     """
@@ -91,8 +91,9 @@ def wrapped(text: str, columns: int, indent: int) -> list[str]:
         if line.strip() and used + len(gap) + size > columns:
             lines.append(line)
             line, used = " " * indent + word, indent + size
-        else:
-            line, used = line + gap + word, used + len(gap) + size
+            continue
+        gap = gap[:2] if lines else gap  # in a later line, no column is aligned
+        line, used = line + gap + word, used + len(gap) + size
     return [*lines, line]
 
 

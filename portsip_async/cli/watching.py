@@ -9,7 +9,7 @@ import io
 import select
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -24,8 +24,9 @@ from .fields import plain
 from .generation import PBX, Record
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
+from .progress import progress
 from .signals import suspendable
-from .streams import Sink, unguarded
+from .streams import Sink, is_file, unguarded
 
 _REFRESH_INTERVAL = 0.25  # seconds between two updates of the board, or of the reports
 _REMINDER_INTERVAL = 60.0  # seconds between two lines about one outage
@@ -103,9 +104,12 @@ async def _write_changes(
             print_error(line)
 
     count = 0
-    with output.rows(model) as rows:
+    with output.rows(model) as rows, ExitStack() as first:
+        # Until the first change, as the first states of many extensions take a while.
+        first.enter_context(progress("Reading statuses", unit="seconds", shown=is_file(sys.stdout)))
         async with _repeating(report):
             async for change in watch:
+                first.close()
                 rows.write(plain(change))
                 count += 1
                 if count == limit:
