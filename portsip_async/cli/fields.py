@@ -5,6 +5,7 @@ of its own: in one cell, it is JSON.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
@@ -21,6 +22,16 @@ SECRETS: Final = frozenset(
     {"password", "web_access_password", "extension_password", "voicemail_pin"}
 )
 HIDDEN: Final = "***"
+# What msgspec says, such as "Expected `str | null`, got `int` - at `$.profile.first_name`".
+_WRONG_TYPE: Final = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?(?: - at `\$\.?([^`]*)`)?")
+_TYPES: Final = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 
 
 def plain(record: msgspec.Struct, *, reveal: bool = False) -> dict[str, Any]:
@@ -194,6 +205,16 @@ def _read_list(name: str, text: str) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError(f"{name} must be a list in JSON")
     return found
+
+
+def type_problem(error: msgspec.ValidationError) -> str:
+    """Return what is wrong with a value's type, in our words and without the value."""
+    found = _WRONG_TYPE.match(str(error))
+    if found is None:
+        return "has a value that can't be used"
+    wanted = [_TYPES.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
+    got = f", got {_TYPES.get(found[2], found[2])}" if found[2] else ""
+    return f"{found[3] or 'it'} must be {' or '.join(wanted)}{got}"
 
 
 def shown_names(unknown: Iterable[str]) -> list[str]:

@@ -295,6 +295,11 @@ def kind_of(api: Api | str) -> type[PBX]:
     return found
 
 
+def other_kinds(kind: type[PBX]) -> list[type[PBX]]:
+    """Return the classes of the other generations."""
+    return [kind_of(api) for api in _CLASSES if api is not kind.api]
+
+
 def completed(incomplete: str) -> list[str]:
     """Complete the name of a setting, of any generation, for the shell."""
     names = [name for api in _CLASSES for name in kind_of(api).settings.names]

@@ -12,7 +12,7 @@ has passwords where its names should be.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,8 +22,17 @@ import msgspec
 
 from .csv_text import DELIMITERS, CSVError, csv_line, read_csv
 from .failures import USAGE, Failure
-from .fields import dotted, is_text, near_names, nested, read_value, shown_names, without_nulls
-from .generation import Record
+from .fields import (
+    dotted,
+    is_text,
+    near_names,
+    nested,
+    read_value,
+    shown_names,
+    type_problem,
+    without_nulls,
+)
+from .generation import PBX, Record
 from .text_input import is_name, read_json, read_text
 
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
@@ -57,17 +66,40 @@ class Columns:
         texts: the names of fields that are read exactly.
         ignored: further names that are not imported: the reason of an earlier failure, and fields
             of an extension that are read-only.
+        others: the columns of other generations.
     """
 
-    def __init__(self, new: Record, shown: Record) -> None:
+    def __init__(self, kind: type[PBX], others: Iterable[type[PBX]] = ()) -> None:
         """Derive the columns from the types of a new extension, and of one that is shown."""
+        new, shown = kind.new, kind.record
         fields = msgspec.structs.fields(new)
+        self.kind: type[PBX] = kind
+        self.others: list[Columns] = [Columns(other) for other in others]
         self.model: Record = new
         self.names: frozenset[str] = frozenset(dotted(new))
         self.sections: frozenset[str] = frozenset(field.encode_name for field in fields)
         self.required: list[str] = [field.encode_name for field in fields if field.required]
         self.texts: frozenset[str] = frozenset(name for name in self.names if is_text(new, name))
         self.ignored: frozenset[str] = frozenset({"error", *dotted(shown)}) - self.names
+
+    def check_generation(self, path: Path, names: Collection[str]) -> None:
+        """Check that the names of a file are not those of another generation.
+
+        Raises:
+            Failure: they are, and some are not of this one.
+        """
+
+        def fits(columns: Columns) -> bool:
+            return {*names} <= columns.names | columns.sections | columns.ignored
+
+        for other in self.others:
+            if names and fits(other) and not fits(self):
+                raise Failure(
+                    f"{path.name}: its fields are those of {other.kind.title}, not of"
+                    f" {self.kind.title}",
+                    f"pass --api {other.kind.api} if the PBX is of that generation; else name the"
+                    " fields as 'extensions export' writes them for this PBX",
+                )
 
 
 @dataclass(slots=True)
@@ -126,6 +158,8 @@ def read_rows(path: Path, known: Columns, form: FileFormat | None = None) -> Row
     found = _read_csv(path, text, known) if form is FileFormat.CSV else _read_jsonl(text)
     if not found.rows:
         raise Failure(f"{path.name} has no rows")
+    if form is FileFormat.JSONL:
+        known.check_generation(path, {name for row in found.rows for name in row.cells})
     first: dict[str, int] = {}  # the line of each number
     for row in found.rows:
         if row.problem:
@@ -182,6 +216,7 @@ def _columns(path: Path, cells: list[str | None], known: Columns) -> list[str]:
     allowed = known.names | known.ignored
     unknown = [at for at, name in enumerate(columns) if name and name not in allowed]
     if unknown:
+        known.check_generation(path, [name for name in columns if name])
         # The first line may be a row with passwords. Its cells are shown only if it is certainly a
         # header.
         is_header = "extension_number" in columns
@@ -191,7 +226,7 @@ def _columns(path: Path, cells: list[str | None], known: Columns) -> list[str]:
             near = near_names(columns[at], known.names)
             is_like_header = is_like_header or near == ["extension_number"]
             if is_header and near and is_name(columns[at]):
-                problems.append(f"{columns[at]!r}")
+                problems.append(f"{columns[at]!r}, which may be {near[0]}")
             elif near and (is_header or near == ["extension_number"]):
                 problems.append(f"column {at + 1}, which may be {near[0]}")
             else:
@@ -284,7 +319,9 @@ def _check(row: Row, known: Columns) -> None:
                 " numbers: format the column as text"
             )
         msgspec.convert(document, known.model)
-    except ValueError as error:  # a ValidationError of msgspec is one
+    except msgspec.ValidationError as error:
+        row.problem = type_problem(error)
+    except ValueError as error:
         row.problem = str(error)
     else:
         # Unconverted sections, so that fields unknown to the SDK are sent too.
