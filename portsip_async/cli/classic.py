@@ -59,6 +59,7 @@ class ClassicPBX(PBX):
     changes: ClassVar[Settings] = _SETTINGS
     state: ClassVar[Record] = ExtensionStatus
     interval: ClassVar[float] = 5.0
+    calls_need_auth: ClassVar[bool] = True
     counts_all: ClassVar[bool] = False
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = Group
@@ -172,7 +173,10 @@ class ClassicPBX(PBX):
     def detail(state: ExtensionStatus) -> str:
         return state.user_agent or "no telephone"
 
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> None:
+        assert auth is not None and domain is not None  # noqa: S101, PT018 - calls_need_auth
         await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
 
     def groups(

@@ -53,8 +53,8 @@ def export(
         bool,
         typer.Option(
             "--reveal",
-            help="Write passwords and pins, which an import needs. Guard the file. A PBX of v22"
-            " tells passwords from 22.3 on.",
+            help="Write passwords and pins too. Guard the file. An import needs them; a PBX of v22"
+            " tells passwords only from 22.3 on, so for an older one add them yourself.",
         ),
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight.")] = 8,
@@ -62,8 +62,8 @@ def export(
 ) -> None:
     """Write extensions with their settings to a file.
 
-    'import' can read the file. Passwords and pins are left out unless you pass --reveal. Only the
-    owner can read the file.
+    'import' can read the file once it has passwords. They and pins are left out unless you pass
+    --reveal. Only the owner can read the file.
 
     Example: portsip-async extensions export people.csv --search sales
     """

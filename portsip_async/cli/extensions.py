@@ -3,6 +3,7 @@
 `watch`, `import` and `export` have their own modules.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,18 +12,19 @@ import typer
 
 from .. import BulkResult, Paginator
 from .command_group import CommandGroup
+from .completion import complete_setting
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
 from .fields import plain
 from .filters import read_filters
-from .generation import PBX, completed
+from .generation import PBX
 from .importing import import_
 from .listing import Filter, OrderBy, Paging, SortBy, write_list
 from .options import Number, Yes, confirm, read_lines, spread
 from .output import Output
 from .progress import progress
-from .streams import reader_may_leave
+from .streams import print_line, reader_may_leave
 from .watching import watch
 
 extensions: typer.Typer = typer.Typer(
@@ -45,7 +47,7 @@ Set = Annotated[
         "-s",
         metavar="FIELD=VALUE",
         help="A setting such as profile.first_name=Ann, or department=Sales in v22; repeatable.",
-        autocompletion=completed,
+        autocompletion=complete_setting,
         show_default=False,
     ),
 ]
@@ -288,23 +290,33 @@ def call(
         bool,
         typer.Option(
             "--auth-stdin",
-            help="Read the extension's password from the next line of standard input; else"
-            " PORTSIP_AUTH, else a prompt.",
+            help="Read the password of the extension's telephones from the next line of standard"
+            " input; else PORTSIP_AUTH, else a prompt. v22 needs none: there, the account that is"
+            " logged in sets up the call, unless you give one.",
         ),
     ] = False,
     connection: Connection,
 ) -> None:
-    """Ring an extension, and connect it to a number.
+    """Ring an extension, and connect it to a number; prints the session's id in v22.
 
     Example: portsip-async extensions call 101 00441234567 --domain pbx.example.com
     """
     domain = connection.sip_domain
-    if domain is None:
+    gives_auth = auth_stdin or bool(os.environ.get("PORTSIP_AUTH"))
+    needs_auth = gives_auth or connection.kind.calls_need_auth
+    if needs_auth and domain is None:
         raise Failure("a call needs the SIP domain", "pass --domain, or set PORTSIP_DOMAIN", USAGE)
-    _ = connection.kind, connection.account  # asks the PBX, and prompts for the login, first
+    _ = connection.account  # prompts for the login first
     name = f"Password of extension {number}"
-    auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
-    connection.run(lambda pbx: pbx.call(number, to, auth=auth, domain=domain, src=src or number))
+    auth = None
+    if needs_auth:
+        auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
+    session = connection.run(
+        lambda pbx: pbx.call(number, to, auth=auth, domain=domain, src=src or number)
+    )
+    if session is not None:
+        with reader_may_leave():
+            print_line(session)
     print_note(f"Extension {number} rings, and will be connected to {to}.")
 
 

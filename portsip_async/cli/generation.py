@@ -17,6 +17,8 @@ from .. import BulkResult, BulkRun, Paginator, StatusPoll, StatusWatch
 from .settings import Settings
 
 Record = type[msgspec.Struct]
+# The options of the other generation that serve the same purpose.
+_INSTEAD: Final = {"sort_by": "--order-by", "order_by": "--sort-by"}
 
 
 class Api(StrEnum):
@@ -46,6 +48,7 @@ class PBX(ABC):
         changes: what ``update`` sets.
         state: the status of an extension.
         interval: seconds between two polls of a watch, unless another number is given.
+        calls_need_auth: whether a call needs the password of the extension's telephones.
         counts_all: whether the count of a page is always that of the whole list.
         group_summary: the row of a list of groups.
         group: a group with its members.
@@ -67,6 +70,7 @@ class PBX(ABC):
     changes: ClassVar[Settings]
     state: ClassVar[Record]
     interval: ClassVar[float]
+    calls_need_auth: ClassVar[bool]
     counts_all: ClassVar[bool]
     group_summary: ClassVar[Record]
     group: ClassVar[Record]
@@ -111,7 +115,9 @@ class PBX(ABC):
         given = {name: value for name, value in options.items() if value is not None}
         for name in given:
             if name not in names:
-                raise typer.BadParameter(f"{cls.title} has no --{name.replace('_', '-')}")
+                other = _INSTEAD.get(name)
+                advice = f"; use {other}" if other else ""
+                raise typer.BadParameter(f"{cls.title} has no --{name.replace('_', '-')}{advice}")
         return given
 
     # Extensions. `pages` are the arguments of the client's lists.
@@ -213,8 +219,22 @@ class PBX(ABC):
         """Return what a status says besides its name."""
 
     @abstractmethod
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
-        """Ring an extension, and connect it to a number."""
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> str | None:
+        """Ring an extension, and connect it to a number.
+
+        Args:
+            number: the extension that sets up the call.
+            to: the number to call.
+            auth: the password of the extension's telephones; None if the account sets up the call,
+                unless `calls_need_auth`.
+            domain: the SIP domain of the tenant, which a call with `auth` needs.
+            src: the number that rings first.
+
+        Returns:
+            The id of the session; None if this generation has none.
+        """
 
     # Groups.
 
@@ -298,9 +318,3 @@ def kind_of(api: Api | str) -> type[PBX]:
 def other_kinds(kind: type[PBX]) -> list[type[PBX]]:
     """Return the classes of the other generations."""
     return [kind_of(api) for api in _CLASSES if api is not kind.api]
-
-
-def completed(incomplete: str) -> list[str]:
-    """Complete the name of a setting, of any generation, for the shell."""
-    names = [name for api in _CLASSES for name in kind_of(api).settings.names]
-    return [f"{name}=" for name in names if name.startswith(incomplete)]

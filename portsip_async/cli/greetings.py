@@ -26,7 +26,8 @@ greetings: typer.Typer = typer.Typer(
 Filename = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="The greeting's name, or in v22 its id, as 'list' shows it."
+        metavar="NAME_OR_ID",
+        help="The greeting's name, or in v22 its id, as 'list' shows it.",
     ),
 ]
 

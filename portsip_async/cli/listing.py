@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import Drift, Paginator, PortSIPError
+from .completion import complete_filter, complete_order, complete_sort
 from .connection import Connection
 from .failures import Failure, exit_code, print_note
 from .fields import dotted, plain
@@ -19,7 +20,11 @@ from .progress import Progress, progress
 
 SortBy = Annotated[
     str | None,
-    typer.Option(help="DEFAULT or Optional; the classic generation only.", show_default=False),
+    typer.Option(
+        help="DEFAULT or Optional; the classic generation only, and in v22 --order-by.",
+        autocompletion=complete_sort,
+        show_default=False,
+    ),
 ]
 Filter = Annotated[
     list[str] | None,
@@ -29,12 +34,18 @@ Filter = Annotated[
         help="Only rows whose field has this value, such as status=ON_CALL; also FIELD!=VALUE, and"
         " FIELD~TEXT for a part of the value. Repeatable: all must hold. Capitals don't matter, and"
         " an empty VALUE finds rows without one.",
+        autocompletion=complete_filter,
         show_default=False,
     ),
 ]
 OrderBy = Annotated[
     str | None,
-    typer.Option(metavar="FIELD", help="The field to sort by; v22 only.", show_default=False),
+    typer.Option(
+        metavar="FIELD",
+        help="The field to sort by, such as name or 'name desc'; v22 only.",
+        autocompletion=complete_order,
+        show_default=False,
+    ),
 ]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from .completion import complete_columns
 from .csv_text import csv_line
 from .fields import did_you_mean, dotted, flat, plain, shown_names, value_at
 from .streams import is_file, print_line, reader_may_leave, unguarded
@@ -57,6 +58,7 @@ class Output:
             "-c",
             metavar="NAMES",
             help="Only these, in this order, such as extension_number,email.",
+            autocompletion=complete_columns,
         ),
     ] = None
 

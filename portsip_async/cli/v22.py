@@ -103,6 +103,7 @@ class V22PBX(PBX):
     changes: ClassVar[Settings] = Settings(UserSettings, _EXAMPLE)
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
+    calls_need_auth: ClassVar[bool] = False
     counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = GroupWithMembers
@@ -264,8 +265,12 @@ class V22PBX(PBX):
         note = f": {state.presence_note}" if state.presence_note else ""
         return f"{state.presence or 'presence unknown'}{note}"
 
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
-        await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> str:
+        if auth is None or domain is None:
+            return await self._pbx.calls.create(src, to)
+        return await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
 
     def groups(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
