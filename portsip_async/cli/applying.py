@@ -33,7 +33,7 @@ from .failures import (
     shorten,
 )
 from .fields import flat
-from .generation import PBX
+from .generation import PBX, other_kinds
 from .import_file import (
     SUFFIXES,
     Columns,
@@ -141,7 +141,7 @@ def apply(
         reason = "stdin holds the file" if file == _STDIN else "stdin is not a terminal"
         raise Failure(f"{reason}, so nobody can confirm", "pass --dry-run or --yes", USAGE)
     kind = connection.kind
-    known = Columns(kind.new, kind.record)
+    known = Columns(kind, other_kinds(kind))
     source = read_rows(file, known, form, parts=True)
     unreadable = [row for row in source.rows if row.problem]
     print_unreadable(title_of(file), unreadable, _MAX_ERRORS)

@@ -24,7 +24,8 @@ from .. import (
     StatusPoll,
     StatusWatch,
 )
-from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record, existing, note_results
+from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record
+from .runs import existing, note_results
 from .settings import Settings
 
 _IDENTITY = frozenset({"extension_number", "password", "web_access_password"})
@@ -51,6 +52,7 @@ class ClassicPBX(PBX):
         "email",
         "status",
     )
+    wide: ClassVar[tuple[str, ...]] = ("user_agent", "phone_model", "phone_mac_address")
     record: ClassVar[Record] = Extension
     new: ClassVar[Record] = NewExtension
     new_secrets: ClassVar[tuple[str, ...]] = ("password", "web_access_password")
@@ -62,6 +64,7 @@ class ClassicPBX(PBX):
     }
     state: ClassVar[Record] = ExtensionStatus
     interval: ClassVar[float] = 5.0
+    calls_need_auth: ClassVar[bool] = True
     counts_all: ClassVar[bool] = False
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = Group
@@ -90,8 +93,10 @@ class ClassicPBX(PBX):
     ) -> Paginator[ExtensionSummary]:
         return self._pbx.extensions.list(**pages, **self.known(options, "sort_by"))
 
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[ExtensionSummary]:
-        return self._pbx.extensions.search(text, **pages)
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[ExtensionSummary]:
+        return self._pbx.extensions.search(text, **pages, **self.known(options))
 
     async def records(
         self, search: str | None, limit: int | None, concurrency: int
@@ -106,7 +111,7 @@ class ClassicPBX(PBX):
     async def _numbers(self, search: str | None, limit: int | None) -> AsyncGenerator[str, None]:
         pages: dict[str, Any] = {"page_size": None}
         count = 0
-        walk = self.extensions(pages, {}) if search is None else self.search(search, pages)
+        walk = self.extensions(pages, {}) if search is None else self.search(search, pages, {})
         async with walk:
             async for extension in walk:
                 yield extension.extension_number
@@ -220,7 +225,10 @@ class ClassicPBX(PBX):
     def detail(state: ExtensionStatus) -> str:
         return state.user_agent or "no telephone"
 
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> None:
+        assert auth is not None and domain is not None  # noqa: S101, PT018 - calls_need_auth
         await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
 
     def groups(

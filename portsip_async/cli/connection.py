@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from .. import Detected, Fingerprint, PortSIPError, Timeout, detect
+from .completion import complete_endpoint
 from .failures import NO_API, NOT_FOUND, USAGE, Failure, answering_generation
 from .generation import PBX, Api, kind_of
 from .second_factor import log_in
@@ -120,6 +121,7 @@ class Connection:
             metavar="NAME=METHOD:PATH",
             help="The method or path of an operation that differs on this PBX, such as"
             " extensions.status=GET or groups.list=/group/list; repeatable.",
+            autocompletion=complete_endpoint,
         ),
     ] = None
 

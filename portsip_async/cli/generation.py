@@ -19,6 +19,11 @@ from .settings import Settings
 
 Record = type[msgspec.Struct]
 
+# A watch of no more extensions asks for their names one by one instead of reading the whole list.
+FEW: Final = 20
+# The options of the other generation that serve the same purpose.
+_INSTEAD: Final = {"sort_by": "--order-by", "order_by": "--sort-by"}
+
 OWN_ACCOUNT: Final = "the account that is logged in"
 
 
@@ -38,6 +43,10 @@ class PBX(ABC):
         title: its name in messages.
         summary: the row of a list of extensions.
         narrow: the columns of that list as a table, which would be too wide with all.
+        wide: further columns, as far as a terminal has room for them.
+        summary_with_state: the same row with the fields of the extension's state, if a list has
+            none; a state takes a request.
+        odata: whether the PBX filters lists by expressions of OData.
         record: an extension with all its settings.
         new: an extension to create, which is also a row of an import.
         new_secrets: the fields of `new` that are read from prompts or the environment.
@@ -47,6 +56,7 @@ class PBX(ABC):
         in_lists: the fields of `new` that `summary` has too: its field by their dotted names.
         state: the status of an extension.
         interval: seconds between two polls of a watch, unless another number is given.
+        calls_need_auth: whether a call needs the password of the extension's telephones.
         counts_all: whether the count of a page is always that of the whole list.
         group_summary: the row of a list of groups.
         group: a group with its members.
@@ -59,6 +69,9 @@ class PBX(ABC):
     title: ClassVar[str]
     summary: ClassVar[Record]
     narrow: ClassVar[tuple[str, ...]]
+    wide: ClassVar[tuple[str, ...]]
+    summary_with_state: ClassVar[Record | None] = None
+    odata: ClassVar[bool] = False
     record: ClassVar[Record]
     new: ClassVar[Record]
     new_secrets: ClassVar[tuple[str, ...]]
@@ -68,6 +81,7 @@ class PBX(ABC):
     in_lists: ClassVar[Mapping[str, str]]
     state: ClassVar[Record]
     interval: ClassVar[float]
+    calls_need_auth: ClassVar[bool]
     counts_all: ClassVar[bool]
     group_summary: ClassVar[Record]
     group: ClassVar[Record]
@@ -113,7 +127,9 @@ class PBX(ABC):
         given = {name: value for name, value in options.items() if value is not None}
         for name in given:
             if name not in names:
-                raise typer.BadParameter(f"{cls.title} has no --{name.replace('_', '-')}")
+                other = _INSTEAD.get(name)
+                advice = f"; use {other}" if other else ""
+                raise typer.BadParameter(f"{cls.title} has no --{name.replace('_', '-')}{advice}")
         return given
 
     # Extensions. `pages` are the arguments of the client's lists.
@@ -123,8 +139,21 @@ class PBX(ABC):
         """Return the list of all extensions."""
 
     @abstractmethod
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[Any]:
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[Any]:
         """Return the list of extensions that match a text."""
+
+    async def with_states(
+        self, items: Sequence[Any], advance: Callable[[], None]
+    ) -> list[msgspec.Struct]:
+        """Return rows of a list of extensions with their states, as `summary_with_state`.
+
+        Args:
+            items: rows of that list.
+            advance: called once for each.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def records(
@@ -264,8 +293,22 @@ class PBX(ABC):
         """Return what a status says besides its name."""
 
     @abstractmethod
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
-        """Ring an extension, and connect it to a number."""
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> str | None:
+        """Ring an extension, and connect it to a number.
+
+        Args:
+            number: the extension that sets up the call.
+            to: the number to call.
+            auth: the password of the extension's telephones; None if the account sets up the call,
+                unless `calls_need_auth`.
+            domain: the SIP domain of the tenant, which a call with `auth` needs.
+            src: the number that rings first.
+
+        Returns:
+            The id of the session; None if this generation has none.
+        """
 
     # Groups.
 
@@ -373,54 +416,6 @@ class PBX(ABC):
         """Remove a greeting."""
 
 
-# A watch of no more extensions asks for their names one by one instead of reading the whole list.
-FEW: Final = 20
-
-
-async def existing(
-    run: BulkRun[Any], is_removed: Callable[[Exception], bool]
-) -> AsyncGenerator[tuple[int, Any], None]:
-    """Carry out a run of reads, and yield the index and the value of what exists.
-
-    Raises:
-        PortSIPError: a read failed for another reason than that the extension was removed.
-    """
-    async with run:
-        async for result in run:
-            if result.error is None:
-                yield result.index, result.value
-            elif not is_removed(result.error):
-                raise result.error
-
-
-async def note_results(
-    run: BulkRun[Any],
-    note: Callable[[BulkResult[Any]], None],
-    in_doubt: list[str],
-    number_of: Callable[[str], str] = str,
-) -> None:
-    """Carry out a run, and pass on all its results, whatever ends it.
-
-    Args:
-        run: the run.
-        note: called with each result, which has the number as its key.
-        in_doubt: gets the numbers that were perhaps written.
-        number_of: returns the number of a key of the run.
-    """
-
-    def pass_on(result: BulkResult[Any]) -> None:
-        note(msgspec.structs.replace(result, key=number_of(result.key)))
-
-    try:
-        async with run:
-            async for result in run:
-                pass_on(result)
-    finally:
-        for result in run.late_results:
-            pass_on(result)
-        in_doubt.extend(map(number_of, run.in_doubt))
-
-
 # The class of each generation. Its module is loaded when the generation is used.
 _CLASSES: Final = {Api.CLASSIC: (".classic", "ClassicPBX"), Api.V22: (".v22", "V22PBX")}
 
@@ -432,7 +427,6 @@ def kind_of(api: Api | str) -> type[PBX]:
     return found
 
 
-def completed(incomplete: str) -> list[str]:
-    """Complete the name of a setting, of any generation, for the shell."""
-    names = [name for api in _CLASSES for name in kind_of(api).settings.names]
-    return [f"{name}=" for name in names if name.startswith(incomplete)]
+def other_kinds(kind: type[PBX]) -> list[type[PBX]]:
+    """Return the classes of the other generations."""
+    return [kind_of(api) for api in _CLASSES if api is not kind.api]

@@ -1,20 +1,28 @@
 """``portsip-async groups``: work with extension groups."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from .. import Paginator
+from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_error, print_note
 from .generation import PBX
-from .listing import Filter, OrderBy, Paging, SortBy, write_list
+from .listing import OrderBy, Paging, SortBy, write_list
 from .options import Yes, confirm, spread
 from .output import Output
+from .progress import Progress, progress
 
 groups: typer.Typer = typer.Typer(
-    name="groups", add_completion=False, help="Work with extension groups.", no_args_is_help=True
+    cls=CommandGroup,
+    name="groups",
+    add_completion=False,
+    help="Work with extension groups.",
+    no_args_is_help=True,
 )
 
 GroupName = Annotated[
@@ -55,15 +63,14 @@ def list_(
     *,
     paging: Paging,
     sort_by: SortBy = None,
-    filter_: Filter = None,
     order_by: OrderBy = None,
     connection: Connection,
     output: Output,
 ) -> None:
     """List all groups."""
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": expression, "order_by": order_by}
         return pbx.groups(paging.pages, options)
 
     write_list(connection, output, paging, connection.kind.group_summary, walk)
@@ -154,10 +161,12 @@ def update(
                 await pbx.update_group(group_id, name, description, members, options)
                 done.append("changed")
             if add:
-                await pbx.add_members(group_id, add)
+                with _waiting("Adding", add):
+                    await pbx.add_members(group_id, add)
                 done.append("members added")
             if drop:
-                await pbx.remove_members(group_id, drop)
+                with _waiting("Removing", drop):
+                    await pbx.remove_members(group_id, drop)
         except BaseException:
             if done:
                 print_error(f"group {group}: {', '.join(done)}; the next step failed")
@@ -165,6 +174,12 @@ def update(
 
     connection.run(work)
     print_note(f"Updated group {group}.")
+
+
+def _waiting(verb: str, numbers: Sequence[str]) -> AbstractContextManager[Progress]:
+    """Show that members are being added or removed: v22 takes a request for each."""
+    title = f"{verb} {len(numbers):,} members"
+    return progress(title, unit="seconds", shown=len(numbers) > 1)
 
 
 @groups.command()

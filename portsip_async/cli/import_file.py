@@ -15,7 +15,7 @@ has passwords where its names should be.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -36,9 +36,10 @@ from .fields import (
     plain,
     read_value,
     shown_names,
+    type_problem,
     without_nulls,
 )
-from .generation import Record
+from .generation import PBX, Record
 from .text_input import is_name, read_json, read_text
 
 _NUMBER: Final = re.compile(r"[0-9+*#]{1,32}")
@@ -75,11 +76,15 @@ class Columns:
         texts: the names of fields that are read exactly.
         read_only: fields of an extension that can't be written.
         ignored: further names whose cells are not read: those fields, and what a report adds.
+        others: the columns of other generations.
     """
 
-    def __init__(self, new: Record, shown: Record) -> None:
+    def __init__(self, kind: type[PBX], others: Iterable[type[PBX]] = ()) -> None:
         """Derive the columns from the types of a new extension, and of one that is shown."""
+        new, shown = kind.new, kind.record
         fields = msgspec.structs.fields(new)
+        self.kind: type[PBX] = kind
+        self.others: list[Columns] = [Columns(other) for other in others]
         self.model: Record = new
         self.names: frozenset[str] = frozenset(dotted(new))
         self.sections: frozenset[str] = frozenset(field.encode_name for field in fields)
@@ -87,6 +92,25 @@ class Columns:
         self.texts: frozenset[str] = frozenset(name for name in self.names if is_text(new, name))
         self.read_only: frozenset[str] = frozenset(dotted(shown)) - self.names
         self.ignored: frozenset[str] = self.read_only | _NOTES
+
+    def check_generation(self, title: str, names: Collection[str]) -> None:
+        """Check that the names of a file are not those of another generation.
+
+        Raises:
+            Failure: they are, and some are not of this one.
+        """
+
+        def fits(columns: Columns) -> bool:
+            return {*names} <= columns.names | columns.sections | columns.ignored
+
+        for other in self.others:
+            if names and fits(other) and not fits(self):
+                raise Failure(
+                    f"{title}: its fields are those of {other.kind.title}, not of"
+                    f" {self.kind.title}",
+                    f"pass --api {other.kind.api} if the PBX is of that generation; else name the"
+                    " fields as 'extensions export' writes them for this PBX",
+                )
 
 
 @dataclass(slots=True)
@@ -164,6 +188,8 @@ def read_rows(
     found = _read_csv(title, text, known) if form is FileFormat.CSV else _read_jsonl(text)
     if not found.rows:
         raise Failure(f"{title} has no rows")
+    if form is FileFormat.JSONL:
+        known.check_generation(title, {name for row in found.rows for name in row.cells})
     first: dict[str, int] = {}  # the line of each number
     for row in found.rows:
         if row.problem:
@@ -218,6 +244,7 @@ def _columns(title: str, cells: list[str | None], known: Columns) -> list[str]:
     allowed = known.names | known.ignored
     unknown = [at for at, name in enumerate(columns) if name and name not in allowed]
     if unknown:
+        known.check_generation(title, [name for name in columns if name])
         # The first line may be a row with passwords. Its cells are shown only if it is certainly a
         # header.
         is_header = "extension_number" in columns
@@ -227,7 +254,7 @@ def _columns(title: str, cells: list[str | None], known: Columns) -> list[str]:
             near = near_names(columns[at], known.names)
             is_like_header = is_like_header or near == ["extension_number"]
             if is_header and near and is_name(columns[at]):
-                problems.append(f"{columns[at]!r}")
+                problems.append(f"{columns[at]!r}, which may be {near[0]}")
             elif near and (is_header or near == ["extension_number"]):
                 problems.append(f"column {at + 1}, which may be {near[0]}")
             else:
@@ -320,7 +347,9 @@ def _check(row: Row, known: Columns, *, parts: bool) -> None:
             row.values = _typed(document, known)
         else:
             row.new = new_extension(document, known)
-    except ValueError as error:  # a ValidationError of msgspec is one
+    except msgspec.ValidationError as error:
+        row.problem = type_problem(error)
+    except ValueError as error:
         row.problem = str(error)
     else:
         row.document = document

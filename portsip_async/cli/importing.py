@@ -26,7 +26,7 @@ from .failures import (
     report_failures,
     shorten,
 )
-from .generation import PBX
+from .generation import PBX, other_kinds
 from .import_file import (
     SUFFIXES,
     Columns,
@@ -121,7 +121,7 @@ def import_(
 
     Example: portsip-async extensions import people.csv --dry-run
     """
-    source = read_rows(file, Columns(connection.kind.new, connection.kind.record), form)
+    source = read_rows(file, Columns(connection.kind, other_kinds(connection.kind)), form)
     readable = [row for row in source.rows if row.new is not None]
     unreadable = [row for row in source.rows if row.new is None]
     print_unreadable(file.name, unreadable, _MAX_ROWS_DRY if dry_run else _MAX_ROWS)

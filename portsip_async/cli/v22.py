@@ -20,6 +20,7 @@ from .. import (
     Paginator,
     PortSIPError,
     ReplyError,
+    StatusMissing,
     StatusPoll,
     StatusWatch,
 )
@@ -29,7 +30,6 @@ from ..v22 import (
     Greeting,
     GroupSummary,
     NewUser,
-    OutboundCallerID,
     PortSIPClient,
     Role,
     User,
@@ -37,33 +37,17 @@ from ..v22 import (
     UserSummary,
 )
 from .failures import USAGE, Failure
-from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record, existing, note_results
+from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record
+from .runs import existing, note_results
 from .settings import Settings
+from .v22_models import GroupWithMembers, NewGroup, UserWithState, with_state
 
 _SECRETS: Final = ("password", "extension_password", "voicemail_pin")
 _EXAMPLE: Final = {"department": "Sales"}
 # Options of the command line, and the arguments of lists that they set.
 _LIST_OPTIONS: Final = {"filter": "filter", "order_by": "orderby"}
-
-
 _FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)  # they end a bulk run
 _ADMINISTRATORS: Final = frozenset({Role.SYSTEM_ADMIN, Role.REPLICATOR, Role.DEALER, Role.ADMIN})
-
-
-class GroupWithMembers(msgspec.Struct, frozen=True):
-    """A group, with the numbers of its members."""
-
-    id: str
-    name: str | None
-    description: str | None
-    outbound_caller_ids: tuple[OutboundCallerID, ...] | None
-    members: tuple[str, ...]
-
-
-class NewGroup(msgspec.Struct, frozen=True):
-    """The reply to a group's creation."""
-
-    id: str
 
 
 class V22PBX(PBX):
@@ -80,6 +64,18 @@ class V22PBX(PBX):
         "role",
         "enabled",
     )
+    wide: ClassVar[tuple[str, ...]] = (
+        "department",
+        "work_phone",
+        "mobile_phone",
+        "home_phone",
+        "id",
+        "created_at",
+        "address",
+        "sync_type",
+    )
+    summary_with_state: ClassVar[Record] = UserWithState
+    odata: ClassVar[bool] = True
     record: ClassVar[Record] = User
     new: ClassVar[Record] = NewUser
     new_secrets: ClassVar[tuple[str, ...]] = _SECRETS
@@ -93,6 +89,7 @@ class V22PBX(PBX):
     }
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
+    calls_need_auth: ClassVar[bool] = False
     counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = GroupWithMembers
@@ -130,8 +127,24 @@ class V22PBX(PBX):
     ) -> Paginator[UserSummary]:
         return self._pbx.users.list(**self._list_arguments(pages, options))
 
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[UserSummary]:
-        return self._pbx.extensions.search(text, **self._list_arguments(pages, {}))
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[UserSummary]:
+        return self._pbx.users.list(search=text, **self._list_arguments(pages, options))
+
+    async def with_states(
+        self, items: Sequence[UserSummary], advance: Callable[[], None]
+    ) -> list[msgspec.Struct]:
+        numbers = [user.extension_number for user in items if user.extension_number]
+        states: dict[str, ExtensionState] = {}
+        async with self._pbx.extensions.poll_status(numbers) as poll:
+            async for result in poll:
+                advance()
+                if result.status is not None:
+                    states[result.extension_number] = result.status
+                elif result.error is not None and not _is_gone(result.error):
+                    raise result.error
+        return [with_state(user, states.get(user.extension_number or "")) for user in items]
 
     def _list_arguments(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
@@ -321,8 +334,12 @@ class V22PBX(PBX):
         note = f": {state.presence_note}" if state.presence_note else ""
         return f"{state.presence or 'presence unknown'}{note}"
 
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
-        await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> str:
+        if auth is None or domain is None:
+            return await self._pbx.calls.create(src, to)
+        return await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
 
     def groups(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
@@ -419,6 +436,11 @@ class V22PBX(PBX):
 def _has_no_user(error: PortSIPError) -> bool:
     """Return whether nothing has a number, as the PBX itself says."""
     return isinstance(error, NotFound) and error.operation == "users.find" and not error.is_page
+
+
+def _is_gone(error: Exception) -> bool:
+    """Return whether an extension that was listed has no state any more."""
+    return isinstance(error, NotFound | StatusMissing)
 
 
 def _is_removed(error: Exception) -> bool:

@@ -9,7 +9,7 @@ import io
 import select
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -25,8 +25,9 @@ from .generation import PBX, Record
 from .keyboard import Keyboard
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
+from .progress import progress
 from .signals import suspendable
-from .streams import Sink, unguarded
+from .streams import Sink, is_file, unguarded
 
 if TYPE_CHECKING:
     from .board import Board
@@ -126,9 +127,12 @@ async def _write_changes(
         return True
 
     count = 0
-    with output.rows(model) as rows:
+    with output.rows(model) as rows, ExitStack() as first:
+        # Until the first change, as the first states of many extensions take a while.
+        first.enter_context(progress("Reading statuses", unit="seconds", shown=is_file(sys.stdout)))
         async with _repeating(report):
             async for change in watch:
+                first.close()
                 rows.write(plain(change))
                 count += 1
                 if count == limit:

@@ -14,7 +14,6 @@ import typer
 import portsip_async
 from portsip_async import v22
 from portsip_async.cli.fields import SECRETS
-from portsip_async.cli.generation import completed
 from portsip_async.cli.progress import Progress
 from portsip_async.simulator import PBXSimulator
 
@@ -192,10 +191,6 @@ class TestUpdate:
         assert 'did you mean "first_name"?' in done.err
         assert len(done.err.splitlines()) == 2
         assert pbx.served["extensions.update"] == 0
-
-    def test_completion_knows_the_settings(self) -> None:
-        assert completed("profile.f") == ["profile.first_name=", "profile.facebook="]
-        assert not [name for name in completed("") if name.endswith(".voicemail_pin=")]
 
 
 class TestRemove:
