@@ -291,7 +291,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
             if name not in known:
                 nearest = get_close_matches(name.lower(), known, n=1)
                 hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(known)}"
-                raise TypeError(f'{type(self).__name__} has no field "{name}"; {hint}')
+                shown = name if name.isprintable() else ascii(name)[1:-1]
+                raise TypeError(f'{type(self).__name__} has no field "{shown}"; {hint}')
         return structs.replace(self, **changes)
 
     def __replace__(self, /, **changes: object) -> Self:

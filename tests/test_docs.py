@@ -286,6 +286,15 @@ async def test_count(workdir: Path, sim: PBXSimulator) -> None:
     assert int(said) == len(sim.extension_numbers)
 
 
+async def test_frame(workdir: Path) -> None:
+    """The program for pandas counts roles and shows settings."""
+    pytest.importorskip("pandas", reason="pandas is too large for the tests' own environment")
+    write_files("docs/howto/results.md", workdir)
+    said = await finished(sys.executable, "frame.py")
+    assert "StandardUser" in said
+    assert re.search(r"^4 +104 +True$", said, re.MULTILINE)
+
+
 async def test_console(workdir: Path, sim: PBXSimulator) -> None:
     """The lines of the how-to work in `python -m asyncio`, one after the other."""
     page = "docs/howto/repl.md"
@@ -390,6 +399,9 @@ async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = importlib.import_module("service")
     status, body = await asked(service.app, "/extensions/101/status")
     assert (status, body[:18]) == (200, b'{"number":"101","s')
+    status, body = await asked(service.app, "/extensions/101")
+    assert status == 200
+    assert b'"voicemail_pin":"***"' in body
     status, body = await asked(service.app, "/extensions/999/status")
     assert status == 404
     assert b'"may_have_acted":false' in body
@@ -410,6 +422,7 @@ async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 RUN_BY_TESTS = {
     TUTORIAL: {"hello.py", "provision.py", "board.py"},
     "docs/explanation/why-async.md": {"count.py"},
+    "docs/howto/results.md": {"frame.py"},
     TESTING: {
         "test_board.py",
         "test_board_v22.py",

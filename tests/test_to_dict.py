@@ -300,15 +300,17 @@ def test_replace_keeps_the_class_and_the_other_fields(name: str) -> None:
         (v22.UserSettings(), "Department", 'did you mean "department"?'),
         (v22.TimeRange(), "from", 'did you mean "from_"?'),
         (Page(items=()), "_err_code", "it has items"),
+        (Options(), "\ud800\n", "it has enable"),
         (Options(), "x", "it has enable_audio_record_calls, enable_video_record_calls"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Record) else None,
+    ids=["misspelt", "case", "api-name", "private", "unprintable", "nothing-near"],
 )
 def test_replace_refuses_unknown_fields(struct: Record, name: str, hint: str) -> None:
     """The message names the struct and the nearest field."""
     with pytest.raises(TypeError) as caught:
         struct.replace(**{name: 1})
-    assert str(caught.value).startswith(f'{type(struct).__name__} has no field "{name}"; {hint}')
+    shown = name.encode("unicode_escape").decode()
+    assert str(caught.value).startswith(f'{type(struct).__name__} has no field "{shown}"; {hint}')
 
 
 def test_copy_replace_is_replace() -> None:

@@ -56,8 +56,17 @@ def plain_fields(name: str, fields: object) -> dict[str, Any]:
     """
     if not isinstance(fields, Mapping | Struct):
         raise TypeError(f"{name} must be a struct or a mapping, got {type(fields).__name__}")
-    plain: dict[str, Any] = to_builtins(fields)
+    plain: dict[str, Any] = _with_lists(to_builtins(fields))
     return plain
+
+
+def _with_lists(value: Any) -> Any:
+    """Turn tuples into lists, however deep. What is written is also decoded, like JSON."""
+    if isinstance(value, dict):
+        return {name: _with_lists(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_lists(item) for item in value]
+    return value
 
 
 def check_has_id(read: Mapping[str, Any], operation: str) -> None:

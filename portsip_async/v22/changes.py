@@ -38,7 +38,7 @@ __all__ = [
 TimeRangeChanges = TypedDict(
     "TimeRangeChanges", {"from": str | None, "to": str | None}, total=False
 )
-"""A `TimeRange` of a day. The hours of a day are a list, so give both ends."""
+"""A `TimeRange`. The ranges of a day are replaced as a whole, so give both ends."""
 
 
 class DayHoursChanges(TypedDict, total=False):
@@ -75,7 +75,7 @@ class ForwardRuleChanges(TypedDict, total=False):
 
 
 class CustomForwardRuleChanges(TypedDict, total=False):
-    """A `CustomForwardRule`. They are a list, so give all its fields."""
+    """A `CustomForwardRule`. All rules are replaced at once, so give all fields."""
 
     action: ForwardActionValue | None
     number: str | None
@@ -85,7 +85,7 @@ class CustomForwardRuleChanges(TypedDict, total=False):
 
 
 class OutboundCallerIDChanges(TypedDict, total=False):
-    """An `OutboundCallerID`. They are a list, so give all its fields."""
+    """An `OutboundCallerID`. All ids are replaced at once, so give all fields."""
 
     provider_id: str | None
     caller_id: str | None
@@ -94,7 +94,7 @@ class OutboundCallerIDChanges(TypedDict, total=False):
 
 
 class BLFChanges(TypedDict, total=False):
-    """A `BLF`. They are a list, so give all its fields."""
+    """A `BLF`. All keys are replaced at once, so give all fields."""
 
     key: str | None
     value: str | None

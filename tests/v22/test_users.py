@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.v22 import (
+    BLF,
+    DayHours,
     ForwardAction,
     ForwardRule,
     NewUser,
@@ -27,6 +30,7 @@ from portsip_async.v22 import (
     PortSIPClient,
     Presence,
     Role,
+    TimeRange,
     UserSettings,
 )
 
@@ -305,6 +309,26 @@ class TestPatch:
         await client.users.patch("u1", UserSettings(enabled=False))
         written = self.written(wire)
         assert (written["enabled"], written["email"]) == (False, "ann@test.io")
+
+    @pytest.mark.parametrize("sequence", [tuple, list, set])
+    async def test_merged_user_has_the_lists_that_were_written(
+        self, wire: WireServer, client: PortSIPClient, sequence: Callable[[Any], Any]
+    ) -> None:
+        """A tuple or a set is a list of the API, and the merged user has its items."""
+        hours, key = TimeRange(from_="09:00", to="17:00"), BLF(key="1")
+        changes: dict[str, Any] = {
+            "office_hours": {
+                "monday": {"ranges": sequence([hours])},
+                "friday": DayHours(ranges=()),
+            },
+            "blfs": sequence([key]),
+        }
+        merged = await client.users.patch("u1", changes)
+        assert self.written(wire)["blfs"] == [{"key": "1"}]
+        assert merged.blfs == (key,)
+        assert merged.office_hours is not None
+        assert merged.office_hours.monday == DayHours(enabled=True, ranges=(hours,))
+        assert merged.office_hours.friday == DayHours(ranges=())
 
     @pytest.mark.parametrize(
         ("changes", "message"),
