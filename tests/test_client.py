@@ -190,7 +190,7 @@ def test_view_and_request_refuse_bad_arguments() -> None:
     with pytest.raises(TypeError):
         client.with_options(retry=5)  # type: ignore[arg-type]  # what the test is about
     with pytest.raises(TypeError):
-        client.request("extensions.show")  # type: ignore[arg-type]  # what the test is about
+        client.request("extensions.show")  # type: ignore[call-overload]  # what the test is about
     with pytest.raises(TypeError, match="access_token"):
         client.request(PING, access_token="x")
 
