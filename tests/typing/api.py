@@ -11,6 +11,7 @@ from portsip_async import (
     ENDPOINTS,
     APIError,
     Attempt,
+    AttemptStart,
     AuthenticationError,
     AvailableRule,
     BulkResult,
@@ -39,6 +40,7 @@ from portsip_async import (
     PortSIPClient,
     PortSIPError,
     Profile,
+    RawReply,
     RetryBudget,
     RetryPolicy,
     StaticToken,
@@ -251,11 +253,31 @@ def on_attempt(attempt: Attempt) -> None:
     assert_type(attempt.seconds, float)
 
 
+def before_attempt(start: AttemptStart) -> dict[str, str] | None:
+    assert_type(start.operation, str)
+    assert_type(start.number, int)
+    return {"X-Request-Id": start.operation}
+
+
+async def raw_replies(pbx: PortSIPClient, endpoint: Endpoint[Extension]) -> None:
+    """A raw reply keeps the type of its endpoint's reply."""
+    raw = await pbx.request(endpoint, raw=True, extension_number="101")
+    assert_type(raw, RawReply[Extension])
+    assert_type(raw.status, int)
+    assert_type(raw.headers, Mapping[str, str])
+    assert_type(raw.body, bytes)
+    assert_type(raw.data, Extension)
+    assert_type(await pbx.request(endpoint, extension_number="101"), Extension)
+    parameters = {"extension_number": "101"}
+    assert_type(await pbx.request(endpoint, **parameters), Extension)
+    assert_type(await pbx.request(endpoint, raw=True, **parameters), RawReply[Extension])
+
+
 def clients() -> None:
     """Create clients with each kind of credentials."""
     url = "https://pbx.example"
     vault: Credentials = Vault()
-    PortSIPClient(url, credentials=vault, on_attempt=on_attempt)
+    PortSIPClient(url, credentials=vault, on_attempt=on_attempt, before_attempt=before_attempt)
     PortSIPClient(url, credentials=StaticToken("t"), on_attempt=Telemetry())
     PortSIPClient(url, username="admin", password="password", timeout=3, ssl="ca.pem")
     retry = RetryPolicy(attempts=2, deadline=None, budget=RetryBudget())
@@ -267,6 +289,8 @@ def errors(error: PortSIPError) -> None:
     assert_type(error.attempts, int)
     assert_type(error.may_have_acted, bool)
     assert_type(error.page, int | None)
+    assert_type(error.headers, Mapping[str, str])
+    assert_type(error.request_id, str | None)
     if isinstance(error, APIError):
         assert_type(error.status, int)
         assert_type(error.err_code, int | float | str | None)

@@ -223,4 +223,6 @@ def clients() -> None:
     PortSIPClient(url, credentials=Tokens("t", "r"), timeout=3, ssl="ca.pem")
     PortSIPClient(url, username="admin", password="password", domain="test.io")
     PortSIPClient(url, token="t", refresh_token="r", endpoints={"users.show": {"path": "/u/{id}"}})
-    v22.PortSIPClient(url, token="t", on_attempt=print)
+    v22.PortSIPClient(
+        url, token="t", on_attempt=print, before_attempt=lambda start: {"X-Id": start.operation}
+    )
