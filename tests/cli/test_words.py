@@ -231,14 +231,14 @@ class TestCompletion:
 
     def test_both_generations(self, cli: CommandLine) -> None:
         """As long as none is chosen."""
-        names = self.completed(cli, "users create 1 --set ", PORTSIP_API=None)
+        names = self.completed(cli, "users create 1 --set ", api=None)
         assert {"department=", "profile.first_name="} <= names
         assert not {name.rstrip("=").rpartition(".")[2] for name in names} & SECRETS
 
     @staticmethod
-    def completed(cli: CommandLine, words: str, **variables: str | None) -> set[str]:
+    def completed(cli: CommandLine, words: str, api: str | None = "classic") -> set[str]:
         asked = {
             "_PORTSIP_ASYNC_COMPLETE": "complete_zsh",
             "_TYPER_COMPLETE_ARGS": f"portsip-async {words}",
         }
-        return set(re.findall(r'"([^"]+)"', cli(environment=asked, **variables).out))
+        return set(re.findall(r'"([^"]+)"', cli(environment=asked, PORTSIP_API=api).out))

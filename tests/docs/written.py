@@ -196,7 +196,7 @@ all conditions must hold:
 
 | | |
 |---|---|
-| `--filter status=ON_CALL` | The field has this value. An empty value (`email=`) finds rows without one. |
+| `--filter status=ON_CALL` | The field has this value, or none if it is empty (`email=`). |
 | `--filter 'status!=OFFLINE'` | The field has another value, or none. |
 | `--filter email~@sales.example` | The value contains this text. |
 
