@@ -32,6 +32,7 @@ from .. import (
     TransportError,
     TwoFactorRequired,
 )
+from .reasons import plain_text
 from .terminal_text import one_line, terminal_width, wrapped
 
 FAILED: Final = 1
@@ -246,7 +247,8 @@ def _text(error: Exception) -> str:
     if isinstance(error, TwoFactorRequired):
         return "the PBX wants a second factor"  # its own text is for programmers
     detail = error.detail if isinstance(error, APIError) else None
-    return f"{error} ({json.dumps(detail, ensure_ascii=False)})" if detail else str(error)
+    text = plain_text(error)
+    return f"{text} ({json.dumps(detail, ensure_ascii=False)})" if detail else text
 
 
 def _short(error: Exception) -> str:

@@ -26,6 +26,7 @@ from .keyboard import Keyboard
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
 from .progress import progress
+from .reasons import plain_text
 from .signals import suspendable
 from .streams import Sink, is_file, unguarded
 
@@ -155,10 +156,10 @@ class _Outage:
             self._began = None
         elif self._began is None:
             self._began = self._reported = now
-            yield f"no answer: {stats.last_error}"
+            yield f"no answer: {_text(stats)}"
         elif now - self._reported >= _REMINDER_INTERVAL:
             self._reported = now
-            yield f"still no answer after {_duration(now - self._began)}: {stats.last_error}"
+            yield f"still no answer after {_duration(now - self._began)}: {_text(stats)}"
 
 
 class _Unknown:
@@ -173,6 +174,10 @@ class _Unknown:
         self._reported.update(new)
         if new:
             yield f"the PBX knows no extension {shorten(new)}; the watch continues"
+
+
+def _text(stats: WatchStats) -> str:
+    return "" if stats.last_error is None else plain_text(stats.last_error)
 
 
 def _duration(seconds: float) -> str:

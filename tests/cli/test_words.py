@@ -11,8 +11,11 @@ from portsip_async.simulator import PBXSimulator
 
 from .terminal import CommandLine
 
-# Words of typer, click, pydantic and msgspec.
-FOREIGN = re.compile(r"Invalid value|Value error|Input should|Expected `|Got unexpected|parse")
+# Words of typer, click, pydantic, msgspec, aiohttp and ssl, and the SDK's for programs.
+FOREIGN = re.compile(
+    "Invalid value|Value error|Input should|Expected `|Got unexpected|parse|ssl:default|Client|"
+    "_ssl|ssl=|Errno"
+)
 
 
 class TestAliases:
@@ -138,6 +141,34 @@ class TestWords:
         assert "options.enable_extension must be true or false" in done.err
         assert not FOREIGN.search(done.err)
 
+    @pytest.mark.parametrize(
+        ("scheme", "words", "text"),
+        [
+            ("http", "--timeout 5", "127.0.0.1:1 refused it"),
+            ("https", "--timeout 5", "127.0.0.1:1 refused it"),
+            ("http", "--proxy http://127.0.0.1:2", "127.0.0.1:2 refused it"),
+        ],
+        ids=["http", "https", "proxy"],
+    )
+    def test_of_connections_are_ours(
+        self, scheme: str, words: str, text: str, cli: CommandLine
+    ) -> None:
+        done = cli("extensions", "list", "--url", f"{scheme}://127.0.0.1:1", *words.split())
+        assert done.code == 5
+        assert text in done.err
+        assert not FOREIGN.search(done.err)
+
+    def test_of_certificates_are_ours(
+        self, cli: CommandLine, encrypted: str, pbx: PBXSimulator
+    ) -> None:
+        done = cli("extensions", "list", "--url", encrypted)
+        assert done.code == 5
+        assert "certificate was refused (" in done.err
+        assert not FOREIGN.search(done.err)
+        done = cli("extensions", "list", "--url", pbx.url.replace("http:", "https:"))
+        assert "there is no TLS" in done.err
+        assert not FOREIGN.search(done.err)
+
     def test_file_of_the_other_generation(self, cli: CommandLine, tmp_path: Path) -> None:
         fields = ("extension_number", "name", "display_name", "email", "role", "voicemail_pin")
         rows = tmp_path / "users.jsonl", tmp_path / "users.csv"
@@ -200,14 +231,14 @@ class TestCompletion:
 
     def test_both_generations(self, cli: CommandLine) -> None:
         """As long as none is chosen."""
-        names = self.completed(cli, "users create 1 --set ", PORTSIP_API=None)
+        names = self.completed(cli, "users create 1 --set ", api=None)
         assert {"department=", "profile.first_name="} <= names
         assert not {name.rstrip("=").rpartition(".")[2] for name in names} & SECRETS
 
     @staticmethod
-    def completed(cli: CommandLine, words: str, **variables: str | None) -> set[str]:
+    def completed(cli: CommandLine, words: str, api: str | None = "classic") -> set[str]:
         asked = {
             "_PORTSIP_ASYNC_COMPLETE": "complete_zsh",
             "_TYPER_COMPLETE_ARGS": f"portsip-async {words}",
         }
-        return set(re.findall(r'"([^"]+)"', cli(environment=asked | variables).out))
+        return set(re.findall(r'"([^"]+)"', cli(environment=asked, PORTSIP_API=api).out))
