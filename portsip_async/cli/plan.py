@@ -112,13 +112,11 @@ def make_plan(
         if row.document is None:
             plan.errors.append(row)
             continue
+        before = existing.get(row.number)
         try:
-            before = existing.get(row.number)
-            step = (
-                _creation(row, known) if before is None else _change(row, dict(before), changeable)
-            )
+            step = _creation(row, known) if before is None else _change(row, before, changeable)
         except ValueError as error:
-            row.problem = str(error)
+            row.problem = f"is new, and {error}" if before is None else str(error)
             plan.errors.append(row)
             continue
         if step.action is Action.CREATE:
