@@ -172,7 +172,7 @@ def _change(row: Row, before: Mapping[str, Any], changeable: Collection[str]) ->
     settings: dict[str, Any] = {}
     for name in compared(row):
         old, new = before.get(name), row.values[name]
-        if _normal(old) == _normal(new):
+        if old == new or _normal(old) == _normal(new):
             continue
         if name not in changeable:
             raise ValueError(f"has another {name} than the PBX, which can't be changed")
