@@ -65,14 +65,7 @@ _FAILED: Final = "failed"
 def apply(
     file: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            allow_dash=True,
-            help="A csv or jsonl file; - is standard input.",
-        ),
+        typer.Argument(metavar="FILE", help="A csv or jsonl file; - is standard input."),
     ],
     *,
     prune: Annotated[
@@ -140,6 +133,8 @@ def apply(
     if asks and (file == _STDIN or not sys.stdin.isatty()):
         reason = "stdin holds the file" if file == _STDIN else "stdin is not a terminal"
         raise Failure(f"{reason}, so nobody can confirm", "pass --dry-run or --yes", USAGE)
+    if file != _STDIN and not file.exists():
+        raise typer.BadParameter(f"there is no file {file}", param_hint="'FILE'")
     kind = connection.kind
     known = Columns(kind, other_kinds(kind))
     source = read_rows(file, known, form, parts=True)
@@ -345,6 +340,7 @@ def _conclude(
     if work.fatal is not None:
         code = report_error(work.fatal)
     left = [step for step in plan.steps if step.outcome != DONE[step.action]]
+    count = len(left) + len(plan.errors)
     if lost is not None:
         # Without a report, these lines are the only record of each row's outcome.
         for step in left:
@@ -352,17 +348,16 @@ def _conclude(
         code = code or FAILED
         where = f"{lost.filename}: " if lost.filename else ""
         print_error(f"the report can't be written: {where}{lost.strerror or lost}")
-    if left:
+    if count:
         doubtful = [step.number for step in left if step.outcome not in (_FAILED, _UNTRIED)]
         doubt = f"; perhaps done: {shorten(doubtful)}" if doubtful else ""
-        again = "apply the file again to see what is left"
+        again = "apply the file again to see what is left of it"
         if written is not None:
             if written.suffix.lower() not in SUFFIXES[source.form]:
                 options = ["--format", source.form.value, *options]
             again = "portsip-async extensions apply " + shell_words([written, *options])
-        print_error(
-            f"{len(left):,} of {len(plan.steps):,} changes were not carried out{doubt}", again
-        )
+        whole = len(plan.steps) + len(plan.errors)
+        print_error(f"{count:,} of {whole:,} changes were not carried out{doubt}", again)
 
     # Last, so that stderr is complete even if nobody reads standard output.
     with reader_may_leave():
@@ -374,7 +369,7 @@ def _conclude(
             write_plan(plan, output, None if written is None else str(written))
     if work.interrupted:
         return INTERRUPTED
-    return code or (FAILED if plan.errors or left else 0)
+    return code or (FAILED if count else 0)
 
 
 def _note_rows(plan: Plan) -> None:

@@ -74,6 +74,7 @@ def is_text(model: type[msgspec.Struct], name: str) -> bool:
     return not {bool, int} & _alternatives(model, name) and not is_list(model, name)
 
 
+@cache
 def is_list(model: type[msgspec.Struct], name: str) -> bool:
     """Return whether a field holds a list, which is JSON in one cell."""
     return any(get_origin(kind) is tuple for kind in _alternatives(model, name))
@@ -90,9 +91,10 @@ def choices_of(model: type[msgspec.Struct], name: str) -> list[str]:
     ]
 
 
-def _alternatives(model: type[msgspec.Struct], name: str) -> set[Any]:
+@cache
+def _alternatives(model: type[msgspec.Struct], name: str) -> frozenset[Any]:
     kind = kinds_of(model)[name]
-    return {kind} if get_origin(kind) is tuple else {*get_args(kind)} or {kind}
+    return frozenset([kind] if get_origin(kind) is tuple else get_args(kind) or [kind])
 
 
 def dotted(model: type[msgspec.Struct]) -> list[str]:

@@ -112,13 +112,11 @@ def make_plan(
         if row.document is None:
             plan.errors.append(row)
             continue
+        before = existing.get(row.number)
         try:
-            before = existing.get(row.number)
-            step = (
-                _creation(row, known) if before is None else _change(row, dict(before), changeable)
-            )
+            step = _creation(row, known) if before is None else _change(row, before, changeable)
         except ValueError as error:
-            row.problem = str(error)
+            row.problem = f"is new, and {error}" if before is None else str(error)
             plan.errors.append(row)
             continue
         if step.action is Action.CREATE:
@@ -174,7 +172,7 @@ def _change(row: Row, before: Mapping[str, Any], changeable: Collection[str]) ->
     settings: dict[str, Any] = {}
     for name in compared(row):
         old, new = before.get(name), row.values[name]
-        if _normal(old) == _normal(new):
+        if old == new or _normal(old) == _normal(new):
             continue
         if name not in changeable:
             raise ValueError(f"has another {name} than the PBX, which can't be changed")
