@@ -167,9 +167,9 @@ order mark.
 ## Output
 
 Data in a pipe or a file is exact, and always UTF-8. On a terminal, the command escapes control
-characters, bidirectional characters and letters that the encoding of the terminal lacks. JSON output
-uses the escapes of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`) gets lines
-instead of the board, and no progress bars. `NO_COLOR` turns colours off.
+characters, bidirectional characters and letters that the encoding of the terminal lacks. JSON
+output uses the escapes of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`)
+gets lines instead of the board, and no progress bars. `NO_COLOR` turns colours off.
 
 A standard stream may be closed, and a reader such as `head` may stop early. Neither is an error,
 and the exit code stays the same. If output can't be written, as on a full disk, the command prints
