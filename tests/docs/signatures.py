@@ -2,7 +2,7 @@
 
 - A default that is a constant, such as ``DEFAULT_TIMEOUT``, is shown as its value.
 - A type that the package doesn't export, such as ``SSL``, is shown as what it stands for.
-- The "Attributes" of a model are shown at its fields.
+- The "Attributes" of a model are shown at its fields. Its class variables are left out.
 """
 
 import ast
@@ -41,6 +41,7 @@ class Signatures(griffe.Extension):
                 base.name == "Record" for base in found.mro()
             ):
                 _describe_fields(found)
+                _hide_class_variables(found)
 
 
 def _objects(parent: griffe.Module | griffe.Class) -> Iterator[griffe.Object]:
@@ -101,3 +102,10 @@ def _describe_fields(model: griffe.Class) -> None:
                 if isinstance(field, griffe.Object):
                     field.docstring = griffe.Docstring(described.description, parent=field)
     model.docstring.value = ATTRIBUTES.sub("", model.docstring.value).strip()
+
+
+def _hide_class_variables(model: griffe.Class) -> None:
+    """Remove what is no field. It is for the decoder, not for readers."""
+    for name, member in list(model.members.items()):
+        if isinstance(member, griffe.Attribute) and "ClassVar" in str(member.annotation):
+            del model.members[name]
