@@ -101,7 +101,7 @@ class Commands(CommandGroup):
         name = self.aliases.get(cmd_name, cmd_name)
         if name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        return _load(name)
+        return self.named(_load(name))
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""

@@ -22,6 +22,7 @@ from .. import Detected, Fingerprint, PortSIPError, Timeout, detect
 from .completion import complete_endpoint
 from .failures import NO_API, NOT_FOUND, USAGE, Failure, answering_generation
 from .generation import PBX, Api, kind_of
+from .progress import waiting
 from .second_factor import log_in
 from .session import Session, open_session
 from .terminal_text import one_line
@@ -209,7 +210,7 @@ class Connection:
         Raises:
             PortSIPError: there is no reply.
         """
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), waiting(f"Connecting to {self.address}"):
             warnings.simplefilter("ignore")  # --insecure has its own warning in the help
             return asyncio.run(
                 detect(

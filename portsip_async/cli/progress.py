@@ -1,6 +1,7 @@
 """Show the progress of long work on stderr, if that is a terminal that can move its cursor."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 from .output import can_move_cursor, console
 from .signals import suspendable
 from .streams import unguarded
-from .terminal_text import one_line
+from .terminal_text import one_line, terminal_width, wrapped
 
 if TYPE_CHECKING:
     import rich.progress
@@ -35,6 +36,37 @@ class Progress:
         """Set what is done, such as when an upload starts again."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=at)
+
+
+@contextmanager
+def waiting(title: str, *, after: float = 1.0) -> Iterator[None]:
+    """Show what a command waits for, if the block takes longer than some seconds.
+
+    The block must write nothing to the terminal.
+    """
+    if not sys.stderr.isatty() or not can_move_cursor():
+        yield
+        return
+    target = unguarded(sys.stderr)
+    text = wrapped(f"{one_line(title)} ...", terminal_width(sys.stderr) - 1, 0)[0]
+    shown = threading.Event()
+
+    def show() -> None:
+        shown.set()
+        target.write(text)
+        target.flush()
+
+    timer = threading.Timer(after, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if shown.is_set():
+            target.write("\r\x1b[K")
+            target.flush()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 
 from .. import AuthenticationError, TwoFactorRequired
 from .failures import print_error
+from .progress import waiting
 
 _TRIES: Final = 2  # a PBX may block an address after more
 
@@ -31,7 +32,8 @@ def log_in(auth: Any, runner: asyncio.Runner) -> None:
     if auth is None or not sys.stdin.isatty():
         return
     try:
-        runner.run(auth.refresh())
+        with waiting("Logging in"):
+            runner.run(auth.refresh())
     except TwoFactorRequired as required:
         challenge = required.challenge
     else:

@@ -74,7 +74,7 @@ class V22PBX(PBX):
         "address",
         "sync_type",
     )
-    summary_with_state: ClassVar[Record] = UserWithState
+    summary_with_state: ClassVar[Record | None] = UserWithState
     odata: ClassVar[bool] = True
     record: ClassVar[Record] = User
     new: ClassVar[Record] = NewUser
