@@ -91,6 +91,7 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
     },
     "show": {BadRequest: "the PBX refuses a value"},
     "update": {Conflict: "another one with this name or number exists already"},
+    "apply": {Conflict: "another one with this name or number exists already"},
     "check": {
         NotFound: "use --endpoint if this PBX has the operation at another path",
         TransportError: "the connection broke: try again",

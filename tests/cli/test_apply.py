@@ -345,7 +345,7 @@ class TestApply:
         path = side.file({"extension_number": "101", side.listed: "Zoë"})
         done = side.apply(path, terminal=True, stdin="n\n")
         assert done.code == 1
-        assert "Apply this plan: 0 to create, 1 to change, 0 to remove" in done.err
+        assert "Change 1 extension?" in done.err
         assert "not confirmed; nothing was done" in done.err
         assert not side.writes()
         assert side.apply(path, terminal=True, stdin="y\n").code == 0
@@ -565,7 +565,7 @@ class TestFaults:
         side.fail(f"{side.resource}.update", latency=0.2, times=None)
         words = ("extensions", "apply", path, "--concurrency", "2")
         with on_terminal(*words, changes=side.cli.environment) as running:
-            running.wait_for(lambda shown: "Apply this plan" in shown)
+            running.wait_for(lambda shown: "? [y/N]" in shown)
             running.type("y\n")
             running.wait_for(lambda _: side.acted[f"{side.resource}.update"] >= 2)
             running.process.send_signal(signal.Signals[name])
@@ -585,7 +585,7 @@ class TestFaults:
         path = side.file({"extension_number": "101", side.listed: "Zoë"})
         words = ("extensions", "apply", path)
         with on_terminal(*words, changes=side.cli.environment) as running:
-            running.wait_for(lambda shown: "Apply this plan" in shown)
+            running.wait_for(lambda shown: "? [y/N]" in shown)
             running.process.send_signal(signal.SIGINT)
             assert running.end() == 130
         assert not side.writes()
