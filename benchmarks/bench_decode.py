@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from portsip_async.classic.models import Extension, ExtensionPage, ExtensionStatuses
+from portsip_async.classic.extension_models import Extension, ExtensionPage, ExtensionStatuses
 from portsip_async.core.decode import Decoder
 
 from .harness import Figure, Findings, Progress, Table, geometric_mean, main, run_in_process

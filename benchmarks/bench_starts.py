@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from portsip_async.classic.models import ExtensionPage
+from portsip_async.classic.extension_models import ExtensionPage
 
 from .bench_calls import run_block
 from .clients import Client, Naive, Sdk

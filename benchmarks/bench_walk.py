@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portsip_async import PortSIPClient
-from portsip_async.classic.models import ExtensionSummary
+from portsip_async.classic.extension_models import ExtensionSummary
 from portsip_async.core.page_sequence import Page
 from portsip_async.core.pages import Paginator
 

@@ -20,7 +20,7 @@ import tenacity
 from pydantic import BaseModel
 
 from portsip_async import PortSIPClient
-from portsip_async.classic.models import Extension, ExtensionPage, ExtensionStatuses
+from portsip_async.classic.extension_models import Extension, ExtensionPage, ExtensionStatuses
 
 USERNAME, PASSWORD = "admin", "x7cQp0aW"
 PAGE_SIZE = 100

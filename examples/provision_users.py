@@ -16,7 +16,7 @@ from pathlib import Path
 from simulated import simulated_pbx
 
 from portsip_async import PortSIPError
-from portsip_async.v22 import NewUser, PortSIPClient, Role
+from portsip_async.v22 import NewUser, PortSIPClient, Role, UserChanges
 
 SAMPLE = Path(__file__).with_name("users.csv")
 FIELDS = (
@@ -65,7 +65,7 @@ async def set_departments(
     pbx: PortSIPClient, rows: list[dict[str, str]], ids: dict[str, str]
 ) -> int:
     """Set the department of new users. Return the number of failures."""
-    patches = [
+    patches: list[tuple[str, UserChanges]] = [
         (ids[row["extension_number"]], {"department": row["department"]})
         for row in rows
         if row["extension_number"] in ids and row.get("department")

@@ -110,6 +110,7 @@ class Board(ABC):
         self._interval = self.default_interval if interval is None else interval
         self._rows: dict[str, Row] = {}
         self._names: dict[str, str] = {}
+        self._groups: list[tuple[str, list[str]]] = []  # names, and the numbers of the members
         self._nameless = asyncio.Event()
         self._watch = self._new_watch(known={})
         self._last_success: datetime | None = None
@@ -125,6 +126,7 @@ class Board(ABC):
         """Yield all extensions once, then the changes, until the board closes."""
         clock = asyncio.get_running_loop().time
         state, due = "", 0.0
+        groups: list[tuple[str, list[str]]] = []
         browser = Browser()
         self.browsers.add(browser)
         try:
@@ -133,6 +135,9 @@ class Board(ABC):
                 if browser.pending:
                     changes, browser.pending = browser.pending, {}
                     yield _event("changes", [*changes.items()])
+                if groups != self._groups:
+                    groups = self._groups
+                    yield _event("groups", groups)
                 health = self._health()
                 if health.state != state or clock() >= due:
                     state, due = health.state, clock() + BEAT
@@ -161,11 +166,15 @@ class Board(ABC):
         """Yield the number and the name of each extension."""
 
     @abstractmethod
+    def _list_groups(self) -> AsyncIterator[tuple[str, list[str]]]:
+        """Yield the name of each group and the numbers of its members."""
+
+    @abstractmethod
     def _detail(self, state: Any) -> str | None:
         """Return what a state says besides its status."""
 
     async def _learn_names(self) -> None:
-        """Read the names regularly, and soon after a number without a name appears."""
+        """Read names and groups regularly, and soon after a number without a name appears."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(NAMES_AGE):
@@ -177,6 +186,10 @@ class Board(ABC):
             except PortSIPError as error:
                 log.warning("The names could not be read: %s", error)
                 self._nameless.set()
+            try:
+                self._groups = sorted([group async for group in self._list_groups()])
+            except PortSIPError as error:  # some accounts may not list groups
+                log.warning("The groups could not be read: %s", error)
             await asyncio.sleep(NAMES_PAUSE)
 
     def _apply(self, change: StatusChange[Any]) -> None:
@@ -244,6 +257,11 @@ class ClassicBoard(Board):
             names = (extension.first_name, extension.last_name)
             yield extension.extension_number, " ".join(filter(None, names))
 
+    async def _list_groups(self) -> AsyncIterator[tuple[str, list[str]]]:
+        async for summary in self._pbx.groups.list():
+            group = await self._pbx.groups.show(summary.group_id)
+            yield group.group_name or summary.group_id, [*(group.members or ())]
+
     def _detail(self, state: ExtensionStatus) -> str | None:
         return state.user_agent
 
@@ -269,6 +287,11 @@ class V22Board(Board):
         async for user in self._pbx.users.list(prefetch=2):
             if user.extension_number:
                 yield user.extension_number, user.display_name or ""
+
+    async def _list_groups(self) -> AsyncIterator[tuple[str, list[str]]]:
+        async for group in self._pbx.groups.list():
+            members = await self._pbx.groups.members(group.id)
+            yield group.name or group.id, [member.extension_number for member in members]
 
     def _detail(self, state: v22.ExtensionState) -> str | None:
         return state.presence_note or CHOSEN.get(state.presence)

@@ -5,7 +5,6 @@ classic generation has no such address, but its own login, which refuses an empt
 means neither: it comes from something in between, such as a captive portal.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from .classic.error_codes import CLASSIC_ERRORS
@@ -19,6 +18,7 @@ from .core.tracebacks import hide_arguments
 from .core.transport import SSL
 from .core.urls import api_url
 from .errors import APIError, ReplyError
+from .redact import Record
 
 Generation: TypeAlias = Literal["classic", "v22"]
 
@@ -28,8 +28,7 @@ _MAX_REPLY_BYTES: Final = 1024 * 1024
 _EMPTY_LOGIN: Final = {"username": "", "password": ""}
 
 
-@dataclass(frozen=True, slots=True)
-class Detected:
+class Detected(Record, frozen=True):
     """What was found at an address.
 
     Attributes:

@@ -9,9 +9,23 @@ Which codes mean what differs between the generations of the API: see `ErrorSche
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Self, TypeVar, overload
+from types import MappingProxyType
+from typing import Any, Final, NoReturn, Self, TypeVar, overload
 
 E = TypeVar("E", bound="PortSIPError")
+
+# The headers in which a server or a proxy tells its id of a request, the likeliest first.
+REQUEST_IDS: Final = (
+    "x-request-id",
+    "request-id",
+    "portsip-request-id",
+    "x-correlation-id",
+    "correlation-id",
+    "x-trace-id",
+    "x-amzn-trace-id",
+    "x-amz-cf-id",
+    "cf-ray",
+)
 
 
 def _restore(kind: type[E], args: tuple[Any, ...], state: dict[str, Any]) -> E:
@@ -47,7 +61,12 @@ class PortSIPError(Exception):
         attempts: how many requests were sent for the call.
         may_have_acted: True if the PBX may have carried out a write although no reply said so.
         page: the page number at which a walk failed, to resume from; None outside a walk.
+        headers: the headers of the reply that name the request, such as ``X-Request-Id``, and the
+            vendor's ``PortSIP-...``, except for secrets; empty if no reply arrived. Names match in
+            any case.
     """
+
+    headers: Mapping[str, str] = MappingProxyType({})
 
     # What the SDK adds at the end of the text.
     _remark: str = ""
@@ -77,9 +96,22 @@ class PortSIPError(Exception):
         # Not the one of Exception: the args of an APIError have neither its status nor its code.
         return f"{type(self).__name__}({self._full_text()!r})"
 
+    @property
+    def request_id(self) -> str | None:
+        """The id that the PBX or a proxy gave the request; None if the reply had none."""
+        return next((self.headers[name] for name in REQUEST_IDS if name in self.headers), None)
+
     def _full_text(self) -> str:
-        """Return what happened with the SDK's remark, without the operation."""
-        return f"{self._text()}; {self._remark}" if self._remark else self._text()
+        """Return what happened, how often it was tried, and the SDK's remark."""
+        text = self._text()
+        facts = []
+        if self.attempts > 1:
+            facts.append(f"{self.attempts} attempts")
+        if self.request_id is not None:
+            facts.append(f"request id {self.request_id}")
+        if facts:
+            text += f" ({', '.join(facts)})"
+        return f"{text}; {self._remark}" if self._remark else text
 
     def _text(self) -> str:
         """Return what happened, without the operation and the remark."""

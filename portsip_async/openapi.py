@@ -20,6 +20,7 @@ import msgspec
 from msgspec import json
 
 from ._version import __version__
+from .arguments import check_choice
 from .classic.account import Account
 from .classic.extensions import Extensions
 from .classic.greetings import Greetings
@@ -178,8 +179,7 @@ def document(api: Literal["classic", "v22"] = "classic") -> dict[str, object]:
     Raises:
         ValueError: there is no such generation.
     """
-    if api not in _GENERATIONS:
-        raise ValueError(f"api must be one of {', '.join(_GENERATIONS)}, got {api!r}")
+    check_choice("api", api, *_GENERATIONS)
     generation = _GENERATIONS[api]
     rows = sorted(generation.rows.values(), key=_address)
     schemas = _Schemas(rows, generation)

@@ -1,4 +1,4 @@
-"""The public names of the SDK, by subject. The models are listed in `classic/models.py`."""
+"""The public names of the SDK, by subject. The models are listed in their own modules."""
 
 from aiohttp import Fingerprint
 
@@ -11,7 +11,8 @@ from .classic.login import EmailCredentials, PasswordCredentials, StaticToken
 from .classic.operations import ENDPOINTS
 from .core.credentials import Credentials
 from .core.endpoint import Endpoint, EndpointOverride, PageScheme
-from .core.observer import Attempt
+from .core.hooks import Attempt, AttemptStart
+from .core.message import RawReply
 from .core.page_sequence import Drift, Page
 from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
@@ -53,6 +54,7 @@ __all__ = [
     "Token",
     "Fingerprint",
     "Attempt",
+    "AttemptStart",
     # telling generations apart
     "detect",
     "Detected",
@@ -61,6 +63,7 @@ __all__ = [
     "Endpoint",
     "EndpointOverride",
     "PageScheme",
+    "RawReply",
     "ErrorScheme",
     # pages
     "Paginator",

@@ -1,7 +1,9 @@
 """The pytest plugin: a simulated PBX and clients for it, to test applications with.
 
-pytest loads it once the package is installed. It works with pytest-asyncio in strict and auto mode,
-and with other plugins that await fixtures, such as anyio's::
+pytest loads it once the package is installed. ``portsip_simulator`` runs in a thread of its own, so
+tests without ``async``, test clients of web frameworks and every event loop can use it. The clients
+work with pytest-asyncio in strict and auto mode, and with other plugins that await fixtures, such
+as anyio's::
 
     async def test_greets(portsip_simulator, portsip_client):
         portsip_simulator.fail("extensions.show", status=503, times=2)
@@ -23,7 +25,7 @@ Every pytest run in an environment with this package loads this module. So it im
 pytest has loaded anyway. The first test that uses a fixture imports the rest.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,9 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-@fixture
-async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PBXSimulator]":
-    """Start a PBX on this machine for one test.
+@pytest.fixture
+def portsip_simulator(request: pytest.FixtureRequest) -> "Iterator[PBXSimulator]":
+    """Start a PBX on this machine for one test, in a thread of its own.
 
     It has 1,000 extensions, unless the marker ``portsip`` says otherwise. To make the next requests
     of an operation fail, call ``portsip_simulator.fail("extensions.show", status=503, times=2)``.
@@ -63,7 +65,7 @@ async def portsip_simulator(request: pytest.FixtureRequest) -> "AsyncIterator[PB
     from .simulator import PBXSimulator
 
     marker = request.node.get_closest_marker(_MARKER)
-    async with PBXSimulator(**(marker.kwargs if marker else {})) as simulator:
+    with PBXSimulator.in_thread(**(marker.kwargs if marker else {})) as simulator:
         yield simulator
 
 

@@ -12,12 +12,18 @@ Pure functions: no I/O and no state.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, time
+from difflib import get_close_matches
+from enum import Enum
+from functools import cache
 from html import escape
 from json import dumps
-from typing import Any
+from math import isfinite
+from typing import Any, Self
 from urllib.parse import quote
 
 import msgspec
+from msgspec import structs
 
 HIDDEN = "***"
 
@@ -89,6 +95,8 @@ _AFTER_NAME = (_NAMED_BEFORE, _ENDS)
 def is_secret(name: str) -> bool:
     """Check whether a field, parameter or header of this name carries a secret."""
     plain = name.lower().replace("-", "_")
+    if plain.endswith("_endpoint"):
+        return False  # an address, such as that of a login page
     return (
         plain in _SECRET_NAMES
         or plain.endswith("_pin")
@@ -98,8 +106,11 @@ def is_secret(name: str) -> bool:
 
 def _is_hidden(name: object, value: object) -> bool:
     """Check whether to hide the value of a name. Whether a pin is needed is not a secret."""
-    is_flag = value is None or isinstance(value, bool)
-    return not is_flag and isinstance(name, str) and is_secret(name)
+    return _can_be_secret(value) and isinstance(name, str) and is_secret(name)
+
+
+def _can_be_secret(value: object) -> bool:
+    return value is not None and not isinstance(value, bool)
 
 
 def scrub(value: Any) -> Any:
@@ -234,9 +245,9 @@ def _items(value: Any) -> Sequence[Any]:
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A struct with a repr that shows no secret and leaves out fields that are None.
+    """A struct that shows no secret: not in its repr, and not in `to_dict` unless asked to.
 
-    Fields that are None are left out of requests too.
+    Fields that are None are left out of the repr and of requests.
     """
 
     def __repr__(self) -> str:
@@ -252,6 +263,88 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
                 plain = scrub(value) if isinstance(value, Mapping) else value
                 shown.append((name, _Hidden() if _is_hidden(name, value) else plain))
         return shown
+
+    def to_dict(self, *, reveal: bool = False) -> dict[str, object]:
+        """Return the fields as values that any JSON encoder takes, under the API's names.
+
+        Structs become dicts, tuples become lists, enums become texts, and times become texts in
+        ISO 8601. An error becomes a text: its class and its message. A number that JSON lacks, such
+        as infinity, becomes None. A field that is None stays, so all items of a list have the same
+        keys.
+
+        Args:
+            reveal: whether passwords, pins and tokens are shown; otherwise they are "***".
+        """
+        return _to_dict(self, reveal)
+
+    def replace(self, **changes: object) -> Self:
+        """Return a copy with other values in some fields. The types are not checked.
+
+        Args:
+            changes: the fields to change, by the names of the attributes.
+
+        Raises:
+            TypeError: there is no such field; the message suggests the nearest name.
+        """
+        known = [name for name in self.__struct_fields__ if not name.startswith("_")]
+        for name in changes:
+            if name not in known:
+                nearest = get_close_matches(name.lower(), known, n=1)
+                hint = f'did you mean "{nearest[0]}"?' if nearest else f"it has {', '.join(known)}"
+                shown = name if name.isprintable() else ascii(name)[1:-1]
+                raise TypeError(f'{type(self).__name__} has no field "{shown}"; {hint}')
+        return structs.replace(self, **changes)
+
+    def __replace__(self, /, **changes: object) -> Self:
+        """Return a copy for `copy.replace`, which Python 3.13 has."""
+        return self.replace(**changes)
+
+
+@cache
+def _names(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, bool], ...]:
+    """Return each public field of a struct: its name, the API's name, and if it holds a secret."""
+    names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    return tuple((name, sent, is_secret(name)) for name, sent in names if name[0] != "_")
+
+
+def _to_dict(struct: msgspec.Struct, reveal: bool) -> dict[str, object]:
+    values = {}
+    for name, sent, has_secret in _names(type(struct)):
+        value = getattr(struct, name)
+        values[sent] = (
+            HIDDEN if has_secret and not reveal and _can_be_secret(value) else _json(value, reveal)
+        )
+    return values
+
+
+def _json(value: Any, reveal: bool) -> object:
+    """Return a value as JSON has it, with its secrets hidden unless `reveal` is True."""
+    if value is None or type(value) in (str, bool, int):
+        return value
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, str):
+        return str.__str__(value)  # the text of a subclass that shows another one
+    if isinstance(value, msgspec.Struct):
+        return _to_dict(value, reveal)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_json(item, reveal) for item in value]
+    if isinstance(value, Mapping):
+        return {
+            str.__str__(key) if isinstance(key, str) else str(key): (
+                HIDDEN if not reveal and _is_hidden(key, item) else _json(item, reveal)
+            )
+            for key, item in value.items()
+        }
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else None
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {value}"
+    return _json(msgspec.to_builtins(value, str_keys=True, enc_hook=str), reveal)
 
 
 class _Hidden:

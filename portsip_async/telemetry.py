@@ -19,6 +19,7 @@ Metrics, with durations in seconds:
 - ``portsip.client.polled``: extensions with a status that was read
 
 They contain no values from requests and replies: no query, body, token, id or extension number.
+Only the span of a failed attempt has the id that the reply gave the request, if there was one.
 Paths keep the names of their arguments, as in ``/api/users/{id}``. Errors are recorded by their
 type only. This holds for the clients of all generations.
 """
@@ -45,9 +46,11 @@ except ModuleNotFoundError as _error:
     ) from None
 
 from ._version import __version__
-from .classic.models import ExtensionStatuses
+from .classic.extension_models import ExtensionStatuses
 from .core.endpoint import Endpoint
-from .core.observer import Attempt, Observer
+from .core.hooks import Attempt
+from .core.message import RawReply
+from .core.observer import Observer
 from .core.page_sequence import Page
 from .v22.status_models import UserStatus
 
@@ -153,6 +156,9 @@ class Telemetry(Observer):
             description="Extensions with a status that was read.",
         )
 
+    def __repr__(self) -> str:
+        return f"<Telemetry of {_SCOPE} {__version__}>"
+
     def __call__(self, attempt: Attempt) -> None:
         """Report an attempt that ended."""
         common = _CURRENT.get()
@@ -162,6 +168,9 @@ class Telemetry(Observer):
             outcome["http.response.status_code"] = attempt.status
         if attempt.error is not None:
             outcome[_ERROR_TYPE] = _attempt_error(attempt, attempt.error)
+        request: _Attributes = {}
+        if attempt.error is not None and attempt.error.request_id is not None:
+            request["portsip.request_id"] = attempt.error.request_id
         resends: _Attributes = {}
         if attempt.number > 1:
             resends["http.request.resend_count"] = attempt.number - 1
@@ -170,7 +179,14 @@ class Telemetry(Observer):
         span = self._tracer.start_span(
             common.name or attempt.operation,
             kind=SpanKind.CLIENT,
-            attributes={**common.attributes, **common.url, **operation, **resends, **outcome},
+            attributes={
+                **common.attributes,
+                **common.url,
+                **operation,
+                **resends,
+                **request,
+                **outcome,
+            },
             start_time=end - round(attempt.seconds * 1e9),
         )
         if attempt.error is not None:
@@ -201,11 +217,12 @@ class Telemetry(Observer):
             seconds = time.monotonic() - started
             self._call_duration.record(seconds, {**operation, **_error_type(error)})
             del error  # breaks a reference cycle: its traceback holds this frame
-        if isinstance(reply, Page):
+        data: object = reply.data if isinstance(reply, RawReply) else reply
+        if isinstance(data, Page):
             self._pages.add(1, operation)
-        elif isinstance(reply, ExtensionStatuses):
-            self._polled.add(len(reply.extension_status))
-        elif isinstance(reply, UserStatus):
+        elif isinstance(data, ExtensionStatuses):
+            self._polled.add(len(data.extension_status))
+        elif isinstance(data, UserStatus):
             self._polled.add(1)
         return reply
 

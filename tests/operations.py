@@ -20,7 +20,8 @@ from portsip_async import (
     PortSIPClient,
     Token,
 )
-from portsip_async.classic.models import ExtensionStatuses, RefreshReply
+from portsip_async.classic.extension_models import ExtensionStatuses
+from portsip_async.classic.models import RefreshReply
 
 PASSWORD = 'pass wörd/+&"1'
 WEB_PASSWORD = "web%Secret=2"

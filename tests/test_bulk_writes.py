@@ -109,7 +109,11 @@ class TestEachItem:
     async def test_patches_of_one_extension(self, pbx: PortSIPClient, sim: PBXSimulator) -> None:
         """They run one after the other, so none is lost."""
         fields = ["first_name", "last_name", "email", "twitter", "facebook"]
-        run = pbx.extensions.patch_many(("101", {"profile": {name: "x"}}) for name in fields)
+
+        def sections(name: str) -> dict[str, Any]:
+            return {"profile": {name: "x"}}
+
+        run = pbx.extensions.patch_many(("101", sections(name)) for name in fields)
         assert [result.error for result in await all_of(run)] == [None] * 5
         assert [sim.extension("101")["profile"][name] for name in fields] == ["x"] * 5
 

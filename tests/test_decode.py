@@ -12,18 +12,15 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
 import msgspec
 import pytest
 
-from portsip_async.classic.models import (
+from portsip_async.classic.extension_models import (
     Extension,
     ExtensionPage,
     ExtensionStatus,
     ExtensionStatuses,
     ExtensionSummary,
-    GreetingFile,
-    GreetingPage,
-    Group,
-    RefreshReply,
     VoiceMail,
 )
+from portsip_async.classic.models import GreetingFile, GreetingPage, Group, RefreshReply
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable, parse, repair
 from portsip_async.core.open_enum import OpenEnum

@@ -36,8 +36,9 @@ VARIABLES = (
     "PORTSIP_DOMAIN",
     "PORTSIP_API",
 )
-NO_CODE = ("csv", "jsonl", "text")
+NO_CODE = ("csv", "ini", "jsonl", "text")
 TUTORIAL = "docs/tutorial.md"
+TESTING = "docs/howto/testing.md"
 PROVISION = "docs/howto/provision-from-csv.md"
 SECONDS = 30.0  # to wait for the first output of a new process
 
@@ -284,21 +285,74 @@ async def test_count(workdir: Path, sim: PBXSimulator) -> None:
     assert int(said) == len(sim.extension_numbers)
 
 
-@pytest.mark.parametrize("name", ["test_board.py", "test_board_v22.py", "test_mocked.py"])
-async def test_tests(workdir: Path, name: str) -> None:
-    """The tests in the how-to pass with the command below them."""
-    page = "docs/howto/testing.md"
-    write_files(page, workdir)
-    (command,) = (
+async def test_frame(workdir: Path) -> None:
+    """The program for pandas counts roles and shows settings."""
+    pytest.importorskip("pandas", reason="pandas is too large for the tests' own environment")
+    write_files("docs/howto/results.md", workdir)
+    said = await finished(sys.executable, "frame.py")
+    assert "StandardUser" in said
+    assert re.search(r"^4 +104 +True$", said, re.MULTILINE)
+
+
+async def test_console(workdir: Path, sim: PBXSimulator) -> None:
+    """The lines of the how-to work in `python -m asyncio`, one after the other."""
+    page = "docs/howto/repl.md"
+    end = (ROOT / page).read_text().partition("\n## In IPython")[0].count("\n")
+    lines = "".join(
+        block.code for block in blocks(page) if block.language == "python" and block.line < end
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "asyncio"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = (text.decode() for text in await process.communicate(lines.encode()))
+    assert process.returncode == 0
+    assert "Traceback" not in err + out, err
+    assert "Unclosed" not in err
+    said = [line.replace(">>> ", "") for line in out.splitlines()]
+    assert said[0] == "'Björn Baker'"
+    assert said[1].startswith("['100', '1")
+    assert len(sim.v22.served) >= 3
+
+
+DJANGO_SETTINGS = """
+SECRET_KEY = "x"
+ROOT_URLCONF = "mysite.urls"
+ALLOWED_HOSTS = ["localhost", "testserver"]
+"""
+
+
+def write_django_project(folder: Path) -> None:
+    """Write the files of the how-to, and those that it leaves out."""
+    write_files("docs/howto/django.md", folder)
+    (folder / "mysite" / "__init__.py").touch()
+    (folder / "mysite" / "settings.py").write_text(DJANGO_SETTINGS)
+
+
+async def test_tests(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests in the how-to pass with the commands below them."""
+    shown = [
         command
-        for block in blocks(page)
+        for block in blocks(TESTING)
         if block.language == "console"
         for command in commands(block)
-        if command[-1] == name
-    )
-    (workdir / "pytest.ini").write_text("[pytest]\n")
-    said = await finished(sys.executable, "-m", *command, *NO_OTHER_PLUGINS)
-    assert " passed" in said
+    ]
+    write_files(TESTING, workdir)
+    write_files("docs/howto/fastapi.md", workdir)
+    write_django_project(workdir)
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
+    (workdir / "conftest.py").write_text("import django\n\ndjango.setup()\n")
+    (workdir / "pytest.ini").write_text("[pytest]\n")  # that of the page is for another project
+    # One process for all of them, for speed. Those without the option work with it, too.
+    names = [command[-1] for command in shown if command[0] == "pytest"]
+    options = ["-v", "-oasyncio_mode=auto", *NO_OTHER_PLUGINS]
+    said = await finished(sys.executable, "-m", "pytest", *names, *options)
+    for name in names:
+        assert f"{name}::" in said
+    (unittest,) = (command for command in shown if command[:3] == ["python", "-m", "unittest"])
+    await finished(sys.executable, *unittest[1:])
 
 
 async def asked(application: Any, path: str) -> tuple[int, bytes]:
@@ -344,6 +398,9 @@ async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = importlib.import_module("service")
     status, body = await asked(service.app, "/extensions/101/status")
     assert (status, body[:18]) == (200, b'{"number":"101","s')
+    status, body = await asked(service.app, "/extensions/101")
+    assert status == 200
+    assert b'"voicemail_pin":"***"' in body
     status, body = await asked(service.app, "/extensions/999/status")
     assert status == 404
     assert b'"may_have_acted":false' in body
@@ -351,11 +408,7 @@ async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view returns data of the PBX, with the client that the lifespan opened."""
-    write_files("docs/howto/django.md", workdir)
-    (workdir / "mysite" / "__init__.py").touch()
-    (workdir / "mysite" / "settings.py").write_text(
-        "SECRET_KEY = 'x'\nROOT_URLCONF = 'mysite.urls'\nALLOWED_HOSTS = ['localhost']\n"
-    )
+    write_django_project(workdir)
     monkeypatch.syspath_prepend(str(workdir))
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "mysite.settings")
     asgi = importlib.import_module("mysite.asgi")
@@ -368,7 +421,17 @@ async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 RUN_BY_TESTS = {
     TUTORIAL: {"hello.py", "provision.py", "board.py"},
     "docs/explanation/why-async.md": {"count.py"},
-    "docs/howto/testing.md": {"test_board.py", "test_board_v22.py", "test_mocked.py"},
+    "docs/howto/results.md": {"frame.py"},
+    TESTING: {
+        "test_board.py",
+        "test_board_v22.py",
+        "test_mocked.py",
+        "test_names.py",
+        "test_script.py",
+        "test_service.py",
+        "test_shared.py",
+        "test_views.py",
+    },
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
 }
@@ -417,9 +480,13 @@ def check(words: list[str], block: Block) -> None:
             )
         case ["export", pair]:
             assert pair.split("=")[0] in VARIABLES
+        case ["python", "-m", "asyncio"]:
+            pass
+        case ["python", "-m", "unittest", file]:
+            assert file in shown
         case ["python", file, *_]:
             assert file in shown or (ROOT / file).exists()
-        case ["pytest", "-o", "asyncio_mode=auto", file]:
+        case ["pytest", "-o", "asyncio_mode=auto", file] | ["pytest", file]:
             assert file in shown
         case ["uvicorn", application]:
             assert application.partition(":")[0].replace(".", "/") + ".py" in shown

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from portsip_async.classic.models import Extension, ExtensionStatuses
+from portsip_async.classic.extension_models import Extension, ExtensionStatuses
 from portsip_async.classic.operations import (
     ENDPOINTS,
     EXTENSIONS_CALL,
@@ -101,7 +101,7 @@ class TestEndpoint:
 
     @pytest.mark.parametrize("half", [{"skip": "skip"}, {"top": "top"}])
     def test_skip_and_top_belong_together(self, half: dict[str, str]) -> None:
-        with pytest.raises(ValueError, match="both skip and top"):
+        with pytest.raises(ValueError, match="skip and top must be passed together"):
             PageScheme("id", **half)
 
     @pytest.mark.parametrize(

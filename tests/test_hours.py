@@ -164,7 +164,7 @@ class TestSlowness:
             numbers = [extension.extension_number async for extension in walk]
             assert numbers == sim.extension_numbers
             assert sim.served[LIST] == 600
-            assert watch.seconds == (1 + 600) * self.LATENCY
+            assert watch.seconds == pytest.approx((1 + 600) * self.LATENCY)
             assert sim.rejected.total() == 0
             assert sim.served[LOGIN] == 1
 
@@ -183,7 +183,7 @@ class TestSlowness:
             assert all(result.error is None for result in results)
             assert poll.stats.requests == sim.served[STATUS] == 1200
             # The login, the first batch alone, then two at a time.
-            assert watch.seconds == (1 + 1 + 600) * self.LATENCY
+            assert watch.seconds == pytest.approx((1 + 1 + 600) * self.LATENCY)
             assert sim.served[LOGIN] == 1
 
     @in_virtual_time

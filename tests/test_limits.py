@@ -18,8 +18,8 @@ from portsip_async import (
     ServerError,
     Timeout,
 )
+from portsip_async.core.hooks import Attempt
 from portsip_async.core.limits import TIMED_OUT, Interruptible, SharedTimer
-from portsip_async.core.observer import Attempt
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import FrozenClock, set_clock

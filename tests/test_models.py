@@ -10,35 +10,39 @@ import msgspec
 import pytest
 
 from portsip_async import PortSIPClient
-from portsip_async.classic import models
-from portsip_async.classic.models import (
+from portsip_async.classic import extension_models, models
+from portsip_async.classic.enums import (
+    ForwardAction,
+    Gender,
+    OfficeHoursMode,
+    Presence,
+    ReadOutDatetime,
+    SortBy,
+)
+from portsip_async.classic.extension_models import (
     AvailableRule,
     AwayRule,
-    CreatedGroup,
     Extension,
     ExtensionPage,
     ExtensionStatus,
     ExtensionStatuses,
     ExtensionSummary,
     ExtensionUpdate,
-    ForwardAction,
     ForwardRules,
-    Gender,
+    NewExtension,
+    OfficeHours,
+    Options,
+    Profile,
+    VoiceMail,
+)
+from portsip_async.classic.models import (
+    CreatedGroup,
     GreetingFile,
     GreetingPage,
     Group,
     GroupPage,
     GroupSummary,
-    NewExtension,
-    OfficeHours,
-    OfficeHoursMode,
-    Options,
-    Presence,
-    Profile,
-    ReadOutDatetime,
     RefreshReply,
-    SortBy,
-    VoiceMail,
 )
 from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable
@@ -53,7 +57,8 @@ from .samples import SAMPLES, TOKEN, load
 STRUCTS: list[type[Record]] = [
     *(
         value
-        for value in vars(models).values()
+        for module in (extension_models, models)
+        for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Record) and value not in (Record, Page)
     ),
     Token,

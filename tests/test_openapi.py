@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -121,38 +119,22 @@ def test_command_prints_the_document() -> None:
     assert json.loads(done.stdout) == json.loads(json.dumps(DOCUMENT))
 
 
-@contextmanager
-def serving() -> Iterator[tuple[PBXSimulator, str]]:
-    """Run a simulator in a separate thread, and log in."""
-    sim = PBXSimulator(extensions=40, groups=40, token_lifetime=3600)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def log_in() -> str:
-        async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
-            for number in sim.extension_numbers[:KNOWN]:
-                for filename in ("kept.wav", "removed.wav"):
-                    await pbx.greetings.add(number, filename=filename)
-            return (await pbx.account.verify(sim.username, sim.password)).access_token
-
-    try:
-        asyncio.run_coroutine_threadsafe(sim.start(), loop).result(10)
-        yield sim, asyncio.run_coroutine_threadsafe(log_in(), loop).result(10)
-    finally:
-        asyncio.run_coroutine_threadsafe(sim.stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
-
-
 FILES = {"greetings.remove": "removed.wav", "greetings.add": "added-{}.wav"}
 
 
 @pytest.fixture
 def served() -> Iterator[tuple[PBXSimulator, str]]:
-    with serving() as running:
-        yield running
+    """Run a simulator in a separate thread, and log in."""
+    with PBXSimulator.in_thread(extensions=40, groups=40, token_lifetime=3600) as sim:
+        yield sim, asyncio.run(log_in(sim))
+
+
+async def log_in(sim: PBXSimulator) -> str:
+    async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
+        for number in sim.extension_numbers[:KNOWN]:
+            for filename in ("kept.wav", "removed.wav"):
+                await pbx.greetings.add(number, filename=filename)
+        return (await pbx.account.verify(sim.username, sim.password)).access_token
 
 
 def existing(sim: PBXSimulator, name: str, turn: int) -> Mapping[str, Any]:

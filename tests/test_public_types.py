@@ -122,10 +122,11 @@ def test_lazy_names_are_listed_before_their_first_use() -> None:
     """The package lists and finds its names, and refuses others, like any module."""
     code = (
         "import portsip_async as p, sys\n"
-        "models_name = 'portsip_async.classic.models'\n"
         "assert {'PortSIPClient', '__version__', 'NotFound'} <= set(dir(p))\n"
-        "public, models = map(sys.modules.get, ['portsip_async.public', models_name])\n"
-        "assert p.__all__ == ['__version__', *public.__all__, *models.__all__]\n"
+        "modules = ['public', 'classic.extension_models', 'classic.models', 'classic.changes']\n"
+        "modules += ['classic.enums']\n"
+        "loaded = [sys.modules['portsip_async.' + name] for name in modules]\n"
+        "assert p.__all__ == ['__version__', *sum((each.__all__ for each in loaded), [])]\n"
         "assert p.NotFound is sys.modules['portsip_async.errors'].NotFound\n"
         "print(hasattr(p, 'Nothing'), hasattr(p, '__wrapped__'))\n"
     )

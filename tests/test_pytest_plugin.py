@@ -5,7 +5,6 @@ import runpy
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ import pytest
 from portsip_async import PortSIPClient, pytest_plugin, v22
 from portsip_async.simulator import PBXSimulator
 
+from .docs.blocks import files
 from .pytest_runs import NO_OTHER_PLUGINS
 
 ROOT = Path(__file__).parent.parent
@@ -99,6 +99,45 @@ def run(folder: Path, test: str, *options: str) -> subprocess.CompletedProcess[s
     )
 
 
+WITHOUT_ASYNC = """
+import asyncio
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+@pytest.mark.portsip(extensions=20)
+def test_simulator(portsip_simulator):
+    assert len(portsip_simulator.extension_numbers) == 20
+    asyncio.run(portsip_simulator.restart())
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{portsip_simulator.url}/api/extensions/show?extension_number=1")
+    assert portsip_simulator.rejected["extensions.show"] == 1
+
+def test_another_simulator(portsip_simulator):
+    assert not portsip_simulator.served
+    assert len(portsip_simulator.extension_numbers) == 1000
+    assert len(threading.enumerate()) == 2
+"""
+ONE_LOOP = """
+import asyncio
+import pytest
+
+loops = set()
+
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_clients(turn, portsip_simulator, portsip_client, portsip_v22_client):
+    loops.add(asyncio.get_running_loop())
+    portsip_simulator.fail("extensions.show", status=503)
+    await portsip_client.extensions.show("101")
+    await portsip_v22_client.extensions.show("101")
+    await portsip_simulator.restart()
+    await portsip_client.extensions.show("101")
+    assert len(loops) == 1
+"""
+
+
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_fixtures(tmp_path: Path, mode: str) -> None:
     """They are a PBX that listens and clients of it, in both modes of pytest-asyncio."""
@@ -106,6 +145,26 @@ def test_fixtures(tmp_path: Path, mode: str) -> None:
     done = run(tmp_path, USES.replace("MARK", mark), f"--asyncio-mode={mode}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 passed" in done.stdout
+
+
+@pytest.mark.parametrize("plugin", ["with pytest-asyncio", "without it"])
+def test_simulator_without_async(tmp_path: Path, plugin: str) -> None:
+    """A test without ``async`` has a PBX of its own. Its thread ends with the test."""
+    # The other plugin is off, so its option is unknown.
+    without = ["-pno:asyncio", "-W", "ignore::pytest.PytestConfigWarning"]
+    options = [] if plugin == "with pytest-asyncio" else without
+    done = run(tmp_path, WITHOUT_ASYNC, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+def test_loop_of_a_module(tmp_path: Path) -> None:
+    """The fixtures work in tests that share a loop, with the configuration of the how-to."""
+    (tmp_path / "module.ini").write_text(files("docs/howto/testing.md")["pytest.ini"])
+    options = (f"-c{tmp_path / 'module.ini'}", "--asyncio-mode=auto")
+    done = run(tmp_path, ONE_LOOP, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
 
 
 def test_unused_plugin_is_cheap(tmp_path: Path) -> None:
@@ -135,20 +194,19 @@ def test_without_pytest_asyncio(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded["fixture"] is pytest.fixture
 
 
-def made(fixture: Any, argument: object) -> AsyncIterator[Any]:
-    """Start the asynchronous generator of a fixture."""
+def made(fixture: Any, argument: object) -> Any:
+    """Start the generator of a fixture."""
     make = inspect.unwrap(fixture)
     make = getattr(make, "_get_wrapped_function", lambda: make)()
-    generator: AsyncIterator[Any] = make(argument)
-    return generator
+    return make(argument)
 
 
 async def test_fixtures_are_generators() -> None:
-    """Each fixture is an asynchronous generator that yields its value."""
+    """Each fixture is a generator that yields its value. Those of clients are asynchronous."""
     marker = SimpleNamespace(kwargs={"extensions": 7})
     node = SimpleNamespace(get_closest_marker=lambda name: marker if name == "portsip" else None)
     simulators = made(pytest_plugin.portsip_simulator, SimpleNamespace(node=node))
-    simulator = await anext(simulators)
+    simulator = next(simulators)
     assert isinstance(simulator, PBXSimulator)
     clients = made(pytest_plugin.portsip_client, simulator)
     client = await anext(clients)
@@ -158,6 +216,7 @@ async def test_fixtures_are_generators() -> None:
     v22_client = await anext(v22_clients)
     assert isinstance(v22_client, v22.PortSIPClient)
     assert len(await v22_client.users.list().collect()) == 7
-    for generator in (v22_clients, clients, simulators):
+    for generator in (v22_clients, clients):
         with pytest.raises(StopAsyncIteration):
             await anext(generator)
+    assert next(simulators, None) is None

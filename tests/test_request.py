@@ -142,7 +142,7 @@ class TestTemplate:
         class Pair(msgspec.Struct, array_like=True):
             first: int
 
-        with pytest.raises(TypeError, match="must have names"):
+        with pytest.raises(TypeError, match="must be a mapping or a struct"):
             RequestTemplate(endpoint(), Pair(1))
 
     def test_repr_hides_the_contents(self) -> None:

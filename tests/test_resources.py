@@ -172,11 +172,12 @@ class TestExtensions:
         """Patches of many fields at once, also through a view, are all kept."""
         sim.fail("extensions.show", latency=0.005, times=30)
         fields = list(Profile.__struct_fields__)
+        changes: list[dict[str, Any]] = [{field: f"v{at}"} for at, field in enumerate(fields)]
         view = pbx.with_options(timeout=5)
         await asyncio.gather(
             *(
-                (pbx if index % 2 else view).extensions.patch("101", profile={field: f"v{index}"})
-                for index, field in enumerate(fields)
+                (pbx if index % 2 else view).extensions.patch("101", profile=change)
+                for index, change in enumerate(changes)
             )
         )
         kept = sim.extension("101")["profile"]

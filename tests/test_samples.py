@@ -10,7 +10,8 @@ from msgspec import structs
 from yarl import URL
 
 from portsip_async import ENDPOINTS, Group, PortSIPClient, StaticToken, Token
-from portsip_async.classic.models import ExtensionStatuses, RefreshReply
+from portsip_async.classic.extension_models import ExtensionStatuses
+from portsip_async.classic.models import RefreshReply
 
 from .conftest import ClientMaker, Mocked
 from .operations import BY_ROW, ROWS, Row

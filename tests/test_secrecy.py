@@ -33,6 +33,7 @@ from portsip_async import (
     Timeout,
     Token,
 )
+from portsip_async.redact import Record
 from portsip_async.simulator import Faults, PBXSimulator
 
 from .clocks import set_clock
@@ -74,6 +75,8 @@ class Recorder:
     def note(self, thing: object) -> None:
         """Record the text and the repr of an object."""
         self.texts += [str(thing), repr(thing), f"{thing}"]
+        if isinstance(thing, Record):
+            self.texts.append(str(thing.to_dict()))
 
     def attempt(self, attempt: Attempt) -> None:
         """Record an attempt; a hook for `on_attempt`."""

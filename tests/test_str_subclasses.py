@@ -287,11 +287,11 @@ class TestResults:
 
     async def test_bulk_results_have_plain_keys(self, kind: Kind, pbx: PortSIPClient) -> None:
         """The key of each result equals the plain number, also for items that failed."""
+        unknown: dict[str, Any] = {"profile": {"nme": 1}}
+        known: dict[str, Any] = {kind("profile"): {}}
         for run in (
             pbx.extensions.create_many([new_extension(kind), new_extension(kind)], concurrency=1),
-            pbx.extensions.patch_many(
-                [(kind("101"), {"profile": {"nme": 1}}), (kind("101"), {kind("profile"): {}})]
-            ),
+            pbx.extensions.patch_many([(kind("101"), unknown), (kind("101"), known)]),
             pbx.extensions.update_many([update(kind)]),
             pbx.extensions.remove_many([kind("101"), kind("99999")]),
         ):

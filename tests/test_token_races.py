@@ -18,7 +18,7 @@ from portsip_async import (
     ServerError,
     StaticToken,
 )
-from portsip_async.core.observer import Attempt
+from portsip_async.core.hooks import Attempt
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import set_clock, use_jumping_clock

@@ -111,6 +111,30 @@ async def test_created_and_removed_extensions(
             assert "2001" not in later.rows
 
 
+async def test_groups(
+    sim: PBXSimulator, pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser gets the groups with their members, and again when they change."""
+    monkeypatch.setattr(wallboard, "NAMES_AGE", 0.05)
+    async with served() as url, listening(url) as browser:
+        await browser.until(lambda listener: listener.groups)
+        expected = {
+            group["group_name"]: group["members"] for group in map(sim.group, sim.group_ids)
+        }
+        assert dict(browser.groups) == expected
+        await pbx.groups.add_members(sim.group_ids[0], ["299"])
+        await browser.until(lambda listener: any("299" in who for _, who in listener.groups))
+        assert sum(name == "groups" for name, _ in browser.events) == 2
+
+
+async def test_groups_that_may_not_be_listed(sim: PBXSimulator) -> None:
+    sim.fail("groups.list", status=403, err_code="403.1", times=None)
+    async with served() as url, listening(url) as browser:
+        await browser.until(complete)
+        await browser.until(healthy("ok"))
+        assert browser.groups == []
+
+
 async def test_renamed(pbx: PortSIPClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Names are read again regularly, and changed names are sent."""
     monkeypatch.setattr(wallboard, "NAMES_AGE", 0.05)
@@ -196,6 +220,7 @@ async def test_watch_continues_after_a_refusal(sim: PBXSimulator) -> None:
     async with served() as url, listening(url) as browser:
         await browser.until(complete)
         await browser.until(healthy("ok"))
+        await browser.until(lambda listener: listener.groups)
         sim.fail("extensions.status", status=401, err_code="403.4", times=None)
         await browser.until(healthy("refused"))
         del browser.events[:]

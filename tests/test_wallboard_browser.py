@@ -257,6 +257,70 @@ async def test_search_and_filter(sim: PBXSimulator, page: Page) -> None:
     await page.until(f"{visible}.length", EXTENSIONS)
 
 
+VISIBLE = (
+    "[...document.querySelectorAll('.tile')].filter((tile) => tile.checkVisibility())"
+    ".map((tile) => tile.tile.number)"
+)
+
+
+async def test_group(sim: PBXSimulator, page: Page) -> None:
+    """A group can be chosen; the counts are those of the group. The address keeps the choice."""
+    name = sim.group(sim.group_ids[1])["group_name"]
+    members = sorted(sim.group(sim.group_ids[1])["members"], key=int)
+    choose = (
+        "document.getElementById('group').value = arguments[0];"
+        "document.getElementById('group').dispatchEvent(new Event('change'))"
+    )
+    await page.until("groups.size", len(sim.group_ids))
+    await page.run(choose, name)
+    await page.until(VISIBLE, members)
+    assert sum((await counted(page)).values()) == len(members)
+    sim.set_status(members[0], "AWAY")
+    outsider = next(number for number in sim.extension_numbers if number not in members)
+    sim.set_status(outsider, "AWAY")
+    await page.until(f"tiles.get('{outsider}').kind", "OTHER")
+    await page.until("counts.OTHER", 1)
+
+    await asyncio.to_thread(page.driver.refresh)
+    await page.until(f"tiles.size === {EXTENSIONS} && groups.size > 0")
+    await page.until(VISIBLE, members)
+    await page.press(Keys.ESCAPE)
+    await page.until(f"{VISIBLE}.length", EXTENSIONS)
+    assert await page.get("location.hash") == ""
+
+
+async def test_time_in_state(sim: PBXSimulator, page: Page) -> None:
+    """A tile shows how long its status has lasted, once it has changed."""
+    text = "tiles.get('101').since.textContent"
+    assert await page.get(text) == ""
+    sim.set_status("101", "AWAY")
+    await page.until(f"/^[0-9]+ s$/.test({text})")
+    for seconds, shown in ((65, "1 min"), (7300, "2 h"), (200_000, "2 d"), (-5, "0 s")):
+        assert await page.get(f"lasted({seconds})") == shown
+
+
+async def test_counters_scroll_visibly_on_a_telephone(page: Page, site: Site) -> None:
+    """An arrow shows on which sides counters are hidden."""
+    await page.open(site.url, TELEPHONE)
+    await page.until("tiles.size", EXTENSIONS)
+    sides = "document.getElementById('counts').className"
+    arrow = "getComputedStyle(document.getElementById('counts'), '::{}').content"
+    await page.until(sides, "after")
+    assert (
+        await page.get(arrow.format("after")) == '"\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"'
+    )
+    await page.run("document.getElementById('counts').scrollLeft = 40")
+    await page.until(
+        "[...document.getElementById('counts').classList].sort().join()", "after,before"
+    )
+    await page.run("document.getElementById('counts').scrollLeft = 10_000")
+    await page.until(sides, "before")
+    path = os.environ.get("TELEPHONE_PICTURE")
+    if path:
+        await page.run("document.getElementById('counts').scrollLeft = 0")
+        await page.picture(Path(path))
+
+
 async def test_keyboard(page: Page) -> None:
     """The arrow keys move between neighbouring tiles, and the footer describes the selected one."""
     here = "document.activeElement.tile?.number"

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -76,7 +75,7 @@ async def test_changes_before_an_error_are_yielded() -> None:
 
     async def tell(sink: StatusSink[str]) -> None:
         sink.note("1", "ONLINE")
-        sink.stats = replace(sink.stats, failures=1)
+        sink.stats = sink.stats.replace(failures=1)
         raise ServerError("down", status=503)
 
     watch = watch_of(tell)
@@ -128,7 +127,7 @@ async def test_leaving_ends_the_feed() -> None:
 async def test_each_loop_has_a_feed_of_its_own() -> None:
     async def tell(sink: StatusSink[str]) -> None:
         sink.note("1", f"{sink.stats.cycles} of {len(sink.latest)}")
-        sink.stats = replace(sink.stats, cycles=1)
+        sink.stats = sink.stats.replace(cycles=1)
 
     watch = watch_of(tell)
     assert await changes_of(watch) == await changes_of(watch) == [("1", None, "0 of 0")]

@@ -85,6 +85,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Return the seconds since the epoch."""
         return EPOCH + self.time()
 
+    def block(self, seconds: float) -> None:
+        """Stand still for some time, as if the application had called `time.sleep`."""
+        self._virtual.now += seconds
+
     # As much of asyncio's signatures as aiohttp and the simulator use.
 
     async def create_server(  # type: ignore[override]

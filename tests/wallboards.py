@@ -52,6 +52,7 @@ class Listener:
     def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
         self.events: list[tuple[str, Any]] = []
         self.rows: dict[str, list[Any]] = {}
+        self.groups: list[Any] = []
         self.health: list[Any] = []
         self._read = read
 
@@ -68,6 +69,8 @@ class Listener:
                     self.rows.pop(number, None)
                 else:
                     self.rows[number] = row
+        elif name == "groups":
+            self.groups = data
         else:
             self.health = data
         return name, data

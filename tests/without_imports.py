@@ -39,6 +39,8 @@ BOUNDS: dict[str, Any] = {
     "timeout": Timeout(total=0.5, connect=0.4, read=0.3),
     "max_reply_bytes": 1 << 16,
 }
+# Changes with a field that nothing has.
+UNKNOWN: dict[str, Any] = {"profil": {}}
 
 
 class ImportBlocker:
@@ -151,8 +153,8 @@ async def main(url: str) -> None:
         "watch": lambda: watch(down, 0.3),
         "create_many": lambda: collect(dropping.extensions.create_many([new])),
         "remove_many": lambda: collect(pbx.extensions.remove_many(["9"])),
-        "patch_many": lambda: collect(pbx.extensions.patch_many([("9", {"profil": {}})])),
-        "patch": lambda: pbx.extensions.patch("101", profile={"first_nam": "Ann"}),
+        "patch_many": lambda: collect(pbx.extensions.patch_many([("9", UNKNOWN)])),
+        "patch": lambda: pbx.extensions.patch("101", profile=UNKNOWN),
         "upload": lambda: pbx.greetings.upload("101", b"RIFF", filename="hélas.wav"),
         "upload of a file": lambda: pbx.greetings.upload("101", __file__, filename="a.wav"),
         "upload of no file": lambda: pbx.greetings.upload("101", "/no/such/file.wav"),

@@ -67,8 +67,7 @@ class StatusResult(Record, Generic[S], frozen=True):
     error: StatusError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PollStats:
+class PollStats(Record, frozen=True):
     """The cost of a poll so far.
 
     Attributes:

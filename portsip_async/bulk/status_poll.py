@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from typing import Generic
 
+from ..arguments import check_type
 from ..core.tasks import Run, TaskOwner
 from .status_batches import BatchReader, BatchResult, PollStats, StatusResult, StatusSource
 from .status_type import S
@@ -41,8 +42,16 @@ class StatusPoll(JobStream[StatusResult[S]], Generic[S]):
         self._owner = owner
         self._batch_size = batch_size
         self._concurrency = concurrency
+        check_type("ordered", ordered, bool)
         self._ordered = ordered
         self._reader: BatchReader[S] | None = None  # of the latest loop
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        return (
+            f"<{type(self).__name__} requests={stats.requests}, retries={stats.retries}, "
+            f"concurrency={stats.concurrency}, batch_size={stats.batch_size}{self._state()}"
+        )
 
     @property
     def stats(self) -> PollStats:

@@ -100,8 +100,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
             except PortSIPError as error:
                 # The consumer gets this error later. Until then the stats must show it.
                 stats = sink.stats
-                sink.stats = replace(
-                    stats,
+                sink.stats = stats.replace(
                     failures=stats.failures + 1,
                     consecutive_failures=stats.consecutive_failures + 1,
                     last_error=error,
@@ -111,8 +110,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
             # The next cycle is the first that is neither in the past nor postponed.
             earliest = (max(now, self._postponed_until) - start) / self._interval
             next_cycle = max(cycle + 1, math.ceil(earliest - 1e-9))
-            sink.stats = replace(
-                sink.stats,
+            sink.stats = sink.stats.replace(
                 cycles=sink.stats.cycles + 1,
                 skipped=sink.stats.skipped + next_cycle - cycle - 1,
                 lag=max(0.0, started_at - scheduled_at),
@@ -142,13 +140,13 @@ class StatusPolling(StatusFeed[S], Generic[S]):
         # 3. Count the cycle as a success or a failure.
         if discovered and not normal and not retried and numbers:
             return  # all numbers are refused and paused: neither a success nor a failure
-        stats = replace(self._sink.stats, missing=missing)
+        stats = self._sink.stats.replace(missing=missing)
         if found or (discovered and not numbers):
             now = self._source.now()
-            self._sink.stats = replace(stats, consecutive_failures=0, last_success=now)
+            self._sink.stats = stats.replace(consecutive_failures=0, last_success=now)
         else:
             failures = stats.consecutive_failures + 1
-            self._sink.stats = replace(stats, consecutive_failures=failures)
+            self._sink.stats = stats.replace(consecutive_failures=failures)
 
     async def _poll(
         self, numbers: list[str], size: Callable[[], int], cycle: int
@@ -219,7 +217,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
         """Show the unknown numbers in the stats; log them and the refused ones, each once."""
         unknown = self._refused.unknown(numbers)
         if unknown != self._sink.stats.unknown:
-            self._sink.stats = replace(self._sink.stats, unknown=unknown)
+            self._sink.stats = self._sink.stats.replace(unknown=unknown)
         new = self._refused.not_yet_logged(numbers)
         if new:
             self._source.outages.refused(new)
@@ -232,7 +230,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
 
     def _count(self, error: PortSIPError) -> None:
         stats = self._sink.stats
-        self._sink.stats = replace(stats, failures=stats.failures + 1, last_error=error)
+        self._sink.stats = stats.replace(failures=stats.failures + 1, last_error=error)
         if isinstance(error, APIError) and error.retry_after is not None:
             until = self._source.clock() + error.retry_after
             self._postponed_until = max(self._postponed_until, until)

@@ -8,7 +8,6 @@ changes. Only the feed knows where the statuses come from.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol
 
@@ -35,8 +34,7 @@ class StatusChange(Record, Generic[S], frozen=True, gc=False):
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class WatchStats:
+class WatchStats(Record, frozen=True):
     """The progress and the failures of a watch.
 
     Attributes:
@@ -125,6 +123,13 @@ class StatusWatch(JobStream[StatusChange[S]], Generic[S]):
         self._known: dict[str, S] = dict(known or {})
         self._now = now
         self._latest: _WatchRun[S] | None = None
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        return (
+            f"<{type(self).__name__} extensions={len(self.snapshot)}, cycles={stats.cycles}, "
+            f"failures={stats.failures}{self._state()}"
+        )
 
     @property
     def snapshot(self) -> dict[str, S]:

@@ -163,6 +163,12 @@ class BulkRun(JobStream[BulkResult[V]], Generic[V]):
         self._in_doubt: list[str] = []
         self._late_results: list[BulkResult[V]] = []
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} concurrency={self._concurrency}, "
+            f"in_doubt={len(self._in_doubt)}{self._state()}"
+        )
+
     @property
     def late_results(self) -> list[BulkResult[V]]:
         """The results of items that finished after the latest loop was left."""

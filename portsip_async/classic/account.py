@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from ..arguments import check_str
 from ..client.login import login_error
-from ..client.resource import Sender
+from ..client.resource import Resource
 from ..core.endpoint import Endpoint
-from ..core.tasks import NotCopyable
 from ..core.tokens import Token
 from ..core.tracebacks import hide_arguments
 from ..errors import APIError, raise_without_context
@@ -14,11 +13,8 @@ from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 
 
-class Account(NotCopyable):
+class Account(Resource):
     """The operations of an account. The client logs in by itself, so few programs need them."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     @hide_arguments
     async def verify(self, username: str, password: str) -> Token:

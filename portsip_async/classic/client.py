@@ -9,7 +9,7 @@ from ..client.base import DEFAULT_RETRY, DEFAULT_TIMEOUT, BaseClient, CommonOpti
 from ..client.environment import LoginWay, arguments_from_env, passed_credentials, variable
 from ..client.resource import Sender
 from ..core.endpoint import EndpointOverride
-from ..core.observer import Attempt
+from ..core.hooks import Attempt, AttemptStart
 from ..core.retry import RetryPolicy
 from ..core.tracebacks import hide_arguments
 from ..core.transport import SSL, Timeout
@@ -71,6 +71,7 @@ class PortSIPClient(BaseClient):
         endpoints: Mapping[str, EndpointOverride] | None = None,
         user_agent: str | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
+        before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None = None,
     ) -> None:
         """Store the settings. Nothing is opened or sent before the first call.
 
@@ -98,6 +99,10 @@ class PortSIPClient(BaseClient):
             on_attempt: a function that is called with an `Attempt` after each attempt, unless the
                 attempt was cancelled. What it raises is logged. For OpenTelemetry, pass
                 `portsip_async.telemetry.Telemetry()`.
+            before_attempt: a function that is called with an `AttemptStart` before each attempt,
+                logins included. It may return headers to add to the request. It can't replace
+                those that the client sets; a header that can't be sent is left out and logged.
+                What it raises is logged.
 
         Raises:
             ConfigurationError: a URL cannot be used, there is no way to log in or more than one, or
@@ -123,6 +128,7 @@ class PortSIPClient(BaseClient):
             endpoints=endpoints,
             user_agent=user_agent,
             on_attempt=on_attempt,
+            before_attempt=before_attempt,
         )
 
     def _add_resources(self, sender: Sender) -> None:

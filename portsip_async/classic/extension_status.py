@@ -15,13 +15,12 @@ from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
-from ..client.resource import Sender
+from ..client.resource import Resource
 from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
 from ..core.pages import Paginator
-from ..core.tasks import NotCopyable
 from .error_codes import CLASSIC_ERRORS
-from .models import ExtensionStatus, ExtensionSummary
+from .extension_models import ExtensionStatus, ExtensionSummary
 from .operations import EXTENSIONS_LIST, EXTENSIONS_STATUS
 
 DEFAULT_BATCH_SIZE: Final = 100  # numbers in a request
@@ -30,11 +29,8 @@ DEFAULT_CONCURRENCY: Final = 16  # requests in flight
 SUMMARIES: Final[type[Paginator[ExtensionSummary]]] = Paginator
 
 
-class StatusCalls(NotCopyable):
+class StatusCalls(Resource):
     """The calls of `pbx.extensions` that read the status of extensions."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     async def status(self, extension_numbers: Iterable[str]) -> list[ExtensionStatus]:
         """Read the status of some extensions in one request (``POST /extensions/status``).
@@ -49,7 +45,7 @@ class StatusCalls(NotCopyable):
             NotFound, BadRequest: the PBX refused the request because of one of the numbers.
             TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
         """
-        numbers = check_strs("extension_numbers", extension_numbers)
+        numbers = check_strs("extension_numbers", extension_numbers, 'status(["101"])')
         if not numbers:
             self._sender.session.check_open()
             return []
@@ -86,7 +82,7 @@ class StatusCalls(NotCopyable):
         check_int("concurrency", concurrency, 1)
         return StatusPoll(
             self._status_source(),
-            check_iterable("numbers", numbers),
+            check_iterable("numbers", numbers, 'poll_status(["101"])'),
             owner=self._sender.session,
             batch_size=batch_size,
             concurrency=concurrency,
@@ -130,7 +126,7 @@ class StatusCalls(NotCopyable):
         new_polling = partial(
             StatusPolling[ExtensionStatus],
             source,
-            None if numbers is None else check_strs("numbers", numbers),
+            None if numbers is None else check_strs("numbers", numbers, 'watch_status(["101"])'),
             owner=session,
             discover=self._discover,
             interval=check_number("interval", interval, above=0),

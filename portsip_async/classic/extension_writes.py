@@ -5,7 +5,7 @@ from ..bulk.writes import ItemOperation
 from ..client.patches import plain_fields
 from ..client.writes import ReadBack, Send, is_from
 from ..errors import Conflict
-from .models import SECTIONS, Extension, ExtensionUpdate, NewExtension
+from .extension_models import SECTIONS, Extension, ExtensionUpdate, NewExtension
 from .operations import EXTENSIONS_CREATE
 
 

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
-from ..arguments import check_str, plain_text
+from ..arguments import check_choice, check_str, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
-from ..client.patches import drop_none_deep, plain_fields
+from ..client.patches import UncheckedChanges, drop_none_deep, plain_fields
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
     DEFAULT_GRACE,
@@ -20,10 +20,17 @@ from ..client.writes import (
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.tracebacks import hide_arguments
+from .changes import (
+    ExtensionChanges,
+    ForwardRulesChanges,
+    OfficeHoursChanges,
+    OptionsChanges,
+    ProfileChanges,
+    VoiceMailChanges,
+)
+from .enums import SortByValue
 from .error_codes import CLASSIC_ERRORS
-from .extension_status import SUMMARIES, StatusCalls
-from .extension_writes import check_new, creation, replacement
-from .models import (
+from .extension_models import (
     SECTIONS,
     Extension,
     ExtensionSummary,
@@ -33,9 +40,10 @@ from .models import (
     OfficeHours,
     Options,
     Profile,
-    SortByValue,
     VoiceMail,
 )
+from .extension_status import SUMMARIES, StatusCalls
+from .extension_writes import check_new, creation, replacement
 from .operations import (
     EXTENSIONS_CALL,
     EXTENSIONS_CREATE,
@@ -202,11 +210,11 @@ class Extensions(StatusCalls):
         self,
         extension_number: str,
         *,
-        profile: Profile | Mapping[str, object] | None = None,
-        options: Options | Mapping[str, object] | None = None,
-        forward_rules: ForwardRules | Mapping[str, object] | None = None,
-        office_hours: OfficeHours | Mapping[str, object] | None = None,
-        voice_mail: VoiceMail | Mapping[str, object] | None = None,
+        profile: Profile | ProfileChanges | UncheckedChanges | None = None,
+        options: Options | OptionsChanges | UncheckedChanges | None = None,
+        forward_rules: ForwardRules | ForwardRulesChanges | UncheckedChanges | None = None,
+        office_hours: OfficeHours | OfficeHoursChanges | UncheckedChanges | None = None,
+        voice_mail: VoiceMail | VoiceMailChanges | UncheckedChanges | None = None,
     ) -> Extension:
         """Change some of an extension's settings: read, merge, update.
 
@@ -216,7 +224,8 @@ class Extensions(StatusCalls):
         Args:
             extension_number: the extension's number.
             profile: the fields to change. None changes nothing. In a mapping, a field that is None
-                is sent as null. The same applies to the other sections.
+                is sent as null. Type checkers know the fields, except in a mapping whose values
+                have type Any. The same applies to the other sections.
             options: see profile.
             forward_rules: see profile.
             office_hours: see profile.
@@ -303,8 +312,7 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_exists not in ("error", "skip"):
-            raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
+        check_choice("if_exists", if_exists, "error", "skip")
 
         async def create(extension: NewExtension, gate: Gate) -> None:
             await self._sender.send_document(EXTENSIONS_CREATE, extension, gate=gate)
@@ -338,8 +346,8 @@ class Extensions(StatusCalls):
 
     def patch_many(
         self,
-        patches: Iterable[tuple[str, Mapping[str, object]]]
-        | AsyncIterable[tuple[str, Mapping[str, object]]],
+        patches: Iterable[tuple[str, ExtensionChanges | UncheckedChanges]]
+        | AsyncIterable[tuple[str, ExtensionChanges | UncheckedChanges]],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
         grace: float = DEFAULT_GRACE,
@@ -390,8 +398,7 @@ class Extensions(StatusCalls):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_missing not in ("error", "skip"):
-            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
+        check_choice("if_missing", if_missing, "error", "skip")
 
         async def remove(number: str, gate: Gate) -> None:
             key = {"extension_number": plain_text(number)}

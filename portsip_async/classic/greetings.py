@@ -3,11 +3,11 @@
 from typing import Final
 
 from ..arguments import check_str
-from ..client.resource import Sender
+from ..client.resource import Resource
 from ..core.pages import DEFAULT_PAGE_SIZE, TypedPaginator
-from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource, source_of
-from .models import GreetingFile, GreetingPage, SortByValue
+from .enums import SortByValue
+from .models import GreetingFile, GreetingPage
 from .operations import (
     GREETINGS_ADD,
     GREETINGS_LIST,
@@ -20,11 +20,8 @@ from .operations import (
 _FILES: Final[type[TypedPaginator[GreetingFile, GreetingPage]]] = TypedPaginator
 
 
-class Greetings(NotCopyable):
+class Greetings(Resource):
     """The voicemail greetings of the PBX's extensions."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     def list(
         self,

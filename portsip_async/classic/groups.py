@@ -1,19 +1,18 @@
 """Extension groups."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
-from msgspec import structs
-
-from ..arguments import check_str, check_strs
+from ..arguments import check_str, check_strs, check_type, optional_texts
 from ..client.patches import merge, unknown_field
-from ..client.resource import Document, Sender
+from ..client.resource import Document, Resource
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.reply import decode_item
 from ..core.request import to_builtins
-from ..core.tasks import NotCopyable
 from ..errors import ReplyError
-from .models import CreatedGroup, Group, GroupSummary, SortByValue
+from .changes import GroupChanges
+from .enums import SortByValue
+from .models import CreatedGroup, Group, GroupSummary
 from .operations import (
     GROUPS_CREATE,
     GROUPS_LIST,
@@ -31,11 +30,8 @@ _REPLY_FIELDS: Final = frozenset({"err_code", "msg", "message", "access_token"})
 _SUMMARIES: Final[type[Paginator[GroupSummary]]] = Paginator
 
 
-class Groups(NotCopyable):
+class Groups(Resource):
     """The extension groups of the PBX."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     def list(
         self,
@@ -79,7 +75,7 @@ class Groups(NotCopyable):
         group_id = check_str("group_id", group_id)
         group = await self._sender.send(GROUPS_SHOW, {"group_id": group_id})
         _check_is_group(group.group_id or group.group_name)
-        return group if group.group_id else structs.replace(group, group_id=group_id)
+        return group if group.group_id else group.replace(group_id=group_id)
 
     async def create(
         self,
@@ -103,14 +99,14 @@ class Groups(NotCopyable):
             group_description: a description; None leaves it out.
             members: the extension numbers of its members; None leaves them out.
         """
-        settings = {
-            "group_name": check_str("group_name", group_name),
-            "group_description": group_description,
-            "enable_intercom": enable_intercom,
-            "enable_external_call": enable_external_call,
-            "enable_management_console_access": enable_management_console_access,
-            "members": None if members is None else check_strs("members", members),
-        }
+        settings = _check_settings(
+            group_name=group_name,
+            group_description=group_description,
+            enable_intercom=enable_intercom,
+            enable_external_call=enable_external_call,
+            enable_management_console_access=enable_management_console_access,
+            members=members,
+        )
         return await self._sender.send(GROUPS_CREATE, settings)
 
     async def update(
@@ -140,18 +136,18 @@ class Groups(NotCopyable):
         Raises:
             NotFound: there is no such group.
         """
-        settings = {
-            "group_id": check_str("group_id", group_id),
-            "group_name": check_str("group_name", group_name),
-            "group_description": group_description,
-            "enable_intercom": enable_intercom,
-            "enable_external_call": enable_external_call,
-            "enable_management_console_access": enable_management_console_access,
-            "members": None if members is None else check_strs("members", members),
-        }
-        await self._sender.send(GROUPS_UPDATE, settings)
+        settings = _check_settings(
+            group_name=group_name,
+            group_description=group_description,
+            enable_intercom=enable_intercom,
+            enable_external_call=enable_external_call,
+            enable_management_console_access=enable_management_console_access,
+            members=members,
+        )
+        key = {"group_id": check_str("group_id", group_id)}
+        await self._sender.send(GROUPS_UPDATE, {**key, **settings})
 
-    async def patch(self, group_id: str, **changes: object) -> Group:
+    async def patch(self, group_id: str, **changes: Unpack[GroupChanges]) -> Group:
         """Change some of a group's settings: read, merge, update.
 
         All other fields stay as they were read, even fields that the SDK does not know. Patches of
@@ -176,7 +172,7 @@ class Groups(NotCopyable):
                 raise TypeError(f"{name} must be a single value, got {type(value).__name__}")
         members = changes.get("members")
         if members is not None:
-            changes["members"] = check_strs("members", members)  # type: ignore[arg-type]  # it checks
+            changes["members"] = check_strs("members", members)
         plain: dict[str, Any] = to_builtins(changes)
         return await self._change(group_id, lambda group: merge(group, plain))
 
@@ -192,7 +188,7 @@ class Groups(NotCopyable):
             NotFound: there is no such group, or no such extension.
             ReplyError: the reply has no list of members. Nothing was written.
         """
-        added = check_strs("numbers", numbers)
+        added = check_strs("numbers", numbers, 'add_members(group_id, ["101"])')
 
         def add(group: Document) -> Document:
             return {**group, "members": [*dict.fromkeys([*_members(group), *added])]}
@@ -211,7 +207,7 @@ class Groups(NotCopyable):
             NotFound: there is no such group.
             ReplyError: the reply has no list of members. Nothing was written.
         """
-        removed = {*check_strs("numbers", numbers)}
+        removed = {*check_strs("numbers", numbers, 'remove_members(group_id, ["101"])')}
 
         def remove(group: Document) -> Document:
             kept = [number for number in _members(group) if number not in removed]
@@ -235,6 +231,25 @@ class Groups(NotCopyable):
 
         key = {"group_id": check_str("group_id", group_id)}
         return await self._sender.patch(GROUPS_SHOW, GROUPS_UPDATE, key, changed)
+
+
+def _check_settings(
+    *, group_name: str, group_description: str | None, members: Iterable[str] | None, **flags: bool
+) -> dict[str, object]:
+    """Check the settings of a group, and return them by name.
+
+    Raises:
+        TypeError: a setting has the wrong type.
+        ValueError: the name, or a member, is empty.
+    """
+    for name, flag in flags.items():
+        check_type(name, flag, bool)
+    return {
+        "group_name": check_str("group_name", group_name),
+        **optional_texts(group_description=group_description),
+        **flags,
+        "members": None if members is None else check_strs("members", members),
+    }
 
 
 def _check_is_group(identity: object) -> None:

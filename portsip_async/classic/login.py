@@ -2,34 +2,48 @@
 
 from typing import Any
 
-from ..client.login import fetch, login_error, only_credentials
+from ..client.login import check_pair, fetch, login_error, only_credentials
 from ..client.resource import Core
 from ..core.credentials import Credentials
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
 from ..core.tokens import Token, TokenReply
-from ..errors import APIError, ConfigurationError, raise_without_context
+from ..errors import APIError, raise_without_context
 from ..redact import Record
 from .error_codes import CLASSIC_ERRORS
 from .operations import ACCOUNT_REFRESH, ACCOUNT_VERIFY, ACCOUNT_VERIFY_EMAIL
 
 
 class PasswordCredentials(Record, frozen=True):
-    """Log in with a user name and a password (``POST /account/credentials/verify``)."""
+    """Log in with a user name and a password (``POST /account/credentials/verify``).
+
+    Attributes:
+        username: the name of an administrator, or an extension such as ``101@example.com``.
+        password: the password; for an extension, its web access password.
+    """
 
     username: str
     password: str
 
 
 class EmailCredentials(Record, frozen=True):
-    """Log in with an email address and a password (``POST /account/email/verify``)."""
+    """Log in with an email address and a password (``POST /account/email/verify``).
+
+    Attributes:
+        email: the email address of the account.
+        password: its password.
+    """
 
     email: str
     password: str
 
 
 class StaticToken(Record, frozen=True):
-    """Start from a token that was obtained elsewhere. It is renewed only by refreshing it."""
+    """Start from a token that was obtained elsewhere. It is renewed only by refreshing it.
+
+    Attributes:
+        access_token: the token to start from.
+    """
 
     access_token: str
 
@@ -117,9 +131,7 @@ def resolve_credentials(
     """
     found: list[AnyCredentials] = []
     if username is not None or password is not None:
-        if not username or not password:
-            raise ConfigurationError("pass both username and password; neither may be empty")
-        found.append(PasswordCredentials(username, password))
+        found.append(PasswordCredentials(*check_pair(username, password)))
     if credentials is not None:
         found.append(credentials)
     if token is not None:

@@ -10,19 +10,15 @@ from typing import Final
 from ..core.endpoint import Echo, Endpoint, PageScheme
 from ..core.parameter_types import Count, File, Text, fields_of
 from ..core.tokens import Token
-from .models import (
-    CreatedGroup,
+from .enums import SortBy
+from .extension_models import (
     Extension,
     ExtensionPage,
     ExtensionStatuses,
     ExtensionUpdate,
-    GreetingPage,
-    Group,
-    GroupPage,
     NewExtension,
-    RefreshReply,
-    SortBy,
 )
+from .models import CreatedGroup, GreetingPage, Group, GroupPage, RefreshReply
 
 _NUMBER: Final = {"extension_number": Text}
 _GROUP_ID: Final = {"group_id": Text}

@@ -12,7 +12,7 @@ from ..client.patches import (
     plain_fields,
     unknown_field,
 )
-from .models import SECTIONS, Extension
+from .extension_models import SECTIONS, Extension
 
 
 def section_changes(changes: object) -> dict[str, dict[str, Any]]:
@@ -24,7 +24,7 @@ def section_changes(changes: object) -> dict[str, dict[str, Any]]:
         TypeError: not a mapping of sections, an unknown section, or a section without fields.
     """
     if not isinstance(changes, Mapping):
-        raise TypeError(f"a patch must be a mapping of sections, got {type(changes).__name__}")
+        raise TypeError(f"changes must be a mapping of sections, got {type(changes).__name__}")
     plain: dict[str, dict[str, Any]] = {}
     for key, section in changes.items():
         name = plain_text(key) if isinstance(key, str) else key

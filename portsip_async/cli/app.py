@@ -8,16 +8,16 @@ on stderr.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
 from .. import PortSIPError, __version__
+from .command_group import CommandGroup
 from .failures import (
     EXIT_CODES,
     FAILED,
@@ -31,6 +31,7 @@ from .failures import (
 from .signals import orderly_end
 from .streams import output_error, print_line, standard_streams
 from .terminal_text import unwrap
+from .usage_text import usage_text
 
 # Each command's module, in the order of the help. Its attribute has the command's name.
 _COMMANDS = {
@@ -43,17 +44,17 @@ _COMMANDS = {
     "openapi": ".openapi",
 }
 
-# Generation v22 of the API calls them users.
-_SYNONYMS = {"users": "extensions"}
-
 # Some versions of typer bundle click's exceptions, others use click's own.
 _ClickError: Any = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
 
 
-class Commands(TyperGroup):
+class Commands(CommandGroup):
     """The root command; turns what the others raise into exit codes."""
+
+    # Generation v22 of the API calls them users.
+    aliases: ClassVar[Mapping[str, str]] = {"users": "extensions"}
 
     def main(
         self,
@@ -92,12 +93,12 @@ class Commands(TyperGroup):
         return code
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List all commands but the synonyms, in the order of the table."""
+        """List all commands but the aliases, in the order of the table."""
         return [*_COMMANDS, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Load a command; None if there is none of this name."""
-        name = _SYNONYMS.get(cmd_name, cmd_name)
+        name = self.aliases.get(cmd_name, cmd_name)
         if name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
         return _load(name)
@@ -167,7 +168,7 @@ def _report_usage(error: Any) -> int:
         return USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "portsip-async"
-    print_error(error.format_message(), f"{command} --help")
+    print_error(usage_text(error), f"{command} --help")
     return USAGE
 
 

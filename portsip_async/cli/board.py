@@ -1,13 +1,15 @@
 """The board of a watch: the statuses of the extensions on a terminal.
 
-It shows the counts, a cell for each extension with the colour and the mark of its status, the
-latest changes, and how long the PBX has not replied.
+It shows the counts, a cell for each extension, the latest changes, and how long the PBX has not
+replied. A cell has the mark and the colour of the status, the number, the name, and how long the
+status has lasted. Extensions that don't fit on the screen are on further pages.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,40 +17,110 @@ from rich.text import Text
 from .. import StatusChange, WatchStats
 from .failures import shorten
 from .output import style_of
-from .terminal_text import encodable, one_line, printable
+from .terminal_text import clusters, encodable, one_line, printable
 from .terminal_text import width as width_of
 
-_MAX_RECENT = 8  # latest changes on the board
+_MAX_RECENT: Final = 8  # latest changes on the board
+_MAX_NAME: Final = 24  # columns of a name in a cell
+_TIME: Final = 4  # columns of a time such as "59m"
+_GAP: Final = 3  # columns between two cells
+_PAGE_SECONDS: Final = 10.0  # until the next page, without a keyboard
 # A mark beside the colour, for people and terminals without colours.
 _MARKS = {"ON_CALL": "●", "RINGING": "◐", "OFFLINE": "·"}
 _OTHER_MARK = "○"
 _PLAIN_MARKS = {"●": "*", "◐": "!", "·": ".", "○": "o"}  # for terminals that lack these
+_STEPS: Final = {"next": 1, "previous": -1}
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """How the cells of a screen are laid out.
+
+    Attributes:
+        columns: cells in a line.
+        lines: lines of cells on a page.
+        number: terminal columns of a number.
+        name: terminal columns of a name; 0 shows none.
+    """
+
+    columns: int
+    lines: int
+    number: int
+    name: int
+
+    @property
+    def page_size(self) -> int:
+        """Cells on a page."""
+        return self.columns * self.lines
 
 
 class Board:
     """The statuses of the extensions, and how they look on a terminal."""
 
-    def __init__(self, encoding: str = "utf-8", *, detail: Callable[[Any], str]) -> None:
+    def __init__(
+        self, encoding: str = "utf-8", *, detail: Callable[[Any], str], keyboard: bool = False
+    ) -> None:
         """Begin without extensions.
 
         Args:
             encoding: the terminal's encoding.
             detail: returns what a status says besides its name.
+            keyboard: whether keys turn the pages; else they turn by themselves.
         """
+        self._names: dict[str, str] = {}  # as shown, by number
+        self._widest_name = 0
         self._detail = detail
+        self._keyboard = keyboard
         marks = "".join(_PLAIN_MARKS)
         self._marks = {} if encodable(marks, encoding) == marks else _PLAIN_MARKS
+        self._encoding = encoding
         self._statuses: dict[str, Any] = {}
+        self._since: dict[str, datetime] = {}  # the last change of a status, by number
         self._recent: deque[StatusChange[Any]] = deque(maxlen=_MAX_RECENT)
+        self._page = 0
+        self._pages = 1
+        self._turned: datetime | None = None
+        self._with_names = True
 
     def apply(self, change: StatusChange[Any]) -> None:
         """Apply a change; the first status of an extension is not shown as a change."""
+        number = change.extension_number
         if change.after is None:
-            self._statuses.pop(change.extension_number, None)
+            self._statuses.pop(number, None)
+            self._since.pop(number, None)
         else:
-            self._statuses[change.extension_number] = change.after
+            self._statuses[number] = change.after
         if change.before is not None:
             self._recent.appendleft(change)
+            if change.after is not None and _label(change.before) != _label(change.after):
+                self._since[number] = change.at
+
+    def name(self, number: str, name: str) -> None:
+        """Set the name of an extension."""
+        shown = encodable(one_line(name), self._encoding)
+        self._names[number] = shown
+        self._widest_name = max(self._widest_name, width_of(shown))
+
+    @property
+    def nameless(self) -> bool:
+        """Whether an extension has no name yet."""
+        return not self._statuses.keys() <= self._names.keys()
+
+    def press(self, key: str) -> bool:
+        """Handle a key, and return whether the board goes on.
+
+        Args:
+            key: "next", "previous", "first", "last", or a letter: n for names, q to quit.
+        """
+        if key in _STEPS:
+            self._page = min(max(0, self._page + _STEPS[key]), self._pages - 1)
+        elif key == "first":
+            self._page = 0
+        elif key == "last":
+            self._page = self._pages - 1
+        elif key == "n":
+            self._with_names = not self._with_names
+        return key != "q"
 
     def render(self, width: int, height: int, stats: WatchStats, now: datetime) -> RenderableType:
         """Draw the board for a terminal of this many columns and lines."""
@@ -56,7 +128,7 @@ class Board:
         recent = [self._line(change) for change in self._recent][: max(0, (height - 6) // 3)]
         head = [self._counts(), _health(stats, now), Text()]
         left = height - len(head) - len(recent) - 2
-        cells = self._cells(width, max(1, left))
+        cells = self._cells(width, max(1, left), now)
         return Group(*head, cells, *([Text(), *recent] if recent else []))
 
     def _counts(self) -> Text:
@@ -67,31 +139,61 @@ class Board:
             line.append(text, style=style_of(label))
         return line
 
-    def _cells(self, width: int, lines: int) -> Text:
+    def _cells(self, width: int, lines: int, now: datetime) -> Text:
         numbers = sorted(self._statuses, key=lambda number: (len(number), number))
-        size = max((width_of(printable(number)) for number in numbers), default=1) + 3
-        columns = max(1, width // size)
-        more = len(numbers) - columns * lines
-        if more > 0:
-            # Show offline extensions last; the last line counts those that don't fit.
+        layout = self._layout(numbers, width, lines)
+        if len(numbers) > layout.page_size:
+            # The last line counts the pages. The first pages show who is not offline.
+            layout = self._layout(numbers, width, max(1, lines - 1))
             numbers.sort(key=lambda number: _label(self._statuses[number]) == "OFFLINE")
-            shown = columns * max(1, lines - 1)
-            more, numbers = len(numbers) - shown, numbers[:shown]
-        text = Text()
-        for at, number in enumerate(numbers):
-            label = _label(self._statuses[number])
-            cell = f"{self._mark(label)} {printable(number)}"
-            cell += " " * (size - width_of(cell))
-            text.append(cell if (at + 1) % columns else f"{cell.rstrip()}\n", style=style_of(label))
+        self._pages = max(1, -(-len(numbers) // layout.page_size))
+        self._turn(now)
+        begin = self._page * layout.page_size
+        text = Text(no_wrap=True)
+        for at, number in enumerate(numbers[begin : begin + layout.page_size], start=1):
+            cell, style = self._cell(number, layout, now)
+            last = at % layout.columns == 0
+            text.append(f"{cell.rstrip()}\n" if last else cell + " " * _GAP, style=style)
         text.rstrip()
-        if more > 0:
-            text.append(f"\n... and {more:,} more")
+        if self._pages > 1:
+            text.append(f"\npage {self._page + 1} of {self._pages}", style="dim")
+            if self._keyboard:
+                text.append("   PgDn, PgUp: turn pages   n: names   q: quit", style="dim")
         return text
+
+    def _layout(self, numbers: Sequence[str], width: int, lines: int) -> _Cells:
+        number = max((width_of(printable(number)) for number in numbers), default=1)
+        name = 0
+        if self._with_names:
+            # At least one cell fits in a line.
+            name = max(0, min(self._widest_name, _MAX_NAME, width - number - _TIME - 4))
+        size = 2 + number + (1 + name if name else 0) + 1 + _TIME
+        return _Cells(max(1, (width + _GAP) // (size + _GAP)), lines, number, name)
+
+    def _cell(self, number: str, layout: _Cells, now: datetime) -> tuple[str, str]:
+        """Return the text and the style of an extension's cell."""
+        label = _label(self._statuses[number])
+        cell = f"{self._mark(label)} {_fitted(printable(number), layout.number)}"
+        if layout.name:
+            cell += f" {_fitted(self._names.get(number, ''), layout.name)}"
+        since = self._since.get(number)
+        lasted = "" if since is None else short_time(now - since)
+        return f"{cell} {lasted:>{_TIME}}", style_of(label)
+
+    def _turn(self, now: datetime) -> None:
+        """Show the next page when it is due; keep the page within the pages that exist."""
+        if not self._keyboard:
+            self._turned = self._turned or now
+            if (now - self._turned).total_seconds() >= _PAGE_SECONDS:
+                self._page, self._turned = (self._page + 1) % self._pages, now
+        self._page = min(self._page, self._pages - 1)
 
     def _line(self, change: StatusChange[Any]) -> Text:
         before, after = _label(change.before), _label(change.after)
         at = change.at.astimezone().strftime("%H:%M:%S")
-        line = Text(f"{at}  {printable(change.extension_number)}  ", no_wrap=True)
+        number = change.extension_number
+        who = f"{printable(number)} {self._names.get(number, '')}".rstrip()
+        line = Text(f"{at}  {who}  ", no_wrap=True)
         if before == after and change.after is not None:
             line.append(f"{after}  {printable(self._detail(change.after))}", "dim")
         else:
@@ -102,6 +204,31 @@ class Board:
     def _mark(self, label: str) -> str:
         mark = _MARKS.get(label, _OTHER_MARK)
         return self._marks.get(mark, mark)
+
+
+def short_time(lasted: timedelta) -> str:
+    """Return a time in at most four characters, in its largest unit: 59s, 59m, 23h, 999d."""
+    seconds = max(0, int(lasted.total_seconds()))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m"
+    if seconds < 86_400:
+        return f"{seconds // 3600}h"
+    return f"{min(999, seconds // 86_400)}d"
+
+
+def _fitted(text: str, room: int) -> str:
+    """Cut a printable text to so many columns of a terminal, or fill it up with spaces."""
+    if width_of(text) > room:
+        kept, used = "", 0
+        for cluster, columns in clusters(text):
+            if used + columns > room:
+                break
+            kept += cluster
+            used += columns
+        text = kept
+    return text + " " * (room - width_of(text))
 
 
 def _label(status: Any) -> str:

@@ -1,7 +1,7 @@
 """The classic generation, as the commands see it."""
 
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, BinaryIO, ClassVar, Literal
 
@@ -24,7 +24,8 @@ from .. import (
     StatusPoll,
     StatusWatch,
 )
-from .generation import PBX, Api, Record
+from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record
+from .runs import existing, note_results
 from .settings import Settings
 
 _IDENTITY = frozenset({"extension_number", "password", "web_access_password"})
@@ -51,16 +52,23 @@ class ClassicPBX(PBX):
         "email",
         "status",
     )
+    wide: ClassVar[tuple[str, ...]] = ("user_agent", "phone_model", "phone_mac_address")
     record: ClassVar[Record] = Extension
     new: ClassVar[Record] = NewExtension
     new_secrets: ClassVar[tuple[str, ...]] = ("password", "web_access_password")
     settings: ClassVar[Settings] = _SETTINGS
     changes: ClassVar[Settings] = _SETTINGS
+    changeable: ClassVar[frozenset[str]] = frozenset(_SETTINGS.names)
+    in_lists: ClassVar[Mapping[str, str]] = {
+        f"profile.{name}": name for name in ("first_name", "last_name", "email")
+    }
     state: ClassVar[Record] = ExtensionStatus
     interval: ClassVar[float] = 5.0
+    calls_need_auth: ClassVar[bool] = True
     counts_all: ClassVar[bool] = False
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = Group
+    group_options: ClassVar[tuple[str, ...]] = (*_GROUP_OPTIONS,)
     created_group: ClassVar[Record] = CreatedGroup
     greeting: ClassVar[Record] = GreetingFile
 
@@ -85,32 +93,44 @@ class ClassicPBX(PBX):
     ) -> Paginator[ExtensionSummary]:
         return self._pbx.extensions.list(**pages, **self.known(options, "sort_by"))
 
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[ExtensionSummary]:
-        return self._pbx.extensions.search(text, **pages)
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[ExtensionSummary]:
+        return self._pbx.extensions.search(text, **pages, **self.known(options))
 
     async def records(
         self, search: str | None, limit: int | None, concurrency: int
     ) -> AsyncGenerator[Extension, None]:
-        async with (
-            aclosing(self._numbers(search, limit)) as numbers,
-            self._pbx.extensions.show_many(numbers, concurrency=concurrency, ordered=True) as run,
-        ):
-            async for result in run:
-                if result.value is not None:
-                    yield result.value
-                elif result.error is not None and not _is_removed(result.error):
-                    raise result.error
+        async with aclosing(self._numbers(search, limit)) as numbers:
+            show_many = self._pbx.extensions.show_many
+            run = show_many(numbers, concurrency=concurrency, ordered=True)
+            async with aclosing(existing(run, _is_removed)) as results:
+                async for _, found in results:
+                    yield found
 
     async def _numbers(self, search: str | None, limit: int | None) -> AsyncGenerator[str, None]:
         pages: dict[str, Any] = {"page_size": None}
         count = 0
-        walk = self.extensions(pages, {}) if search is None else self.search(search, pages)
+        walk = self.extensions(pages, {}) if search is None else self.search(search, pages, {})
         async with walk:
             async for extension in walk:
                 yield extension.extension_number
                 count += 1
                 if count == limit:
                     return
+
+    async def show_listed(
+        self, listed: Sequence[ExtensionSummary], concurrency: int
+    ) -> AsyncGenerator[tuple[ExtensionSummary, Extension], None]:
+        numbers = [each.extension_number for each in listed]
+        run = self._pbx.extensions.show_many(numbers, concurrency=concurrency)
+        async with aclosing(existing(run, _is_removed)) as results:
+            async for index, found in results:
+                yield listed[index], found
+
+    @staticmethod
+    def person(listed: ExtensionSummary) -> str:
+        return " ".join(filter(None, (listed.first_name, listed.last_name)))
 
     async def show(self, number: str) -> Extension:
         return await self._pbx.extensions.show(number)
@@ -133,27 +153,63 @@ class ClassicPBX(PBX):
     async def patch(self, number: str, changes: dict[str, Any]) -> None:
         await self._pbx.extensions.patch(number, **changes)
 
+    async def patch_many(
+        self,
+        changes: Iterable[tuple[ExtensionSummary, Mapping[str, Any]]],
+        note: Callable[[BulkResult[Any]], None],
+        in_doubt: list[str],
+        *,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        patches = ((listed.extension_number, settings) for listed, settings in changes)
+        run = self._pbx.extensions.patch_many(patches, concurrency=concurrency, grace=grace)
+        await note_results(run, note, in_doubt)
+
     async def remove_many(
         self,
-        numbers: Sequence[str],
+        numbers: Iterable[str],
         note: Callable[[BulkResult[None]], None],
         in_doubt: list[str],
+        *,
+        if_missing: Literal["error", "skip"] = "error",
+        concurrency: int = 8,
+        grace: float = 5.0,
     ) -> None:
-        run = self._pbx.extensions.remove_many(numbers)
-        try:
-            async with run:
-                async for result in run:
-                    note(result)
-        finally:
-            for result in run.late_results:
-                note(result)
-            in_doubt.extend(run.in_doubt)
+        run = self._pbx.extensions.remove_many(
+            numbers, concurrency=concurrency, if_missing=if_missing, grace=grace
+        )
+        await note_results(run, note, in_doubt)
+
+    async def never_pruned(
+        self, listed: Sequence[ExtensionSummary], account: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        names = {(account or {}).get(name, "").casefold() for name in ("username", "email")} - {""}
+        return {
+            each.extension_number: OWN_ACCOUNT
+            for each in listed
+            if {each.extension_number.casefold(), (each.email or "").casefold()} & names
+        }
 
     def poll(self, numbers: Sequence[str]) -> StatusPoll[ExtensionStatus]:
         return self._pbx.extensions.poll_status(numbers, batch_size=None, ordered=True)
 
     def watch(self, numbers: Sequence[str] | None, interval: float) -> StatusWatch[ExtensionStatus]:
         return self._pbx.extensions.watch_status(numbers, interval=interval, batch_size=None)
+
+    async def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
+        if numbers is None or len(numbers) > FEW:
+            async with self._pbx.extensions.list(page_size=None) as walk:
+                async for extension in walk:
+                    yield (
+                        extension.extension_number,
+                        _full_name(extension.first_name, extension.last_name),
+                    )
+            return
+        async with self._pbx.extensions.show_many(numbers) as run:
+            async for result in run:
+                if result.value is not None and (profile := result.value.profile) is not None:
+                    yield result.key, _full_name(profile.first_name, profile.last_name)
 
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         if numbers is None:
@@ -169,13 +225,23 @@ class ClassicPBX(PBX):
     def detail(state: ExtensionStatus) -> str:
         return state.user_agent or "no telephone"
 
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> None:
+        assert auth is not None and domain is not None  # noqa: S101, PT018 - calls_need_auth
         await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
 
     def groups(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Paginator[GroupSummary]:
         return self._pbx.groups.list(**pages, **self.known(options, "sort_by"))
+
+    @staticmethod
+    def identity(group: GroupSummary) -> tuple[str, str | None]:
+        return group.group_id, group.group_name
+
+    async def members(self, group_id: str) -> list[str]:
+        return [*((await self._pbx.groups.show(group_id)).members or ())]
 
     async def show_group(self, group_id: str) -> Group:
         return await self._pbx.groups.show(group_id)
@@ -187,7 +253,7 @@ class ClassicPBX(PBX):
         members: Sequence[str] | None,
         options: Mapping[str, Any],
     ) -> CreatedGroup:
-        chosen = _GROUP_DEFAULTS | self.known(options, *_GROUP_OPTIONS)
+        chosen = _GROUP_DEFAULTS | self.known(options, *self.group_options)
         return await self._pbx.groups.create(
             name,
             group_description=description,
@@ -203,7 +269,7 @@ class ClassicPBX(PBX):
         members: Sequence[str] | None,
         options: Mapping[str, Any],
     ) -> None:
-        chosen = self.known(options, *_GROUP_OPTIONS)
+        chosen = self.known(options, *self.group_options)
         changes: dict[str, Any] = {
             "group_name": name,
             "group_description": description,
@@ -236,6 +302,10 @@ class ClassicPBX(PBX):
 
     async def remove_greeting(self, number: str, name: str) -> None:
         await self._pbx.greetings.remove(number, name)
+
+
+def _full_name(*names: str | None) -> str:
+    return " ".join(filter(None, names))
 
 
 def _is_removed(error: Exception) -> bool:

@@ -10,6 +10,7 @@ import ssl
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,9 +19,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from .. import Detected, Fingerprint, PortSIPError, Timeout, detect
+from .completion import complete_endpoint
 from .failures import NO_API, NOT_FOUND, USAGE, Failure, answering_generation
 from .generation import PBX, Api, kind_of
 from .second_factor import log_in
+from .session import Session, open_session
 from .terminal_text import one_line
 from .text_input import read_stdin_line
 
@@ -118,6 +121,7 @@ class Connection:
             metavar="NAME=METHOD:PATH",
             help="The method or path of an operation that differs on this PBX, such as"
             " extensions.status=GET or groups.list=/group/list; repeatable.",
+            autocompletion=complete_endpoint,
         ),
     ] = None
 
@@ -133,18 +137,17 @@ class Connection:
         Raises:
             Failure: no API was found at the address.
         """
+        with self.session() as run:
+            return run(work)
+
+    def session(self) -> AbstractContextManager[Session]:
+        """Return a session with the PBX, for more than one coroutine function.
+
+        Raises:
+            Failure: no API was found at the address.
+        """
         client = self.client(self.account)
-
-        async def session() -> T:
-            async with client:
-                return await work(self.kind(client))
-
-        with asyncio.Runner() as runner:
-            try:
-                self.log_in(client, runner)
-                return runner.run(session())
-            finally:
-                runner.run(client.close())  # if the login failed
+        return open_session(client, self.kind(client), partial(self.log_in, client))
 
     def log_in(self, client: Any, runner: asyncio.Runner) -> None:
         """Log in with the account, if a second factor may be needed and there is a terminal."""

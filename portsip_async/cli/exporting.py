@@ -23,6 +23,7 @@ from .import_file import FileFormat, form_of
 from .options import Limit, spread
 from .output import csv_cell, shown_cells
 from .progress import progress
+from .streams import is_file
 
 _STDOUT = Path("-")
 
@@ -52,8 +53,8 @@ def export(
         bool,
         typer.Option(
             "--reveal",
-            help="Write passwords and pins, which an import needs. Guard the file. A PBX of v22"
-            " tells passwords from 22.3 on.",
+            help="Write passwords and pins too. Guard the file. An import needs them; a PBX of v22"
+            " tells passwords only from 22.3 on, so for an older one add them yourself.",
         ),
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests in flight.")] = 8,
@@ -61,8 +62,8 @@ def export(
 ) -> None:
     """Write extensions with their settings to a file.
 
-    'import' can read the file. Passwords and pins are left out unless you pass --reveal. Only the
-    owner can read the file.
+    'import' can read the file once it has passwords. They and pins are left out unless you pass
+    --reveal. Only the owner can read the file.
 
     Example: portsip-async extensions export people.csv --search sales
     """
@@ -71,7 +72,7 @@ def export(
     async def work(pbx: PBX, target: TextIO) -> int:
         count = 0
         writer = _Writer(target, form, pbx.new, reveal=reveal)
-        with progress("Exporting", limit, shown=not target.isatty()) as done:
+        with progress("Exporting", limit, shown=is_file(target)) as done:
             async with aclosing(pbx.records(search, limit, concurrency)) as records:
                 async for record in records:
                     writer.write(record)

@@ -1,29 +1,35 @@
 """``portsip-async extensions``: extensions one by one, and their lists.
 
-`watch`, `import` and `export` have their own modules.
+`watch`, `import`, `export` and `apply` have their own modules.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import BulkResult, Paginator
+from .applying import apply
+from .command_group import CommandGroup
+from .completion import complete_setting
 from .connection import Connection, next_secret, prompt_secret
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
 from .fields import plain
-from .generation import PBX, completed
+from .filters import read_filters
+from .generation import PBX
 from .importing import import_
 from .listing import Filter, OrderBy, Paging, SortBy, write_list
 from .options import Number, Yes, confirm, read_lines, spread
 from .output import Output
 from .progress import progress
-from .streams import reader_may_leave
+from .streams import print_line, reader_may_leave
 from .watching import watch
 
 extensions: typer.Typer = typer.Typer(
+    cls=CommandGroup,
     name="extensions",
     add_completion=False,
     help="Work with extensions, the users of v22: list, provision, watch, call. 'users' is another"
@@ -42,7 +48,7 @@ Set = Annotated[
         "-s",
         metavar="FIELD=VALUE",
         help="A setting such as profile.first_name=Ann, or department=Sales in v22; repeatable.",
-        autocompletion=completed,
+        autocompletion=complete_setting,
         show_default=False,
     ),
 ]
@@ -64,7 +70,6 @@ def list_(
     *,
     paging: Paging,
     sort_by: SortBy = None,
-    filter_: Filter = None,
     order_by: OrderBy = None,
     connection: Connection,
     output: Output,
@@ -72,14 +77,17 @@ def list_(
     """List all extensions.
 
     Example: portsip-async extensions list --output csv --columns extension_number,email
+
+    In v22, a list has no status. A filter or a column that needs one, such as --filter
+    status=ON_CALL, takes a request for each extension. There, --filter also takes an expression of
+    OData, such as "contains(name, 'ann')", which the PBX evaluates itself.
     """
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": expression, "order_by": order_by}
         return pbx.extensions(paging.pages, options)
 
-    kind = connection.kind
-    write_list(connection, output, paging, kind.summary, walk, kind.narrow)
+    _write_extensions(connection, output, paging, walk)
 
 
 @extensions.command()
@@ -95,11 +103,10 @@ def search(
 ) -> None:
     """List the extensions that match a text."""
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        return pbx.search(condition, paging.pages)
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        return pbx.search(condition, paging.pages, {"filter": expression})
 
-    kind = connection.kind
-    write_list(connection, output, paging, kind.summary, walk, kind.narrow)
+    _write_extensions(connection, output, paging, walk)
 
 
 @extensions.command()
@@ -231,13 +238,16 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
 
 @extensions.command()
 @spread
-def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
+def status(
+    numbers: Numbers, *, filter_: Filter = None, connection: Connection, output: Output
+) -> None:
     """Show the current status of extensions.
 
     Takes any number of them, and keeps their order.
 
     Example: cut -d, -f1 numbers.csv | portsip-async extensions status -
     """
+    filters = read_filters(filter_, connection.kind.state, odata=False)
     wanted = read_lines(numbers)
 
     failed: list[tuple[str, Exception]] = []
@@ -245,15 +255,17 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     async def work(pbx: PBX) -> None:
         with (
             output.rows(pbx.state) as rows,
-            progress("Reading", len(wanted), shown=output.collects) as read,
+            progress("Reading", len(wanted), shown=output.leaves_terminal) as read,
         ):
             async with pbx.poll(wanted) as poll:
                 async for result in poll:
                     read.advance()
                     if result.status is not None:
+                        row = plain(result.status)
                         # The exit code depends on all results, so a failed write does not end it.
                         with reader_may_leave():
-                            rows.write(plain(result.status))
+                            if filters.match(row):
+                                rows.write(row)
                     elif result.error is not None:
                         failed.append((result.extension_number, result.error))
 
@@ -279,29 +291,59 @@ def call(
         bool,
         typer.Option(
             "--auth-stdin",
-            help="Read the extension's password from the next line of standard input; else"
-            " PORTSIP_AUTH, else a prompt.",
+            help="Read the password of the extension's telephones from the next line of standard"
+            " input; else PORTSIP_AUTH, else a prompt. v22 needs none: there, the account that is"
+            " logged in sets up the call, unless you give one.",
         ),
     ] = False,
     connection: Connection,
 ) -> None:
-    """Ring an extension, and connect it to a number.
+    """Ring an extension, and connect it to a number; prints the session's id in v22.
 
     Example: portsip-async extensions call 101 00441234567 --domain pbx.example.com
     """
     domain = connection.sip_domain
-    if domain is None:
+    gives_auth = auth_stdin or bool(os.environ.get("PORTSIP_AUTH"))
+    needs_auth = gives_auth or connection.kind.calls_need_auth
+    if needs_auth and domain is None:
         raise Failure("a call needs the SIP domain", "pass --domain, or set PORTSIP_DOMAIN", USAGE)
-    _ = connection.kind, connection.account  # asks the PBX, and prompts for the login, first
+    _ = connection.account  # prompts for the login first
     name = f"Password of extension {number}"
-    auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
-    connection.run(lambda pbx: pbx.call(number, to, auth=auth, domain=domain, src=src or number))
+    auth = None
+    if needs_auth:
+        auth = next_secret("password") if auth_stdin else prompt_secret(name, "PORTSIP_AUTH")
+    session = connection.run(
+        lambda pbx: pbx.call(number, to, auth=auth, domain=domain, src=src or number)
+    )
+    if session is not None:
+        with reader_may_leave():
+            print_line(session)
     print_note(f"Extension {number} rings, and will be connected to {to}.")
+
+
+def _write_extensions(
+    connection: Connection,
+    output: Output,
+    paging: Paging,
+    walk: Callable[[PBX, str | None], Paginator[Any]],
+) -> None:
+    kind = connection.kind
+    write_list(
+        connection,
+        output,
+        paging,
+        kind.summary,
+        walk,
+        narrow=kind.narrow,
+        wide=kind.wide,
+        with_state=kind.summary_with_state,
+    )
 
 
 extensions.command("watch")(watch)
 extensions.command("import")(import_)
 extensions.command("export")(export)
+extensions.command("apply")(apply)
 
 
 def _count(numbers: Sequence[str]) -> str:

@@ -32,7 +32,8 @@ from .. import (
     TransportError,
     TwoFactorRequired,
 )
-from .terminal_text import one_line
+from .reasons import plain_text
+from .terminal_text import one_line, terminal_width, wrapped
 
 FAILED: Final = 1
 USAGE: Final = 2
@@ -105,6 +106,7 @@ _PAGE = "check the address (--url or PORTSIP_URL), and any proxy in front of the
 _NO_API_STATUSES = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted anyway: check before you retry"
 _MAX_FAILED_KEYS = 5  # keys named in one line about many failures
+_INDENT = 2  # spaces before the later lines of a broken one
 _MAX_KEYS = 20  # keys named in any other line
 
 
@@ -190,12 +192,10 @@ def is_page(error: Exception) -> bool:
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """Write one line and a hint to stderr."""
-    lines = [f"portsip-async: {one_line(message)}"]
+    """Write one line and a hint to stderr; a terminal gets them broken between words."""
+    _write_line(f"portsip-async: {message}")
     if hint:
-        lines.append(f"Hint: {one_line(hint)}")
-    sys.stderr.write("\n".join(lines) + "\n")
-    sys.stderr.flush()
+        _write_line(f"Hint: {hint}")
 
 
 def report_error(error: Exception) -> int:
@@ -247,7 +247,8 @@ def _text(error: Exception) -> str:
     if isinstance(error, TwoFactorRequired):
         return "the PBX wants a second factor"  # its own text is for programmers
     detail = error.detail if isinstance(error, APIError) else None
-    return f"{error} ({json.dumps(detail, ensure_ascii=False)})" if detail else str(error)
+    text = plain_text(error)
+    return f"{text} ({json.dumps(detail, ensure_ascii=False)})" if detail else text
 
 
 def _short(error: Exception) -> str:
@@ -263,5 +264,13 @@ def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:
 def print_note(message: str) -> None:
     """Write a message to stderr if that is a terminal; scripts don't need it."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"{one_line(message)}\n")
-        sys.stderr.flush()
+        _write_line(message)
+
+
+def _write_line(text: str) -> None:
+    """Write a line to stderr in one piece, so that lines of a log are whole."""
+    lines = [one_line(text)]
+    if sys.stderr.isatty():
+        lines = wrapped(lines[0], terminal_width(sys.stderr), _INDENT)
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()

@@ -5,9 +5,11 @@ of its own: in one cell, it is JSON.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
+from enum import Enum
 from functools import cache
 from typing import Any, Final, get_args, get_origin
 
@@ -20,6 +22,16 @@ SECRETS: Final = frozenset(
     {"password", "web_access_password", "extension_password", "voicemail_pin"}
 )
 HIDDEN: Final = "***"
+# What msgspec says, such as "Expected `str | null`, got `int` - at `$.profile.first_name`".
+_WRONG_TYPE: Final = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?(?: - at `\$\.?([^`]*)`)?")
+_TYPES: Final = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
 
 
 def plain(record: msgspec.Struct, *, reveal: bool = False) -> dict[str, Any]:
@@ -62,14 +74,27 @@ def is_text(model: type[msgspec.Struct], name: str) -> bool:
     return not {bool, int} & _alternatives(model, name) and not is_list(model, name)
 
 
+@cache
 def is_list(model: type[msgspec.Struct], name: str) -> bool:
     """Return whether a field holds a list, which is JSON in one cell."""
     return any(get_origin(kind) is tuple for kind in _alternatives(model, name))
 
 
-def _alternatives(model: type[msgspec.Struct], name: str) -> set[Any]:
+def choices_of(model: type[msgspec.Struct], name: str) -> list[str]:
+    """List the documented values of a field; none if it is not one of a few."""
+    kinds = _alternatives(model, name)
+    return [
+        str(choice.value)
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, Enum)
+        for choice in kind
+    ]
+
+
+@cache
+def _alternatives(model: type[msgspec.Struct], name: str) -> frozenset[Any]:
     kind = kinds_of(model)[name]
-    return {kind} if get_origin(kind) is tuple else {*get_args(kind)} or {kind}
+    return frozenset([kind] if get_origin(kind) is tuple else get_args(kind) or [kind])
 
 
 def dotted(model: type[msgspec.Struct]) -> list[str]:
@@ -86,6 +111,16 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def value_at(row: Mapping[str, Any], name: str) -> Any:
+    """Return the value at a dotted name of nested mappings; None if there is none."""
+    if name in row:
+        return row[name]
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def without_nulls(value: Any) -> Any:
@@ -139,6 +174,12 @@ def near_names(name: str, known: Iterable[str], count: int = 1) -> list[str]:
     return list(dict.fromkeys(full_names[each] for each in near))[:count]
 
 
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return which known names a misspelt one may mean; if none is near, all of them."""
+    near = near_names(name, known, 3)
+    return f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(known)}"
+
+
 def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
     """Convert the text of a field to its type: a boolean, a number, a list, or the text itself.
 
@@ -166,6 +207,16 @@ def _read_list(name: str, text: str) -> list[Any]:
     if not isinstance(found, list):
         raise ValueError(f"{name} must be a list in JSON")
     return found
+
+
+def type_problem(error: msgspec.ValidationError) -> str:
+    """Return what is wrong with a value's type, in our words and without the value."""
+    found = _WRONG_TYPE.match(str(error))
+    if found is None:
+        return "has a value that can't be used"
+    wanted = [_TYPES.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
+    got = f", got {_TYPES.get(found[2], found[2])}" if found[2] else ""
+    return f"{found[3] or 'it'} must be {' or '.join(wanted)}{got}"
 
 
 def shown_names(unknown: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_note
 from .generation import PBX
@@ -15,6 +16,7 @@ from .output import Output
 from .progress import Progress, progress
 
 greetings: typer.Typer = typer.Typer(
+    cls=CommandGroup,
     name="greetings",
     add_completion=False,
     help="Work with voicemail greetings.",
@@ -24,7 +26,8 @@ greetings: typer.Typer = typer.Typer(
 Filename = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="The greeting's name, or in v22 its id, as 'list' shows it."
+        metavar="NAME_OR_ID",
+        help="The greeting's name, or in v22 its id, as 'list' shows it.",
     ),
 ]
 
@@ -38,7 +41,8 @@ def list_(number: Number, *, paging: Paging, connection: Connection, output: Out
         output,
         paging,
         connection.kind.greeting,
-        lambda pbx: pbx.greetings(number, paging.pages),
+        lambda pbx, _: pbx.greetings(number, paging.pages),
+        odata=False,
     )
 
 

@@ -1,22 +1,33 @@
 """``portsip-async groups``: work with extension groups."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from .. import Paginator
+from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_error, print_note
 from .generation import PBX
-from .listing import Filter, OrderBy, Paging, SortBy, write_list
+from .listing import OrderBy, Paging, SortBy, write_list
 from .options import Yes, confirm, spread
 from .output import Output
+from .progress import Progress, progress
 
 groups: typer.Typer = typer.Typer(
-    name="groups", add_completion=False, help="Work with extension groups.", no_args_is_help=True
+    cls=CommandGroup,
+    name="groups",
+    add_completion=False,
+    help="Work with extension groups.",
+    no_args_is_help=True,
 )
 
-GroupId = Annotated[str, typer.Argument(metavar="ID", help="The group's id, as 'list' shows it.")]
+GroupName = Annotated[
+    str, typer.Argument(metavar="NAME", help="The group's name, or its id as 'list' shows it.")
+]
 Member = Annotated[
     list[str] | None,
     typer.Option("--member", metavar="NUMBER", help="A member's extension number; repeatable."),
@@ -52,15 +63,14 @@ def list_(
     *,
     paging: Paging,
     sort_by: SortBy = None,
-    filter_: Filter = None,
     order_by: OrderBy = None,
     connection: Connection,
     output: Output,
 ) -> None:
     """List all groups."""
 
-    def walk(pbx: PBX) -> Paginator[Any]:
-        options = {"sort_by": sort_by, "filter": filter_, "order_by": order_by}
+    def walk(pbx: PBX, expression: str | None) -> Paginator[Any]:
+        options = {"sort_by": sort_by, "filter": expression, "order_by": order_by}
         return pbx.groups(paging.pages, options)
 
     write_list(connection, output, paging, connection.kind.group_summary, walk)
@@ -68,10 +78,14 @@ def list_(
 
 @groups.command()
 @spread
-def show(group_id: GroupId, *, connection: Connection, output: Output) -> None:
+def show(group: GroupName, *, connection: Connection, output: Output) -> None:
     """Show a group's settings and members."""
     output.check(connection.kind.group)
-    output.show(connection.run(lambda pbx: pbx.show_group(group_id)))
+
+    async def work(pbx: PBX) -> msgspec.Struct:
+        return await pbx.show_group(await pbx.group_id(group))
+
+    output.show(connection.run(work))
 
 
 @groups.command()
@@ -102,7 +116,7 @@ def create(
 @groups.command()
 @spread
 def update(
-    group_id: GroupId,
+    group: GroupName,
     *,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The new name.")] = None,
     intercom: Intercom = None,
@@ -128,43 +142,57 @@ def update(
 
     Other settings and members stay as they are.
 
-    Example: portsip-async groups update ID --name Support --add 103 --drop 101
+    Example: portsip-async groups update Sales --name Support --add 103 --drop 101
     """
     options = {"intercom": intercom, "external_calls": external_calls, "console": console}
     members = member or None
     changed = any(each is not None for each in (name, description, members, *options.values()))
     if not (changed or add or drop):
         raise typer.BadParameter("pass an option for the change, such as --name or --add")
+    connection.kind.known(options, *connection.kind.group_options)
 
     done: list[str] = []
 
     async def work(pbx: PBX) -> None:
+        group_id = await pbx.group_id(group)
         # A PBX has no single request for all three.
         try:
             if changed:
                 await pbx.update_group(group_id, name, description, members, options)
                 done.append("changed")
             if add:
-                await pbx.add_members(group_id, add)
+                with _waiting("Adding", add):
+                    await pbx.add_members(group_id, add)
                 done.append("members added")
             if drop:
-                await pbx.remove_members(group_id, drop)
+                with _waiting("Removing", drop):
+                    await pbx.remove_members(group_id, drop)
         except BaseException:
             if done:
-                print_error(f"group {group_id}: {', '.join(done)}; the next step failed")
+                print_error(f"group {group}: {', '.join(done)}; the next step failed")
             raise
 
     connection.run(work)
-    print_note(f"Updated group {group_id}.")
+    print_note(f"Updated group {group}.")
+
+
+def _waiting(verb: str, numbers: Sequence[str]) -> AbstractContextManager[Progress]:
+    """Show that members are being added or removed: v22 takes a request for each."""
+    title = f"{verb} {len(numbers):,} members"
+    return progress(title, unit="seconds", shown=len(numbers) > 1)
 
 
 @groups.command()
 @spread
-def remove(group_id: GroupId, *, yes: Yes = False, connection: Connection) -> None:
+def remove(group: GroupName, *, yes: Yes = False, connection: Connection) -> None:
     """Remove a group; asks first.
 
     Its extensions stay.
     """
-    confirm(f"Remove group {group_id}?", yes=yes)
-    connection.run(lambda pbx: pbx.remove_group(group_id))
-    print_note(f"Removed group {group_id}.")
+    confirm(f"Remove group {group}?", yes=yes)
+
+    async def work(pbx: PBX) -> None:
+        await pbx.remove_group(await pbx.group_id(group))
+
+    connection.run(work)
+    print_note(f"Removed group {group}.")

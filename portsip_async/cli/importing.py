@@ -1,37 +1,32 @@
 """``portsip-async extensions import``: create many extensions from a file.
 
-The whole file is checked and the report is opened before the first row is sent. Ctrl-C, SIGTERM and
-SIGHUP stop new rows and let those in flight finish, so that the outcome of each row is known; a
-second signal ends at once. Rows that were not imported go to a report of the same format, with the
-reasons, which can be imported again. Rows that were perhaps created are at its end.
+The whole file is checked and the report is opened before the first row is sent. Rows that were not
+imported go to a report of the same format, with the reasons, which can be imported again. Rows that
+were perhaps created are at its end. `write_run` says what Ctrl-C does.
 """
 
-import asyncio
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from errno import ENOENT
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
-from .. import BulkResult, Conflict, TransportError
-from .atomic_file import NewFile, new_file
+from .. import BulkResult, Conflict
+from . import write_run
+from .atomic_file import NewFile
 from .connection import Connection
 from .failures import (
     FAILED,
     INTERRUPTED,
-    USAGE,
     Failure,
     print_error,
     report_error,
     report_failures,
     shorten,
 )
-from .generation import PBX
+from .generation import PBX, other_kinds
 from .import_file import (
     SUFFIXES,
     Columns,
@@ -45,13 +40,11 @@ from .import_file import (
 from .options import option_words, shell_words, spread
 from .output import Format, Output
 from .progress import progress
+from .report_file import open_report, print_unreadable
+from .write_run import WriteRun
 
-# Consecutive rows that could not reach the PBX, after which the import stops.
-_MAX_UNREACHABLE: Final = 24
-_GRACE: Final = 1.0  # seconds for rows in flight to finish once the import ends early
 _MAX_ROWS: Final = 5  # unreadable rows that are listed
 _MAX_ROWS_DRY: Final = 20  # the same in a dry run, which writes no report
-_DEVICES: Final = (("/", "dev"), ("/", "proc"))  # folders that can't hold a report
 _UNTRIED: Final = "not tried"
 _PERHAPS: Final = "perhaps created"
 
@@ -128,10 +121,10 @@ def import_(
 
     Example: portsip-async extensions import people.csv --dry-run
     """
-    source = read_rows(file, Columns(connection.kind.new, connection.kind.record), form)
+    source = read_rows(file, Columns(connection.kind, other_kinds(connection.kind)), form)
     readable = [row for row in source.rows if row.new is not None]
     unreadable = [row for row in source.rows if row.new is None]
-    _report_unreadable(file, unreadable, _MAX_ROWS_DRY if dry_run else _MAX_ROWS)
+    print_unreadable(file.name, unreadable, _MAX_ROWS_DRY if dry_run else _MAX_ROWS)
     if dry_run:
         output.check(Plan)
         plan = _plan(file, connection.run(_existing_numbers), source, readable)
@@ -149,63 +142,20 @@ def import_(
     output.check(Outcome)
     options = option_words(connection)
     work = _Import(readable, skip_existing, concurrency)
-    with _open_report(file, report, source.form) as target:
-        try:
-            connection.run(work.run)
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            if not work.began:
-                raise typer.Exit(INTERRUPTED) from None
-            work.interrupted = True
-        except Exception as error:
-            # After any error, the rows that were created must be reported.
-            if not work.began:
-                raise
-            work.fatal = error
+    with open_report(file, report, report_path(file, source.form)) as target:
+        work.carry_out(lambda: connection.run(work.run))
         raise typer.Exit(_conclude(work, source, unreadable, target, output, options))
 
 
-@contextmanager
-def _open_report(file: Path, requested: Path | None, form: FileFormat) -> Iterator[NewFile]:
-    """Open the report before a row is sent, so that no outcome gets lost.
-
-    Raises:
-        Failure: it can't be written.
-    """
-    report = requested or report_path(file, form)
-    with ExitStack() as stack:
-        try:
-            if requested is not None and requested.exists() and requested.samefile(file):
-                raise Failure(
-                    f"the report must not be the imported file, got {requested}",
-                    "name another file with --report",
-                    USAGE,
-                )
-            beside_device = not file.is_file() and report.parent.resolve().parts[:2] in _DEVICES
-            if requested is None and beside_device:
-                raise FileNotFoundError(ENOENT, "No folder for files", str(report))
-            target = stack.enter_context(new_file(report, replace=False))
-        except OSError as error:
-            raise Failure(
-                f"the report can't be written: {report}: {error.strerror}; nothing was sent",
-                "name another file with --report",
-            ) from None
-        yield target
-
-
 @dataclass
-class _Import:
+class _Import(WriteRun):
     """One run over the readable rows; sets the outcome of each row as its problem."""
 
     rows: list[Row]
     skip_existing: bool  # whether numbers that exist are skipped
     concurrency: int  # rows in flight
-    began: bool = False  # whether the first request succeeded, so that rows may have been sent
-    interrupted: bool = False  # whether Ctrl-C ended the run
-    stopped: bool = False  # whether no further row is sent
-    fatal: Exception | None = None  # the error that ended the run
     created: int = 0  # extensions
     skipped: int = 0  # rows
-    unreachable: int = 0  # consecutive rows that could not reach the PBX
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # by the rows' keys
     in_doubt: list[Row] = field(default_factory=list)  # perhaps created
 
@@ -221,9 +171,9 @@ class _Import:
             self._feed(),
             concurrency=self.concurrency,
             if_exists="skip" if self.skip_existing else "error",
-            grace=_GRACE,
+            grace=write_run.GRACE,
         )
-        with self._interruptible(), progress("Importing", len(self.rows)) as done:
+        with self.interruptible(), progress("Importing", len(self.rows)) as done:
             try:
                 async with run:
                     async for result in run:
@@ -233,11 +183,6 @@ class _Import:
                 for result in run.late_results:
                     self._note(result)
                 self._note_doubt({*run.in_doubt})
-
-    @property
-    def ended_early(self) -> bool:
-        """Whether rows may be unsent for a reason that is not in the rows."""
-        return self.stopped or self.interrupted or self.fatal is not None
 
     def _note_doubt(self, numbers: set[str]) -> None:
         """Record the rows of these numbers, which were perhaps created."""
@@ -255,47 +200,14 @@ class _Import:
 
     def _note(self, result: BulkResult[Any]) -> None:
         row = self.rows[result.index]
+        self.note_reply(result.error)
         if result.error is None:
             row.problem = ""
             self.created += not result.skipped
             self.skipped += result.skipped
-            self.unreachable = 0
             return
         row.problem = str(result.error)
         self.failures.append((row.key, result.error))
-        unreachable = isinstance(result.error, TransportError)
-        self.unreachable = self.unreachable + 1 if unreachable else 0
-        if self.unreachable >= _MAX_UNREACHABLE and not self.stopped:
-            self.stopped = True
-            print_error("the PBX can't be reached any more; no further row is sent")
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C stop new rows, and the second one end the command."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-
-        def stop() -> None:
-            if self.interrupted and task is not None:
-                task.cancel()
-                return
-            self.interrupted = self.stopped = True
-            print_error("stopping; rows in flight finish. Press Ctrl-C again to end at once")
-
-        # An ignored signal stays ignored. On Windows, and outside the main thread, a loop has no
-        # handlers, and the first Ctrl-C ends the command.
-        before = signal.getsignal(signal.SIGINT)
-        handled = False
-        if before not in (None, signal.SIG_IGN):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(signal.SIGINT, stop)
-                handled = True
-        try:
-            yield
-        finally:
-            if handled:
-                loop.remove_signal_handler(signal.SIGINT)
-                signal.signal(signal.SIGINT, before)
 
 
 async def _existing_numbers(pbx: PBX) -> set[str]:
@@ -321,13 +233,6 @@ def _plan(file: Path, existing: set[str], source: Rows, readable: list[Row]) -> 
         unreadable=len(source.rows) - len(readable),
         taken=tuple(row.number for row in found),
     )
-
-
-def _report_unreadable(file: Path, rows: list[Row], most: int) -> None:
-    for row in rows[:most]:
-        print_error(f"{file.name} {row.key}: {row.problem}")
-    if len(rows) > most:
-        print_error(f"{file.name}: {len(rows) - most:,} more rows can't be read")
 
 
 def _conclude(

@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from .completion import complete_columns
 from .csv_text import csv_line
-from .fields import dotted, flat, plain, shown_names
-from .streams import print_line, reader_may_leave, unguarded
-from .table import table
-from .terminal_text import encodable, json_printable, printable
+from .fields import did_you_mean, dotted, flat, plain, shown_names, value_at
+from .streams import is_file, print_line, reader_may_leave, unguarded
+from .table import fitting, table
+from .terminal_text import encodable, json_printable, printable, terminal_width
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +58,7 @@ class Output:
             "-c",
             metavar="NAMES",
             help="Only these, in this order, such as extension_number,email.",
+            autocompletion=complete_columns,
         ),
     ] = None
 
@@ -71,9 +72,18 @@ class Output:
         """Whether nothing is written before the last row."""
         return self.format in (Format.TABLE, Format.JSON)
 
+    @property
+    def leaves_terminal(self) -> bool:
+        """Whether a progress bar may use the terminal while rows are written.
+
+        A row that goes to the terminal, or to another program that writes there, would be mixed
+        with the bar.
+        """
+        return self.collects or is_file(sys.stdout)
+
     @contextmanager
     def rows(
-        self, model: type[Any], narrow: Sequence[str] = ()
+        self, model: type[Any], narrow: Sequence[str] = (), wide: Sequence[str] = ()
     ) -> Iterator["_Json | _Csv | _Table"]:
         """Open an output of many rows, which is completed if the block raises nothing.
 
@@ -81,14 +91,19 @@ class Output:
 
         Args:
             model: the type of the rows, which names the columns.
-            narrow: the columns of a table unless columns were requested.
+            narrow: the columns of a table unless columns were requested; all if empty.
+            wide: others, of which a terminal shows as many as it has room for.
         """
         columns = self.check(model)
         writer: _Json | _Csv | _Table
         if self.format is Format.CSV:
             writer = _Csv(columns, dotted(model))
         elif self.format is Format.TABLE:
-            writer = _Table(columns or list(narrow) or dotted(model))
+            writer = (
+                _Table(columns)
+                if columns
+                else _Table([*narrow] or dotted(model), wide, adapts=True)
+            )
         else:
             writer = _Json(columns, as_list=self.format is Format.JSON)
         yield writer
@@ -126,9 +141,14 @@ class Output:
         sections = {name.rpartition(".")[0] for name in known} - {""}
         wrong = [name for name in names if name not in {*known, *sections}]
         if wrong or not names:
+            # A suggestion is for one name only.
+            advice = (
+                did_you_mean(wrong[0], known)
+                if len(wrong) == 1
+                else f"choose from {', '.join(known)}"
+            )
             raise typer.BadParameter(
-                f"no such column: {', '.join(shown_names(wrong)) or 'none given'};"
-                f" choose from {', '.join(known)}",
+                f"no such column: {', '.join(shown_names(wrong)) or 'none given'}; {advice}",
                 param_hint="'--columns'",
             )
         return names
@@ -185,17 +205,27 @@ class _Csv:
 
 
 class _Table:
-    """All rows as one table."""
+    """All rows as one table; its columns may be adapted to the terminal's width."""
 
-    def __init__(self, columns: list[str]) -> None:
-        self._columns = columns
+    def __init__(
+        self, columns: list[str], others: Sequence[str] = (), *, adapts: bool = False
+    ) -> None:
+        self._required = len(columns)
+        self._adapts = adapts and sys.stdout.isatty()
+        self._columns = [*columns, *others] if self._adapts else columns
         self._rows: list[tuple[str, ...]] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
         self._rows.append(tuple(_cell(value_at(row, name)) for name in self._columns))
 
     def end(self) -> None:
-        _print_table(self._columns, self._rows)
+        names = self._columns
+        if self._adapts:
+            room = terminal_width(sys.stdout)
+            shown = fitting(names, self._rows, required=self._required, width=room)
+            names = [names[at] for at in shown]
+            self._rows = [tuple(row[at] for at in shown) for row in self._rows]
+        _print_table(names, self._rows)
 
 
 def shown_cells(cells: Iterable[str | None]) -> Iterable[str | None]:
@@ -203,16 +233,6 @@ def shown_cells(cells: Iterable[str | None]) -> Iterable[str | None]:
     if not sys.stdout.isatty():
         return cells
     return (cell and printable(cell) for cell in cells)
-
-
-def value_at(row: Mapping[str, Any], name: str) -> Any:
-    """Return the value at a dotted name of nested mappings; None if there is none."""
-    if name in row:
-        return row[name]
-    value: Any = row
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def pick(row: Mapping[str, Any], columns: Sequence[str] | None) -> Mapping[str, Any]:
@@ -317,7 +337,7 @@ def _encoding() -> str:
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
-    width = get_terminal_size().columns if terminal else None  # a pipe has no width
+    width = terminal_width(sys.stdout) if terminal else None  # a pipe has no width
     paint = _painted if terminal and coloured() else None
     rule = "─" if not terminal or encodable("─", _encoding()) == "─" else "-"
     target = unguarded(sys.stdout)  # passes colours on; cells are printable

@@ -26,6 +26,11 @@ class Progress:
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0], by)
 
+    def retitle(self, title: str) -> None:
+        """Change the text beside the bar, such as to the step that begins."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], description=one_line(title))
+
     def restart(self, at: int) -> None:
         """Set what is done, such as when an upload starts again."""
         if self._bar is not None:
@@ -41,7 +46,8 @@ def progress(
     Args:
         title: the text beside the bar.
         total: how much there is to do; None if that is not known.
-        unit: "bytes" for sizes; else the bar shows a count.
+        unit: "bytes" for sizes, and "seconds" for work that can only be waited for; else the bar
+            shows a count.
         shown: whether to show the bar; False if the output itself needs the terminal.
     """
     if not shown or not sys.stderr.isatty() or not can_move_cursor():
@@ -49,14 +55,22 @@ def progress(
         return
     from rich import progress as bars
 
-    counts: tuple[bars.ProgressColumn, ...] = (bars.MofNCompleteColumn(),)
+    counts: tuple[bars.ProgressColumn, ...] = (
+        bars.TextColumn("{task.completed:,.0f}"),
+        bars.TimeElapsedColumn(),
+    )
+    if total is not None:
+        text = "{task.completed:,.0f}/{task.total:,.0f}"
+        counts = bars.TextColumn(text), bars.TimeRemainingColumn()
     if unit == "bytes":
-        counts = bars.DownloadColumn(), bars.TransferSpeedColumn()
+        counts = bars.DownloadColumn(), bars.TransferSpeedColumn(), bars.TimeRemainingColumn()
+    elif unit == "seconds":
+        counts = (bars.TimeElapsedColumn(),)
     live = bars.Progress(
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         *counts,
-        bars.TimeRemainingColumn(),
+        redirect_stdout=False,  # rows go to a file meanwhile
         console=console(stderr=True),
         transient=True,
     )

@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import typer
 
-from .fields import SECRETS, dotted, flat, read_value, shown_names
+from .fields import SECRETS, dotted, flat, near_names, read_value, shown_names
 from .text_input import is_name, read_json, read_text
+
+_MAX_NAMES: Final = 20  # names that a message lists
 
 
 class Settings:
@@ -119,5 +121,10 @@ class Settings:
             raise ValueError(f"must be an object of {kind}s, such as {json.dumps(self._example)}")
         unknown = shown_names(name for name in found if name not in self._tops)
         if unknown:
-            known = ", ".join(self._tops)
-            raise ValueError(f"no such {kind}: {', '.join(unknown)}; choose from {known}")
+            near = near_names(unknown[0], self._tops, 3) if len(unknown) == 1 else []
+            advice = f"choose from {', '.join(self._tops)}"
+            if near:
+                advice = f"did you mean {' or '.join(near)}?"
+            elif len(self._tops) > _MAX_NAMES:
+                advice = "see 'extensions show' for their names"
+            raise ValueError(f"no such {kind}: {', '.join(unknown)}; {advice}")

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TextIO
 
+from .keyboard import Keyboard
+
 _NAMES: Final = ("SIGTERM", "SIGHUP")  # Windows lacks the second
 _SHOW_CURSOR: Final = "\x1b[?25h"
 _HIDE_CURSOR: Final = "\x1b[?25l"
@@ -60,12 +62,15 @@ def orderly_end() -> Iterator[Ending]:
 
 
 @contextmanager
-def suspendable(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]:
+def suspendable(
+    terminal: TextIO, *, own_screen: bool = False, keyboard: Keyboard | None = None
+) -> Iterator[None]:
     """Restore the terminal while Ctrl-Z suspends the command, and set it up again afterwards.
 
     Args:
         terminal: the terminal, with its cursor hidden.
         own_screen: whether the alternate screen is shown.
+        keyboard: a keyboard that is being listened to.
     """
     number = getattr(signal, "SIGTSTP", None)
     if number is None or signal.getsignal(number) is not signal.SIG_DFL:
@@ -79,10 +84,14 @@ def suspendable(terminal: TextIO, *, own_screen: bool = False) -> Iterator[None]
             os.write(terminal.fileno(), text.encode())
 
     def stop(*_: object) -> None:
+        if keyboard is not None:
+            keyboard.end()
         write(_SHOW_CURSOR + _LEAVE_SCREEN * own_screen)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # continues here after `fg`
         signal.signal(number, stop)
+        if keyboard is not None:
+            keyboard.begin()
         write(_ENTER_SCREEN * own_screen + _HIDE_CURSOR)
 
     try:

@@ -14,6 +14,7 @@ Loaded before anything else, so it imports nothing of the SDK.
 
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -263,6 +264,15 @@ def standard_streams() -> Iterator[None]:
 def unguarded(stream: TextIO) -> TextIO:
     """Return a stream that passes colours on; any other text written to it must be printable."""
     return getattr(stream, "rich_proxied_file", stream)
+
+
+def is_file(stream: TextIO) -> bool:
+    """Return whether a stream is a file or the null device, not a terminal or a pipe."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):  # closed, or not of the system
+        return False
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
 
 
 def print_line(text: str) -> None:

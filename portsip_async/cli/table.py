@@ -43,6 +43,40 @@ def table(
         yield from _lines(row, taken, widths, paint)
 
 
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, required: int, width: int
+) -> list[int]:
+    """Choose the columns of a table that are shown on a terminal.
+
+    Args:
+        columns: the names of the columns, the required ones first.
+        rows: the cells of each row.
+        required: how many columns should be shown, wrapped if need be.
+        width: the terminal's columns.
+
+    Returns:
+        The indexes of the required columns, without those at the end that don't fit even wrapped;
+        and those of others that fit beside them unwrapped, unless they are empty in all rows.
+    """
+    sizes = [
+        max([width_of(name), *(width_of(row[at]) for row in rows)])
+        for at, name in enumerate(columns)
+    ]
+    while required > 1:
+        smallest = sum(min(size, _NARROWEST) for size in sizes[:required])
+        if smallest + len(_GAP) * (required - 1) <= width:
+            break
+        required -= 1
+    shown = list(range(required))
+    used = sum(sizes[:required]) + len(_GAP) * (required - 1)
+    for at in range(required, len(columns)):
+        more = len(_GAP) + sizes[at]
+        if used + more <= width and any(row[at] for row in rows):
+            shown.append(at)
+            used += more
+    return shown
+
+
 def _lines(
     row: Sequence[str],
     sizes: Sequence[int],

@@ -7,13 +7,17 @@ are shown as escapes; letters of every script stay as they are.
 Pure. rich knows the widths, but takes time to load, so it is loaded only for text beyond ASCII.
 """
 
+import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, TextIO
 
 # Persian and Indic names and family emoji need these two. A terminal does not act on them.
 _JOINERS: Final = frozenset("\u200c\u200d")
+_COLUMNS: Final = 80  # of a terminal that does not tell
+_WORDS: Final = re.compile(r"( *)([^ ]+)")
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -57,6 +61,40 @@ def width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def terminal_width(stream: TextIO) -> int:
+    """Return the columns of the terminal that a stream is; COLUMNS comes first."""
+    chosen = os.environ.get("COLUMNS", "")
+    if chosen.isdecimal() and int(chosen):
+        return int(chosen)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    except (OSError, ValueError, AttributeError):
+        return _COLUMNS
+
+
+def wrapped(text: str, columns: int, indent: int) -> list[str]:
+    """Break a printable line between words; later lines are indented.
+
+    A word that is longer than a line stays whole, so that an address can be copied.
+
+    Args:
+        text: a line; the spaces of its first part are kept, as they align columns.
+        columns: how long a line may be.
+        indent: the spaces before later lines.
+    """
+    lines: list[str] = []
+    line, used = "", 0
+    for gap, word in _WORDS.findall(text):
+        size = width(word)
+        if line.strip() and used + len(gap) + size > columns:
+            lines.append(line)
+            line, used = " " * indent + word, indent + size
+            continue
+        gap = gap[:2] if lines else gap  # in a later line, no column is aligned
+        line, used = line + gap + word, used + len(gap) + size
+    return [*lines, line]
 
 
 def clusters(text: str) -> Iterator[tuple[str, int]]:

@@ -1,13 +1,15 @@
 """Generation v22, as the commands see it."""
 
+import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any, BinaryIO, ClassVar, Final, Literal
 
 import msgspec
 
 from .. import (
+    APIError,
     AuthenticationError,
     BadRequest,
     BulkResult,
@@ -17,44 +19,35 @@ from .. import (
     NotFound,
     Paginator,
     PortSIPError,
+    ReplyError,
+    StatusMissing,
     StatusPoll,
     StatusWatch,
 )
 from ..v22 import (
+    ENDPOINTS,
     ExtensionState,
     Greeting,
     GroupSummary,
     NewUser,
-    OutboundCallerID,
     PortSIPClient,
+    Role,
     User,
     UserSettings,
     UserSummary,
 )
 from .failures import USAGE, Failure
-from .generation import PBX, Api, Record
+from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record
+from .runs import existing, note_results
 from .settings import Settings
+from .v22_models import GroupWithMembers, NewGroup, UserWithState, with_state
 
 _SECRETS: Final = ("password", "extension_password", "voicemail_pin")
 _EXAMPLE: Final = {"department": "Sales"}
 # Options of the command line, and the arguments of lists that they set.
 _LIST_OPTIONS: Final = {"filter": "filter", "order_by": "orderby"}
-
-
-class GroupWithMembers(msgspec.Struct, frozen=True):
-    """A group, with the numbers of its members."""
-
-    id: str
-    name: str | None
-    description: str | None
-    outbound_caller_ids: tuple[OutboundCallerID, ...] | None
-    members: tuple[str, ...]
-
-
-class NewGroup(msgspec.Struct, frozen=True):
-    """The reply to a group's creation."""
-
-    id: str
+_FATAL: Final = (AuthenticationError, ConfigurationError, ClientClosed)  # they end a bulk run
+_ADMINISTRATORS: Final = frozenset({Role.SYSTEM_ADMIN, Role.REPLICATOR, Role.DEALER, Role.ADMIN})
 
 
 class V22PBX(PBX):
@@ -71,6 +64,18 @@ class V22PBX(PBX):
         "role",
         "enabled",
     )
+    wide: ClassVar[tuple[str, ...]] = (
+        "department",
+        "work_phone",
+        "mobile_phone",
+        "home_phone",
+        "id",
+        "created_at",
+        "address",
+        "sync_type",
+    )
+    summary_with_state: ClassVar[Record] = UserWithState
+    odata: ClassVar[bool] = True
     record: ClassVar[Record] = User
     new: ClassVar[Record] = NewUser
     new_secrets: ClassVar[tuple[str, ...]] = _SECRETS
@@ -78,11 +83,17 @@ class V22PBX(PBX):
         NewUser, _EXAMPLE, without=frozenset({"extension_number", *_SECRETS})
     )
     changes: ClassVar[Settings] = Settings(UserSettings, _EXAMPLE)
+    changeable: ClassVar[frozenset[str]] = frozenset({*changes.names, "role"})
+    in_lists: ClassVar[Mapping[str, str]] = {
+        name: name for name in UserSummary.__struct_fields__ if name in NewUser.__struct_fields__
+    }
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
+    calls_need_auth: ClassVar[bool] = False
     counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary
     group: ClassVar[Record] = GroupWithMembers
+    group_options: ClassVar[tuple[str, ...]] = ()
     created_group: ClassVar[Record] = NewGroup
     greeting: ClassVar[Record] = Greeting
 
@@ -116,8 +127,24 @@ class V22PBX(PBX):
     ) -> Paginator[UserSummary]:
         return self._pbx.users.list(**self._list_arguments(pages, options))
 
-    def search(self, text: str, pages: Mapping[str, Any]) -> Paginator[UserSummary]:
-        return self._pbx.extensions.search(text, **self._list_arguments(pages, {}))
+    def search(
+        self, text: str, pages: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Paginator[UserSummary]:
+        return self._pbx.users.list(search=text, **self._list_arguments(pages, options))
+
+    async def with_states(
+        self, items: Sequence[UserSummary], advance: Callable[[], None]
+    ) -> list[msgspec.Struct]:
+        numbers = [user.extension_number for user in items if user.extension_number]
+        states: dict[str, ExtensionState] = {}
+        async with self._pbx.extensions.poll_status(numbers) as poll:
+            async for result in poll:
+                advance()
+                if result.status is not None:
+                    states[result.extension_number] = result.status
+                elif result.error is not None and not _is_gone(result.error):
+                    raise result.error
+        return [with_state(user, states.get(user.extension_number or "")) for user in items]
 
     def _list_arguments(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
@@ -130,15 +157,11 @@ class V22PBX(PBX):
     async def records(
         self, search: str | None, limit: int | None, concurrency: int
     ) -> AsyncGenerator[User, None]:
-        async with (
-            aclosing(self._ids(search, limit)) as ids,
-            self._pbx.users.show_many(ids, concurrency=concurrency, ordered=True) as run,
-        ):
-            async for result in run:
-                if result.value is not None:
-                    yield result.value
-                elif result.error is not None and not _is_removed(result.error):
-                    raise result.error
+        async with aclosing(self._ids(search, limit)) as ids:
+            run = self._pbx.users.show_many(ids, concurrency=concurrency, ordered=True)
+            async with aclosing(existing(run, _is_removed)) as results:
+                async for _, found in results:
+                    yield found
 
     async def _ids(self, search: str | None, limit: int | None) -> AsyncGenerator[str, None]:
         count = 0
@@ -148,6 +171,19 @@ class V22PBX(PBX):
                 count += 1
                 if count == limit:
                     return
+
+    async def show_listed(
+        self, listed: Sequence[UserSummary], concurrency: int
+    ) -> AsyncGenerator[tuple[UserSummary, User], None]:
+        ids = [each.id for each in listed]
+        run = self._pbx.users.show_many(ids, concurrency=concurrency)
+        async with aclosing(existing(run, _is_removed)) as results:
+            async for index, found in results:
+                yield listed[index], found
+
+    @staticmethod
+    def person(listed: UserSummary) -> str:
+        return listed.display_name or listed.name or ""
 
     async def show(self, number: str) -> User:
         return await self._pbx.extensions.show(number)
@@ -170,11 +206,59 @@ class V22PBX(PBX):
     async def patch(self, number: str, changes: dict[str, Any]) -> None:
         await self._pbx.extensions.patch(number, changes)
 
+    async def patch_many(
+        self,
+        changes: Iterable[tuple[UserSummary, Mapping[str, Any]]],
+        note: Callable[[BulkResult[Any]], None],
+        in_doubt: list[str],
+        *,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        numbers: dict[str, str] = {}  # by the ids of their users
+
+        async def patches() -> AsyncGenerator[tuple[str, Mapping[str, Any]], None]:
+            for index, (listed, settings) in enumerate(changes):
+                number = numbers[listed.id] = listed.extension_number or ""
+                others = {name: value for name, value in settings.items() if name != "role"}
+                if "role" in settings:
+                    result = await self._set_role(index, listed, settings["role"], in_doubt)
+                    if result.error is not None or not others:
+                        note(msgspec.structs.replace(result, key=number))
+                        continue
+                yield listed.id, others
+
+        async with aclosing(patches()) as source:
+            run = self._pbx.users.patch_many(source, concurrency=concurrency, grace=grace)
+            await note_results(run, note, in_doubt, numbers.__getitem__)
+
+    async def _set_role(
+        self, index: int, listed: UserSummary, role: str, in_doubt: list[str]
+    ) -> BulkResult[None]:
+        """Set a user's role, which a patch does not take."""
+        number = listed.extension_number or ""
+        try:
+            await self._pbx.users.set_role(listed.id, role)
+        except asyncio.CancelledError:
+            in_doubt.append(number)
+            raise
+        except PortSIPError as error:
+            if error.may_have_acted:
+                in_doubt.append(number)
+            if isinstance(error, _FATAL):
+                raise
+            return BulkResult(index, number, error=error)
+        return BulkResult(index, number)
+
     async def remove_many(
         self,
-        numbers: Sequence[str],
+        numbers: Iterable[str],
         note: Callable[[BulkResult[None]], None],
         in_doubt: list[str],
+        *,
+        if_missing: Literal["error", "skip"] = "error",
+        concurrency: int = 8,
+        grace: float = 5.0,
     ) -> None:
         found: dict[str, str] = {}  # the numbers by the ids of their users
 
@@ -182,33 +266,58 @@ class V22PBX(PBX):
             for index, number in enumerate(numbers):
                 try:
                     user_id = (await self._pbx.users.find(number)).id
-                except (AuthenticationError, ConfigurationError, ClientClosed):
+                except _FATAL:
                     raise
                 except PortSIPError as error:
-                    note(BulkResult(index, number, error=error))
+                    if if_missing == "skip" and _has_no_user(error):
+                        note(BulkResult(index, number, skipped=True))
+                    else:
+                        note(BulkResult(index, number, error=error))
                     continue
                 found[user_id] = number
                 yield user_id
 
-        def note_number(result: BulkResult[None]) -> None:
-            note(msgspec.structs.replace(result, key=found[result.key]))
-
         async with aclosing(ids()) as source:
-            run = self._pbx.users.remove_many(source)
-            try:
-                async with run:
-                    async for result in run:
-                        note_number(result)
-            finally:
-                for result in run.late_results:
-                    note_number(result)
-                in_doubt.extend(found[user_id] for user_id in run.in_doubt)
+            run = self._pbx.users.remove_many(
+                source, concurrency=concurrency, if_missing=if_missing, grace=grace
+            )
+            await note_results(run, note, in_doubt, found.__getitem__)
+
+    async def never_pruned(
+        self, listed: Sequence[UserSummary], account: Mapping[str, str] | None
+    ) -> dict[str, str]:
+        try:
+            own_id = getattr(await self._pbx.request(ENDPOINTS["users.own"]), "id", "")
+        except _FATAL:
+            raise
+        except (APIError, ReplyError):
+            own_id = ""  # an administrator need not be a user
+        name = (account or {}).get("username", "").casefold()
+        kept: dict[str, str] = {}
+        for each in listed:
+            number = each.extension_number or ""
+            if each.id == own_id or (name and name == (each.name or "").casefold()):
+                kept[number] = OWN_ACCOUNT
+            elif each.role in _ADMINISTRATORS:
+                kept[number] = f"its role is {each.role}"
+        return kept
 
     def poll(self, numbers: Sequence[str]) -> StatusPoll[ExtensionState]:
         return self._pbx.extensions.poll_status(numbers, ordered=True)
 
     def watch(self, numbers: Sequence[str] | None, interval: float) -> StatusWatch[ExtensionState]:
         return self._pbx.extensions.watch_status(numbers, interval=interval)
+
+    async def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
+        if numbers is None or len(numbers) > FEW:
+            async with self._pbx.users.list() as walk:
+                async for user in walk:
+                    if user.extension_number is not None:
+                        yield user.extension_number, user.display_name or ""
+            return
+        for number in numbers:
+            with suppress(NotFound):
+                yield number, (await self._pbx.extensions.show(number)).display_name or ""
 
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         if numbers is None:
@@ -225,22 +334,30 @@ class V22PBX(PBX):
         note = f": {state.presence_note}" if state.presence_note else ""
         return f"{state.presence or 'presence unknown'}{note}"
 
-    async def call(self, number: str, to: str, *, auth: str, domain: str, src: str) -> None:
-        await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
+    async def call(
+        self, number: str, to: str, *, auth: str | None, domain: str | None, src: str
+    ) -> str:
+        if auth is None or domain is None:
+            return await self._pbx.calls.create(src, to)
+        return await self._pbx.extensions.call(number, to, auth=auth, domain=domain, src=src)
 
     def groups(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Paginator[GroupSummary]:
         return self._pbx.groups.list(**self._list_arguments(pages, options))
 
+    @staticmethod
+    def identity(group: GroupSummary) -> tuple[str, str | None]:
+        return group.id, group.name
+
     async def show_group(self, group_id: str) -> GroupWithMembers:
         group = await self._pbx.groups.show(group_id)
-        members = await self._members(group_id)
+        members = await self.members(group_id)
         return GroupWithMembers(
             group.id, group.name, group.description, group.outbound_caller_ids, (*members,)
         )
 
-    async def _members(self, group_id: str) -> list[str]:
+    async def members(self, group_id: str) -> list[str]:
         return [member.extension_number for member in await self._pbx.groups.members(group_id)]
 
     async def create_group(
@@ -273,7 +390,7 @@ class V22PBX(PBX):
         if name is not None or description is not None:
             await self._pbx.groups.update(group_id, name=name, description=description)
         if members is not None:
-            present = await self._members(group_id)
+            present = await self.members(group_id)
             await self.add_members(group_id, [one for one in members if one not in present])
             await self.remove_members(group_id, [one for one in present if one not in members])
 
@@ -314,6 +431,16 @@ class V22PBX(PBX):
 
     async def _id_of(self, number: str) -> str:
         return (await self._pbx.users.find(number)).id
+
+
+def _has_no_user(error: PortSIPError) -> bool:
+    """Return whether nothing has a number, as the PBX itself says."""
+    return isinstance(error, NotFound) and error.operation == "users.find" and not error.is_page
+
+
+def _is_gone(error: Exception) -> bool:
+    """Return whether an extension that was listed has no state any more."""
+    return isinstance(error, NotFound | StatusMissing)
 
 
 def _is_removed(error: Exception) -> bool:

@@ -8,27 +8,35 @@ import asyncio
 import io
 import select
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import StatusChange, StatusWatch, WatchStats
+from .. import PortSIPError, StatusChange, StatusWatch, WatchStats
 from .connection import Connection
 from .failures import USAGE, Failure, print_error, shorten
 from .fields import plain
 from .generation import PBX, Record
+from .keyboard import Keyboard
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
+from .progress import progress
+from .reasons import plain_text
 from .signals import suspendable
-from .streams import Sink, unguarded
+from .streams import Sink, is_file, unguarded
+
+if TYPE_CHECKING:
+    from .board import Board
 
 _REFRESH_INTERVAL = 0.25  # seconds between two updates of the board, or of the reports
 _REMINDER_INTERVAL = 60.0  # seconds between two lines about one outage
+_NAMES_PAUSE = 30  # minimum seconds between two readings of the names
+_NAMES_AGE = 600  # maximum seconds between two readings of the names
 
 
 @spread
@@ -54,6 +62,14 @@ def watch(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many changes.", show_default=False)
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Watch the members of this group, by its name or id.",
+            show_default=False,
+        ),
+    ] = None,
     connection: Connection,
     output: Output,
 ) -> None:
@@ -61,7 +77,8 @@ def watch(
 
     A terminal shows a live board. A pipe, or a terminal that can't move its cursor, gets a line per
     change. Every extension is shown once, and then every change, until Ctrl-C. Outages of the PBX
-    don't end the watch.
+    don't end the watch. On the board, PgDn and PgUp turn the pages, n shows or hides the names, and
+    q quits.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
     """
@@ -74,13 +91,20 @@ def watch(
         on_board, output = False, replace(output, output=Format.JSONL)
     model = _change_of(connection.kind.state)
     output.check(model)
-    wanted = read_lines(numbers) if numbers else None
+    if numbers and group is not None:
+        raise typer.BadParameter("pass either numbers or a group", param_hint="'--group'")
+    given = read_lines(numbers) if numbers else None
 
     async def work(pbx: PBX) -> None:
+        wanted = given
+        if group is not None:
+            wanted = await pbx.members(await pbx.group_id(group))
+            if not wanted:
+                raise Failure(f"group {group} has no members")
         await pbx.check_watch(wanted)
         async with pbx.watch(wanted, interval or pbx.interval) as watch:
             if on_board:
-                await _show_board(watch, limit, pbx.detail)
+                await _show_board(watch, limit, pbx, wanted)
             else:
                 await _write_changes(watch, limit, output, model)
 
@@ -98,14 +122,18 @@ async def _write_changes(
     outage = _Outage()
     unknown = _Unknown()
 
-    def report() -> None:
+    def report() -> bool:
         for line in (*outage.news(watch.stats, monotonic()), *unknown.news(watch.stats)):
             print_error(line)
+        return True
 
     count = 0
-    with output.rows(model) as rows:
+    with output.rows(model) as rows, ExitStack() as first:
+        # Until the first change, as the first states of many extensions take a while.
+        first.enter_context(progress("Reading statuses", unit="seconds", shown=is_file(sys.stdout)))
         async with _repeating(report):
             async for change in watch:
+                first.close()
                 rows.write(plain(change))
                 count += 1
                 if count == limit:
@@ -128,10 +156,10 @@ class _Outage:
             self._began = None
         elif self._began is None:
             self._began = self._reported = now
-            yield f"no answer: {stats.last_error}"
+            yield f"no answer: {_text(stats)}"
         elif now - self._reported >= _REMINDER_INTERVAL:
             self._reported = now
-            yield f"still no answer after {_duration(now - self._began)}: {stats.last_error}"
+            yield f"still no answer after {_duration(now - self._began)}: {_text(stats)}"
 
 
 class _Unknown:
@@ -146,6 +174,10 @@ class _Unknown:
         self._reported.update(new)
         if new:
             yield f"the PBX knows no extension {shorten(new)}; the watch continues"
+
+
+def _text(stats: WatchStats) -> str:
+    return "" if stats.last_error is None else plain_text(stats.last_error)
 
 
 def _duration(seconds: float) -> str:
@@ -168,7 +200,7 @@ def _is_abandoned(target: object) -> bool:
 
 
 async def _show_board(
-    watch: StatusWatch[Any], limit: int | None, detail: Callable[[Any], str]
+    watch: StatusWatch[Any], limit: int | None, pbx: PBX, numbers: Sequence[str] | None
 ) -> None:
     # rich takes time to load, and lines don't need it.
     from rich.live import Live
@@ -176,18 +208,29 @@ async def _show_board(
     from .board import Board
 
     screen = console()
-    board = Board(encoding=screen.encoding, detail=detail)
+    keyboard = Keyboard()
+    board = Board(encoding=screen.encoding, detail=pbx.detail, keyboard=keyboard.is_there)
+    changed = asyncio.Event()
+    quitting = False
+
+    def press(key: str) -> None:
+        nonlocal quitting
+        quitting = not board.press(key)
+        changed.set()
+
     count = 0
     with (
-        suspendable(unguarded(sys.stdout), own_screen=True),
+        suspendable(unguarded(sys.stdout), own_screen=True, keyboard=keyboard),
+        keyboard.listening(press),
         Live(console=screen, screen=True, auto_refresh=False) as live,
     ):
 
-        def refresh() -> None:
+        def refresh() -> bool:
             shown = board.render(screen.width, screen.height, watch.stats, datetime.now(UTC))
             live.update(shown, refresh=True)
+            return not quitting
 
-        async with _repeating(refresh):
+        async with _beside(_learn_names(board, pbx, numbers)), _repeating(refresh, changed):
             async for change in watch:
                 board.apply(change)
                 count += 1
@@ -195,20 +238,53 @@ async def _show_board(
                     break
 
 
+async def _learn_names(board: "Board", pbx: PBX, numbers: Sequence[str] | None) -> None:
+    """Read the names of the extensions, again when an extension has none, and now and then."""
+    while True:
+        with suppress(PortSIPError):  # the board says that the PBX does not answer
+            async with aclosing(pbx.names(numbers)) as names:
+                async for number, name in names:
+                    board.name(number, name)
+        for _ in range(_NAMES_AGE // _NAMES_PAUSE):
+            await asyncio.sleep(_NAMES_PAUSE)
+            if board.nameless:
+                break
+
+
 @asynccontextmanager
-async def _repeating(action: Callable[[], None]) -> AsyncIterator[None]:
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine while the block runs."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def _repeating(
+    action: Callable[[], bool], changed: asyncio.Event | None = None
+) -> AsyncIterator[None]:
     """Repeat an action while the block runs.
 
-    The block ends when the action fails, or when nobody reads standard output any more: a closed
-    terminal does not always send SIGHUP.
+    The block ends when the action returns False or fails, or when nobody reads standard output any
+    more: a closed terminal does not always send SIGHUP.
+
+    Args:
+        action: returns whether to go on.
+        changed: is set for a repetition at once.
     """
     block = asyncio.current_task()
     abandoned = _abandonment_check()
+    changed = changed or asyncio.Event()
 
     async def repeat() -> None:
-        while not abandoned():
-            action()
-            await asyncio.sleep(_REFRESH_INTERVAL)
+        while not abandoned() and action():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REFRESH_INTERVAL):
+                    await changed.wait()
+            changed.clear()
 
     def end_block(repeating: asyncio.Task[None]) -> None:
         if not repeating.cancelled() and block is not None:

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar
+from typing import Any, Final, Literal, Self, TypedDict, TypeVar, overload
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,7 +19,8 @@ from ..arguments import check_int, check_number, check_type, is_visible, plain_t
 from ..bulk.batch_size import BatchSizeLearner
 from ..bulk.outages import OutageLog
 from ..core.endpoint import Endpoint, EndpointOverride, EndpointTable, TokenPlace
-from ..core.observer import Attempt
+from ..core.hooks import Attempt, AttemptStart, check_hook
+from ..core.message import RawReply
 from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
@@ -58,6 +59,7 @@ class CommonOptions(TypedDict, total=False):
     endpoints: Mapping[str, EndpointOverride] | None
     user_agent: str | None
     on_attempt: Callable[[Attempt], object] | None
+    before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None
 
 
 class BaseClient(NotCopyable):
@@ -82,6 +84,7 @@ class BaseClient(NotCopyable):
         endpoints: Mapping[str, EndpointOverride] | None,
         user_agent: str | None,
         on_attempt: Callable[[Attempt], object] | None,
+        before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None = None,
     ) -> None:
         """Check the options, and build the core and the resources.
 
@@ -104,6 +107,7 @@ class BaseClient(NotCopyable):
             endpoints: see timeout.
             user_agent: see timeout.
             on_attempt: see timeout.
+            before_attempt: see timeout.
 
         Raises:
             ConfigurationError: a URL or a path cannot be used, or an unknown operation is
@@ -117,7 +121,7 @@ class BaseClient(NotCopyable):
             check_number("requests_per_second", requests_per_second, above=0)
             if math.isinf(1 / requests_per_second):
                 raise ValueError(
-                    f"requests_per_second must be a larger number, got {requests_per_second}"
+                    f"requests_per_second must be at least 1e-308, got {requests_per_second}"
                 )
         check_type("retry", retry, RetryPolicy)
         check_type("session", session, aiohttp.ClientSession, None)
@@ -136,13 +140,16 @@ class BaseClient(NotCopyable):
         if isinstance(ssl, str):
             ssl = plain_text(ssl)
         if isinstance(ssl, str | os.PathLike) and not _is_path(ssl):
-            raise ConfigurationError("ssl must be a path without NUL or lone surrogates")
-        if on_attempt is not None and not callable(on_attempt):
-            raise TypeError(f"on_attempt must be callable, got {type(on_attempt).__name__}")
+            raise ConfigurationError(
+                f"ssl must be a path without NUL or lone surrogates, got {os.fspath(ssl)!a}"
+            )
+        check_hook("on_attempt", on_attempt)
+        check_hook("before_attempt", before_attempt)
+        stacklevel, place = _caller()
         if ssl is False:
             warnings.warn(
                 "ssl=False accepts any certificate, so anyone on the network can read the password",
-                stacklevel=_package_frames(),
+                stacklevel=stacklevel,
             )
         # 2. Build the core, which sends requests.
         options = CallOptions(_timeout(timeout), retry)
@@ -160,6 +167,8 @@ class BaseClient(NotCopyable):
             max_connections=max_connections,
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
+            before_attempt=before_attempt,
+            client=f"{_public_name(type(self))}, created at {place},",
             errors=errors,
             token_source=lambda session: token_source(session, table),
         )
@@ -208,16 +217,27 @@ class BaseClient(NotCopyable):
         view._set_up(self._session, self._state, options, is_view=True)
         return view
 
-    def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]:
+    # Not `raw: bool = False`: then a call with ``**parameters`` of another type would be an error.
+    @overload
+    def request(
+        self, endpoint: Endpoint[T], /, *, raw: Literal[True], **parameters: object
+    ) -> Awaitable[RawReply[T]]: ...
+    @overload
+    def request(self, endpoint: Endpoint[T], /, **parameters: object) -> Awaitable[T]: ...
+    def request(
+        self, endpoint: Endpoint[T], /, *, raw: object = False, **parameters: object
+    ) -> Awaitable[T | RawReply[T]]:
         """Send a request to any endpoint, even your own, with the client's token and limits.
 
         Args:
             endpoint: the operation. If its name is one of the API's, the client's override applies.
+            raw: whether to return a `RawReply`, with the status, the headers and the body. For an
+                endpoint with a parameter of this name, pass `rename=` to `Endpoint`.
             parameters: the arguments, under the API's names; None is left out. If the endpoint
                 sends them as "binary", ``file`` is the body, as in an upload.
 
         Returns:
-            An awaitable of the reply.
+            An awaitable of the reply, or of a `RawReply`.
 
         Raises:
             PortSIPError: the call failed. Raised when it is awaited.
@@ -225,14 +245,17 @@ class BaseClient(NotCopyable):
         """
         try:
             check_type("endpoint", endpoint, Endpoint)
+            check_type("raw", raw, bool)
             if TOKEN_NAME in parameters:
-                raise TypeError(f"{TOKEN_NAME} must not be passed; the client adds it")
+                raise TypeError(f"{TOKEN_NAME} must be left out: the client adds it")
             row = self._state.table.adopt(endpoint)
             source = None
             if row.parameters == "binary":
                 file: Any = parameters.pop("file", b"")  # source_of checks it
                 source = source_of(file, self._session.threads)
-            return self._session.call(row, drop_none(parameters), self._options, source=source)
+            return self._session.call(
+                row, drop_none(parameters), self._options, source=source, raw=raw is True
+            )
         except Exception as error:
             strip_frames(error)
             raise
@@ -263,14 +286,22 @@ class BaseClient(NotCopyable):
         return f"<{type(self).__name__} {self._session.base_url}{state}>"
 
 
-def _package_frames() -> int:
-    """Count the frames up to the caller of this package, for a warning's ``stacklevel``."""
+def _caller() -> tuple[int, str]:
+    """Return where this package was called: a warning's ``stacklevel``, and the file and line."""
     count, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(
         __name__.partition(".")[0]
     ):
         count, frame = count + 1, frame.f_back
-    return count
+    return count, f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _public_name(kind: type[object]) -> str:
+    """Return the name by which an application imports a client."""
+    module = kind.__module__
+    if module.startswith(f"{__name__.partition('.')[0]}."):
+        module = module.removesuffix(".client")
+    return f"{module}.{kind.__qualname__}"
 
 
 def _is_path(path: str | os.PathLike[str]) -> bool:

@@ -33,6 +33,8 @@ C = TypeVar("C")
 MISSING: Final = frozenset({404, 405, 410})
 # Statuses that refuse a login.
 _REFUSED_STATUSES: Final = frozenset({400, 401, 403})
+# The argument of a client that sets a field, if it has another name.
+_ARGUMENTS: Final = {"access_token": "token"}
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -49,7 +51,8 @@ def only_credentials(found: Iterable[C], kinds: tuple[type, ...], ways: str) -> 
     """
     found = [*found]
     if len(found) != 1:
-        raise ConfigurationError(f"pass exactly one of {ways}")
+        got = "none of them" if not found else f"{len(found)} of them"
+        raise ConfigurationError(f"the credentials must be exactly one of {ways}; got {got}")
     (only,) = found
     if not (isinstance(only, kinds) and isinstance(only, msgspec.Struct)):
         if not isinstance(only, Credentials):
@@ -57,21 +60,45 @@ def only_credentials(found: Iterable[C], kinds: tuple[type, ...], ways: str) -> 
                 f"credentials must have an async method fetch_token, got {type(only).__name__}"
             )
         return only
-    # No message shows a value: it may be a secret.
     for field in msgspec.structs.fields(only):
         text = getattr(only, field.name)
-        if text is None and field.default is None:
-            continue
-        if not isinstance(text, str) or not text:
-            raise ConfigurationError("a name, password or token must be a non-empty str")
-        if _SURROGATE.search(text):
-            # os.environ has these for bytes that don't fit the locale's encoding.
-            raise ConfigurationError(
-                "a name, password or token must be valid Unicode, got half of a surrogate pair"
-            )
-        if field.name == "access_token" and not text.isprintable():
-            raise ConfigurationError("a token must consist of printable characters")
+        if text is not None or field.default is not None:
+            check_credential(_ARGUMENTS.get(field.name, field.name), text)
     return only
+
+
+def check_credential(name: str, text: object) -> None:
+    """Check a name, password or token of a login. No message shows it: it may be a secret.
+
+    Raises:
+        ConfigurationError: it can't be sent.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"{name} must be a str, got {type(text).__name__}")
+    if not text:
+        raise ConfigurationError(f"{name} must not be empty")
+    if _SURROGATE.search(text):
+        # os.environ has these for bytes that don't fit the locale's encoding.
+        raise ConfigurationError(f"{name} must be valid Unicode, got half of a surrogate pair")
+    if name == "token" and not text.isprintable():
+        raise ConfigurationError(
+            "token must be printable characters, got one that is not, such as a line feed"
+        )
+
+
+def check_pair(username: str | None, password: str | None) -> tuple[str, str]:
+    """Return the name and password of a login; both must be passed, even if only a domain was.
+
+    Raises:
+        ConfigurationError: one of them is missing or empty.
+    """
+    for name, text in (("username", username), ("password", password)):
+        if text is None:
+            raise ConfigurationError(f"{name} is missing: pass both username and password")
+        check_credential(name, text)
+    assert username is not None  # noqa: S101 - checked above
+    assert password is not None  # noqa: S101 - checked above
+    return username, password
 
 
 async def fetch(credentials: Credentials, clock: Clock, scheme: ErrorScheme) -> TokenReply:

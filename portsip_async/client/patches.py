@@ -11,12 +11,16 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Never, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
 
 from ..core.request import to_builtins
 from ..errors import ReplyError
+
+# Changes that were read from JSON. Type checkers take a mapping for it only if its values have type
+# Any. So they accept such a mapping, and report a wrong field in a literal dictionary nevertheless.
+UncheckedChanges: TypeAlias = Mapping[str, Never]
 
 
 def merge(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,8 +56,17 @@ def plain_fields(name: str, fields: object) -> dict[str, Any]:
     """
     if not isinstance(fields, Mapping | Struct):
         raise TypeError(f"{name} must be a struct or a mapping, got {type(fields).__name__}")
-    plain: dict[str, Any] = to_builtins(fields)
+    plain: dict[str, Any] = _with_lists(to_builtins(fields))
     return plain
+
+
+def _with_lists(value: Any) -> Any:
+    """Turn tuples into lists, however deep. What is written is also decoded, like JSON."""
+    if isinstance(value, dict):
+        return {name: _with_lists(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_lists(item) for item in value]
+    return value
 
 
 def check_has_id(read: Mapping[str, Any], operation: str) -> None:

@@ -57,8 +57,9 @@ class Core(TaskOwner, Protocol):
         source: Source | None = None,
         gate: Gate | None = None,
         token: Token | None = None,
-    ) -> Coroutine[Any, Any, T]:
-        """Return the coroutine of a call, which returns the value of the reply."""
+        raw: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine of a call, which returns the value of the reply, or a RawReply."""
         ...
 
     async def send_login(
@@ -261,6 +262,16 @@ class Sender(NotCopyable):
                 whole = {**key, **to_write(whole)}
             await self.send_document(update, whole, gate=gate)
         return item
+
+
+class Resource(NotCopyable):
+    """A part of a client, such as its extensions."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._sender.session.base_url}>"
 
 
 def drop_none(parameters: Mapping[str, object]) -> Mapping[str, object]:

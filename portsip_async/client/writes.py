@@ -7,7 +7,7 @@ read and write are passed in.
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
-from ..arguments import check_int, check_iterable, check_number, check_str, plain_text
+from ..arguments import check_int, check_iterable, check_number, check_str, check_type, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
 from ..core.endpoint import Endpoint
 from ..core.limits import Gate
@@ -83,6 +83,7 @@ def read_many(
     Raises:
         TypeError, ValueError: an argument is out of bounds.
     """
+    check_type("ordered", ordered, bool)
 
     # The gate is not used: it tracks writes.
     async def read(item: str, _: Gate) -> V:

@@ -31,9 +31,10 @@ from ..errors import (
 )
 from .connections import FOREIGN
 from .context import CallContext, PreparedEndpoint
+from .headers import naming_headers
+from .hooks import AttemptStart, logger
 from .limits import CLOSED, TIMED_OUT, Gate, Interruptible
 from .message import Parameters
-from .observer import Attempt
 from .reply import scrub_error
 from .request import RequestTemplate, secrets_of
 from .retry import failure_of, repeat
@@ -44,12 +45,9 @@ from .upload import Source
 
 X = TypeVar("X")
 
-logger: logging.Logger = logging.getLogger("portsip_async")
-# Without it, Python would print warnings in programs that set up no logging.
-logger.addHandler(logging.NullHandler())
-
 # For operations without a token.
 _NO_TOKEN: Final = Token("")
+_NOT_SENT: Final = "the deadline passed before the request could be sent"
 _NOT_REPLAYABLE: Final = "not sent again: the upload's bytes can be read only once"
 
 
@@ -124,6 +122,8 @@ class Call(Interruptible):
         assert task is not None  # noqa: S101 - a coroutine that awaits runs in a task
         self.enter(task)
         context.calls[self] = None
+        if not context.stalls.is_running:
+            context.stalls.start()
         error: PortSIPError
         try:
             if self._is_login:
@@ -227,9 +227,15 @@ class Call(Interruptible):
         self.sent_at = context.clock.monotonic()
         timer = None
         if self._source is None and options.attempt_seconds is not None:
-            timer = context.timer(options.attempt_seconds, self._seconds_left(self.sent_at))
+            left = self._seconds_left(self.sent_at)
+            if left <= 0:
+                raise self._deadline_passed()
+            timer = context.timer(options.attempt_seconds, left)
         token = cached.token if cached is not None else self._fixed_token or _NO_TOKEN
         request = self._template.request(token.access_token)
+        if context.hooks.before is not None:
+            start = AttemptStart(self._endpoint.name, self.attempts + 1)
+            request.headers = context.hooks.extra_headers(start, request.headers)
         http = options.http
         if timer is not None:
             timer.start(self)
@@ -255,7 +261,9 @@ class Call(Interruptible):
             if not self.caught(TIMED_OUT):
                 raise
             self._note(Failure.LOST)
-            error = RequestTimeout("no complete reply in time")
+            assert timer is not None  # noqa: S101 - only a timer interrupts with TIMED_OUT
+            text = f"no complete reply came within {timer.seconds:.3g} s"
+            error = RequestTimeout(context.stalls.explain(text, self.sent_at))
         except PortSIPError as failed:
             self._note(failure_of(failed))
             error = failed
@@ -265,6 +273,8 @@ class Call(Interruptible):
             error = self._translate(foreign)
             context.transport.drop(response)
         finally:
+            if response is not None and isinstance(error, PortSIPError):
+                error.headers = naming_headers(response.headers, self._secrets())
             response = None  # its repr shows the URL
             if timer is not None:
                 timer.stop(self)
@@ -275,8 +285,12 @@ class Call(Interruptible):
         # 4. Report the outcome to the log, to the hook and to the caller.
         if isinstance(error, APIError):
             error = scrub_error(error, self._secrets())
-        if context.on_attempt is not None or logger.isEnabledFor(logging.DEBUG):
-            self._report(status, error)
+        if context.hooks.after is not None or logger.isEnabledFor(logging.DEBUG):
+            seconds = context.clock.monotonic() - self.sent_at
+            if isinstance(error, PortSIPError):
+                error.operation, error.attempts = self._endpoint.name, self.attempts
+                error.may_have_acted = self._may_have_acted
+            context.hooks.report(self._endpoint.name, self.attempts, status, error, seconds)
         if error is None:
             return value
         if isinstance(error, RequestTimeout):
@@ -290,7 +304,7 @@ class Call(Interruptible):
         if rate is None or self._is_login:
             return cached
         if self._no_slot_before_deadline():
-            raise RequestTimeout("requests_per_second has no slot before the deadline")
+            raise self._deadline_passed("requests_per_second has no slot before the deadline")
         await self._before_deadline(rate.wait(has_priority=True))
         return await self._token()
 
@@ -305,6 +319,9 @@ class Call(Interruptible):
         if self._source is not None and self._source.error is not None:
             return self._source.error.with_traceback(self._source.trace)
         error, failure = self._context.transport.translate(foreign, self._secrets())
+        if isinstance(foreign, TimeoutError):
+            text = self._context.stalls.explain(str(error), self.sent_at)
+            error = error.copy(message=text)
         self._note(failure)
         return error
 
@@ -313,29 +330,6 @@ class Call(Interruptible):
         self._failure = failure
         if may_have_acted(failure, self._endpoint.safety):
             self._may_have_acted = True
-
-    def _report(self, status: int | None, error: Exception | None) -> None:
-        """Log an attempt that ended, and pass it to the hook."""
-        name, number = self._endpoint.name, self.attempts
-        seconds = self._context.clock.monotonic() - self.sent_at
-        logger.debug(
-            "%s attempt=%d status=%s error=%s ms=%.1f",
-            name,
-            number,
-            "-" if status is None else status,
-            "-" if error is None else type(error).__name__,
-            seconds * 1000,
-        )
-        if self._context.on_attempt is None:
-            return
-        ours = error if isinstance(error, PortSIPError) else None
-        if ours is not None:
-            ours.operation, ours.attempts = name, number
-            ours.may_have_acted = self._may_have_acted
-        try:
-            self._context.on_attempt(Attempt(name, number, status, ours, seconds))
-        except Exception:
-            logger.exception("on_attempt raised")
 
     def _secrets(self) -> list[str]:
         """Return the secrets of this call, which no text may show."""
@@ -445,4 +439,9 @@ class Call(Interruptible):
         except TimeoutError as error:
             if not timeout.expired() or isinstance(error, PortSIPError):
                 raise
-        raise RequestTimeout("the deadline passed before the request could be sent")
+        raise self._deadline_passed()
+
+    def _deadline_passed(self, text: str = _NOT_SENT) -> RequestTimeout:
+        """Build the error of a call that ran out of time before it could be sent."""
+        since = (self._deadline or 0.0) - (self._options.retry.deadline or 0.0)
+        return RequestTimeout(self._context.stalls.explain(text, since))

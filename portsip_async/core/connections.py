@@ -257,6 +257,12 @@ class GuardedConnector(aiohttp.TCPConnector):
                 break
             await asyncio.sleep(0)
 
+    def abandon(self) -> None:
+        """Close every socket at once, in any thread and even after the event loop was closed."""
+        for each in self._sockets:
+            shut_down(each)
+        self._closed = True  # otherwise aiohttp would warn too
+
     def _open(self, address: Any) -> socket.socket:
         """Open a socket, and keep track of it."""
         family, kind, protocol, *_ = address

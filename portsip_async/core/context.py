@@ -1,15 +1,16 @@
 """The objects that a client's calls share: the transport, the token, the limits and the clock."""
 
 import asyncio
-from collections.abc import Callable
+from copy import copy
 from typing import Any, Final
 
-from ..errors import ClientClosed, ErrorScheme, RequestTimeout
+from ..errors import ClientClosed, ErrorScheme
 from .endpoint import Endpoint
+from .hooks import Hooks
 from .limits import Clock, Interruptible, RequestRate, SharedTimer
-from .observer import Attempt
-from .reply import ReplyParser
+from .reply import RawParser, ReplyParser
 from .retry import RetryBucket
+from .stalls import StallWatch
 from .tokens import TokenCache
 from .transport import Route, Transport
 
@@ -26,7 +27,16 @@ class PreparedEndpoint:
     def __init__(self, base_url: str, endpoint: Endpoint[Any], errors: ErrorScheme) -> None:
         self.endpoint: Endpoint[Any] = endpoint
         self.route: Route = Route(base_url, endpoint)
-        self.parser: ReplyParser[Any] = ReplyParser(endpoint, errors)
+        self.parser: ReplyParser[Any] | RawParser[Any] = ReplyParser(endpoint, errors)
+
+    def raw(self) -> "PreparedEndpoint":
+        """Return a copy whose replies are a `RawReply`."""
+        prepared = copy(self)
+        # A removal counts as a success if a repeat finds nothing. A raw reply to it would be an
+        # error's, so such a call raises it.
+        prepared.endpoint = self.endpoint.replace(removes=False)
+        prepared.parser = RawParser(self.parser)
+        return prepared
 
 
 class CallContext:
@@ -34,6 +44,7 @@ class CallContext:
 
     Attributes:
         calls: everything in flight that closing the client interrupts.
+        stalls: measures for how long the event loop was blocked.
         closed: whether the client was closed.
     """
 
@@ -45,7 +56,7 @@ class CallContext:
         max_connections: int,
         rate: RequestRate | None,
         bucket: RetryBucket,
-        on_attempt: Callable[[Attempt], object] | None,
+        hooks: Hooks,
         clock: Clock,
     ) -> None:
         self.transport: Transport = transport
@@ -53,11 +64,12 @@ class CallContext:
         self.semaphore: asyncio.Semaphore = asyncio.Semaphore(max_connections)
         self.rate: RequestRate | None = rate
         self.bucket: RetryBucket = bucket
-        self.on_attempt: Callable[[Attempt], object] | None = on_attempt
+        self.hooks: Hooks = hooks
         self.clock: Clock = clock
         # A dict, since they are interrupted in their order: the semaphore's queue is searched for
         # each call that leaves it, and for 20,000 calls in any other order that takes seconds.
         self.calls: dict[Interruptible, None] = {}
+        self.stalls: StallWatch = StallWatch(self.calls, clock)
         self.closed: bool = False
         self._timers: dict[float, SharedTimer] = {}
 
@@ -77,12 +89,7 @@ class CallContext:
             seconds: the most that an attempt may take; all such attempts share one timer.
             left: the seconds until the deadline of the call. If they are fewer, the attempt gets a
                 timer of its own.
-
-        Raises:
-            RequestTimeout: the deadline has passed.
         """
-        if left <= 0:
-            raise RequestTimeout("the deadline passed before the request could be sent")
         if left <= seconds - _SLACK:
             return SharedTimer(left, asyncio.get_running_loop())
         timer = self._timers.get(seconds)
@@ -97,6 +104,7 @@ class CallContext:
         self.closed = True
 
     def cancel_timers(self) -> None:
-        """Remove the shared timers from the event loop."""
+        """Remove the timers from the event loop."""
+        self.stalls.stop()
         for timer in self._timers.values():
             timer.cancel()

@@ -6,6 +6,7 @@ Generations of the API differ in these rows. The core that sends them is the sam
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from difflib import get_close_matches
 from typing import (
     Any,
     Final,
@@ -19,7 +20,7 @@ from typing import (
     overload,
 )
 
-from ..arguments import is_visible, plain_text
+from ..arguments import check_choice, check_type, is_visible, plain_text
 from ..errors import ConfigurationError, ErrorScheme
 from .safety import Safety
 
@@ -57,7 +58,8 @@ class PageScheme:
 
     def __post_init__(self) -> None:
         if (self.skip is None) != (self.top is None):
-            raise ValueError("a page scheme must have both skip and top, or neither of them")
+            only = "top" if self.skip is None else "skip"
+            raise ValueError(f"skip and top must be passed together, got only {only}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +206,7 @@ class Endpoint(Generic[T_co]):
                 without a leading slash or with a stray brace.
         """
         for label, value in (("name", name), ("method", method), ("path", path)):
-            if not isinstance(value, str):
-                raise TypeError(f"an endpoint's {label} must be a str, got {type(value).__name__}")
+            check_type(f"Endpoint: {label}", value, str)
         # Fill in what is None, by the method.
         name, method, path = plain_text(name), plain_text(method).upper(), plain_text(path)
         reads = method == "GET"
@@ -236,7 +237,7 @@ class Endpoint(Generic[T_co]):
             object.__setattr__(self, field, value)  # the class is frozen
         # Names and paths are shown in errors and logs, and become part of URLs.
         if not name:
-            raise ValueError("an endpoint's name must not be empty")
+            raise ValueError("Endpoint: name must not be empty")
         if not method.isalpha() or not method.isascii():
             raise ValueError(f"{name}: the method must be an HTTP method, got {method!r}")
         if not path.startswith("/") or not is_visible(path) or "?" in path or "#" in path:
@@ -246,9 +247,7 @@ class Endpoint(Generic[T_co]):
         if re.search("[{}]", _PATH_ARGUMENT.sub("", path)):
             raise ValueError(f"{name}: braces in the path must hold a name, got {path!a}")
         for field, allowed in _ALLOWED.items():
-            if values[field] not in allowed:
-                names = ", ".join(allowed)
-                raise ValueError(f"{name}: {field} must be one of {names}, got {values[field]!r}")
+            check_choice(f"{name}: {field}", values[field], *allowed)
         if self.token == "body" and self.parameters != "json":
             raise ValueError(
                 f"{name}: parameters must be sent as JSON if the token is in the body, "
@@ -309,7 +308,7 @@ class EndpointTable:
                 f"endpoints must be a mapping of row names, got {type(overrides).__name__}"
             )
         self._overridden = {
-            name: _override(rows.get(name), name, override)
+            name: _override(rows.get(name), name, override, rows)
             for name, override in (overrides or {}).items()
         }
         self._untyped: dict[str, Endpoint[dict[str, Any]]] = {}
@@ -339,9 +338,13 @@ class EndpointTable:
         return self._untyped[row.name]
 
 
-def _override(row: Endpoint[Any] | None, name: str, override: EndpointOverride) -> Endpoint[Any]:
+def _override(
+    row: Endpoint[Any] | None, name: str, override: EndpointOverride, known: Iterable[str]
+) -> Endpoint[Any]:
     if row is None:
-        raise ConfigurationError(f"endpoints: there is no operation named {name!r}")
+        nearest = get_close_matches(str(name), [*map(str, known)], n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ConfigurationError(f"endpoints: there is no operation named {name!r}{hint}")
     if not isinstance(override, Mapping):
         raise ConfigurationError(
             f"endpoints: the override of {name} must be a mapping, got {type(override).__name__}"

@@ -1,9 +1,11 @@
 """Requests, replies and the sources of uploads, as plain data."""
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 FieldValue: TypeAlias = str | list[str]
 Fields: TypeAlias = dict[str, FieldValue]
@@ -39,6 +41,26 @@ class Reply(msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:
         return f"Reply(status={self.status})"  # the body may hold secrets
+
+
+class RawReply(msgspec.Struct, Generic[T], frozen=True, eq=False):
+    """A reply as it arrived, and what was read from it; the repr shows its status and size.
+
+    Attributes:
+        status: the HTTP status, from 200 to 299.
+        headers: all headers, secrets included. Names match in any case, and the values of a header
+            that occurs several times are joined with ``, ``.
+        body: the body, decompressed.
+        data: what the call returns without ``raw=True``.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    data: T
+
+    def __repr__(self) -> str:
+        return f"<RawReply {self.status}, {len(self.body)} bytes>"  # the rest may hold secrets
 
 
 class ByteSource(Protocol):

@@ -1,32 +1,13 @@
-"""The hooks that observe calls: a client's `on_attempt`, and telemetry."""
+"""A hook that observes whole calls, as telemetry does."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..errors import PortSIPError
-from ..redact import Record
 from .endpoint import Endpoint
+from .hooks import Attempt
 
 T = TypeVar("T")
-
-
-class Attempt(Record, frozen=True):
-    """One attempt that ended.
-
-    Attributes:
-        operation: the endpoint's name.
-        number: 1 for the first attempt of a call.
-        status: the HTTP status; None if no reply arrived.
-        error: why it failed; None if it succeeded.
-        seconds: how long it took.
-    """
-
-    operation: str
-    number: int
-    status: int | None
-    error: PortSIPError | None
-    seconds: float
 
 
 class Observer(ABC):

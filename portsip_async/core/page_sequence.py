@@ -15,7 +15,6 @@ Pure: takes pages, and returns the new items.
 
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -55,6 +54,8 @@ class Page(Record, Generic[T], frozen=True, kw_only=True):
 class AssembledPage(Page[T], Generic[T], frozen=True, kw_only=True):
     """A page that was put together from the replies to one or several requests.
 
+    All other fields are those of `Page`.
+
     Attributes:
         dropped: items that are not on the page, because their key was on it already.
         count_changed: True if two replies had a different ``count``.
@@ -68,8 +69,7 @@ class AssembledPage(Page[T], Generic[T], frozen=True, kw_only=True):
 Fetch: TypeAlias = Callable[[int, int], Coroutine[Any, Any, Page[T]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Record, frozen=True):
     """How a list changed during the latest walk, as far as the pages show.
 
     Attributes:
@@ -178,23 +178,23 @@ class PageSequence(Generic[T]):
         self.is_over = True
         promised = min(self._page_count or 0, self._last_wanted)
         if promised > last:
-            self.drift = replace(self.drift, missing_pages=promised - last)
+            self.drift = self.drift.replace(missing_pages=promised - last)
 
     def _compare_counts(self, page: Page[T]) -> None:
         page_count, count = page.page_count, page.count
         if page_count is not None:
             if self._page_count not in (None, page_count):
-                self.drift = replace(self.drift, page_count_changed=True)
+                self.drift = self.drift.replace(page_count_changed=True)
             self._page_count = page_count
         if count is not None:
             if self._total not in (None, count):
-                self.drift = replace(self.drift, count_changed=True)
+                self.drift = self.drift.replace(count_changed=True)
             self._total = count
         if isinstance(page, AssembledPage):
             self._drop(page.dropped)
             if page.count_changed:
-                self.drift = replace(self.drift, count_changed=True)
+                self.drift = self.drift.replace(count_changed=True)
 
     def _drop(self, items: int) -> None:
         if items:
-            self.drift = replace(self.drift, dropped=self.drift.dropped + items)
+            self.drift = self.drift.replace(dropped=self.drift.dropped + items)

@@ -14,8 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from msgspec import structs
-
 from ..arguments import check_int
 from ..errors import (
     APIError,
@@ -135,6 +133,10 @@ class Paginator(ClosableStream, Generic[T]):
         self._page_size = page_size
         self._owner = owner
         self._sequence: PageSequence[T] | None = None  # of the latest walk
+
+    def __repr__(self) -> str:
+        size = self._page_size.size if isinstance(self._page_size, PageSize) else self._page_size
+        return f"<{type(self).__name__} page={self._page}, page_size={size}{self._state()}"
 
     @property
     def drift(self) -> Drift:
@@ -398,7 +400,7 @@ class _PageWalk(Generic[T]):
 
 def _numbered(page: Page[T], number: int) -> Page[T]:
     """Add the number that was asked for, if the reply lacks it."""
-    return page if page.pagination is not None else structs.replace(page, pagination=number)
+    return page if page.pagination is not None else page.replace(pagination=number)
 
 
 def _retrieve_error(task: "asyncio.Task[Any]") -> None:

@@ -27,7 +27,8 @@ from ..redact import scrub_json, scrub_text
 from .decode import Decoder, Unreadable, parse, repair
 from .echo import match_request
 from .endpoint import Endpoint
-from .message import Parameters, Reply
+from .headers import Headers
+from .message import Parameters, RawReply, Reply
 
 T = TypeVar("T")
 
@@ -169,6 +170,22 @@ class ReplyParser(Generic[T]):
         if isinstance(error, AuthenticationError):
             error.token_rejected = rejected
         return error
+
+
+class RawParser(Generic[T]):
+    """Parses replies with another parser, and returns each value with the reply that it is from."""
+
+    __slots__ = ("_parser",)
+
+    def __init__(self, parser: "ReplyParser[T] | RawParser[T]") -> None:
+        self._parser = parser
+
+    def parse(
+        self, reply: Reply, now: Callable[[], float], parameters: Parameters = _NO_PARAMETERS
+    ) -> RawReply[T]:
+        """Return what a reply holds, and the reply; see `ReplyParser.parse`."""
+        data: Any = self._parser.parse(reply, now, parameters)
+        return RawReply(reply.status, Headers(reply.headers.items()), reply.body, data)
 
 
 def _is_error(reported: object) -> bool:

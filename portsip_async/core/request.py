@@ -29,7 +29,11 @@ def _encode_other(value: object) -> str:
     """Encode a type that msgspec does not know: a subclass of str."""
     if isinstance(value, str):
         return plain_text(value)
-    raise TypeError(f"a parameter must be a type that JSON can encode, got {type(value).__name__}")
+    raise _UnsendableType(f"must be a type that JSON can encode, got {type(value).__name__}")
+
+
+class _UnsendableType(TypeError):
+    """A value can't be sent. The text says why, without the parameter's name."""
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=_encode_other).encode
@@ -43,7 +47,7 @@ def _split(document: bytes) -> Mapping[str, object]:
         TypeError: the document is not an object.
     """
     if not document.startswith(b"{"):
-        raise TypeError("parameters must have names: pass a mapping or a struct")
+        raise TypeError("parameters must be a mapping or a struct, got a value without names")
     return _decode_object(document)
 
 
@@ -80,6 +84,7 @@ class RequestTemplate:
         self._json: Mapping[str, object] | None = None
         self._body: bytes | None = None
         self.form: Fields | None = None
+        problem: Exception
         try:
             if endpoint.path_arguments or endpoint.headers or endpoint.rename:
                 parameters = self._take_path_and_headers(endpoint, parameters)
@@ -98,12 +103,14 @@ class RequestTemplate:
                 self._query = _texts(parameters)
                 self._headers = {**_BINARY, **self._headers}
         except UnicodeEncodeError:
-            pass  # not raised: its repr shows the whole text, which may be a secret
+            # Not raised: its repr shows the whole text, which may be a secret.
+            problem = ValueError("must be valid Unicode, got half of a surrogate pair")
+        except _UnsendableType as unsendable:
+            problem = TypeError(str(unsendable))
         else:
             return
-        raise ValueError(
-            f"{endpoint.name}: a text must be valid Unicode, got half of a surrogate pair"
-        )
+        # Not raised above: that error's frames have the values.
+        raise type(problem)(f"{endpoint.name}: {_first_failing(parameters)} {problem}")
 
     def request(self, token: str) -> Request:
         """Return the request with a token in it."""
@@ -145,9 +152,25 @@ class RequestTemplate:
         for name, header in endpoint.headers.items():
             text = _single_text(endpoint, name, rest.pop(name, None))
             if not is_visible(text):
-                raise ValueError(f"{endpoint.name}: {name} must be visible characters")
+                raise ValueError(f"{endpoint.name}: {name} must be visible characters, got others")
             self._headers = {**self._headers, header: text}
         return rest
+
+
+def _first_failing(parameters: Parameters) -> str:
+    """Return the name of the first parameter that can't be encoded, for a message."""
+    if isinstance(parameters, msgspec.Struct):
+        names = parameters.__struct_fields__
+        items = [(name, getattr(parameters, name)) for name in names]
+    else:
+        items = [*parameters.items()]
+    for name, value in items:
+        try:
+            _encode((name, value))
+            _text(value)
+        except (TypeError, UnicodeEncodeError):
+            return ascii(name)[1:-1]
+    return "a parameter"
 
 
 def _single_text(endpoint: Endpoint[Any], name: str, value: object) -> str:
@@ -209,6 +232,6 @@ def _text(value: object) -> str:
             value.encode()  # refuses half of a surrogate pair before anything is sent
         return plain_text(value)
     if isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError(f"a parameter must be a str, got {type(value).__name__}; decode it first")
+        raise _UnsendableType(f"must be a str, got {type(value).__name__}; decode it first")
     plain = to_builtins(value)  # a UUID or a date becomes a text
     return plain if isinstance(plain, str) else _encode(plain).decode()

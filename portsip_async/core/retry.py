@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import tenacity
 
+from ..arguments import check_int, check_number, check_type
 from ..errors import APIError, PortSIPError, RateLimited, ReplyError, ServerError
 from .safety import Failure
 
@@ -49,11 +50,9 @@ class RetryBudget:
     burst: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio <= 100 or self.burst < 0:
-            raise ValueError(
-                "RetryBudget: ratio must be from 0 to 100 and burst at least 0, "
-                f"got {self.ratio} and {self.burst}"
-            )
+        check_int("RetryBudget: burst", self.burst, 0)
+        if check_number("RetryBudget: ratio", self.ratio) > 100:
+            raise ValueError(f"RetryBudget: ratio must be at most 100, got {self.ratio}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,8 @@ class RetryPolicy:
         budget: the repeats that all calls of a client share. A view uses its client's budget.
 
     Raises:
-        TypeError: `attempts` is not an int, or `budget` is not a RetryBudget.
+        TypeError: `attempts` is not an int, a time is not a number, or `budget` is not a
+            RetryBudget.
         ValueError: `attempts` is below 1, or a time is negative or infinite.
     """
 
@@ -79,24 +79,12 @@ class RetryPolicy:
     budget: RetryBudget = field(default_factory=RetryBudget)
 
     def __post_init__(self) -> None:
-        if type(self.attempts) is not int:
-            kind = type(self.attempts).__name__
-            raise TypeError(f"RetryPolicy: attempts must be an int, got {kind}")
-        if not isinstance(self.budget, RetryBudget):
-            kind = type(self.budget).__name__
-            raise TypeError(f"RetryPolicy: budget must be a RetryBudget, got {kind}")
-        if self.attempts < 1:
-            raise ValueError(f"RetryPolicy: attempts must be at least 1, got {self.attempts}")
-        for name in ("initial", "maximum"):
-            seconds = getattr(self, name)
-            if not 0 <= seconds < float("inf"):
-                raise ValueError(
-                    f"RetryPolicy: {name} must be finite and at least 0 s, got {seconds}"
-                )
-        if self.deadline is not None and not 0 < self.deadline < float("inf"):
-            raise ValueError(
-                f"RetryPolicy: deadline must be None or finite and above 0 s, got {self.deadline}"
-            )
+        check_int("RetryPolicy: attempts", self.attempts, 1)
+        check_number("RetryPolicy: initial", self.initial)
+        check_number("RetryPolicy: maximum", self.maximum)
+        if self.deadline is not None:
+            check_number("RetryPolicy: deadline", self.deadline, above=0)
+        check_type("RetryPolicy: budget", self.budget, RetryBudget)
 
     def pause(self, repeat: int, random: float) -> float:
         """Return the pause before a repeat, in seconds: exponential backoff with full jitter.

@@ -13,14 +13,16 @@ from ..errors import ClientClosed, ErrorScheme
 from .call import Call
 from .context import CallContext, PreparedEndpoint
 from .endpoint import Endpoint
+from .hooks import AfterAttempt, BeforeAttempt, Hooks
 from .limits import CLOSED, Clock, Gate, Interruptible, RequestRate
 from .message import Parameters
-from .observer import Attempt, Observer
+from .observer import Observer
 from .retry import RetryBucket
 from .tasks import NotCopyable
 from .threads import Threads
 from .tokens import Token, TokenCache, TokenSource
 from .transport import CallOptions, Transport
+from .unclosed import UnclosedWarning
 from .upload import Source
 
 T = TypeVar("T")
@@ -50,7 +52,9 @@ class Session(NotCopyable):
         errors: ErrorScheme,
         max_connections: int = 64,
         requests_per_second: float | None = None,
-        on_attempt: Callable[[Attempt], object] | None = None,
+        on_attempt: AfterAttempt | None = None,
+        before_attempt: BeforeAttempt | None = None,
+        client: str = "a client",
     ) -> None:
         """Store the settings; nothing is opened or sent.
 
@@ -63,6 +67,8 @@ class Session(NotCopyable):
             max_connections: calls in flight at once.
             requests_per_second: requests, spaced evenly; None: unlimited.
             on_attempt: called after each attempt. An `Observer` wraps whole calls as well.
+            before_attempt: called before each attempt; returns headers to add to its request.
+            client: the client's class and where it was created, for a warning.
         """
         self.base_url: str = base_url
         self.options: CallOptions = options
@@ -84,9 +90,10 @@ class Session(NotCopyable):
             max_connections=max_connections,
             rate=None if rate is None else RequestRate(rate, self.clock),
             bucket=RetryBucket(options.retry),
-            on_attempt=on_attempt,
+            hooks=Hooks(before_attempt, on_attempt),
             clock=self.clock,
         )
+        transport.unclosed = UnclosedWarning(self, f"{client} of {base_url}")
         self._prepared: dict[Endpoint[Any], PreparedEndpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clean_ups: set[asyncio.Task[Any]] = set()
@@ -159,7 +166,8 @@ class Session(NotCopyable):
         source: Source | None = None,
         gate: Gate | None = None,
         token: Token | None = None,
-    ) -> Coroutine[Any, Any, T]:
+        raw: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
         """Return the coroutine of a call, which returns the value of the reply.
 
         Args:
@@ -169,14 +177,16 @@ class Session(NotCopyable):
             source: the source of an upload.
             gate: an additional limit on attempts.
             token: the token to send; None: the client's own.
+            raw: whether to return a `RawReply` with the value.
 
         Raises:
             PortSIPError: when awaited.
             TypeError, ValueError: at the call, for parameters that can't be sent.
         """
+        prepared = self._prepared_endpoint(endpoint)
         call = Call(
             self._context,
-            self._prepared_endpoint(endpoint),
+            prepared.raw() if raw else prepared,
             parameters,
             options or self.options,
             source=source,

@@ -85,6 +85,10 @@ class ClosableStream(NotCopyable):
         self._runs = {**still_open, run: reference}
         return generator
 
+    def _state(self) -> str:
+        """Return the end of a repr, by whether a loop is open."""
+        return ", running>" if any(not run.ended.is_set() for run in self._runs) else ">"
+
     async def aclose(self) -> None:
         """End every open run. A loop in another task ends as if it had reached a ``break``.
 

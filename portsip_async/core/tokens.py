@@ -40,8 +40,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
-from msgspec import structs
-
 from ..arguments import plain_text
 from ..errors import (
     APIError,
@@ -363,7 +361,7 @@ class TokenCache(NotCopyable):
                 if token.access_token != last.token.access_token or last is self._cached:
                     role = token.role or last.token.role
                     api_version = token.api_version or last.token.api_version
-                    token = structs.replace(token, role=role, api_version=api_version)
+                    token = token.replace(role=role, api_version=api_version)
                     return TokenReply(token, reply.sent_at)
         if self._source.can_login:
             return _checked(await self._source.login())

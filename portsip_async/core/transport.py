@@ -6,13 +6,12 @@ scrubbed text of the exception. `connections.py` and `monitor.py` handle aiohttp
 """
 
 import asyncio
-import errno
 import math
 import os
 import ssl as tls
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
 import aiohttp
@@ -20,6 +19,7 @@ from aiohttp import hdrs
 from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
+from ..arguments import check_number
 from ..errors import (
     ClientClosed,
     ConfigurationError,
@@ -28,9 +28,9 @@ from ..errors import (
     ReplyError,
     RequestTimeout,
     TransportError,
-    raise_without_context,
 )
 from ..redact import scrub_text
+from .ca_file import load_ca_file
 from .connections import (
     CheckConnection,
     ConnectionGuard,
@@ -46,6 +46,7 @@ from .message import FieldValue, Reply, Request
 from .monitor import MalformedReply
 from .retry import RetryPolicy
 from .safety import Failure
+from .unclosed import UnclosedWarning
 from .upload import Source
 
 SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] | bool | None
@@ -66,6 +67,7 @@ class Timeout:
         read: the longest pause between two bytes of the reply.
 
     Raises:
+        TypeError: one of them is neither a number nor None.
         ValueError: a number is not above 0, or not finite.
     """
 
@@ -76,10 +78,8 @@ class Timeout:
     def __post_init__(self) -> None:
         for name in ("total", "connect", "read"):
             seconds = getattr(self, name)
-            if seconds is not None and not 0 < seconds < float("inf"):
-                raise ValueError(
-                    f"Timeout: {name} must be None or finite and above 0 seconds, got {seconds}"
-                )
+            if seconds is not None:
+                check_number(f"Timeout: {name}", seconds, above=0)
 
 
 class HttpTimeouts:
@@ -149,7 +149,13 @@ class Route:
 
 
 class Transport:
-    """Sends requests, over connections of its own or through an application's session."""
+    """Sends requests, over connections of its own or through an application's session.
+
+    Attributes:
+        unclosed: warns if a session of our own is never closed; None: nothing warns.
+    """
+
+    unclosed: UnclosedWarning | None = None
 
     def __init__(
         self,
@@ -212,8 +218,10 @@ class Transport:
                     "a client must be used in one event loop, got a second one; "
                     "create a client for each loop"
                 )
-            ssl = _checked(self._ssl)
-            if ssl is not True:
+            ssl = self._ssl
+            if isinstance(ssl, str | os.PathLike):
+                ssl = load_ca_file(ssl)
+            if ssl is not None and ssl is not True:
                 self._extra["ssl"] = ssl
             self._loop = loop
         if self._http is None:
@@ -229,11 +237,15 @@ class Transport:
             # aiohttp has no public way to remove them. The list itself may belong to the tool, so
             # it is replaced and not emptied.
             self._http._trace_configs = []
+            if self.unclosed is not None:
+                self.unclosed.opened(partial(_abandon, self._http, self._connector))
         elif self._http.closed:
             raise ClientClosed("the session that was passed as session= is closed")
 
     async def close(self) -> None:
         """Close all connections at once if they are our own."""
+        if self.unclosed is not None:
+            self.unclosed.closed()
         if self._connector is not None and self._http is not None:
             await self._connector.shut()
             await self._http.close()
@@ -337,6 +349,12 @@ class Transport:
         return ReplyError(expected=f"at most {self._max_reply_bytes} bytes")
 
 
+def _abandon(session: aiohttp.ClientSession, connector: GuardedConnector) -> None:
+    """Close the sockets of a client that was never closed, without aiohttp's own warnings."""
+    connector.abandon()
+    session.detach()
+
+
 def _length(headers: Mapping[str, str]) -> int | None:
     """Return the length of a body that is not compressed, if its head says so."""
     length = headers.get(hdrs.CONTENT_LENGTH, "")
@@ -349,25 +367,6 @@ def _passwords(proxy: str) -> tuple[str | None, ...]:
     except ValueError:
         return ()  # aiohttp will raise an error
     return (url.password, url.raw_password)
-
-
-# Temporary reasons why a good CA file can't be read: out of file descriptors or memory.
-_TEMPORARY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-
-
-def _checked(ssl: SSL) -> tls.SSLContext | aiohttp.Fingerprint | bool:
-    """Return the client's argument ``ssl`` in aiohttp's form."""
-    if ssl is None:
-        return True
-    if not isinstance(ssl, str | os.PathLike):
-        return ssl
-    try:
-        return tls.create_default_context(cafile=ssl)
-    except OSError as error:
-        text = f"ssl: {os.fspath(ssl)}: {error.strerror or 'no certificates in it'}"
-        if error.errno in _TEMPORARY:
-            raise_without_context(ConnectError(f"no connection was made ({text})"))
-        raise_without_context(ConfigurationError(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +405,7 @@ _TRANSLATIONS = (
     ),
     _UNSENT,
     _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "the URL can't be used"),
-    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "the PBX stopped responding"),
+    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "no bytes came for too long"),
     _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
         ReplyError,

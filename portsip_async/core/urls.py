@@ -5,7 +5,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from ..arguments import is_visible
+from ..arguments import check_type, is_visible
 from ..errors import ConfigurationError
 from ..redact import scrub_url
 from .endpoint import Endpoint
@@ -30,9 +30,10 @@ def api_url(base_url: str, *, allow_http: bool, suffix: str) -> str:
     """
     if not isinstance(base_url, str):
         raise TypeError(f"base_url must be a str, got {type(base_url).__name__}")
+    check_type("allow_http", allow_http, bool)
     if "@" in base_url:
         raise ConfigurationError(
-            "base_url must have no user name or password; pass username= and password="
+            "base_url must have no user name or password, got an @; pass username= and password="
         )
     # Messages show the URL from here on: it has no password, and its query is removed.
     base_url = base_url.strip(" \t\r\n")
@@ -56,8 +57,8 @@ def api_url(base_url: str, *, allow_http: bool, suffix: str) -> str:
         raise ConfigurationError(f"base_url must have no query and no fragment, got {shown!r}")
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         raise ConfigurationError(
-            f"plain http sends the password to {host} unencrypted; "
-            "use https, or pass allow_http=True"
+            f"base_url must be https, got http to {host}, which would send the password "
+            "unencrypted: use https, or pass allow_http=True"
         )
     # The URL may end with the API's path already.
     path = parts.path.rstrip("/").removesuffix(suffix)
@@ -87,7 +88,7 @@ def check_proxy(proxy: str) -> None:
         is_valid = False
     if not is_valid or not is_visible(proxy) or " " in proxy:
         raise ConfigurationError(
-            "proxy must be an http:// or https:// URL with a host and no path; "
+            "proxy must be an http:// or https:// URL with a host and no path, got another text; "
             "percent-encode reserved characters in its user name and password"
         )
 

@@ -21,6 +21,7 @@ from .fields import read_fields
 from .quirks import ReplyShaper
 from .requests import choose_row, make_routes, read_form, read_request
 from .state import PBX
+from .thread import SimulatorThread
 from .tokens import TokenIssuer
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class ClassicFace(Face):
         self,
         pbx: PBX,
         issuer: TokenIssuer,
+        thread: SimulatorThread,
         *,
         endpoints: Mapping[str, EndpointOverride] | None,
         quirks: frozenset[str],
@@ -43,6 +45,7 @@ class ClassicFace(Face):
         Args:
             pbx: the state that all generations share.
             issuer: the login and its tokens.
+            thread: the thread of the simulator.
             endpoints: overrides of rows.
             quirks: the names of quirks.
             now: returns seconds since the simulator was created.
@@ -50,7 +53,7 @@ class ClassicFace(Face):
         Raises:
             ConfigurationError: an override of an unknown row, or of a row with an invalid value.
         """
-        super().__init__(ACTIONS, ReplyShaper(quirks), code_of=code_of, status_of=status_of)
+        super().__init__(ACTIONS, ReplyShaper(quirks), thread, code_of=code_of, status_of=status_of)
         self._pbx = pbx
         self._issuer = issuer
         self._now = now

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from ..arguments import check_int
 from .faults import Fault, ScriptedFaults, complete_script
 from .quirks import ReplyShaper
+from .thread import SimulatorThread, in_its_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Face(ABC):
         self,
         operations: Collection[str],
         shaper: ReplyShaper,
+        thread: SimulatorThread,
         *,
         code_of: Callable[[int], float | int | str],
         status_of: Callable[[float | int | str], int],
@@ -70,6 +73,7 @@ class Face(ABC):
         Args:
             operations: the names of the rows.
             shaper: encodes the replies.
+            thread: the thread of the simulator.
             code_of: returns the code that fits an HTTP status.
             status_of: returns the HTTP status that fits a code.
         """
@@ -79,6 +83,7 @@ class Face(ABC):
         self.injected: Counter[str] = Counter()
         self._operations = operations
         self._shaper = shaper
+        self._thread = thread
         self._code_of = code_of
         self._status_of = status_of
         self._scripts = ScriptedFaults()
@@ -101,6 +106,7 @@ class Face(ABC):
     def refuse(self, reason: str) -> Reply:
         """Build the error for a reason in the table of `errors`."""
 
+    @in_its_thread
     def fail(
         self,
         operation: str,
@@ -123,8 +129,8 @@ class Face(ABC):
             ValueError: an unknown row, a status that HTTP does not have, or a number out of range.
         """
         self._check_operation(operation)
-        if times is not None and times < 1:
-            raise ValueError(f"times must be at least 1, got {times!r}")
+        if times is not None:
+            check_int("times", times, 1)
         script = Fault(
             "scripted",
             status=status,
@@ -141,6 +147,7 @@ class Face(ABC):
         script = complete_script(script, code_of=self._code_of, status_of=self._status_of)
         self._scripts.add(operation, script, times)
 
+    @in_its_thread
     def clear(self, operation: str | None = None) -> None:
         """Drop the remaining scripts of an operation; None drops those of all operations.
 

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import repeat
-from math import inf
 
+from ..arguments import check_int, check_number
 from .errors import code_of, status_of
 
 _HTML = b"""<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
@@ -99,11 +99,11 @@ class Faults:
         Raises:
             ValueError: a latency below zero, or a rate outside 0 to 1.
         """
-        _check_latency(self.latency)
+        check_number("latency", self.latency)
         for kind in RATES:
             rate = getattr(self, kind)
-            if not 0 <= rate <= 1:
-                raise ValueError(f"{kind} must be a rate from 0 to 1, got {rate!r}")
+            if check_number(kind, rate) > 1:
+                raise ValueError(f"{kind} must be at most 1, got {rate}")
 
 
 def draw(faults: Faults, chance: Chance) -> Fault | None:
@@ -142,9 +142,9 @@ def complete_script(
         ValueError: a status that HTTP does not have, or a latency below zero.
     """
     status, err_code = fault.status, fault.err_code
-    if status is not None and not 200 <= status <= 599:
-        raise ValueError(f"status must be from 200 to 599, got {status!r}")
-    _check_latency(fault.latency)
+    if status is not None:
+        check_int("status", status, 200, 599)
+    check_number("latency", fault.latency)
     if status is None and not (fault.drop or fault.truncate):
         if fault.body is not None:
             status = 200
@@ -155,11 +155,6 @@ def complete_script(
     if err_code is None and status is not None and status >= 400:
         err_code = code_of(status)
     return replace(fault, status=status, err_code=err_code)
-
-
-def _check_latency(latency: float) -> None:
-    if not 0 <= latency < inf:
-        raise ValueError(f"latency must be finite and at least 0 seconds, got {latency!r}")
 
 
 class ScriptedFaults:

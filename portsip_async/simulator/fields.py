@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from ..classic.models import SortBy
+from ..classic.enums import SortBy
 from ..classic.operations import ENDPOINTS
 from ..core.parameter_types import Count, File, Text
 from .errors import PBXError

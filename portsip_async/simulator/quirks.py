@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from ..arguments import check_strs
+
 QUIRKS: Mapping[str, str] = MappingProxyType(
     {
         "absent_fields": "optional fields are left out of replies",
@@ -74,11 +76,9 @@ def check_quirks(names: Iterable[str]) -> frozenset[str]:
 
     Raises:
         ValueError: a name is not in ``QUIRKS``.
-        TypeError: a string instead of a collection.
+        TypeError: a string instead of a collection, or a name that is not a str.
     """
-    if isinstance(names, str):
-        raise TypeError("quirks must be a collection of names, got str")
-    quirks = frozenset(names)
+    quirks = frozenset(check_strs("quirks", names, f'quirks=["{next(iter(QUIRKS))}"]'))
     unknown = sorted(quirks - QUIRKS.keys())
     if unknown:
         got, known = ", ".join(unknown), ", ".join(QUIRKS)

@@ -10,11 +10,13 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from ..arguments import check_type
 from ..core.endpoint import EndpointOverride
+from .checks import GENERATIONS, check_counts, check_generations, check_names, check_seconds
 from .classic_face import ClassicFace
 from .errors import PBXError
 from .face import Face, MatchedRequest, Reply
@@ -22,16 +24,15 @@ from .faults import Faults, draw
 from .http_server import DroppedReply, HTTPServer, TruncatedReply
 from .quirks import check_quirks
 from .state import PBX, Call, Greeting
+from .thread import Lifecycle, SimulatorThread, in_its_thread
 from .tokens import TokenIssuer
 from .v22.face import V22Face
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-GENERATIONS = ("classic", "v22")
 
-
-class PBXSimulator:
+class PBXSimulator(Lifecycle):
     """An embedded PBX: all operations, real state, tokens that expire, faults and quirks.
 
     The arguments ``username``, ``password``, ``email``, ``domain``, ``host``, ``faults`` and
@@ -101,20 +102,17 @@ class PBXSimulator:
                 generation.
             ConfigurationError: an override of an unknown row, or of a row with an invalid value.
         """
-        for name, value, minimum in (
-            ("extensions", extensions, 0),
-            ("groups", groups, 0),
-            ("port", port, 0),
-            ("status_seconds", status_seconds, 0),
-            ("page_limit", page_limit, 1),
-            ("max_in_flight", max_in_flight, 1),
-        ):
-            if value is not None and value < minimum:
-                raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
-        if not token_lifetime > 0:
-            raise ValueError(f"token_lifetime must be above 0 seconds, got {token_lifetime!r}")
-        if not generations or not set(generations) <= set(GENERATIONS):
-            raise ValueError(f"generations must be some of {GENERATIONS}, got {generations!r}")
+        check_counts(
+            extensions=extensions,
+            groups=groups,
+            port=port,
+            page_limit=page_limit,
+            max_in_flight=max_in_flight,
+        )
+        check_seconds(status_seconds=status_seconds, token_lifetime=token_lifetime)
+        check_names(username=username, password=password, email=email, domain=domain, host=host)
+        check_generations(generations)
+        check_type("second_factor", second_factor, bool)
         names = check_quirks(quirks)
         self.username: str = username
         self.password: str = password
@@ -124,6 +122,7 @@ class PBXSimulator:
         self.faults: Faults = faults or Faults()
         self.max_in_flight = max_in_flight
         self.peak_in_flight: int = 0
+        self._thread = SimulatorThread()
         self._clock = clock
         self._created_at = clock()
         self._random = random.Random(seed)  # noqa: S311  # repeatable chance, not secrecy
@@ -145,10 +144,16 @@ class PBXSimulator:
             quirks=names,
         )
         self._classic = ClassicFace(
-            self._pbx, self._issuer, endpoints=endpoints, quirks=names, now=self._now
+            self._pbx,
+            self._issuer,
+            self._thread,
+            endpoints=endpoints,
+            quirks=names,
+            now=self._now,
         )
         self.v22: V22Face = V22Face(
             self._pbx,
+            self._thread,
             username=username,
             password=password,
             email=email,
@@ -175,38 +180,6 @@ class PBXSimulator:
             f"<PBXSimulator {where} extensions={len(self._pbx.numbers)}"
             f" groups={len(self._pbx.groups)} served={served}>"
         )
-
-    # Start and stop.
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen, on the same port as before if it was started before.
-
-        Raises:
-            RuntimeError: it is already started.
-            OSError: the port is in use.
-        """
-        await self._http.start()
-
-    async def stop(self) -> None:
-        """Stop at once: cut all connections, and leave requests in flight without a reply.
-
-        Tokens are lost; everything else is kept. Does nothing if it is not started. A stop that is
-        cancelled still cuts everything. Another stop or start waits for it.
-        """
-        await self._http.stop()
-
-    async def restart(self, downtime: float = 0.0) -> None:
-        """Stop, wait for ``downtime`` seconds, and start on the same port."""
-        await self.stop()
-        await asyncio.sleep(downtime)
-        await self.start()
 
     # For tests: what happened, and what the PBX holds.
 
@@ -238,15 +211,18 @@ class PBXSimulator:
         return self._issuer.issued
 
     @property
+    @in_its_thread
     def extension_numbers(self) -> list[str]:
         """The extension numbers that exist, in the order of lists."""
         return list(self._pbx.numbers)
 
     @property
+    @in_its_thread
     def group_ids(self) -> list[str]:
         """The ids of the groups that exist, in the order of lists."""
         return list(self._pbx.groups)
 
+    @in_its_thread
     def extension(self, number: str) -> dict[str, Any]:
         """Return the settings of an extension, passwords included.
 
@@ -255,6 +231,7 @@ class PBXSimulator:
         """
         return _or_key_error(self._pbx.show_extension, number)
 
+    @in_its_thread
     def group(self, group_id: str) -> dict[str, Any]:
         """Return a group with its members.
 
@@ -263,6 +240,7 @@ class PBXSimulator:
         """
         return _or_key_error(self._pbx.show_group, group_id)
 
+    @in_its_thread
     def greetings(self, number: str) -> dict[str, Greeting]:
         """Return the greeting files of an extension by name, with size and SHA-256.
 
@@ -333,11 +311,13 @@ class PBXSimulator:
         """Drop the remaining scripts of an operation; None drops those of all operations."""
         self._classic.clear(operation)
 
+    @in_its_thread
     def revoke(self) -> None:
         """Revoke all access tokens at once, those of v22 included."""
         self._issuer.revoke()
         self.v22.revoke()
 
+    @in_its_thread
     def set_status(
         self,
         number: str,

@@ -9,7 +9,8 @@ The first use of a name loads all of them, and nothing of another generation.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import enums, models, public, status_models, user_models
+    from . import changes, enums, models, public, status_models, user_models
+    from .changes import *  # noqa: F403 - the names in changes.__all__
     from .enums import *  # noqa: F403 - the names in enums.__all__
     from .models import *  # noqa: F403 - the names in models.__all__
     from .public import *  # noqa: F403 - the names in public.__all__
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     __all__ += user_models.__all__
     __all__ += status_models.__all__
     __all__ += models.__all__
+    __all__ += changes.__all__
     __all__ += enums.__all__
 else:
     from .._lazy import lazy_names
 
     __getattr__, __dir__ = lazy_names(
-        __name__, ".public", ".user_models", ".status_models", ".models", ".enums"
+        __name__, ".public", ".user_models", ".status_models", ".models", ".changes", ".enums"
     )
     del lazy_names

@@ -2,8 +2,7 @@
 
 from ..arguments import check_str
 from ..client.login import refused_login
-from ..client.resource import Sender
-from ..core.tasks import NotCopyable
+from ..client.resource import Resource
 from ..core.tokens import Token
 from ..core.tracebacks import hide_arguments
 from ..errors import APIError, AuthenticationError, raise_without_context
@@ -13,11 +12,8 @@ from .models import AuthUser
 from .operations import AUTH_SEND_OTP, AUTH_SIGN_OUT, AUTH_USER, AUTH_VERIFY_OTP
 
 
-class Auth(NotCopyable):
+class Auth(Resource):
     """The client's own login. The client logs in by itself, so few programs need this."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     async def refresh(self) -> Token:
         """Renew the client's tokens now (``POST /auth/refresh_token``, or else a login).

@@ -16,9 +16,8 @@ from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from ..arguments import check_str
-from ..client.resource import Sender
+from ..client.resource import Resource
 from ..core.endpoint import Endpoint
-from ..core.tasks import NotCopyable
 from ..core.upload import Source, UploadSource, source_of
 from ..errors import ClientClosed, NotFound, PortSIPError, ReplyError, raise_without_context
 from .models import UploadStarted
@@ -32,11 +31,8 @@ logger: logging.Logger = logging.getLogger("portsip_async")
 _CLEAN_UP_SECONDS: Final = 5.0
 
 
-class Blobs(NotCopyable):
+class Blobs(Resource):
     """The files of the PBX."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     async def upload(self, source: UploadSource, *, filename: str | None = None) -> str:
         """Upload a file (``POST /blobs/uploads``, ``.../append``, ``.../complete``).

@@ -5,8 +5,7 @@ from typing import TypedDict, Unpack
 
 from ..arguments import check_str, check_type
 from ..client.patches import unknown_field
-from ..client.resource import Sender
-from ..core.tasks import NotCopyable
+from ..client.resource import Resource
 from ..core.tracebacks import hide_arguments
 from .enums import AdditionalHeaderValue, HeaderDirectionValue
 from .models import CallSession
@@ -54,11 +53,8 @@ class CallSettings(TypedDict, total=False):
     header_direction: HeaderDirectionValue | None
 
 
-class Calls(NotCopyable):
+class Calls(Resource):
     """The current calls of the PBX. A session holds calls that belong together."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     async def create(self, caller: str, callee: str, **more: Unpack[CallSettings]) -> str:
         """Ring the caller, then connect the callee (``POST /sessions``).

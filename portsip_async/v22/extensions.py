@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final, Literal
 
 from ..arguments import (
+    check_choice,
     check_int,
     check_iterable,
     check_number,
@@ -17,15 +18,16 @@ from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
 from ..bulk.status_watch import StatusWatch
-from ..client.resource import Sender
+from ..client.patches import UncheckedChanges
+from ..client.resource import Resource, Sender
 from ..client.statuses import check_known, status_source
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.reply import check_identity
-from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import ConfigurationError, ReplyError
 from .calls import Calls
+from .changes import UserChanges
 from .directory import Directory
 from .error_codes import V22_ERRORS
 from .operations import LARGEST_PAGE_SIZE, USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
@@ -37,7 +39,7 @@ from .users import Users
 DEFAULT_CONCURRENCY: Final = 16  # requests in flight
 
 
-class Extensions(NotCopyable):
+class Extensions(Resource):
     """The extensions of a tenant: its users, by extension number.
 
     The API identifies users by an id. The client remembers the ids of the users that it has listed
@@ -45,7 +47,7 @@ class Extensions(NotCopyable):
     """
 
     def __init__(self, sender: Sender, directory: Directory, users: Users, calls: Calls) -> None:
-        self._sender = sender
+        super().__init__(sender)
         self._directory = directory
         self._users = users
         self._calls = calls
@@ -131,13 +133,16 @@ class Extensions(NotCopyable):
         return await self._users.show(found.id)
 
     @hide_arguments
-    async def patch(self, number: str, changes: Mapping[str, object] | UserSettings) -> User:
+    async def patch(
+        self, number: str, changes: UserSettings | UserChanges | UncheckedChanges
+    ) -> User:
         """Change some of an extension's settings, as `Users.patch` does.
 
         Args:
             number: the extension's number.
             changes: the fields of `UserSettings` to change. Nested objects are merged, lists are
-                replaced. In a mapping, a field that is None is sent as null.
+                replaced. In a mapping, a field that is None is sent as null. Type checkers know
+                the fields, except in a mapping whose values have type Any.
 
         Returns:
             The user as it should be now.
@@ -221,7 +226,7 @@ class Extensions(NotCopyable):
             NotFound: there is no such extension.
             TypeError, ValueError: a str instead of a list, or a number that is empty or not a str.
         """
-        wanted = _check_numbers(numbers)
+        wanted = _check_numbers(numbers, 'status(["101"])')
         self._sender.session.check_open()
         states: builtins.list[ExtensionState] = []
         async with self.poll_status(wanted, ordered=True) as poll:
@@ -255,7 +260,7 @@ class Extensions(NotCopyable):
         """
         return StatusPoll(
             self._status_source(),
-            check_iterable("numbers", numbers),
+            check_iterable("numbers", numbers, 'poll_status(["101"])'),
             owner=self._sender.session,
             batch_size=1,
             concurrency=check_int("concurrency", concurrency, 1),
@@ -293,16 +298,17 @@ class Extensions(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if source not in ("auto", "poll", "socket"):
-            raise ValueError(f'source must be "auto", "poll" or "socket", got {source!r}')
+        check_choice("source", source, "auto", "poll", "socket")
         if source == "socket":
-            raise ConfigurationError('this version can only poll: pass source="auto" or "poll"')
+            raise ConfigurationError(
+                'source must be "auto" or "poll", got "socket": this version can only poll'
+            )
         check_number("verify", verify, above=0)
         statuses, session = self._status_source(), self._sender.session
         new_polling = partial(
             StatusPolling[ExtensionState],
             statuses,
-            None if numbers is None else _check_numbers(numbers),
+            None if numbers is None else _check_numbers(numbers, 'watch_status(["101"])'),
             owner=session,
             discover=self._discover,
             interval=check_number("interval", interval, above=0),
@@ -347,9 +353,9 @@ class Extensions(NotCopyable):
         return DiscoveredExtensions(numbers, is_complete)
 
 
-def _check_numbers(numbers: Iterable[str]) -> list[str]:
+def _check_numbers(numbers: Iterable[str], example: str) -> list[str]:
     """Check the argument that holds extension numbers, and return them as a list."""
-    checked = check_strs("numbers", numbers)
+    checked = check_strs("numbers", numbers, example)
     for number in checked:
         _check_path(number)
     return checked

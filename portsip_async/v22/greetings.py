@@ -3,9 +3,8 @@
 import builtins
 
 from ..arguments import check_str
-from ..client.resource import Sender
+from ..client.resource import Resource, Sender
 from ..core.request import RequestTemplate
-from ..core.tasks import NotCopyable
 from ..core.upload import UploadSource
 from ..errors import PortSIPError
 from .blobs import Blobs
@@ -19,11 +18,11 @@ from .operations import (
 )
 
 
-class Greetings(NotCopyable):
+class Greetings(Resource):
     """The voicemail greetings of the PBX's users."""
 
     def __init__(self, sender: Sender) -> None:
-        self._sender = sender
+        super().__init__(sender)
         self._blobs = Blobs(sender)
 
     async def list(self, user_id: str) -> builtins.list[Greeting]:

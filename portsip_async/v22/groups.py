@@ -13,11 +13,10 @@ from ..client.patches import (
     plain_fields,
     unknown_field,
 )
-from ..client.resource import Document, Sender
+from ..client.resource import Document, Resource
 from ..core.endpoint import Endpoint
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import RequestTemplate
-from ..core.tasks import NotCopyable
 from ..errors import APIError, Conflict, NotFound, PortSIPError
 from .models import Group, GroupSummary, Member
 from .operations import (
@@ -90,11 +89,8 @@ def _text(error: Exception) -> str:
     return str(error).removeprefix(f"{operation}: ")
 
 
-class Groups(NotCopyable):
+class Groups(Resource):
     """The groups of users of the PBX."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     def list(
         self,

@@ -7,7 +7,7 @@ versions have. So a client signs in, and uses the form login from then on if the
 from collections.abc import Mapping
 from typing import Final
 
-from ..client.login import MISSING, fetch, login_error, only_credentials
+from ..client.login import MISSING, check_pair, fetch, login_error, only_credentials
 from ..client.resource import Core
 from ..core.credentials import Credentials
 from ..core.endpoint import Endpoint, EndpointTable
@@ -204,16 +204,12 @@ def resolve_credentials(
     """
     found: list[AnyCredentials] = []
     if username is not None or password is not None or domain is not None:
-        if not username or not password:
-            raise ConfigurationError(
-                "pass both username and password, domain only with them; neither may be empty"
-            )
-        found.append(SignIn(username, password, domain))
+        found.append(SignIn(*check_pair(username, password), domain))
     if credentials is not None:
         found.append(credentials)
     if token is not None or refresh_token is not None:
-        if not token:
-            raise ConfigurationError("pass refresh_token only with token, which may not be empty")
+        if token is None:
+            raise ConfigurationError("token is missing: refresh_token must be passed with token")
         found.append(Tokens(token, refresh_token))
     ways = "username= and password= (with domain=), credentials=, or token= (with refresh_token=)"
     return only_credentials(found, (SignIn, Tokens), ways)

@@ -38,7 +38,13 @@ class Created(Record, frozen=True, gc=False):
 
 
 class GroupSummary(Record, frozen=True, kw_only=True, gc=False):
-    """A group of users as a list shows it."""
+    """A group of users as a list shows it.
+
+    Attributes:
+        id: the PBX's id of the group.
+        name: its name.
+        description: any text about it.
+    """
 
     id: str
     name: str | None = None
@@ -62,13 +68,25 @@ class Group(Record, frozen=True, kw_only=True, gc=False):
 
 
 class GroupPage(Page[GroupSummary], frozen=True, kw_only=True):
-    """A page of groups. `count` is the number of all groups that match."""
+    """A page of groups. The other fields are those of `Page`.
+
+    Attributes:
+        items: the groups.
+        count: how many groups match in all, on this page and on others.
+    """
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
 
 
 class Member(Record, frozen=True, kw_only=True, gc=False):
-    """A member of a group. `id` is the user's, and `name` the one to log in with."""
+    """A member of a group.
+
+    Attributes:
+        extension_number: the number.
+        id: the PBX's id of the user.
+        name: the name to log in with.
+        display_name: the name that people see.
+    """
 
     extension_number: str
     id: str | None = None
@@ -157,14 +175,24 @@ class Call(Record, frozen=True, kw_only=True, gc=False):
 
 
 class CallSession(Record, frozen=True, kw_only=True, gc=False):
-    """Calls that belong together, such as a call and what it was forwarded to."""
+    """Calls that belong together, such as a call and what it was forwarded to.
+
+    Attributes:
+        id: the PBX's id of the session, which `calls.hang_up` needs.
+        calls: the calls in it.
+    """
 
     id: str
     calls: tuple[Call, ...] | None = None
 
 
 class CallSessionPage(Page[CallSession], frozen=True, kw_only=True):
-    """All current sessions."""
+    """All current sessions. The other fields are those of `Page`.
+
+    Attributes:
+        items: the sessions.
+        count: how many there are.
+    """
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
 
@@ -174,13 +202,18 @@ class ServerInfo(Record, frozen=True, kw_only=True, gc=False):
 
     Attributes:
         web_domain: the domain of the PBX's own pages.
-        private_ipv4: an address of the PBX, as are the next ones.
+        private_ipv4: the address of the PBX inside its network.
+        public_ipv4: its address on the internet.
         enable_ipv6: whether the PBX supports IPv6.
+        private_ipv6: its IPv6 address inside its network.
+        public_ipv6: its IPv6 address on the internet.
         primary_dns_server: the first DNS server that it uses.
-        name: the name of the tenant, if the request had a domain.
-        domain: the tenant's SIP domain.
+        secondary_dns_server: the second one.
+        name: the name of the tenant. This and all fields below are about the tenant: they are None
+            unless the request had a domain.
+        domain: the SIP domain.
         website: the tenant's own site.
-        avatar_url: the path of the tenant's picture.
+        avatar_url: the path to download the tenant's picture from.
         enable_ms365_integration: whether users log in through Microsoft 365.
         ms365_authorization_endpoint: the URL where they do so.
     """

@@ -12,8 +12,6 @@ be sent.
 from datetime import datetime
 from typing import ClassVar, Final
 
-from msgspec import field
-
 from ..core.page_sequence import Page
 from ..redact import Record
 from .enums import (
@@ -28,7 +26,7 @@ from .enums import (
     TransportValue,
     VoicemailDatetimeValue,
 )
-from .parts import UNNUMBERED, OutboundCallerID
+from .parts import BLF, UNNUMBERED, DayHours, OutboundCallerID, TimeRange, WeekHours
 
 __all__ = [
     "UserPage",
@@ -49,39 +47,14 @@ __all__ = [
 
 
 # As in the classic models, gc=False hides objects from the garbage collector: none is in a cycle.
-class TimeRange(Record, frozen=True, kw_only=True, gc=False):
-    """A part of a day, as ``HH:MM`` of 24 hours. ``from_`` is ``from`` in the API."""
+class OfficeHours(WeekHours, frozen=True, kw_only=True, gc=False):
+    """The office hours of a user: those of the tenant, or the days that are given here.
 
-    from_: str | None = field(default=None, name="from")
-    to: str | None = None
-
-
-class DayHours(Record, frozen=True, kw_only=True, gc=False):
-    """The hours of one day of the week.
+    All other fields are those of `WeekHours`.
 
     Attributes:
-        enabled: whether the day is worked at all.
-        ranges: the working hours.
+        mode: an `OfficeHoursMode`: GLOBAL for the tenant's hours, CUSTOM for the days given here.
     """
-
-    enabled: bool | None = None
-    ranges: tuple[TimeRange, ...] | None = None
-
-
-class WeekHours(Record, frozen=True, kw_only=True, gc=False):
-    """The hours of each day of the week."""
-
-    monday: DayHours | None = None
-    tuesday: DayHours | None = None
-    wednesday: DayHours | None = None
-    thursday: DayHours | None = None
-    friday: DayHours | None = None
-    saturday: DayHours | None = None
-    sunday: DayHours | None = None
-
-
-class OfficeHours(WeekHours, frozen=True, kw_only=True, gc=False):
-    """The office hours of a user: those of the tenant, or the days that are given here."""
 
     # The PBX may leave it out unless the hours are the user's own.
     reply_may_lack: ClassVar[frozenset[str]] = frozenset({"mode"})
@@ -93,7 +66,7 @@ class ForwardRule(Record, frozen=True, kw_only=True, gc=False):
     """What happens to calls in one state of a user.
 
     Attributes:
-        action: what happens.
+        action: what happens: a `ForwardAction`.
         number: where a call is forwarded: an extension, or a number outside with or without a plus.
         timeout: seconds of ringing until a call counts as unanswered. Only the two rules for
             unanswered calls have it. If it is None, the PBX uses 60.
@@ -110,10 +83,10 @@ class CustomForwardRule(Record, frozen=True, kw_only=True, gc=False):
     """What happens to calls from certain numbers.
 
     Attributes:
-        action: what happens.
-        number: where a call is forwarded.
+        action: what happens: a `ForwardAction`.
+        number: where a call is forwarded, as in a `ForwardRule`.
         caller_id: a mask of the numbers that call.
-        type: whether it applies always, within the hours, or outside of them.
+        type: a `ForwardHours`: whether it applies always, within `hours`, or outside of them.
         hours: the hours; None if the type needs none.
     """
 
@@ -124,17 +97,14 @@ class CustomForwardRule(Record, frozen=True, kw_only=True, gc=False):
     hours: WeekHours | None = None
 
 
-class BLF(Record, frozen=True, kw_only=True, gc=False):
-    """A key of a telephone with a lamp that shows the state of another extension."""
-
-    key: str | None = None
-    value: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-
-
 class TransportPort(Record, frozen=True, kw_only=True, gc=False):
-    """A transport by which telephones can reach the PBX."""
+    """A transport by which telephones can reach the PBX.
+
+    Attributes:
+        protocol: a `Transport`.
+        port: the number of the port.
+        verification: a `ClientCertificate`: whether a TLS client must present a certificate.
+    """
 
     protocol: TransportValue | None = None
     port: int | None = None
@@ -145,40 +115,53 @@ class UserSettings(Record, frozen=True, kw_only=True, gc=False):
     """New settings for a user; None leaves a field out. The repr hides the pin.
 
     Attributes:
-        email: the email address.
+        email: the email address, at most 128 characters.
         display_name: the name that people see.
-        enabled: False disables the extension.
-        mobile_phone: a telephone number, as are `work_phone` and `home_phone`.
-        address: the postal address.
-        department: the department.
-        enable_audio_recording: whether the PBX records the sound of all calls.
+        enabled: False disables the extension for a time.
+        mobile_phone: the number of the mobile telephone. This and the next two: at most 32
+            characters.
+        work_phone: the number of the telephone at work.
+        home_phone: the number of the telephone at home.
+        address: the postal address, at most 128 characters.
+        department: the department, at most 128 characters.
+        enable_audio_recording: whether the PBX records the sound of all calls, and keeps it.
         enable_video_recording: whether it records the picture too.
         enable_dnd: whether do-not-disturb is on.
         enable_acb: whether automatic callback is on.
         enable_hot_desking: whether the user may log in at shared telephones.
         anonymous_outbound_calls: whether calls to the outside hide the number.
         delivery_outbound_cid: whether calls to the outside always carry the outbound caller id.
-        sms: whether the user may send text messages.
+        sms: an `SMSMode`: whether the user may send text messages. To change it, the account needs
+            the privilege ``UserManagement::Users``.
         outbound_caller_ids: the caller ids for calls to the outside.
         custom_options: further options, as one JSON text.
         office_hours: the office hours, on which many of the rules depend.
-        available_office_hours_forward_rule: calls while the user is available. There is one rule
-            for office hours, one for all other hours, and one for calls that nobody answers.
-        busy_office_hours_forward_rule: calls while the user is on a call; three rules as well.
-        dnd_office_hours_forward_rule: calls in do-not-disturb; two rules, as in all other states.
-        away_office_hours_forward_rule: calls while the user is away.
-        lunch_office_hours_forward_rule: calls during lunch.
-        trip_office_hours_forward_rule: calls during a business trip.
-        offline_office_hours_forward_rule: calls while no telephone is registered.
+        available_office_hours_forward_rule: calls while the user is available, in office hours.
+        available_non_office_hours_forward_rule: the same, outside of office hours.
+        available_no_answer_forward_rule: the same, for calls that nobody answers.
+        busy_office_hours_forward_rule: calls while the user is on a call, in office hours.
+        busy_non_office_hours_forward_rule: the same, outside of office hours.
+        busy_no_answer_forward_rule: the same, for calls that nobody answers.
+        dnd_office_hours_forward_rule: calls in do-not-disturb, in office hours.
+        dnd_non_office_hours_forward_rule: the same, outside of office hours.
+        away_office_hours_forward_rule: calls while the user is away, in office hours.
+        away_non_office_hours_forward_rule: the same, outside of office hours.
+        lunch_office_hours_forward_rule: calls during lunch, in office hours.
+        lunch_non_office_hours_forward_rule: the same, outside of office hours.
+        trip_office_hours_forward_rule: calls during a business trip, in office hours.
+        trip_non_office_hours_forward_rule: the same, outside of office hours.
+        offline_office_hours_forward_rule: calls while no telephone is registered, in office hours.
+        offline_non_office_hours_forward_rule: the same, outside of office hours.
         custom_forward_rules: rules for certain callers.
-        voicemail_prompt: the language of voicemail, such as ``en-US``.
+        voicemail_prompt: the language of voicemail as a tag of BCP 47, such as ``en-US``.
         enable_voicemail_pin: whether voicemail asks for the pin.
-        voicemail_pin: the pin, 6 to 10 digits. The PBX refuses digits that repeat (111)
-            or count up (123).
+        voicemail_pin: the pin, 6 to 10 digits. The PBX refuses digits that repeat (111) or count up
+            (123).
         enable_voicemail_notify: whether messages are announced by email.
-        voicemail_play_datetime: whether voicemail reads out the time of a message.
-        interface: the address that QR codes and provisioned telephones use.
-        preferred_transport: the transport that they use.
+        voicemail_play_datetime: a `VoicemailDatetime`: whether voicemail reads out when a message
+            arrived.
+        interface: an `Interface`: the address that QR codes and provisioned telephones use.
+        preferred_transport: a `Transport`: the protocol that they use.
         blfs: the keys with lamps.
     """
 
@@ -234,7 +217,8 @@ class NewUser(Record, frozen=True, kw_only=True, gc=False):
     All other fields are those of `UserSettings`.
 
     Attributes:
-        name: the name to log in with: letters, digits, and any of ``_ - ' .``.
+        name: the name to log in with: at most 64 letters, digits, and any of ``_ - ' .``. It
+            neither begins nor ends with a dot. Names such as ``admin`` and ``root`` are reserved.
         password: the password to log in with.
         role: the role. A built-in one is a `Role`.
         extension_number: the number, 3 to 64 digits.
@@ -295,20 +279,26 @@ class NewUser(Record, frozen=True, kw_only=True, gc=False):
 class User(Record, frozen=True, kw_only=True, gc=False):
     """A user with all settings. The repr hides the passwords and the pin.
 
-    All other fields are those of `UserSettings`.
+    All other fields are those of `UserSettings`. `patch` refuses those below.
 
     Attributes:
         id: the PBX's id of the user.
         name: the name to log in with.
-        role: the role, perhaps one that an administrator defined.
+        role: the role, perhaps one that an administrator defined. To change it, use
+            `users.set_role`.
         extension_number: the number.
         profile: the id of a file with the user's profile.
         created_at: when the user was created.
-        avatar_file_name: the name of the picture; `avatar_file_size` is in bytes, and
-            `avatar_file_url` the path to download it from.
-        sync_type: the directory that the user comes from; None for a user of the PBX itself.
+        avatar_file_name: the name of the file with the user's picture.
+        avatar_file_size: its size in bytes.
+        avatar_file_url: the path to download it from.
+        sync_type: a `SyncType`: the directory that the user comes from; None for a user of the PBX
+            itself.
         transports: the transports of the PBX; shown only to the user who is logged in.
-        password: shown from 22.3 on, as is `extension_password`.
+        password: the password to log in with; shown from 22.3 on. To change it, use
+            `users.set_password`.
+        extension_password: the password of the telephones; shown from 22.3 on. To change it, use
+            `users.set_extension_password`.
     """
 
     id: str
@@ -382,7 +372,28 @@ READ_ONLY: Final[frozenset[str]] = frozenset(User.__struct_fields__) - frozenset
 
 
 class UserSummary(Record, frozen=True, kw_only=True, gc=False):
-    """A user as a list shows it. The fields mean what they mean in a `User`."""
+    """A user as a list shows it. All fields are read-only.
+
+    Attributes:
+        id: the PBX's id of the user.
+        name: the name to log in with.
+        enabled: False if the extension is disabled.
+        email: the email address.
+        display_name: the name that people see.
+        role: the role; a built-in one is a `Role`.
+        mobile_phone: the number of the mobile telephone.
+        work_phone: the number of the telephone at work.
+        home_phone: the number of the telephone at home.
+        address: the postal address.
+        department: the department.
+        extension_number: the number.
+        created_at: when the user was created.
+        avatar_file_name: the name of the file with the user's picture.
+        avatar_file_size: its size in bytes.
+        avatar_file_url: the path to download it from.
+        sync_type: a `SyncType`: the directory that the user comes from; None for a user of the PBX
+            itself.
+    """
 
     id: str
     name: str | None = None
@@ -406,6 +417,11 @@ class UserSummary(Record, frozen=True, kw_only=True, gc=False):
 
 
 class UserPage(Page[UserSummary], frozen=True, kw_only=True):
-    """A page of users. `count` is the number of all users that match."""
+    """A page of users. The other fields are those of `Page`.
+
+    Attributes:
+        items: the users.
+        count: how many users match in all, on this page and on others.
+    """
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED

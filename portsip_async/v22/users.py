@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Final, Literal, TypeVar
 
-from ..arguments import check_int, check_str, check_type, optional_texts, plain_text
+from ..arguments import check_choice, check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
-from ..client.resource import Sender
+from ..client.patches import UncheckedChanges
+from ..client.resource import Resource, Sender
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
     DEFAULT_GRACE,
@@ -19,9 +20,9 @@ from ..client.writes import (
 from ..core.limits import Gate
 from ..core.pages import DEFAULT_PAGE_SIZE, Paginator
 from ..core.request import to_builtins
-from ..core.tasks import NotCopyable
 from ..core.tracebacks import hide_arguments
 from ..errors import NotFound
+from .changes import UserChanges
 from .directory import Directory
 from .enums import PresenceValue, RoleValue
 from .error_codes import V22_ERRORS
@@ -51,11 +52,11 @@ V = TypeVar("V")
 _SUMMARIES: Final[type[Paginator[UserSummary]]] = Paginator
 
 
-class Users(NotCopyable):
+class Users(Resource):
     """The users of a tenant. A user is a person with an extension."""
 
     def __init__(self, sender: Sender, directory: Directory) -> None:
-        self._sender = sender
+        super().__init__(sender)
         self._directory = directory
 
     def list(
@@ -148,7 +149,9 @@ class Users(NotCopyable):
         await self._sender.send_document(USERS_UPDATE, document)
 
     @hide_arguments
-    async def patch(self, user_id: str, changes: Mapping[str, object] | UserSettings) -> User:
+    async def patch(
+        self, user_id: str, changes: UserSettings | UserChanges | UncheckedChanges
+    ) -> User:
         """Change some of a user's settings: read, merge, update.
 
         All other fields stay as they were read, even fields that the SDK does not know. Patches of
@@ -157,7 +160,8 @@ class Users(NotCopyable):
         Args:
             user_id: the user's id.
             changes: the fields of `UserSettings` to change. Nested objects are merged, lists are
-                replaced. In a mapping, a field that is None is sent as null.
+                replaced. In a mapping, a field that is None is sent as null. Type checkers know
+                the fields, except in a mapping whose values have type Any.
 
         Returns:
             The user as it should be now.
@@ -300,15 +304,14 @@ class Users(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_exists not in ("error", "skip"):
-            raise ValueError(f'if_exists must be "error" or "skip", got {if_exists!r}')
+        check_choice("if_exists", if_exists, "error", "skip")
         write = creation(self._create, self._read_back, skip_existing=if_exists == "skip")
         return self._many("users", users, write, concurrency, grace)
 
     def patch_many(
         self,
-        patches: Iterable[tuple[str, Mapping[str, object]]]
-        | AsyncIterable[tuple[str, Mapping[str, object]]],
+        patches: Iterable[tuple[str, UserChanges | UncheckedChanges]]
+        | AsyncIterable[tuple[str, UserChanges | UncheckedChanges]],
         *,
         concurrency: int = DEFAULT_BULK_CONCURRENCY,
         grace: float = DEFAULT_GRACE,
@@ -359,8 +362,7 @@ class Users(NotCopyable):
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
             AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
         """
-        if if_missing not in ("error", "skip"):
-            raise ValueError(f'if_missing must be "error" or "skip", got {if_missing!r}')
+        check_choice("if_missing", if_missing, "error", "skip")
 
         async def remove(user_id: str, gate: Gate) -> None:
             await self._remove(plain_text(user_id), gate=gate)

@@ -1,4 +1,4 @@
-"""Fixtures: a simulated PBX in its own thread, and the command line."""
+"""Fixtures: a simulated PBX, other servers in a thread, and the command line."""
 
 import asyncio
 import ssl
@@ -60,15 +60,12 @@ DEFAULTS: dict[str, Any] = {
 
 
 @pytest.fixture
-def make_pbx(beside: Beside) -> Iterator[PBXMaker]:
+def make_pbx() -> Iterator[PBXMaker]:
     """Return a function that starts simulated PBXes; they stop when the test ends."""
     with ExitStack() as stack:
 
         def make(**options: Any) -> PBXSimulator:
-            pbx = PBXSimulator(**{**DEFAULTS, **options})
-            beside.run(pbx.start())
-            stack.callback(lambda: beside.run(pbx.stop()))
-            return pbx
+            return stack.enter_context(PBXSimulator.in_thread(**{**DEFAULTS, **options}))
 
         yield make
 

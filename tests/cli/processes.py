@@ -4,12 +4,14 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from portsip_async.simulator import PBXSimulator
 
@@ -163,6 +165,10 @@ class OnTerminal:
         while not condition(self.shown):
             assert time.monotonic() < until, f"{what}: {self.shown!r}"
             time.sleep(0.01)
+
+    def settings(self) -> list[Any]:
+        """Return the terminal's settings."""
+        return termios.tcgetattr(self._master)
 
     def type(self, text: str) -> None:
         """Type a text."""

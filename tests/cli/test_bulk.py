@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from portsip_async import PortSIPClient
-from portsip_async.cli import importing
+from portsip_async.cli import importing, write_run
+from portsip_async.cli.classic import ClassicPBX
 from portsip_async.simulator import PBXSimulator
 
 from .terminal import CommandLine, Done
@@ -206,7 +206,7 @@ class TestImport:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """A row that was sent without a known outcome is not reported as untried."""
-        monkeypatch.setattr(importing, "_GRACE", 0.05)
+        monkeypatch.setattr(write_run, "GRACE", 0.05)
         pbx.fail("extensions.create", latency=20)
         pbx.fail("extensions.create", status=401, err_code=401.2, times=None)
         done = run(cli, people.many(5), "--concurrency", "2")
@@ -242,7 +242,7 @@ class TestImport:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The import does not try every row once the PBX is unreachable."""
-        monkeypatch.setattr(importing, "_MAX_UNREACHABLE", 3)
+        monkeypatch.setattr(write_run, "MAX_UNREACHABLE", 3)
         pbx.fail("extensions.create", drop=True, times=None)
         pbx.fail("extensions.show", drop=True, times=None)
         done = run(cli, people.many(60), "--concurrency", "2")
@@ -356,7 +356,7 @@ class TestInterrupt:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """A second Ctrl-C does not wait for requests in flight; their rows are in doubt."""
-        monkeypatch.setattr(importing, "_GRACE", 0.05)
+        monkeypatch.setattr(write_run, "GRACE", 0.05)
         pbx.fail("extensions.create", latency=20, times=None)
         interrupt_at(1, 2)
         done = run(cli, people.many(6), "--concurrency", "2")
@@ -389,10 +389,10 @@ class TestInterrupt:
     def test_before_it_began(
         self, cli: CommandLine, people: People, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def interrupt(self: PortSIPClient) -> PortSIPClient:
+        def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(PortSIPClient, "__aenter__", interrupt)
+        monkeypatch.setattr(ClassicPBX, "extensions", interrupt)
         done = run(cli, people.many(3))
         assert (done.code, done.out) == (130, "")
         assert os.listdir(people.folder) == ["people.csv"]

@@ -131,7 +131,7 @@ class TestAccount:
             ({}, ("--username", "a", "--email", "a@b.example"), "not both"),
             ({}, ("--password-stdin",), "no line with a password"),
             ({"PORTSIP_URL": "http://pbx.example"}, (), "pass --allow-http"),
-            ({"PORTSIP_URL": "ftp://pbx.example"}, (), "base_url must be a URL such as"),
+            ({"PORTSIP_URL": "ftp://pbx.example"}, (), "must be a URL such as"),
             ({"PORTSIP_CA_FILE": "/no/such"}, (), "No such file"),
             ({}, ("--insecure", "--fingerprint", "00"), "give one of"),
             ({}, ("--fingerprint", "xyz"), "64 hexadecimal digits"),

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,12 +14,11 @@ import typer
 import portsip_async
 from portsip_async import v22
 from portsip_async.cli.fields import SECRETS
-from portsip_async.cli.generation import completed
 from portsip_async.cli.progress import Progress
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of
-from .terminal import CommandLine, Done
+from .terminal import CommandLine, Done, Stream
 
 NEW = {"PORTSIP_NEW_PASSWORD": "sip-Secret", "PORTSIP_NEW_WEB_ACCESS_PASSWORD": "web-Secret"}
 
@@ -191,10 +191,6 @@ class TestUpdate:
         assert 'did you mean "first_name"?' in done.err
         assert len(done.err.splitlines()) == 2
         assert pbx.served["extensions.update"] == 0
-
-    def test_completion_knows_the_settings(self) -> None:
-        assert completed("profile.f") == ["profile.first_name=", "profile.facebook="]
-        assert not [name for name in completed("") if name.endswith(".voicemail_pin=")]
 
 
 class TestRemove:
@@ -465,3 +461,66 @@ class TestGreetings:
         done = cli("greetings", "upload", "101", "/no/such.wav")
         assert done.code == 2
         assert "does not exist" in done.err
+
+
+class TestGroupNames:
+    def group(self, cli: CommandLine, name: str, *members: str) -> str:
+        """Create a group, and return its id."""
+        options = [word for member in members for word in ("--member", member)]
+        created = json.loads(cli("groups", "create", name, *options).out)
+        return str(created.get("group_id") or created["id"])
+
+    @pytest.fixture(params=["classic", "v22"])
+    def cli(self, request: pytest.FixtureRequest, make_pbx: Any, monkeypatch: Any) -> CommandLine:
+        api = request.param
+        pbx = make_pbx(generations=("classic", "v22"))
+        domain = {"PORTSIP_DOMAIN": pbx.domain, "PORTSIP_API": api}
+        return CommandLine(monkeypatch, {**environment_of(pbx), **domain})
+
+    def test_name_or_id(self, cli: CommandLine) -> None:
+        group = self.group(cli, "Sales and support", "101")
+        for name in ("Sales and support", group):
+            assert "101" in cli("groups", "show", name).out
+        assert cli("groups", "update", "Sales and support", "--add", "102").code == 0
+        assert "102" in cli("groups", "show", group).out
+        assert cli("groups", "remove", "Sales and support", "--yes").code == 0
+        done = cli("groups", "show", "Sales and support")
+        assert (done.code, done.err.splitlines()[0]) == (
+            4,
+            "portsip-async: no group has the name or the id Sales and support",
+        )
+
+    def test_name_that_is_not_unique(self, cli: CommandLine) -> None:
+        """A name that means two groups is refused, also if it is the id of one of them."""
+        group = self.group(cli, "First", "101")
+        other = self.group(cli, group, "102")
+        done = cli("groups", "remove", group, "--yes")
+        assert done.code == 2
+        assert group in done.err
+        assert other in done.err
+        assert cli("groups", "show", "First").code == 0
+
+    def test_watch(self, cli: CommandLine) -> None:
+        self.group(cli, "Sales", "103", "101")
+        self.group(cli, "Nobody")
+        words = ("extensions", "watch", "--interval", "0.1", "-o", "csv", "-c", "extension_number")
+        done = cli(*words, "--group", "Sales", "--limit", 2)
+        assert (done.code, sorted(done.lines)) == (0, ["101", "103", "extension_number"])
+        assert cli(*words, "--group", "Nobody").code == 1
+        assert cli(*words, "--group", "Missing").code == 4
+        assert cli(*words, "101", "--group", "Sales").code == 2
+
+    @pytest.mark.parametrize("numbers", [(), ("101", "102")])
+    def test_names_on_the_board(self, cli: CommandLine, numbers: tuple[str, ...]) -> None:
+        """The board shows names, read from the list or one by one."""
+        row = json.loads(cli("extensions", "list", "--limit", "2", "-o", "json").out)[1]
+        name = row.get("display_name") or f"{row['first_name']} {row['last_name']}"
+
+        class Screen(Stream):
+            def write(self, text: str) -> int:
+                if name in text:
+                    signal.raise_signal(signal.SIGINT)
+                return super().write(text)
+
+        out = Screen(terminal=True)
+        assert cli("extensions", "watch", *numbers, out=out, terminal=True).code == 130

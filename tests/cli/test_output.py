@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import time
 import unicodedata
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
@@ -13,6 +15,7 @@ from portsip_async.cli.table import table
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of
+from .processes import on_terminal, shell
 from .terminal import CommandLine, Gone
 
 LIST = ("extensions", "list", "--limit", 3)
@@ -122,6 +125,54 @@ class TestTerminal:
         done = cli("extensions", "list", "-o", "json", terminal=True)
         assert "Reading" in done.err
         json.loads(done.out)
+
+
+class TestProgress:
+    """A bar is on stderr, unless rows go to the terminal or to a program that writes there."""
+
+    COMMAND = ("extensions", "list", "-o", "csv")
+
+    @pytest.mark.parametrize(
+        ("term", "shown"), [("xterm", True), ("dumb", False)], ids=["xterm", "dumb"]
+    )
+    def test_rows_to_a_file(
+        self, term: str, shown: bool, pbx: PBXSimulator, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "rows.csv"
+        with (
+            file.open("wb") as target,
+            on_terminal(
+                *self.COMMAND, pbx=pbx, stdout=target.fileno(), changes={"TERM": term}
+            ) as running,
+        ):
+            assert running.end() == 0
+        assert ("Reading" in running.shown) is shown
+        assert len(file.read_bytes().splitlines()) == len(pbx.extension_numbers) + 1
+
+    def test_rows_to_a_program(self, pbx: PBXSimulator) -> None:
+        reading, writing = os.pipe()
+        with (
+            open(reading, "rb") as rows,
+            on_terminal(*self.COMMAND, pbx=pbx, stdout=writing) as running,
+        ):
+            os.close(writing)
+            assert len(rows.readlines()) == len(pbx.extension_numbers) + 1
+            assert running.end() == 0
+        assert running.shown == ""
+
+    def test_check_names_its_steps(self, pbx: PBXSimulator) -> None:
+        pbx.fail("extensions.show", latency=0.3)
+        with on_terminal("check", pbx=pbx) as running:
+            assert running.end() == 0
+        assert "Checking extensions.show" in running.shown
+
+    def test_logs_get_whole_lines_without_escapes(self, pbx: PBXSimulator) -> None:
+        done = shell(
+            "run extensions export /dev/null --format csv; run extensions list -c nope", pbx
+        )
+        assert done.stdout == b""
+        assert b"\x1b" not in done.stderr
+        assert len(done.stderr.splitlines()) == 2
 
 
 class TestTable:

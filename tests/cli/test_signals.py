@@ -140,6 +140,46 @@ def test_watch_ends_when_its_terminal_closes_without_a_signal(form: str, pbx: PB
         assert "Traceback" not in running.shown
 
 
+def test_keys_of_the_board(pbx: PBXSimulator) -> None:
+    """Keys turn the pages without being shown, q quits, and the terminal is as it was before."""
+    words = ("extensions", "watch")
+    with on_terminal(*words, pbx=pbx, changes={"LINES": "12", "COLUMNS": "40"}) as running:
+        before = running.settings()
+        running.wait_for(lambda shown: "page 1 of" in shown, "the board")
+        assert running.settings() != before
+        running.type("\x1b[6~")
+        running.wait_for(lambda shown: "page 2 of" in shown, "the next page")
+        running.type("q")
+        assert running.end() == 0
+        assert running.settings() == before
+    assert left_as_found(running.shown)
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+def test_keyboard_is_restored(number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
+    with on_terminal("extensions", "watch", pbx=pbx) as running:
+        before = running.settings()
+        running.wait_for(lambda shown: "up to date" in shown, "the board")
+        assert running.settings() != before
+        running.process.send_signal(number)
+        assert running.end() == code
+        assert running.settings() == before
+
+
+def test_board_in_the_background(pbx: PBXSimulator) -> None:
+    """A board without the terminal's keyboard is not stopped by the kernel."""
+    with on_terminal(
+        *COMMAND,
+        "extensions",
+        "watch",
+        "--limit",
+        12,
+        pbx=pbx,
+        command=("bash", "-ic", 'stty -tostop; "$@" & wait $!; echo code $?', "bash"),
+    ) as running:
+        running.wait_for(lambda shown: "code 0" in shown, "the end")
+
+
 def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
     """Ctrl-Z restores the terminal for the shell; `fg` draws the board again."""
     words = (*COMMAND, "extensions", "watch")

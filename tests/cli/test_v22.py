@@ -9,7 +9,7 @@ import typer
 
 from portsip_async import v22
 from portsip_async.cli.fields import SECRETS, dotted
-from portsip_async.cli.generation import completed, kind_of
+from portsip_async.cli.generation import kind_of
 from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import NewUser
 
@@ -391,6 +391,13 @@ class TestPeople:
         assert len(pbx.calls) == 1
         assert pbx.v22.served["calls.create_directly"] == 1
 
+    def test_call_by_the_account(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """Needs no password of a telephone, and prints the session's id."""
+        done = cli("users", "call", "101", "0044123")
+        assert (done.code, done.err) == (0, "")
+        assert len(done.lines) == len(pbx.calls) == 1
+        assert pbx.v22.served["calls.create"] == 1
+
 
 class TestWatch:
     def test_lines(self, cli: CommandLine, pbx: PBXSimulator) -> None:
@@ -703,10 +710,3 @@ class TestCheck:
         assert done.code == 4
         assert "Neither generation" in done.err
         assert json.loads(done.out)["address"]["reachable"] is True
-
-
-def test_completion_knows_both_generations() -> None:
-    assert {"department=", "profile.first_name=", "office_hours.monday.enabled="} <= {
-        *completed("")
-    }
-    assert not {name.rstrip("=").rpartition(".")[2] for name in completed("")} & SECRETS

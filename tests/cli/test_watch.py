@@ -24,7 +24,6 @@ from portsip_async.cli.classic import ClassicPBX
 from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
-from .conftest import Beside
 from .terminal import CommandLine, Stream
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -70,21 +69,18 @@ class TestLines:
         done = cli(*WATCH, "-", "--limit", 2, stdin="102\n103\n")
         assert len(done.lines) == 2
 
-    def test_outage_is_reported(self, cli: CommandLine, pbx: PBXSimulator, beside: Beside) -> None:
+    def test_outage_is_reported(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         """The watch continues; stderr says when the outage begins and ends."""
         pbx.set_status("101", "OFFLINE", user_agent="")
 
-        def restart() -> None:
-            beside.run(pbx.stop())
-            beside.loop.call_soon_threadsafe(
-                lambda: beside.loop.call_later(1.0, lambda: asyncio.ensure_future(again()))
-            )
-
-        async def again() -> None:
-            await pbx.start()
+        async def restart() -> None:
+            await pbx.restart(downtime=1.0)
             pbx.set_status("101", "ON_CALL", user_agent="")
 
-        done = cli(*WATCH, "101", "--limit", 2, out=Reacting({1: restart}))
+        def outage() -> None:
+            threading.Thread(target=lambda: asyncio.run(restart())).start()
+
+        done = cli(*WATCH, "101", "--limit", 2, out=Reacting({1: outage}))
         assert done.code == 0
         assert json.loads(done.lines[1])["after"]["status"] == "ON_CALL"
         assert "portsip-async: no answer: " in done.err
@@ -246,14 +242,16 @@ class TestTerminals:
 
 
 class TestBoard:
-    def picture(self, board: Board, *, height: int = 30, **stats: Any) -> list[str]:
+    def picture(
+        self, board: Board, *, height: int = 30, seconds: float = 7, **stats: Any
+    ) -> list[str]:
         health = WatchStats(cycles=1, last_success=AT, **stats)
         console = Console(width=60, color_system=None, record=True, file=Stream())
-        console.print(board.render(60, height, health, AT + timedelta(seconds=7)))
+        console.print(board.render(60, height, health, AT + timedelta(seconds=seconds)))
         return console.export_text().splitlines()
 
-    def board(self, count: int = 5, status: str = "OFFLINE") -> Board:
-        board = Board(detail=ClassicPBX.detail)
+    def board(self, count: int = 5, status: str = "OFFLINE", *, keyboard: bool = False) -> Board:
+        board = Board(detail=ClassicPBX.detail, keyboard=keyboard)
         for number in range(100, 100 + count):
             board.apply(change(str(number), None, status))
         return board
@@ -272,12 +270,13 @@ class TestBoard:
         board.apply(change("102", "OFFLINE", "\x1bodd"))
         lines = self.picture(board)
         assert lines[0] == "5 extensions   · 3 OFFLINE   ○ 1 \\x1bodd   ● 1 ON_CALL"
-        assert lines[3].split() == ["·", "100", "●", "101", "○", "102", "·", "103", "·", "104"]
-        assert "102  OFFLINE -> \\x1bodd" in lines[5]
-        assert "101  OFFLINE -> ON_CALL" in lines[6]
+        assert lines[3].split() == ["·", "100", "●", "101", "7s", "○", "102", "7s", "·", "103"]
+        assert lines[4].split() == ["·", "104"]
+        assert "102  OFFLINE -> \\x1bodd" in lines[6]
+        assert "101  OFFLINE -> ON_CALL" in lines[7]
 
     def test_first_status_is_not_a_change(self) -> None:
-        assert len(self.picture(self.board())) == 4
+        assert len(self.picture(self.board(4))) == 4
 
     def test_gone_and_other_telephone(self) -> None:
         board = self.board()
@@ -296,17 +295,94 @@ class TestBoard:
             board.apply(change(number, None, "OFFLINE"))
         cells = self.picture(board)[3]
         starts = [cell_len(cells[:at]) for at, mark in enumerate(cells) if mark == "·"]
-        assert starts == [0, 7, 14, 21]
+        assert starts == [0, 14, 28, 42]
 
-    def test_too_many_for_the_screen(self) -> None:
-        """Offline extensions are shown last, and those that don't fit are counted."""
-        board = self.board(1000)
+    def test_pages(self) -> None:
+        """Extensions that don't fit are on further pages; the first show who is not offline."""
+        board = self.board(1000, keyboard=True)
         board.apply(change("1099", None, "ON_CALL"))
-        lines = self.picture(board, height=12)
-        assert len(lines) <= 12
-        assert lines[3].startswith("● 1099")
-        shown = sum(line.count("·") + line.count("●") for line in lines[3:-1])
-        assert lines[-1] == f"... and {1000 - shown:,} more"
+        seen: list[str] = []
+        for page in range(1, 200):
+            lines = self.picture(board, height=12)
+            assert len(lines) <= 12
+            seen += [word for line in lines[3:-1] for word in line.split() if word.isdecimal()]
+            at, _, pages = lines[-1].split("   ")[0].removeprefix("page ").split()
+            assert int(at) == page
+            if at == pages:
+                break
+            assert board.press("next")
+        assert seen[0] == "1099"
+        assert sorted(seen) == sorted(map(str, range(100, 1100)))
+
+    def test_keys(self) -> None:
+        board = self.board(1000, keyboard=True)
+
+        def page() -> str:
+            return self.picture(board, height=12)[-1].split("   ")[0]
+
+        assert page().startswith("page 1 of ")
+        last = page().split()[-1]
+        shown = []
+        for key in ("previous", "next", "next", "last", "next", "first", "?", "\x1b"):
+            assert board.press(key)
+            shown.append(page().split()[1])
+        assert shown == ["1", "2", "3", last, last, "1", "1", "1"]
+        assert not board.press("q")
+
+    def test_page_when_extensions_go(self) -> None:
+        board = self.board(1000, keyboard=True)
+        self.picture(board, height=12)
+        board.press("last")
+        for number in range(105, 1100):
+            before = ExtensionStatus(str(number), "OFFLINE")
+            board.apply(StatusChange(str(number), before, None, AT))
+        assert "100" in self.picture(board, height=12)[3]
+
+    def test_pages_turn_without_a_keyboard(self) -> None:
+        board = self.board(1000)
+        pages = [
+            self.picture(board, height=12, seconds=seconds)[-1].split()[1]
+            for seconds in (0, 9, 10, 19, 20)
+        ]
+        assert pages == ["1", "1", "2", "2", "3"]
+
+    def test_names(self) -> None:
+        board = self.board(2)
+        assert board.nameless
+        board.name("100", "Ann\x1b[31m Smith")
+        board.name("101", "田中" * 20)
+        assert not board.nameless
+        board.apply(change("101", "OFFLINE", "ON_CALL"))
+        lines = self.picture(board)
+        assert lines[3].startswith("· 100 Ann\\x1b[31m Smith")
+        assert cell_len(lines[4].rstrip()) == len("● 101 ") + 24 + len("   7s")
+        assert "101 田中田中" in lines[6]
+        board.press("n")
+        assert "Ann" not in self.picture(board)[3]
+
+    @pytest.mark.parametrize(
+        ("seconds", "shown"),
+        [
+            (-5, "0s"),
+            (0, "0s"),
+            (59.9, "59s"),
+            (60, "1m"),
+            (3599, "59m"),
+            (3600, "1h"),
+            (86_399, "23h"),
+            (86_400, "1d"),
+            (1e8, "999d"),
+        ],
+    )
+    def test_time_in_state(self, seconds: float, shown: str) -> None:
+        board = self.board(1)
+        assert self.picture(board)[3].split() == ["·", "100"]  # not known before a change
+        board.apply(change("100", "OFFLINE", "ON_CALL"))
+        # Another telephone with the same status is no change of the status.
+        other = ExtensionStatus("100", "ON_CALL", "Desk")
+        later = AT + timedelta(seconds=1)
+        board.apply(StatusChange("100", ExtensionStatus("100", "ON_CALL"), other, later))
+        assert self.picture(board, seconds=seconds)[3].split() == ["●", "100", shown]
 
     def test_outage(self) -> None:
         lines = self.picture(

@@ -64,7 +64,7 @@ async def draw() -> None:
         color_system="truecolor",
         file=io.StringIO(),
     )
-    board = Board(detail=ClassicPBX.detail)
+    board = Board(detail=ClassicPBX.detail, keyboard=True)
     async with PBXSimulator(extensions=140, status_seconds=3) as sim:
         environment = {
             "PORTSIP_URL": sim.url,
@@ -75,6 +75,9 @@ async def draw() -> None:
         screen.print(Text(f"$ portsip-async {' '.join(LIST)}", "bold"))
         screen.print(Text.from_ansi(rows.rstrip()))
         async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
+            async for extension in pbx.extensions.list():
+                names = (extension.first_name, extension.last_name)
+                board.name(extension.extension_number, " ".join(filter(None, names)))
             watch = pbx.extensions.watch_status(interval=0.2)
             news = 0
             async with watch:

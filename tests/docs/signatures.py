@@ -99,8 +99,8 @@ def _describe_fields(model: griffe.Class) -> None:
         if isinstance(section, griffe.DocstringSectionAttributes):
             for described in section.value:
                 field = model.members[described.name]
-                assert isinstance(field, griffe.Attribute), described.name
-                field.docstring = griffe.Docstring(described.description, parent=field)
+                if isinstance(field, griffe.Object):
+                    field.docstring = griffe.Docstring(described.description, parent=field)
     model.docstring.value = ATTRIBUTES.sub("", model.docstring.value).strip()
 
 

@@ -139,8 +139,12 @@ The extra `cli` installs the command `portsip-async`. `--help` prints the conten
 Every command works with both generations of the API. By default the command asks the PBX which one
 it speaks, once in a run. To skip that request, pass `--api v22` or `--api classic`, or set
 `PORTSIP_API`. Each generation has its own columns of lists, and its own fields for imports,
-`create` and `update`. `users` is another name for `extensions`. [Find out which
+`create` and `update`. [Find out which
 API your PBX has](../howto/generations.md) has more.
+
+## Other names
+
+`users` is another name for `extensions`, `get` for `show`, and `delete` for `remove`.
 
 ## Login
 
@@ -171,11 +175,40 @@ characters, bidirectional characters and letters that the encoding of the termin
 output uses the escapes of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`)
 gets lines instead of the board, and no progress bars. `NO_COLOR` turns colours off.
 
+A table has the most important columns, and more of them on a wider terminal. `--columns` chooses
+them. Messages on a terminal are broken between words. In a pipe or a log, each is one line.
+
+A progress bar is on standard error, if that is a terminal. While rows go to the terminal or to
+another program, there is none, because it would be mixed with them.
+
 A standard stream may be closed, and a reader such as `head` may stop early. Neither is an error,
 and the exit code stays the same. If output can't be written, as on a full disk, the command prints
 the reason to standard error and exits with 1.
 
-`portsip-async --install-completion` installs completion for your shell.
+`portsip-async --install-completion` installs completion for your shell. It knows commands,
+options, columns, the fields of filters and settings, and the names of operations.
+
+## Filters
+
+`--filter` of the commands that list rows keeps those that match. It can be given several times, and
+all conditions must hold:
+
+| | |
+|---|---|
+| `--filter status=ON_CALL` | The field has this value; `email=` finds rows without one. |
+| `--filter 'status!=OFFLINE'` | The field has another value, or none. |
+| `--filter email~@sales.example` | The value contains this text. |
+
+The fields are the columns of the list. Capitals don't matter in values. The command compares the
+rows itself, so it reads the whole list. `--limit` counts the rows that match.
+
+A list of v22 has no statuses. If a filter or `--columns` names `status`, `presence` or
+`presence_note`, the command reads them with one request for each extension, after it has compared
+the other fields. REST does not tell RINGING, which only `watch` shows.
+
+On v22, `extensions list`, `extensions search` and `groups list` also take one OData expression,
+such as `--filter "contains(name, 'ann')"`. The PBX evaluates it, so that less is read. Anything
+that does not begin with a field and `=`, `!=` or `~` is such an expression.
 
 {shared}
 

@@ -19,7 +19,7 @@ from portsip_async import (
     ReplyError,
     RetryPolicy,
 )
-from portsip_async.classic.models import SECTIONS
+from portsip_async.classic.extension_models import SECTIONS
 from portsip_async.core.decode import Decoder
 
 from ..wire_server import TOKEN, Arrival, WireServer, reply

@@ -14,6 +14,7 @@ from typing import Any
 from portsip_async import (
     BulkRun,
     ConnectError,
+    ExtensionChanges,
     ExtensionStatus,
     NewExtension,
     NotFound,
@@ -277,7 +278,10 @@ class Load:
     async def _mark(self) -> None:
         """Patch extensions that stay, so that their final state can be checked."""
         marker, pin = f"m{next(self._serial)}", self._secrets.pin()
-        change = {"profile": {"description": marker}, "voice_mail": {"voicemail_pin": pin}}
+        change: ExtensionChanges = {
+            "profile": {"description": marker},
+            "voice_mail": {"voicemail_pin": pin},
+        }
         patching = self._client.extensions.patch_many((number, change) for number in MARKED)
         await self._write_many("extensions.update", patching, suffix=f" {marker}")
 

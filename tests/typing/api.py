@@ -1,5 +1,8 @@
 """The types of the public interface. mypy and pyright check this file; nothing runs it."""
 
+# pyright reports an error that it does not find, as mypy does.
+# pyright: reportUnnecessaryTypeIgnoreComment=error
+
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, assert_type
@@ -8,7 +11,9 @@ from portsip_async import (
     ENDPOINTS,
     APIError,
     Attempt,
+    AttemptStart,
     AuthenticationError,
+    AvailableRule,
     BulkResult,
     BulkRun,
     CreatedGroup,
@@ -17,21 +22,25 @@ from portsip_async import (
     Drift,
     Endpoint,
     Extension,
+    ExtensionChanges,
     ExtensionStatus,
     ExtensionSummary,
     ExtensionUpdate,
     ForwardAction,
+    ForwardRulesChanges,
     GreetingFile,
     GreetingPage,
     Group,
     GroupSummary,
     NewExtension,
+    Options,
     Page,
     Paginator,
     PollStats,
     PortSIPClient,
     PortSIPError,
     Profile,
+    RawReply,
     RetryBudget,
     RetryPolicy,
     StaticToken,
@@ -94,6 +103,38 @@ async def extensions(pbx: PortSIPClient, new: NewExtension) -> None:
         voice_mail=settings,
     )
     assert_type(await updating, None)
+
+
+async def changes(pbx: PortSIPClient, read: Mapping[str, Any], vague: dict[str, object]) -> None:
+    """A wrong field or type in a dictionary is an error, at any depth. Parsed JSON is accepted."""
+    patch, patch_many = pbx.extensions.patch, pbx.extensions.patch_many
+    rules: ForwardRulesChanges = {"available": AvailableRule(), "dnd": {"office_hours_action": "X"}}
+    await patch("101", profile={"gender": None}, forward_rules=rules, options=Options())
+    await patch("101", profile=read, forward_rules=read["forward_rules"])
+    await patch("101", profile={"first_nam": "Ann"})  # type: ignore[dict-item]
+    await patch("101", profile={"first_name": 1})  # type: ignore[dict-item]
+    await patch("101", options={"enable_extension": "yes"})  # type: ignore[dict-item]
+    await patch("101", forward_rules={"dnd": {"action": "X"}})  # type: ignore[dict-item]
+    await patch("101", forward_rules={"availabel": {}})  # type: ignore[dict-item]
+    await patch("101", profile=vague)  # type: ignore[arg-type]
+    sections: ExtensionChanges = {"office_hours": {"monday_from": "09:00"}, "options": None}
+    patch_many([("101", sections), ("102", {"voice_mail": {"voicemail_pin": None}})])
+    patch_many([("101", read)])
+    patch_many([("101", {"profil": {"first_name": "Ann"}})])  # type: ignore[dict-item]
+    patch_many([("101", {"profile": {"first_nam": "Ann"}})])  # type: ignore[dict-item]
+    await pbx.groups.patch("12", **read)
+    await pbx.groups.patch("12", group_name="Sales", enable_intercom=None, members=("101",))
+    await pbx.groups.patch("12", enable_intercom="yes")  # type: ignore[arg-type]
+    await pbx.groups.patch("12", name="Sales")  # type: ignore[call-arg]
+
+
+def plain(extension: Extension, result: StatusResult[ExtensionStatus], drift: Drift) -> None:
+    """Every struct becomes a dictionary, and a copy keeps its class."""
+    assert_type(extension.to_dict(), dict[str, object])
+    assert_type(extension.to_dict(reveal=True), dict[str, object])
+    assert_type(extension.replace(password=None), Extension)
+    assert_type(result.replace(error=None), StatusResult[ExtensionStatus])
+    assert_type(drift.to_dict(), dict[str, object])
 
 
 async def groups(pbx: PortSIPClient) -> None:
@@ -212,11 +253,31 @@ def on_attempt(attempt: Attempt) -> None:
     assert_type(attempt.seconds, float)
 
 
+def before_attempt(start: AttemptStart) -> dict[str, str] | None:
+    assert_type(start.operation, str)
+    assert_type(start.number, int)
+    return {"X-Request-Id": start.operation}
+
+
+async def raw_replies(pbx: PortSIPClient, endpoint: Endpoint[Extension]) -> None:
+    """A raw reply keeps the type of its endpoint's reply."""
+    raw = await pbx.request(endpoint, raw=True, extension_number="101")
+    assert_type(raw, RawReply[Extension])
+    assert_type(raw.status, int)
+    assert_type(raw.headers, Mapping[str, str])
+    assert_type(raw.body, bytes)
+    assert_type(raw.data, Extension)
+    assert_type(await pbx.request(endpoint, extension_number="101"), Extension)
+    parameters = {"extension_number": "101"}
+    assert_type(await pbx.request(endpoint, **parameters), Extension)
+    assert_type(await pbx.request(endpoint, raw=True, **parameters), RawReply[Extension])
+
+
 def clients() -> None:
     """Create clients with each kind of credentials."""
     url = "https://pbx.example"
     vault: Credentials = Vault()
-    PortSIPClient(url, credentials=vault, on_attempt=on_attempt)
+    PortSIPClient(url, credentials=vault, on_attempt=on_attempt, before_attempt=before_attempt)
     PortSIPClient(url, credentials=StaticToken("t"), on_attempt=Telemetry())
     PortSIPClient(url, username="admin", password="password", timeout=3, ssl="ca.pem")
     retry = RetryPolicy(attempts=2, deadline=None, budget=RetryBudget())
@@ -228,6 +289,8 @@ def errors(error: PortSIPError) -> None:
     assert_type(error.attempts, int)
     assert_type(error.may_have_acted, bool)
     assert_type(error.page, int | None)
+    assert_type(error.headers, Mapping[str, str])
+    assert_type(error.request_id, str | None)
     if isinstance(error, APIError):
         assert_type(error.status, int)
         assert_type(error.err_code, int | float | str | None)
@@ -246,6 +309,11 @@ async def simulators() -> AsyncIterator[str]:
         assert_type(sim.served["extensions.show"], int)
         assert_type(sim.extension_numbers, list[str])
         yield sim.url
+    with PBXSimulator.in_thread(5, domain="test.io", faults=Faults(latency=0.1)) as beside:
+        assert_type(beside, PBXSimulator)
+        assert_type(beside.extension_numbers, list[str])
+        assert_type(await beside.restart(downtime=0.1), None)
+        PBXSimulator.in_thread(extensions="5")  # type: ignore[arg-type]  # pyright: ignore
 
 
 def documents() -> None:

@@ -1,7 +1,10 @@
 """The types of the client of generation v22. mypy and pyright check this file; nothing runs it."""
 
+# pyright reports an error that it does not find, as mypy does.
+# pyright: reportUnnecessaryTypeIgnoreComment=error
+
 from collections.abc import AsyncGenerator, Mapping
-from typing import assert_type
+from typing import Any, assert_type
 
 from portsip_async import (
     BulkResult,
@@ -20,10 +23,13 @@ from portsip_async import (
     v22,
 )
 from portsip_async.v22 import (
+    BLF,
     ENDPOINTS,
     AuthUser,
     CallSession,
     CallSettings,
+    DayHours,
+    DayHoursChanges,
     ExtensionNumber,
     ExtensionState,
     Greeting,
@@ -32,6 +38,7 @@ from portsip_async.v22 import (
     Member,
     MembersError,
     NewUser,
+    OutboundCallerID,
     PortSIPClient,
     Presence,
     Role,
@@ -39,6 +46,7 @@ from portsip_async.v22 import (
     SignIn,
     Tokens,
     User,
+    UserChanges,
     UserSettings,
     UserStatus,
     UserSummary,
@@ -85,6 +93,32 @@ async def users(pbx: PortSIPClient, new: NewUser) -> None:
     assert_type(pbx.users.patch_many([("id", {"department": None})]), BulkRun[User])
     assert_type(pbx.users.remove_many({"id"}), BulkRun[None])
     assert_type(pbx.users.show_many({"id"}, ordered=True), BulkRun[User])
+
+
+async def changes(pbx: PortSIPClient, read: Mapping[str, Any], vague: dict[str, object]) -> None:
+    """A wrong field or type in a dictionary is an error, at any depth. Parsed JSON is accepted."""
+    patch = pbx.users.patch
+    hours: DayHoursChanges = {"enabled": True, "ranges": [{"from": "09:00", "to": "17:00"}]}
+    await patch("id", {"office_hours": {"mode": "CUSTOM", "monday": hours, "friday": DayHours()}})
+    await patch("id", {"dnd_office_hours_forward_rule": {"number": None}, "blfs": (BLF(),)})
+    await patch("id", {"outbound_caller_ids": [{"caller_id": "1"}, OutboundCallerID()]})
+    await patch("id", read)
+    await patch("id", {"departmnet": "Sales"})  # type: ignore[dict-item]
+    await patch("id", {"enabled": "yes"})  # type: ignore[dict-item]
+    await patch("id", {"role": "Admin"})  # type: ignore[dict-item]
+    await patch("id", {"office_hours": {"sunnyday": {}}})  # type: ignore[dict-item]
+    await patch("id", {"blfs": [{"kee": "1"}]})  # type: ignore[dict-item]
+    await patch("id", vague)  # type: ignore[arg-type]
+    await pbx.extensions.patch("101", read)
+    await pbx.extensions.patch("101", {"departmnet": "Sales"})  # type: ignore[dict-item]
+    one: UserChanges = {"department": None}
+    pbx.users.patch_many([("id", one), ("id", {"enable_dnd": True}), ("id", read)])
+    pbx.users.patch_many([("id", {"departmnet": "Sales"})])  # type: ignore[dict-item]
+
+
+def plain(user: User, state: ExtensionState) -> None:
+    assert_type(user.to_dict(reveal=True), dict[str, object])
+    assert_type(state.replace(status="ONLINE"), ExtensionState)
 
 
 async def extensions(pbx: PortSIPClient) -> None:
@@ -189,4 +223,6 @@ def clients() -> None:
     PortSIPClient(url, credentials=Tokens("t", "r"), timeout=3, ssl="ca.pem")
     PortSIPClient(url, username="admin", password="password", domain="test.io")
     PortSIPClient(url, token="t", refresh_token="r", endpoints={"users.show": {"path": "/u/{id}"}})
-    v22.PortSIPClient(url, token="t", on_attempt=print)
+    v22.PortSIPClient(
+        url, token="t", on_attempt=print, before_attempt=lambda start: {"X-Id": start.operation}
+    )

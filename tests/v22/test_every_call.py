@@ -326,6 +326,10 @@ def new_user(s: Kind) -> NewUser:
     )
 
 
+def change(s: Kind, field: str, value: str) -> dict[str, Any]:
+    return {s(field): s(value)}
+
+
 async def collect(stream: Any) -> list[Any]:
     return [each async for each in stream]
 
@@ -339,7 +343,7 @@ TEXTS: dict[str, Callable[[PortSIPClient, Kind], Awaitable[Any]]] = {
     "users.create": lambda pbx, s: pbx.users.create(new_user(s)),
     "users.show": lambda pbx, s: pbx.users.show(s(ID)),
     "users.update": lambda pbx, s: pbx.users.update(s(ID), UserSettings(display_name=s("Ann"))),
-    "users.patch": lambda pbx, s: pbx.users.patch(s(ID), {s("department"): s("Sales")}),
+    "users.patch": lambda pbx, s: pbx.users.patch(s(ID), change(s, "department", "Sales")),
     "users.remove": lambda pbx, s: pbx.users.remove(s(ID)),
     "users.set_password": lambda pbx, s: pbx.users.set_password(s(ID), s("web")),
     "users.set_extension_password": lambda pbx, s: pbx.users.set_extension_password(
@@ -350,7 +354,7 @@ TEXTS: dict[str, Callable[[PortSIPClient, Kind], Awaitable[Any]]] = {
     "users.set_own_presence": lambda pbx, s: pbx.users.set_own_presence(s("AWAY"), s("note")),
     "extensions.search": lambda pbx, s: pbx.extensions.search(s("10")).collect(),
     "extensions.show": lambda pbx, s: pbx.extensions.show(s("101")),
-    "extensions.patch": lambda pbx, s: pbx.extensions.patch(s("101"), {s("address"): s("A")}),
+    "extensions.patch": lambda pbx, s: pbx.extensions.patch(s("101"), change(s, "address", "A")),
     "extensions.remove": lambda pbx, s: pbx.extensions.remove(s("101")),
     "extensions.status": lambda pbx, s: pbx.extensions.status([s("101"), s("101")]),
     "extensions.call": lambda pbx, s: pbx.extensions.call(
@@ -383,7 +387,7 @@ TEXTS: dict[str, Callable[[PortSIPClient, Kind], Awaitable[Any]]] = {
     "show_many": lambda pbx, s: collect(pbx.users.show_many([s(ID)])),
     "create_many": lambda pbx, s: collect(pbx.users.create_many([new_user(s)])),
     "patch_many": lambda pbx, s: collect(
-        pbx.users.patch_many([(s(ID), {s("department"): s("Sales")})])
+        pbx.users.patch_many([(s(ID), change(s, "department", "Sales"))])
     ),
     "remove_many": lambda pbx, s: collect(pbx.users.remove_many([s(ID)])),
 }

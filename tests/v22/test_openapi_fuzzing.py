@@ -4,9 +4,7 @@ The vendor's document has such a test, too: ``make test-vendor``.
 """
 
 import asyncio
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -31,52 +29,37 @@ SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 NEVER_CARRIED_OUT = {"auth.verify_otp", "auth.send_otp"}
 
 
-@contextmanager
-def serving() -> Iterator[tuple[PBXSimulator, dict[str, Any]]]:
-    """Run a simulator in a separate thread, and collect ids, a token and other values of it."""
-    sim = PBXSimulator(extensions=40, groups=4, token_lifetime=3600)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    async def prepare() -> dict[str, Any]:
-        async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
-            token = await pbx.auth.refresh()
-            user_id = sim.v22.user_id("101")
-            uploads = [await pbx.request(ENDPOINTS["blobs.begin"]) for _ in range(3)]
-            file_id = await pbx.blobs.upload(b"RIFF" * 20, filename="a.wav")
-            greeting_id = await pbx.greetings.create(user_id, file_id)
-            (greeting,) = await pbx.greetings.list(user_id)
-            group_id = await pbx.groups.create("Fuzzed")
-            await pbx.groups.add_members(group_id, ["102"])
-            session = await pbx.calls.create("100", "101")
-            await pbx.users.set_extension_password(user_id, "known-Secret-1")
-        return {
-            "token": token.access_token,
-            "refresh_token": token.refresh_token,
-            "user_id": user_id,
-            "uploads": uploads,
-            "file_id": file_id,
-            "greeting_id": greeting_id,
-            "digest": str(greeting.file_url).rpartition("/")[2],
-            "group_id": group_id,
-            "session_id": session,
-        }
-
-    try:
-        asyncio.run_coroutine_threadsafe(sim.start(), loop).result(10)
-        yield sim, asyncio.run_coroutine_threadsafe(prepare(), loop).result(10)
-    finally:
-        asyncio.run_coroutine_threadsafe(sim.stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+async def prepare(sim: PBXSimulator) -> dict[str, Any]:
+    """Make something of everything, and collect the ids, a token and other values."""
+    async with PortSIPClient(sim.url, username=sim.username, password=sim.password) as pbx:
+        token = await pbx.auth.refresh()
+        user_id = sim.v22.user_id("101")
+        uploads = [await pbx.request(ENDPOINTS["blobs.begin"]) for _ in range(3)]
+        file_id = await pbx.blobs.upload(b"RIFF" * 20, filename="a.wav")
+        greeting_id = await pbx.greetings.create(user_id, file_id)
+        (greeting,) = await pbx.greetings.list(user_id)
+        group_id = await pbx.groups.create("Fuzzed")
+        await pbx.groups.add_members(group_id, ["102"])
+        session = await pbx.calls.create("100", "101")
+        await pbx.users.set_extension_password(user_id, "known-Secret-1")
+    return {
+        "token": token.access_token,
+        "refresh_token": token.refresh_token,
+        "user_id": user_id,
+        "uploads": uploads,
+        "file_id": file_id,
+        "greeting_id": greeting_id,
+        "digest": str(greeting.file_url).rpartition("/")[2],
+        "group_id": group_id,
+        "session_id": session,
+    }
 
 
 @pytest.fixture
 def served() -> Iterator[tuple[PBXSimulator, dict[str, Any]]]:
-    with serving() as running:
-        yield running
+    """Run a simulator in a separate thread, with values that its requests need."""
+    with PBXSimulator.in_thread(extensions=40, groups=4, token_lifetime=3600) as sim:
+        yield sim, asyncio.run(prepare(sim))
 
 
 def existing(name: str, known: Mapping[str, Any], sim: PBXSimulator) -> dict[str, Any]:

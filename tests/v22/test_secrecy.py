@@ -15,7 +15,7 @@ import pytest
 
 from portsip_async import APIError, PortSIPError, ReplyError, Token, TwoFactorRequired
 from portsip_async.simulator import PBXSimulator
-from portsip_async.v22 import PortSIPClient, SignIn, Tokens
+from portsip_async.v22 import PortSIPClient, SignIn, Tokens, UserChanges
 
 from ..internals import session_of
 from ..operations import LOGIN_PASSWORD, PIN
@@ -146,7 +146,7 @@ class TestRepeated:
         """What a patch writes is hidden, also what it only read."""
         shown = {"id": ID, "extension_number": "101", "voicemail_pin": PIN}
         wire.script = [reply(shown), echo(status, code, write)]
-        changes = {"enable_voicemail_pin": True}
+        changes: UserChanges = {"enable_voicemail_pin": True}
         await record(recorder, pbx(**TOKENS).users.patch(ID, changes), ACCESS_TOKEN, PIN)
         wire.arrivals.clear()
         many = pbx(**TOKENS).users.patch_many([(ID, changes)])
@@ -160,7 +160,7 @@ async def test_patch_of_another_user(
     """What a patch read is hidden, if it is another user's."""
     wire.script = [reply({"id": "other", "extension_number": "9", "voicemail_pin": PIN})]
     pbx = make_v22(wire.url, **TOKENS)
-    changes = {"enable_voicemail_pin": True}
+    changes: UserChanges = {"enable_voicemail_pin": True}
     await record(recorder, pbx.users.patch(ID, changes), PIN)
     await record(recorder, first_error(pbx.users.patch_many([(ID, changes)])), PIN)
     recorder.check(PIN)

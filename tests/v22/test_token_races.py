@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portsip_async import AuthenticationError, RetryPolicy, TwoFactorRequired
-from portsip_async.core.observer import Attempt
+from portsip_async.core.hooks import Attempt
 from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import PortSIPClient
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from portsip_async import (
 )
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.v22 import (
+    BLF,
+    DayHours,
     ForwardAction,
     ForwardRule,
     NewUser,
@@ -27,6 +30,7 @@ from portsip_async.v22 import (
     PortSIPClient,
     Presence,
     Role,
+    TimeRange,
     UserSettings,
 )
 
@@ -81,7 +85,7 @@ class TestArguments:
     async def test_filter_must_be_a_text(self, pbx22: PortSIPClient, name: str) -> None:
         """The list itself refuses a value of another type, before anything is sent."""
         for resource in (pbx22.users, pbx22.extensions, pbx22.groups):
-            with pytest.raises(TypeError, match=f"{name} must be str or None, got int"):
+            with pytest.raises(TypeError, match=f"{name} must be a str or None, got int"):
                 resource.list(**{name: 5})  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("body", [{"id": ""}, {"id": None}, {}])
@@ -97,7 +101,7 @@ class TestArguments:
             assert caught.value.may_have_acted
 
     async def test_note_must_be_a_text(self, pbx22: PortSIPClient, sim: PBXSimulator) -> None:
-        with pytest.raises(TypeError, match="note must be str or None, got int"):
+        with pytest.raises(TypeError, match="note must be a str or None, got int"):
             await pbx22.users.set_own_presence("AWAY", 5)  # type: ignore[arg-type]
         assert not sim.v22.served
 
@@ -306,6 +310,26 @@ class TestPatch:
         written = self.written(wire)
         assert (written["enabled"], written["email"]) == (False, "ann@test.io")
 
+    @pytest.mark.parametrize("sequence", [tuple, list, set])
+    async def test_merged_user_has_the_lists_that_were_written(
+        self, wire: WireServer, client: PortSIPClient, sequence: Callable[[Any], Any]
+    ) -> None:
+        """A tuple or a set is a list of the API, and the merged user has its items."""
+        hours, key = TimeRange(from_="09:00", to="17:00"), BLF(key="1")
+        changes: dict[str, Any] = {
+            "office_hours": {
+                "monday": {"ranges": sequence([hours])},
+                "friday": DayHours(ranges=()),
+            },
+            "blfs": sequence([key]),
+        }
+        merged = await client.users.patch("u1", changes)
+        assert self.written(wire)["blfs"] == [{"key": "1"}]
+        assert merged.blfs == (key,)
+        assert merged.office_hours is not None
+        assert merged.office_hours.monday == DayHours(enabled=True, ranges=(hours,))
+        assert merged.office_hours.friday == DayHours(ranges=())
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
@@ -378,9 +402,8 @@ class TestPatch:
         """Of 20 concurrent patches of different fields, none is lost."""
         [user] = (await pbx22.users.list(page_size=1)).items
         fields = ("department", "address", "mobile_phone", "work_phone", "home_phone")
-        await asyncio.gather(
-            *(pbx22.users.patch(user.id, {field: f"{field} new"}) for field in fields)
-        )
+        changes: list[dict[str, Any]] = [{field: f"{field} new"} for field in fields]
+        await asyncio.gather(*(pbx22.users.patch(user.id, change) for change in changes))
         shown = await pbx22.users.show(user.id)
         assert [getattr(shown, field) for field in fields] == [f"{each} new" for each in fields]
 

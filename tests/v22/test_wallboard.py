@@ -83,6 +83,16 @@ async def test_created_renamed_and_removed_users(
         await browser.until(lambda listener: "2001" not in listener.rows)
 
 
+async def test_groups(sim: PBXSimulator) -> None:
+    """A browser gets the groups with their members."""
+    async with served(api="v22") as url, listening(url) as browser:
+        await browser.until(lambda listener: listener.groups)
+        expected = {
+            group["group_name"]: group["members"] for group in map(sim.group, sim.group_ids)
+        }
+        assert dict(browser.groups) == expected
+
+
 async def test_pbx_restarts(sim: PBXSimulator) -> None:
     """The browser gets the outage of the PBX, and afterwards the changes during it."""
     async with served(api="v22") as url, listening(url) as browser:

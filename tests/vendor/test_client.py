@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from portsip_async import Endpoint, PortSIPError, detect
-from portsip_async.v22 import Group, NewUser, PortSIPClient, SignIn, UserSettings
+from portsip_async.v22 import Group, NewUser, PortSIPClient, SignIn, UserChanges, UserSettings
 
 from ..conftest import QUICK
 from .document import HOLES, Document, samples
@@ -46,7 +46,7 @@ ANN = NewUser(
     extension_password=SECRETS["extension_password"],
     voicemail_pin=PIN,
 )
-PATCH = {"department": "Sales & Support", "enable_dnd": False}
+PATCH: UserChanges = {"department": "Sales & Support", "enable_dnd": False}
 
 
 async def all_of(stream: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from portsip_async.v22 import (
     OutboundCallerID,
     PortSIPClient,
     TimeRange,
+    UserChanges,
     UserSettings,
     WeekHours,
 )
@@ -147,7 +148,7 @@ async def many_users(at: Setting) -> None:
     created = {each.key: each async for each in pbx.users.create_many([*new, new[0]])}
     ids = [str(each.value) for each in created.values() if each.error is None]
     assert len(ids) >= 7
-    patches = [(user_id, {"department": "Sales"}) for user_id in ids]
+    patches: list[tuple[str, UserChanges]] = [(user_id, {"department": "Sales"}) for user_id in ids]
     assert [each.error async for each in pbx.users.patch_many(patches)] == [None] * len(ids)
     assert [each.error async for each in pbx.users.remove_many(ids)] == [None] * len(ids)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import platform
+import re
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
@@ -18,12 +20,15 @@ from ..options import spread
 from ..output import to_json
 from ..progress import progress
 from ..streams import print_line, reader_may_leave
+from ..terminal_text import printable, terminal_width, wrapped
 from .operations import OperationChecks, Steps
 from .probe import probe
 from .report import Generation, Latency, Login, Report, lines
 
 # The module with the steps of each generation.
 _STEPS: Final = {Api.CLASSIC: ".classic", Api.V22: ".v22"}
+_TITLE: Final = re.compile(r" *\S+ {2,}")
+_INDENT: Final = 4
 _TIMEOUT: Final = 10.0  # seconds to connect, and to wait for a reply
 
 
@@ -66,7 +71,7 @@ def check(
             print_line(to_json(msgspec.to_builtins(report), indent=2))
         else:
             for line in lines(report):
-                print_line(line)
+                print_line("\n".join(_broken(line)))
     if error is not None:
         raise typer.Exit(report_error(error))
     unusable = report.unusable()
@@ -74,6 +79,17 @@ def check(
         count = "1 operation" if len(unusable) == 1 else f"{len(unusable)} operations"
         print_error(f"{count} can't be used", "see the report for the reasons")
     raise typer.Exit(1 if unusable else 0)
+
+
+def _broken(line: str) -> list[str]:
+    """Break a line of the report between words, if it goes to a terminal."""
+    if not sys.stdout.isatty():
+        return [line]
+    columns = terminal_width(sys.stdout)
+    title = _TITLE.match(line)
+    # Later lines stand under the text, or if there is little room, a bit to the right.
+    indent = title.end() if title and title.end() <= columns // 3 else _INDENT
+    return wrapped(printable(line), columns, indent)
 
 
 def _run(
@@ -138,6 +154,7 @@ def _ask(report: Report, checks: OperationChecks, connection: Connection, sample
             if report.login is not None and report.login.accepted is False:
                 connection.log_in(client, runner)  # with a second factor
             with progress("Checking", len(checks.steps.reads)) as done:
+                checks.begin = lambda name: done.retitle(f"Checking {name}")
                 checks.advance = done.advance
                 runner.run(checks.steps.read_all(checks, client, sample))
         finally:

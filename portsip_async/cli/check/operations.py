@@ -52,6 +52,7 @@ class OperationChecks:
     steps: Steps
     overrides: Mapping[str, Mapping[str, Any]]  # operations that this PBX has at another address
     operations: list[Operation] = field(default_factory=list)  # the outcome of each that was begun
+    begin: Callable[[str], None] = lambda _: None  # called with the name of each operation
     advance: Callable[[], None] = lambda: None  # called after each operation
 
     async def check(
@@ -83,6 +84,7 @@ class OperationChecks:
         # Begin the outcome, so that it is reported even if an error ends the check.
         row = self.steps.endpoints[name]
         endpoint = _raw(row, self.overrides.get(name, {}))
+        self.begin(name)
         operation = Operation(name=name, method=endpoint.method, path=endpoint.path)
         self.operations.append(operation)
         comparison = Comparison(row.reply or dict)

@@ -21,6 +21,7 @@ from ..errors import PBXError
 from ..face import Face, MatchedRequest, Reply
 from ..quirks import V22_ESSENTIAL, ReplyShaper
 from ..state import PBX
+from ..thread import SimulatorThread, in_its_thread
 from .actions import ACTIONS
 from .context import Administrator, Request, State
 from .errors import UNAUTHORIZED, V22Error, code_of, status_of
@@ -39,6 +40,7 @@ class V22Face(Face):
     def __init__(
         self,
         pbx: PBX,
+        thread: SimulatorThread,
         *,
         username: str,
         password: str,
@@ -53,7 +55,7 @@ class V22Face(Face):
         """Store the state and the logins; see `PBXSimulator` for the arguments."""
         # This quirk is about the classic reply of an operation with the same name.
         shaper = ReplyShaper(quirks - {"greetings_as_greetings"}, V22_ESSENTIAL)
-        super().__init__(OPERATIONS, shaper, code_of=code_of, status_of=status_of)
+        super().__init__(OPERATIONS, shaper, thread, code_of=code_of, status_of=status_of)
         users = Users(pbx, quirks)
         logins = Logins(
             username=username,
@@ -110,6 +112,7 @@ class V22Face(Face):
         """By id, the files whose upload is complete."""
         return self._state.uploads.files
 
+    @in_its_thread
     def user_id(self, number: str) -> str:
         """Return the id of an extension.
 
@@ -121,6 +124,7 @@ class V22Face(Face):
         except PBXError:
             raise KeyError(number) from None
 
+    @in_its_thread
     def user(self, user_id: str) -> dict[str, Any]:
         """Return everything about a user, passwords included.
 
@@ -132,6 +136,7 @@ class V22Face(Face):
         except V22Error:
             raise KeyError(user_id) from None
 
+    @in_its_thread
     def revoke(self, *, refresh_tokens: bool = False) -> None:
         """Revoke all access tokens at once.
 

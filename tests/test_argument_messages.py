@@ -1,0 +1,147 @@
+"""What public coroutines and constructors say about an argument of the wrong type."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import portsip_async as classic
+from portsip_async import (
+    Endpoint,
+    RetryBudget,
+    RetryPolicy,
+    Timeout,
+    detect,
+    v22,
+)
+from portsip_async.client.base import BaseClient
+from portsip_async.simulator import Faults, PBXSimulator
+
+# What is wrong comes first, then what was got. What to do may follow.
+FORWARD = re.compile(
+    r"(\w+: )?(each of )?(?P<name>[\w.]+|a \w+) must (be|have) .+, got Rubbish\b.*"
+)
+
+
+class Rubbish:
+    """No argument takes it. Its repr is no text for a message."""
+
+    def __repr__(self) -> str:
+        return "<a secret>"
+
+
+# A right value for each argument without a default.
+RIGHT: dict[str, Any] = {
+    "base_url": "http://localhost:1",
+    "changes": {},
+    "enable_external_call": True,
+    "enable_intercom": True,
+    "enable_management_console_access": True,
+    "extension_numbers": ["101"],
+    "key": "id",
+    "method": "GET",
+    "numbers": ["101"],
+    "path": "/x",
+    "extensions": [],
+    "office_hours": {},
+    "options": {},
+    "patches": [],
+    "profile": {},
+    "forward_rules": {},
+    "settings": v22.UserSettings(),
+    "source": b"x",
+    "updates": [],
+    "user_ids": [],
+    "users": [],
+}
+ANY = {"self", "clock"}
+RESOURCES = {
+    classic: ("account", "extensions", "groups", "greetings"),
+    v22: ("auth", "blobs", "calls", "extensions", "greetings", "groups", "users"),
+}
+CONSTRUCTORS: tuple[Any, ...] = (
+    Endpoint,
+    Faults,
+    PBXSimulator,
+    RetryBudget,
+    RetryPolicy,
+    Timeout,
+    classic.PortSIPClient,
+    detect,
+    v22.PortSIPClient,
+)
+# Attributes of an endpoint that only describe it.
+UNCHECKED = {
+    (Endpoint, name)
+    for name in inspect.signature(Endpoint).parameters
+    if name not in ("name", "method", "path", "safety", "token", "parameters")
+}
+
+
+def functions() -> Iterator[tuple[str, Any, str, Callable[..., Any]]]:
+    """Yield an id, a module, a resource's name and a public function of it."""
+    for module, resources in RESOURCES.items():
+        client = module.PortSIPClient("http://localhost:1", username="a", password="b")
+        for resource in ("", *resources):
+            kind = type(getattr(client, resource) if resource else client)
+            for name, function in inspect.getmembers(kind, inspect.isfunction):
+                if not name.startswith("_") and name != "close":
+                    yield f"{module.__name__}.{resource}.{name}", module, resource, function
+
+
+def cases() -> Iterator[Any]:
+    for name, module, resource, function in functions():
+        for argument, each in inspect.signature(function).parameters.items():
+            if argument not in ANY and each.kind is not each.VAR_KEYWORD:
+                yield pytest.param(module, resource, function, argument, id=f"{name}-{argument}")
+    for made in CONSTRUCTORS:
+        for argument in inspect.signature(made).parameters:
+            if argument not in ANY and (made, argument) not in UNCHECKED:
+                yield pytest.param(
+                    None, "", made, argument, id=f"{made.__module__}.{made.__name__}-{argument}"
+                )
+
+
+async def call(function: Callable[..., Any], argument: str, *first: object) -> None:
+    """Call a function with rubbish as one argument, and right values where they are needed."""
+    positional, named = [*first], {}
+    for each in [*inspect.signature(function).parameters.values()][len(first) :]:
+        wrong = each.name == argument
+        if each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL) or (
+            each.default is not each.empty and not wrong
+        ):
+            continue
+        value = Rubbish() if wrong else RIGHT.get(each.name, "101")
+        if each.kind is each.KEYWORD_ONLY:
+            named[each.name] = value
+        else:
+            positional.append(value)
+    if isinstance(function, type) and issubclass(function, BaseClient):
+        if not {"credentials", "token", "refresh_token", "domain"} & named.keys():
+            named = {"username": "ann", "password": "pw", **named}
+        elif "domain" in named:
+            named |= {"username": "ann", "password": "pw"}
+        elif "refresh_token" in named:
+            named["token"] = "t"
+    made = function(*positional, **named)
+    if inspect.isawaitable(made):
+        await made
+
+
+@pytest.mark.parametrize(("module", "resource", "function", "argument"), [*cases()])
+async def test_message_says_what_must_be_passed_and_what_was_got(
+    module: Any, resource: str, function: Callable[..., Any], argument: str
+) -> None:
+    """Nothing is sent, and the value itself is not shown."""
+    owner: tuple[object, ...] = ()
+    if module is not None:
+        client = module.PortSIPClient("http://localhost:1", username="a", password="b")
+        await client.close()
+        owner = (getattr(client, resource) if resource else client,)
+    with pytest.raises((TypeError, ValueError, classic.ConfigurationError)) as caught:
+        await call(function, argument, *owner)
+    message = str(caught.value)
+    assert FORWARD.fullmatch(message), message
+    assert "secret" not in message
