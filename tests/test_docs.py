@@ -583,8 +583,12 @@ def test_written_pages_are_up_to_date(path: str) -> None:
     assert (DOCS / path).read_text(encoding="utf-8") == PAGES[path]()
 
 
+@pytest.mark.timeout(180)
 def test_site(tmp_path: Path) -> None:
-    """The site builds without warnings, loads no other site, and has every public name."""
+    """The site builds without warnings, loads no other site, and has every public name.
+
+    The reference shows values and links instead of the names of constants and aliases.
+    """
     build(tmp_path)
     inventory = (tmp_path / "objects.inv").read_bytes().split(b"\n", 4)[4]
     listed = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
@@ -595,6 +599,11 @@ def test_site(tmp_path: Path) -> None:
     public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}
     public |= {f"portsip_async.v22.{name}" for name in v22.__all__}
     assert public - listed == set()
+    reference = {path.parent.name: path.read_text() for path in tmp_path.glob("reference/*/*.html")}
+    for page in reference.values():  # defaults are values, not the names of constants
+        assert re.findall(r"\b(?:DEFAULT_[A-Z_]+|GENERATIONS)\b", page) == []
+    assert "15.0" in reference["client"].split('id="portsip_async.ClientOptions"')[0]
+    assert 'href="#portsip_async.v22.Role"' in reference["v22-structures"]
     for path in tmp_path.rglob("*.html"):
         asks = re.findall(
             r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)|<link[^>]+rel="stylesheet"[^>]+href="'

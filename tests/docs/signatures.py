@@ -95,12 +95,19 @@ def _describe_fields(model: griffe.Class) -> None:
     """Move the descriptions of a model's fields from the class to the fields."""
     if not model.docstring:
         return
-    for section in griffe.parse_google(model.docstring):
-        if isinstance(section, griffe.DocstringSectionAttributes):
-            for described in section.value:
-                field = model.members[described.name]
-                if isinstance(field, griffe.Object):
-                    field.docstring = griffe.Docstring(described.description, parent=field)
+    sections = griffe.parse_google(model.docstring)
+    described = [
+        each
+        for section in sections
+        if isinstance(section, griffe.DocstringSectionAttributes)
+        for each in section.value
+    ]
+    if any(each.name not in model.members for each in described):
+        return  # such as the pages, whose items belong to the base class
+    for each in described:
+        field = model.members[each.name]
+        if isinstance(field, griffe.Object):
+            field.docstring = griffe.Docstring(each.description, parent=field)
     model.docstring.value = ATTRIBUTES.sub("", model.docstring.value).strip()
 
 
