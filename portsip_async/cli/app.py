@@ -7,6 +7,7 @@ Every command ends here, with an exit code that `failures` lists. A failure is o
 on stderr.
 """
 
+import inspect
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from .. import PortSIPError, __version__
+from .connection_options import EveryConnectionOption
 from .failures import (
     EXIT_CODES,
     FAILED,
@@ -28,6 +30,9 @@ from .failures import (
     report_error,
     running_command,
 )
+from .option_places import moved
+from .options import options_of
+from .output import Output
 from .signals import orderly_end
 from .streams import output_error, print_line, standard_streams
 from .terminal_text import unwrap
@@ -38,6 +43,8 @@ _COMMANDS = {
     "groups": ".groups",
     "greetings": ".greetings",
     "check": ".check",
+    "whoami": ".whoami",
+    "profiles": ".profiles",
     "simulate": ".simulate",
     "demo": ".demo",
     "openapi": ".openapi",
@@ -91,6 +98,11 @@ class Commands(TyperGroup):
             code = code or FAILED
         return code
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options and the name of the command; its options may stand before its name."""
+        found: list[str] = super().parse_args(ctx, moved(self, ctx, args))
+        return found
+
     def list_commands(self, ctx: Any) -> list[str]:
         """List all commands but the synonyms, in the order of the table."""
         return [*_COMMANDS, *super().list_commands(ctx)]
@@ -142,17 +154,34 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     *,
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    **early: Any,
 ) -> None:
-    pass
+    # The options of a command were moved behind its name, so it does not have these.
+    for name, value in early.items():
+        if value is not None and value is not False:
+            raise typer.BadParameter(
+                f"{context.invoked_subcommand} has no option --{name.replace('_', '-')} here"
+            )
+
+
+_SHARED = [
+    parameter
+    for kind in (EveryConnectionOption, Output)
+    for parameter in options_of(kind, shown=True)
+]
+_own = list(inspect.signature(_root).parameters.values())[:-1]
+vars(_root)["__signature__"] = inspect.Signature([*_own, *_SHARED])
+_root.__annotations__ |= {parameter.name: parameter.annotation for parameter in _SHARED}
+app.callback()(_root)
 
 
 def run() -> None:

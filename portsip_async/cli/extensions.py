@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from .. import BulkResult, Paginator
+from .all_profiles import Connections
 from .connection import Connection, next_secret, prompt_secret
+from .current_pbx import labelled
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
 from .fields import plain
@@ -66,7 +68,7 @@ def list_(
     sort_by: SortBy = None,
     filter_: Filter = None,
     order_by: OrderBy = None,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """List all extensions.
@@ -90,7 +92,7 @@ def search(
     ],
     *,
     paging: Paging,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """List the extensions that match a text."""
@@ -231,7 +233,7 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
 
 @extensions.command()
 @spread
-def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
+def status(numbers: Numbers, *, connection: Connections, output: Output) -> None:
     """Show the current status of extensions.
 
     Takes any number of them, and keeps their order.
@@ -239,12 +241,13 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
     Example: cut -d, -f1 numbers.csv | portsip-async extensions status -
     """
     wanted = read_lines(numbers)
+    state = connection.kind.state
 
     failed: list[tuple[str, Exception]] = []
 
     async def work(pbx: PBX) -> None:
         with (
-            output.rows(pbx.state) as rows,
+            output.rows(state) as rows,
             progress("Reading", len(wanted), shown=output.collects) as read,
         ):
             async with pbx.poll(wanted) as poll:
@@ -255,7 +258,7 @@ def status(numbers: Numbers, *, connection: Connection, output: Output) -> None:
                         with reader_may_leave():
                             rows.write(plain(result.status))
                     elif result.error is not None:
-                        failed.append((result.extension_number, result.error))
+                        failed.append((labelled(result.extension_number), result.error))
 
     connection.run(work)
     code = report_failures(failed)

@@ -32,6 +32,7 @@ from .. import (
     TransportError,
     TwoFactorRequired,
 )
+from .current_pbx import labelled
 from .terminal_text import one_line
 
 FAILED: Final = 1
@@ -191,7 +192,7 @@ def is_page(error: Exception) -> bool:
 
 def print_error(message: str, hint: str = "") -> None:
     """Write one line and a hint to stderr."""
-    lines = [f"portsip-async: {one_line(message)}"]
+    lines = [f"portsip-async: {one_line(labelled(message))}"]
     if hint:
         lines.append(f"Hint: {one_line(hint)}")
     sys.stderr.write("\n".join(lines) + "\n")
@@ -200,7 +201,7 @@ def print_error(message: str, hint: str = "") -> None:
 
 def report_error(error: Exception) -> int:
     """Write an error and its hint to stderr, and return its exit code."""
-    print_error(_text(error) or type(error).__name__, hint(error))
+    print_error(error_text(error) or type(error).__name__, hint(error))
     return exit_code(error)
 
 
@@ -242,7 +243,7 @@ def _reason(error: Exception) -> tuple[object, ...]:
     return type(error), str(error)  # our own text, which names no extension
 
 
-def _text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return an error's text, with the details that the PBX sent."""
     if isinstance(error, TwoFactorRequired):
         return "the PBX wants a second factor"  # its own text is for programmers
@@ -251,7 +252,7 @@ def _text(error: Exception) -> str:
 
 
 def _short(error: Exception) -> str:
-    return "no status" if isinstance(error, StatusMissing) else _text(error)
+    return "no status" if isinstance(error, StatusMissing) else error_text(error)
 
 
 def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:
@@ -263,5 +264,5 @@ def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:
 def print_note(message: str) -> None:
     """Write a message to stderr if that is a terminal; scripts don't need it."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"{one_line(message)}\n")
+        sys.stderr.write(f"{one_line(labelled(message))}\n")
         sys.stderr.flush()

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import Paginator
+from .all_profiles import Connections
 from .connection import Connection
 from .failures import print_error, print_note
 from .generation import PBX
@@ -54,7 +55,7 @@ def list_(
     sort_by: SortBy = None,
     filter_: Filter = None,
     order_by: OrderBy = None,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """List all groups."""

@@ -20,6 +20,7 @@ import msgspec
 import typer
 
 from .csv_text import csv_line
+from .current_pbx import SharedRows, Writer, shared_rows
 from .fields import dotted, flat, plain, shown_names
 from .streams import print_line, reader_may_leave, unguarded
 from .table import table
@@ -74,7 +75,7 @@ class Output:
     @contextmanager
     def rows(
         self, model: type[Any], narrow: Sequence[str] = ()
-    ) -> Iterator["_Json | _Csv | _Table"]:
+    ) -> Iterator[Writer | SharedRows]:
         """Open an output of many rows, which is completed if the block raises nothing.
 
         The block passes each row to ``write``; the sections of a row are nested mappings.
@@ -83,17 +84,24 @@ class Output:
             model: the type of the rows, which names the columns.
             narrow: the columns of a table unless columns were requested.
         """
-        columns = self.check(model)
-        writer: _Json | _Csv | _Table
-        if self.format is Format.CSV:
-            writer = _Csv(columns, dotted(model))
-        elif self.format is Format.TABLE:
-            writer = _Table(columns or list(narrow) or dotted(model))
-        else:
-            writer = _Json(columns, as_list=self.format is Format.JSON)
+        shared = shared_rows.get()
+        if shared is not None:
+            yield shared.open(lambda: self._writer(model, narrow), collects=self.collects)
+            return
+        writer = self._writer(model, narrow)
         yield writer
         with reader_may_leave():
             writer.end()
+
+    def _writer(self, model: type[Any], narrow: Sequence[str]) -> Writer:
+        columns = self.check(model)
+        if columns and shared_rows.get() is not None and "pbx" not in columns:
+            columns = ["pbx", *columns]
+        if self.format is Format.CSV:
+            return _Csv(columns, dotted(model))
+        if self.format is Format.TABLE:
+            return _Table(columns or list(narrow) or dotted(model))
+        return _Json(columns, as_list=self.format is Format.JSON)
 
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
         """Write one record as a JSON object, a line of CSV, or a table of its fields.

@@ -19,6 +19,7 @@ from .. import (
     PortSIPError,
     StatusPoll,
     StatusWatch,
+    Token,
 )
 from ..v22 import (
     ExtensionState,
@@ -91,7 +92,8 @@ class V22PBX(PBX):
         cls, account: Mapping[str, str] | None, domain: str | None, **options: Any
     ) -> PortSIPClient:
         if account is None:
-            for name in ("token", "refresh_token"):
+            # A token of a profile comes without a refresh token.
+            for name in () if "token" in options else ("token", "refresh_token"):
                 value = os.environ.get(f"PORTSIP_{name.upper()}")
                 options |= {name: value} if value else {}
         elif "email" in account:
@@ -110,6 +112,13 @@ class V22PBX(PBX):
     @property
     def auth(self) -> Any:
         return self._pbx.auth
+
+    async def renew_token(self) -> Token:
+        return await self._pbx.auth.refresh()
+
+    async def token_and_role(self, *, renewable: bool) -> tuple[Token | None, str | None]:
+        token = await self.renew_token() if renewable else None
+        return token, (await self._pbx.auth.user()).role
 
     def extensions(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]

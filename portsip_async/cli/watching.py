@@ -26,6 +26,7 @@ from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
 from .signals import suspendable
 from .streams import Sink, unguarded
+from .tracing import lines_held
 
 _REFRESH_INTERVAL = 0.25  # seconds between two updates of the board, or of the reports
 _REMINDER_INTERVAL = 60.0  # seconds between two lines about one outage
@@ -179,6 +180,7 @@ async def _show_board(
     board = Board(encoding=screen.encoding, detail=detail)
     count = 0
     with (
+        lines_held(),
         suspendable(unguarded(sys.stdout), own_screen=True),
         Live(console=screen, screen=True, auto_refresh=False) as live,
     ):
