@@ -92,7 +92,7 @@ class Connections(Connection):
         return self.several.current if self.all_profiles else self
 
     @property
-    def kind(self) -> Any:  # type: ignore[override]  # may stand for several
+    def kind(self) -> Any:
         """The generation of the PBX, or what those of all PBXes have together."""
         return self.several.kind if self.all_profiles else super().kind
 
@@ -182,11 +182,8 @@ class SeveralPBXes:
                 client = member.client(member.account)
                 async with client:
                     pbx = member.kind(client)
-                    try:
-                        await work(pbx)
-                    except PortSIPError as error:
-                        await member.check_generation(error)
-                        raise
+                    await member.confirm_generation(pbx)
+                    await work(pbx)
                 bar.advance()
 
             asyncio.run(self._all_at_once(session))

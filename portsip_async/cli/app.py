@@ -142,10 +142,20 @@ app: typer.Typer = typer.Typer(
 def _load(name: str) -> Any:
     found = getattr(import_module(_COMMANDS[name], __package__), name)
     if isinstance(found, typer.Typer):
-        return get_command(found)
+        group: Any = get_command(found)
+        for command in group.commands.values():
+            _name_hidden_options(command)
+        return group
     single = typer.Typer(add_completion=False)
     single.command(name, help=unwrap(found.__doc__))(found)
-    return get_command(single)
+    return _name_hidden_options(get_command(single))
+
+
+def _name_hidden_options(command: Any) -> Any:
+    """Let the help of a command say where its other options are."""
+    if any(getattr(parameter, "hidden", False) for parameter in command.params):
+        command.epilog = "More connection options: portsip-async --help"
+    return command
 
 
 def _print_version(wanted: bool) -> None:
@@ -156,21 +166,15 @@ def _print_version(wanted: bool) -> None:
 
 def _root(
     *,
-    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
-    **early: Any,
+    **_: Any,  # options for a command that is not there; others were moved behind its name
 ) -> None:
-    # The options of a command were moved behind its name, so it does not have these.
-    for name, value in early.items():
-        if value is not None and value is not False:
-            raise typer.BadParameter(
-                f"{context.invoked_subcommand} has no option --{name.replace('_', '-')} here"
-            )
+    pass
 
 
 _SHARED = [

@@ -96,12 +96,12 @@ class Connection(ConnectionValues):
         """
         pbx = self.kind(client)
         try:
-            done = self.account is not None and log_in(pbx.auth, runner)
-            if self._known is not None and not done:
-                runner.run(pbx.renew_token())
+            if self.account is not None and log_in(pbx.auth, runner):
+                return
         except PortSIPError as error:
-            runner.run(self.check_generation(error))
+            runner.run(self._check_generation(error))
             raise
+        runner.run(self.confirm_generation(pbx))
 
     def check(self) -> None:
         """Check the options before anything is asked for or sent.
@@ -164,7 +164,22 @@ class Connection(ConnectionValues):
             return None
         return known_generation(self.unchanged)
 
-    async def check_generation(self, error: PortSIPError) -> None:
+    async def confirm_generation(self, pbx: PBX) -> None:
+        """Log in now, if the PBX was not asked for its generation in this run.
+
+        Raises:
+            GenerationChanged: it speaks another generation than it did before.
+            PortSIPError: the login failed.
+        """
+        if self._known is None:
+            return
+        try:
+            await pbx.renew_token()
+        except PortSIPError as error:
+            await self._check_generation(error)
+            raise
+
+    async def _check_generation(self, error: PortSIPError) -> None:
         """Ask the PBX for its generation anew, if it had no login of the known one.
 
         Args:
@@ -245,7 +260,9 @@ class Connection(ConnectionValues):
         account, source = self._login
         name = "a token" if account is None else account.get("username") or account.get("email")
         tenant = f" of {self.sip_domain}" if self.sip_domain and account is not None else ""
-        how = "given" if self.wanted is not Api.AUTO else "found" if self._known is None else "known"
+        how = (
+            "given" if self.wanted is not Api.AUTO else "found" if self._known is None else "known"
+        )
         return (
             f"PBX {self.address}{profile}: {self.kind.title} ({how});"
             f" login as {name}{tenant}, from {source}"

@@ -63,12 +63,14 @@ class ConnectionValues(ConnectionOptions):
     @property
     def address(self) -> str | None:
         """The PBX's URL; None if there is none."""
-        return self._value("url", "PORTSIP_URL")
+        url: str | None = self._value("url", "PORTSIP_URL")
+        return url
 
     @property
     def sip_domain(self) -> str | None:
         """The tenant's SIP domain; None if there is none."""
-        return self._value("domain", "PORTSIP_DOMAIN")
+        domain: str | None = self._value("domain", "PORTSIP_DOMAIN")
+        return domain
 
     @property
     def token(self) -> str | None:

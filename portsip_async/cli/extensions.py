@@ -242,6 +242,7 @@ def status(numbers: Numbers, *, connection: Connections, output: Output) -> None
     """
     wanted = read_lines(numbers)
     state = connection.kind.state
+    output.check(state)
 
     failed: list[tuple[str, Exception]] = []
 

@@ -30,7 +30,7 @@ def known_generation(profile: Profile) -> Api | None:
     # A profile with another URL is another PBX.
     if isinstance(entry, dict) and entry.get("url") == profile.url:
         with suppress(ValueError):
-            found = Api(entry.get("api"))
+            found = Api(str(entry.get("api")))
             return None if found is Api.AUTO else found
     return None
 

@@ -76,6 +76,8 @@ def write_list(
         narrow: the columns of a table unless columns were requested.
     """
 
+    output.check(model)
+
     async def work(pbx: PBX) -> None:
         walk = start(pbx)
         await _write(output, walk, model, paging.limit, narrow)

@@ -17,17 +17,21 @@ def moved(root: Any, context: Any, words: Sequence[str]) -> list[str]:
         words: the words after the program's name.
 
     Returns:
-        The same words if no options stand before the command, or if they are not its options.
+        The same words if no options stand before the command, or one of the root command's own.
     """
+    own = {name for name, option in _options(root, context).items() if not _is_shared(option)}
+    wrong: list[str] | None = None
     for path, early, rest, command in _readings(root, context, list(words)):
-        if not early:
+        if not early or own & {word.partition("=")[0] for word in early}:
             break
         if hasattr(command, "list_commands"):
             # There is no command that the options could be for; the help of the group comes next.
             return [*path, *rest]
         if _are_options(early, _options(command, context)):
             return [*path, *early, *rest]
-    return list(words)
+        if wrong is None and _look_like_options(early):
+            wrong = [*path, *early, *rest]
+    return wrong or list(words)  # the command says what is wrong with the options
 
 
 def _readings(
@@ -53,6 +57,19 @@ def _readings(
             yield [word, *path], [*early, *between], after, inner
         if not rest:
             yield [word], early, rest, command
+
+
+def _is_shared(option: Any) -> bool:
+    """Return whether an option of the root command is there for its help only."""
+    return "--help" in option.opts or getattr(option, "rich_help_panel", None) is not None
+
+
+def _look_like_options(words: Sequence[str]) -> bool:
+    """Return whether each word is an option, or may be the value of the one before it."""
+    return all(
+        word.startswith("-") or (at > 0 and words[at - 1].startswith("-"))
+        for at, word in enumerate(words)
+    )
 
 
 def _options(command: Any, context: Any) -> Mapping[str, Any]:

@@ -73,9 +73,7 @@ class Output:
         return self.format in (Format.TABLE, Format.JSON)
 
     @contextmanager
-    def rows(
-        self, model: type[Any], narrow: Sequence[str] = ()
-    ) -> Iterator[Writer | SharedRows]:
+    def rows(self, model: type[Any], narrow: Sequence[str] = ()) -> Iterator[Writer | SharedRows]:
         """Open an output of many rows, which is completed if the block raises nothing.
 
         The block passes each row to ``write``; the sections of a row are nested mappings.

@@ -196,7 +196,7 @@ def _parse(path: Path, text: str) -> Profiles:
     except tomllib.TOMLDecodeError as error:
         # Its text says where, but may also show a part of the line.
         at = re.search(r"\(at (?:line (\d+)|end of document)", str(error))
-        line = at and at[1] or str(text.count("\n") + 1)
+        line = (at and at[1]) or str(text.count("\n") + 1)
         hint = "correct this line: it is not valid TOML"
         raise Failure(f"{path}, line {line}: not valid TOML", hint, USAGE) from None
 
@@ -288,7 +288,7 @@ def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
         elif not start:
             continue
         path = table if header else (*table, *_parts(start[1] if start else ""))
-        if path == keys:
+        if path[: len(keys)] == keys:
             return at
         if keys[: len(path)] == path and header:
             nearest = at

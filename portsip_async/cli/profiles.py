@@ -1,4 +1,4 @@
-"""``portsip-async profiles``: named PBXes in the config file, and their passwords in the keyring."""
+"""``portsip-async profiles``: named PBXes, and their passwords in the keyring."""
 
 import os
 import sys
@@ -178,9 +178,9 @@ def remove(names: Names, *, yes: Yes = False) -> None:
     raise typer.Exit(code)
 
 
-@profiles.command()
+@profiles.command("test")
 @spread
-def test(
+def try_logins(
     names: Annotated[
         list[str] | None,
         typer.Argument(
@@ -229,9 +229,7 @@ def _described(name: str, options: ConnectionOptions) -> Profile:
         raise typer.BadParameter("the profile's name is an argument, not --profile")
     if options.insecure:
         raise typer.BadParameter("--insecure can't be stored; pin the certificate: --fingerprint")
-    values = _WithoutProfile(
-        **{each.name: getattr(options, each.name) for each in fields(options)}
-    )
+    values = _WithoutProfile(**{each.name: getattr(options, each.name) for each in fields(options)})
     url = values.address
     if url is None:
         raise Failure("the profile needs a URL", "pass --url", USAGE)
@@ -258,7 +256,7 @@ def _described(name: str, options: ConnectionOptions) -> Profile:
 class _WithoutProfile(ConnectionValues):
     """Values from options and the environment only."""
 
-    saved: None = None  # type: ignore[assignment]  # where others look for a profile
+    saved: None = None  # where others look for a profile
 
 
 def _new_password(profile: Profile, *, from_stdin: bool) -> str | None:

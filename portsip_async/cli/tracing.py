@@ -73,7 +73,8 @@ class Trace(logging.Handler):
         if not sys.stderr.isatty():
             yield
             return
-        self._held = held = deque(maxlen=_MAX_HELD)
+        held: deque[str] = deque(maxlen=_MAX_HELD)
+        self._held = held
         try:
             yield
         finally:
