@@ -18,10 +18,13 @@ from typing import Any
 import pytest
 import trustme
 from asgiref.testing import ApplicationCommunicator
+from typer.main import get_command
 
 import portsip_async
 from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
 from portsip_async import simulator as simulator_package
+from portsip_async.cli.app import app
+from portsip_async.cli.option_places import moved
 from portsip_async.simulator import PBXSimulator
 
 from .docs import servers
@@ -36,8 +39,9 @@ VARIABLES = (
     "PORTSIP_PASSWORD",
     "PORTSIP_DOMAIN",
     "PORTSIP_API",
+    "PORTSIP_PROFILE",
 )
-NO_CODE = ("csv", "jsonl", "text")
+NO_CODE = ("csv", "jsonl", "text", "toml")
 TUTORIAL = "docs/tutorial.md"
 PROVISION = "docs/howto/provision-from-csv.md"
 SECONDS = 30.0  # to wait for the first output of a new process
@@ -411,7 +415,8 @@ def check(words: list[str], block: Block) -> None:
         case ["pip", "install", what]:
             extras = re.fullmatch(r"\.\[(.+)\]|portsip_async\[(.+)\]", what)
             assert extras
-            assert (extras[1] or extras[2]) in project()["optional-dependencies"]
+            named = set((extras[1] or extras[2]).split(","))
+            assert named <= project()["optional-dependencies"].keys()
         case ["make", target]:
             assert re.search(
                 rf"^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE
@@ -426,13 +431,17 @@ def check(words: list[str], block: Block) -> None:
             assert application.partition(":")[0].replace(".", "/") + ".py" in shown
         case ["openssl", *_] | ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
             pass
-        case ["jq", *_] | ["git", "clone", *_]:
+        case ["xargs", "-I", "NAME", "portsip-async", *arguments]:
+            check_arguments(arguments)
+        case ["jq", *_] | ["git", "clone", *_] | ["tail", *_]:
             pass
         case _:
             pytest.fail(f"{block} has an unknown command: {words}")
 
 
 def check_arguments(arguments: list[str]) -> None:
+    root = get_command(app)
+    arguments = moved(root, root.make_context("portsip-async", ["check"]), arguments)
     known = {tuple(name.split()): command for name, command in leaves()}
     for name, command in known.items():
         if tuple(arguments[: len(name)]) == name:

@@ -134,8 +134,8 @@ AllProfiles = Annotated[
     bool,
     _option(
         "--all-profiles",
-        help="Read from every PBX of the config file; the column pbx names each. A limit counts for"
-        " each PBX.",
+        help="Read from every PBX of the config file, with a column pbx that names it. A limit"
+        " counts for each PBX. Only for some commands that read.",
     ),
 ]
 

@@ -60,7 +60,7 @@ def test_values_stay_where_they_are(cli: CommandLine, pbx: PBXSimulator) -> None
     assert shown["profile"]["first_name"] == "extensions"
 
 
-@pytest.mark.parametrize("words", ["--help extensions list", "extensions -h list"])
+@pytest.mark.parametrize("words", ["--help extensions list", "extensions --help list"])
 def test_help_before_the_command(words: str, cli: CommandLine) -> None:
     assert "portsip-async extensions list [OPTIONS]" in cli(*words.split()).out
 
