@@ -112,6 +112,12 @@ class Connection(ConnectionValues):
             typer.BadParameter: an option can't be used.
         """
         answering_generation.set(self.other_generation)
+        if self.address is None:
+            raise Failure(
+                "PORTSIP_URL is not set, and there is no default profile",
+                "pass --url or --profile, or add a profile with 'portsip-async profiles add'",
+                USAGE,
+            )
         options = self.client_options()
         if self.wanted is Api.AUTO:
             # The operations to override have names once the generation is known.
@@ -221,7 +227,7 @@ class Connection(ConnectionValues):
                 ssl=self.trust(),
                 proxy=self.proxy_url(),
                 allow_http=True,  # `check` has checked the URL
-                timeout=self.timeout or _DETECTION,
+                timeout=self.value("timeout") or _DETECTION,
             )
 
     async def find_generation(self) -> None:

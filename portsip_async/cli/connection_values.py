@@ -63,13 +63,13 @@ class ConnectionValues(ConnectionOptions):
     @property
     def address(self) -> str | None:
         """The PBX's URL; None if there is none."""
-        url: str | None = self._value("url", "PORTSIP_URL")
+        url: str | None = self.value("url", "PORTSIP_URL")
         return url
 
     @property
     def sip_domain(self) -> str | None:
         """The tenant's SIP domain; None if there is none."""
-        domain: str | None = self._value("domain", "PORTSIP_DOMAIN")
+        domain: str | None = self.value("domain", "PORTSIP_DOMAIN")
         return domain
 
     @property
@@ -92,7 +92,7 @@ class ConnectionValues(ConnectionOptions):
         """
         if self.api is not None:
             return self.api
-        name = self._value("api", "PORTSIP_API") or Api.AUTO
+        name = self.value("api", "PORTSIP_API") or Api.AUTO
         try:
             return Api(name)
         except ValueError:
@@ -139,7 +139,7 @@ class ConnectionValues(ConnectionOptions):
     def overrides(self) -> dict[str, Any]:
         """Return the client's ``endpoints`` argument."""
         found: dict[str, Any] = {}
-        for text in self._value("endpoint") or ():
+        for text in self.value("endpoint") or ():
             name, _, value = text.partition("=")
             method, _, path = ("", "", value) if value[:1] == "/" else value.partition(":")
             if not value or (method and method.upper() not in _METHODS):
@@ -162,14 +162,14 @@ class ConnectionValues(ConnectionOptions):
                 "other users could see the password: set PORTSIP_PROXY instead",
                 param_hint="'--proxy'",
             )
-        return self._value("proxy") or os.environ.get("PORTSIP_PROXY") or None
+        return self.value("proxy") or os.environ.get("PORTSIP_PROXY") or None
 
     def trust(self) -> Any:
         """Return the client's ``ssl`` argument."""
         used = [self.ca_file is not None, self.fingerprint is not None, self.insecure]
         if sum(used) > 1:
             raise typer.BadParameter("give one of --ca-file, --fingerprint and --insecure only")
-        fingerprint = self._value("fingerprint") if self.fingerprint or not any(used) else None
+        fingerprint = self.value("fingerprint") if self.fingerprint or not any(used) else None
         if fingerprint is None:
             return False if self.insecure else self.trusted_file
         try:
@@ -181,7 +181,7 @@ class ConnectionValues(ConnectionOptions):
 
     def client_options(self) -> dict[str, Any]:
         """Return the client's arguments, without the account; the rest is in the environment."""
-        timeout, rate = self._value("timeout"), self._value("rate")
+        timeout, rate = self.value("timeout"), self.value("rate")
         options = {
             "base_url": self.address,
             "ssl": self.trust(),
@@ -200,7 +200,7 @@ class ConnectionValues(ConnectionOptions):
             }
         return found
 
-    def _value(self, name: str, variable: str = "") -> Any:
+    def value(self, name: str, variable: str = "") -> Any:
         """Return an option, or else the key of the profile, or else without one a variable."""
         option = getattr(self, name)
         if option is not None:

@@ -75,7 +75,6 @@ def write_list(
         start: returns the list of a PBX.
         narrow: the columns of a table unless columns were requested.
     """
-
     output.check(model)
 
     async def work(pbx: PBX) -> None:

@@ -116,14 +116,15 @@ def add(
     """Add a PBX to the config file, and its password to the keyring.
 
     What you leave out is taken from the environment, such as PORTSIP_URL. The password comes from
-    PORTSIP_PASSWORD, --password-stdin or a prompt. Without a keyring it is not stored.
+    PORTSIP_PASSWORD, --password-stdin or a prompt. Without a keyring it is not stored. A profile
+    that exists keeps what you leave out, unless you pass --url.
 
     Example: portsip-async profiles add acme --url https://pbx.example.com:8887 -u admin
     """
     if not is_name(name):
         raise typer.BadParameter(f"must be {_NAME_HELP.lower()[:-1]}, got {name!r}")
-    profile = _described(name, connection)
     before = read_profiles().by_name.get(name)
+    profile = _described(name, connection, None if connection.url else before)
     if before is not None:
         confirm(f"Replace the profile {name}, which is {before.url}?", yes=yes)
     password = _new_password(profile, from_stdin=connection.password_stdin)
@@ -218,8 +219,8 @@ def try_logins(
     several.conclude()
 
 
-def _described(name: str, options: ConnectionOptions) -> Profile:
-    """Return the profile that the options and the environment describe.
+def _described(name: str, options: ConnectionOptions, before: Profile | None) -> Profile:
+    """Return the profile that options describe, with the rest from before or the environment.
 
     Raises:
         Failure: there is no URL.
@@ -229,7 +230,10 @@ def _described(name: str, options: ConnectionOptions) -> Profile:
         raise typer.BadParameter("the profile's name is an argument, not --profile")
     if options.insecure:
         raise typer.BadParameter("--insecure can't be stored; pin the certificate: --fingerprint")
-    values = _WithoutProfile(**{each.name: getattr(options, each.name) for each in fields(options)})
+    values = ConnectionValues(
+        **{each.name: getattr(options, each.name) for each in fields(options)}
+    )
+    vars(values)["saved"] = before
     url = values.address
     if url is None:
         raise Failure("the profile needs a URL", "pass --url", USAGE)
@@ -237,6 +241,7 @@ def _described(name: str, options: ConnectionOptions) -> Profile:
         raise typer.BadParameter("a URL must not hold a user name; pass --username")
     values.client_options()  # checks the options
     file = values.trusted_file
+    pinned = values.value("fingerprint") if not options.ca_file else None
     return Profile(
         name,
         url,
@@ -244,19 +249,13 @@ def _described(name: str, options: ConnectionOptions) -> Profile:
         **values.login_name(),
         domain=values.sip_domain,
         ca_file=os.path.abspath(Path(file)) if file else None,
-        fingerprint=options.fingerprint,
-        proxy=options.proxy,
-        allow_http=options.allow_http,
-        timeout=options.timeout,
-        rate=options.rate,
-        endpoint=options.endpoint,
+        fingerprint=pinned,
+        proxy=values.value("proxy"),
+        allow_http=options.allow_http or (before is not None and before.allow_http),
+        timeout=values.value("timeout"),
+        rate=values.value("rate"),
+        endpoint=values.value("endpoint"),
     )
-
-
-class _WithoutProfile(ConnectionValues):
-    """Values from options and the environment only."""
-
-    saved: None = None  # where others look for a profile
 
 
 def _new_password(profile: Profile, *, from_stdin: bool) -> str | None:

@@ -128,6 +128,18 @@ class TestFile:
         assert 'email = "b@b.example"' in config.read_text()
         assert "username" not in config.read_text()
 
+    def test_new_password(
+        self, run: CommandLine, pbx: PBXSimulator, config: Path, ring: MemoryKeyring
+    ) -> None:
+        """Without --url, what is left out stays."""
+        add(run, "acme", pbx, "--timeout", 20, stdin="wrong")
+        words = ("profiles", "add", "acme", "--rate", "50", "--password-stdin", "--yes")
+        assert run(*words, stdin=pbx.password, PORTSIP_URL="https://b.example").code == 0
+        assert "timeout = 20" in config.read_text()
+        assert "rate = 50" in config.read_text()
+        assert list(ring.entries.values()) == [pbx.password]
+        assert run(*LIST, "--profile", "acme").code == 0
+
     @pytest.mark.parametrize(
         ("text", "line", "message"),
         [
@@ -189,11 +201,11 @@ class TestFile:
 
 def _add_many(letter: str) -> None:
     for at in range(5):
-        change_profiles(
-            lambda document, name=f"{letter}{at}": document.setdefault("profiles", {}).update(
-                {name: {"url": "https://pbx.example"}}
-            )
-        )
+
+        def change(document: Any, name: str = f"{letter}{at}") -> None:
+            document.setdefault("profiles", {})[name] = {"url": "https://pbx.example"}
+
+        change_profiles(change)
     os._exit(0)
 
 
@@ -204,7 +216,7 @@ class TestChoice:
         add(run, "beta", other, "--domain", other.domain, "--default")
         named = "--columns", "pbx"
 
-        def used(*words: Any, **variables: str) -> str:
+        def used(*words: Any, **variables: Any) -> str:
             name: str = json.loads(run("whoami", *named, *words, **variables).out)["pbx"]
             return name
 
