@@ -30,10 +30,10 @@ SECRET = "the-Other-1"
 class MemoryKeyring(keyring.backend.KeyringBackend):
     """A keyring in memory, which may be locked."""
 
-    priority = 1.0  # type: ignore[assignment]  # a property there
+    priority = 1.0
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # it has no annotations
         self.entries: dict[tuple[str, str], str] = {}
         self.locked = False
 
