@@ -92,7 +92,7 @@ class Connections(Connection):
         return self.several.current if self.all_profiles else self
 
     @property
-    def kind(self) -> Any:
+    def kind(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The generation of the PBX, or what those of all PBXes have together."""
         return self.several.kind if self.all_profiles else super().kind
 
@@ -144,7 +144,9 @@ class SeveralPBXes:
                 raise typer.BadParameter(
                     f"--{name.replace('_', '-')} is about one PBX, and this command has several"
                 )
-        self._members = {name: _Member(profile=name, **given) for name in names}
+        several = list(names)
+        member = _Member if len(several) > 1 else Connection
+        self._members = {name: member(profile=name, **given) for name in several}
         self._failures: dict[str, Exception] = {}
 
     @cached_property

@@ -11,9 +11,8 @@ import msgspec
 import typer
 
 from .all_profiles import SeveralPBXes
-from .connection import next_secret, prompt_secret
+from .connection import Connection, next_secret, prompt_secret
 from .connection_options import ConnectionOptions
-from .connection_values import ConnectionValues
 from .failures import FAILED, USAGE, Failure, print_error, print_note
 from .fields import plain
 from .generation import PBX, Api
@@ -230,16 +229,15 @@ def _described(name: str, options: ConnectionOptions, before: Profile | None) ->
         raise typer.BadParameter("the profile's name is an argument, not --profile")
     if options.insecure:
         raise typer.BadParameter("--insecure can't be stored; pin the certificate: --fingerprint")
-    values = ConnectionValues(
-        **{each.name: getattr(options, each.name) for each in fields(options)}
-    )
+    given = {each.name: getattr(options, each.name) for each in fields(options)}
+    values = Connection(**given)
     vars(values)["saved"] = before
     url = values.address
     if url is None:
         raise Failure("the profile needs a URL", "pass --url", USAGE)
     if "@" in url:
         raise typer.BadParameter("a URL must not hold a user name; pass --username")
-    values.client_options()  # checks the options
+    values.check()
     file = values.trusted_file
     pinned = values.value("fingerprint") if not options.ca_file else None
     return Profile(

@@ -176,6 +176,28 @@ class TestFile:
             assert "hunter22" not in done.err
         assert config.read_text() == text
 
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "x",
+            "x --url no-url",
+            "x --url https://x/ --insecure",
+            "x --url https://me:secret@x",
+            "x --url http://x.example",
+            "x --url https://x --proxy http://me:secret@p",
+            "x --url https://x --fingerprint 00",
+            "x --url https://x --timeout 0",
+            "x --url https://x --api v22 --endpoint groups.nope=GET",
+            "x --url https://x -u a --email a@b.example",
+            "../x --url https://x",
+        ],
+    )
+    def test_add_refuses(self, words: str, run: CommandLine, config: Path) -> None:
+        """What no command could use is not written."""
+        done = run("profiles", "add", *words.split())
+        assert (done.code, len(done.err.splitlines()), config.exists()) == (2, 2, False)
+        assert "secret" not in done.err
+
     def test_place_of_the_file(self, run: CommandLine, pbx: PBXSimulator, tmp_path: Path) -> None:
         run.environment.pop("PORTSIP_CONFIG")
         homes = {"HOME": str(tmp_path), "PORTSIP_CONFIG": None, "XDG_CONFIG_HOME": None}
@@ -519,6 +541,14 @@ class TestLogins:
         assert done.code != 0
         assert "acme: " in done.err
         assert both("profiles", "test", "nope").code == 2
+
+    def test_profiles_test_with_one_password(
+        self, both: CommandLine, other: PBXSimulator, ring: MemoryKeyring
+    ) -> None:
+        """PORTSIP_PASSWORD is for one profile that is named, and never for two."""
+        ring.entries.clear()
+        assert both("profiles", "test", "beta", PORTSIP_PASSWORD=other.password).code == 0
+        assert both("profiles", "test", PORTSIP_PASSWORD=other.password).code == 2
 
 
 class TestTrace:
