@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 import trustme
 from asgiref.testing import ApplicationCommunicator
+from typer.main import get_command
 
 import portsip_async
 from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
 from portsip_async import simulator as simulator_package
+from portsip_async.cli.app import app
+from portsip_async.cli.option_places import moved
 from portsip_async.simulator import PBXSimulator
 
 from .docs import servers
@@ -35,8 +38,9 @@ VARIABLES = (
     "PORTSIP_PASSWORD",
     "PORTSIP_DOMAIN",
     "PORTSIP_API",
+    "PORTSIP_PROFILE",
 )
-NO_CODE = ("csv", "ini", "jsonl", "text")
+NO_CODE = ("csv", "ini", "jsonl", "text", "toml")
 TUTORIAL = "docs/tutorial.md"
 TESTING = "docs/howto/testing.md"
 PROVISION = "docs/howto/provision-from-csv.md"
@@ -469,7 +473,7 @@ def check(words: list[str], block: Block) -> None:
             source = f"portsip_async @ git+{project()['urls']['Homepage']}"
             extras = re.findall(r"\[(.+)\]", what)
             assert what.replace(f"[{extras[0]}]", "") in (".", "portsip_async", source, wheel)
-            assert extras[0] in project()["optional-dependencies"]
+            assert {*extras[0].split(",")} <= project()["optional-dependencies"].keys()
         case ["make", target]:
             assert re.search(
                 rf"^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE
@@ -490,13 +494,17 @@ def check(words: list[str], block: Block) -> None:
             pass
         case ["openssl", *_] | ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
             pass
-        case ["jq", *_] | ["git", "clone", *_]:
+        case ["xargs", "-I", "NAME", "portsip-async", *arguments]:
+            check_arguments(arguments)
+        case ["jq", *_] | ["git", "clone", *_] | ["tail", *_]:
             pass
         case _:
             pytest.fail(f"{block} has an unknown command: {words}")
 
 
 def check_arguments(arguments: list[str]) -> None:
+    root = get_command(app)
+    arguments = moved(root, root.make_context("portsip-async", ["check"]), arguments)
     known = {tuple(name.split()): command for name, command in leaves()}
     for name, command in known.items():
         if tuple(arguments[: len(name)]) == name:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .current_pbx import pbx_name
 from .output import can_move_cursor, console
 from .signals import suspendable
 from .streams import unguarded
@@ -82,7 +83,8 @@ def progress(
             shows a count.
         shown: whether to show the bar; False if the output itself needs the terminal.
     """
-    if not shown or not sys.stderr.isatty() or not can_move_cursor():
+    # Several PBXes share one bar, see `all_profiles`.
+    if not shown or pbx_name.get() or not sys.stderr.isatty() or not can_move_cursor():
         yield Progress()
         return
     from rich import progress as bars
