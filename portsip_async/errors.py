@@ -160,7 +160,10 @@ class ConnectError(TransportError):
 
 
 class RequestTimeout(TransportError, TimeoutError):
-    """The call took longer than its timeout or its deadline; also a builtin TimeoutError."""
+    """The call took longer than its timeout or its deadline; also a builtin TimeoutError.
+
+    Its text says so if the event loop was blocked for most of that time.
+    """
 
 
 class ReplyError(PortSIPError):
