@@ -21,6 +21,7 @@ from portsip_async.cli.profile_file import change_profiles
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker
+from .processes import on_terminal
 from .terminal import CommandLine, Done
 
 LIST = ("extensions", "list", "--limit", 1, "--columns", "extension_number")
@@ -576,3 +577,15 @@ class TestTrace:
         done = both(*LIST, "--all-profiles", "--debug")
         assert " acme: extensions.list attempt=1" in done.err
         assert " beta: users.list attempt=1" in done.err
+
+    def test_board(self, pbx: PBXSimulator) -> None:
+        """A board on the same terminal is not torn: the lines come after it."""
+        words = ("extensions", "watch", "--debug", "--limit", 12, "--interval", 0.2)
+        with on_terminal(*words, pbx=pbx) as watch:
+            assert watch.end() == 0
+        before, _, rest = watch.shown.partition("\x1b[?1049h")
+        board, _, after = rest.partition("\x1b[?1049l")
+        assert "account.verify attempt=1" in before
+        assert "attempt=" not in board
+        assert "extensions.status attempt=1" in after
+        assert "\x1b[?25h" in board + after
