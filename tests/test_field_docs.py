@@ -10,7 +10,7 @@ from portsip_async.redact import Record
 from .test_to_dict import STRUCTS
 
 # "All other fields are those of `UserSettings`."
-OTHERS = re.compile(r"other fields are those\s+of\s+`(\w+)`")
+OTHERS = re.compile(r"fields are those\s+of\s+`(\w+)`")
 
 
 def explained(kind: type[Record]) -> list[str]:

@@ -68,11 +68,9 @@ class Group(Record, frozen=True, kw_only=True, gc=False):
 
 
 class GroupPage(Page[GroupSummary], frozen=True, kw_only=True):
-    """A page of groups. The other fields are those of `Page`.
+    """A page of groups. `count` is the number of all groups that match.
 
-    Attributes:
-        items: the groups.
-        count: how many groups match in all, on this page and on others.
+    The other fields are those of `Page`.
     """
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
@@ -187,12 +185,7 @@ class CallSession(Record, frozen=True, kw_only=True, gc=False):
 
 
 class CallSessionPage(Page[CallSession], frozen=True, kw_only=True):
-    """All current sessions. The other fields are those of `Page`.
-
-    Attributes:
-        items: the sessions.
-        count: how many there are.
-    """
+    """All current sessions. The fields are those of `Page`."""
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
 

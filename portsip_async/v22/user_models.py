@@ -417,11 +417,9 @@ class UserSummary(Record, frozen=True, kw_only=True, gc=False):
 
 
 class UserPage(Page[UserSummary], frozen=True, kw_only=True):
-    """A page of users. The other fields are those of `Page`.
+    """A page of users. `count` is the number of all users that match.
 
-    Attributes:
-        items: the users.
-        count: how many users match in all, on this page and on others.
+    The other fields are those of `Page`.
     """
 
     reply_may_lack: ClassVar[frozenset[str]] = Page.reply_may_lack | UNNUMBERED
