@@ -288,7 +288,7 @@ if "raise" in sys.argv:
 def test_interpreter_exits(how: str, code: int) -> None:
     """An interpreter exits although a block was never left."""
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", OPEN_AT_EXIT, how],
+        [sys.executable, "-W", "error", "-c", OPEN_AT_EXIT, how],
         capture_output=True,
         text=True,
         timeout=30,
