@@ -153,7 +153,7 @@ def test_wrong_usage(options: list[str]) -> None:
     done = CliRunner().invoke(app, ["simulate", *options])
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("portsip-async: --")
+    assert "Hint: portsip-async simulate --help" in done.stderr
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:

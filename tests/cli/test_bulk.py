@@ -279,7 +279,7 @@ class TestImport:
                 "people.jsonl",
                 '{"extension_number": "1", "password": 5, "web_access_password": "x"}',
                 (),
-                "$.password",
+                "password must be text",
             ),
         ],
     )
