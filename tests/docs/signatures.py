@@ -120,7 +120,7 @@ def _describe_fields(model: griffe.Class) -> None:
 def _hide_class_variables(model: griffe.Class) -> None:
     """Remove what is no field. It is for the decoder, not for readers."""
     for name, member in list(model.members.items()):
-        if isinstance(member, griffe.Attribute) and "ClassVar" in str(member.annotation):
+        if isinstance(member, griffe.Attribute) and "instance-attribute" not in member.labels:
             del model.members[name]
 
 
