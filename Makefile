@@ -1,7 +1,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Three stages fill .venv: what the demo needs, what the other targets need, and the benchmarks'
+# libraries. Each has a stamp, which is renewed when one of SOURCES changes.
+DEMO := .venv/.demo
 READY := .venv/.ready
 BENCH := .venv/.bench
+SOURCES := pyproject.toml portsip_async/_version.py
+
+# A .venv without a stamp was left by an interrupted run, or was not made here. One whose Python
+# doesn't find pip has lost its interpreter. Both are replaced.
+ifeq ($(wildcard $(DEMO)),)
+NEW_VENV := new-venv
+else
+NEW_VENV := $(shell $(BIN)/python -c 'import pip' 2>/dev/null || echo new-venv)
+endif
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -9,9 +23,11 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 SECONDS ?= 180
 
 .PHONY: help demo test test-pythons test-browser test-vendor document picture soak lint \
-	format types guards docs docs-serve bench bench-quick fault-matrix dist clean
+	format types guards docs docs-serve bench bench-quick fault-matrix dist clean new-venv
 
 help:
+	@echo "Each target installs what it needs into .venv. The demo needs 54 MB, the others 700 MB."
+	@echo
 	@echo "make demo          run the SDK against a simulated PBX"
 	@echo "make test          run lint, type checks and tests, with coverage"
 	@echo "make test-pythons  run the tests on each supported Python that is installed"
@@ -29,13 +45,29 @@ help:
 	@echo "make dist          build the sdist and the wheel"
 	@echo "make clean         delete the virtual environment and all caches"
 
-$(READY): pyproject.toml portsip_async/_version.py
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli,otel,dev]'
+new-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is not Python 3.11 or later. Name another: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@echo "Creating .venv ..."
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+
+# An interrupted run must leave no stamp, so the old ones go first.
+$(DEMO): $(SOURCES) $(NEW_VENV)
+	@echo "Installing portsip_async and its command line into .venv (about 20 seconds) ..."
+	@rm -f $(DEMO) $(READY) $(BENCH)
+	@$(PIP) --no-compile --editable '.[cli]'
+	@touch $(DEMO)
+
+$(READY): $(DEMO)
+	@echo "Installing the tools for tests and documentation into .venv (about two minutes) ..."
+	@$(PIP) --editable '.[cli,otel,dev]'
 	@touch $(READY)
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/portsip-async demo
+	@echo "To call it yourself: $(BIN)/portsip-async, or activate .venv with \". $(BIN)/activate\"."
 
 test: lint types
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term
@@ -125,7 +157,8 @@ dist: $(READY)
 	$(BIN)/python -m build --no-isolation
 
 $(BENCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@echo "Installing the libraries to compare with into .venv ..."
+	@$(PIP) --editable '.[bench]'
 	@touch $(BENCH)
 
 bench: $(BENCH)

@@ -103,15 +103,14 @@ class PortSIPError(Exception):
 
     def _full_text(self) -> str:
         """Return what happened, how often it was tried, and the SDK's remark."""
-        text = self._text()
-        facts = []
-        if self.attempts > 1:
-            facts.append(f"{self.attempts} attempts")
-        if self.request_id is not None:
-            facts.append(f"request id {self.request_id}")
-        if facts:
-            text += f" ({', '.join(facts)})"
+        facts = ", ".join(self._facts())
+        text = f"{self._text()} ({facts})" if facts else self._text()
         return f"{text}; {self._remark}" if self._remark else text
+
+    def _facts(self) -> list[str]:
+        """Return what the text says about the call's requests."""
+        facts = [f"{self.attempts} attempts"] if self.attempts > 1 else []
+        return facts if self.request_id is None else [*facts, f"request id {self.request_id}"]
 
     def _text(self) -> str:
         """Return what happened, without the operation and the remark."""
@@ -161,7 +160,10 @@ class ConnectError(TransportError):
 
 
 class RequestTimeout(TransportError, TimeoutError):
-    """The call took longer than its timeout or its deadline; also a builtin TimeoutError."""
+    """The call took longer than its timeout or its deadline; also a builtin TimeoutError.
+
+    Its text says so if the event loop was blocked for most of that time.
+    """
 
 
 class ReplyError(PortSIPError):

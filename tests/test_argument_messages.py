@@ -36,6 +36,7 @@ class Rubbish:
 RIGHT: dict[str, Any] = {
     "base_url": "http://localhost:1",
     "changes": {},
+    "endpoint": Endpoint("a.b", "GET", "/a"),
     "enable_external_call": True,
     "enable_intercom": True,
     "enable_management_console_access": True,

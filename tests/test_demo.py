@@ -1,6 +1,10 @@
 """The demo shows that nothing was lost, and fails if something was."""
 
 import io
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -69,7 +73,39 @@ async def test_demo_loses_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     assert "now in Sales, still Demo 330" in shown
     assert "refresh tokens, each sent once" in shown
     assert sim.injected.total() > 20
-    assert all(line.isprintable() and len(line) <= 80 for line in shown.splitlines())
+    assert fits(shown, 80)
+
+
+def fits(shown: str, width: int) -> bool:
+    return all(
+        line.isprintable() and len(line) <= width and line == line.rstrip()
+        for line in shown.splitlines()
+    )
+
+
+async def test_demo_fits_a_narrow_terminal(quiet: PBXSimulator) -> None:
+    """A step takes two lines there or more, and the counts of an operation take one."""
+    code, shown = await show(quiet, width=40)
+    assert code == 0, shown
+    assert fits(shown, 40)
+    assert re.search(r"^  remove them\n +\d\.\d\d s  3 left; runs: 1,", shown, re.MULTILINE)
+    assert re.search(r"^  extensions.create +4 +4  ok$", shown, re.MULTILINE)
+
+
+def test_demo_ends_when_its_reader_leaves() -> None:
+    """Without terminal, standard input and locale, as in `demo | head -1` in a job of cron."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "portsip_async", "demo", "--extensions", "3"],
+        env={"LANG": "C", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"A simulated PBX with 3 extensions")
+        process.stdout.close()
+        _, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
 
 
 @pytest.mark.parametrize(("acted", "uploads"), [(True, 1), (False, 2)])

@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 import trustme
 from asgiref.testing import ApplicationCommunicator
+from typer.main import get_command
 
 import portsip_async
 from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
 from portsip_async import simulator as simulator_package
+from portsip_async.cli.app import app
+from portsip_async.cli.option_places import moved
 from portsip_async.simulator import PBXSimulator
 
 from .docs import servers
@@ -35,8 +38,9 @@ VARIABLES = (
     "PORTSIP_PASSWORD",
     "PORTSIP_DOMAIN",
     "PORTSIP_API",
+    "PORTSIP_PROFILE",
 )
-NO_CODE = ("csv", "ini", "jsonl", "text")
+NO_CODE = ("csv", "ini", "jsonl", "text", "toml")
 TUTORIAL = "docs/tutorial.md"
 TESTING = "docs/howto/testing.md"
 PROVISION = "docs/howto/provision-from-csv.md"
@@ -72,10 +76,6 @@ def test_blocks_are_of_known_languages(page: str) -> None:
 
 # Python.
 
-# The first block of the README is a program. test_readme.py runs it.
-PROGRAMS = [next(block.code for block in blocks("README.md") if block.language == "python")]
-
-
 # Pages whose blocks need another server than the simulator.
 SERVERS = {
     "docs/howto/own-endpoint.md": servers.pbx_with_queues,
@@ -96,9 +96,9 @@ def new_user(number: str) -> v22.NewUser:
     )
 
 
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", [page for page in pages() if page != "README.md"])
 async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) -> None:
-    """Every Python block of a page runs after the blocks above it."""
+    """Every Python block of a page runs after the blocks above it. The README has its own test."""
     write_files(page, workdir)
     if page.endswith("certificates.md"):
         trustme.CA().cert_pem.write_to_path(workdir / "pbx-ca.pem")
@@ -122,7 +122,7 @@ async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) ->
         }
         generation = None
         for block in blocks(page):
-            if block.language == "python" and not block.title and block.code not in PROGRAMS:
+            if block.language == "python" and not block.title:
                 if block.generation != generation:
                     generation = block.generation
                     namespace["pbx"] = clients[generation]
@@ -457,8 +457,6 @@ CONSOLE = [block for page in pages() for block in blocks(page) if block.language
 def test_commands_exist(block: Block, workdir: Path) -> None:
     """Every command in a shell block exists and accepts its options."""
     write_files(block.page, workdir)
-    if block.page == "README.md":
-        write_files(PROVISION, workdir)
     given = list(commands(block))
     assert given
     for words in given:
@@ -471,9 +469,11 @@ def check(words: list[str], block: Block) -> None:
         case ["portsip-async" | ".venv/bin/portsip-async", *arguments]:
             check_arguments(arguments)
         case ["pip", "install", what]:
-            extras = re.fullmatch(r"\.\[(.+)\]|portsip_async\[(.+)\]", what)
-            assert extras
-            assert (extras[1] or extras[2]) in project()["optional-dependencies"]
+            wheel = f"dist/portsip_async-{portsip_async.__version__}-py3-none-any.whl"
+            source = f"portsip_async @ git+{project()['urls']['Homepage']}"
+            extras = re.findall(r"\[(.+)\]", what)
+            assert what.replace(f"[{extras[0]}]", "") in (".", "portsip_async", source, wheel)
+            assert {*extras[0].split(",")} <= project()["optional-dependencies"].keys()
         case ["make", target]:
             assert re.search(
                 rf"^{target}( [\w-]+)*:", (ROOT / "Makefile").read_text(), re.MULTILINE
@@ -490,15 +490,21 @@ def check(words: list[str], block: Block) -> None:
             assert file in shown
         case ["uvicorn", application]:
             assert application.partition(":")[0].replace(".", "/") + ".py" in shown
+        case ["pip", "wheel", "--no-deps", "--wheel-dir", "dist", "."]:
+            pass
         case ["openssl", *_] | ["python3", "-m", "venv", ".venv"] | [".", ".venv/bin/activate"]:
             pass
-        case ["jq", *_] | ["git", "clone", *_]:
+        case ["xargs", "-I", "NAME", "portsip-async", *arguments]:
+            check_arguments(arguments)
+        case ["jq", *_] | ["git", "clone", *_] | ["tail", *_]:
             pass
         case _:
             pytest.fail(f"{block} has an unknown command: {words}")
 
 
 def check_arguments(arguments: list[str]) -> None:
+    root = get_command(app)
+    arguments = moved(root, root.make_context("portsip-async", ["check"]), arguments)
     known = {tuple(name.split()): command for name, command in leaves()}
     for name, command in known.items():
         if tuple(arguments[: len(name)]) == name:

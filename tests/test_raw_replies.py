@@ -136,6 +136,20 @@ class TestErrors:
         assert isinstance(error, TransportError)
         assert str(error).endswith(" (3 attempts)")
 
+    async def test_members_error_does_not_add_them_up(self, sim: PBXSimulator) -> None:
+        """The sum over its numbers would say nothing; the error of each number has its own."""
+        async with v22.PortSIPClient(
+            sim.url,
+            username=sim.username,
+            password=sim.password,
+            domain=sim.domain,
+        ) as pbx:
+            group_id = await pbx.groups.create("Support")
+            with pytest.raises(v22.MembersError) as caught:
+                await pbx.groups.add_members(group_id, ["999", "101", "998"])
+        assert caught.value.attempts > 1
+        assert "attempts" not in str(caught.value)
+
     @pytest.mark.parametrize(
         ("body", "status", "kind"),
         [

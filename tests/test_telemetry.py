@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from portsip_async import (
+    ENDPOINTS,
     Endpoint,
     NotFound,
     PortSIPClient,
@@ -35,7 +36,7 @@ from .conftest import ClientMaker
 from .operations import OPERATIONS, SECRETS, Operation
 from .test_secrecy import forms
 from .test_tracebacks import frames_of
-from .wire_server import WireServer, hang_up, reply
+from .wire_server import TOKEN, WireServer, hang_up, reply
 
 Points = list[tuple[dict[str, Any], float]]
 
@@ -281,6 +282,29 @@ async def test_pages_are_counted(pbx: PortSIPClient, recorder: Recorder) -> None
         ({"portsip.operation": "extensions.list"}, 3),
         ({"portsip.operation": "groups.list"}, 1),
     ]
+
+
+async def test_raw_pages_are_counted(pbx: PortSIPClient, recorder: Recorder) -> None:
+    """A raw reply counts as what was read from it."""
+    await pbx.request(ENDPOINTS["extensions.list"], raw=True, pagination=1, pagesize=2)
+    assert recorder.points("portsip.client.pages") == [
+        ({"portsip.operation": "extensions.list"}, 1)
+    ]
+
+
+async def test_span_of_a_failed_attempt_has_its_request_id(
+    wire: WireServer, recorder: Recorder
+) -> None:
+    """Metrics have no id: each would be a series of its own."""
+    wire.script = [reply("", 500, {"X-Request-Id": "abc-1"}), reply({"extension_number": "101"})]
+    async with PortSIPClient(
+        wire.url, token=TOKEN, retry=RetryPolicy(initial=0.0), on_attempt=recorder.telemetry
+    ) as pbx:
+        await pbx.extensions.show("101")
+    failed, worked = recorder.spans("GET /api/extensions/show")
+    assert (failed.attributes or {})["portsip.request_id"] == "abc-1"
+    assert "portsip.request_id" not in (worked.attributes or {})
+    assert recorder.dump().count("abc-1") == 1
 
 
 async def test_polled_extensions_are_counted(

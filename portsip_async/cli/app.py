@@ -7,6 +7,7 @@ Every command ends here, with an exit code that `failures` lists. A failure is o
 on stderr.
 """
 
+import inspect
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from typer.main import get_command
 
 from .. import PortSIPError, __version__
 from .command_group import CommandGroup
+from .connection_options import EveryConnectionOption
 from .failures import (
     EXIT_CODES,
     FAILED,
@@ -28,6 +30,9 @@ from .failures import (
     report_error,
     running_command,
 )
+from .option_places import moved
+from .options import options_of
+from .output import Output
 from .signals import orderly_end
 from .streams import output_error, print_line, standard_streams
 from .terminal_text import unwrap
@@ -39,6 +44,8 @@ _COMMANDS = {
     "groups": ".groups",
     "greetings": ".greetings",
     "check": ".check",
+    "whoami": ".whoami",
+    "profiles": ".profiles",
     "simulate": ".simulate",
     "demo": ".demo",
     "openapi": ".openapi",
@@ -92,6 +99,11 @@ class Commands(CommandGroup):
             code = code or FAILED
         return code
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options and the name of the command; its options may stand before its name."""
+        found: list[str] = super().parse_args(ctx, moved(self, ctx, args))
+        return found
+
     def list_commands(self, ctx: Any) -> list[str]:
         """List all commands but the aliases, in the order of the table."""
         return [*_COMMANDS, *super().list_commands(ctx)]
@@ -101,7 +113,7 @@ class Commands(CommandGroup):
         name = self.aliases.get(cmd_name, cmd_name)
         if name not in _COMMANDS:
             return super().get_command(ctx, cmd_name)
-        return _load(name)
+        return self.named(_load(name))
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what it raises becomes an exit code."""
@@ -131,10 +143,20 @@ app: typer.Typer = typer.Typer(
 def _load(name: str) -> Any:
     found = getattr(import_module(_COMMANDS[name], __package__), name)
     if isinstance(found, typer.Typer):
-        return get_command(found)
+        group: Any = get_command(found)
+        for command in group.commands.values():
+            _name_hidden_options(command)
+        return group
     single = typer.Typer(add_completion=False)
     single.command(name, help=unwrap(found.__doc__))(found)
-    return get_command(single)
+    return _name_hidden_options(get_command(single))
+
+
+def _name_hidden_options(command: Any) -> Any:
+    """Let the help of a command say where its other options are."""
+    if any(getattr(parameter, "hidden", False) for parameter in command.params):
+        command.epilog = "More connection options: portsip-async --help"
+    return command
 
 
 def _print_version(wanted: bool) -> None:
@@ -143,7 +165,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     *,
     version: Annotated[
@@ -152,8 +173,20 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    **_: Any,  # options for a command that is not there; others were moved behind its name
 ) -> None:
     pass
+
+
+_SHARED = [
+    parameter
+    for kind in (EveryConnectionOption, Output)
+    for parameter in options_of(kind, shown=True)
+]
+_own = list(inspect.signature(_root).parameters.values())[:-1]
+vars(_root)["__signature__"] = inspect.Signature([*_own, *_SHARED])
+_root.__annotations__ |= {parameter.name: parameter.annotation for parameter in _SHARED}
+app.callback()(_root)
 
 
 def run() -> None:

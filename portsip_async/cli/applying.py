@@ -48,7 +48,7 @@ from .import_file import (
 from .options import Yes, confirm, option_words, shell_words, spread
 from .output import Format
 from .plan import Plan, Step
-from .plan_output import DONE, result, summary, write_plan
+from .plan_output import DONE, question, result, write_plan
 from .plan_reader import PlanReader
 from .progress import progress
 from .report_file import open_report, print_unreadable
@@ -209,7 +209,7 @@ def _confirm(plan: Plan, existing: int, most: int | None, *, yes: bool) -> None:
         if answer.strip().replace(",", "") != str(count):
             raise Failure("not confirmed; nothing was done")
         return
-    confirm(f"Apply this plan: {summary(plan)}?", yes=yes)
+    confirm(f"{question(plan)}?", yes=yes)
 
 
 @dataclass

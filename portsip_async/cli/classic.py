@@ -23,6 +23,7 @@ from .. import (
     PortSIPClient,
     StatusPoll,
     StatusWatch,
+    Token,
 )
 from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record
 from .runs import existing, note_results
@@ -77,7 +78,7 @@ class ClassicPBX(PBX):
         cls, account: Mapping[str, str] | None, domain: str | None, **options: Any
     ) -> PortSIPClient:
         if account is None:
-            token = os.environ.get("PORTSIP_TOKEN")
+            token = options.get("token") or os.environ.get("PORTSIP_TOKEN")
             options |= {"token": token} if token else {}
         elif "email" in account:
             options["credentials"] = EmailCredentials(account["email"], account["password"])
@@ -87,6 +88,17 @@ class ClassicPBX(PBX):
 
     def __init__(self, client: PortSIPClient) -> None:
         self._pbx = client
+
+    async def renew_token(self) -> Token:
+        return await self._pbx.account.refresh()
+
+    async def token_and_role(self, *, renewable: bool) -> tuple[Token | None, str | None]:
+        if renewable:
+            token = await self.renew_token()
+            return token, token.role
+        # Nothing in this generation tells about a token, so this only shows that it is valid.
+        await self._pbx.extensions.list(page_size=1)
+        return None, None
 
     def extensions(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]

@@ -17,13 +17,23 @@ class CommandGroup(TyperGroup):
     """
 
     aliases: ClassVar[Mapping[str, str]] = {"get": "show", "delete": "remove"}
+    _in_help = False  # whether the help is being written
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name or an alias; None if there is none."""
         found = super().get_command(ctx, cmd_name)
         if found is None and cmd_name in self.aliases:
             found = super().get_command(ctx, self.aliases[cmd_name])
-        return found
+        return self.named(found)
+
+    def named(self, command: Any) -> Any:
+        """Return a command as the help shows it while that is written: with its aliases."""
+        others = [alias for alias, name in self.aliases.items() if command and name == command.name]
+        if not self._in_help or not others:
+            return command
+        shown = copy(command)
+        shown.name = f"{command.name} ({', '.join(others)})"
+        return shown
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the words name; what runs has its own name, not the alias."""
@@ -38,28 +48,15 @@ class CommandGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, which shows the aliases of a command behind its name."""
-        shown = copy(self)
-        shown.__class__ = _with_aliases(type(self))
-        super(CommandGroup, shown).format_help(ctx, formatter)
+        self._in_help = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._in_help = False
 
     def _all_names(self, ctx: Any) -> list[str]:
         names = self.list_commands(ctx)
         return [*names, *(alias for alias, name in self.aliases.items() if name in names)]
-
-
-def _with_aliases(kind: type[CommandGroup]) -> type[CommandGroup]:
-    """Return a class whose commands have their aliases in their names, for the help only."""
-
-    class Shown(kind):  # type: ignore[misc, valid-type]
-        def get_command(self, ctx: Any, cmd_name: str) -> Any:
-            command = super().get_command(ctx, cmd_name)
-            others = [alias for alias, name in self.aliases.items() if name == cmd_name]
-            if command is not None and others:
-                command = copy(command)
-                command.name = f"{cmd_name} ({', '.join(others)})"
-            return command
-
-    return Shown
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ from .demo_steps import (
     compare,
     each_once,
     expect,
+    say,
     step,
     until_done,
 )
@@ -86,14 +87,17 @@ async def run(
     problems = list[str]()
     traffic, traffic_v22 = Traffic(ENDPOINTS, sim), Traffic(v22.ENDPOINTS, sim.v22)
     async with sim:
-        console.print(
+        say(
+            console,
             f"A simulated PBX with {len(sim.extension_numbers):,} extensions listens at {sim.url}."
             " It fails on purpose: its tokens soon expire, and about one request in twelve is"
-            " refused or loses its reply.\n"
+            " refused or loses its reply.",
         )
+        console.print()
         try:
             await _run_classic(console, sim, traffic, created, watched, interval, downtime)
-            console.print("\nThe same PBX through generation v22 of its API:")
+            console.print()
+            say(console, "The same PBX through generation v22 of its API:")
             await demo_v22.run(
                 console, sim, traffic_v22, _RETRY, created=created_v22, polled=polled_v22
             )
@@ -104,7 +108,7 @@ async def run(
         console.print("\n[bold red]Something was lost:[/]")
         console.print("\n".join(problems), markup=False)
         return 1
-    console.print("\n[bold green]Nothing was lost.[/] Next: portsip-async simulate")
+    console.print("\n[bold green]Nothing was lost.[/]\nNext: portsip-async simulate")
     return 0
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import wrap
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from .. import Attempt, BulkRun, ConnectError, NotFound, PortSIPError, Transport
 
 CONCURRENCY: Final = 16  # requests in flight
 TRIES: Final = 10  # of a write, while it fails or its reply is lost
+_ONE_LINE: Final = 75  # columns that a step and the usual result need
 
 
 class Face(Protocol):
@@ -44,9 +46,24 @@ class Traffic:
         self.cut[attempt.operation] += self.restarting and isinstance(attempt.error, TransportError)
 
 
+def say(console: Console, text: str, *, style: str = "", indent: int = 0, hang: int = 0) -> None:
+    """Print a text in lines that fit the console, without spaces at their ends.
+
+    Args:
+        console: where to print.
+        text: the text. It may hold no markup.
+        style: a style of rich.
+        indent: spaces before the first line.
+        hang: spaces before each further line.
+    """
+    width = max(console.width, hang + 10)
+    for line in wrap(text, width, initial_indent=" " * indent, subsequent_indent=" " * hang):
+        console.print(Text(line, style))
+
+
 def compare(console: Console, *traffics: Traffic) -> Iterator[str]:
     """Print the counts of both sides, and yield a line for each difference."""
-    console.print("\n[bold]Requests:                   sent  received[/]")
+    console.print("\n[bold]Requests:             sent  received[/]")
     for traffic in traffics:
         for name in traffic.endpoints:
             sent, cut, received = traffic.sent[name], traffic.cut[name], traffic.face.served[name]
@@ -54,16 +71,17 @@ def compare(console: Console, *traffics: Traffic) -> Iterator[str]:
                 continue
             agree = sent - cut <= received <= sent
             mark = "[green]ok[/]" if agree else "[bold red]WRONG[/]"
-            console.print(f"  {name:<22}{sent:>8,}{received:>10,}  {mark}")
+            console.print(f"  {name:<18}{sent:>6,}{received:>10,}  {mark}")
             if not agree:
                 yield f"{name}: {sent} sent, {cut} of them cut by the restart, {received} received"
     injected: Counter[str] = sum((each.face.injected for each in traffics), Counter())
     kinds = ", ".join(f"{count} {kind}" for kind, count in injected.most_common())
     cut = sum(each.cut.total() for each in traffics)
     rejected = sum(each.face.rejected.total() for each in traffics)
-    console.print(
+    say(
+        console,
         f"Faults: {kinds.replace('_', ' ') or 'none'}. Restart: {cut} requests cut off. Tokens:"
-        f" {rejected} requests rejected for a dead one."
+        f" {rejected} requests rejected for a dead one.",
     )
 
 
@@ -81,6 +99,8 @@ def expect(condition: bool, problem: str) -> None:
 def step(console: Console, title: str) -> Iterator[list[str]]:
     """Run the block as a step, and print a line with the result that it appends.
 
+    On a narrow terminal these are two lines or more.
+
     Raises:
         Failed: the block raised it, or a PortSIPError.
     """
@@ -90,8 +110,13 @@ def step(console: Console, title: str) -> Iterator[list[str]]:
             yield result
     except (PortSIPError, Failed) as error:
         problem = str(error)
-    line = Text(f"  {title:<36}{monotonic() - began:5.2f} s  ")
-    console.print(line.append(problem or "".join(result), "red" if problem else ""))
+    told, style = problem or "".join(result), "red" if problem else ""
+    time = f"{monotonic() - began:5.2f} s"
+    if console.width >= _ONE_LINE:
+        say(console, f"{title:<36}{time}  {told}", style=style, indent=2, hang=47)
+    else:
+        say(console, title, indent=2, hang=2)
+        say(console, f"{time}  {told}", style=style, indent=4, hang=13)
     if problem:
         raise Failed(f"{title}: {problem}")
 

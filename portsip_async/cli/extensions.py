@@ -11,10 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from .. import BulkResult, Paginator
+from .all_profiles import Connections
 from .applying import apply
 from .command_group import CommandGroup
 from .completion import complete_setting
 from .connection import Connection, next_secret, prompt_secret
+from .current_pbx import labelled
 from .exporting import export
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
 from .fields import plain
@@ -71,7 +73,7 @@ def list_(
     paging: Paging,
     sort_by: SortBy = None,
     order_by: OrderBy = None,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """List all extensions.
@@ -98,7 +100,7 @@ def search(
     ],
     *,
     paging: Paging,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """List the extensions that match a text."""
@@ -239,7 +241,7 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
 @extensions.command()
 @spread
 def status(
-    numbers: Numbers, *, filter_: Filter = None, connection: Connection, output: Output
+    numbers: Numbers, *, filter_: Filter = None, connection: Connections, output: Output
 ) -> None:
     """Show the current status of extensions.
 
@@ -249,12 +251,14 @@ def status(
     """
     filters = read_filters(filter_, connection.kind.state, odata=False)
     wanted = read_lines(numbers)
+    state = connection.kind.state
+    output.check(state)
 
     failed: list[tuple[str, Exception]] = []
 
     async def work(pbx: PBX) -> None:
         with (
-            output.rows(pbx.state) as rows,
+            output.rows(state) as rows,
             progress("Reading", len(wanted), shown=output.leaves_terminal) as read,
         ):
             async with pbx.poll(wanted) as poll:
@@ -267,7 +271,7 @@ def status(
                             if filters.match(row):
                                 rows.write(row)
                     elif result.error is not None:
-                        failed.append((result.extension_number, result.error))
+                        failed.append((labelled(result.extension_number), result.error))
 
     connection.run(work)
     code = report_failures(failed)

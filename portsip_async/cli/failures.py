@@ -32,6 +32,7 @@ from .. import (
     TransportError,
     TwoFactorRequired,
 )
+from .current_pbx import labelled
 from .reasons import plain_text
 from .terminal_text import one_line, terminal_width, wrapped
 
@@ -91,6 +92,7 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
     },
     "show": {BadRequest: "the PBX refuses a value"},
     "update": {Conflict: "another one with this name or number exists already"},
+    "apply": {Conflict: "another one with this name or number exists already"},
     "check": {
         NotFound: "use --endpoint if this PBX has the operation at another path",
         TransportError: "the connection broke: try again",
@@ -193,14 +195,14 @@ def is_page(error: Exception) -> bool:
 
 def print_error(message: str, hint: str = "") -> None:
     """Write one line and a hint to stderr; a terminal gets them broken between words."""
-    _write_line(f"portsip-async: {message}")
+    _write_line(f"portsip-async: {labelled(message)}")
     if hint:
         _write_line(f"Hint: {hint}")
 
 
 def report_error(error: Exception) -> int:
     """Write an error and its hint to stderr, and return its exit code."""
-    print_error(_text(error) or type(error).__name__, hint(error))
+    print_error(error_text(error) or type(error).__name__, hint(error))
     return exit_code(error)
 
 
@@ -242,7 +244,7 @@ def _reason(error: Exception) -> tuple[object, ...]:
     return type(error), str(error)  # our own text, which names no extension
 
 
-def _text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return an error's text, with the details that the PBX sent."""
     if isinstance(error, TwoFactorRequired):
         return "the PBX wants a second factor"  # its own text is for programmers
@@ -252,7 +254,7 @@ def _text(error: Exception) -> str:
 
 
 def _short(error: Exception) -> str:
-    return "no status" if isinstance(error, StatusMissing) else _text(error)
+    return "no status" if isinstance(error, StatusMissing) else error_text(error)
 
 
 def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:
@@ -264,7 +266,7 @@ def shorten(keys: Sequence[str], most: int = _MAX_KEYS) -> str:
 def print_note(message: str) -> None:
     """Write a message to stderr if that is a terminal; scripts don't need it."""
     if sys.stderr.isatty():
-        _write_line(message)
+        _write_line(labelled(message))
 
 
 def _write_line(text: str) -> None:

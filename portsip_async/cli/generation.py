@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar, Final, Literal
 import msgspec
 import typer
 
-from .. import BulkResult, BulkRun, Paginator, StatusPoll, StatusWatch
+from .. import BulkResult, BulkRun, Paginator, StatusPoll, StatusWatch, Token
 from .failures import NOT_FOUND, USAGE, Failure, shorten
 from .settings import Settings
 
@@ -131,6 +131,20 @@ class PBX(ABC):
                 advice = f"; use {other}" if other else ""
                 raise typer.BadParameter(f"{cls.title} has no --{name.replace('_', '-')}{advice}")
         return given
+
+    # The account.
+
+    @abstractmethod
+    async def renew_token(self) -> Token:
+        """Log in, or renew the token."""
+
+    @abstractmethod
+    async def token_and_role(self, *, renewable: bool) -> tuple[Token | None, str | None]:
+        """Log in; return the token and the role of the account, where the PBX tells them.
+
+        Args:
+            renewable: whether there is an account; a given token is used, but not renewed.
+        """
 
     # Extensions. `pages` are the arguments of the client's lists.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .all_profiles import Connections
 from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_note
@@ -34,7 +35,7 @@ Filename = Annotated[
 
 @greetings.command("list")
 @spread
-def list_(number: Number, *, paging: Paging, connection: Connection, output: Output) -> None:
+def list_(number: Number, *, paging: Paging, connection: Connections, output: Output) -> None:
     """List an extension's greetings."""
     write_list(
         connection,

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from .. import Paginator
+from .all_profiles import Connections
 from .command_group import CommandGroup
 from .connection import Connection
 from .failures import print_error, print_note
@@ -64,7 +65,7 @@ def list_(
     paging: Paging,
     sort_by: SortBy = None,
     order_by: OrderBy = None,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """List all groups."""

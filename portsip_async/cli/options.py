@@ -1,7 +1,7 @@
 """Options that several commands share: dataclasses that become options of a command.
 
 typer reads a command's options from its signature. `spread` replaces a parameter that is annotated
-with a dataclass by the dataclass's fields, so that the thirteen connection options exist once.
+with a dataclass by the dataclass's fields, so that the connection options exist once.
 """
 
 import functools
@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -17,6 +18,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from .failures import USAGE, Failure, running_command
+from .known_generations import GenerationChanged
+from .streams import standard_input
 from .terminal_text import one_line, unwrap
 from .text_input import read_text
 
@@ -41,16 +44,7 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
             continue
         assert isinstance(kind, type)  # noqa: S101 - an annotation is never an instance
         groups[parameter.name] = kind
-        field_hints = get_type_hints(kind, include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=field_hints[field.name],
-            )
-            for field in fields(kind)
-        ]
+        parameters += options_of(kind)
     parameters.append(
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     )
@@ -65,15 +59,53 @@ def spread(function: Callable[..., None]) -> Callable[..., None]:
             # A group may check its options, or read a secret that comes before any data.
             for name in groups:
                 getattr(arguments[name], "begin", lambda: None)()
-            function(**arguments)
+            try:
+                function(**arguments)
+            except GenerationChanged:
+                if standard_input().began:
+                    raise
+                connection = arguments["connection"].renewed()
+                function(**arguments | {"connection": connection})
+            for name in groups:
+                getattr(arguments[name], "conclude", lambda: None)()
         except ValueError as error:
             raise Failure(str(error), f"{context.command_path} --help", USAGE) from error
+        finally:
+            for name in groups:
+                getattr(arguments[name], "end", lambda: None)()
 
     vars(command).pop("__wrapped__")
     command.__doc__ = unwrap(function.__doc__)
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     vars(command)["__signature__"] = inspect.Signature(parameters)
     return command
+
+
+def options_of(kind: type[Any], *, shown: bool = False) -> list[inspect.Parameter]:
+    """Return the fields of a dataclass as parameters, which typer reads as options.
+
+    Args:
+        kind: the dataclass.
+        shown: whether the help shows all, also those that the dataclass hides from it.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    visible = None if shown else getattr(kind, "visible", None)
+    found = []
+    for field in fields(kind):
+        hint = hints[field.name]
+        if visible is not None and field.name not in visible:
+            option = copy(hint.__metadata__[0])
+            option.hidden = True
+            hint = Annotated[hint.__origin__, option]
+        found.append(
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.default is MISSING else field.default,
+                annotation=hint,
+            )
+        )
+    return found
 
 
 def confirm(question: str, *, yes: bool) -> None:

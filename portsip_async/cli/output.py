@@ -20,6 +20,7 @@ import typer
 
 from .completion import complete_columns
 from .csv_text import csv_line
+from .current_pbx import SharedRows, Writer, shared_rows
 from .fields import did_you_mean, dotted, flat, plain, shown_names, value_at
 from .streams import is_file, print_line, reader_may_leave, unguarded
 from .table import fitting, table
@@ -84,7 +85,7 @@ class Output:
     @contextmanager
     def rows(
         self, model: type[Any], narrow: Sequence[str] = (), wide: Sequence[str] = ()
-    ) -> Iterator["_Json | _Csv | _Table"]:
+    ) -> Iterator[Writer | SharedRows]:
         """Open an output of many rows, which is completed if the block raises nothing.
 
         The block passes each row to ``write``; the sections of a row are nested mappings.
@@ -94,21 +95,26 @@ class Output:
             narrow: the columns of a table unless columns were requested; all if empty.
             wide: others, of which a terminal shows as many as it has room for.
         """
-        columns = self.check(model)
-        writer: _Json | _Csv | _Table
-        if self.format is Format.CSV:
-            writer = _Csv(columns, dotted(model))
-        elif self.format is Format.TABLE:
-            writer = (
-                _Table(columns)
-                if columns
-                else _Table([*narrow] or dotted(model), wide, adapts=True)
-            )
-        else:
-            writer = _Json(columns, as_list=self.format is Format.JSON)
+        shared = shared_rows.get()
+        if shared is not None:
+            yield shared.open(lambda: self._writer(model, narrow, wide), collects=self.collects)
+            return
+        writer = self._writer(model, narrow, wide)
         yield writer
         with reader_may_leave():
             writer.end()
+
+    def _writer(self, model: type[Any], narrow: Sequence[str], wide: Sequence[str]) -> Writer:
+        columns = self.check(model)
+        if columns and shared_rows.get() is not None and "pbx" not in columns:
+            columns = ["pbx", *columns]
+        if self.format is Format.CSV:
+            return _Csv(columns, dotted(model))
+        if self.format is Format.TABLE:
+            if columns:
+                return _Table(columns)
+            return _Table([*narrow] or dotted(model), wide, adapts=True)
+        return _Json(columns, as_list=self.format is Format.JSON)
 
     def show(self, record: msgspec.Struct, *, reveal: bool = False) -> None:
         """Write one record as a JSON object, a line of CSV, or a table of its fields.

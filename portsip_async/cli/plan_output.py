@@ -101,6 +101,18 @@ def summary(plan: Plan) -> str:
     return ", ".join(parts)
 
 
+def question(plan: Plan) -> str:
+    """Return what a plan would do, as words to confirm."""
+    parts = [
+        f"{action} {len(steps):,}"
+        for action, steps in zip(Action, (plan.creations, plan.changes, plan.removals), strict=True)
+        if steps
+    ]
+    *most, last = parts
+    unit = "extension" if len(plan.steps) == 1 else "extensions"
+    return f"{', '.join(most)}{' and ' if most else ''}{last} {unit}".capitalize()
+
+
 def result(plan: Plan) -> str:
     """Return what was done, in numbers."""
     outcomes = [step.outcome for step in plan.steps]

@@ -1,14 +1,16 @@
 """Show the progress of long work on stderr, if that is a terminal that can move its cursor."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .current_pbx import pbx_name
 from .output import can_move_cursor, console
 from .signals import suspendable
 from .streams import unguarded
-from .terminal_text import one_line
+from .terminal_text import one_line, terminal_width, wrapped
 
 if TYPE_CHECKING:
     import rich.progress
@@ -38,6 +40,37 @@ class Progress:
 
 
 @contextmanager
+def waiting(title: str, *, after: float = 1.0) -> Iterator[None]:
+    """Show what a command waits for, if the block takes longer than some seconds.
+
+    The block must write nothing to the terminal.
+    """
+    if not sys.stderr.isatty() or not can_move_cursor():
+        yield
+        return
+    target = unguarded(sys.stderr)
+    text = wrapped(f"{one_line(title)} ...", terminal_width(sys.stderr) - 1, 0)[0]
+    shown = threading.Event()
+
+    def show() -> None:
+        shown.set()
+        target.write(text)
+        target.flush()
+
+    timer = threading.Timer(after, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if shown.is_set():
+            target.write("\r\x1b[K")
+            target.flush()
+
+
+@contextmanager
 def progress(
     title: str, total: int | None = None, *, unit: str = "", shown: bool = True
 ) -> Iterator[Progress]:
@@ -50,7 +83,8 @@ def progress(
             shows a count.
         shown: whether to show the bar; False if the output itself needs the terminal.
     """
-    if not shown or not sys.stderr.isatty() or not can_move_cursor():
+    # Several PBXes share one bar, see `all_profiles`.
+    if not shown or pbx_name.get() or not sys.stderr.isatty() or not can_move_cursor():
         yield Progress()
         return
     from rich import progress as bars

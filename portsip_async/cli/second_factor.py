@@ -11,11 +11,12 @@ import typer
 
 from .. import AuthenticationError, TwoFactorRequired
 from .failures import print_error
+from .progress import waiting
 
 _TRIES: Final = 2  # a PBX may block an address after more
 
 
-def log_in(auth: Any, runner: asyncio.Runner) -> None:
+def log_in(auth: Any, runner: asyncio.Runner) -> bool:
     """Log in now, and prompt for a one-time password if the PBX wants one.
 
     Does nothing if there is no terminal to ask on: then the command's first request logs in, and
@@ -25,17 +26,21 @@ def log_in(auth: Any, runner: asyncio.Runner) -> None:
         auth: the ``auth`` of a client; None if its generation has no second factor.
         runner: runs the client.
 
+    Returns:
+        Whether it has logged in.
+
     Raises:
         PortSIPError: the login was refused, or the one-time password was refused twice.
     """
     if auth is None or not sys.stdin.isatty():
-        return
+        return False
     try:
-        runner.run(auth.refresh())
+        with waiting("Logging in"):
+            runner.run(auth.refresh())
     except TwoFactorRequired as required:
         challenge = required.challenge
     else:
-        return
+        return True
     runner.run(auth.send_otp(challenge))
     for left in reversed(range(_TRIES)):
         # Prompting is not for the event loop, where Ctrl-C would wait for the end of the line.
@@ -47,4 +52,5 @@ def log_in(auth: Any, runner: asyncio.Runner) -> None:
                 raise
             print_error("the PBX refused the one-time password", "enter it once more")
         else:
-            return
+            break
+    return True

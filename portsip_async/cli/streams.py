@@ -158,6 +158,11 @@ class StandardInput:
         self._encoding = "utf-8"
 
     @property
+    def began(self) -> bool:
+        """Whether something was read, so that the command can't begin again."""
+        return self._began
+
+    @property
     def terminal(self) -> bool:
         """Whether it is a terminal."""
         with suppress(ValueError):

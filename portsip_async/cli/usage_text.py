@@ -81,8 +81,8 @@ def _value_text(error: Any, message: str) -> str:
 
 def _got(error: Any, message: str) -> str:
     """Return the value that was given, as the end of a sentence; "" if the error does not tell."""
-    details = getattr(error.__cause__, "errors", None)  # newer versions of typer
-    if callable(details):
+    details: Any = getattr(error.__cause__, "errors", None)  # newer versions of typer
+    if details is not None:
         got = str(details()[0]["input"])
     elif found := _GOT.match(message):
         got = found[1] or found[2]

@@ -20,9 +20,9 @@ from .. import (
     Paginator,
     PortSIPError,
     ReplyError,
-    StatusMissing,
     StatusPoll,
     StatusWatch,
+    Token,
 )
 from ..v22 import (
     ENDPOINTS,
@@ -40,7 +40,7 @@ from .failures import USAGE, Failure
 from .generation import FEW, OWN_ACCOUNT, PBX, Api, Record
 from .runs import existing, note_results
 from .settings import Settings
-from .v22_models import GroupWithMembers, NewGroup, UserWithState, with_state
+from .v22_models import GroupWithMembers, NewGroup, UserWithState, with_states
 
 _SECRETS: Final = ("password", "extension_password", "voicemail_pin")
 _EXAMPLE: Final = {"department": "Sales"}
@@ -74,7 +74,7 @@ class V22PBX(PBX):
         "address",
         "sync_type",
     )
-    summary_with_state: ClassVar[Record] = UserWithState
+    summary_with_state: ClassVar[Record | None] = UserWithState
     odata: ClassVar[bool] = True
     record: ClassVar[Record] = User
     new: ClassVar[Record] = NewUser
@@ -102,7 +102,8 @@ class V22PBX(PBX):
         cls, account: Mapping[str, str] | None, domain: str | None, **options: Any
     ) -> PortSIPClient:
         if account is None:
-            for name in ("token", "refresh_token"):
+            # A token of a profile comes without a refresh token.
+            for name in () if "token" in options else ("token", "refresh_token"):
                 value = os.environ.get(f"PORTSIP_{name.upper()}")
                 options |= {name: value} if value else {}
         elif "email" in account:
@@ -122,6 +123,13 @@ class V22PBX(PBX):
     def auth(self) -> Any:
         return self._pbx.auth
 
+    async def renew_token(self) -> Token:
+        return await self._pbx.auth.refresh()
+
+    async def token_and_role(self, *, renewable: bool) -> tuple[Token | None, str | None]:
+        token = await self.renew_token() if renewable else None
+        return token, (await self._pbx.auth.user()).role
+
     def extensions(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Paginator[UserSummary]:
@@ -135,16 +143,7 @@ class V22PBX(PBX):
     async def with_states(
         self, items: Sequence[UserSummary], advance: Callable[[], None]
     ) -> list[msgspec.Struct]:
-        numbers = [user.extension_number for user in items if user.extension_number]
-        states: dict[str, ExtensionState] = {}
-        async with self._pbx.extensions.poll_status(numbers) as poll:
-            async for result in poll:
-                advance()
-                if result.status is not None:
-                    states[result.extension_number] = result.status
-                elif result.error is not None and not _is_gone(result.error):
-                    raise result.error
-        return [with_state(user, states.get(user.extension_number or "")) for user in items]
+        return [*await with_states(self._pbx, items, advance)]
 
     def _list_arguments(
         self, pages: Mapping[str, Any], options: Mapping[str, Any]
@@ -436,11 +435,6 @@ class V22PBX(PBX):
 def _has_no_user(error: PortSIPError) -> bool:
     """Return whether nothing has a number, as the PBX itself says."""
     return isinstance(error, NotFound) and error.operation == "users.find" and not error.is_page
-
-
-def _is_gone(error: Exception) -> bool:
-    """Return whether an extension that was listed has no state any more."""
-    return isinstance(error, NotFound | StatusMissing)
 
 
 def _is_removed(error: Exception) -> bool:

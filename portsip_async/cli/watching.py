@@ -29,6 +29,7 @@ from .progress import progress
 from .reasons import plain_text
 from .signals import suspendable
 from .streams import Sink, is_file, unguarded
+from .tracing import lines_held
 
 if TYPE_CHECKING:
     from .board import Board
@@ -220,6 +221,7 @@ async def _show_board(
 
     count = 0
     with (
+        lines_held(),
         suspendable(unguarded(sys.stdout), own_screen=True, keyboard=keyboard),
         keyboard.listening(press),
         Live(console=screen, screen=True, auto_refresh=False) as live,

@@ -152,7 +152,9 @@ class RequestTemplate:
         for name, header in endpoint.headers.items():
             text = _single_text(endpoint, name, rest.pop(name, None))
             if not is_visible(text):
-                raise ValueError(f"{endpoint.name}: {name} must be visible characters, got others")
+                raise ValueError(
+                    f"{endpoint.name}: {name} must be visible characters, got another one"
+                )
             self._headers = {**self._headers, header: text}
         return rest
 

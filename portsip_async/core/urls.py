@@ -88,7 +88,7 @@ def check_proxy(proxy: str) -> None:
         is_valid = False
     if not is_valid or not is_visible(proxy) or " " in proxy:
         raise ConfigurationError(
-            "proxy must be an http:// or https:// URL with a host and no path, got another text; "
+            "proxy must be an http:// or https:// URL with a host and no path; "
             "percent-encode reserved characters in its user name and password"
         )
 

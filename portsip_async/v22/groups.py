@@ -82,6 +82,9 @@ class MembersError(PortSIPError):
         self.done: list[str] = done
         self.failed: dict[str, Exception] = dict(failed)
 
+    def _facts(self) -> list[str]:
+        return []  # the error of each number has its own
+
 
 def _text(error: Exception) -> str:
     """Return the text of an error without its operation, which is the same for all."""

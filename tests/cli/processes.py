@@ -61,7 +61,7 @@ def environment(
         for name, value in os.environ.items()
         if not name.startswith((*OTHERS, "PORTSIP_", "NO_COLOR", "COLUMNS", "LINES"))
     }
-    found |= {"TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    found |= {"TERM": "xterm", "PYTHONPATH": str(ROOT), "PORTSIP_CONFIG": os.devnull}
     found |= environment_of(pbx) if pbx else {}
     for name, value in (changes or {}).items():
         if value is None:

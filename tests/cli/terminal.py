@@ -86,6 +86,7 @@ class CommandLine:
         with self._monkeypatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("PORTSIP_")]:
                 patch.delenv(name)
+            patch.setenv("PORTSIP_CONFIG", os.devnull)  # not the user's own profiles
             patch.setenv("TERM", "xterm")
             patch.setenv("COLUMNS", "100")
             patch.setenv("LINES", "30")

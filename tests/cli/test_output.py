@@ -166,6 +166,18 @@ class TestProgress:
             assert running.end() == 0
         assert "Checking extensions.show" in running.shown
 
+    def test_slow_pbx_is_named(self, make_pbx: PBXMaker) -> None:
+        """What a command waits for is shown after a second, and removed."""
+        pbx = make_pbx(generations=("classic", "v22"))
+        pbx.v22.fail("pbx.info", latency=1.5)
+        changes = {"PORTSIP_API": None, "PORTSIP_DOMAIN": pbx.domain}
+        with on_terminal("users", "show", "101", pbx=pbx, changes=changes) as running:
+            running.wait_for(lambda shown: f"Connecting to {pbx.url} ..." in shown)
+            assert running.end() == 0
+        assert "...\r\x1b[K" in running.shown
+        done = shell("run users show 101", pbx, changes=changes)
+        assert (done.returncode, done.stderr) == (0, b"")
+
     def test_logs_get_whole_lines_without_escapes(self, pbx: PBXSimulator) -> None:
         done = shell(
             "run extensions export /dev/null --format csv; run extensions list -c nope", pbx

@@ -133,6 +133,7 @@ class TestReaderLeft:
         "extensions nope": 2,
         "extensions import people.csv": 1,
         "extensions import people.csv --dry-run": 1,
+        "extensions apply people.csv --yes": 0,
         "check": 1,
         "extensions export": 0,
         "openapi": 0,

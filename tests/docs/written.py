@@ -152,8 +152,27 @@ Set the account in the environment: `PORTSIP_URL`, `PORTSIP_USERNAME` and `PORTS
 `PORTSIP_TOKEN`. A PBX of v22 also needs the SIP domain of the tenant in `PORTSIP_DOMAIN`, unless a
 system administrator logs in, and takes `PORTSIP_REFRESH_TOKEN` with a token. A classic PBX takes
 `PORTSIP_EMAIL` in place of a user name. There is no option for a password, because others on the
-machine could read it. It comes from the environment, from a prompt, or from standard input with
-`--password-stdin`.
+machine could read it. It comes from the environment, from the keyring, from a prompt, or from
+standard input with `--password-stdin`.
+
+A profile is a PBX with a name: `--profile acme`, or `PORTSIP_PROFILE`. [Work with several
+PBXes](../howto/profiles.md) says how to add one, and where its password comes from.
+
+## Options
+
+Options stand before or after the command, or between its words. These lines do the same:
+
+```console
+$ portsip-async extensions list --profile acme --output csv
+$ portsip-async --profile acme --output csv extensions list
+```
+
+The help of a command lists its own options and a few others. `portsip-async --help` lists all
+[connection options](#connection-options).
+
+`--verbose` shows on standard error which PBX, account and generation a command uses, and how many
+requests it sent. `--debug` also shows each attempt of a request: the operation, the number of the
+attempt, the status, the error and the milliseconds. Neither shows a secret.
 
 ## Exit codes
 
@@ -233,12 +252,10 @@ def command_line() -> str:
     """Return the page of commands."""
     commands = dict(leaves())
     shared: dict[str, list[Any]] = {}
-    for command in commands.values():
-        for parameter in command.params:
-            panel = getattr(parameter, "rich_help_panel", None)
-            known = shared.setdefault(panel, []) if panel else []
-            if panel and parameter.opts not in [each.opts for each in known]:
-                known.append(parameter)
+    for parameter in get_command(app).params:  # the help of the program shows all of them
+        panel = getattr(parameter, "rich_help_panel", None)
+        if panel:
+            shared.setdefault(panel, []).append(parameter)
     return COMMANDS.format(
         codes=app.info.epilog,
         shared="\n\n".join(
@@ -335,6 +352,8 @@ def _command(name: str, command: Any, shared: Mapping[str, list[Any]]) -> str:
     if panels:
         links = (f"[{panel} options](#{panel}-options)" for panel in panels)
         parts.append(f"See also the {' and the '.join(links)}.")
+    if any("--all-profiles" in each.opts for each in command.params):
+        parts[-1] += " `--all-profiles` is one of them."
     return "\n\n".join(part for part in parts if part)
 
 

@@ -128,7 +128,7 @@ async def _probe_address(report: Report, connection: Connection) -> str:
     Raises:
         Failure: no connection was made.
     """
-    url, timeout = connection.address or "", connection.timeout or _TIMEOUT
+    url, timeout = connection.address or "", connection.value("timeout") or _TIMEOUT
     address, digest = await probe(url, ca_file=connection.trusted_file, timeout=timeout)
     report.address = address
     if not address.reachable:
