@@ -64,6 +64,7 @@ SEARCHES = {
     "remove user": "/howto/create-change-delete/",
     "change password": "/howto/rotate-credentials/",
     "list users": "/howto/walk-many/",
+    "pandas": "/howto/results/",
     "excel": "/howto/provision-from-csv/",
     "import csv": "/howto/provision-from-csv/",
     "group members": "/howto/groups/",

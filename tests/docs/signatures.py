@@ -9,7 +9,7 @@ import ast
 import dataclasses
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import griffe
@@ -21,6 +21,7 @@ Part = str | griffe.Expr
 
 PUBLIC = {*portsip_async.__all__, *v22.__all__}
 ALIASES = (griffe.ExprBinOp, griffe.ExprSubscript)  # a union, or one such as Literal["a", "b"]
+LIKE = re.compile(r"[Ff]ields are those of `(\w+)`")
 ATTRIBUTES = re.compile(r"^Attributes:\n(?:(?: .*)?\n?)*", re.MULTILINE)
 
 
@@ -29,6 +30,7 @@ class Signatures(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Rewrite all functions and classes of the package."""
+        models = []
         for found in _objects(pkg):
             if isinstance(found, griffe.Function):
                 found.returns = _plain(found.returns, pkg)
@@ -40,8 +42,11 @@ class Signatures(griffe.Extension):
             elif isinstance(found, griffe.Class) and any(
                 base.name == "Record" for base in found.mro()
             ):
+                models.append(found)
                 _describe_fields(found)
                 _hide_class_variables(found)
+        for model in models:
+            _copy_descriptions(model, models)
 
 
 def _objects(parent: griffe.Module | griffe.Class) -> Iterator[griffe.Object]:
@@ -107,12 +112,26 @@ def _describe_fields(model: griffe.Class) -> None:
     for each in described:
         field = model.members[each.name]
         if isinstance(field, griffe.Object):
-            field.docstring = griffe.Docstring(each.description, parent=field)
+            text = each.description[:1].upper() + each.description[1:]
+            field.docstring = griffe.Docstring(text, parent=field)
     model.docstring.value = ATTRIBUTES.sub("", model.docstring.value).strip()
 
 
 def _hide_class_variables(model: griffe.Class) -> None:
     """Remove what is no field. It is for the decoder, not for readers."""
     for name, member in list(model.members.items()):
-        if isinstance(member, griffe.Attribute) and "ClassVar" in str(member.annotation):
+        if isinstance(member, griffe.Attribute) and "instance-attribute" not in member.labels:
             del model.members[name]
+
+
+def _copy_descriptions(model: griffe.Class, models: Sequence[griffe.Class]) -> None:
+    """Describe the fields of a model whose description refers to another model."""
+    named = LIKE.search(model.docstring.value) if model.docstring else None
+    if not named:
+        return
+    path = model.module.resolve(named[1])
+    (other,) = [each for each in models if each.path == path]
+    for name, field in model.members.items():
+        described = other.members.get(name)
+        if field.docstring is None and described is not None and described.docstring is not None:
+            field.docstring = described.docstring
