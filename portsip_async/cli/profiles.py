@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 from .all_profiles import SeveralPBXes
+from .command_group import CommandGroup
 from .connection import Connection, next_secret, prompt_secret
 from .connection_options import ConnectionOptions
 from .failures import FAILED, USAGE, Failure, print_error, print_note
@@ -41,6 +42,7 @@ from .profile_file import (
 from .whoami import Identity, identify
 
 profiles: typer.Typer = typer.Typer(
+    cls=CommandGroup,
     name="profiles",
     add_completion=False,
     help="Work with several PBXes by name. The config file holds their addresses and accounts, and"
