@@ -261,7 +261,7 @@ class _Union:
         self._kinds = kinds
 
     def __getattr__(self, name: str) -> Any:
-        values = [getattr(kind, name) for kind in self._kinds]
+        values: list[Any] = [getattr(kind, name) for kind in self._kinds]
         if name == "summary_with_state" and any(values):
             values = [kind.summary_with_state or kind.summary for kind in self._kinds]
         if isinstance(values[0], type):

@@ -73,7 +73,7 @@ class Keyboard:
             if not typed:  # the terminal is gone
                 loop.remove_reader(self._fd)
             for key in _KEY.findall(typed.decode(errors="replace")):
-                on_key(_NAME_OF.get(key, key))
+                on_key(_NAME_OF.get(key) or key)
 
         self.begin()
         try:
