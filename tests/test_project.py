@@ -90,7 +90,7 @@ def test_changed_source_renews_the_stages(source: str, clone: Path) -> None:
 
 
 def test_interrupted_run_heals(clone: Path) -> None:
-    """A .venv whose installation was interrupted is replaced, since pip would trust its packages."""
+    """A .venv whose installation was interrupted is replaced: pip would trust its packages."""
     finish(clone, ".demo", ".installing")
     assert installs(clone, "demo") == [CREATE, FIRST]
 
