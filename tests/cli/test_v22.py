@@ -251,7 +251,7 @@ class TestPeople:
 
     def test_table_is_narrow(self, cli: CommandLine) -> None:
         head = cli("users", "list", "-o", "table").lines[0].split()
-        assert head == ["extension_number", "name", "display_name", "email", "role", "enabled"]
+        assert head == ["extension_number", "display_name", "email", "role"]
 
     def test_columns_are_those_of_the_generation(self, cli: CommandLine) -> None:
         done = cli("users", "list", "-c", "first_name")
