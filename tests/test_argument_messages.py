@@ -29,7 +29,7 @@ class Rubbish:
     """No argument takes it. Its repr is no text for a message."""
 
     def __repr__(self) -> str:
-        return "<a secret>"
+        return "<hidden>"
 
 
 # A right value for each argument without a default.
@@ -74,11 +74,7 @@ CONSTRUCTORS: tuple[Any, ...] = (
     v22.PortSIPClient,
 )
 # Attributes of an endpoint that only describe it.
-UNCHECKED = {
-    (Endpoint, name)
-    for name in inspect.signature(Endpoint).parameters
-    if name not in ("name", "method", "path", "safety", "token", "parameters")
-}
+UNCHECKED = {(Endpoint, name) for name in ("echo", "removes", "reply")}
 
 
 def functions() -> Iterator[tuple[str, Any, str, Callable[..., Any]]]:
@@ -105,16 +101,18 @@ def cases() -> Iterator[Any]:
                 )
 
 
-async def call(function: Callable[..., Any], argument: str, *first: object) -> None:
-    """Call a function with rubbish as one argument, and right values where they are needed."""
+async def call(
+    function: Callable[..., Any], argument: str, *first: object, wrong: object = None
+) -> None:
+    """Call a function with a wrong value, or rubbish, for one argument, and right ones else."""
     positional, named = [*first], {}
     for each in [*inspect.signature(function).parameters.values()][len(first) :]:
-        wrong = each.name == argument
+        is_wrong = each.name == argument
         if each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL) or (
-            each.default is not each.empty and not wrong
+            each.default is not each.empty and not is_wrong
         ):
             continue
-        value = Rubbish() if wrong else RIGHT.get(each.name, "101")
+        value = (wrong or Rubbish()) if is_wrong else RIGHT.get(each.name, "101")
         if each.kind is each.KEYWORD_ONLY:
             named[each.name] = value
         else:
@@ -145,4 +143,90 @@ async def test_message_says_what_must_be_passed_and_what_was_got(
         await call(function, argument, *owner)
     message = str(caught.value)
     assert FORWARD.fullmatch(message), message
-    assert "secret" not in message
+    assert "hidden" not in message
+
+
+def collections() -> Iterator[Any]:
+    """Yield each public function with an argument that is a collection of numbers or items."""
+    for name, module, resource, function in functions():
+        for argument, each in inspect.signature(function).parameters.items():
+            if "Iterable[" in str(each.annotation) and argument != "source":
+                yield pytest.param(module, resource, function, argument, id=f"{name}-{argument}")
+
+
+@pytest.mark.parametrize(("module", "resource", "function", "argument"), [*collections()])
+@pytest.mark.parametrize("wrong", ["101", b"101", 101], ids=["str", "bytes", "int"])
+async def test_message_about_a_collection_shows_a_correct_call(
+    module: Any, resource: str, function: Callable[..., Any], argument: str, wrong: object
+) -> None:
+    client = module.PortSIPClient("http://localhost:1", username="a", password="b")
+    await client.close()
+    with pytest.raises(TypeError) as caught:
+        await call(function, argument, getattr(client, resource), wrong=wrong)
+    expected = (
+        rf"{argument} must be a list( or another iterable)?, got {type(wrong).__name__}; "
+        rf"pass a list, e\.g\. ({argument}=|{function.__name__}\(.*)\[.+\]\)?"
+    )
+    assert re.fullmatch(expected, str(caught.value))
+
+
+PARTS: list[tuple[Any, str, Callable[[Any, Any], Any]]] = [
+    (
+        classic,
+        "profile",
+        lambda pbx, part: pbx.extensions.create(
+            classic.NewExtension(
+                extension_number="1", password="a", web_access_password="b", profile=part
+            )
+        ),
+    ),
+    (
+        v22,
+        "office_hours",
+        lambda pbx, part: pbx.users.create(
+            v22.NewUser(
+                name="a",
+                password="b",
+                email="c",
+                display_name="d",
+                role=v22.Role.STANDARD_USER,
+                extension_number="1",
+                extension_password="e",
+                voicemail_pin="2",
+                office_hours=part,
+            )
+        ),
+    ),
+    (
+        v22,
+        "office_hours",
+        lambda pbx, part: pbx.users.update("1", v22.UserSettings(office_hours=part)),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "part", "write"), PARTS, ids=["new extension", "new user", "user settings"]
+)
+@pytest.mark.parametrize("wrong", [5, "text", ["a"]], ids=["int", "str", "list"])
+async def test_part_without_fields_is_refused(
+    module: Any, part: str, write: Callable[[Any, Any], Any], wrong: object
+) -> None:
+    async with module.PortSIPClient("http://localhost:1", username="a", password="b") as pbx:
+        with pytest.raises(TypeError) as caught:
+            await write(pbx, wrong)
+    expected = f"{part} must be a mapping or .+, got {type(wrong).__name__}"
+    assert re.fullmatch(expected, str(caught.value))
+
+
+def test_names_of_secrets_as_one_text_are_refused() -> None:
+    """Each letter would count as a name, and the secret would be shown."""
+    with pytest.raises(TypeError, match=r'pass a list, e\.g\. secrets=\["pin"\]'):
+        Endpoint("a.b", "GET", "/a", secrets="otp")
+
+
+@pytest.mark.parametrize("argument", ["extensions", "groups", "port"])
+def test_count_of_the_simulator_is_no_none(argument: str) -> None:
+    arguments: dict[str, Any] = {argument: None}
+    with pytest.raises(TypeError, match=f"^{argument} must be an int, got NoneType$"):
+        PBXSimulator(**arguments)

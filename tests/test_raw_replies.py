@@ -3,7 +3,6 @@
 import asyncio
 import copy
 import gc
-import logging
 import pickle
 import sys
 import threading
@@ -271,14 +270,34 @@ class TestBeforeAttempt:
         assert len(wire.arrivals) == 2
         assert len([line for line in caplog.messages if "is left out" in line]) == 1
 
-    @pytest.mark.parametrize("result", [5, "text", [("a", "b", "c")]], ids=repr)
-    async def test_what_it_raises_is_logged(
+    @pytest.mark.parametrize("result", [5, "text", [("a", "b")]], ids=repr)
+    async def test_result_that_is_no_mapping_is_left_out(
         self, wire: WireServer, caplog: pytest.LogCaptureFixture, result: Any
     ) -> None:
-        """A result that is no mapping counts as an error."""
         async with PortSIPClient(wire.url, token=TOKEN, before_attempt=lambda _: result) as pbx:
+            for _ in range(2):
+                assert (await pbx.extensions.show("101")).extension_number == "101"
+        kind = type(result).__name__
+        assert caplog.messages == [f"before_attempt: it must return a mapping or None, got {kind}"]
+
+    @pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError])
+    @pytest.mark.parametrize("option", ["before_attempt", "on_attempt"])
+    async def test_what_it_raises_is_logged(
+        self,
+        wire: WireServer,
+        caplog: pytest.LogCaptureFixture,
+        option: str,
+        error: type[BaseException],
+    ) -> None:
+        """A cancelled future raises CancelledError, which does not cancel the call."""
+
+        def hook(_: object) -> None:
+            raise error
+
+        options: dict[str, Any] = {option: hook}
+        async with PortSIPClient(wire.url, token=TOKEN, **options) as pbx:
             assert (await pbx.extensions.show("101")).extension_number == "101"
-        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        assert caplog.messages == [f"{option} raised"]
 
     @pytest.mark.parametrize("option", ["before_attempt", "on_attempt"])
     def test_coroutine_function_is_refused(self, option: str) -> None:

@@ -107,6 +107,7 @@ class ItemOperation(Generic[X, V]):
         was_carried_out: finds out by a read whether it was carried out, after the reply was lost;
             None if it is safe to repeat. It returns False, True, or `Done` with a value.
         is_skipped: returns whether an error means that there was nothing to do.
+        example: a correct call, for the message about items that can't be iterated over.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class ItemOperation(Generic[X, V]):
         *,
         was_carried_out: Callable[[X], Awaitable[bool | Done[V]]] | None = None,
         is_skipped: Callable[[PortSIPError], bool] = lambda _: False,
+        example: str,
     ) -> None:
         self.key = key
         self.carry_out = carry_out
         self.was_carried_out = was_carried_out
         self.is_skipped = is_skipped
+        self.example = example
 
 
 class BulkRun(JobStream[BulkResult[V]], Generic[V]):

@@ -2,7 +2,7 @@
 
 from ..arguments import check_str, check_type, plain_text
 from ..bulk.writes import ItemOperation
-from ..client.patches import plain_fields
+from ..client.patches import check_parts, plain_fields
 from ..client.writes import ReadBack, Send, is_from
 from ..errors import Conflict
 from .extension_models import SECTIONS, Extension, ExtensionUpdate, NewExtension
@@ -29,6 +29,7 @@ def creation(
         is_skipped=lambda error: (
             skip_existing and isinstance(error, Conflict) and is_from(error, EXTENSIONS_CREATE)
         ),
+        example="create_many([NewExtension(...)])",
     )
 
 
@@ -41,7 +42,7 @@ def replacement(send: Send[ExtensionUpdate, None]) -> ItemOperation[ExtensionUpd
             plain_fields(name, getattr(update, name))
         return check_str("extension_number", update.extension_number)
 
-    return ItemOperation(key, send)
+    return ItemOperation(key, send, example="update_many([ExtensionUpdate(...)])")
 
 
 def check_new(extension: NewExtension) -> NewExtension:
@@ -54,4 +55,5 @@ def check_new(extension: NewExtension) -> NewExtension:
     check_type("extension", extension, NewExtension)
     for name in ("extension_number", "password", "web_access_password"):
         check_str(name, getattr(extension, name))
+    check_parts(extension, NewExtension)
     return extension

@@ -284,6 +284,7 @@ class Extensions(StatusCalls):
             extension_numbers,
             self.show,
             key="extension_number",
+            example='"101"',
             owner=self._sender.session,
             concurrency=concurrency,
             ordered=ordered,
@@ -372,7 +373,8 @@ class Extensions(StatusCalls):
             patch,
             section_changes,
             key="extension_number",
-            expected='a number and a mapping of sections, as in ("101", {"profile": {...}})',
+            expected="a number and a mapping of sections",
+            example='("101", {"profile": {...}})',
         )
         return self._many("patches", patches, write, concurrency, grace)
 
@@ -410,6 +412,7 @@ class Extensions(StatusCalls):
             EXTENSIONS_REMOVE,
             CLASSIC_ERRORS,
             key="extension_number",
+            example='"101"',
             skip_missing=if_missing == "skip",
         )
         return self._many("extension_numbers", extension_numbers, write, concurrency, grace)

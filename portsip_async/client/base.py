@@ -289,9 +289,12 @@ class BaseClient(NotCopyable):
 def _caller() -> tuple[int, str]:
     """Return where this package was called: a warning's ``stacklevel``, and the file and line."""
     count, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(
-        __name__.partition(".")[0]
-    ):
+    own = __name__.partition(".")[0]
+    while frame.f_back is not None:
+        # Code that an application runs with `exec` may have no name.
+        name = str(frame.f_globals.get("__name__"))
+        if name.partition(".")[0] != own:
+            break
         count, frame = count + 1, frame.f_back
     return count, f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

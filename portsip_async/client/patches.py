@@ -100,6 +100,20 @@ def check_shape(name: str, changes: Mapping[Any, Any], model: type[Struct] | Non
             )
 
 
+def check_parts(item: Struct, model: type[Struct]) -> None:
+    """Check that each part of an item that has fields is a mapping or a struct.
+
+    Raises:
+        TypeError: a part is something else.
+    """
+    for field, part in fields_of(model).items():
+        value = getattr(item, field) if part is not None else None
+        if part is not None and value is not None and not isinstance(value, Mapping | Struct):
+            raise TypeError(
+                f"{field} must be a mapping or {part.__name__}, got {type(value).__name__}"
+            )
+
+
 def check_fields(
     name: str,
     changes: Mapping[str, Any],

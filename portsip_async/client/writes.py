@@ -51,7 +51,7 @@ def run_many(
         TypeError, ValueError: an argument is out of bounds.
     """
     return BulkRun(
-        check_iterable(name, items),
+        check_iterable(name, items, operation.example),
         operation,
         owner=owner,
         concurrency=check_int("concurrency", concurrency, 1),
@@ -65,6 +65,7 @@ def read_many(
     show: Callable[[str], Awaitable[V]],
     *,
     key: str,
+    example: str,
     owner: TaskOwner,
     concurrency: int,
     ordered: bool,
@@ -76,6 +77,7 @@ def read_many(
         keys: what identifies each item.
         show: reads an item.
         key: what one key is called in messages.
+        example: how a key may look, for messages.
         owner: starts the tasks.
         concurrency: items in flight at most.
         ordered: whether results keep the order of the keys.
@@ -89,9 +91,10 @@ def read_many(
     async def read(item: str, _: Gate) -> V:
         return await show(item)
 
+    example = f"show_many([{example}])"
     return BulkRun(
-        check_iterable(name, keys),
-        ItemOperation(lambda item: check_str(key, item), read),
+        check_iterable(name, keys, example),
+        ItemOperation(lambda item: check_str(key, item), read, example=example),
         owner=owner,
         concurrency=check_int("concurrency", concurrency, 1),
         ordered=ordered,
@@ -104,6 +107,7 @@ def change(
     *,
     key: str,
     expected: str,
+    example: str,
 ) -> ItemOperation[Patch, V]:
     """Build the write that patches an item.
 
@@ -112,17 +116,18 @@ def change(
         check: checks the changes.
         key: what identifies the item, for messages.
         expected: what a patch must be, for messages.
+        example: a correct patch, for messages.
     """
 
     def key_of(patch: Any) -> str:
         if not isinstance(patch, tuple | list) or len(patch) != 2:
             kind = ValueError if isinstance(patch, Iterable) else TypeError
-            raise kind(f"a patch must be {expected}, got {type(patch).__name__}")
+            raise kind(f"a patch must be {expected}, as in {example}, got {type(patch).__name__}")
         identity, changes = patch
         check(changes)
         return check_str(key, identity)
 
-    return ItemOperation(key_of, send)
+    return ItemOperation(key_of, send, example=f"patch_many([{example}])")
 
 
 def removal(
@@ -132,6 +137,7 @@ def removal(
     errors: ErrorScheme,
     *,
     key: str,
+    example: str,
     skip_missing: bool,
 ) -> ItemOperation[str, None]:
     """Build the write that removes an item.
@@ -142,6 +148,7 @@ def removal(
         row: the operation that removes it.
         errors: what the API's codes mean.
         key: what identifies the item, for messages.
+        example: how a key may look, for messages.
         skip_missing: whether an item that does not exist is skipped.
     """
 
@@ -158,6 +165,7 @@ def removal(
         send,
         was_carried_out=was_removed,
         is_skipped=is_skipped,
+        example=f"remove_many([{example}])",
     )
 
 

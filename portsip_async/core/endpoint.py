@@ -20,7 +20,7 @@ from typing import (
     overload,
 )
 
-from ..arguments import check_choice, check_type, is_visible, plain_text
+from ..arguments import check_choice, check_strs, check_type, is_visible, plain_text
 from ..errors import ConfigurationError, ErrorScheme
 from .safety import Safety
 
@@ -201,12 +201,17 @@ class Endpoint(Generic[T_co]):
         takes bearer tokens sends one instead, if `token` is None.
 
         Raises:
-            TypeError: the name, method or path is not a str.
+            TypeError: an argument of the wrong type, such as a name that is not a str.
             ValueError: an unknown `safety`, `token` or `parameters`, an empty name, or a path
                 without a leading slash or with a stray brace.
         """
         for label, value in (("name", name), ("method", method), ("path", path)):
             check_type(f"Endpoint: {label}", value, str)
+        mappings = {"headers": headers, "reply_headers": reply_headers, "rename": rename}
+        for label, mapping in {**mappings, "takes": takes}.items():
+            check_type(f"Endpoint: {label}", mapping, Mapping, None)
+        check_type("Endpoint: pages", pages, PageScheme, None)
+        check_type("Endpoint: errors", errors, ErrorScheme, None)
         # Fill in what is None, by the method.
         name, method, path = plain_text(name), plain_text(method).upper(), plain_text(path)
         reads = method == "GET"
@@ -225,7 +230,7 @@ class Endpoint(Generic[T_co]):
             "errors": errors,
             "headers": dict(headers or {}),
             "reply_headers": dict(reply_headers or {}),
-            "secrets": frozenset(secrets),
+            "secrets": frozenset(check_strs("Endpoint: secrets", secrets, 'secrets=["pin"]')),
             "rename": dict(rename or {}),
             "path_arguments": tuple(_PATH_ARGUMENT.findall(path)),
             "is_default_token": token is None,

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import re
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -87,7 +88,7 @@ class Hooks:
     ) -> None:
         self.before: BeforeAttempt | None = before
         self.after: AfterAttempt | None = after
-        # What was logged about a header: a hook may return the same headers every time.
+        # What was logged about the results: a hook may return the same headers every time.
         self._warned: set[str] = set()
 
     def extra_headers(self, start: AttemptStart, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -102,9 +103,13 @@ class Hooks:
             extra = self.before(start)
             if extra is None:
                 return headers
+            if not isinstance(extra, Mapping):
+                kind = type(extra).__name__
+                self._warn_once(f"it must return a mapping or None, got {kind}")
+                return headers
             taken = _RESERVED | {name.lower() for name in headers}
             return {**self._checked(dict(extra), taken), **headers}
-        except Exception:
+        except (Exception, CancelledError):  # nothing can cancel a plain function
             logger.exception("before_attempt raised")
             return headers
 
@@ -130,7 +135,7 @@ class Hooks:
         ours = error if isinstance(error, PortSIPError) else None
         try:
             self.after(Attempt(operation, number, status, ours, seconds))
-        except Exception:
+        except (Exception, CancelledError):  # as in `extra_headers`
             logger.exception("on_attempt raised")
 
     def _checked(self, extra: Mapping[Any, Any], taken: frozenset[str]) -> dict[str, str]:
@@ -151,10 +156,12 @@ class Hooks:
 
     def _warn(self, name: str, reason: str) -> None:
         """Log once that a header is left out."""
-        name = name[:100]
-        if name not in self._warned and len(self._warned) < _WARNINGS:
-            self._warned.add(name)
-            logger.warning("before_attempt: the header %s is left out: %s", name, reason)
+        self._warn_once(f"the header {name[:100]} is left out: {reason}")
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned and len(self._warned) < _WARNINGS:
+            self._warned.add(text)
+            logger.warning("before_attempt: %s", text)
 
 
 def check_hook(name: str, hook: object) -> None:

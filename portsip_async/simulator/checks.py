@@ -5,14 +5,14 @@ from collections.abc import Collection
 from ..arguments import check_choice, check_int, check_number, check_str, check_strs
 
 GENERATIONS = ("classic", "v22")
-# The least of each count, if that is not 0.
+# The least of each limit, which may be None; other counts may be 0.
 _LEAST = {"page_limit": 1, "max_in_flight": 1}
 
 
 def check_counts(**counts: int | None) -> None:
-    """Check counts that are at least 0 or 1; None passes."""
+    """Check counts that are at least 0, or limits that are at least 1 or None."""
     for name, count in counts.items():
-        if count is not None:
+        if count is not None or name not in _LEAST:
             check_int(name, count, _LEAST.get(name, 0))
 
 

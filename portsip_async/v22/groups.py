@@ -227,7 +227,12 @@ class Groups(Resource):
             ValueError: a number is empty, "." or "..". Nothing was sent.
         """
         await self._change_members(
-            GROUPS_ADD_MEMBER, group_id, numbers, Conflict, lambda number, found: number in found
+            GROUPS_ADD_MEMBER,
+            'add_members(group_id, ["101"])',
+            group_id,
+            numbers,
+            Conflict,
+            lambda number, found: number in found,
         )
 
     async def remove_members(self, group_id: str, numbers: Iterable[str]) -> None:
@@ -248,6 +253,7 @@ class Groups(Resource):
         """
         await self._change_members(
             GROUPS_REMOVE_MEMBER,
+            'remove_members(group_id, ["101"])',
             group_id,
             numbers,
             NotFound,
@@ -257,6 +263,7 @@ class Groups(Resource):
     async def _change_members(
         self,
         row: Endpoint[None],
+        example: str,
         group_id: str,
         numbers: Iterable[str],
         doubtful: type[APIError],
@@ -266,6 +273,7 @@ class Groups(Resource):
 
         Args:
             row: the operation.
+            example: a correct call, for messages.
             group_id: the group's id.
             numbers: extension numbers.
             doubtful: the error that the PBX also sends if there is nothing to do.
@@ -273,7 +281,7 @@ class Groups(Resource):
         """
         parameters = {
             number: {**_key(group_id), "extension_number": number}
-            for number in check_strs("numbers", numbers)
+            for number in check_strs("numbers", numbers, example)
         }
         RequestTemplate(GROUPS_MEMBERS, _key(group_id))
         for each in parameters.values():
@@ -350,5 +358,8 @@ def _settings(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _caller_ids(ids: object) -> list[dict[str, Any]]:
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
-        raise TypeError(f"outbound_caller_ids must be a list, got {type(ids).__name__}")
+        raise TypeError(
+            f"outbound_caller_ids must be a list, got {type(ids).__name__}; "
+            'pass a list, e.g. outbound_caller_ids=[{"caller_id": "101"}]'
+        )
     return [drop_none_deep(plain_fields("each of outbound_caller_ids", each)) for each in ids]

@@ -8,6 +8,7 @@ from ..bulk.writes import Done, ItemOperation
 from ..client.patches import (
     check_fields,
     check_has_id,
+    check_parts,
     check_shape,
     drop_none_deep,
     fields_of,
@@ -50,6 +51,7 @@ def check_new(user: NewUser) -> NewUser:
     check_type("user", user, NewUser)
     for name in _REQUIRED:
         check_str(name, getattr(user, name))
+    check_parts(user, NewUser)
     return user
 
 
@@ -158,4 +160,5 @@ def creation(
         is_skipped=lambda error: (
             skip_existing and isinstance(error, Conflict) and is_from(error, USERS_CREATE)
         ),
+        example="create_many([NewUser(...)])",
     )

@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeVar
 
 from ..arguments import check_choice, check_int, check_str, check_type, optional_texts, plain_text
 from ..bulk.writes import BulkRun, ItemOperation
-from ..client.patches import UncheckedChanges
+from ..client.patches import UncheckedChanges, check_parts
 from ..client.resource import Resource, Sender
 from ..client.writes import (
     DEFAULT_BULK_CONCURRENCY,
@@ -142,9 +142,11 @@ class Users(Resource):
         Raises:
             NotFound: there is no such user.
             BadRequest: the PBX refused a value.
-            TypeError: it is not a UserSettings.
+            TypeError: it is not a UserSettings, or a part of it, such as ``office_hours``, has no
+                fields.
         """
         check_type("settings", settings, UserSettings)
+        check_parts(settings, UserSettings)
         document = {**to_builtins(settings), "id": check_str("user_id", user_id)}
         await self._sender.send_document(USERS_UPDATE, document)
 
@@ -275,6 +277,7 @@ class Users(Resource):
             user_ids,
             self.show,
             key="user_id",
+            example="user_id",
             owner=self._sender.session,
             concurrency=concurrency,
             ordered=ordered,
@@ -336,7 +339,8 @@ class Users(Resource):
             patch,
             check_changes,
             key="user_id",
-            expected='a user\'s id and a mapping, as in (user_id, {"department": "Sales"})',
+            expected="a user's id and a mapping",
+            example='(user_id, {"department": "Sales"})',
         )
         return self._many("patches", patches, write, concurrency, grace)
 
@@ -373,6 +377,7 @@ class Users(Resource):
             USERS_REMOVE,
             V22_ERRORS,
             key="user_id",
+            example="user_id",
             skip_missing=if_missing == "skip",
         )
         return self._many("user_ids", user_ids, write, concurrency, grace)
