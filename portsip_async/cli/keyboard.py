@@ -76,7 +76,7 @@ class Keyboard:
             if not typed:  # the terminal is gone, or else this would be called again and again
                 loop.remove_reader(self._fd)
             for key in _KEY.findall(typed.decode(errors="replace")):
-                on_key(_NAME_OF.get(key, key))
+                on_key(_NAME_OF.get(key) or key)
 
         self.begin()
         try:

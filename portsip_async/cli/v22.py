@@ -58,13 +58,13 @@ class V22PBX(PBX):
     summary: ClassVar[Record] = UserSummary
     narrow: ClassVar[tuple[str, ...]] = (
         "extension_number",
-        "name",
         "display_name",
         "email",
         "role",
-        "enabled",
     )
     wide: ClassVar[tuple[str, ...]] = (
+        "name",
+        "enabled",
         "department",
         "work_phone",
         "mobile_phone",

@@ -465,6 +465,8 @@ class TestAllProfiles:
         [
             ("extensions", "list"),
             ("extensions", "search", "10"),
+            ("extensions", "show", "101"),
+            ("groups", "show", "Group 1"),
             ("extensions", "status", "101", "102"),
             ("groups", "list"),
             ("greetings", "list", "101"),
