@@ -124,6 +124,26 @@ def test_changelog_dates_this_version() -> None:
 # GitHub.
 
 
+@pytest.mark.parametrize(
+    ("page", "unlisted"),
+    [
+        ("README.md", {"dev", "docs", "bench", "examples"}),
+        ("docs/installation.md", {"dev", "docs", "bench"}),
+    ],
+    ids=["README", "installation"],
+)
+def test_pages_list_the_extras(page: str, unlisted: set[str]) -> None:
+    """All that users need, each with what it installs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras: dict[str, list[str]] = project["optional-dependencies"]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = dict(re.findall(r"(?m)^\| `\[?(\w+)\]?` \| (.+)", text))
+    assert rows.keys() == extras.keys() - unlisted
+    if page != "README.md":
+        names = [name.partition(">")[0] for name in (*extras["cli"], *extras["keyring"])]
+        assert [name for name in names if name not in rows["cli"] + rows["keyring"]] == []
+
+
 def test_workflow_has_each_supported_python() -> None:
     """The matrix has the Pythons of the classifiers, which `make test-pythons` tests too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

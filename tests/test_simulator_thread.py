@@ -160,7 +160,8 @@ async def test_end_during_a_restart() -> None:
     """A block can end during a restart. The simulator then stays stopped."""
     with PBXSimulator.in_thread(extensions=20) as sim:
         restarting = asyncio.create_task(sim.restart(downtime=0.05))
-        await asyncio.sleep(0.01)
+        while get(show_url(sim)):  # noqa: ASYNC110 - no event tells that it is stopped
+            await asyncio.sleep(0)
     with pytest.raises(RuntimeError, match="has ended"):
         await restarting
     with pytest.raises(RuntimeError, match="has ended"):

@@ -28,13 +28,14 @@ from .failures import (
     exit_code,
     hint,
     print_error,
+    shorten,
 )
 from .fields import kinds_of, plain
 from .generation import PBX
 from .output import Output
 from .passwords import token_variable
 from .profile_file import read_profiles
-from .progress import Progress, progress
+from .progress import Progress, progress, waiting
 
 T = TypeVar("T")
 
@@ -169,7 +170,8 @@ class SeveralPBXes:
             typer.Exit: no PBX answered.
         """
         self._each(lambda member: member.check())
-        asyncio.run(self._all_at_once(lambda member: member.find_generation()))
+        with waiting(f"Connecting to {shorten(list(self._members))}"):
+            asyncio.run(self._all_at_once(lambda member: member.find_generation()))
         kinds = self._each(lambda member: member.kind)
         if not kinds:
             self._report()

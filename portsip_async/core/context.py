@@ -22,20 +22,24 @@ _SLACK: Final = 0.001
 class PreparedEndpoint:
     """An endpoint with the URL and the parser that all its calls share."""
 
-    __slots__ = ("endpoint", "parser", "route")
+    __slots__ = ("_raw", "endpoint", "parser", "route")
 
     def __init__(self, base_url: str, endpoint: Endpoint[Any], errors: ErrorScheme) -> None:
         self.endpoint: Endpoint[Any] = endpoint
         self.route: Route = Route(base_url, endpoint)
         self.parser: ReplyParser[Any] | RawParser[Any] = ReplyParser(endpoint, errors)
+        self._raw: PreparedEndpoint | None = None  # made once: that takes as long as half a call
 
     def raw(self) -> "PreparedEndpoint":
         """Return a copy whose replies are a `RawReply`."""
+        if self._raw is not None:
+            return self._raw
         prepared = copy(self)
         # A removal counts as a success if a repeat finds nothing. A raw reply to it would be an
         # error's, so such a call raises it.
         prepared.endpoint = self.endpoint.replace(removes=False)
         prepared.parser = RawParser(self.parser)
+        self._raw = prepared
         return prepared
 
 

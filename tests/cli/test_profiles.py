@@ -496,6 +496,18 @@ class TestAllProfiles:
         assert "beta: 9999" in done.err
         assert done.code == 4
 
+    def test_slow_pbx(self, both: CommandLine, pbx: PBXSimulator, other: PBXSimulator) -> None:
+        """What the command waits for is shown before the first login too."""
+        other.v22.fail("pbx.info", latency=1.5)
+        passwords = {
+            "PORTSIP_PASSWORD_ACME": pbx.password,
+            "PORTSIP_PASSWORD_BETA": other.password,
+        }
+        changes = both.environment | passwords
+        with on_terminal("--all-profiles", *LIST, changes=changes) as running:
+            running.wait_for(lambda shown: "Connecting to acme, beta ..." in shown)
+            assert running.end() == 0
+
     def test_one_password_is_not_for_all(
         self, both: CommandLine, pbx: PBXSimulator, other: PBXSimulator, ring: MemoryKeyring
     ) -> None:
