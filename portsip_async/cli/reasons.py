@@ -31,7 +31,7 @@ _ADVICE: Final = (
     ("; see the client's ssl= argument", ""),
     (", or ask portsip_async.detect()", ""),
     ("base_url must", "the address (--url or PORTSIP_URL) must"),
-    ("; use https, or pass allow_http=True", ""),
+    (", or pass allow_http=True", ""),
 )
 
 
