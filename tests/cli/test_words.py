@@ -14,7 +14,7 @@ from .terminal import CommandLine
 # Words of typer, click, pydantic, msgspec, aiohttp and ssl, and the SDK's for programs.
 FOREIGN = re.compile(
     "Invalid value|Value error|Input should|Expected `|Got unexpected|parse|ssl:default|Client|"
-    "_ssl|ssl=|Errno|allow_http="
+    "_ssl|Errno|[a-z]= |[a-z]=True"
 )
 
 
@@ -104,9 +104,17 @@ class TestSuggestions:
         done = cli("groups", "show", "support")
         assert (done.code, "Did you mean 'Support'?" in done.err) == (4, True)
 
-    def test_nothing_is_near(self, cli: CommandLine) -> None:
-        done = cli("xyz")
-        assert done.err.splitlines()[0] == "portsip-async: No such command 'xyz'."
+    @pytest.mark.parametrize(
+        ("words", "line"),
+        [
+            ("xyz", "No such command 'xyz'."),
+            ("simulate --output json", "No such option --output."),
+            ("groups show 1 --limit 1", "No such option --limit."),
+        ],
+    )
+    def test_nothing_is_near(self, words: str, line: str, cli: CommandLine) -> None:
+        """That two words begin with dashes does not make them alike."""
+        assert cli(*words.split()).err.splitlines()[0] == f"portsip-async: {line}"
 
     def test_settings_of_a_file(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         done = cli("extensions", "update", "101", "--settings", "-", stdin='{"profle": {}}')
@@ -128,7 +136,7 @@ class TestWords:
             ("extensions import /", "FILE: / is a folder, not a file"),
             ("extensions export --all-profiles", "--all-profiles works with lists, search, status"),
             ("extensions list --url pbx.example", "must be a URL such as https://"),
-            ("extensions list --url http://pbx.example", "unencrypted: use https\n"),
+            ("extensions list --url http://pbx.example", "which would send the password unencrypted\n"),
             ("extensions update 101 --set profile.email", "--set must be FIELD=VALUE, such as"),
             ("extensions list --limit", "--limit needs a value"),
             ("extensions list --insecure=1", "--insecure takes no value"),
@@ -181,6 +189,21 @@ class TestWords:
         assert done.code == 5
         assert text in done.err
         assert not FOREIGN.search(done.err)
+
+    @pytest.mark.parametrize(
+        ("url", "text"),
+        [
+            ("http://pbx.example.com", "send the password unencrypted\n"),
+            ("https://ann:secret@pbx.example.com", "no user name or password: pass --username\n"),
+            ("ftp://pbx.example.com", "must be a URL such as"),
+        ],
+    )
+    def test_of_addresses_are_ours(self, url: str, text: str, cli: CommandLine) -> None:
+        done = cli("extensions", "list", "--url", url)
+        assert done.code == 2
+        assert text in done.err
+        assert not FOREIGN.search(done.err)
+        assert "secret" not in done.err
 
     def test_of_certificates_are_ours(
         self, cli: CommandLine, encrypted: str, pbx: PBXSimulator
