@@ -163,7 +163,7 @@ def create(
     given = kind.settings.read(changes, settings)
     missing = [name for name in kind.settings.required if name not in given]
     if missing:
-        raise Failure(f"missing settings: {', '.join(missing)}", "pass it with --set", USAGE)
+        raise Failure(f"missing settings: {', '.join(missing)}", "pass each with --set", USAGE)
     _ = connection.account  # prompts for the login first
     for name in kind.new_secrets[len(fields) :]:
         variable = f"PORTSIP_NEW_{name.upper()}"

@@ -78,7 +78,11 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (BadRequest, FAILED, "the PBX refuses a value: 'show' something similar to see valid values"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
     (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
-    (ConnectError, 5, "check the address (--url or PORTSIP_URL), and that the PBX listens there"),
+    (
+        ConnectError,
+        5,
+        "check the address (--url, PORTSIP_URL or the profile), and that the PBX listens there",
+    ),
     (RequestTimeout, 5, "the PBX is slow or unreachable: try --timeout 60"),
     (TransportError, 5, "the connection broke: try again; 'check' shows more"),
     (ServerError, FAILED, "the PBX or a proxy in front of it has failed: try again later"),
@@ -100,10 +104,11 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
     },
 }
 NO_API: Final = (
-    "check the address (--url or PORTSIP_URL), its port and path: no PBX API was found there"
+    "check the address (--url, PORTSIP_URL or the profile), its port and path: no PBX API was found"
+    " there"
 )
 _TOKEN: Final = "PORTSIP_TOKEN"
-_PAGE = "check the address (--url or PORTSIP_URL), and any proxy in front of the PBX"
+_PAGE = "check the address (--url, PORTSIP_URL or the profile), and any proxy in front of the PBX"
 # These statuses do not refuse a login: nothing at the address handles logins.
 _NO_API_STATUSES = frozenset({404, 405, 410, 501})
 _IN_DOUBT = "the PBX may have acted anyway: check before you retry"
@@ -143,6 +148,8 @@ def hint(error: Exception) -> str:
         return _IN_DOUBT
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http if you trust the network to the PBX"
+    if isinstance(error, ConfigurationError) and str(error).startswith("base_url must"):
+        return "correct --url, PORTSIP_URL or the profile"
     if isinstance(error, ConnectError) and error.refused_certificate:
         action = "pass its CA with --ca-file"
         if "expired" in str(error):

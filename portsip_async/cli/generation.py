@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from .. import BulkResult, BulkRun, Paginator, StatusPoll, StatusWatch, Token
+from .command_group import did_you_mean
 from .failures import NOT_FOUND, USAGE, Failure, shorten
 from .settings import Settings
 
@@ -345,15 +346,17 @@ class PBX(ABC):
         if not group:
             raise ValueError("the name of a group must not be empty")
         found: list[str] = []
+        names: list[str] = []
         async with self.groups({"page_size": None}, {}) as walk:
             async for each in walk:
                 group_id, name = self.identity(each)
+                names.append(name or "")
                 if group in (group_id, name):
                     found.append(group_id)
         if not found:
-            raise Failure(
-                f"no group has the name or the id {group}", "portsip-async groups list", NOT_FOUND
-            )
+            near = did_you_mean(group, names)
+            text = f"no group has the name or the id {group}{near and '.'}{near}"
+            raise Failure(text, "portsip-async groups list", NOT_FOUND)
         if len(found) > 1:
             # One group's name may be the id of another.
             raise Failure(

@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,8 +83,12 @@ class Profiles:
     default: str | None = None
     by_name: Mapping[str, Profile] = field(default_factory=dict)
 
-    def find(self, name: str) -> Profile:
+    def find(self, name: str, *, may_add: bool = True) -> Profile:
         """Return a profile.
+
+        Args:
+            name: the name of the profile.
+            may_add: whether the hint of the error says how to add one.
 
         Raises:
             Failure: there is none of this name.
@@ -91,11 +96,12 @@ class Profiles:
         found = self.by_name.get(name)
         if found is None:
             known = f"it has {', '.join(self.by_name)}" if self.by_name else "it has none"
-            raise Failure(
-                f"{self.path} has no profile {name!r}; {known}",
-                f"add it: portsip-async profiles add {name if is_name(name) else 'NAME'} --url URL",
-                USAGE,
-            )
+            near = get_close_matches(name, self.by_name, n=1)
+            advice = f"did you mean {near[0]}?" if near else "portsip-async profiles list"
+            if may_add and not near:
+                shown = name if is_name(name) else "NAME"
+                advice = f"add it: portsip-async profiles add {shown} --url URL"
+            raise Failure(f"{self.path} has no profile {name!r}; {known}", advice, USAGE)
         return found
 
 

@@ -158,7 +158,7 @@ def add(
 def remove(names: Names, *, yes: Yes = False) -> None:
     """Remove profiles from the config file, and their passwords from the keyring; asks first."""
     found = read_profiles()
-    gone = [found.find(name) for name in dict.fromkeys(names)]
+    gone = [found.find(name, may_add=False) for name in dict.fromkeys(names)]
     confirm(f"Remove {', '.join(profile.name for profile in gone)}?", yes=yes)
 
     def change(document: Any) -> None:

@@ -91,6 +91,8 @@ class Settings:
             # A text that is not a name may be a secret.
             shown = f", got {name!r}" if is_name(name) and (equals or near) else ""
             ((known, sample),) = flat(self._example).items()
+            if name in self.names:
+                raise ValueError(f"must be FIELD=VALUE, such as {known}={sample}{shown}")
             raise ValueError(f"must be a setting such as {known}={sample}{shown}; {advice}")
         return name, read_value(self._model, name, text)
 

@@ -1,9 +1,11 @@
 """Lay out rows as aligned columns of text.
 
-Pure, and fast enough for the 100,000 rows of a large PBX. If the terminal is too narrow, the widest
-columns shrink and their cells wrap, so that nothing is cut off.
+Pure, and fast enough for the 100,000 rows of a large PBX. If the terminal is too narrow, the names
+of columns wrap first, then the cells of the widest columns. Text wraps between words if it can, and
+nothing is cut off.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Final
@@ -13,6 +15,9 @@ from .terminal_text import width as width_of
 
 _GAP: Final = "  "
 _NARROWEST: Final = 8  # columns, at least, of a wrapped cell
+_FEWEST: Final = 4  # required columns that are shown even if their cells have to wrap
+_WORD: Final = re.compile(r"[^_]*_*")  # of a column's name
+_BREAKS: Final = frozenset(" _-./@,:;")  # text may wrap after these
 
 
 def table(
@@ -34,9 +39,12 @@ def table(
     """
     sizes = [[width_of(cell) for cell in row] for row in rows]
     named = [width_of(name) for name in columns]
-    widths = [max([size, *(row[at] for row in sizes)]) for at, size in enumerate(named)]
+    cells = _widest(sizes, len(columns))
+    widths = [max(pair) for pair in zip(named, cells, strict=True)]
     if width is not None:
-        _narrow(widths, width - len(_GAP) * (len(widths) - 1))
+        room = width - len(_GAP) * (len(widths) - 1)
+        _narrow(widths, room, _least(columns, cells))
+        _narrow(widths, room, [_NARROWEST] * len(widths))
     yield from _lines(columns, named, widths, None)
     yield _GAP.join(rule * size for size in widths)
     for row, taken in zip(rows, sizes, strict=True):
@@ -51,20 +59,22 @@ def fitting(
     Args:
         columns: the names of the columns, the required ones first.
         rows: the cells of each row.
-        required: how many columns should be shown, wrapped if need be.
+        required: how many columns should be shown.
         width: the terminal's columns.
 
     Returns:
-        The indexes of the required columns, without those at the end that don't fit even wrapped;
-        and those of others that fit beside them unwrapped, unless they are empty in all rows.
+        The indexes of the required columns. Those at the end are left out while cells would have to
+        wrap, except for a few columns, which are left out only if they don't fit even wrapped. And
+        the indexes of others that fit beside them unwrapped, unless they are empty in all rows.
     """
-    sizes = [
-        max([width_of(name), *(width_of(row[at]) for row in rows)])
-        for at, name in enumerate(columns)
-    ]
+    cells = _widest([[width_of(cell) for cell in row] for row in rows], len(columns))
+    sizes = [max(width_of(name), size) for name, size in zip(columns, cells, strict=True)]
+    least = _least(columns, cells)
     while required > 1:
-        smallest = sum(min(size, _NARROWEST) for size in sizes[:required])
-        if smallest + len(_GAP) * (required - 1) <= width:
+        smallest = least[:required]
+        if required <= _FEWEST:
+            smallest = [min(size, _NARROWEST) for size in smallest]
+        if sum(smallest) + len(_GAP) * (required - 1) <= width:
             break
         required -= 1
     shown = list(range(required))
@@ -98,24 +108,49 @@ def _lines(
         yield _GAP.join(padded).rstrip()
 
 
-def _narrow(widths: list[int], room: int) -> None:
+def _widest(sizes: Sequence[Sequence[int]], columns: int) -> list[int]:
+    """Return the width of the widest cell of each column."""
+    return [max([row[at] for row in sizes], default=0) for at in range(columns)]
+
+
+def _least(columns: Sequence[str], cells: Sequence[int]) -> list[int]:
+    """Return the widths in which no cell wraps, and the names only between words."""
+    return [
+        max([size, *(width_of(word) for word in _WORD.findall(name))])
+        for name, size in zip(columns, cells, strict=True)
+    ]
+
+
+def _narrow(widths: list[int], room: int, least: Sequence[int]) -> None:
     """Shrink the widest columns until all fit, or none can shrink further."""
     while sum(widths) > room:
-        widest = max(widths)
-        if widest <= _NARROWEST:
+        able = [at for at, size in enumerate(widths) if size > least[at]]
+        if not able:
             return
-        at = widths.index(widest)
-        next_widest = max([size for size in widths if size < widest], default=_NARROWEST)
-        widths[at] = max(_NARROWEST, next_widest, widest - (sum(widths) - room))
+        at = max(able, key=widths.__getitem__)
+        widest = widths[at]
+        next_widest = max([size for size in widths if size < widest], default=0)
+        widths[at] = max(least[at], next_widest, widest - (sum(widths) - room))
 
 
 def _wrapped(text: str, room: int) -> list[tuple[str, int]]:
-    """Split a text into parts that fit, each with its width; a letter keeps its accents."""
-    parts, part, used = [], "", 0
+    """Split a text into parts that fit, each with its width; a letter keeps its accents.
+
+    A part ends between words, unless a word is longer than a line.
+    """
+    parts: list[tuple[str, int]] = []
+    line: list[tuple[str, int]] = []
+    end = 0  # of the last word that is whole; 0 if there is none
     for cluster, columns in clusters(text):
-        if part and used + columns > room:
-            parts.append((part, used))
-            part, used = "", 0
-        part += cluster
-        used += columns
-    return [*parts, (part, used)]
+        while line and sum(used for _, used in line) + columns > room:
+            end = end or len(line)
+            parts.append(_joined(line[:end]))
+            line, end = line[end:], 0
+        line.append((cluster, columns))
+        if cluster in _BREAKS:
+            end = len(line)
+    return [*parts, _joined(line)]
+
+
+def _joined(line: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    return "".join(cluster for cluster, _ in line), sum(columns for _, columns in line)

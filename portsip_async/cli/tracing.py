@@ -16,9 +16,10 @@ from typing import Final
 
 from .. import Attempt
 from .current_pbx import labelled
-from .terminal_text import one_line
+from .terminal_text import one_line, terminal_width, wrapped
 
 _LOG: Final = logging.getLogger("portsip_async")
+_INDENT: Final = 2  # spaces before the later lines of a broken one
 _MAX_HELD: Final = 1_000  # lines kept while a board is shown; the oldest are dropped
 
 
@@ -46,7 +47,10 @@ class Trace(logging.Handler):
 
     def show(self, text: str) -> None:
         """Write a line to stderr."""
-        line = f"{one_line(text)}\n"
+        lines = [one_line(text)]
+        if sys.stderr.isatty():
+            lines = wrapped(lines[0], terminal_width(sys.stderr), _INDENT)
+        line = "\n".join(lines) + "\n"
         if self._held is None:
             # The stream is looked up anew: a progress bar replaces it, to keep lines above itself.
             sys.stderr.write(line)

@@ -20,6 +20,9 @@ _WORDS: Final = tuple(
         (r"greater than or equal to (\S+)", "must be at least {0}"),
         (r"less than or equal to (\S+)", "must be at most {0}"),
         (r"as a boolean|valid boolean", "must be true or false"),
+        (r"(?i)^(?:file|path|directory) '(.*)' does not exist", "there is no file {0}"),
+        (r"(?i)^(?:file|path|directory) '(.*)' is a directory", "{0} is a folder, not a file"),
+        (r"(?i)^(?:file|path|directory) '(.*)' is not readable", "you may not read {0}"),
     )
 )
 _CHOICES: Final = re.compile(r"'(.*)' is not one of (.*?)\.?$", re.DOTALL)
@@ -34,6 +37,8 @@ def usage_text(error: Any) -> str:
     """Return the text of an error about wrong usage, of whichever version of typer."""
     kind = type(error).__name__
     message: str = error.message
+    if kind == "NoSuchOption" and error.option_name == "--all-profiles":
+        return "--all-profiles works with lists, search, status and whoami only"
     if kind == "NoSuchOption":
         near = _near_options(error.option_name, error.possibilities or ())
         advice = f" Did you mean {' or '.join(near)}?" if near else ""

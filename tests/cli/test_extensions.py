@@ -155,7 +155,7 @@ class TestUpdate:
             (("--set", "password=1"), "", "is a secret"),
             (("--set", "profile.fist_name=A"), "", "did you mean profile.first_name"),
             (("--set", "zzzzzz=A"), "", "see 'extensions show'"),
-            (("--set", "profile.first_name"), "", "must be a setting"),
+            (("--set", "profile.first_name"), "", "must be FIELD=VALUE, such as"),
             (("--set", "options.enable_extension=maybe"), "", "must be true or false"),
             (
                 ("--set", "forward_rules.available.no_answer_timeval=x"),
@@ -460,7 +460,7 @@ class TestGreetings:
     def test_no_such_file(self, cli: CommandLine) -> None:
         done = cli("greetings", "upload", "101", "/no/such.wav")
         assert done.code == 2
-        assert "does not exist" in done.err
+        assert "FILE: there is no file /no/such.wav" in done.err
 
 
 class TestGroupNames:

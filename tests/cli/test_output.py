@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from portsip_async.cli.table import table
+from portsip_async.cli.table import fitting, table
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of
@@ -259,6 +259,31 @@ class TestTable:
             "2  漢字漢字漢  y",
             "   字",
         ]
+
+    def test_wraps_between_words(self) -> None:
+        """The names of columns wrap first, and then cells, after spaces, dots and the like."""
+        rows = [("101", "Ann Sørensen", "ann.sorensen@example.com")]
+        assert list(table(("extension_number", "display_name", "email"), rows, width=50)) == [
+            "extension_  display_name  email",
+            "number",
+            "──────────  ────────────  ────────────────────────",
+            "101         Ann Sørensen  ann.sorensen@example.com",
+        ]
+        assert list(table(("extension_number", "display_name", "email"), rows, width=40))[3:] == [
+            "101         Ann Sørensen  ann.sorensen@",
+            "                          example.com",
+        ]
+
+    @pytest.mark.parametrize(
+        ("width", "expected"), [(40, 4), (73, 4), (74, 5), (82, 5), (83, 6), (96, 6), (97, 7)]
+    )
+    def test_fewer_columns_before_cells_wrap(self, width: int, expected: int) -> None:
+        """The last columns are left out, but not the first four."""
+        columns = ("extension_number", "name", "display_name", "email", "role", "enabled", "id")
+        rows = [
+            ("101", "ann.ward.101", "Ann Ward", "ann.ward.101@pbx.example", "User" * 3, "x", "y")
+        ]
+        assert fitting(columns, rows, required=6, width=width) == list(range(expected))
 
     def test_far_too_narrow(self) -> None:
         """Nothing is cut off, even on a very narrow terminal."""

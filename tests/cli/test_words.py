@@ -87,6 +87,23 @@ class TestSuggestions:
         assert len(done.err.splitlines()) == 2
         assert "Hint: " in done.err
 
+    def test_of_profiles(self, cli: CommandLine, tmp_path: Path) -> None:
+        """A hint suggests a profile that is near, or how to add one, but not to 'remove'."""
+        file = tmp_path / "config.toml"
+        file.write_text('[profiles.acme]\nurl = "https://pbx.acme.example:8887"\n')
+        for words, hint in (
+            ("--profile acmee whoami", "Hint: did you mean acme?"),
+            ("--profile other whoami", "Hint: add it: portsip-async profiles add other --url URL"),
+            ("profiles remove other --yes", "Hint: portsip-async profiles list"),
+        ):
+            done = cli(*words.split(), PORTSIP_CONFIG=str(file))
+            assert (done.code, done.err.splitlines()[1]) == (2, hint)
+
+    def test_of_groups(self, cli: CommandLine) -> None:
+        cli("groups", "create", "Support")
+        done = cli("groups", "show", "support")
+        assert (done.code, "Did you mean 'Support'?" in done.err) == (4, True)
+
     @pytest.mark.parametrize(
         ("words", "line"),
         [
@@ -114,7 +131,13 @@ class TestWords:
             ("extensions list --timeout x", "--timeout must be a number, got 'x'"),
             ("extensions import --concurrency 99 FILE", "--concurrency must be"),
             ("extensions list --output xml", "--output must be table, json, jsonl or csv"),
-            ("extensions import /no/file", "FILE: file '/no/file' does not exist"),
+            ("extensions import /no/file", "FILE: there is no file /no/file"),
+            ("extensions apply /no/file --dry-run", "FILE: there is no file /no/file"),
+            ("extensions import /", "FILE: / is a folder, not a file"),
+            ("extensions export --all-profiles", "--all-profiles works with lists, search, status"),
+            ("extensions list --url pbx.example", "must be a URL such as https://"),
+            ("extensions list --url http://pbx.example", "which would send the password unencrypted\n"),
+            ("extensions update 101 --set profile.email", "--set must be FIELD=VALUE, such as"),
             ("extensions list --limit", "--limit needs a value"),
             ("extensions list --insecure=1", "--insecure takes no value"),
             ("extensions show", "NUMBER is missing"),

@@ -194,8 +194,9 @@ characters, bidirectional characters and letters that the encoding of the termin
 output uses the escapes of JSON. A terminal that can't move its cursor (`TERM=dumb`, or no `TERM`)
 gets lines instead of the board, and no progress bars. `NO_COLOR` turns colours off.
 
-A table has the most important columns, and more of them on a wider terminal. `--columns` chooses
-them. Messages on a terminal are broken between words. In a pipe or a log, each is one line.
+A table has the most important columns, and more of them on a wider terminal. On a narrow one it has
+fewer, so that cells don't wrap. `--columns` chooses them. Messages on a terminal are broken between
+words. In a pipe or a log, each is one line.
 
 A progress bar is on standard error, if that is a terminal. While rows go to the terminal or to
 another program, there is none, because it would be mixed with them.
