@@ -9,13 +9,11 @@ READY := .venv/.ready
 BENCH := .venv/.bench
 SOURCES := pyproject.toml portsip_async/_version.py
 
-# A .venv without a stamp was left by an interrupted run, or was not made here. One whose Python
-# doesn't find pip has lost its interpreter. Both are replaced.
-ifeq ($(wildcard $(DEMO)),)
-NEW_VENV := new-venv
-else
-NEW_VENV := $(shell $(BIN)/python -c 'import pip' 2>/dev/null || echo new-venv)
-endif
+# An interrupted installation leaves .installing, and packages that pip takes for whole. A .venv whose
+# Python doesn't find pip is half made, or has lost its interpreter. Both are replaced.
+INSTALLING := .venv/.installing
+NEW_VENV := $(shell [ ! -e $(INSTALLING) ] && $(BIN)/python -c 'import pip' 2>/dev/null \
+	|| echo new-venv)
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
@@ -53,16 +51,19 @@ new-venv:
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
 
-# An interrupted run must leave no stamp, so the old ones go first.
 $(DEMO): $(SOURCES) $(NEW_VENV)
 	@echo "Installing portsip_async and its command line into .venv (about 20 seconds) ..."
 	@rm -f $(DEMO) $(READY) $(BENCH)
+	@touch $(INSTALLING)
 	@$(PIP) --no-compile --editable '.[cli]'
+	@rm $(INSTALLING)
 	@touch $(DEMO)
 
 $(READY): $(DEMO)
 	@echo "Installing the tools for tests and documentation into .venv (about two minutes) ..."
+	@touch $(INSTALLING)
 	@$(PIP) --editable '.[cli,otel,dev]'
+	@rm $(INSTALLING)
 	@touch $(READY)
 
 demo: $(DEMO)

@@ -90,9 +90,15 @@ def test_changed_source_renews_the_stages(source: str, clone: Path) -> None:
 
 
 def test_interrupted_run_heals(clone: Path) -> None:
-    """A .venv without the stamp of the first stage is replaced."""
-    finish(clone)
+    """A .venv whose installation was interrupted is replaced: pip would trust its packages."""
+    finish(clone, ".demo", ".installing")
     assert installs(clone, "demo") == [CREATE, FIRST]
+
+
+def test_own_venv_is_kept(clone: Path) -> None:
+    """A .venv that somebody made by hand keeps what else is installed in it."""
+    finish(clone)
+    assert installs(clone, "test") == [FIRST, SECOND]
 
 
 def test_lost_interpreter_heals(clone: Path) -> None:

@@ -101,17 +101,29 @@ class Connections(Connection):
         return self.several.run(work) if self.all_profiles else super().run(work)
 
     def show(
-        self, output: Output, model: type[Any], fetch: Callable[[PBX], Awaitable[Any]]
+        self,
+        output: Output,
+        model: type[Any],
+        fetch: Callable[[PBX], Awaitable[Any]],
+        *,
+        reveal: bool = False,
     ) -> None:
-        """Show one record of the PBX, or a row of each PBX."""
+        """Show one record of the PBX, or a row of each PBX.
+
+        Args:
+            output: where to write.
+            model: the type of the record.
+            fetch: returns the record of a PBX.
+            reveal: whether to show secrets.
+        """
         output.check(model)
         if not self.all_profiles:
-            output.show(self.run(fetch))
+            output.show(self.run(fetch), reveal=reveal)
             return
 
         async def work(pbx: PBX) -> None:
             with output.rows(model) as rows:
-                rows.write(plain(await fetch(pbx)))
+                rows.write(plain(await fetch(pbx), reveal=reveal))
 
         self.run(work)
 
@@ -261,7 +273,7 @@ class _Union:
         self._kinds = kinds
 
     def __getattr__(self, name: str) -> Any:
-        values = [getattr(kind, name) for kind in self._kinds]
+        values: list[Any] = [getattr(kind, name) for kind in self._kinds]
         if name == "summary_with_state" and any(values):
             values = [kind.summary_with_state or kind.summary for kind in self._kinds]
         if isinstance(values[0], type):

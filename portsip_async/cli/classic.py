@@ -21,6 +21,7 @@ from .. import (
     NotFound,
     Paginator,
     PortSIPClient,
+    Profile,
     StatusPoll,
     StatusWatch,
     Token,
@@ -142,7 +143,7 @@ class ClassicPBX(PBX):
 
     @staticmethod
     def person(listed: ExtensionSummary) -> str:
-        return " ".join(filter(None, (listed.first_name, listed.last_name)))
+        return _full_name(listed)
 
     async def show(self, number: str) -> Extension:
         return await self._pbx.extensions.show(number)
@@ -213,15 +214,12 @@ class ClassicPBX(PBX):
         if numbers is None or len(numbers) > FEW:
             async with self._pbx.extensions.list(page_size=None) as walk:
                 async for extension in walk:
-                    yield (
-                        extension.extension_number,
-                        _full_name(extension.first_name, extension.last_name),
-                    )
+                    yield extension.extension_number, _full_name(extension)
             return
         async with self._pbx.extensions.show_many(numbers) as run:
             async for result in run:
                 if result.value is not None and (profile := result.value.profile) is not None:
-                    yield result.key, _full_name(profile.first_name, profile.last_name)
+                    yield result.key, _full_name(profile)
 
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         if numbers is None:
@@ -316,8 +314,8 @@ class ClassicPBX(PBX):
         await self._pbx.greetings.remove(number, name)
 
 
-def _full_name(*names: str | None) -> str:
-    return " ".join(filter(None, names))
+def _full_name(person: ExtensionSummary | Profile) -> str:
+    return " ".join(filter(None, (person.first_name, person.last_name)))
 
 
 def _is_removed(error: Exception) -> bool:

@@ -8,7 +8,6 @@ this machine's network. `passwords` says where the password comes from.
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,7 +17,7 @@ from .connection_options import ConnectionOptions
 from .failures import USAGE, Failure
 from .generation import Api
 from .passwords import same_url, token_variable
-from .profile_file import Profile, read_profiles
+from .profile_file import Profile, expanded, read_profiles
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -112,7 +111,7 @@ class ConnectionValues(ConnectionOptions):
         if self.saved.ca_file is None:
             return None
         folder = read_profiles().path.parent
-        return str(folder / Path(self.saved.ca_file).expanduser())
+        return str(folder / expanded(self.saved.ca_file))
 
     @property
     def trusted_file_source(self) -> str:

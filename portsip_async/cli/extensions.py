@@ -117,7 +117,7 @@ def show(
     number: Number,
     *,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show passwords and pins.")] = False,
-    connection: Connection,
+    connection: Connections,
     output: Output,
 ) -> None:
     """Show an extension's settings.
@@ -126,8 +126,7 @@ def show(
 
     Example: portsip-async extensions show 101 --output json
     """
-    output.check(connection.kind.record)
-    output.show(connection.run(lambda pbx: pbx.show(number)), reveal=reveal)
+    connection.show(output, connection.kind.record, lambda pbx: pbx.show(number), reveal=reveal)
 
 
 @extensions.command()

@@ -79,14 +79,13 @@ def list_(
 
 @groups.command()
 @spread
-def show(group: GroupName, *, connection: Connection, output: Output) -> None:
+def show(group: GroupName, *, connection: Connections, output: Output) -> None:
     """Show a group's settings and members."""
-    output.check(connection.kind.group)
 
     async def work(pbx: PBX) -> msgspec.Struct:
         return await pbx.show_group(await pbx.group_id(group))
 
-    output.show(connection.run(work))
+    connection.show(output, connection.kind.group, work)
 
 
 @groups.command()

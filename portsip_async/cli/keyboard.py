@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 _KEY: Final = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O[A-Za-z])|.", re.DOTALL)
@@ -53,7 +53,8 @@ class Keyboard:
     def end(self) -> None:
         """Restore the terminal's settings."""
         if self._before is not None:
-            self._termios.tcsetattr(self._fd, self._termios.TCSADRAIN, self._before)
+            with suppress(self._termios.error):  # the terminal is gone
+                self._termios.tcsetattr(self._fd, self._termios.TCSADRAIN, self._before)
             self._before = None
 
     @contextmanager
@@ -69,11 +70,13 @@ class Keyboard:
         loop = asyncio.get_running_loop()
 
         def read() -> None:
-            typed = os.read(self._fd, 1024)
-            if not typed:  # the terminal is gone
+            typed = b""
+            with suppress(OSError):
+                typed = os.read(self._fd, 1024)
+            if not typed:  # the terminal is gone, or else this would be called again and again
                 loop.remove_reader(self._fd)
             for key in _KEY.findall(typed.decode(errors="replace")):
-                on_key(_NAME_OF.get(key, key))
+                on_key(_NAME_OF.get(key) or key)
 
         self.begin()
         try:

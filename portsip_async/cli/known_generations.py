@@ -45,7 +45,7 @@ def remember_generation(profile: Profile, api: str | None) -> None:
         return
     else:
         known[profile.name] = entry
-    with suppress(OSError):
+    with suppress(OSError, Failure):  # without a home directory, there is no cache
         path = _path()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with new_file(path, replace=True) as file:
@@ -58,7 +58,7 @@ def _path() -> Path:
 
 
 def _read() -> dict[str, Any]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, Failure):
         found = json.loads(_path().read_text("utf-8"))
         if isinstance(found, dict):
             return found

@@ -103,7 +103,7 @@ def config_path() -> Path:
     """Return the path of the config file, which need not exist."""
     named = os.environ.get("PORTSIP_CONFIG")
     if named:
-        return Path(named).expanduser()
+        return expanded(named)
     return folder("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
@@ -117,8 +117,20 @@ def folder(variable: str, default: str) -> Path:
     """
     base = Path(os.environ.get(variable) or "")
     if not base.is_absolute():
-        base = Path("~").expanduser() / default
+        base = expanded("~") / default
     return base / "portsip-async"
+
+
+def expanded(path: str) -> Path:
+    """Return a path with the home directory in place of a ``~``.
+
+    Raises:
+        Failure: the home directory is unknown, as it may be in a container.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise Failure(f"{path}: the home directory is unknown", "set HOME", USAGE) from None
 
 
 def read_profiles(path: Path | None = None) -> Profiles:
@@ -243,7 +255,7 @@ def _problem(table: Mapping[str, Any]) -> tuple[str, str, str] | None:
         if key in _SECRETS:
             return (
                 key,
-                f"secrets don't belong into this file, got {key}",
+                f"secrets don't belong in this file, got {key}",
                 "remove it; 'profiles add' stores passwords in the keyring",
             )
         if key == "insecure":

@@ -30,8 +30,9 @@ _REASONS: Final = tuple(
 _ADVICE: Final = (
     ("; see the client's ssl= argument", ""),
     (", or ask portsip_async.detect()", ""),
+    (", got an @; pass username= and password=", ": pass --username"),
     ("base_url must", "the address (--url or PORTSIP_URL) must"),
-    ("; use https, or pass allow_http=True", ""),
+    (": use https, or pass allow_http=True", ""),
 )
 
 

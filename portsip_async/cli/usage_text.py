@@ -5,6 +5,7 @@ such as "Value error, 'x' is not one of 'table', 'json'".
 """
 
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ def usage_text(error: Any) -> str:
     kind = type(error).__name__
     message: str = error.message
     if kind == "NoSuchOption":
-        near = sorted(error.possibilities or ())
+        near = _near_options(error.option_name, error.possibilities or ())
         advice = f" Did you mean {' or '.join(near)}?" if near else ""
         return f"No such option {error.option_name}.{advice}"
     if kind == "BadOptionUsage":
@@ -51,6 +52,12 @@ def usage_text(error: Any) -> str:
         return message
     text = message if error.param is None else _value_text(error, message)
     return f"{name} {text}" if text.startswith(_VERBS) else f"{name}: {text}"
+
+
+def _near_options(name: str, options: Iterable[str]) -> list[str]:
+    """Return the options that a misspelt one may mean; dashes make no two options alike."""
+    words = {option.lstrip("-"): option for option in options}
+    return [words[word] for word in get_close_matches(name.lstrip("-"), words)]
 
 
 def _name(error: Any) -> str:

@@ -58,13 +58,13 @@ class V22PBX(PBX):
     summary: ClassVar[Record] = UserSummary
     narrow: ClassVar[tuple[str, ...]] = (
         "extension_number",
-        "name",
         "display_name",
         "email",
         "role",
-        "enabled",
     )
     wide: ClassVar[tuple[str, ...]] = (
+        "name",
+        "enabled",
         "department",
         "work_phone",
         "mobile_phone",
@@ -181,7 +181,7 @@ class V22PBX(PBX):
                 yield listed[index], found
 
     @staticmethod
-    def person(listed: UserSummary) -> str:
+    def person(listed: UserSummary | User) -> str:
         return listed.display_name or listed.name or ""
 
     async def show(self, number: str) -> User:
@@ -312,11 +312,11 @@ class V22PBX(PBX):
             async with self._pbx.users.list() as walk:
                 async for user in walk:
                     if user.extension_number is not None:
-                        yield user.extension_number, user.display_name or ""
+                        yield user.extension_number, self.person(user)
             return
         for number in numbers:
             with suppress(NotFound):
-                yield number, (await self._pbx.extensions.show(number)).display_name or ""
+                yield number, self.person(await self._pbx.extensions.show(number))
 
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
         if numbers is None:

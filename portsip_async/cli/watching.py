@@ -216,7 +216,7 @@ async def _show_board(
 
     def press(key: str) -> None:
         nonlocal quitting
-        quitting = not board.press(key)
+        quitting = not board.press(key) or quitting
         changed.set()
 
     count = 0

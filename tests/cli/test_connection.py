@@ -232,7 +232,7 @@ class TestFailures:
 
     def test_silent_server(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         pbx.fail("groups.show", latency=30, times=None)
-        done = cli("groups", "show", "1", "--timeout", "0.05")
+        done = cli("groups", "show", pbx.group_ids[0], "--timeout", "0.05")
         assert done.code == 5
         assert "--timeout 60" in done.err
 
@@ -246,7 +246,7 @@ class TestFailures:
 
     def test_role(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         pbx.fail("groups.show", status=403, err_code=403.1, msg="no\x1b[2J\nno")
-        done = cli("groups", "show", "1")
+        done = cli("groups", "show", pbx.group_ids[0])
         assert done.code == 1
         assert "log in as an administrator" in done.err
         assert "no\\x1b[2J no" in done.err  # one line, without a control sequence

@@ -32,15 +32,15 @@ def test_options_stand_anywhere(words: str, cli: CommandLine) -> None:
 @pytest.mark.parametrize(
     ("words", "message", "command"),
     [
-        ("--nope extensions list", "No such option: --nope", "extensions list"),
-        ("--limit 1 groups show 1", "No such option: --limit", "groups show"),
-        ("--output json simulate", "No such option: --output", "simulate"),
-        ("--url", "'--url' requires an argument", None),
-        ("--limit 1 nope", "No such option: --limit", None),
+        ("--nope extensions list", "No such option --nope.", "extensions list"),
+        ("--limit 1 groups show 1", "No such option --limit.", "groups show"),
+        ("--output json simulate", "No such option --output.", "simulate"),
+        ("--url", "--url needs a value", None),
+        ("--limit 1 nope", "No such option --limit.", None),
         ("--url http://a.example nope list", "No such command 'nope'", None),
         ("nope --url http://a.example extensions list", "No such command 'nope'", None),
         ("--url http://a.example", "Missing command", None),
-        ("--output xml extensions list", "'xml' is not one of", "extensions list"),
+        ("--output xml extensions list", "--output must be table, json", "extensions list"),
     ],
 )
 def test_wrong_options(words: str, message: str, command: str | None, cli: CommandLine) -> None:

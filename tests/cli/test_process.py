@@ -98,7 +98,7 @@ def test_full_disk(pbx: PBXSimulator) -> None:
 def test_interrupt(pbx: PBXSimulator) -> None:
     """Ctrl-C ends a call that waits for the PBX, with exit code 130 and no output."""
     pbx.fail("groups.show", latency=PATIENCE, times=None)
-    with process("groups", "show", "1", pbx=pbx) as running:
+    with process("groups", "show", pbx.group_ids[0], pbx=pbx) as running:
         wait_for(lambda: pbx.served["groups.show"], "the call")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=PATIENCE / 2)

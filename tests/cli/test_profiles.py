@@ -4,6 +4,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import pwd
 import stat
 import sys
 from collections.abc import Iterator
@@ -208,6 +209,25 @@ class TestFile:
         homes["XDG_CONFIG_HOME"] = str(tmp_path / "xdg")
         assert run(*words, environment=homes).code == 0
         assert (tmp_path / "xdg" / "portsip-async" / "config.toml").exists()
+
+    def test_no_home(
+        self, run: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A container may run as a user whom it does not know. Only a profile needs a home."""
+
+        def unknown(uid: int) -> None:
+            raise KeyError(uid)
+
+        monkeypatch.setattr(pwd, "getpwuid", unknown)
+        run.environment.clear()
+        homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PORTSIP_CONFIG"))
+        words = ("extensions", "list", "--limit", "1")
+        done = run(*words, environment=homes)
+        assert (done.code, "home directory is unknown" in done.err) == (2, True)
+        done = run(*words, environment={**homes, "PORTSIP_CONFIG": "~/config.toml"})
+        assert (done.code, "home directory is unknown" in done.err) == (2, True)
+        account = {"PORTSIP_USERNAME": pbx.username, "PORTSIP_PASSWORD": pbx.password}
+        assert run(*words, "--url", pbx.url, environment={**homes, **account}).code == 0
 
     def test_two_writers(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Commands that change the file at once wait for each other, so no change is lost."""
@@ -445,6 +465,8 @@ class TestAllProfiles:
         [
             ("extensions", "list"),
             ("extensions", "search", "10"),
+            ("extensions", "show", "101"),
+            ("groups", "show", "Group 1"),
             ("extensions", "status", "101", "102"),
             ("groups", "list"),
             ("greetings", "list", "101"),

@@ -249,8 +249,9 @@ class TestEncoding:
         forms = ("json", "jsonl", "csv", "table")
         shows = [f"extensions show 101 -c profile.first_name -o {form}" for form in forms]
         words = ["extensions update 101 --settings -", *shows, "extensions export"]
-        done = each([*words, "groups show 1"], pbx=pbx, stdin=settings.encode(), changes=locale)
-        assert done.codes == {**dict.fromkeys(words, 0), "groups show 1": 1}
+        refused = f"groups show {pbx.group_ids[0]}"
+        done = each([*words, refused], pbx=pbx, stdin=settings.encode(), changes=locale)
+        assert done.codes == {**dict.fromkeys(words, 0), refused: 1}
         assert pbx.extension("101")["profile"]["first_name"] == NAME
         assert done.stdout.decode().count(NAME) == 5
         assert done.stderr.decode().count(NAME) == 1

@@ -14,7 +14,7 @@ from .terminal import CommandLine
 # Words of typer, click, pydantic, msgspec, aiohttp and ssl, and the SDK's for programs.
 FOREIGN = re.compile(
     "Invalid value|Value error|Input should|Expected `|Got unexpected|parse|ssl:default|Client|"
-    "_ssl|ssl=|Errno"
+    "_ssl|Errno|[a-z]= |[a-z]=True"
 )
 
 
@@ -87,9 +87,17 @@ class TestSuggestions:
         assert len(done.err.splitlines()) == 2
         assert "Hint: " in done.err
 
-    def test_nothing_is_near(self, cli: CommandLine) -> None:
-        done = cli("xyz")
-        assert done.err.splitlines()[0] == "portsip-async: No such command 'xyz'."
+    @pytest.mark.parametrize(
+        ("words", "line"),
+        [
+            ("xyz", "No such command 'xyz'."),
+            ("simulate --output json", "No such option --output."),
+            ("groups show 1 --limit 1", "No such option --limit."),
+        ],
+    )
+    def test_nothing_is_near(self, words: str, line: str, cli: CommandLine) -> None:
+        """That two words begin with dashes does not make them alike."""
+        assert cli(*words.split()).err.splitlines()[0] == f"portsip-async: {line}"
 
     def test_settings_of_a_file(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         done = cli("extensions", "update", "101", "--settings", "-", stdin='{"profle": {}}')
@@ -158,6 +166,21 @@ class TestWords:
         assert done.code == 5
         assert text in done.err
         assert not FOREIGN.search(done.err)
+
+    @pytest.mark.parametrize(
+        ("url", "text"),
+        [
+            ("http://pbx.example.com", "send the password unencrypted\n"),
+            ("https://ann:secret@pbx.example.com", "no user name or password: pass --username\n"),
+            ("ftp://pbx.example.com", "must be a URL such as"),
+        ],
+    )
+    def test_of_addresses_are_ours(self, url: str, text: str, cli: CommandLine) -> None:
+        done = cli("extensions", "list", "--url", url)
+        assert done.code == 2
+        assert text in done.err
+        assert not FOREIGN.search(done.err)
+        assert "secret" not in done.err
 
     def test_of_certificates_are_ours(
         self, cli: CommandLine, encrypted: str, pbx: PBXSimulator

@@ -313,7 +313,7 @@ async def simulators() -> AsyncIterator[str]:
         assert_type(beside, PBXSimulator)
         assert_type(beside.extension_numbers, list[str])
         assert_type(await beside.restart(downtime=0.1), None)
-        PBXSimulator.in_thread(extensions="5")  # type: ignore[arg-type]  # pyright: ignore
+        PBXSimulator.in_thread(extensions="5")  # type: ignore[arg-type]
 
 
 def documents() -> None:
