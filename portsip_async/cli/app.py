@@ -85,8 +85,12 @@ class Commands(CommandGroup):
             sys.stdout.flush()
         except _ClickError as error:
             code = _report_usage(error)
-        except (typer.Abort, KeyboardInterrupt):
-            code = INTERRUPTED  # Ctrl-C, or end of input at a prompt
+        except typer.Abort:  # Ctrl-C or the end of input at a prompt
+            code = INTERRUPTED
+            if sys.stderr.isatty():
+                sys.stderr.write("\n")  # what follows begins a line of its own
+        except KeyboardInterrupt:
+            code = INTERRUPTED
         except OSError as error:
             code = _report_os_error(error)
         except SystemExit as ended:

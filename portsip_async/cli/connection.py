@@ -300,7 +300,11 @@ class Connection(ConnectionValues):
                     "pass --username, or add the key username to the profile",
                     USAGE,
                 )
-            return None, "the environment"
+            raise Failure(
+                "the PBX needs an account, and no user name is given",
+                "pass --username, or set PORTSIP_USERNAME and PORTSIP_PASSWORD, or PORTSIP_TOKEN",
+                USAGE,
+            )
         (name,) = login.values()
         if self.password_stdin:
             password, source = next_secret("password"), "standard input"

@@ -111,6 +111,8 @@ _TOKEN: Final = "PORTSIP_TOKEN"
 _PAGE = "check the address (--url, PORTSIP_URL or the profile), and any proxy in front of the PBX"
 # These statuses do not refuse a login: nothing at the address handles logins.
 _NO_API_STATUSES = frozenset({404, 405, 410, 501})
+# Operations of the same groups as logins that carry a token, as the others do.
+_WITH_TOKEN = ("auth.user", "auth.sign_out")
 _IN_DOUBT = "the PBX may have acted anyway: check before you retry"
 _MAX_FAILED_KEYS = 5  # keys named in one line about many failures
 _INDENT = 2  # spaces before the later lines of a broken one
@@ -179,7 +181,10 @@ def found_no_api(error: Exception) -> bool:
 
 def _is_login(error: PortSIPError) -> bool:
     """Return whether an error is about a login. The names are those of both generations."""
-    return any(name in (error.operation or "") for name in ("account.", "auth."))
+    operation = error.operation or ""
+    if operation.endswith(_WITH_TOKEN):
+        return False
+    return any(name in operation for name in ("account.", "auth."))
 
 
 def _refused_token(error: Exception) -> bool:

@@ -24,7 +24,7 @@ def moved(root: Any, context: Any, words: Sequence[str]) -> list[str]:
     for path, early, rest, command in _readings(root, context, list(words)):
         if not early or own & {word.partition("=")[0] for word in early}:
             break
-        if hasattr(command, "list_commands"):
+        if hasattr(command, "list_commands") and _look_like_options(early):
             # There is no command that the options could be for; the help of the group comes next.
             return [*path, *rest]
         if _are_options(early, _options(command, context)):

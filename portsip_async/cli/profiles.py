@@ -123,7 +123,9 @@ def add(
     Example: portsip-async profiles add acme --url https://pbx.example.com:8887 -u admin
     """
     if not is_name(name):
-        raise typer.BadParameter(f"must be {_NAME_HELP.lower()[:-1]}, got {name!r}")
+        raise typer.BadParameter(
+            f"must be {_NAME_HELP.lower()[:-1]}, got {name!r}", param_hint="NAME"
+        )
     before = read_profiles().by_name.get(name)
     profile = _described(name, connection, None if connection.url else before)
     if before is not None:

@@ -38,7 +38,7 @@ def usage_text(error: Any) -> str:
     kind = type(error).__name__
     message: str = error.message
     if kind == "NoSuchOption" and error.option_name == "--all-profiles":
-        return "--all-profiles works with lists, search, status and whoami only"
+        return "--all-profiles works with lists, search, show, status and whoami only"
     if kind == "NoSuchOption":
         near = _near_options(error.option_name, error.possibilities or ())
         advice = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -113,7 +113,7 @@ class TestAccount:
 
         monkeypatch.setattr(typer, "prompt", prompt)
         done = cli(*LIST, terminal=True, PORTSIP_PASSWORD=None)
-        assert (done.code, done.out, done.err) == (130, "", "")
+        assert (done.code, done.out, done.err) == (130, "", "\n")
 
     def test_password_is_not_an_argument(self, cli: CommandLine) -> None:
         done = cli(*LIST, "--password", "secret")
@@ -125,7 +125,7 @@ class TestAccount:
         [
             ({"PORTSIP_URL": None}, (), "PORTSIP_URL is not set"),
             ({"PORTSIP_PASSWORD": None}, (), "Hint: set PORTSIP_PASSWORD"),
-            ({"PORTSIP_USERNAME": None}, (), "pass both username and password"),
+            ({"PORTSIP_USERNAME": None}, (), "no user name is given"),
             ({"PORTSIP_USERNAME": None}, ("--password-stdin",), "pass --username"),
             ({"PORTSIP_EMAIL": "a@b.example"}, (), "unset one of them"),
             ({}, ("--username", "a", "--email", "a@b.example"), "not both"),

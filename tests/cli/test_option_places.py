@@ -39,6 +39,7 @@ def test_options_stand_anywhere(words: str, cli: CommandLine) -> None:
         ("--limit 1 nope", "No such option --limit.", None),
         ("--url http://a.example nope list", "No such command 'nope'", None),
         ("nope --url http://a.example extensions list", "No such command 'nope'", None),
+        ("list extensions", "No such command 'list'", None),
         ("--url http://a.example", "Missing command", None),
         ("--output xml extensions list", "--output must be table, json", "extensions list"),
     ],

@@ -197,6 +197,15 @@ def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
     assert left_as_found(running.shown)
 
 
+def test_prompt_ends_its_line(pbx: PBXSimulator) -> None:
+    """What the shell writes after a prompt that was left begins on a line of its own."""
+    with on_terminal("extensions", "remove", "101", pbx=pbx) as running:
+        running.wait_for(lambda shown: "[y/N]" in shown, "the prompt")
+        running.type("\x04")  # Ctrl-D, which ends a prompt as Ctrl-C does
+        assert running.end() == 130
+    assert running.shown.endswith("\r\n")
+
+
 # Sends Ctrl-Z's signal to the thread that writes, once the reader takes no more. The process leads
 # its own session, in which the kernel stops no process, so it continues at once.
 STOPPED_IN_A_WRITE = """

@@ -88,6 +88,10 @@ class TestConnection:
             assert done.code == 3
             assert "set PORTSIP_TOKEN to a new token" in done.err
             assert "check user name" not in done.err
+        # `whoami` begins with another operation, which carries the token, too.
+        done = cli("whoami", "--api", "v22", PORTSIP_TOKEN="wrong")
+        assert done.code == 3
+        assert "set PORTSIP_TOKEN to a new token" in done.err
 
     def test_email_is_no_account(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         done = cli("users", "list", "--email", "admin@pbx.example")

@@ -134,9 +134,15 @@ class TestWords:
             ("extensions import /no/file", "FILE: there is no file /no/file"),
             ("extensions apply /no/file --dry-run", "FILE: there is no file /no/file"),
             ("extensions import /", "FILE: / is a folder, not a file"),
-            ("extensions export --all-profiles", "--all-profiles works with lists, search, status"),
+            (
+                "extensions export --all-profiles",
+                "--all-profiles works with lists, search, show, status",
+            ),
             ("extensions list --url pbx.example", "must be a URL such as https://"),
-            ("extensions list --url http://pbx.example", "unencrypted\n"),
+            (
+                "extensions list --url http://pbx.example",
+                "which would send the password unencrypted\n",
+            ),
             ("extensions update 101 --set profile.email", "--set must be FIELD=VALUE, such as"),
             ("extensions list --limit", "--limit needs a value"),
             ("extensions list --insecure=1", "--insecure takes no value"),
@@ -204,6 +210,20 @@ class TestWords:
         assert text in done.err
         assert not FOREIGN.search(done.err)
         assert "secret" not in done.err
+
+    @pytest.mark.parametrize("api", ["classic", "v22"])
+    def test_of_a_missing_account_are_ours(self, api: str, cli: CommandLine) -> None:
+        done = cli("whoami", "--api", api, PORTSIP_USERNAME="", PORTSIP_PASSWORD="")
+        assert done.code == 2
+        assert "no user name is given" in done.err
+        assert "PORTSIP_USERNAME" in done.err
+        assert not FOREIGN.search(done.err)
+
+    def test_of_a_wrong_name_of_a_profile(self, cli: CommandLine, tmp_path: Path) -> None:
+        config = str(tmp_path / "config.toml")
+        done = cli("profiles", "add", "a b", "--url", "https://a.example", PORTSIP_CONFIG=config)
+        assert done.code == 2
+        assert "NAME must be letters, digits" in done.err
 
     def test_of_certificates_are_ours(
         self, cli: CommandLine, encrypted: str, pbx: PBXSimulator
