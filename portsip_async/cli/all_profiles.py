@@ -36,6 +36,7 @@ from .output import Output
 from .passwords import token_variable
 from .profile_file import read_profiles
 from .progress import Progress, progress, waiting
+from .usage_text import usage_text
 
 T = TypeVar("T")
 
@@ -257,7 +258,8 @@ class SeveralPBXes:
                 continue
             answering_generation.set(member.other_generation)
             text = _hint(error, name)
-            message = getattr(error, "format_message", lambda error=error: error_text(error))()
+            is_usage = isinstance(error, typer.BadParameter)
+            message = usage_text(error) if is_usage else error_text(error)
             print_error(f"{name}: {message}", "" if text in shown else text)
             shown.add(text)
 

@@ -496,6 +496,14 @@ class TestAllProfiles:
         assert "beta: 9999" in done.err
         assert done.code == 4
 
+    def test_option_of_one_generation(self, both: CommandLine) -> None:
+        """Only the PBXes of another generation fail, in our words."""
+        done = both("--all-profiles", *LIST, "--order-by", "name")
+        assert [json.loads(line)["pbx"] for line in done.lines] == ["beta"]
+        assert done.code == 2
+        text = "acme: the classic generation has no --order-by; use --sort-by"
+        assert done.err.splitlines()[0] == f"portsip-async: {text}"
+
     def test_slow_pbx(self, both: CommandLine, pbx: PBXSimulator, other: PBXSimulator) -> None:
         """What the command waits for is shown before the first login too."""
         other.v22.fail("pbx.info", latency=1.5)
