@@ -18,7 +18,7 @@ import typer
 from .. import PortSIPError, TwoFactorRequired
 from .connection import Connection
 from .connection_options import AllProfiles, ConnectionOptions
-from .current_pbx import SharedRows, pbx_name, shared_rows
+from .current_pbx import SharedRows, names_in_hints, pbx_name, shared_rows
 from .failures import (
     FAILED,
     USAGE,
@@ -257,6 +257,7 @@ class SeveralPBXes:
             if error is None:
                 continue
             answering_generation.set(member.other_generation)
+            names_in_hints.set(member.names_in_hints)
             text = _hint(error, name)
             is_usage = isinstance(error, typer.BadParameter)
             message = usage_text(error) if is_usage else error_text(error)
