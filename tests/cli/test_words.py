@@ -136,7 +136,10 @@ class TestWords:
             ("extensions import /", "FILE: / is a folder, not a file"),
             ("extensions export --all-profiles", "--all-profiles works with lists, search, status"),
             ("extensions list --url pbx.example", "must be a URL such as https://"),
-            ("extensions list --url http://pbx.example", "which would send the password unencrypted\n"),
+            (
+                "extensions list --url http://pbx.example",
+                "which would send the password unencrypted\n",
+            ),
             ("extensions update 101 --set profile.email", "--set must be FIELD=VALUE, such as"),
             ("extensions list --limit", "--limit needs a value"),
             ("extensions list --insecure=1", "--insecure takes no value"),
