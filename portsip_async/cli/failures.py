@@ -105,7 +105,6 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
         ReplyError: "the report shows where this PBX's replies differ",
     },
 }
-_TOKEN: Final = "PORTSIP_TOKEN"
 NO_API: Final = f"check the address ({ADDRESS}), its port and path: no PBX API was found there"
 _PAGE = f"check the address ({ADDRESS}), and any proxy in front of the PBX"
 # These statuses do not refuse a login: nothing at the address handles logins.
