@@ -149,7 +149,7 @@ def hint(error: Exception) -> str:
     if isinstance(error, ConfigurationError) and "allow_http" in str(error):
         return "pass --allow-http if you trust the network to the PBX"
     if isinstance(error, ConfigurationError) and str(error).startswith("base_url must"):
-        return "correct --url, PORTSIP_URL or the profile"
+        return hint_of_profile(f"correct {ADDRESS}")
     if isinstance(error, ConnectError) and error.refused_certificate:
         action = "pass its CA with --ca-file"
         if "expired" in str(error):

@@ -220,7 +220,8 @@ class TestFile:
 
         monkeypatch.setattr(pwd, "getpwuid", unknown)
         run.environment.clear()
-        homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PORTSIP_CONFIG"))
+        names = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PORTSIP_CONFIG")
+        homes: dict[str, str | None] = dict.fromkeys(names)
         words = ("extensions", "list", "--limit", "1")
         done = run(*words, environment=homes)
         assert (done.code, "home directory is unknown" in done.err) == (2, True)
@@ -259,7 +260,7 @@ class TestHints:
         ("url", "variables", "hint"),
         [
             ("http://127.0.0.1:1", {}, "Hint: check the address (url of profile acme), and that"),
-            ("ftp://x", {}, "Hint: correct the profile acme, or see"),
+            ("ftp://x", {}, "Hint: correct url of profile acme\n"),
             ("", {"PORTSIP_TOKEN_ACME": "x"}, "Hint: set PORTSIP_TOKEN_ACME to a new token"),
             ("", {"PORTSIP_PASSWORD_ACME": "x", "PORTSIP_TOKEN": "x"}, "Hint: check user name"),
         ],
@@ -282,6 +283,11 @@ class TestHints:
         assert "the address (url of profile acme) must" in done.err or url != "ftp://x"
         done = run(*LIST, "--url", "http://127.0.0.1:1", "-u", "a", environment=given)
         assert "--url or PORTSIP_URL" in done.err
+
+    def test_of_another_setting(self, run: CommandLine, pbx: PBXSimulator) -> None:
+        add(run, "acme", pbx)
+        done = run(*LIST, "--profile", "acme", "--proxy", "ftp://x")
+        assert "Hint: correct the profile acme, or see --help" in done.err
 
     def test_of_several(self, both: CommandLine, config: Path) -> None:
         text = config.read_text()
