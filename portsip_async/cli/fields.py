@@ -22,6 +22,8 @@ SECRETS: Final = frozenset(
     {"password", "web_access_password", "extension_password", "voicemail_pin"}
 )
 HIDDEN: Final = "***"
+# A spreadsheet in many languages writes 1000 as "1.000", which would be read as 1.
+_THOUSANDS: Final = re.compile(r"-?\d{1,3}(\.\d{3})+", re.ASCII)
 # What msgspec says, such as "Expected `str | null`, got `int` - at `$.profile.first_name`".
 _WRONG_TYPE: Final = re.compile(r"Expected `([^`]+)`(?:, got `([^`]+)`)?(?: - at `\$\.?([^`]*)`)?")
 _TYPES: Final = {
@@ -192,6 +194,8 @@ def read_value(model: type[msgspec.Struct], name: str, text: str) -> Any:
     allowed = _alternatives(model, name)
     for wanted, name_of_type in ((bool, "true or false"), (int, "a whole number")):
         if wanted in allowed:
+            if _THOUSANDS.fullmatch(text.strip()):
+                raise ValueError(f"{name} must be a whole number, without points")
             try:
                 return msgspec.convert(text.strip(), wanted, strict=False)
             except msgspec.ValidationError:

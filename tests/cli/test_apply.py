@@ -307,6 +307,20 @@ class TestErrors:
         assert message in done.err
         assert not side.served
 
+    def test_numbers_of_spreadsheets(self, side: Side) -> None:
+        """In many languages "1.000" is a thousand: it is refused, and not written as 1."""
+        timeout = {
+            "classic": "forward_rules.available.no_answer_timeval",
+            "v22": "available_no_answer_forward_rule.timeout",
+        }[side.api]
+        for text in ("1.000", "25,5", "1.5"):
+            done = side.apply(side.file({"extension_number": "101", timeout: text}), "--yes")
+            assert done.code == 1
+            assert f"line 2 (101): {timeout} must be a whole number" in done.err
+        for text in ("25", " 25 ", "25.0"):
+            plan = side.plan(side.file({"extension_number": "101", timeout: text}))
+            assert plan["change"][0]["changes"][timeout]["after"] == 25
+
     def test_unknown_field(self, side: Side) -> None:
         """A field that the SDK does not know can't be compared."""
         path = side.folder / "x.jsonl"
