@@ -28,10 +28,10 @@ from portsip_async import (
     StatusWatch,
     TransportError,
 )
-from portsip_async.cli import demo
 from portsip_async.cli.app import app
-from portsip_async.cli.demo import run
-from portsip_async.cli.demo_steps import Failed, Traffic, compare, until_done
+from portsip_async.cli.demo import demo
+from portsip_async.cli.demo.demo import run
+from portsip_async.cli.demo.demo_steps import Failed, Traffic, compare, until_done
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.v22.directory import Directory
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from .streams import fill_descriptors
+from .terminal.streams import fill_descriptors
 
 __all__ = ["main"]
 

@@ -19,7 +19,7 @@ from typer.main import get_command
 
 from .. import PortSIPError, __version__
 from .command_group import CommandGroup
-from .connection_options import EveryConnectionOption
+from .connection.connection_options import EveryConnectionOption
 from .failures import (
     EXIT_CODES,
     FAILED,
@@ -33,9 +33,9 @@ from .failures import (
 from .option_places import moved
 from .options import options_of
 from .output import Output
-from .signals import orderly_end
-from .streams import output_error, print_line, standard_streams
-from .terminal_text import unwrap
+from .terminal.signals import orderly_end
+from .terminal.streams import output_error, print_line, standard_streams
+from .terminal.terminal_text import unwrap
 from .usage_text import usage_text
 
 # Each command's module, in the order of the help. Its attribute has the command's name.
@@ -45,9 +45,9 @@ _COMMANDS = {
     "greetings": ".greetings",
     "check": ".check",
     "whoami": ".whoami",
-    "profiles": ".profiles",
+    "profiles": ".profiles.profiles",
     "simulate": ".simulate",
-    "demo": ".demo",
+    "demo": ".demo.demo",
     "openapi": ".openapi",
 }
 

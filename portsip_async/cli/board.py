@@ -17,8 +17,8 @@ from rich.text import Text
 from .. import StatusChange, WatchStats
 from .failures import shorten
 from .output import style_of
-from .terminal_text import clusters, encodable, one_line, printable
-from .terminal_text import width as width_of
+from .terminal.terminal_text import clusters, encodable, one_line, printable
+from .terminal.terminal_text import width as width_of
 
 _MAX_RECENT: Final = 8  # latest changes on the board
 _MAX_NAME: Final = 24  # columns of a name in a cell

@@ -14,7 +14,7 @@ import typer
 
 from .. import StatusChange
 from .fields import choices_of, dotted
-from .generation import PBX, Api, Record, kind_of
+from .pbx.generation import PBX, Api, Record, kind_of
 
 # The type of the rows that each command writes.
 _ROWS: Final[Mapping[tuple[str, str], Callable[[type[PBX]], Any]]] = {

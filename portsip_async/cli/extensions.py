@@ -11,23 +11,23 @@ from typing import Annotated, Any
 import typer
 
 from .. import BulkResult, Paginator
-from .all_profiles import Connections
-from .applying import apply
+from .apply.applying import apply
 from .command_group import CommandGroup
 from .completion import complete_setting
-from .connection import Connection, next_secret, prompt_secret
-from .current_pbx import labelled
-from .exporting import export
+from .connection.connection import Connection, next_secret, prompt_secret
 from .failures import USAGE, Failure, print_error, print_note, report_failures, shorten
 from .fields import plain
+from .files.exporting import export
+from .files.importing import import_
 from .filters import read_filters
-from .generation import PBX
-from .importing import import_
 from .listing import Filter, OrderBy, Paging, SortBy, write_list
 from .options import Number, Yes, confirm, read_lines, spread
 from .output import Output
-from .progress import progress
-from .streams import print_line, reader_may_leave
+from .pbx.generation import PBX
+from .profiles.all_profiles import Connections
+from .profiles.current_pbx import labelled
+from .terminal.progress import progress
+from .terminal.streams import print_line, reader_may_leave
 from .watching import watch
 
 extensions: typer.Typer = typer.Typer(

@@ -32,9 +32,9 @@ from .. import (
     TransportError,
     TwoFactorRequired,
 )
-from .current_pbx import hint_of_profile, labelled, names_in_hints
+from .profiles.current_pbx import hint_of_profile, labelled, names_in_hints
 from .reasons import plain_text
-from .terminal_text import one_line, terminal_width, wrapped
+from .terminal.terminal_text import one_line, terminal_width, wrapped
 
 FAILED: Final = 1
 USAGE: Final = 2

@@ -15,7 +15,7 @@ from typing import Any, Final, get_args, get_origin
 
 import msgspec
 
-from .text_input import is_name, read_json
+from .files.text_input import is_name, read_json
 
 # The names of all fields that hold secrets.
 SECRETS: Final = frozenset(

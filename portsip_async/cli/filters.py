@@ -14,8 +14,8 @@ from typing import Any, Final
 import typer
 
 from .fields import choices_of, did_you_mean, dotted, read_value, value_at
-from .generation import Record
 from .output import csv_cell
+from .pbx.generation import Record
 
 _CONDITION: Final = re.compile(r"\s*([A-Za-z_][A-Za-z_.]*)\s*(==?|!=|~)(.*)", re.DOTALL)
 _OPTION: Final = "'--filter'"

@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from .all_profiles import Connections
 from .command_group import CommandGroup
-from .connection import Connection
+from .connection.connection import Connection
 from .failures import print_note
-from .generation import PBX
 from .listing import Paging, write_list
 from .options import Number, Yes, confirm, spread
 from .output import Output
-from .progress import Progress, progress
+from .pbx.generation import PBX
+from .profiles.all_profiles import Connections
+from .terminal.progress import Progress, progress
 
 greetings: typer.Typer = typer.Typer(
     cls=CommandGroup,

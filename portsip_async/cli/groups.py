@@ -8,15 +8,15 @@ import msgspec
 import typer
 
 from .. import Paginator
-from .all_profiles import Connections
 from .command_group import CommandGroup
-from .connection import Connection
+from .connection.connection import Connection
 from .failures import print_error, print_note
-from .generation import PBX
 from .listing import OrderBy, Paging, SortBy, write_list
 from .options import Yes, confirm, spread
 from .output import Output
-from .progress import Progress, progress
+from .pbx.generation import PBX
+from .profiles.all_profiles import Connections
+from .terminal.progress import Progress, progress
 
 groups: typer.Typer = typer.Typer(
     cls=CommandGroup,

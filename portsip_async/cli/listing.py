@@ -9,14 +9,14 @@ import typer
 
 from .. import Drift, Paginator, PortSIPError
 from .completion import complete_filter, complete_order, complete_sort
-from .connection import Connection
+from .connection.connection import Connection
 from .failures import Failure, exit_code, print_note
 from .fields import dotted, plain
 from .filters import Filters, read_filters
-from .generation import PBX, Record
 from .options import Limit
 from .output import Output
-from .progress import Progress, progress
+from .pbx.generation import PBX, Record
+from .terminal.progress import Progress, progress
 
 SortBy = Annotated[
     str | None,

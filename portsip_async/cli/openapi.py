@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..openapi import document
-from .streams import print_line
+from .terminal.streams import print_line
 
 
 class Described(StrEnum):

@@ -17,11 +17,11 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from .connection.known_generations import GenerationChanged
 from .failures import USAGE, Failure, running_command
-from .known_generations import GenerationChanged
-from .streams import standard_input
-from .terminal_text import one_line, unwrap
-from .text_input import read_text
+from .files.text_input import read_text
+from .terminal.streams import standard_input
+from .terminal.terminal_text import one_line, unwrap
 
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The extension's number.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]

@@ -19,12 +19,12 @@ import msgspec
 import typer
 
 from .completion import complete_columns
-from .csv_text import csv_line
-from .current_pbx import SharedRows, Writer, shared_rows
 from .fields import did_you_mean, dotted, flat, plain, shown_names, value_at
-from .streams import is_file, print_line, reader_may_leave, unguarded
-from .table import fitting, table
-from .terminal_text import encodable, json_printable, printable, terminal_width
+from .files.csv_text import csv_line
+from .profiles.current_pbx import SharedRows, Writer, shared_rows
+from .terminal.streams import is_file, print_line, reader_may_leave, unguarded
+from .terminal.table import fitting, table
+from .terminal.terminal_text import encodable, json_printable, printable, terminal_width
 
 if TYPE_CHECKING:
     from rich.console import Console

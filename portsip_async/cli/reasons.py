@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from .. import PortSIPError
-from .current_pbx import hint_of_profile
+from .profiles.current_pbx import hint_of_profile
 
 _HOST: Final = re.compile(r"Cannot connect to host (\S+?):(\d+) ")
 # What the name or the text of an error has in it, and what we say.

@@ -12,8 +12,8 @@ import typer
 
 from ..simulator import QUIRKS, Faults, PBXSimulator
 from .failures import print_error
-from .generation import Api
-from .streams import print_line, reader_may_leave
+from .pbx.generation import Api
+from .terminal.streams import print_line, reader_may_leave
 
 # The exit code for each signal. SIGTERM from a service manager is the normal end.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}

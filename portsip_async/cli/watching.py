@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import PortSIPError, StatusChange, StatusWatch, WatchStats
-from .connection import Connection
+from .connection.connection import Connection
+from .connection.tracing import lines_held
 from .failures import USAGE, Failure, print_error, shorten
 from .fields import plain
-from .generation import PBX, Record
-from .keyboard import Keyboard
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
-from .progress import progress
+from .pbx.generation import PBX, Record
 from .reasons import plain_text
-from .signals import suspendable
-from .streams import Sink, is_file, unguarded
-from .tracing import lines_held
+from .terminal.keyboard import Keyboard
+from .terminal.progress import progress
+from .terminal.signals import suspendable
+from .terminal.streams import Sink, is_file, unguarded
 
 if TYPE_CHECKING:
     from .board import Board

@@ -4,11 +4,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .all_profiles import Connections
-from .connection import Connection
-from .generation import PBX
+from .connection.connection import Connection
 from .options import spread
 from .output import Output
+from .pbx.generation import PBX
+from .profiles.all_profiles import Connections
 
 
 class Identity(msgspec.Struct, frozen=True):

@@ -35,7 +35,8 @@ FORKS = """
 import gc, os, shlex, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import portsip_async.public, portsip_async.simulator, rich.live, rich.progress, typer.rich_utils
-from portsip_async.cli import app, check, demo, extensions, greetings, groups, openapi, simulate
+from portsip_async.cli import app, check, extensions, greetings, groups, openapi, simulate
+from portsip_async.cli.demo import demo
 from portsip_async.cli import main
 typer.main.get_command(app.app), typer.main.get_command(extensions.extensions)
 gc.freeze()

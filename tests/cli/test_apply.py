@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portsip_async import Drift
-from portsip_async.cli import applying, write_run
+from portsip_async.cli.apply import applying
+from portsip_async.cli.apply.plan import make_plan, prune
 from portsip_async.cli.fields import flat
-from portsip_async.cli.generation import kind_of
-from portsip_async.cli.import_file import Columns, read_rows
-from portsip_async.cli.plan import make_plan, prune
+from portsip_async.cli.files import write_run
+from portsip_async.cli.files.import_file import Columns, read_rows
+from portsip_async.cli.pbx.generation import kind_of
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from portsip_async.cli import importing, write_run
-from portsip_async.cli.classic import ClassicPBX
+from portsip_async.cli.files import importing, write_run
+from portsip_async.cli.pbx.classic import ClassicPBX
 from portsip_async.simulator import PBXSimulator
 
 from .terminal import CommandLine, Done

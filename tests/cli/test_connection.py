@@ -14,7 +14,7 @@ import trustme
 import typer
 
 from portsip_async import APIError
-from portsip_async.cli.connection import Connection
+from portsip_async.cli.connection.connection import Connection
 from portsip_async.cli.failures import exit_code, hint
 from portsip_async.simulator import PBXSimulator
 

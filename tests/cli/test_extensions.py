@@ -14,7 +14,7 @@ import typer
 import portsip_async
 from portsip_async import v22
 from portsip_async.cli.fields import SECRETS
-from portsip_async.cli.progress import Progress
+from portsip_async.cli.terminal.progress import Progress
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from portsip_async import NewExtension, OfficeHours, Options, PortSIPClient, Profile, VoiceMail
-from portsip_async.cli import import_file, importing
-from portsip_async.cli.csv_text import csv_line, read_csv
+from portsip_async.cli.files import import_file, importing
+from portsip_async.cli.files.csv_text import csv_line, read_csv
 from portsip_async.simulator import PBXSimulator
 
 from ..properties.values import HOSTILE

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from portsip_async.cli.keyboard import Keyboard
+from portsip_async.cli.terminal.keyboard import Keyboard
 
 
 @pytest.fixture

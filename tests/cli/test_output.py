@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from portsip_async.cli.table import fitting, table
+from portsip_async.cli.terminal.table import fitting, table
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of

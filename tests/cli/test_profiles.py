@@ -18,7 +18,7 @@ import pytest
 import typer
 
 from portsip_async import PortSIPClient
-from portsip_async.cli.profile_file import change_profiles
+from portsip_async.cli.profiles.profile_file import change_profiles
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker

@@ -210,7 +210,7 @@ def test_prompt_ends_its_line(pbx: PBXSimulator) -> None:
 # its own session, in which the kernel stops no process, so it continues at once.
 STOPPED_IN_A_WRITE = """
 import select, signal, sys, threading, time
-from portsip_async.cli.signals import suspendable
+from portsip_async.cli.terminal.signals import suspendable
 
 def stop():
     while select.select([], [1], [], 0)[1]:

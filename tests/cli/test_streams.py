@@ -539,7 +539,7 @@ class TestTracebacks:
         """A traceback on a terminal has its control characters escaped."""
         stream = Stream(terminal=True)
         monkeypatch.setattr(sys, "stderr", stream)
-        from portsip_async.cli.streams import standard_streams
+        from portsip_async.cli.terminal.streams import standard_streams
 
         with standard_streams():
             sys.stderr.write(EVIL)

@@ -9,7 +9,7 @@ import typer
 
 from portsip_async import v22
 from portsip_async.cli.fields import SECRETS, dotted
-from portsip_async.cli.generation import kind_of
+from portsip_async.cli.pbx.generation import kind_of
 from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import NewUser
 

@@ -20,7 +20,7 @@ from portsip_async import (
     WatchStats,
 )
 from portsip_async.cli.board import Board
-from portsip_async.cli.classic import ClassicPBX
+from portsip_async.cli.pbx.classic import ClassicPBX
 from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from portsip_async import PortSIPClient
 from portsip_async.cli.board import Board
-from portsip_async.cli.classic import ClassicPBX
+from portsip_async.cli.pbx.classic import ClassicPBX
 from portsip_async.simulator import PBXSimulator
 
 from .blocks import DOCS

@@ -13,15 +13,15 @@ import msgspec
 import typer
 
 from ... import APIError, Attempt, ConnectError, PortSIPError, __version__
-from ..connection import Connection
-from ..current_pbx import hint_of_profile
+from ..connection.connection import Connection
 from ..failures import LISTENS, Failure, exit_code, print_error, report_error
-from ..generation import Api
 from ..options import spread
 from ..output import to_json
-from ..progress import progress
-from ..streams import print_line, reader_may_leave
-from ..terminal_text import printable, terminal_width, wrapped
+from ..pbx.generation import Api
+from ..profiles.current_pbx import hint_of_profile
+from ..terminal.progress import progress
+from ..terminal.streams import print_line, reader_may_leave
+from ..terminal.terminal_text import printable, terminal_width, wrapped
 from .operations import OperationChecks, Steps
 from .probe import probe
 from .report import Generation, Latency, Login, Report, lines

@@ -1,0 +1,1 @@
+"""``portsip-async extensions apply``: compare a file with a PBX, and apply it."""

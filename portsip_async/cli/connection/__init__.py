@@ -1,0 +1,1 @@
+"""The PBX, the account and the client of a command."""

@@ -1,0 +1,1 @@
+"""``portsip-async demo``: the SDK at work with a PBX that fails on purpose."""

@@ -1,0 +1,1 @@
+"""Files of extensions: imports, exports and reports."""

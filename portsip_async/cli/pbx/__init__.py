@@ -1,0 +1,1 @@
+"""A PBX as the commands see it, in either generation of the API."""

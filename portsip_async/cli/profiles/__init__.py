@@ -1,0 +1,1 @@
+"""Named PBXes: the config file, their passwords, and commands for all of them."""

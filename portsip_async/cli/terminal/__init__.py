@@ -1,0 +1,1 @@
+"""Standard streams and terminals: text, colours, keys, signals and progress bars."""
