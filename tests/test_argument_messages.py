@@ -230,3 +230,26 @@ def test_count_of_the_simulator_is_no_none(argument: str) -> None:
     arguments: dict[str, Any] = {argument: None}
     with pytest.raises(TypeError, match=f"^{argument} must be an int, got NoneType$"):
         PBXSimulator(**arguments)
+
+
+@pytest.mark.parametrize("module", [classic, v22], ids=["classic", "v22"])
+def test_credentials_of_the_other_generation(module: Any) -> None:
+    """The message names the classes of this one."""
+    own, other = ("PasswordCredentials", v22.SignIn), ("SignIn", classic.PasswordCredentials)
+    name, wrong = own if module is classic else other
+    with pytest.raises(classic.ConfigurationError) as caught:
+        module.PortSIPClient("http://localhost:1", credentials=wrong("ann", "pw"))
+    expected = f"credentials must be {name}, .+ or an object with .+, got {wrong.__name__}"
+    assert re.fullmatch(expected, str(caught.value))
+
+
+async def test_fetch_token_that_is_not_async() -> None:
+    class Vault:
+        def fetch_token(self) -> classic.Token:
+            return classic.Token("a-secret-token")
+
+    vault: Any = Vault()
+    async with classic.PortSIPClient("http://localhost:1", credentials=vault) as pbx:
+        with pytest.raises(TypeError) as caught:
+            await pbx.extensions.show("101")
+    assert str(caught.value) == "fetch_token must be an async method, got one that returns Token"

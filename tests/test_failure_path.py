@@ -132,7 +132,8 @@ async def main(url, host):
         failed = await asyncio.gather(*(show(pbx) for _ in range(64)))
         watch = pbx.extensions.watch_status(["101"], interval=0.01)
         watching = asyncio.ensure_future(anext(aiter(watch)))
-        await asyncio.wait([watching], timeout=0.2)
+        while not watch.stats.failures:
+            await asyncio.sleep(0.001)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         print(*sorted(set(failed)))
         print(await show(pbx))

@@ -342,8 +342,8 @@ class TestUnclosed:
             gc.collect()
         [message] = told
         assert message == (
-            f"portsip_async.{generation}.PortSIPClient, created at {__file__}:{line}, "
-            f"of {sim.url}/api was never closed: "
+            f"portsip_async.{generation}.PortSIPClient of {sim.url}/api, "
+            f"created at {__file__}:{line}, was never closed: "
             "use it in an async with block, or await its close()"
         )
         ours = [each for each in caught if each.category is ResourceWarning]

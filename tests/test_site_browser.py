@@ -75,6 +75,9 @@ SEARCHES = {
     "self-signed": "/howto/certificates/",
     "rate limit": "/reference/errors/",
     "RetryPolicy": "/reference/client/",
+    "profile": "/howto/profiles/",
+    "several PBXes": "/howto/profiles/",
+    "X-Request-Id": "/howto/raw-replies/",
     "pip install": "/installation/",
     "vulnerability": "/security/",
 }

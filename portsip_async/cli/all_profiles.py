@@ -18,7 +18,7 @@ import typer
 from .. import PortSIPError, TwoFactorRequired
 from .connection import Connection
 from .connection_options import AllProfiles, ConnectionOptions
-from .current_pbx import SharedRows, pbx_name, shared_rows
+from .current_pbx import SharedRows, names_in_hints, pbx_name, shared_rows
 from .failures import (
     FAILED,
     USAGE,
@@ -36,6 +36,7 @@ from .output import Output
 from .passwords import token_variable
 from .profile_file import read_profiles
 from .progress import Progress, progress, waiting
+from .usage_text import usage_text
 
 T = TypeVar("T")
 
@@ -256,8 +257,10 @@ class SeveralPBXes:
             if error is None:
                 continue
             answering_generation.set(member.other_generation)
+            names_in_hints.set(member.names_in_hints)
             text = _hint(error, name)
-            message = getattr(error, "format_message", lambda error=error: error_text(error))()
+            is_usage = isinstance(error, typer.BadParameter)
+            message = usage_text(error) if is_usage else error_text(error)
             print_error(f"{name}: {message}", "" if text in shown else text)
             shown.add(text)
 

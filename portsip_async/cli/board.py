@@ -6,7 +6,7 @@ status has lasted. Extensions that don't fit on the screen are on further pages.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -76,6 +76,9 @@ class Board:
         self._encoding = encoding
         self._statuses: dict[str, Any] = {}
         self._since: dict[str, datetime] = {}  # the last change of a status, by number
+        # In order, or None if extensions came or went: sorting 100,000 for each drawing is slow.
+        self._numbers: list[str] | None = None
+        self._widest_number = 1
         self._recent: deque[StatusChange[Any]] = deque(maxlen=_MAX_RECENT)
         self._page = 0
         self._pages = 1
@@ -85,6 +88,8 @@ class Board:
     def apply(self, change: StatusChange[Any]) -> None:
         """Apply a change; the first status of an extension is not shown as a change."""
         number = change.extension_number
+        if (change.after is None) == (number in self._statuses):
+            self._numbers = None
         if change.after is None:
             self._statuses.pop(number, None)
             self._since.pop(number, None)
@@ -140,12 +145,17 @@ class Board:
         return line
 
     def _cells(self, width: int, lines: int, now: datetime) -> Text:
-        numbers = sorted(self._statuses, key=lambda number: (len(number), number))
-        layout = self._layout(numbers, width, lines)
+        if self._numbers is None:
+            self._numbers = sorted(self._statuses, key=lambda number: (len(number), number))
+            self._widest_number = max(
+                (width_of(printable(each)) for each in self._numbers), default=1
+            )
+        numbers = self._numbers
+        layout = self._layout(width, lines)
         if len(numbers) > layout.page_size:
             # The last line counts the pages. The first pages show who is not offline.
-            layout = self._layout(numbers, width, max(1, lines - 1))
-            numbers.sort(key=lambda number: _label(self._statuses[number]) == "OFFLINE")
+            layout = self._layout(width, max(1, lines - 1))
+            numbers = sorted(numbers, key=lambda each: _label(self._statuses[each]) == "OFFLINE")
         self._pages = max(1, -(-len(numbers) // layout.page_size))
         self._turn(now)
         begin = self._page * layout.page_size
@@ -161,9 +171,8 @@ class Board:
                 text.append("   PgDn, PgUp: turn pages   n: names   q: quit", style="dim")
         return text
 
-    def _layout(self, numbers: Sequence[str], width: int, lines: int) -> _Cells:
-        number = max((width_of(printable(number)) for number in numbers), default=1)
-        name = 0
+    def _layout(self, width: int, lines: int) -> _Cells:
+        number, name = self._widest_number, 0
         if self._with_names:
             # At least one cell fits in a line.
             name = max(0, min(self._widest_name, _MAX_NAME, width - number - _TIME - 4))

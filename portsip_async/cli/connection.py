@@ -19,6 +19,7 @@ import typer
 
 from .. import Detected, PortSIPError, detect
 from .connection_values import ConnectionValues
+from .current_pbx import hint_of_profile, names_in_hints
 from .failures import (
     NO_API,
     NOT_FOUND,
@@ -114,6 +115,7 @@ class Connection(ConnectionValues):
             typer.BadParameter: an option can't be used.
         """
         answering_generation.set(self.other_generation)
+        names_in_hints.set(self.names_in_hints)
         if self.address is None:
             raise Failure(
                 "PORTSIP_URL is not set, and there is no default profile",
@@ -156,7 +158,8 @@ class Connection(ConnectionValues):
         else:
             found = self.detected
             if found.generation is None:
-                raise Failure(found.reason, f"{NO_API}; --api names the generation", NOT_FOUND)
+                hint = f"{hint_of_profile(NO_API)}; --api names the generation"
+                raise Failure(found.reason, hint, NOT_FOUND)
             kind = kind_of(found.generation)
             if self.unchanged is not None:
                 remember_generation(self.unchanged, kind.api)
@@ -352,7 +355,7 @@ class Connection(ConnectionValues):
         except PortSIPError:
             return ""
         if found.generation is None:
-            return f"{NO_API}. {found.reason}"
+            return f"{hint_of_profile(NO_API)}. {found.reason}"
         if Api(found.generation) is self.wanted:
             return ""
         return f"pass --api {found.generation}. {found.reason}"

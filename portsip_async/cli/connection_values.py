@@ -14,7 +14,7 @@ import typer
 
 from .. import Fingerprint, Timeout
 from .connection_options import ConnectionOptions
-from .failures import USAGE, Failure
+from .failures import ADDRESS, SETTINGS, TOKEN, USAGE, Failure
 from .generation import Api
 from .passwords import same_url, token_variable
 from .profile_file import Profile, expanded, read_profiles
@@ -119,6 +119,18 @@ class ConnectionValues(ConnectionOptions):
         if self.ca_file:
             return "--ca-file"
         return f"ca_file of profile {self.saved.name}" if self.saved else "PORTSIP_CA_FILE"
+
+    @property
+    def names_in_hints(self) -> dict[str, str]:
+        """What hints name in place of options and variables; empty without a profile."""
+        if self.saved is None or self.url is not None:
+            return {}
+        name = self.saved.name
+        return {
+            ADDRESS: f"url of profile {name}",
+            SETTINGS: f"correct the profile {name}",
+            TOKEN: token_variable(name),
+        }
 
     def login_name(self) -> dict[str, str]:
         """Return the user name or the email address, under its name; empty if there is none."""

@@ -2,10 +2,22 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Protocol
 
 # The name of the task's PBX; "" where the command has only one.
 pbx_name: ContextVar[str] = ContextVar("pbx", default="")
+
+
+# What hints name in place of options and variables: keys of the profile in use, if there is one.
+names_in_hints: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
+
+
+def hint_of_profile(text: str) -> str:
+    """Return a hint with the names that apply to the profile in use."""
+    for name, other in names_in_hints.get().items():
+        text = text.replace(name, other)
+    return text
 
 
 class Writer(Protocol):

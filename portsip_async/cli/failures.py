@@ -32,7 +32,7 @@ from .. import (
     TransportError,
     TwoFactorRequired,
 )
-from .current_pbx import labelled
+from .current_pbx import hint_of_profile, labelled, names_in_hints
 from .reasons import plain_text
 from .terminal_text import one_line, terminal_width, wrapped
 
@@ -50,17 +50,23 @@ running_command: ContextVar[str] = ContextVar("running", default="")
 # Returns a hint about the generation that replies where the chosen one has no login; "" for none.
 answering_generation: ContextVar[Callable[[], str]] = ContextVar("answering", default=str)
 
+# Parts of hints that are other ones for a profile; see `names_in_hints`.
+ADDRESS: Final = "--url or PORTSIP_URL"
+SETTINGS: Final = "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD"
+TOKEN: Final = "PORTSIP_TOKEN"
+LISTENS: Final = f"check the address ({ADDRESS}), and that the PBX listens there"
+
 # The exit code and a hint for each class of errors; the first class that fits counts.
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (
         ConfigurationError,
         USAGE,
-        "set PORTSIP_URL, PORTSIP_USERNAME and PORTSIP_PASSWORD, or see --help for the options",
+        f"{SETTINGS}, or see --help for the options",
     ),
     (
         TwoFactorRequired,
         3,
-        "run this on a terminal to enter the one-time password, or set PORTSIP_TOKEN to a token of"
+        f"run this on a terminal to enter the one-time password, or set {TOKEN} to a token of"
         " the account",
     ),
     (
@@ -78,11 +84,7 @@ _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (BadRequest, FAILED, "the PBX refuses a value: 'show' something similar to see valid values"),
     (Conflict, FAILED, "it exists already: change it with 'update'"),
     (RateLimited, FAILED, "the PBX asks for fewer requests: try --rate 10"),
-    (
-        ConnectError,
-        5,
-        "check the address (--url, PORTSIP_URL or the profile), and that the PBX listens there",
-    ),
+    (ConnectError, 5, LISTENS),
     (RequestTimeout, 5, "the PBX is slow or unreachable: try --timeout 60"),
     (TransportError, 5, "the connection broke: try again; 'check' shows more"),
     (ServerError, FAILED, "the PBX or a proxy in front of it has failed: try again later"),
@@ -103,12 +105,8 @@ _OTHER_HINTS: Mapping[str, Mapping[type[Exception], str]] = {
         ReplyError: "the report shows where this PBX's replies differ",
     },
 }
-NO_API: Final = (
-    "check the address (--url, PORTSIP_URL or the profile), its port and path: no PBX API was found"
-    " there"
-)
-_TOKEN: Final = "PORTSIP_TOKEN"
-_PAGE = "check the address (--url, PORTSIP_URL or the profile), and any proxy in front of the PBX"
+NO_API: Final = f"check the address ({ADDRESS}), its port and path: no PBX API was found there"
+_PAGE = f"check the address ({ADDRESS}), and any proxy in front of the PBX"
 # These statuses do not refuse a login: nothing at the address handles logins.
 _NO_API_STATUSES = frozenset({404, 405, 410, 501})
 # Operations of the same groups as logins that carry a token, as the others do.
@@ -160,14 +158,15 @@ def hint(error: Exception) -> str:
         return f"{action}, or pin it with --fingerprint{shown}"
     if isinstance(error, AuthenticationError) and error.operation == "auth.verify_otp":
         return "run the command again, which has the PBX send another one-time password"
-    if _refused_token(error) and os.environ.get(_TOKEN):
-        return f"set {_TOKEN} to a new token, or unset it to log in with a password"
+    token = names_in_hints.get().get(TOKEN, TOKEN)
+    if _refused_token(error) and os.environ.get(token):
+        return f"set {token} to a new token, or unset it to log in with a password"
     if found_no_api(error):
-        return answering_generation.get()() or NO_API
+        return answering_generation.get()() or hint_of_profile(NO_API)
     if is_page(error):
-        return _PAGE
+        return hint_of_profile(_PAGE)
     kind, _, text = _kind(error)
-    return _OTHER_HINTS.get(running_command.get(), {}).get(kind, text)
+    return hint_of_profile(_OTHER_HINTS.get(running_command.get(), {}).get(kind, text))
 
 
 def _kind(error: Exception) -> tuple[type[Exception], int, str]:

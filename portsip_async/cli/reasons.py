@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from .. import PortSIPError
+from .current_pbx import hint_of_profile
 
 _HOST: Final = re.compile(r"Cannot connect to host (\S+?):(\d+) ")
 # What the name or the text of an error has in it, and what we say.
@@ -42,7 +43,7 @@ def plain_text(error: Exception) -> str:
     if not isinstance(error, PortSIPError):
         return text
     for advice, other in _ADVICE:
-        text = text.replace(advice, other)
+        text = text.replace(advice, hint_of_profile(other))
     cause = error.__cause__
     if cause is None:
         return text

@@ -168,7 +168,7 @@ class BaseClient(NotCopyable):
             requests_per_second=requests_per_second,
             on_attempt=on_attempt,
             before_attempt=before_attempt,
-            client=f"{_public_name(type(self))}, created at {place},",
+            client=f"{_public_name(type(self))} of {url}, created at {place},",
             errors=errors,
             token_source=lambda session: token_source(session, table),
         )

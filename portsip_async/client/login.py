@@ -56,8 +56,10 @@ def only_credentials(found: Iterable[C], kinds: tuple[type, ...], ways: str) -> 
     (only,) = found
     if not (isinstance(only, kinds) and isinstance(only, msgspec.Struct)):
         if not isinstance(only, Credentials):
+            names = ", ".join(kind.__name__ for kind in kinds)
             raise ConfigurationError(
-                f"credentials must have an async method fetch_token, got {type(only).__name__}"
+                f"credentials must be {names} or an object with an async method fetch_token, "
+                f"got {type(only).__name__}"
             )
         return only
     for field in msgspec.structs.fields(only):

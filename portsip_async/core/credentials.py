@@ -1,5 +1,6 @@
 """An application's own credentials, which fetch tokens from a vault or another service."""
 
+from inspect import isawaitable
 from typing import Final, Protocol, runtime_checkable
 
 from ..errors import PortSIPError
@@ -26,7 +27,12 @@ async def fetch_token(credentials: Credentials) -> Token:
         Exception: whatever `credentials` raise, as the same object.
     """
     try:
-        token: object = await credentials.fetch_token()
+        pending = credentials.fetch_token()
+        if not isawaitable(pending):
+            kind = type(pending).__name__
+            del pending  # it may be the secret itself, as below
+            raise TypeError(f"fetch_token must be an async method, got one that returns {kind}")
+        token: object = await pending
         if not isinstance(token, Token):
             problem = f"a Token, got {type(token).__name__}"
         elif not isinstance(token.access_token, str):

@@ -68,7 +68,7 @@ class Session(NotCopyable):
             requests_per_second: requests, spaced evenly; None: unlimited.
             on_attempt: called after each attempt. An `Observer` wraps whole calls as well.
             before_attempt: called before each attempt; returns headers to add to its request.
-            client: the client's class and where it was created, for a warning.
+            client: the client's class and address, and where it was created, for a warning.
         """
         self.base_url: str = base_url
         self.options: CallOptions = options
@@ -93,7 +93,7 @@ class Session(NotCopyable):
             hooks=Hooks(before_attempt, on_attempt),
             clock=self.clock,
         )
-        transport.unclosed = UnclosedWarning(self, f"{client} of {base_url}")
+        transport.unclosed = UnclosedWarning(self, client)
         self._prepared: dict[Endpoint[Any], PreparedEndpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clean_ups: set[asyncio.Task[Any]] = set()

@@ -252,6 +252,45 @@ def _add_many(letter: str) -> None:
     os._exit(0)
 
 
+class TestHints:
+    """Hints name the keys and variables of the profile in use."""
+
+    @pytest.mark.parametrize(
+        ("url", "variables", "hint"),
+        [
+            ("http://127.0.0.1:1", {}, "Hint: check the address (url of profile acme), and that"),
+            ("ftp://x", {}, "Hint: correct the profile acme, or see"),
+            ("", {"PORTSIP_TOKEN_ACME": "x"}, "Hint: set PORTSIP_TOKEN_ACME to a new token"),
+            ("", {"PORTSIP_PASSWORD_ACME": "x", "PORTSIP_TOKEN": "x"}, "Hint: check user name"),
+        ],
+        ids=["no PBX", "no URL", "token", "password"],
+    )
+    def test_of_a_failure(
+        self,
+        url: str,
+        variables: dict[str, str],
+        hint: str,
+        run: CommandLine,
+        pbx: PBXSimulator,
+        config: Path,
+    ) -> None:
+        config.parent.mkdir()
+        config.write_text(f'[profiles.acme]\nurl = "{url or pbx.url}"\nusername = "admin"\n')
+        given = {"PORTSIP_PASSWORD": "x", **variables}
+        done = run(*LIST, "--profile", "acme", "--api", "classic", environment=given)
+        assert hint in done.err
+        assert "the address (url of profile acme) must" in done.err or url != "ftp://x"
+        done = run(*LIST, "--url", "http://127.0.0.1:1", "-u", "a", environment=given)
+        assert "--url or PORTSIP_URL" in done.err
+
+    def test_of_several(self, both: CommandLine, config: Path) -> None:
+        text = config.read_text()
+        config.write_text(text.replace("http://127.0.0.1:", "http://127.0.0.1:1/"))
+        done = both("--all-profiles", *LIST)
+        assert "Hint: check the address (url of profile acme)" in done.err
+        assert "Hint: check the address (url of profile beta)" in done.err
+
+
 class TestChoice:
     def test_order(self, run: CommandLine, pbx: PBXSimulator, other: PBXSimulator) -> None:
         """An option, then PORTSIP_PROFILE, then PORTSIP_URL, then the default profile."""
@@ -495,6 +534,14 @@ class TestAllProfiles:
         assert "acme: 9999" in done.err
         assert "beta: 9999" in done.err
         assert done.code == 4
+
+    def test_option_of_one_generation(self, both: CommandLine) -> None:
+        """Only the PBXes of another generation fail, in our words."""
+        done = both("--all-profiles", *LIST, "--order-by", "name")
+        assert [json.loads(line)["pbx"] for line in done.lines] == ["beta"]
+        assert done.code == 2
+        text = "acme: the classic generation has no --order-by; use --sort-by"
+        assert done.err.splitlines()[0] == f"portsip-async: {text}"
 
     def test_slow_pbx(self, both: CommandLine, pbx: PBXSimulator, other: PBXSimulator) -> None:
         """What the command waits for is shown before the first login too."""

@@ -337,6 +337,8 @@ class TestBoard:
             before = ExtensionStatus(str(number), "OFFLINE")
             board.apply(StatusChange(str(number), before, None, AT))
         assert "100" in self.picture(board, height=12)[3]
+        board.apply(StatusChange("99", None, ExtensionStatus("99", "OFFLINE"), AT))
+        assert self.picture(board, height=12)[3].split()[1] == "99"
 
     def test_pages_turn_without_a_keyboard(self) -> None:
         board = self.board(1000)

@@ -14,7 +14,8 @@ import typer
 
 from ... import APIError, Attempt, ConnectError, PortSIPError, __version__
 from ..connection import Connection
-from ..failures import Failure, exit_code, print_error, report_error
+from ..current_pbx import hint_of_profile
+from ..failures import LISTENS, Failure, exit_code, print_error, report_error
 from ..generation import Api
 from ..options import spread
 from ..output import to_json
@@ -134,7 +135,7 @@ async def _probe_address(report: Report, connection: Connection) -> str:
     if not address.reachable:
         raise Failure(
             f"the PBX can't be reached: {address.problem}",
-            "check the address (--url or PORTSIP_URL), and that the PBX listens there",
+            hint_of_profile(LISTENS),
             5,
         )
     # The digest would name the PBX, so the report does not hold it.
