@@ -224,7 +224,10 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
     code = 1
     try:
         connection.run(work)
-        code = report_failures((one.key, one.error) for one in results if one.error is not None)
+        code = report_failures(
+            ((one.key, one.error) for one in results if one.error is not None),
+            {one.key for one in results if one.settled},
+        )
     finally:
         # Whatever ended the run, write what it has removed.
         gone = [one.key for one in results if one.error is None]

@@ -10,7 +10,7 @@ output that can't be written, as on a full disk, is a failure.
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Final
 
@@ -112,6 +112,7 @@ _NO_API_STATUSES = frozenset({404, 405, 410, 501})
 # Operations of the same groups as logins that carry a token, as the others do.
 _WITH_TOKEN = ("auth.user", "auth.sign_out")
 _IN_DOUBT = "the PBX may have acted anyway: check before you retry"
+_SETTLED = "the PBX was asked again and has not done it: try again"
 _MAX_FAILED_KEYS = 5  # keys named in one line about many failures
 _INDENT = 2  # spaces before the later lines of a broken one
 _MAX_KEYS = 20  # keys named in any other line
@@ -217,11 +218,15 @@ def report_error(error: Exception) -> int:
     return exit_code(error)
 
 
-def report_failures(failures: Iterable[tuple[str, Exception]]) -> int:
+def report_failures(failures: Iterable[tuple[str, Exception]], settled: Container[str] = ()) -> int:
     """Write a line to stderr for each reason why some of many items failed.
 
     A reason is a class of error with its status and code, because a message of the PBX may name
     the extension. A line shows the text of the first error; each hint is shown once.
+
+    Args:
+        failures: the keys of the items and their errors.
+        settled: the keys of those that were looked up afterwards: the PBX has not acted.
 
     Returns:
         The exit code: 0 for no failure, the common code of all failures, else 1.
@@ -230,7 +235,7 @@ def report_failures(failures: Iterable[tuple[str, Exception]]) -> int:
     reasons: dict[tuple[object, ...], list[tuple[str, Exception]]] = {}
     codes = set()
     for key, error in failures:
-        reasons.setdefault(_reason(error), []).append((key, error))
+        reasons.setdefault((*_reason(error), key in settled), []).append((key, error))
         codes.add(exit_code(error))
     # Write a line for each reason.
     shown_hints = set()
@@ -240,7 +245,7 @@ def report_failures(failures: Iterable[tuple[str, Exception]]) -> int:
         # The line names the numbers already.
         texts = {_short(other) for _, other in failed}
         first = "the first: " if len(texts) > 1 else ""
-        text = hint(error)
+        text = _SETTLED if failed[0][0] in settled else hint(error)
         print_error(f"{keys}: {first}{_short(error)}", "" if text in shown_hints else text)
         shown_hints.add(text)
     return 0 if not codes else codes.pop() if len(codes) == 1 else FAILED

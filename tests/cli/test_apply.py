@@ -525,6 +525,12 @@ class TestFaults:
         """A create whose reply is lost is looked up."""
         side.fail(f"{side.resource}.create", drop=True, act=True)
         assert side.apply(side.file(side.new("951")), "--yes").code == 0
+        # If it was not carried out, nothing is in doubt any more.
+        side.fail(f"{side.resource}.create", status=503, times=None)
+        done = side.apply(side.file(side.new("952")), "--yes")
+        assert done.code == 1
+        assert "the PBX was asked again and has not done it" in done.err
+        assert "may have acted" not in done.err
 
     def test_login_is_refused(self, side: Side) -> None:
         """Before the plan, nothing is written; after it, the report has what is left."""

@@ -260,6 +260,18 @@ class TestTable:
             "   字",
         ]
 
+    def test_words_stay_whole_beside_a_long_cell(self) -> None:
+        """A column is not shrunk below its longest word if another one has room left."""
+        rows = [("outbound_department.anonymous", "one two three four five six seven")]
+        assert list(table(("field", "value"), rows, width=26)) == [
+            "field        value",
+            "───────────  ─────────────",
+            "outbound_    one two",
+            "department.  three four",
+            "anonymous    five six",
+            "             seven",
+        ]
+
     def test_wraps_between_words(self) -> None:
         """The names of columns wrap first, and then cells, after spaces, dots and the like."""
         rows = [("101", "Ann Sørensen", "ann.sorensen@example.com")]

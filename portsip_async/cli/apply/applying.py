@@ -221,6 +221,7 @@ class _Apply(WriteRun):
     keep_going: bool  # whether removals follow even if something failed
     listed: Mapping[str, Any]  # the extensions as the list shows them, by number
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # by the steps' keys
+    settled: set[str] = field(default_factory=set)  # the keys of failures that were looked up
 
     unit = "change"
 
@@ -310,6 +311,8 @@ class _Apply(WriteRun):
             return
         step.outcome, step.error = _FAILED, str(outcome.error)
         self.failures.append((step.key, outcome.error))
+        if outcome.settled:
+            self.settled.add(step.key)
 
     @staticmethod
     def _note_doubt(steps: Any, numbers: Sequence[str]) -> None:
@@ -336,7 +339,7 @@ def _conclude(
             lost = error
 
     # Write the failures to stderr.
-    code = report_failures(work.failures)
+    code = report_failures(work.failures, work.settled)
     if work.fatal is not None:
         code = report_error(work.fatal)
     left = [step for step in plan.steps if step.outcome != DONE[step.action]]

@@ -157,6 +157,7 @@ class _Import(WriteRun):
     created: int = 0  # extensions
     skipped: int = 0  # rows
     failures: list[tuple[str, Exception]] = field(default_factory=list)  # by the rows' keys
+    settled: set[str] = field(default_factory=set)  # the keys of failures that were looked up
     in_doubt: list[Row] = field(default_factory=list)  # perhaps created
 
     def __post_init__(self) -> None:
@@ -208,6 +209,8 @@ class _Import(WriteRun):
             return
         row.problem = str(result.error)
         self.failures.append((row.key, result.error))
+        if result.settled:
+            self.settled.add(row.key)
 
 
 async def _existing_numbers(pbx: PBX) -> set[str]:
@@ -262,7 +265,7 @@ def _conclude(
             lost = error
 
     # Write the failures to stderr.
-    code = report_failures(work.failures)
+    code = report_failures(work.failures, work.settled)
     if work.fatal is not None:
         code = report_error(work.fatal)
     if lost is not None:
