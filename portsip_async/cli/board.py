@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from .. import StatusChange, WatchStats
-from .failures import shorten
+from .failures import is_outage, shorten
 from .output import style_of
 from .terminal.terminal_text import clusters, encodable, one_line, printable
 from .terminal.terminal_text import width as width_of
@@ -247,7 +247,7 @@ def _label(status: Any) -> str:
 def _health(stats: WatchStats, now: datetime) -> Text:
     if not stats.cycles:
         return Text("reading ...", style="dim")
-    if stats.consecutive_failures:
+    if is_outage(stats):
         text = "no answer yet"
         if stats.last_success is not None:
             text = f"no answer for {(now - stats.last_success).total_seconds():.0f} s"

@@ -31,6 +31,7 @@ from .. import (
     StatusMissing,
     TransportError,
     TwoFactorRequired,
+    WatchStats,
 )
 from .profiles.current_pbx import hint_of_profile, labelled, names_in_hints
 from .reasons import plain_text
@@ -203,6 +204,13 @@ def is_page(error: Exception) -> bool:
     if isinstance(error, ReplyError):
         return error.where == "$"  # a page with a status of success
     return isinstance(error, APIError) and error.is_page
+
+
+def is_outage(stats: WatchStats) -> bool:
+    """Return whether a watch gets no answers; a PBX that knows none of the numbers does answer."""
+    error = stats.last_error
+    refused = isinstance(error, NotFound | BadRequest) and not error.is_page
+    return stats.consecutive_failures > 0 and not (refused and stats.unknown)
 
 
 def print_error(message: str, hint: str = "") -> None:

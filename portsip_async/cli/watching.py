@@ -20,7 +20,7 @@ import typer
 from .. import PortSIPError, StatusChange, StatusWatch, WatchStats
 from .connection.connection import Connection
 from .connection.tracing import lines_held
-from .failures import USAGE, Failure, print_error, shorten
+from .failures import USAGE, Failure, is_outage, print_error, shorten
 from .fields import plain
 from .options import read_lines, spread
 from .output import Format, Output, can_move_cursor, console
@@ -151,7 +151,7 @@ class _Outage:
 
     def news(self, stats: WatchStats, now: float) -> Iterator[str]:
         """Yield new lines; `now` is in seconds of any monotonic clock."""
-        if not stats.consecutive_failures:
+        if not is_outage(stats):
             if self._began is not None:
                 yield f"the PBX answers again, after {_duration(now - self._began)}"
             self._began = None

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,7 @@ from portsip_async.cli.pbx.classic import ClassicPBX
 from portsip_async.cli.watching import _Outage, _Unknown
 from portsip_async.simulator import PBXSimulator
 
+from .conftest import PBXMaker, environment_of
 from .terminal import CommandLine, Stream
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -181,6 +183,33 @@ class TestUnknown:
         done = cli(*WATCH, "99999", "101", "--limit", 2, out=Reacting({1: change}))
         assert done.code == 0
         assert done.err.count("99999") == 1
+
+    @pytest.mark.parametrize("api", ["classic", "v22"])
+    def test_nobody_is_known(
+        self, api: str, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The PBX answers, so there is no outage to report."""
+        pbx = make_pbx(generations=("classic", "v22"))
+        served, operation = {
+            "classic": (pbx.served, "extensions.status"),
+            "v22": (pbx.v22.served, "users.find"),
+        }[api]
+        environment = {"PORTSIP_API": api, "PORTSIP_DOMAIN": pbx.domain}
+        cli = CommandLine(monkeypatch, {**environment_of(pbx), **environment})
+
+        def interrupt() -> None:
+            while served[operation] < 4:
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        done = cli(*WATCH, "99999")
+        thread.join()
+        assert done.code == 130
+        assert done.err.splitlines() == [
+            "portsip-async: the PBX knows no extension 99999; the watch continues"
+        ]
 
 
 class TestTerminals:
