@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import typer
 
@@ -54,9 +54,6 @@ _NOBODY = {"username": "-", "password": "-"}
 @dataclass(frozen=True)
 class Connection(ConnectionValues):
     """The PBX and the account of a command, and the client for them."""
-
-    # Whether the command has no other PBX, so that PORTSIP_PASSWORD can be meant for this one.
-    alone: ClassVar[bool] = True
 
     def begin(self) -> None:
         """Check the options, and read the password if it comes before other input."""
@@ -338,7 +335,7 @@ class Connection(ConnectionValues):
                 problem = error
             if password:
                 return password, "the keyring"
-        password = general_password(self.address or "", login, alone=self.alone)
+        password = general_password(self.address or "", login)
         if password:
             return password, "PORTSIP_PASSWORD"
         if problem is not None and not sys.stdin.isatty():

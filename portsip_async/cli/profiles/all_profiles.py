@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import typer
@@ -158,9 +158,7 @@ class SeveralPBXes:
                 raise typer.BadParameter(
                     f"--{name.replace('_', '-')} is about one PBX, and this command has several"
                 )
-        several = list(names)
-        member = _Member if len(several) > 1 else Connection
-        self._members = {name: member(profile=name, **given) for name in several}
+        self._members = {name: Connection(profile=name, **given) for name in names}
         self._failures: dict[str, Exception] = {}
 
     @cached_property
@@ -263,12 +261,6 @@ class SeveralPBXes:
             message = usage_text(error) if is_usage else error_text(error)
             print_error(f"{name}: {message}", "" if text in shown else text)
             shown.add(text)
-
-
-class _Member(Connection):
-    """One of several PBXes."""
-
-    alone: ClassVar[bool] = False
 
 
 class _Union:

@@ -6,8 +6,8 @@ No PBX gets the password of another:
   option replaces the profile's URL or account.
 - An entry of the keyring is bound to the profile's name, URL, account and domain. A profile that is
   changed finds no entry.
-- PORTSIP_PASSWORD is used only if the environment names no other PBX and no other account, and
-  never for several profiles at once, unless PORTSIP_URL and PORTSIP_USERNAME name this one.
+- PORTSIP_PASSWORD is used only if the environment names no other PBX and no other account. If it
+  names none, the password is meant for each profile that has no other.
 """
 
 import os
@@ -34,13 +34,12 @@ def token_variable(name: str) -> str:
     return f"PORTSIP_TOKEN_{variable_part(name)}"
 
 
-def general_password(url: str, login: str, *, alone: bool) -> str | None:
+def general_password(url: str, login: str) -> str | None:
     """Return PORTSIP_PASSWORD if it belongs to an account; else None.
 
     Args:
         url: the PBX of the account.
         login: the user name or the email address.
-        alone: whether this is the only PBX of the command.
     """
     environment = os.environ
     named = environment.get("PORTSIP_URL")
@@ -48,8 +47,6 @@ def general_password(url: str, login: str, *, alone: bool) -> str | None:
     if named and not same_url(named, url):
         return None
     if account and account != login:
-        return None
-    if not (alone or (named and account)):
         return None
     return environment.get("PORTSIP_PASSWORD") or None
 

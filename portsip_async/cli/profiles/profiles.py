@@ -268,7 +268,7 @@ def _new_password(profile: Profile, *, from_stdin: bool) -> str | None:
         return None
     if from_stdin:
         return next_secret("password")
-    password = general_password(profile.url, profile.login, alone=True)
+    password = general_password(profile.url, profile.login)
     if password or not can_store() or not sys.stdin.isatty():
         return password
     return prompt_secret(f"Password of {profile.login} ({profile.name})", "")
