@@ -11,7 +11,7 @@ from .. import Drift, Paginator, PortSIPError
 from .completion import complete_filter, complete_order, complete_sort
 from .connection.connection import Connection
 from .failures import Failure, exit_code, print_note
-from .fields import dotted, plain
+from .fields import plain
 from .filters import Filters, read_filters
 from .options import Limit
 from .output import Output
@@ -106,16 +106,22 @@ def write_list(
     full = with_state or model
     filters = read_filters(paging.filter, full, odata=odata and kind.odata)
     columns = output.check(full) or []
-    of_states = {*dotted(full)} - {*dotted(model)}
-    size = 0
-    if of_states & {*filters.fields, *columns}:
+    needed = {*filters.fields, *columns} if with_state is not None else set[str]()
+    if kind.state_fields & needed:
         model = full
-        narrow = (*narrow[:1], "status", *narrow[1:])
+        if "status" not in narrow:
+            narrow = (*narrow[:1], "status", *narrow[1:])
         wide = ("presence", "presence_note", *wide)
-        # A state takes a request, so read no more than a limit alone would need.
-        size = _CHUNK if of_states & filters.fields else min(paging.limit or _CHUNK, _CHUNK)
 
     async def work(pbx: PBX) -> None:
+        # With --all-profiles, only some PBXes may need requests for states.
+        of_states = pbx.state_fields & needed
+        size = 0
+        if of_states & filters.fields:
+            size = _CHUNK
+        elif of_states:
+            # A state takes a request, so read no more than a limit alone would need.
+            size = min(paging.limit or _CHUNK, _CHUNK)
         walk = start(pbx, filters.expression)
         title = "Reading with statuses" if size else "Reading"
         total = None if filters.fields else paging.limit

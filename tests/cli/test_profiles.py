@@ -528,6 +528,31 @@ class TestAllProfiles:
         start = "pbx" if form == "table" else '{"pbx": '
         assert done.out.startswith(start) or words[0] == "greetings"  # there are none
 
+    @pytest.mark.parametrize("words", [("--filter", "presence=AWAY"), ("--columns", "presence")])
+    def test_states_of_one_generation(
+        self, words: tuple[str, ...], both: CommandLine, other: PBXSimulator
+    ) -> None:
+        """States are read where lists have none; the other PBX has no such field."""
+        other.set_status("101", "ONLINE", presence="AWAY")
+        done = both("--all-profiles", "extensions", "list", *words)
+        rows = [json.loads(line) for line in done.lines]
+        assert (done.code, done.err) == (0, "")
+        assert [row["pbx"] for row in rows if row["presence"] == "AWAY"] == ["beta"]
+        assert {row["pbx"] for row in rows} == ({"beta"} if "=" in words[1] else {"acme", "beta"})
+
+    def test_status_of_both_generations(
+        self, both: CommandLine, pbx: PBXSimulator, other: PBXSimulator
+    ) -> None:
+        for each in (pbx, other):
+            for number in each.extension_numbers:
+                each.set_status(number, "OFFLINE" if number != "101" else "ON_CALL")
+        done = both("--all-profiles", "extensions", "list", "--filter", "status=ON_CALL")
+        rows = [json.loads(line) for line in done.lines]
+        assert sorted((row["pbx"], row["extension_number"]) for row in rows) == [
+            ("acme", "101"),
+            ("beta", "101"),
+        ]
+
     def test_one_fails(self, both: CommandLine, pbx: PBXSimulator, other: PBXSimulator) -> None:
         """The others' rows still come, and the failure is a line that names the PBX."""
         pbx.fail("extensions.list", status=403, err_code=403.1, times=None)

@@ -20,8 +20,7 @@ from .settings import Settings
 
 Record = type[msgspec.Struct]
 
-# A watch of no more extensions asks for their names one by one instead of reading the whole list.
-FEW: Final = 20
+FEW: Final = 20  # extensions whose names are read one by one, not from the list
 # The options of the other generation that serve the same purpose.
 _INSTEAD: Final = {"sort_by": "--order-by", "order_by": "--sort-by"}
 
@@ -47,6 +46,7 @@ class PBX(ABC):
         wide: further columns, as far as a terminal has room for them.
         summary_with_state: the same row with the fields of the extension's state, if a list has
             none; a state takes a request.
+        state_fields: what `summary_with_state` adds.
         odata: whether the PBX filters lists by expressions of OData.
         record: an extension with all its settings.
         new: an extension to create, which is also a row of an import.
@@ -72,6 +72,7 @@ class PBX(ABC):
     narrow: ClassVar[tuple[str, ...]]
     wide: ClassVar[tuple[str, ...]]
     summary_with_state: ClassVar[Record | None] = None
+    state_fields: ClassVar[frozenset[str]] = frozenset()
     odata: ClassVar[bool] = False
     record: ClassVar[Record]
     new: ClassVar[Record]
@@ -162,13 +163,13 @@ class PBX(ABC):
     async def with_states(
         self, items: Sequence[Any], advance: Callable[[], None]
     ) -> list[msgspec.Struct]:
-        """Return rows of a list of extensions with their states, as `summary_with_state`.
+        """Return rows of a list with their states, as `summary_with_state`.
 
         Args:
             items: rows of that list.
             advance: called once for each.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # for a generation with `state_fields`
 
     @abstractmethod
     def records(

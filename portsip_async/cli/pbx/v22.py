@@ -75,6 +75,7 @@ class V22PBX(PBX):
         "sync_type",
     )
     summary_with_state: ClassVar[Record | None] = UserWithState
+    state_fields: ClassVar[frozenset[str]] = frozenset({"status", "presence", "presence_note"})
     odata: ClassVar[bool] = True
     record: ClassVar[Record] = User
     new: ClassVar[Record] = NewUser

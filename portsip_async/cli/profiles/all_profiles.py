@@ -278,6 +278,8 @@ class _Union:
         if isinstance(values[0], tuple):
             columns = dict.fromkeys(column for value in values for column in value)
             return (*(["pbx"] if name == "narrow" else []), *columns)
+        if isinstance(values[0], frozenset):
+            return frozenset[str]().union(*values)
         return any(values) if isinstance(values[0], bool) else values[0]
 
 
