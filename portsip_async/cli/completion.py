@@ -16,13 +16,18 @@ from .. import StatusChange
 from .fields import choices_of, dotted
 from .pbx.generation import PBX, Api, Record, kind_of
 
+
+def _change_of(state: Any) -> Any:
+    return StatusChange[state]
+
+
 # The type of the rows that each command writes.
 _ROWS: Final[Mapping[tuple[str, str], Callable[[type[PBX]], Any]]] = {
     ("extensions", "list"): lambda kind: kind.summary_with_state or kind.summary,
     ("extensions", "search"): lambda kind: kind.summary_with_state or kind.summary,
     ("extensions", "show"): lambda kind: kind.record,
     ("extensions", "status"): lambda kind: kind.state,
-    ("extensions", "watch"): lambda kind: StatusChange[kind.state],  # type: ignore[name-defined]
+    ("extensions", "watch"): lambda kind: _change_of(kind.state),
     ("groups", "list"): lambda kind: kind.group_summary,
     ("groups", "show"): lambda kind: kind.group,
     ("groups", "create"): lambda kind: kind.created_group,
