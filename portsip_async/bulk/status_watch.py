@@ -9,7 +9,7 @@ changes. Only the feed knows where the statuses come from.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 from ..core.tasks import Run, TaskOwner
 from ..errors import PortSIPError
@@ -50,6 +50,12 @@ class WatchStats(Record, frozen=True):
         unknown: the numbers that the PBX never gave a status for, in the order of the watched ones:
             it refused each of them alone, or left it out of a reply. A number is removed once it
             has a status. Empty if all are known.
+        source: where the statuses come from now: "poll" or "socket".
+        connections: how often the web socket was connected and logged in.
+        messages: messages that the web socket received.
+        unreadable: those of them that were no message of the API, or one of an unknown kind.
+        unacknowledged: subscriptions of the current connection that the PBX has not acknowledged.
+            Some versions acknowledge none.
     """
 
     cycles: int = 0
@@ -62,6 +68,11 @@ class WatchStats(Record, frozen=True):
     lag: float = 0.0
     cycle_seconds: float = 0.0
     unknown: tuple[str, ...] = ()
+    source: Literal["poll", "socket"] = "poll"
+    connections: int = 0
+    messages: int = 0
+    unreadable: int = 0
+    unacknowledged: int = 0
 
 
 class StatusSink(Protocol[S]):
