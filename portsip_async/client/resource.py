@@ -132,6 +132,10 @@ class Sender(NotCopyable):
         self._locks = state.locks
         self._options = options
 
+    def web_socket(self, url: str) -> AbstractAsyncContextManager[WebSocket]:
+        """Open a web socket, and close it at the end of the block or with the client."""
+        return self.session.web_socket(url, self._options)
+
     def send(
         self,
         row: Endpoint[T],

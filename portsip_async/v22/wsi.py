@@ -127,6 +127,7 @@ class WSIProtocol:
         self._is_logged_in = self._has_states = False
         self._pending.clear()
         self._subscribed.clear()
+        self._known.clear()  # it may have changed since
         login = {"username": self._username, "password": self._password}
         # Without a domain, the account is that of a system administrator.
         return _command("auth", login | ({"domain": self._domain} if self._domain else {}))
