@@ -126,7 +126,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
         self._states: LiveStates
         self._checks: RestChecks
         self._group: asyncio.TaskGroup
-        self._polling: asyncio.Task[None] | None = None
+        self._polling: StatusPolling[ExtensionState] | None = None
+        self._polling_task: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         # Of the current connection: set once it reports states; when that was; whether the numbers
         # were subscribed to; what else to send; whether it reports extensions that come and go.
@@ -317,11 +318,13 @@ class LiveStatus(StatusFeed[ExtensionState]):
         self._live.set()
         self._live_at = now
         self._end_patience()
-        if self._polling is not None:
-            self._polling.cancel()
+        outages = self._settings.source.outages
+        outages.recovered(self, now)
+        if self._polling is not None and self._polling_task is not None:
+            outages.recovered(self._polling, now)
+            outages.ended_polling(self)
+            self._polling_task.cancel()
             self._polling = None
-            self._settings.source.outages.ended_polling(self)
-        self._settings.source.outages.recovered(self, now)
         self._sink.stats = self._sink.stats.replace(source="socket", consecutive_failures=0)
 
     def _lose(self, error: PortSIPError) -> None:
@@ -374,8 +377,10 @@ class LiveStatus(StatusFeed[ExtensionState]):
             stats = self._sink.stats
             self._sink.stats = stats.replace(source="poll")
             self._settings.source.outages.began_polling(self, stats.last_error, self._clock())
-            polling = self._settings.new_polling(self._numbers.discover)
-            self._polling = self._group.create_task(polling.run(self._states.poll_sink()))
+            self._polling = self._settings.new_polling(self._numbers.discover)
+            self._polling_task = self._group.create_task(
+                self._polling.run(self._states.poll_sink())
+            )
 
     # Extensions that come and go.
 
