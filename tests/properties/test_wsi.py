@@ -93,7 +93,7 @@ EVENTS = st.tuples(st.sampled_from([*KINDS]), st.lists(st.tuples(NUMBERS, FIELDS
 def modelled(number: str, reported: dict[str, Any]) -> ExtensionState:
     """Return the state of an extension from the latest value of each field."""
     call, online = reported.get("call_status"), reported.get("online")
-    status = {"ON_ACLL": "ON_CALL"}.get(call, call) or None
+    status = "ON_CALL" if call == "ON_ACLL" else call or None
     if status is None and (online is not None or call == ""):
         status = "OFFLINE" if online is False else "ONLINE"
     user_id = reported.get("extension_id")

@@ -44,7 +44,7 @@ def states(events: list[Event]) -> list[ExtensionState]:
     return [event.state for event in events if isinstance(event, StateReported)]
 
 
-def item(number: int = 101, **fields: Any) -> dict[str, Any]:
+def item(number: int = 101, /, **fields: Any) -> dict[str, Any]:
     return {"extension": f"sip:{number}@test.io", **fields}
 
 
@@ -59,17 +59,19 @@ def call(protocol: WSIProtocol, call_status: object) -> ExtensionState:
 
 # The vendor's samples.
 
-_CREATED = [ExtensionCreated("1001", "823634238409396")]
-_CALL = [
+_CREATED: list[Event] = [ExtensionCreated("1001", "823634238409396")]
+_CALL: list[Event] = [
     StateReported(
         "101",
         ExtensionState("101", Status.ON_CALL, user_id="792406615960584220"),
         is_complete=False,
     )
 ]
-_REFUSED = [LoginRefused("access_token , username , domain or password error")]
-_REQUEST = [Unreadable("a command without a status")]
-_OTHER_EVENT = [Unreadable('an event of an unknown kind ("extension_register")')]
+_ACCEPTED: list[Event] = [LoggedIn()]
+_REFUSED: list[Event] = [LoginRefused("access_token , username , domain or password error")]
+_REQUEST: list[Event] = [Unreadable("a command without a status")]
+_REFUSED_BY_V12: list[Event] = [LoginRefused("name or password error")]
+_OTHER_EVENT: list[Event] = [Unreadable('an event of an unknown kind ("extension_register")')]
 
 
 def _statuses(presence: Presence) -> list[Event]:
@@ -87,15 +89,15 @@ def _presence(note: str) -> list[Event]:
 MEANINGS: list[list[Event]] = [
     *[_CREATED, _statuses(Presence.AVAILABLE), _CALL, _presence("Drving")],  # 22.2
     *[_REQUEST] * 3,
-    *[[LoggedIn()], _REFUSED],
+    *[_ACCEPTED, _REFUSED],
     *[_REQUEST] * 11,
     *[_CREATED, _statuses(Presence.ONLINE), _CALL, _presence("Driving")],  # 22.3
     *[_REQUEST] * 3,
-    *[[LoggedIn()], _REFUSED],
+    *[_ACCEPTED, _REFUSED],
     *[_REQUEST] * 11,
     *[_OTHER_EVENT] * 2,  # v12
     *[_REQUEST] * 2,
-    *[[LoggedIn()], [LoginRefused("name or password error")]],
+    *[_ACCEPTED, _REFUSED_BY_V12],
     *[_REQUEST] * 6,
 ]
 
@@ -303,12 +305,22 @@ def test_errors_show_no_secret(error: object) -> None:
 def test_partial_states_are_merged() -> None:
     """An event changes what it reports, and keeps everything else."""
     protocol = connected()
-    status = {"call_status": "", "online": True, "presence": "AWAY", "presence_note": "Tea"}
+    status: dict[str, Any] = {
+        "call_status": "",
+        "online": True,
+        "presence": "AWAY",
+        "presence_note": "Tea",
+    }
     full = ExtensionState("101", Status.ONLINE, Presence.AWAY, "Tea", "7")
     assert report(protocol, item(**status, extension_id="7")) == [full]
     assert call(protocol, "RINGING") == full.replace(status=Status.RINGING)
     # These two events have fields that aren't theirs.
-    other = {"call_status": "ON_CALL", "online": False, "presence": "LUNCH", "presence_note": ""}
+    other: dict[str, Any] = {
+        "call_status": "ON_CALL",
+        "online": False,
+        "presence": "LUNCH",
+        "presence_note": "",
+    }
     assert states(receive(protocol, event_type="extension_presence", **item(**other))) == [
         ExtensionState("101", Status.RINGING, Presence.LUNCH, "", "7")
     ]
@@ -402,14 +414,23 @@ def test_states_of_other_extensions_take_bounded_memory(monkeypatch: pytest.Monk
 )
 def test_odd_fields_count_as_not_reported(fields: dict[str, Any], state: dict[str, Any]) -> None:
     """The other fields of the item are used."""
-    plain = {"online": True, "call_status": ""}
+    plain: dict[str, Any] = {"online": True, "call_status": ""}
     [found] = report(connected(), item(**plain | fields))
     assert found == ExtensionState(**{"extension_number": "101", "status": "ONLINE", **state})
 
 
 def test_bad_items_do_not_spoil_good_ones() -> None:
     protocol = connected()
-    bad = [None, 5, "101", [], {}, {"extension": "101"}, {"online": True}, item(online=None)]
+    bad: list[Any] = [
+        None,
+        5,
+        "101",
+        [],
+        {},
+        {"extension": "101"},
+        {"online": True},
+        item(online=None),
+    ]
     assert report(protocol, *bad, item(102, online=True), *bad) == [
         ExtensionState("102", Status.ONLINE)
     ]
