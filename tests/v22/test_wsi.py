@@ -297,6 +297,9 @@ def test_errors_show_no_secret(error: object) -> None:
     assert PASSWORD not in repr(events)
     assert "other" not in repr(events)
     assert PASSWORD not in repr(protocol)
+    # This password looks like the name of an event.
+    events = receive(WSIProtocol("testuser1", "password_x", "test.io"), event_type="password_x")
+    assert events == [Unreadable("an event of an unknown kind")]
 
 
 # States.
@@ -435,9 +438,10 @@ def test_bad_items_do_not_spoil_good_ones() -> None:
         ExtensionState("102", Status.ONLINE)
     ]
     assert protocol.unreadable == 0
-    assert receive(protocol, event_type="extension_status", status=bad) == [
-        Unreadable("extension_status without a usable state")
-    ]
+    for items in (bad, [None], ["101", 5]):
+        assert receive(protocol, event_type="extension_status", status=items) == [
+            Unreadable("extension_status without a usable state")
+        ]
     assert receive(protocol, event_type="extension_status", status=[]) == []
 
 
