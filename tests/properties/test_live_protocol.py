@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portsip_async.v22 import ExtensionState, Presence, Status
-from portsip_async.v22.wsi import WSIProtocol
-from portsip_async.v22.wsi_messages import StateReported, Unreadable
+from portsip_async.v22.live.messages import StateReported, Unreadable
+from portsip_async.v22.live.protocol import WSIProtocol
 
 from ..samples import WSI_SAMPLES
 from .values import ANY_CHARACTER, HOSTILE, json_of
@@ -108,13 +108,14 @@ def modelled(number: str, reported: dict[str, Any]) -> ExtensionState:
 
 @given(st.lists(EVENTS | st.just("connect"), max_size=12))
 def test_states_are_merged(steps: list[Any]) -> None:
-    """Each event changes what it reports, also after a new connection."""
+    """Each event changes what it reports. A new connection begins without states."""
     protocol = WSIProtocol("user", PASSWORD, "test.io")
     protocol.connect()
     latest: dict[str, dict[str, Any]] = {}
     for step in steps:
         if step == "connect":
             protocol.connect()
+            latest.clear()
             continue
         kind, items = step
         wanted = []
