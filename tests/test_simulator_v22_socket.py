@@ -779,11 +779,16 @@ async def test_client_that_does_not_read_is_cut(
     """Its messages take bounded memory, and others get theirs."""
     async with opened(sim, session) as slow:
         received: list[Any] = []
+
+        async def say(text: str) -> None:
+            """Send a text, and wait until the other client has it."""
+            expected = len(received) + 1
+            sim.v22.socket.say(text)
+            await until(lambda: len(received) == expected)
+
         async with in_background(collect_into(received, subscriber.ws)):
-            text = "x" * 1_000_000
-            for sent in range(90):
-                sim.v22.socket.say(text)
-                await until(lambda sent=sent: len(received) > sent)
+            for _ in range(90):
+                await say("x" * 1_000_000)
         assert sim.v22.socket.open == 1
         await ended(slow.ws)
 
