@@ -1,8 +1,9 @@
 """The board of a watch: the statuses of the extensions on a terminal.
 
-It shows the counts, a cell for each extension, the latest changes, and how long the PBX has not
-replied. A cell has the mark and the colour of the status, the number, the name, and how long the
-status has lasted. Extensions that don't fit on the screen are on further pages.
+It shows the counts, whether changes arrive live or by polling, a cell for each extension, the
+latest changes, and how long the PBX has not replied. A cell has the mark and the colour of the
+status, the number, the name, and how long the status has lasted. Extensions that don't fit on the
+screen are on further pages.
 """
 
 from collections import Counter, deque
@@ -245,18 +246,22 @@ def _label(status: Any) -> str:
 
 
 def _health(stats: WatchStats, now: datetime) -> Text:
-    if not stats.cycles:
-        return Text("reading ...", style="dim")
     if is_outage(stats):
         text = "no answer yet"
         if stats.last_success is not None:
             text = f"no answer for {(now - stats.last_success).total_seconds():.0f} s"
         error = one_line(str(stats.last_error or ""))
         return Text(f"{text}: {error}", style="bold red", no_wrap=True, overflow="ellipsis")
-    seconds = f"a poll takes {stats.cycle_seconds:.2f} s"
+    if stats.last_success is None and not stats.cycles:
+        return Text("reading ...", style="dim")
+    source = "live"
+    if stats.source == "poll":
+        source = "polling"
+        if stats.cycles:
+            source += f"   a poll takes {stats.cycle_seconds:.2f} s"
     missing = f"   {stats.missing:,} missing" if stats.missing else ""
     line = Text(no_wrap=True, overflow="ellipsis")
     if stats.unknown:
         unknown = printable(shorten(stats.unknown))
         line.append(f"the PBX knows no {unknown}   ", style="bold yellow")
-    return line.append(f"up to date   {seconds}{missing}   Ctrl-C ends", style="dim")
+    return line.append(f"{source}{missing}   Ctrl-C ends", style="dim")
