@@ -291,7 +291,7 @@ class PBX(ABC):
 
     @abstractmethod
     def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
-        """Yield the numbers and the names of these extensions, and maybe of others; None for all."""
+        """Yield the numbers and names of these extensions, and maybe of others; None for all."""
 
     @abstractmethod
     async def check_watch(self, numbers: Sequence[str] | None) -> None:
