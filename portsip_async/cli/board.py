@@ -252,10 +252,10 @@ def _health(stats: WatchStats, now: datetime) -> Text:
             text = f"no answer for {(now - stats.last_success).total_seconds():.0f} s"
         error = one_line(str(stats.last_error or ""))
         return Text(f"{text}: {error}", style="bold red", no_wrap=True, overflow="ellipsis")
-    if stats.last_success is None and not stats.cycles:
-        return Text("reading ...", style="dim")
     source = "live"
     if stats.source == "poll":
+        if stats.last_success is None and not stats.cycles:
+            return Text("reading ...", style="dim")
         source = "polling"
         if stats.cycles:
             source += f"   a poll takes {stats.cycle_seconds:.2f} s"

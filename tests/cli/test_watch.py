@@ -470,13 +470,14 @@ class TestBoard:
         assert self.picture(board, cycle_seconds=0.5)[1] == (
             "polling   a poll takes 0.50 s   Ctrl-C ends"
         )
-        live = {"source": "socket", "connections": 1, "cycles": 0}
+        live: dict[str, Any] = {"source": "socket", "connections": 1, "cycles": 0}
         assert self.picture(board, **live)[1] == "live   Ctrl-C ends"
         assert "2 missing" in self.picture(board, **live, missing=2)[1]
-        lost = {**live, "source": "poll"}
-        assert self.picture(board, **lost)[1] == "polling   Ctrl-C ends"
-        lost |= {"consecutive_failures": 1, "last_error": ConnectError("gone")}
-        assert self.picture(board, **lost)[1] == "no answer for 7 s: gone"
+        assert self.picture(board, **live, last_success=None)[1] == "live   Ctrl-C ends"
+        live["source"] = "poll"
+        assert self.picture(board, **live)[1] == "polling   Ctrl-C ends"
+        gone: dict[str, Any] = {"consecutive_failures": 1, "last_error": ConnectError("gone")}
+        assert self.picture(board, **live, **gone)[1] == "no answer for 7 s: gone"
 
     def test_health(self) -> None:
         assert "2 missing" in self.picture(self.board(), missing=2)[1]
