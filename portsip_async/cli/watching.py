@@ -79,8 +79,8 @@ def watch(
     """Watch the status of extensions.
 
     A terminal shows a live board. A pipe, or a terminal that can't move its cursor, gets a line per
-    change. Every extension is shown once, and then every change, until Ctrl-C. Outages of the PBX
-    don't end the watch. On the board, PgDn and PgUp turn the pages, n shows or hides the names, and
+    change. Every extension is shown once, and then every change, until Ctrl-C. With v22, changes
+    arrive live. Outages of the PBX don't end the watch. On the board, PgDn and PgUp turn the pages, n shows or hides the names, and
     q quits.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
@@ -109,7 +109,10 @@ def watch(
             if on_board:
                 await _show_board(watch, limit, pbx, wanted)
             else:
-                gaps = _SocketGaps(interval or pbx.interval) if pbx.live else None
+                gaps = None
+                if pbx.live:
+                    by_token = connection.account is None
+                    gaps = _SocketGaps(interval or pbx.interval, by_token=by_token)
                 await _write_changes(watch, limit, output, model, gaps)
 
     connection.run(work)
@@ -181,13 +184,15 @@ class _SocketGaps:
     Short gaps are not reported. Outages of the PBX are reported by `_Outage`.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, *, by_token: bool = False) -> None:
         """Begin without a web socket.
 
         Args:
             interval: seconds between two polls.
+            by_token: whether a token replaces the account, which the web socket needs.
         """
-        self._interval = interval
+        self._polling = f"polling every {interval:g} s"
+        self._by_token = by_token
         self._began: float | None = None
         self._is_reported = False
 
@@ -203,8 +208,11 @@ class _SocketGaps:
             self._began = now
         elif now - self._began >= _SOCKET_GAP:
             self._is_reported = True
-            what = "the web socket is lost" if stats.connections else "there is no web socket"
-            yield f"{what}; polling every {self._interval:g} s until there is one"
+            if self._by_token:
+                yield f"a token can't log in to the web socket; {self._polling}"
+            else:
+                what = "the web socket is lost" if stats.connections else "there is no web socket"
+                yield f"{what}; {self._polling} until there is one"
 
 
 class _Unknown:

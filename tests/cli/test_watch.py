@@ -180,6 +180,11 @@ class TestSocketGaps:
             "there is no web socket; polling every 30 s until there is one"
         ]
 
+    def test_token(self) -> None:
+        gaps = _SocketGaps(5.0, by_token=True)
+        looks = [*gaps.news(self.polling(0), 0.0), *gaps.news(self.polling(0), 10.0)]
+        assert looks == ["a token can't log in to the web socket; polling every 5 s"]
+
     def test_fifty_short_gaps_a_day(self) -> None:
         looks: list[tuple[float, WatchStats]] = []
         for cut in range(50):
