@@ -80,8 +80,8 @@ def watch(
 
     A terminal shows a live board. A pipe, or a terminal that can't move its cursor, gets a line per
     change. Every extension is shown once, and then every change, until Ctrl-C. With v22, changes
-    arrive live. Outages of the PBX don't end the watch. On the board, PgDn and PgUp turn the pages, n shows or hides the names, and
-    q quits.
+    arrive live. Outages of the PBX don't end the watch. On the board, PgDn and PgUp turn the pages,
+    n shows or hides the names, and q quits.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
     """
