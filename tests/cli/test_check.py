@@ -476,6 +476,29 @@ class TestTLS:
             lines(Report(portsip_async="1", python="3", made_at="now"))
         )
 
+    @pytest.mark.parametrize(
+        ("found", "words"),
+        [
+            (
+                WebSocket(state="works", seconds=0.02, acknowledged=False),
+                "works: the first status after 0.02 s, subscription not acknowledged",
+            ),
+            (
+                WebSocket(state="refused", detail="HTTP 503", hint="do this"),
+                "is not used, watches poll: refused (HTTP 503); do this",
+            ),
+            (
+                WebSocket(state="subscription refused"),
+                "is not used, watches poll: subscription refused",
+            ),
+            (WebSocket(state="not tried", detail="because"), "was not tried: because"),
+        ],
+        ids=["works", "refused", "without detail", "not tried"],
+    )
+    def test_words_about_the_web_socket(self, found: WebSocket, words: str) -> None:
+        report = Report(portsip_async="1", python="3", made_at="now", web_socket=found)
+        assert f"live      the web socket {words}" in list(lines(report))
+
 
 def certified(
     folder: Path, since: int, until: int, itself: bool, name: str = "127.0.0.1"
@@ -505,26 +528,3 @@ def certified(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return context
-
-    @pytest.mark.parametrize(
-        ("found", "words"),
-        [
-            (
-                WebSocket(state="works", seconds=0.02, acknowledged=False),
-                "works: the first status after 0.02 s, subscription not acknowledged",
-            ),
-            (
-                WebSocket(state="refused", detail="HTTP 503", hint="do this"),
-                "is not used, watches poll: refused (HTTP 503); do this",
-            ),
-            (
-                WebSocket(state="subscription refused"),
-                "is not used, watches poll: subscription refused",
-            ),
-            (WebSocket(state="not tried", detail="because"), "was not tried: because"),
-        ],
-        ids=lambda value: value.state if isinstance(value, WebSocket) else "",
-    )
-    def test_words_about_the_web_socket(self, found: WebSocket, words: str) -> None:
-        report = Report(portsip_async="1", python="3", made_at="now", web_socket=found)
-        assert f"live      the web socket {words}" in list(lines(report))
