@@ -93,8 +93,8 @@ class _Known(msgspec.Struct, gc=False):
 class WSIProtocol:
     """Turns the texts of a web socket into events, and commands into texts.
 
-    One object serves one connection after the other. `connect` begins a new one and keeps what was
-    reported about the extensions.
+    One object serves one connection after the other. `connect` begins a new one, and forgets what
+    was reported about the extensions.
 
     Attributes:
         messages: how many messages were received.
