@@ -482,7 +482,8 @@ class TestBoard:
         live["source"] = "poll"
         assert self.picture(board, **live)[1] == "polling   Ctrl-C ends"
         gone: dict[str, Any] = {"consecutive_failures": 1, "last_error": ConnectError("gone")}
-        assert self.picture(board, **live, **gone)[1] == "no answer for 7 s: gone"
+        assert self.picture(board, **live, **gone)[1] == "no answer for 0 s: gone"
+        assert self.picture(board, seconds=17, **live, **gone)[1] == "no answer for 10 s: gone"
 
     def test_health(self) -> None:
         assert "2 missing" in self.picture(self.board(), missing=2)[1]

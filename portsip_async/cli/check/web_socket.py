@@ -90,7 +90,7 @@ def _failed(error: PortSIPError) -> WebSocket:
     """Return what an error means, without any text of the PBX's."""
     if not isinstance(error, APIError):
         return WebSocket(state="failed", detail=type(error).__name__, hint=_FORWARD)
-    if error.status != 200:  # of the handshake
+    if error.status:  # of the handshake
         state: SocketState = "nothing there" if isinstance(error, NotFound) else "refused"
         return WebSocket(state=state, detail=f"HTTP {error.status}", hint=_FORWARD)
     if isinstance(error, AuthenticationError):

@@ -162,7 +162,9 @@ class Steps:
                 raise Failed(f"{missing} not seen after {_PATIENCE:g} s") from None
             sent = self.sim.v22.served["users.status"] - requests_before
             expect(not sent, f"{sent} states read, though the web socket had reported them")
-            result.append(f"all seen in {seconds:.2f} s, the change in {ms:.1f} ms; no request")
+            result.append(
+                f"all seen in {seconds:.2f} s, the change after {ms:.1f} ms; no status asked for"
+            )
 
 
 def new_user(number: str, domain: str) -> NewUser:
