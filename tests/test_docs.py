@@ -62,6 +62,7 @@ def environment(sim: PBXSimulator) -> dict[str, str]:
         "PORTSIP_URL": sim.url,
         "PORTSIP_USERNAME": sim.username,
         "PORTSIP_PASSWORD": sim.password,
+        "PORTSIP_DOMAIN": sim.domain,
         "PYTHONIOENCODING": "utf-8",
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
@@ -109,7 +110,9 @@ async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) ->
             url = await stack.enter_async_context(SERVERS[page]())
         clients = {
             "classic": await stack.enter_async_context(PortSIPClient(url, **login)),
-            "v22": await stack.enter_async_context(v22.PortSIPClient(url, **login)),
+            "v22": await stack.enter_async_context(
+                v22.PortSIPClient(url, domain=sim.domain, **login)
+            ),
         }
         namespace: dict[str, Any] = {
             "__name__": "page",
@@ -268,8 +271,9 @@ async def test_board(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 line = (await process.stdout.readline()).decode()
                 assert re.match(r"\d\d:\d\d:\d\d  \d{3} [A-Z_]+ +\{'", line), line
                 await changing.restart()
-                before = changing.v22.acted["users.status"]
-                while changing.v22.acted["users.status"] == before:
+                socket = changing.v22.socket
+                before = socket.subscriptions
+                while socket.subscriptions == before:
                     assert await process.stdout.readline()
         finally:
             process.send_signal(signal.SIGINT)
