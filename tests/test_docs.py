@@ -180,6 +180,13 @@ async def follow(names: dict[str, Any], sim: PBXSimulator) -> None:
     assert names["load"]("none.json") == {}
 
 
+async def live(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The statuses came through the web socket, and none through REST."""
+    assert names["stats"].source == "socket"
+    assert sim.v22.socket.logins == 2
+    assert sim.v22.served["users.status"] == 0
+
+
 async def rotate(names: dict[str, Any], sim: PBXSimulator) -> None:
     """Each login reads the password again. A wrong one is not sent again or kept."""
     async with PortSIPClient(sim.url, credentials=names["FromFile"](sim.url, "login")) as pbx:
@@ -219,6 +226,7 @@ async def check_v12(names: dict[str, Any], sim: PBXSimulator) -> None:
 
 AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]] = {
     "docs/howto/coordinator.md": coordinator,
+    "docs/howto/live-status.md": live,
     "docs/howto/rotate-credentials.md": rotate,
     "docs/howto/v12.md": check_v12,
     "docs/howto/watch-for-weeks.md": follow,
