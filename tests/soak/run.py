@@ -41,7 +41,8 @@ _MAX_BLOCKS_GROWTH = 10_000  # of Python's allocator
 _MAX_DESCRIPTORS = _MAX_CONNECTIONS + _MAX_V22_CONNECTIONS + 35
 _MAX_TASKS = 200
 _PATIENCE = 30.0  # seconds for turns to end, and for watches to report the last changes
-_OVERHEAD = 120.0  # seconds that everything but the faults may take
+_LIVE_PATIENCE = 90.0  # the same for watches that wait for a web socket: at most 60 s, and a check
+_OVERHEAD = 180.0  # seconds that everything but the faults may take
 _COLUMNS = ("asked", "done", "refused", "in doubt", "acted", "sent")
 
 
@@ -275,7 +276,11 @@ class Soak:
                 state = state.replace(status=v22.Status.RINGING)  # which REST does not show
             truth[number] = state
         expected = {"given": {number: truth[number] for number in NUMBERS}, "found": truth}
-        await _wait_until(lambda: _views(live) == expected)
+        watches = [viewer.watch for viewer in live.values()]
+        await _wait_until(
+            lambda: _views(live) == expected and all(w.stats.source == "socket" for w in watches),
+            _LIVE_PATIENCE,
+        )
         for name, viewer in live.items():
             for number in expected[name].keys() | viewer.view.keys():
                 right, seen = expected[name].get(number), viewer.view.get(number)
@@ -325,9 +330,9 @@ def _views(viewers: Mapping[str, Viewer[S]]) -> dict[str, dict[str, S]]:
     return {name: viewer.view for name, viewer in viewers.items()}
 
 
-async def _wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, at most for `_PATIENCE` seconds."""
-    for _ in range(int(_PATIENCE / 0.1)):
+async def _wait_until(holds: Callable[[], bool], seconds: float = _PATIENCE) -> None:
+    """Wait until something holds, at most for so many seconds."""
+    for _ in range(int(seconds / 0.1)):
         if holds():
             return
         await asyncio.sleep(0.1)

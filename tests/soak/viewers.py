@@ -16,7 +16,11 @@ _REDISCOVER = 2.0  # seconds between two listings
 _INTERVAL = 0.5  # seconds between two polls of the classic generation
 # On v22 a poll costs a request for each extension, and so does a check of what the socket reported.
 _V22_INTERVAL = 5.0
-_VERIFY = 5.0
+_VERIFY = 2.0
+# The chance that a change is the last one of a watch. A watch waits the longer for its next socket
+# the more it has lost, so those through the socket are left more often.
+_LEAVES = 0.003
+_LEAVES_LIVE = 0.01
 
 
 class Viewer(Generic[S]):
@@ -30,14 +34,17 @@ class Viewer(Generic[S]):
         calm: whether nothing may fail now; the present watch is kept then.
     """
 
-    def __init__(self, new_watch: Callable[[dict[str, S]], StatusWatch[S]]) -> None:
-        """Store the way to start a watch from a view; nothing is sent before `follow`."""
+    def __init__(
+        self, new_watch: Callable[[dict[str, S]], StatusWatch[S]], *, leaves: float
+    ) -> None:
+        """Store how to start a watch from a view, and the chance to leave it at a change."""
         self.view: dict[str, S] = {}
         self.wrong: list[str] = []
         self.count: Counter[str] = Counter()
         self.calm = False
         self.watch = new_watch(self.view)
         self._new_watch = new_watch
+        self._leaves = leaves
 
     async def follow(self) -> None:
         """Follow watch after watch until cancelled."""
@@ -47,7 +54,7 @@ class Viewer(Generic[S]):
                 async for change in watch:
                     self._apply(change)
                     # Resume from the snapshot every few seconds.
-                    if not self.calm and random.random() < 0.003:
+                    if not self.calm and random.random() < self._leaves:
                         break
             self.count["watches resumed"] += 1
             self._add_stats()
@@ -86,7 +93,8 @@ def polling_viewers(
         return Viewer(
             lambda known: client.extensions.watch_status(
                 watched, interval=_INTERVAL, rediscover=_REDISCOVER, known=known
-            )
+            ),
+            leaves=_LEAVES,
         )
 
     return {"given": viewer(numbers), "found": viewer(None)}
@@ -105,7 +113,8 @@ def live_viewers(
                 verify=_VERIFY,
                 rediscover=_REDISCOVER,
                 known=known,
-            )
+            ),
+            leaves=_LEAVES_LIVE,
         )
 
     return {"given": viewer(numbers), "found": viewer(None)}
