@@ -90,13 +90,15 @@ class DiscoveredExtensions(NamedTuple):
 
 
 class StatusSink(Protocol[S]):
-    """Receives what a feed reports. A feed that combines others gives each of them its own sink.
+    """Receives what a feed reports. A feed that combines others gives each of them its own sink."""
 
-    Attributes:
-        stats: the progress and the failures; the feed replaces it.
-    """
+    @property
+    def stats(self) -> WatchStats:
+        """The progress and the failures; the feed replaces them."""
+        ...
 
-    stats: WatchStats
+    @stats.setter
+    def stats(self, stats: WatchStats) -> None: ...
 
     @property
     def latest(self) -> Mapping[str, S]:

@@ -185,10 +185,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
     async def _connect_forever(self) -> None:
         failures = 0
         while True:
-            try:
-                await self._connect()
-            except PortSIPError as failure:
-                error = failure
+            error = await self._connection_error()
             if self._live.is_set() and self._clock() - self._live_at >= _STABLE:
                 failures = 0
             self._lose(error)
@@ -202,6 +199,14 @@ class LiveStatus(StatusFeed[ExtensionState]):
             if is_refused:
                 pause = _REFUSED_PAUSE
             await self._sleep(pause * (0.5 + self._settings.sender.session.clock.random() / 2))
+
+    async def _connection_error(self) -> PortSIPError:
+        """Follow the states through one connection, and return why it ended."""
+        try:
+            await self._connect()
+        except PortSIPError as error:
+            return error
+        raise AssertionError("a connection ends with an error")
 
     async def _connect(self) -> None:
         """Follow the states through one connection.
