@@ -6,6 +6,7 @@ a watch that fails within a minute of the latest line continues it.
 """
 
 import logging
+import math
 from typing import Final
 
 from ..errors import PortSIPError
@@ -29,6 +30,10 @@ class OutageLog:
         self._is_outage = False  # from the first failure until all watches work
         self._started_at = 0.0
         self._logged_at = 0.0
+        self._polling: set[object] = set()  # watches that poll for lack of a web socket
+        self._polling_logged_at = -math.inf
+        self._shows_polling = False
+        self._polls_without_password = False
 
     def failed(self, watch: object, error: PortSIPError, now: float) -> None:
         """Record a failure of a watch.
@@ -68,6 +73,41 @@ class OutageLog:
     def left(self, watch: object) -> None:
         """Forget a watch that was left. The end of its outage is not logged."""
         self._failing.discard(watch)
+        self._polling.discard(watch)
+
+    def began_polling(self, watch: object, error: PortSIPError | None, now: float) -> None:
+        """Log that a watch polls, because there is no web socket.
+
+        Args:
+            watch: the watch.
+            error: why there is none; None if the PBX has not replied yet.
+            now: the time of the monotonic clock, in seconds.
+        """
+        if not self._polling and now - self._polling_logged_at >= REMIND_AFTER:
+            self._polling_logged_at = now
+            self._shows_polling = True
+            reason = "no reply yet" if error is None else f"{type(error).__name__}: {error}"
+            logger.warning(
+                "%s: a status watch has no web socket, and polls: %s", self._host, _one_line(reason)
+            )
+        self._polling.add(watch)
+
+    def ended_polling(self, watch: object) -> None:
+        """Log that a watch has a web socket again, if the log says that it polls."""
+        self._polling.discard(watch)
+        if self._shows_polling and not self._polling:
+            self._shows_polling = False
+            logger.warning("%s: the status watch follows its web socket again", self._host)
+
+    def polls_without_password(self) -> None:
+        """Log, once for a client, that its watches poll because a token can't log in."""
+        if not self._polls_without_password:
+            self._polls_without_password = True
+            logger.warning(
+                "%s: status watches poll, because a token can't log in to the web socket: pass "
+                "username= and password= to the client",
+                self._host,
+            )
 
     def refused(self, numbers: list[str]) -> None:
         """Log extensions that the PBX gives no status for."""

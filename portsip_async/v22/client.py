@@ -23,7 +23,7 @@ from .error_codes import V22_ERRORS
 from .extensions import Extensions
 from .greetings import Greetings
 from .groups import Groups
-from .login import AnyCredentials, Login, resolve_credentials
+from .login import AnyCredentials, Login, SignIn, resolve_credentials
 from .models import ServerInfo
 from .operations import ENDPOINTS, PBX_INFO
 from .users import Users
@@ -126,6 +126,7 @@ class PortSIPClient(BaseClient):
         login = resolve_credentials(username, password, domain, credentials, token, refresh_token)
         # All views share it.
         self._directory = Directory()
+        self._account = login if isinstance(login, SignIn) else None
         super().__init__(
             url,
             rows=ENDPOINTS,
@@ -154,7 +155,9 @@ class PortSIPClient(BaseClient):
         self.blobs: Blobs = Blobs(sender)
         self.greetings: Greetings = Greetings(sender)
         self.calls: Calls = Calls(sender)
-        self.extensions: Extensions = Extensions(sender, self._directory, self.users, self.calls)
+        self.extensions: Extensions = Extensions(
+            sender, self._directory, self.users, self.calls, self._account
+        )
 
     @classmethod
     @hide_arguments

@@ -38,6 +38,10 @@ class Directory(NotCopyable):
         """Store the id of one user."""
         self._ids[number] = user_id
 
+    def id_of(self, number: str) -> str | None:
+        """Return the id of a number; None if the client has not seen it."""
+        return self._ids.get(number)
+
     def forget(self, number: str) -> None:
         """Forget a number, so that it is looked up before its next use."""
         self._ids.pop(number, None)

@@ -1,7 +1,7 @@
 """Users by their extension number: listing, settings, status, calls."""
 
 import builtins
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from ..arguments import (
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
-from ..bulk.status_watch import StatusWatch
+from ..bulk.status_watch import StatusFeed, StatusWatch
 from ..client.patches import UncheckedChanges
 from ..client.resource import Resource, Sender
 from ..client.statuses import check_known, status_source
@@ -30,6 +30,8 @@ from .calls import Calls
 from .changes import UserChanges
 from .directory import Directory
 from .error_codes import V22_ERRORS
+from .live_status import LiveSettings, LiveStatus, wsi_url
+from .login import SignIn
 from .operations import LARGEST_PAGE_SIZE, USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
 from .status_models import ExtensionState
 from .user_models import User, UserSettings, UserSummary
@@ -46,8 +48,16 @@ class Extensions(Resource):
     or looked up, so only a number that it has not seen costs a further request.
     """
 
-    def __init__(self, sender: Sender, directory: Directory, users: Users, calls: Calls) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        directory: Directory,
+        users: Users,
+        calls: Calls,
+        account: SignIn | None,
+    ) -> None:
         super().__init__(sender)
+        self._account = account  # None if the client has only tokens
         self._directory = directory
         self._users = users
         self._calls = calls
@@ -279,45 +289,82 @@ class Extensions(Resource):
     ) -> StatusWatch[ExtensionState]:
         """Watch the state of extensions: yield each one once, then every change.
 
-        Polling keeps its interval whatever the consumer does. A slow consumer gets the latest
-        state of each extension. Failures are logged and counted in ``stats``; they do not end the
-        watch.
+        The PBX's web socket reports the changes at once. It needs a username and a password, of a
+        user of the tenant: a system administrator may not subscribe. While there is no socket, the
+        watch polls. A slow consumer gets the latest state of each extension. Failures are logged
+        and counted in ``stats``; they do not end the watch.
 
         Args:
             numbers: extension numbers; None watches all that the PBX lists.
-            source: "auto" or "poll". This version only polls.
-            interval: seconds between the starts of two cycles. Each cycle sends a request for
-                each number, and a PBX allows 5,000 to 10,000 requests a minute.
-            verify: seconds between the checks of another source; not used while polling.
+            source: "socket" follows the web socket (``/wsi``). "poll" reads the states through
+                REST, which takes a request for each number in each cycle, and never reports
+                RINGING. "auto" follows the socket, and polls while there is none.
+            interval: seconds between the starts of two cycles of polling. A PBX allows 5,000 to
+                10,000 requests a minute.
+            verify: seconds between two checks of the socket, which read all states through REST, at
+                most 100 a second. If they contradict what the socket reported, it is connected
+                again. Not used while polling.
             known: the last known states, such as the ``snapshot`` of an earlier watch. Only
                 differences from it are yielded.
-            rediscover: seconds between two listings, if `numbers` is None.
+            rediscover: seconds between two listings, if `numbers` is None. If the PBX reports
+                extensions that are created and removed, later listings are `verify` apart.
 
         Raises:
-            ConfigurationError: `source` is "socket", which this version does not have yet.
+            ConfigurationError: `source` is "socket", and the client has no username and password.
             TypeError, ValueError: an argument is out of bounds. Raised by this call itself.
-            AuthenticationError, ConfigurationError, ClientClosed: raised by the loop.
+            AuthenticationError: the PBX refused the login. Raised by the loop.
+            PermissionDenied: `source` is "socket", and the account may not subscribe. Raised by
+                the loop.
+            ConfigurationError, ClientClosed: raised by the loop.
         """
         check_choice("source", source, "auto", "poll", "socket")
-        if source == "socket":
+        if source == "socket" and self._account is None:
             raise ConfigurationError(
-                'source must be "auto" or "poll", got "socket": this version can only poll'
+                'source must be "auto" or "poll" for a client without username= and password=, '
+                'got "socket": a token can\'t log in to the web socket'
             )
         check_number("verify", verify, above=0)
         statuses, session = self._status_source(), self._sender.session
+        wanted = None if numbers is None else _check_numbers(numbers, 'watch_status(["101"])')
         new_polling = partial(
             StatusPolling[ExtensionState],
             statuses,
-            None if numbers is None else _check_numbers(numbers, 'watch_status(["101"])'),
+            wanted,
             owner=session,
-            discover=self._discover,
             interval=check_number("interval", interval, above=0),
             batch_size=1,
             concurrency=DEFAULT_CONCURRENCY,
             rediscover=check_number("rediscover", rediscover, above=0),
         )
         last = check_known(known, ExtensionState)
-        return StatusWatch(new_polling, owner=session, known=last, now=statuses.now)
+        new_feed: Callable[[], StatusFeed[ExtensionState]] = partial(
+            new_polling, discover=self._discover
+        )
+        if self._account is not None and source != "poll":
+            settings = LiveSettings(
+                account=self._account,
+                session=session,
+                options=self._sender.options,
+                url=wsi_url(session.base_url),
+                source=statuses,
+                directory=self._directory,
+                discover=self._discover,
+                new_polling=lambda discover: new_polling(discover=discover),
+                falls_back=source == "auto",
+                interval=interval,
+                verify=verify,
+                rediscover=rediscover,
+            )
+            new_feed = partial(LiveStatus, settings, wanted)
+        elif source == "auto":
+            new_feed = partial(self._log_and_poll, new_feed)
+        return StatusWatch(new_feed, owner=session, known=last, now=statuses.now)
+
+    def _log_and_poll(
+        self, new_polling: Callable[[], StatusFeed[ExtensionState]]
+    ) -> StatusFeed[ExtensionState]:
+        self._sender.outages.polls_without_password()
+        return new_polling()
 
     def _status_source(self) -> StatusSource[ExtensionState]:
         sender, directory = self._sender, self._directory

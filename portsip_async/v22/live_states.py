@@ -1,0 +1,189 @@
+"""The states of a watch through the web socket, which come from the socket and from REST.
+
+What the socket reported counts. A state of REST is used only if the socket has not reported the
+extension since it was connected, or if there is no connection. If both contradict each other, the
+watch makes the connection again, and the states after its subscription decide.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from msgspec import structs
+
+from ..bulk.outages import OutageLog
+from ..bulk.status_watch import StatusSink, WatchStats
+from ..core.limits import Clock
+from .directory import Directory
+from .enums import Status
+from .status_merge import agree, merge
+from .status_models import ExtensionState
+from .wsi_messages import StateReported
+
+_RINGING: Final = 120.0  # seconds; no telephone rings longer
+
+# What the socket reported, and what REST reports.
+Doubt: TypeAlias = tuple[ExtensionState, ExtensionState]
+
+
+class LiveStates:
+    """Brings the states from both sources to the sink of a watch.
+
+    Attributes:
+        fresh: the extensions whose whole state the current connection has reported.
+    """
+
+    def __init__(
+        self,
+        sink: StatusSink[ExtensionState],
+        directory: Directory,
+        outages: OutageLog,
+        *,
+        clock: Clock,
+        interval: float,
+    ) -> None:
+        """Begin without a state.
+
+        Args:
+            sink: receives the states.
+            directory: the ids of users.
+            outages: logs extensions that the PBX does not know.
+            clock: the time.
+            interval: seconds between two cycles of polling.
+        """
+        self.fresh: set[str] = set()
+        self._sink = sink
+        self._directory = directory
+        self._outages = outages
+        self._clock = clock
+        self._interval = interval
+        self._lost_at = -math.inf
+        # By number, on the monotonic clock: the last report of the socket, the last REST request.
+        self._reported_at: dict[str, float] = {}
+        self._asked_at: dict[str, float] = {}
+        # By number: doubts that a new connection did not end.
+        self._accepted: dict[str, Doubt] = {}
+        self._unknown: dict[str, None] = {}
+
+    def connected(self) -> None:
+        """Begin a connection."""
+        self.fresh.clear()
+
+    def lost(self) -> None:
+        """End a connection."""
+        self._lost_at = self._clock.monotonic()
+
+    def report(self, event: StateReported) -> None:
+        """Take what the socket reports about an extension."""
+        number, reported = event.number, event.state
+        self._reported_at[number] = self._clock.monotonic()
+        if event.is_complete:
+            self.fresh.add(number)
+        latest = self._sink.latest.get(number)
+        # Not the socket's own id if another one is known: they need not be the same.
+        user_id = self._directory.id_of(number) or (latest and latest.user_id)
+        if user_id is not None and user_id != reported.user_id:
+            reported = structs.replace(reported, user_id=user_id)
+        state = merge(latest, reported)
+        if number in self._accepted and self._accepted[number][0] != state:
+            del self._accepted[number]
+        self._note(number, state)
+
+    def asked(self, numbers: list[str]) -> None:
+        """Note that REST is asked about extensions now."""
+        now = self._clock.monotonic()
+        self._asked_at.update((number, now) for number in numbers)
+
+    def compare(self, number: str, read: ExtensionState) -> Doubt | None:
+        """Compare a state of REST with what the socket reported.
+
+        Returns:
+            Both states if they contradict each other, else None.
+        """
+        asked_at = self._asked_at.get(number, -math.inf)
+        reported_at = self._reported_at.get(number, -math.inf)
+        if reported_at >= asked_at:
+            return None  # the reply may be older than the report
+        latest = self._sink.latest.get(number)
+        if latest is None or number not in self.fresh:
+            self._note(number, merge(latest, read))
+            return None
+        if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
+            return None
+        doubt = latest, read
+        return None if self._accepted.get(number) == doubt else doubt
+
+    def accept(self, doubts: Mapping[str, Doubt]) -> None:
+        """Accept contradictions, unless the next connection ends them."""
+        self._accepted |= doubts
+
+    def note_unknown(self, number: str) -> None:
+        """Note that the PBX does not know an extension."""
+        if number not in self._sink.latest and number not in self._unknown:
+            self._unknown[number] = None
+            self._outages.refused([number])
+            self._show_unknown()
+
+    def forget(self, number: str) -> None:
+        """Remove an extension that no longer exists."""
+        self._sink.gone(number)
+        self._directory.forget(number)
+        self.fresh.discard(number)
+        for stored in (self._reported_at, self._asked_at, self._accepted):
+            stored.pop(number, None)
+        if self._unknown.pop(number, self) is None:
+            self._show_unknown()
+
+    def poll_sink(self) -> "StatusSink[ExtensionState]":
+        """Return the sink for a feed that polls while there is no connection."""
+        return _PollSink(self._sink, self._settle)
+
+    def _note(self, number: str, state: ExtensionState) -> None:
+        self._sink.note(number, state)
+        if number in self._unknown:
+            del self._unknown[number]
+            self._show_unknown()
+
+    def _show_unknown(self) -> None:
+        self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
+
+    def _settle(self, number: str, read: ExtensionState) -> ExtensionState:
+        """Return the state after a poll. REST lacks RINGING, so it outlives the socket a while."""
+        latest = self._sink.latest.get(number)
+        if (
+            latest is not None
+            and (latest.status, read.status) == (Status.RINGING, Status.ONLINE)
+            and self._clock.monotonic() - self._lost_at < self._interval
+        ):
+            read = structs.replace(read, status=latest.status)
+        return merge(latest, read)
+
+
+class _PollSink:
+    """Passes on what a feed polls, after it was settled with what the socket reported before."""
+
+    def __init__(
+        self,
+        sink: StatusSink[ExtensionState],
+        settle: Callable[[str, ExtensionState], ExtensionState],
+    ) -> None:
+        self._sink = sink
+        self._settle = settle
+
+    @property
+    def stats(self) -> WatchStats:
+        return self._sink.stats
+
+    @stats.setter
+    def stats(self, stats: WatchStats) -> None:
+        self._sink.stats = stats
+
+    @property
+    def latest(self) -> Mapping[str, ExtensionState]:
+        return self._sink.latest
+
+    def note(self, number: str, status: ExtensionState) -> None:
+        self._sink.note(number, self._settle(number, status))
+
+    def gone(self, number: str) -> None:
+        self._sink.gone(number)

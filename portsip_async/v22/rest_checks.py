@@ -1,0 +1,116 @@
+"""Checks through REST what the web socket reported, and reads what it did not report."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from ..bulk.status_batches import StatusSource
+from ..bulk.status_poll import StatusPoll
+from ..bulk.status_polling import with_portsip_errors
+from ..core.limits import Gate
+from ..core.tasks import TaskOwner
+from ..errors import BadRequest, NotFound, PortSIPError, TransportError
+from .live_states import Doubt, LiveStates
+from .status_models import ExtensionState
+from .watched_numbers import WatchedNumbers
+
+_CONFIRM: Final = 1.0  # seconds until a contradiction is checked again: a change may be on its way
+_PER_SECOND: Final = 100  # leaves most of a PBX's 10,000 requests a minute to others
+_AT_ONCE: Final = 4
+
+
+class RestChecks:
+    """Reads states through REST while a watch follows the web socket."""
+
+    def __init__(
+        self,
+        source: StatusSource[ExtensionState],
+        numbers: WatchedNumbers,
+        states: LiveStates,
+        *,
+        owner: TaskOwner,
+        verify: float,
+        on_failure: Callable[[PortSIPError], None],
+    ) -> None:
+        """Store the settings; nothing is sent.
+
+        Args:
+            source: REST.
+            numbers: what is watched.
+            states: receives the states.
+            owner: starts the tasks.
+            verify: seconds between two checks.
+            on_failure: counts a failure of the PBX.
+        """
+        self._ask = with_portsip_errors(source.ask)
+        self._source = replace(source, ask=self._ask_and_note)
+        self._numbers = numbers
+        self._states = states
+        self._owner = owner
+        self._verify = verify
+        self._on_failure = on_failure
+
+    async def run_forever(self) -> None:
+        """Compare the states with REST from time to time.
+
+        Raises:
+            TransportError: they contradict each other, so the connection must be made again.
+            AuthenticationError, ConfigurationError, ClientClosed: the watch can't go on.
+        """
+        while True:
+            await self._source.sleep(self._verify)
+            doubts = await self.read(self._paced(self._numbers.current or ()), at_once=_AT_ONCE)
+            if doubts:
+                await self._source.sleep(_CONFIRM)
+                doubts = await self.read(self._paced(doubts), at_once=_AT_ONCE)
+            if doubts:
+                self._states.accept(doubts)
+                raise TransportError(
+                    "the web socket has fallen silent: REST reports another state of "
+                    f"{len(doubts)} of {len(self._numbers.current or ())} extensions"
+                )
+
+    async def read(
+        self, numbers: Iterable[str] | AsyncIterator[str], *, at_once: int
+    ) -> dict[str, Doubt]:
+        """Read states through REST, and return where they contradict the socket, by number.
+
+        A failure of the PBX ends it early.
+
+        Raises:
+            AuthenticationError, ConfigurationError, ClientClosed: the watch can't go on.
+        """
+        doubts: dict[str, Doubt] = {}
+        poll = StatusPoll(
+            self._source,
+            numbers,
+            owner=self._owner,
+            batch_size=1,
+            concurrency=at_once,
+            ordered=False,
+        )
+        async with poll:
+            async for result in poll:
+                number, error = result.extension_number, result.error
+                if number not in self._numbers:
+                    continue  # it has gone
+                if isinstance(error, NotFound | BadRequest) and not error.is_page:
+                    self._states.note_unknown(number)
+                elif isinstance(error, PortSIPError):
+                    self._on_failure(error)
+                    break
+                elif result.status is not None:
+                    doubt = self._states.compare(number, result.status)
+                    if doubt is not None:
+                        doubts[number] = doubt
+        return doubts
+
+    async def _paced(self, numbers: Iterable[str]) -> AsyncIterator[str]:
+        for at, number in enumerate(list(numbers), start=1):
+            yield number
+            if at % _PER_SECOND == 0:
+                await self._source.sleep(1.0)
+
+    async def _ask_and_note(self, numbers: list[str], gate: Gate) -> dict[str, ExtensionState]:
+        self._states.asked(numbers)
+        return await self._ask(numbers, gate)
