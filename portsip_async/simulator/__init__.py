@@ -2,7 +2,7 @@
 
 from .faults import Faults
 from .quirks import QUIRKS
+from .records import Call, Greeting
 from .server import PBXSimulator
-from .state import Call, Greeting
 
 __all__ = ["QUIRKS", "Call", "Faults", "Greeting", "PBXSimulator"]

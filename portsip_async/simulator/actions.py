@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .errors import PBXError
-from .state import PBX, Call, Greeting
+from .records import Call, Greeting
+from .state import PBX
 from .tokens import TokenIssuer
 
 Fields = Mapping[str, Any]

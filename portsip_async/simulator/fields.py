@@ -15,7 +15,7 @@ from ..classic.enums import SortBy
 from ..classic.operations import ENDPOINTS
 from ..core.parameter_types import Count, File, Text
 from .errors import PBXError
-from .state import Greeting
+from .records import Greeting
 
 # By operation: the types of its fields, from the endpoint table. A field that may be None is
 # optional, and null is treated as not sent.

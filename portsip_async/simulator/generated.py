@@ -85,9 +85,13 @@ def status_at(index: int, seed: int, seconds: float, period: float) -> str:
         period: seconds that a status lasts; 0 means forever. Each extension has an offset of its
             own, so they don't all change at once.
     """
-    bits = hash32(index, seed, 2)
-    slot = int(seconds / period + (bits & 0xFFFF) / 0x10000) if period else 0
+    slot = int(seconds / period + status_offset(index, seed)) if period else 0
     return _STATUSES[hash32(index, seed, slot) & 7]
+
+
+def status_offset(index: int, seed: int) -> float:
+    """Generate by how much of a period, from 0 to 1, an extension is ahead of the simulator."""
+    return (hash32(index, seed, 2) & 0xFFFF) / 0x10000
 
 
 def settings(index: int, seed: int, number: str) -> dict[str, Any]:

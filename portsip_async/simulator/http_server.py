@@ -57,6 +57,7 @@ class HTTPServer:
         is_listening: False from the beginning of a stop to the next start.
         requests: the tasks of the requests in flight. The handler adds and removes its task, since
             a wrapper around the handler would slow down every request.
+        sockets: the tasks of the web sockets, which are no requests in flight.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class HTTPServer:
         self.port: int = port
         self.is_listening: bool = False
         self.requests: set[asyncio.Task[Any]] = set()
+        self.sockets: set[asyncio.Task[Any]] = set()
         self._handler = handler
         self._on_cut = on_cut
         self._connections: _Connections | None = None  # while it is started
@@ -136,13 +138,15 @@ class HTTPServer:
             await asyncio.sleep(0)
         finally:
             connections.abort()
-            for task in self.requests:
+            for task in self.requests | self.sockets:
                 task.cancel()
             self._on_cut()
         # ``listener.wait_closed()`` does not help: before Python 3.12 it returns at once.
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await connections.wait_lost()
+                if self.sockets:
+                    await asyncio.wait(self.sockets)
 
 
 class _Connections(web.Server):

@@ -53,8 +53,9 @@ QUIRKS: Mapping[str, str] = MappingProxyType(
 _ESSENTIAL = frozenset({"access_token", "extension_number", "filename", "group_id", "page_count"})
 V22_ESSENTIAL = _ESSENTIAL | {"refresh_token", "id", "count", "token", "two_factor_enabled"}
 _ENUMS = (
-    "busy_action", "gender", "msg_read_out_datetime", "no_answer_action", "office_hours_action",
-    "office_hours_mode", "outside_office_hours_action", "presence", "sort_by", "status", "type",
+    "busy_action", "call_status", "gender", "msg_read_out_datetime", "no_answer_action",
+    "office_hours_action", "office_hours_mode", "outside_office_hours_action", "presence",
+    "sort_by", "status", "type",
 )  # fmt: skip
 _UNKNOWN_FIELD = {"x_unknown": {"kind": "extra", "parts": [1, None, "two"]}}
 _STRANGER = {"extension_number": "000", "status": "ON_CALL", "user_agent": ""}

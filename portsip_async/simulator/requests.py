@@ -17,7 +17,7 @@ from ..classic.operations import ENDPOINTS
 from ..core.endpoint import Endpoint, EndpointTable
 from .errors import PBXError
 from .http_server import send_continue
-from .state import Greeting
+from .records import Greeting
 
 _ROOT = "/api"
 _CHUNK = 64 * 1024  # bytes of an upload in memory at once

@@ -23,10 +23,12 @@ from .face import Face, MatchedRequest, Reply
 from .faults import Faults, draw
 from .http_server import DroppedReply, HTTPServer, TruncatedReply
 from .quirks import check_quirks
-from .state import PBX, Call, Greeting
+from .records import Call, Greeting
+from .state import PBX
 from .thread import Lifecycle, SimulatorThread, in_its_thread
 from .tokens import TokenIssuer
 from .v22.face import V22Face
+from .v22.socket import PATH
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -340,8 +342,9 @@ class PBXSimulator(Lifecycle):
         Raises:
             KeyError: the extension does not exist.
         """
-        _or_key_error(self._pbx.pin_status, number, status, user_agent)
-        self._pbx.set_presence(number, presence, presence_note or "")
+        _or_key_error(
+            self._pbx.pin_status, number, status, user_agent, presence, presence_note or ""
+        )
 
     # Serving.
 
@@ -351,13 +354,17 @@ class PBXSimulator(Lifecycle):
             return DroppedReply()  # it came during a stop
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # aiohttp runs each handler in a task
-        in_flight = self._http.requests
-        in_flight.add(task)
+        is_socket = request.path == PATH and self.v22 in self._faces
+        tasks = self._http.sockets if is_socket else self._http.requests
+        tasks.add(task)
         try:
+            if is_socket:
+                served = await self.v22.serve_socket(request)
+                return _response(served) if isinstance(served, Reply) else served
             matched = await self._find(request)
             if matched is None:
                 return _response(self._faces[0].refuse("no URI"))
-            self.peak_in_flight = max(self.peak_in_flight, len(in_flight))
+            self.peak_in_flight = max(self.peak_in_flight, len(tasks))
             response = await self._respond(matched)
             if not isinstance(response, DroppedReply):
                 # Discard the body if nothing read it. Otherwise aiohttp would wait for it in a task
@@ -367,7 +374,7 @@ class PBXSimulator(Lifecycle):
         except (ConnectionError, web.RequestPayloadError):
             return DroppedReply()  # the client went away while its request was read
         finally:
-            in_flight.discard(task)
+            tasks.discard(task)
 
     async def _find(self, request: web.BaseRequest) -> MatchedRequest | None:
         """Return a request with its row, and count it; None if no face has one."""

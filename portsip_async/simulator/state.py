@@ -8,14 +8,14 @@ The methods that operations call use the PBX's own names for fields.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from .errors import PBXError
 from .generated import hash32, opaque_id, person, phone, settings, status_at, with_defaults
 from .numbers import ExtensionNumbers
+from .records import Call, Greeting
 
 DEFAULT_GROUP = "__DEFAULT_EXTENSION_GROUP__"
 
@@ -23,41 +23,7 @@ _PAGE_SIZE = 100  # items of a page if the request has no pagesize, as in the ve
 _GROUP_SIZE = 5  # members of each generated group
 _MAX_FOUND = 16  # searches with results in memory
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that was placed; its password is not kept.
-
-    Attributes:
-        extension: the extension that rang.
-        to: the number to call.
-        domain: the SIP domain.
-        src: the source.
-        at: seconds since the simulator was created.
-    """
-
-    extension: str
-    to: str
-    domain: str
-    src: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Greeting:
-    """A greeting file of an extension.
-
-    Attributes:
-        filename: its name.
-        size: its size in bytes; 0 if it was not uploaded.
-        sha256: the digest of its content in hex; "" if it was not uploaded.
-        url: the address that it was added from; None if it was uploaded.
-    """
-
-    filename: str
-    size: int = 0
-    sha256: str = ""
-    url: str | None = None
+Change = Literal["created", "updated", "destroyed", "status"]
 
 
 class PBX:
@@ -71,6 +37,8 @@ class PBX:
         numbers: the extension numbers that exist.
         groups: the groups by id, without their members.
         seed: determines the generated data.
+        on_change: called with a change, and the index and the number of its extension. It is called
+            after the change, but before an extension is destroyed.
     """
 
     def __init__(
@@ -92,7 +60,8 @@ class PBX:
         self.numbers: ExtensionNumbers = ExtensionNumbers(extensions)
         self.groups: dict[str, dict[str, Any]] = {}
         self.seed = seed
-        self._status_seconds = status_seconds
+        self.on_change: Callable[[Change, int, str], None] = lambda *_: None
+        self.status_seconds = status_seconds
         self._page_limit = page_limit
         self._quirks = quirks
         # By index: the text that is searched; "" for removed extensions. The first search builds
@@ -133,13 +102,16 @@ class PBX:
         shown = self.settings(extension_number)
         return shown | {"belong_groups": list(self._groups_of.get(extension_number, ()))}
 
-    def create_extension(self, fields: Mapping[str, Any]) -> None:
+    def create_extension(
+        self, fields: Mapping[str, Any], extras: dict[str, Any] | None = None
+    ) -> None:
         """Add an extension; the PBX's defaults fill the missing fields."""
         number = fields["extension_number"]
         if number in self.numbers:
             raise PBXError("extension exists", number)
-        self.numbers.add(number)
-        self.change(number, with_defaults(fields))
+        index = self.numbers.add(number)
+        self._store(index, number, with_defaults(fields), extras)
+        self.on_change("created", index, number)
 
     def update_extension(self, number: str, fields: Mapping[str, Any]) -> None:
         """Replace whole sections of the settings of an extension."""
@@ -148,6 +120,7 @@ class PBX:
     def remove_extension(self, extension_number: str) -> None:
         """Remove an extension with its settings, greetings and memberships."""
         index = self.index_of(extension_number)
+        self.on_change("destroyed", index, extension_number)
         self.numbers.remove(extension_number)
         self._index_text(index, "")
         self.extras.pop(index, None)
@@ -174,20 +147,29 @@ class PBX:
                 raise PBXError("no extension", number)
         return found
 
-    def pin_status(self, number: str, status: str | None, user_agent: str | None) -> None:
-        """Pin the status of an extension; None lets it change again."""
+    def pin_status(
+        self,
+        number: str,
+        status: str | None,
+        user_agent: str | None,
+        presence: str | None,
+        note: str,
+    ) -> None:
+        """Pin the status and the presence of an extension; None derives either again."""
         self.index_of(number)
         if status is None:
             self._pinned.pop(number, None)
         else:
             self._pinned[number] = status, user_agent
+        self.set_presence(number, presence, note)
 
     def set_presence(self, number: str, presence: str | None, note: str) -> None:
         """Store the presence of an extension; None derives it from the status again."""
-        if presence is None:
+        if presence is None and not note:
             self._presences.pop(number, None)
         else:
-            self._presences[number] = presence, note
+            self._presences[number] = presence or "", note
+        self.on_change("status", self.index_of(number), number)
 
     def presence(self, number: str) -> tuple[str, str]:
         """Return the presence that was set for an extension and its note; "" if there is none."""
@@ -221,10 +203,20 @@ class PBX:
         """Return the settings of an extension if a request changed them; None otherwise."""
         return self._changed.get(number)
 
-    def change(self, number: str, changed: dict[str, Any]) -> None:
-        """Replace the settings of an extension."""
-        self._changed[number] = changed
+    def change(
+        self, number: str, changed: dict[str, Any], extras: dict[str, Any] | None = None
+    ) -> None:
+        """Replace the settings of an extension, and the fields that only v22 knows."""
         index = self.index_of(number)
+        self._store(index, number, changed, extras)
+        self.on_change("updated", index, number)
+
+    def _store(
+        self, index: int, number: str, changed: dict[str, Any], extras: dict[str, Any] | None
+    ) -> None:
+        self._changed[number] = changed
+        if extras is not None:
+            self.extras[index] = extras
         self._index_text(index, self._text(index))
 
     def _summary(self, now: float, index: int) -> dict[str, Any]:
@@ -282,7 +274,7 @@ class PBX:
         """Return the status of an extension and its phone."""
         status, agent = self._pinned.get(number, ("", None))
         if not status:
-            status = status_at(index, self.seed, now, self._status_seconds)
+            status = status_at(index, self.seed, now, self.status_seconds)
         if agent is None:
             agent = "" if status == "OFFLINE" else phone(index, self.seed)[0]
         return status, agent

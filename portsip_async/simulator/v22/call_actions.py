@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..state import Call
+from ..records import Call
 from .context import Action, Content, Request, State
 from .errors import missing
 from .users import timestamp

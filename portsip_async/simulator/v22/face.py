@@ -28,6 +28,7 @@ from .errors import UNAUTHORIZED, V22Error, code_of, status_of
 from .logins import Logins, LoginSession
 from .requests import read_body, read_grant, read_query, read_token
 from .routes import FORM_REFRESH, OPERATIONS, ROUTES, Route, Router
+from .socket import LiveSocket
 from .uploads import File, Upload, Uploads
 from .users import Users
 
@@ -35,7 +36,11 @@ _log = logging.getLogger(__name__)
 
 
 class V22Face(Face):
-    """Serves the operations of generation v22."""
+    """Serves the operations of generation v22.
+
+    Attributes:
+        socket: the web socket.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,9 @@ class V22Face(Face):
         uploads = Uploads(lambda: str(uuid4()), lambda: secrets.token_urlsafe(24))
         self._state = State(
             pbx, users, logins, uploads, Administrator(), email, domain, page_limit, {}
+        )
+        self.socket: LiveSocket = LiveSocket(
+            pbx, users, logins, thread, domain=domain, quirks=quirks, now=now
         )
         self._now = now
         self._quirks = quirks
@@ -172,6 +180,13 @@ class V22Face(Face):
         """Build the error for a reason in the table of `errors`."""
         error = PBXError(reason)
         return self.error(error.status, error.err_code, error.msg)
+
+    async def serve_socket(self, request: web.BaseRequest) -> Reply | web.StreamResponse:
+        """Serve a web socket until it ends, or refuse it with a reply."""
+        try:
+            return await self.socket.serve(request)
+        except V22Error as refused:
+            return self._error(refused)
 
     async def _act(
         self,

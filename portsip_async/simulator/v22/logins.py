@@ -114,12 +114,33 @@ class Logins:
         Raises:
             V22Error: the login is refused.
         """
-        user = self._check(username, password, domain, now)
+        user = self.check(username, password, domain, now)
         if not self._second_factor:
             return self._open(user, now)
         token = self._make_token()
         self._challenges[token] = Challenge(user, now + _CHALLENGE_SECONDS)
         return {"two_factor_enabled": True, "token": token}
+
+    def check(self, username: str, password: str, domain: str | None, now: float) -> int | None:
+        """Return the index of the user who logs in; None for the administrator.
+
+        Raises:
+            V22Error: the login is refused.
+        """
+        if self._wrong_logins >= _WRONG_LOGINS and now < self._blocked_until:
+            raise V22Error(
+                403, "the client IP address 127.0.0.1 has been blocked until later", DENIED
+            )
+        is_admin = username in (self.username, self._email)
+        user = None if is_admin else self._find_user(username, password)
+        right = password == self.password if is_admin else user is not None
+        if not right or domain not in (None, self._domain):
+            if "login_block" in self._quirks:
+                self._wrong_logins += 1
+                self._blocked_until = now + _BLOCK_SECONDS
+            raise V22Error(400, "the user name or the password is wrong", UNAUTHORIZED)
+        self._wrong_logins = 0
+        return user
 
     def send_otp(self, token: str, now: float) -> None:
         """Make a code for a challenge; `otp` is the code.
@@ -177,23 +198,6 @@ class Logins:
         """Revoke all tokens and challenges."""
         for tokens in (self._by_access, self._by_refresh, self._challenges):
             tokens.clear()
-
-    def _check(self, username: str, password: str, domain: str | None, now: float) -> int | None:
-        """Return the user that logs in; None for the administrator."""
-        if self._wrong_logins >= _WRONG_LOGINS and now < self._blocked_until:
-            raise V22Error(
-                403, "the client IP address 127.0.0.1 has been blocked until later", DENIED
-            )
-        is_admin = username in (self.username, self._email)
-        user = None if is_admin else self._find_user(username, password)
-        right = password == self.password if is_admin else user is not None
-        if not right or domain not in (None, self._domain):
-            if "login_block" in self._quirks:
-                self._wrong_logins += 1
-                self._blocked_until = now + _BLOCK_SECONDS
-            raise V22Error(400, "the user name or the password is wrong", UNAUTHORIZED)
-        self._wrong_logins = 0
-        return user
 
     def _challenge(self, token: str, now: float) -> Challenge:
         challenge = self._challenges.get(token)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 
 from ..generated import opaque_id
-from ..state import Greeting
+from ..records import Greeting
 from .context import Action, Content, Request, State, existing_number, page_of, required
 from .errors import invalid, missing
 

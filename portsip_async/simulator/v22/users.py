@@ -197,12 +197,10 @@ class Users:
             raise V22Error(409, "the extension number is in use")
         if self.index_of_name(name) is not None:
             raise V22Error(409, "the name is in use")
-        self._pbx.create_extension({"extension_number": number})
-        index = self._pbx.index_of(number)
-        self._names[name.casefold()] = index
-        self._pbx.extras[index] = {"name": name, "role": fields["role"]}
-        self._store(number, fields)
-        return opaque_id(index, USER_KIND)
+        settings, extras = _split(fields, with_defaults({}), {"name": name, "role": fields["role"]})
+        self._names[name.casefold()] = self.numbers.next_index
+        self._pbx.create_extension(settings | {"extension_number": number}, extras)
+        return self.id_of(number)
 
     def update(self, user_id: str, fields: dict[str, Any]) -> None:
         """Change fields of a user; with the quirk ``update_replaces``, the others are reset.
@@ -216,7 +214,9 @@ class Users:
             defaults = with_defaults({})
             reset = {name: defaults[section][field] for name, (section, field) in _CLASSIC.items()}
             fields = reset | fields
-        self._store(number, {name: fields[name] for name in fields if name not in _FIXED})
+        fields = {name: fields[name] for name in fields if name not in _FIXED}
+        extras = self._pbx.extras.get(self._pbx.index_of(number), {})
+        self._pbx.change(number, *_split(fields, self._pbx.settings(number), extras))
 
     def set_role(self, user_id: str, role: str) -> None:
         """Change the role of a user.
@@ -224,9 +224,9 @@ class Users:
         Raises:
             V22Error: the user does not exist.
         """
-        index = self._pbx.index_of(self.number_of(user_id))
-        self._pbx.extras.setdefault(index, {})["role"] = role
-        self._pbx.revision += 1
+        number = self.number_of(user_id)
+        extras = self._pbx.extras.get(self._pbx.index_of(number), {}) | {"role": role}
+        self._pbx.change(number, self._pbx.settings(number), extras)
 
     def set_password(self, user_id: str, name: str, password: str) -> None:
         """Change a password of a user; ``name`` is the field of a new user.
@@ -237,6 +237,17 @@ class Users:
         number = self.number_of(user_id)
         self._pbx.change(number, self._pbx.settings(number) | {_PASSWORDS[name]: password})
 
+    def state(self, index: int, number: str, now: float) -> tuple[str, str, str]:
+        """Return the status of a user, which may be RINGING, the presence and its note."""
+        status, _ = self._pbx.status_of(index, number, now)
+        presence, note = self._pbx.presence(number)
+        presence = presence or _PRESENCES.get(status, "AVAILABLE")
+        if "v22_3" in self._quirks:
+            presence = (
+                "RINGING" if status == "RINGING" else _LATER_PRESENCES.get(presence, presence)
+            )
+        return status, presence, note
+
     def status(self, number: str, now: float) -> dict[str, Any]:
         """Return the status of a user; with the quirk ``v22_3``, as 22.3 names it.
 
@@ -244,14 +255,9 @@ class Users:
             PBXError: the extension does not exist.
         """
         index = self._pbx.index_of(number)
-        status, agent = self._pbx.status_of(index, number, now)
-        presence, note = self._pbx.presence(number)
+        status, presence, note = self.state(index, number, now)
+        _, agent = self._pbx.status_of(index, number, now)
         is_later = "v22_3" in self._quirks
-        presence = presence or _PRESENCES.get(status, "AVAILABLE")
-        if is_later:
-            presence = (
-                "RINGING" if status == "RINGING" else _LATER_PRESENCES.get(presence, presence)
-            )
         status = "ONLINE" if status == "RINGING" else status
         phone = {
             "instance_id": f"urn:uuid:{hash32(index, 5):08x}",
@@ -279,6 +285,11 @@ class Users:
         settings = self._pbx.settings(self.numbers.number_at(index))
         return index if settings.get("web_access_password") == password else None
 
+    def name_of(self, number: str) -> str:
+        """Return the name of the user with a number; "" if there is none."""
+        index = self.numbers.index_of(number)
+        return "" if index is None else self._name_of(index)
+
     def index_of_name(self, name: str) -> int | None:
         """Return the index of the user with a name; None if there is none."""
         name = name.casefold()
@@ -298,24 +309,6 @@ class Users:
         if index >= self.numbers.initial:  # the classic generation made it
             return number
         return person(index, self._pbx.seed, number)[2].partition("@")[0]
-
-    def _store(self, number: str, fields: Mapping[str, Any]) -> None:
-        """Store fields where they belong: in the classic settings or in the extras."""
-        settings = dict(self._pbx.settings(number))
-        extras = dict(self._pbx.extras.get(self._pbx.index_of(number), {}))
-        for name, value in fields.items():
-            if name in _CLASSIC:
-                section, field = _CLASSIC[name]
-                settings[section] = settings[section] | {field: value}
-            elif name in _PASSWORDS:
-                settings[_PASSWORDS[name]] = value
-            elif name not in _FIXED:
-                extras[name] = value
-        if "display_name" in fields:
-            first, _, last = fields["display_name"].partition(" ")
-            settings["profile"] = settings["profile"] | {"first_name": first, "last_name": last}
-        self._pbx.extras[self._pbx.index_of(number)] = extras
-        self._pbx.change(number, settings)
 
     def _find(self, condition: str, search: str, orderby: str) -> Sequence[int]:
         found: Sequence[int] = (
@@ -338,6 +331,30 @@ _LATER_PRESENCES: Mapping[str, str] = {"AVAILABLE": "ONLINE", "ON_CALL": "OTHER_
 def timestamp(seconds: float) -> str:
     """Return the time at some seconds after the first day of the simulated PBX."""
     return (_EPOCH + timedelta(seconds=int(seconds))).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unix_time(seconds: float) -> int:
+    """Return the same time in seconds since 1970."""
+    return int(_EPOCH.timestamp() + seconds)
+
+
+def _split(
+    fields: Mapping[str, Any], settings: Mapping[str, Any], extras: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Add fields where they belong: to the classic settings or to the extras."""
+    settings, extras = dict(settings), dict(extras)
+    for name, value in fields.items():
+        if name in _CLASSIC:
+            section, field = _CLASSIC[name]
+            settings[section] = settings[section] | {field: value}
+        elif name in _PASSWORDS:
+            settings[_PASSWORDS[name]] = value
+        elif name not in _FIXED:
+            extras[name] = value
+    if "display_name" in fields:
+        first, _, last = fields["display_name"].partition(" ")
+        settings["profile"] = settings["profile"] | {"first_name": first, "last_name": last}
+    return settings, extras
 
 
 def _display_name(first: str, last: str, extras: Mapping[str, Any]) -> str:
