@@ -17,6 +17,10 @@ Metrics, with durations in seconds:
 - ``portsip.client.token.renewals``: renewals of the token, by error
 - ``portsip.client.pages``: pages of lists that were read
 - ``portsip.client.polled``: extensions with a status that was read
+- ``portsip.client.web_socket.connections``: web sockets that were opened or refused, by error
+- ``portsip.client.web_socket.messages``: messages that arrived through web sockets
+
+A web socket has no span.
 
 They contain no values from requests and replies: no query, body, token, id or extension number.
 Only the span of a failed attempt has the id that the reply gave the request, if there was one.
@@ -155,6 +159,16 @@ class Telemetry(Observer):
             unit="{extension}",
             description="Extensions with a status that was read.",
         )
+        self._connections = meter.create_counter(
+            "portsip.client.web_socket.connections",
+            unit="{connection}",
+            description="Web sockets that were opened, or could not be.",
+        )
+        self._messages = meter.create_counter(
+            "portsip.client.web_socket.messages",
+            unit="{message}",
+            description="Messages that arrived through web sockets.",
+        )
 
     def __repr__(self) -> str:
         return f"<Telemetry of {_SCOPE} {__version__}>"
@@ -234,6 +248,14 @@ class Telemetry(Observer):
             set_error(error)
         self._renewals.add(1, _error_type(error))
         return outcome
+
+    def connection(self, error: Exception | None) -> None:
+        """Count a web socket that was opened, or the error that opening it raised."""
+        self._connections.add(1, _error_type(error))
+
+    def message(self) -> None:
+        """Count a message that arrived through a web socket."""
+        self._messages.add(1)
 
     @contextmanager
     def _span(

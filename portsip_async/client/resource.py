@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ from ..core.threads import Threads
 from ..core.tokens import Token, TokenCache
 from ..core.transport import CallOptions
 from ..core.upload import Source
+from ..core.web_socket import WebSocket
 from ..errors import ReplyError
 
 T = TypeVar("T")
@@ -70,6 +71,12 @@ class Core(TaskOwner, Protocol):
 
     async def renew_token(self) -> Token:
         """Renew the client's token now, and return it."""
+        ...
+
+    def web_socket(
+        self, url: str, options: CallOptions | None = None
+    ) -> AbstractAsyncContextManager[WebSocket]:
+        """Open a web socket, and close it at the end of the block or with the client."""
         ...
 
 
@@ -131,6 +138,10 @@ class Sender(NotCopyable):
         self._table = state.table
         self._locks = state.locks
         self._options = options
+
+    def web_socket(self, url: str) -> AbstractAsyncContextManager[WebSocket]:
+        """Open a web socket, and close it at the end of the block or with the client."""
+        return self.session.web_socket(url, self._options)
 
     def send(
         self,

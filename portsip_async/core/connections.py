@@ -37,7 +37,14 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from ..errors import raise_without_context
-from .monitor import TAIL, ConnectionMonitor, monitor_of, shut_down
+from .monitor import (
+    TAIL,
+    ConnectionMonitor,
+    HungUp,
+    Unconnected,
+    monitor_of,
+    shut_down,
+)
 
 # After these errors aiohttp sends a GET a second time by itself.
 HANGING_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
@@ -50,20 +57,6 @@ _RECEIVE: Final = 64 * 1024
 _ENDS: Final = (b"\n\r\n", b"\n\n")
 # The most passes of the loop to wait for sockets to close; TLS within TLS needs four.
 _PASSES: Final = 20
-
-
-class _Wrapper(aiohttp.ClientError):
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
-class HungUp(_Wrapper):
-    """Wraps an error after which aiohttp would send the request again."""
-
-
-class Unconnected(_Wrapper):
-    """Wraps an error from before there was a connection: nothing was sent to the PBX."""
 
 
 class EarlyReply(aiohttp.ClientError):
@@ -303,6 +296,19 @@ class MonitoredResponse(aiohttp.ClientResponse):
 
     def __repr__(self) -> str:
         return "<response>"  # aiohttp's own repr shows the URL
+
+
+class UpgradeResponse(MonitoredResponse):
+    """The reply to the handshake of a web socket. Closing it closes its connection at once.
+
+    aiohttp closes it when the web socket ends, whatever the reason was.
+    """
+
+    def close(self) -> None:
+        """Close the connection at once: a graceful close over TLS takes up to 30 s."""
+        if self.monitor is not None and self.connection is not None:
+            self.monitor.abort()
+        super().close()
 
 
 class CheckConnection:

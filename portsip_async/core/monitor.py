@@ -21,6 +21,20 @@ class MalformedReply(aiohttp.ClientError):
     """A reply stopped being valid HTTP in its body."""
 
 
+class _Wrapper(aiohttp.ClientError):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class HungUp(_Wrapper):
+    """Wraps an error after which aiohttp would send the request again."""
+
+
+class Unconnected(_Wrapper):
+    """Wraps an error from before there was a connection: nothing was sent to the PBX."""
+
+
 class ConnectionMonitor(asyncio.Protocol):
     """Watches the bytes that arrive on a connection before aiohttp's parser gets them.
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Observer(ABC):
-    """An `on_attempt` hook that also wraps whole calls and token renewals, as telemetry does."""
+    """An `on_attempt` hook that also observes calls, token renewals and web sockets."""
 
     @abstractmethod
     def __call__(self, attempt: Attempt) -> object:
@@ -29,3 +29,11 @@ class Observer(ABC):
     @abstractmethod
     def renewal(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
         """Run a token renewal. A renewal that fails returns its exception."""
+
+    # Not abstract: an observer need not count web sockets.
+
+    def connection(self, error: Exception | None) -> None:  # noqa: B027 - see above
+        """Record a web socket that was opened, or the error that opening it raised."""
+
+    def message(self) -> None:  # noqa: B027 - see above
+        """Record a message that arrived through a web socket."""

@@ -5,7 +5,8 @@ import asyncio
 # Loaded early: later there may be no file descriptor left to load them with.
 import concurrent.futures.thread  # noqa: F401 - asyncio imports it to resolve its first host name
 import encodings.idna  # noqa: F401 - the codec of the first host name that is not an address
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -13,6 +14,7 @@ from ..errors import ClientClosed, ErrorScheme
 from .call import Call
 from .context import CallContext, PreparedEndpoint
 from .endpoint import Endpoint
+from .handshake import Handshake
 from .hooks import AfterAttempt, BeforeAttempt, Hooks
 from .limits import CLOSED, Clock, Gate, Interruptible, RequestRate
 from .message import Parameters
@@ -24,6 +26,7 @@ from .tokens import Token, TokenCache, TokenSource
 from .transport import CallOptions, Transport
 from .unclosed import UnclosedWarning
 from .upload import Source
+from .web_socket import WebSocket
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -97,6 +100,7 @@ class Session(NotCopyable):
         self._prepared: dict[Endpoint[Any], PreparedEndpoint] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._clean_ups: set[asyncio.Task[Any]] = set()
+        self._web_sockets: set[WebSocket] = set()
 
     def __repr__(self) -> str:
         return f"<Session of {self.base_url}, {len(self._context.calls)} calls in flight>"
@@ -145,7 +149,10 @@ class Session(NotCopyable):
         calls = [call for call in context.calls if call.task is not current]
         for call in calls:
             call.interrupt(CLOSED)
+        web_sockets = [*self._web_sockets]
         try:
+            for web_socket in web_sockets:
+                await web_socket.close(ClientClosed("the client was closed"))
             # Tasks that have not begun yet get one pass of the loop, to find the client closed.
             await asyncio.sleep(0)
             tasks = self._tasks - {current}
@@ -154,6 +161,8 @@ class Session(NotCopyable):
             if tasks:
                 await asyncio.wait(tasks)
         finally:
+            for web_socket in web_sockets:
+                web_socket.abort(ClientClosed("the client was closed"))
             context.cancel_timers()
             await self._transport.close()
 
@@ -194,6 +203,37 @@ class Session(NotCopyable):
             token=token,
         )
         return self._observed(endpoint, call)
+
+    @asynccontextmanager
+    async def web_socket(
+        self, url: str, options: CallOptions | None = None
+    ) -> AsyncIterator[WebSocket]:
+        """Open a web socket, and close it at the end of the block or with the client.
+
+        It counts towards neither `max_connections` nor `requests_per_second` nor the retry budget,
+        and its opening is not repeated.
+
+        Args:
+            url: its address, which begins with ``wss://`` or ``https://``, or without TLS.
+            options: the timeout; None: the client's own.
+
+        Raises:
+            ConnectError: no connection was made.
+            RequestTimeout: the handshake took longer than the timeout's `total`.
+            TransportError: the handshake failed in another way.
+            APIError: the handshake was refused; the class follows the HTTP status.
+            ClientClosed: the client was closed before or meanwhile.
+        """
+        opening = Handshake(
+            self._context, url, options or self.options, self._errors, self._observer
+        )
+        web_socket = await opening.run()
+        self._web_sockets.add(web_socket)
+        try:
+            yield web_socket
+        finally:
+            self._web_sockets.discard(web_socket)
+            await web_socket.close()
 
     async def send_login(
         self, endpoint: Endpoint[T], parameters: Parameters, *, token: Token | None = None

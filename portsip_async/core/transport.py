@@ -1,8 +1,6 @@
-"""Sends requests and reads replies with aiohttp, and translates its errors.
+"""Sends requests, reads replies and opens web sockets with aiohttp.
 
-Several exceptions of aiohttp hold the URL, which may contain the token. So each is translated here
-to an error of our own. The cause of that error is a `ForeignError`, which has the name and the
-scrubbed text of the exception. `connections.py` and `monitor.py` handle aiohttp's connections.
+`connections.py` and `monitor.py` handle aiohttp's connections, and `translation.py` its errors.
 """
 
 import asyncio
@@ -11,41 +9,35 @@ import os
 import ssl as tls
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from ..arguments import check_number
 from ..errors import (
     ClientClosed,
     ConfigurationError,
-    ConnectError,
     PortSIPError,
     ReplyError,
-    RequestTimeout,
-    TransportError,
 )
-from ..redact import scrub_text
 from .ca_file import load_ca_file
 from .connections import (
     CheckConnection,
     ConnectionGuard,
     GuardedConnector,
-    HungUp,
     MonitoredResponse,
-    Unconnected,
+    UpgradeResponse,
     abort_response,
 )
 from .endpoint import Endpoint
 from .forms import build_body
 from .message import FieldValue, Reply, Request
-from .monitor import MalformedReply
 from .retry import RetryPolicy
 from .safety import Failure
+from .translation import translate
 from .unclosed import UnclosedWarning
 from .upload import Source
 
@@ -55,6 +47,8 @@ SSL: TypeAlias = tls.SSLContext | aiohttp.Fingerprint | str | os.PathLike[str] |
 # not as a request that took too long.
 _CONNECT_PART: Final = 0.95
 _SWITCHING_PROTOCOLS: Final = 101
+# Seconds between two pings of a web socket; aiohttp waits half as long for the answer.
+_PING_INTERVAL: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +103,16 @@ def _client_timeout(connect: float | None, read: float | None) -> aiohttp.Client
     )
 
 
-class ForeignError(Exception):
-    """Replaces an exception of another library: the same class name and text, without secrets."""
+class HandshakeRefused(Exception):
+    """The reply to the handshake of a web socket is an ordinary one.
+
+    Attributes:
+        reply: that reply.
+    """
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply: Reply = reply
 
 
 class CallOptions:
@@ -333,6 +335,76 @@ class Transport:
         self._guard.settle(response, body)
         return Reply(response.status, response.headers, body)
 
+    async def open_web_socket(
+        self, url: str, timeouts: HttpTimeouts, headers: Mapping[str, str]
+    ) -> tuple[aiohttp.ClientWebSocketResponse, aiohttp.ClientResponse]:
+        """Open a web socket.
+
+        aiohttp takes neither a timeout nor middlewares for one handshake, and would follow a
+        redirect. So each handshake has a session of its own, which shares the connections, the
+        cookies and the default headers of the client's session. It has no traces.
+
+        Args:
+            url: the address.
+            timeouts: the limits for connecting and reading.
+            headers: headers to add to the handshake.
+
+        Returns:
+            aiohttp's web socket, and the reply to the handshake. Closing the reply closes the
+            connection at once.
+
+        Raises:
+            aiohttp.ClientError, OSError: see `translate`.
+            AssertionError: the connection was lost at once after the handshake.
+            HandshakeRefused: the reply has another status than 101.
+        """
+        http = self._http
+        assert http is not None  # noqa: S101 - `open` was called before
+        defaults = http.headers.copy()
+        defaults.update(self._headers)
+        session = aiohttp.ClientSession(
+            connector=http.connector,
+            connector_owner=False,
+            cookie_jar=http.cookie_jar,
+            headers=defaults,
+            response_class=UpgradeResponse,
+            skip_auto_headers=http.skip_auto_headers,
+            timeout=timeouts.exchange,
+            trust_env=http.trust_env,
+        )
+        session._default_proxy = http._default_proxy
+        session._default_proxy_auth = http._default_proxy_auth
+        replies: list[aiohttp.ClientResponse] = []
+
+        async def check_status(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            response = await handler(request)
+            if response.status != _SWITCHING_PROTOCOLS:
+                raise HandshakeRefused(await self.receive(response))
+            replies.append(response)
+            return response
+
+        # As in `open`: tools add their own.
+        session._trace_configs = []
+        session._middlewares = (check_status, *(() if self._owned else self._extra["middlewares"]))
+        try:
+            opened = await session.ws_connect(
+                url,
+                timeout=aiohttp.ClientWSTimeout(ws_close=0.0),
+                heartbeat=_PING_INTERVAL,
+                max_msg_size=self._max_reply_bytes,
+                headers=headers,
+                **{name: self._extra[name] for name in ("proxy", "ssl") if name in self._extra},
+            )
+        except BaseException:
+            for reply in replies:
+                reply.close()
+            raise
+        finally:
+            session.detach()
+        return opened, replies[0]
+
     def retire_idle(self) -> None:
         """Stop using the connections that are idle now, because a request timed out."""
         self._guard.retire_idle()
@@ -367,81 +439,3 @@ def _passwords(proxy: str) -> tuple[str | None, ...]:
     except ValueError:
         return ()  # aiohttp will raise an error
     return (url.password, url.raw_password)
-
-
-@dataclass(frozen=True, slots=True)
-class _Translation:
-    """A row of the table that translates errors; the first row that matches is used.
-
-    Attributes:
-        foreign: the classes that the row is for.
-        ours: the class of the translated error.
-        failure: decides about repeats; see `safety.py`.
-        text: the beginning of its message.
-    """
-
-    foreign: tuple[type[Exception], ...]
-    ours: type[PortSIPError]
-    failure: Failure
-    text: str
-
-
-_UNSENT = _Translation(
-    (
-        aiohttp.ClientConnectorError,
-        aiohttp.ClientHttpProxyError,
-        aiohttp.ConnectionTimeoutError,
-    ),
-    ConnectError,
-    Failure.NOT_SENT,
-    "no connection was made",
-)
-_TRANSLATIONS = (
-    _Translation(
-        (aiohttp.ClientConnectorCertificateError, aiohttp.ServerFingerprintMismatch),
-        ConnectError,
-        Failure.DISTRUSTED,
-        "the PBX's certificate was refused; see the client's ssl= argument",
-    ),
-    _UNSENT,
-    _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "the URL can't be used"),
-    _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "no bytes came for too long"),
-    _Translation(
-        (aiohttp.ClientResponseError, MalformedReply),
-        ReplyError,
-        Failure.UNREADABLE,
-        "the reply is not valid HTTP",
-    ),
-    _Translation(
-        (ContentEncodingError,), ReplyError, Failure.UNREADABLE, "the reply can't be decompressed"
-    ),
-    _Translation((Exception,), TransportError, Failure.LOST, "the connection broke"),
-)
-
-
-def translate(error: Exception, secrets: list[str]) -> tuple[PortSIPError, Failure]:
-    """Translate an error of aiohttp or of the system.
-
-    Returns:
-        The error to raise, and the failure for the safety table. Its cause is a `ForeignError`.
-    """
-    unsent = isinstance(error, Unconnected)
-    if isinstance(error, HungUp | Unconnected):
-        error = error.error
-    if isinstance(error.__cause__, ContentEncodingError):
-        error = error.__cause__  # otherwise it would look like a broken connection
-    row = next(row for row in _TRANSLATIONS if isinstance(error, row.foreign))
-    if unsent and row.ours is not ConnectError:
-        row = _UNSENT
-    # A bad URL may be that of the proxy, with its password, so it is not shown.
-    text = "" if isinstance(error, aiohttp.InvalidURL) else scrub_text(str(error), secrets)
-    translated = row.ours(f"{row.text} ({type(error).__name__}{': ' if text else ''}{text})")
-    if isinstance(translated, ConnectError):
-        translated.refused_certificate = row.failure is Failure.DISTRUSTED
-    translated.__cause__ = _foreign_class(type(error).__name__)(text)
-    return translated, row.failure
-
-
-@lru_cache(maxsize=64)
-def _foreign_class(name: str) -> type[ForeignError]:
-    return type(name, (ForeignError,), {"__module__": ForeignError.__module__})

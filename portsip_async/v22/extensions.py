@@ -343,8 +343,7 @@ class Extensions(Resource):
         if self._account is not None and source != "poll":
             settings = LiveSettings(
                 account=self._account,
-                session=session,
-                options=self._sender.options,
+                sender=self._sender,
                 url=wsi_url(session.base_url),
                 source=statuses,
                 directory=self._directory,

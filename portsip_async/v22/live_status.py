@@ -19,11 +19,11 @@ from msgspec import structs
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_polling import DiscoveredExtensions, StatusPolling, with_portsip_errors
 from ..bulk.status_watch import StatusFeed, StatusSink
-from ..client.resource import Core
+from ..client.resource import Sender
 from ..core.tasks import task_group
-from ..core.transport import CallOptions
 from ..core.web_socket import WebSocket
 from ..errors import (
+    APIError,
     AuthenticationError,
     PermissionDenied,
     PortSIPError,
@@ -53,6 +53,8 @@ from .wsi_messages import (
     SubscriptionRefused,
 )
 
+_NAME: Final = "web_socket"  # the operation in errors, as the core names it
+
 # All in seconds.
 _FIRST_PAUSE: Final = 0.5  # before a lost connection is made again; doubles with each failure
 _LONGEST_PAUSE: Final = 60.0
@@ -77,8 +79,7 @@ class LiveSettings:
 
     Attributes:
         account: the account that logs in to the socket.
-        session: opens the socket.
-        options: the timeouts of the client.
+        sender: opens the socket.
         url: the address of the socket.
         source: the states through REST.
         directory: the ids of users.
@@ -92,8 +93,7 @@ class LiveSettings:
     """
 
     account: SignIn
-    session: Core
-    options: CallOptions
+    sender: Sender
     url: str
     source: StatusSource[ExtensionState]
     directory: Directory
@@ -152,21 +152,21 @@ class LiveStatus(StatusFeed[ExtensionState]):
             sink,
             settings.directory,
             settings.source.outages,
-            clock=settings.session.clock,
+            clock=settings.sender.session.clock,
             interval=settings.interval,
         )
         self._numbers = WatchedNumbers(
             self._given,
             with_portsip_errors(settings.discover),
             known=sink.latest,
-            clock=settings.session.clock,
+            clock=settings.sender.session.clock,
             on_change=self._change_numbers,
         )
         self._checks = RestChecks(
             settings.source,
             self._numbers,
             self._states,
-            owner=settings.session,
+            owner=settings.sender.session,
             verify=settings.verify,
             on_failure=self._count_failure,
         )
@@ -192,14 +192,16 @@ class LiveStatus(StatusFeed[ExtensionState]):
             if self._live.is_set() and self._clock() - self._live_at >= _STABLE:
                 failures = 0
             self._lose(error)
-            is_refused = isinstance(error, PermissionDenied)
-            if is_fatal(error) or (is_refused and not self._settings.falls_back):
+            # A handshake may be refused by a proxy, or while the PBX restarts.
+            may_pass = isinstance(error, APIError) and error.operation == _NAME and error.status
+            is_refused = isinstance(error, PermissionDenied) and not may_pass
+            if (is_fatal(error) and not may_pass) or (is_refused and not self._settings.falls_back):
                 raise_without_context(error)
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(failures, 10))
             failures += 1
             if is_refused:
                 pause = _REFUSED_PAUSE
-            await self._sleep(pause * (0.5 + self._settings.session.clock.random() / 2))
+            await self._sleep(pause * (0.5 + self._settings.sender.session.clock.random() / 2))
 
     async def _connect(self) -> None:
         """Follow the states through one connection.
@@ -212,10 +214,10 @@ class LiveStatus(StatusFeed[ExtensionState]):
             await self._numbers.discover()
         self._begin_patience()
         # A password that REST refused is not sent again for a while.
-        tokens = settings.session.tokens
+        tokens = settings.sender.session.tokens
         if tokens.current() is None:
             await tokens.wait()
-        async with settings.session.web_socket(settings.url, settings.options) as socket:
+        async with settings.sender.web_socket(settings.url) as socket:
             await self._log_in(socket)
             self._states.connected()
             self._commands.clear()
@@ -242,8 +244,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
                         if isinstance(event, LoginRefused):
                             raise AuthenticationError(
                                 f"the web socket refused the login: {event.error or 'no reason'}",
-                                status=200,
-                                operation="wsi",
+                                operation=_NAME,
                             )
                         if isinstance(event, LoggedIn):
                             self._count(connections=1)
@@ -275,8 +276,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 raise PermissionDenied(
                     "the account may not subscribe to extension_events: log in as a user of the "
                     f"tenant{f' ({error})' if error else ''}",
-                    status=200,
-                    operation="wsi",
+                    operation=_NAME,
                 )
             case LoginRefused():
                 raise TransportError("the web socket ended the login")
@@ -408,7 +408,9 @@ class LiveStatus(StatusFeed[ExtensionState]):
         if number in self._numbers or not self._numbers.discovers:
             return
         latest = self._sink.latest.values()
-        for old in [each.extension_number for each in latest if user_id and each.user_id == user_id]:
+        for old in [
+            each.extension_number for each in latest if user_id and each.user_id == user_id
+        ]:
             self._numbers.remove(old)
         self._numbers.add(number)
 

@@ -93,8 +93,8 @@ class _Known(msgspec.Struct, gc=False):
 class WSIProtocol:
     """Turns the texts of a web socket into events, and commands into texts.
 
-    One object serves one connection after the other. `connect` begins a new one and keeps what was
-    reported about the extensions.
+    One object serves one connection after the other. `connect` begins a new one, and forgets what
+    was reported about the extensions.
 
     Attributes:
         messages: how many messages were received.
@@ -127,6 +127,7 @@ class WSIProtocol:
         self._is_logged_in = self._has_states = False
         self._pending.clear()
         self._subscribed.clear()
+        self._known.clear()  # it may have changed since
         login = {"username": self._username, "password": self._password}
         # Without a domain, the account is that of a system administrator.
         return _command("auth", login | ({"domain": self._domain} if self._domain else {}))
