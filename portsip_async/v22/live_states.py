@@ -40,7 +40,6 @@ class LiveStates:
         outages: OutageLog,
         *,
         clock: Clock,
-        interval: float,
     ) -> None:
         """Begin without a state.
 
@@ -49,15 +48,12 @@ class LiveStates:
             directory: the ids of users.
             outages: logs extensions that the PBX does not know.
             clock: the time.
-            interval: seconds between two cycles of polling.
         """
         self.fresh: set[str] = set()
         self._sink = sink
         self._directory = directory
         self._outages = outages
         self._clock = clock
-        self._interval = interval
-        self._lost_at = -math.inf
         # By number, on the monotonic clock: the last report of the socket, the last REST request.
         self._reported_at: dict[str, float] = {}
         self._asked_at: dict[str, float] = {}
@@ -68,10 +64,6 @@ class LiveStates:
     def connected(self) -> None:
         """Begin a connection."""
         self.fresh.clear()
-
-    def lost(self) -> None:
-        """End a connection."""
-        self._lost_at = self._clock.monotonic()
 
     def report(self, event: StateReported) -> None:
         """Take what the socket reports about an extension."""
@@ -153,7 +145,7 @@ class LiveStates:
         if (
             latest is not None
             and (latest.status, read.status) == (Status.RINGING, Status.ONLINE)
-            and self._clock.monotonic() - self._lost_at < self._interval
+            and self._clock.monotonic() - self._reported_at.get(number, -math.inf) < _RINGING
         ):
             read = structs.replace(read, status=latest.status)
         return merge(latest, read)
