@@ -9,7 +9,7 @@ import msgspec
 
 from portsip_async import StatusWatch
 from portsip_async.simulator import PBXSimulator
-from portsip_async.v22 import ExtensionState, PortSIPClient, UserStatus
+from portsip_async.v22 import ExtensionState, NewUser, PortSIPClient, UserStatus
 
 from ..concurrency import in_background
 from ..virtual_time import HOUR, MINUTE, simulator, the_loop, v22_client
@@ -36,6 +36,20 @@ def true_state(sim: PBXSimulator, number: str) -> ExtensionState:
 def true_states(sim: PBXSimulator) -> dict[str, ExtensionState]:
     """Return the states of all extensions by number."""
     return {number: true_state(sim, number) for number in sim.extension_numbers}
+
+
+def new_user(number: str) -> NewUser:
+    """Return a user to create."""
+    return NewUser(
+        name=f"user{number}",
+        password="web-Secret-1",
+        email=f"user{number}@test.io",
+        display_name="Ann",
+        role="StandardUser",
+        extension_number=number,
+        extension_password="sip-Secret-1",
+        voicemail_pin="123456",
+    )
 
 
 class Viewer:
@@ -132,5 +146,6 @@ async def live(
         viewer = Viewer(watch)
         async with in_background(viewer.follow()) as (following,):
             yield Live(sim, pbx, watch, viewer, following)
-            await watch.aclose()
-            await following
+            if not following.cancelled():
+                await watch.aclose()
+                await following
