@@ -72,7 +72,7 @@ async def play(it: Live, step: Step) -> None:
             create(sim, number)
         case "wait", seconds:
             await asyncio.sleep(seconds)
-        case "cut",:
+        case ("cut",):
             socket.cut()
         case "silence", pings:
             socket.silence(pings=pings)
@@ -94,7 +94,7 @@ async def play(it: Live, step: Step) -> None:
             socket.refuse_topic("extension_management_events", times)
         case "fail", operation, times:
             sim.v22.fail(operation, status=503, times=times)
-        case "revoke",:
+        case ("revoke",):
             sim.v22.revoke()
 
 
