@@ -9,7 +9,7 @@ changes. Only the feed knows where the statuses come from.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 from ..core.tasks import Run, TaskOwner
 from ..errors import PortSIPError
@@ -73,6 +73,19 @@ class WatchStats(Record, frozen=True):
     messages: int = 0
     unreadable: int = 0
     unacknowledged: int = 0
+
+
+class DiscoveredExtensions(NamedTuple):
+    """The extensions that the PBX lists.
+
+    Attributes:
+        numbers: their numbers.
+        is_complete: whether the list stayed the same during the walk, so that an extension that is
+            not in it is gone.
+    """
+
+    numbers: list[str]
+    is_complete: bool
 
 
 class StatusSink(Protocol[S]):

@@ -228,7 +228,7 @@ class TestWatch:
         numbers = [*(f"99{at:04}" for at in range(20)), "100"]
         watch = pbx22.extensions.watch_status(numbers, interval=0.02)
         async with in_background(collect_into([], watch)):
-            await until(lambda: watch.stats.cycles > 1)
+            await until(lambda: watch.stats.unknown and watch.snapshot)
             assert watch.stats.unknown == tuple(numbers[:-1])
             assert watch.stats.consecutive_failures == 0
             assert [*watch.snapshot] == ["100"]

@@ -4,7 +4,7 @@ A message as documented is decoded by msgspec alone. If that fails, it is parsed
 field of another form is converted or left out. One item that can't be read doesn't spoil the others
 of its message.
 
-Nothing in this module keeps a state: `wsi.WSIProtocol` does.
+Nothing in this module keeps a state: `protocol.WSIProtocol` does.
 """
 
 import json
@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ..core import decode
-from ..redact import Record
-from .status_models import ExtensionState
+from ...core import decode
+from ...redact import Record
+from ..status_models import ExtensionState
 
 EXTENSION_EVENTS: Final = "extension_events"
 MANAGEMENT_EVENTS: Final = "extension_management_events"

@@ -6,7 +6,7 @@ The socket reports every change at once, but it may break, or stay open and repo
   subscription the PBX reports all states, which closes the gap.
 - What the PBX does not report after a subscription is read through REST.
 - From time to time REST is asked about all extensions. If it contradicts the socket, the connection
-  is made again. See `rest_checks`.
+  is made again. See `checks`.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from ..bulk.status_batches import StatusSource
-from ..bulk.status_polling import DiscoveredExtensions, StatusPolling, with_portsip_errors
-from ..bulk.status_watch import StatusFeed, StatusSink
-from ..client.resource import Sender
-from ..core.tasks import task_group
-from ..core.web_socket import WebSocket
-from ..errors import (
+from ...bulk.status_batches import StatusSource
+from ...bulk.status_polling import StatusPolling, with_portsip_errors
+from ...bulk.status_watch import DiscoveredExtensions, StatusFeed, StatusSink
+from ...client.resource import Sender
+from ...core.task_group import task_group
+from ...core.web_socket import WebSocket
+from ...errors import (
     APIError,
     AuthenticationError,
     PermissionDenied,
@@ -32,14 +32,11 @@ from ..errors import (
     is_fatal,
     raise_without_context,
 )
-from .directory import Directory
-from .live_states import LiveStates
-from .login import SignIn
-from .rest_checks import RestChecks
-from .status_models import ExtensionState
-from .watched_numbers import WatchedNumbers
-from .wsi import WSIProtocol
-from .wsi_messages import (
+from ..directory import Directory
+from ..login import SignIn
+from ..status_models import ExtensionState
+from .checks import RestChecks
+from .messages import (
     EXTENSION_EVENTS,
     MANAGEMENT_EVENTS,
     Acknowledged,
@@ -52,6 +49,9 @@ from .wsi_messages import (
     StateReported,
     SubscriptionRefused,
 )
+from .numbers import WatchedNumbers
+from .protocol import WSIProtocol
+from .states import LiveStates
 
 _NAME: Final = "web_socket"  # the operation in errors, as the core names it
 
@@ -62,7 +62,7 @@ _REFUSED_PAUSE: Final = 600.0  # after a refused subscription, which needs other
 _STABLE: Final = 60.0  # after a connection that lasted this long, the pause is short again
 _PATIENCE: Final = 2.0  # without a connection, until polling begins
 _LOGIN: Final = 10.0  # the longest wait for the reply to the login
-_QUIET: Final = 3.0  # without a new state after subscribing: no more will come by themselves
+_QUIET: Final = 2.0  # without a new state after subscribing: no more will come by themselves
 
 _READS_AT_ONCE: Final = 16  # REST requests for what the PBX does not report by itself
 
@@ -148,7 +148,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             sink.stats = sink.stats.replace(source="socket")
         self._states = LiveStates(
             sink,
-            settings.directory,
+            settings.directory.id_of,
             settings.source.outages,
             clock=settings.sender.session.clock,
         )
@@ -258,7 +258,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 if not isinstance(event, StateReported):
                     self._handle(event)
                 elif event.number in self._numbers:
-                    self._states.report(event)
+                    self._states.report(event.number, event.state, is_complete=event.is_complete)
                     self._be_live()
             self._count()
             await self._send_commands(socket)
@@ -398,6 +398,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             self._commands += self._protocol.unsubscribe(gone)
         for number in gone:
             self._states.forget(number)
+            self._settings.directory.forget(number)
 
     def _renumber(self, number: str, user_id: str | None) -> None:
         """Watch the number of a changed extension, instead of the one that it had before."""

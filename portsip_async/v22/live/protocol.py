@@ -16,10 +16,10 @@ from typing import Final
 
 import msgspec
 
-from ..redact import scrub_text
-from .enums import Presence, PresenceValue, Status, StatusValue
-from .status_models import ExtensionState
-from .wsi_messages import (
+from ...redact import scrub_text
+from ..enums import Presence, PresenceValue, Status, StatusValue
+from ..status_models import ExtensionState
+from .messages import (
     EXTENSION_EVENTS,
     MANAGEMENT_EVENTS,
     Acknowledged,
