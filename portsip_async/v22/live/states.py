@@ -173,6 +173,8 @@ class LiveStates:
             self._note(number, merge(latest, read))
             return None
         if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
+            if read.user_id != latest.user_id:  # the number was given to another user
+                self._note(number, structs.replace(latest, user_id=read.user_id))
             return None
         doubt = latest, read
         return None if self._accepted.get(number) == doubt else doubt
