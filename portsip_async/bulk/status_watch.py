@@ -38,13 +38,14 @@ class WatchStats(Record, frozen=True):
     """The progress and the failures of a watch.
 
     Attributes:
-        cycles: cycles that ended.
+        cycles: cycles of polling that ended; a watch that follows the web socket has none.
         skipped: cycles that were skipped, because an earlier one took too long or was postponed.
-        failures: batches and listings that failed, and the error that ended the watch.
-        consecutive_failures: cycles in a row that brought no status at all.
+        failures: batches, listings and connections that failed, and the error that ended the watch.
+        consecutive_failures: cycles in a row that brought no status at all; without polling,
+            connections in a row that failed.
         missing: extensions that the latest cycle's replies left out.
         last_error: the latest failure.
-        last_success: when a cycle last brought a status, in UTC.
+        last_success: when a status last came, in UTC.
         lag: seconds by which the latest cycle started late.
         cycle_seconds: how long the latest cycle took.
         unknown: the numbers that the PBX never gave a status for, in the order of the watched ones:
@@ -89,13 +90,15 @@ class DiscoveredExtensions(NamedTuple):
 
 
 class StatusSink(Protocol[S]):
-    """Receives what a feed reports. A feed that combines others gives each of them its own sink.
+    """Receives what a feed reports. A feed that combines others gives each of them its own sink."""
 
-    Attributes:
-        stats: the progress and the failures; the feed replaces it.
-    """
+    @property
+    def stats(self) -> WatchStats:
+        """The progress and the failures; the feed replaces them."""
+        ...
 
-    stats: WatchStats
+    @stats.setter
+    def stats(self, stats: WatchStats) -> None: ...
 
     @property
     def latest(self) -> Mapping[str, S]:

@@ -254,7 +254,6 @@ class TestWatch:
         watch: Any = pbx22.extensions.watch_status
         for arguments, kind in (
             ({"source": "telepathy"}, ValueError),
-            ({"source": "socket"}, ConfigurationError),
             ({"interval": 0}, ValueError),
             ({"verify": 0}, ValueError),
             ({"rediscover": -1}, ValueError),
@@ -266,6 +265,12 @@ class TestWatch:
         ):
             with pytest.raises(kind):
                 watch(**arguments)
+
+    async def test_the_socket_needs_a_password(self, make_v22: V22Maker, sim: PBXSimulator) -> None:
+        """A token can't log in to the web socket."""
+        pbx22 = make_v22(sim.url, token="T")
+        with pytest.raises(ConfigurationError, match="username= and password="):
+            pbx22.extensions.watch_status(source="socket")
 
 
 class TestCalls:

@@ -170,6 +170,7 @@ class LiveStates:
             return None  # the reply may be older than the report
         latest = self._sink.latest.get(number)
         if latest is None or number not in self.fresh:
+            self._accepted.pop(number, None)
             self._note(number, merge(latest, read))
             return None
         if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
@@ -203,7 +204,7 @@ class LiveStates:
 
     def poll_sink(self) -> "StatusSink[ExtensionState]":
         """Return the sink for a feed that polls while there is no connection."""
-        return _PollSink(self._sink, self._settle)
+        return _PollSink(self._sink, self._note_polled)
 
     def _note(self, number: str, state: ExtensionState) -> None:
         self._sink.note(number, state)
@@ -214,8 +215,8 @@ class LiveStates:
     def _show_unknown(self) -> None:
         self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
 
-    def _settle(self, number: str, read: ExtensionState) -> ExtensionState:
-        """Return the state after a poll. REST lacks RINGING, so it outlives the socket a while."""
+    def _note_polled(self, number: str, read: ExtensionState) -> None:
+        """Take a state from a poll. REST lacks RINGING, so it outlives the socket for a while."""
         latest = self._sink.latest.get(number)
         if (
             latest is not None
@@ -223,19 +224,19 @@ class LiveStates:
             and self._clock.monotonic() - self._reported_at.get(number, -math.inf) < _RINGING
         ):
             read = structs.replace(read, status=latest.status)
-        return merge(latest, read)
+        self._note(number, merge(latest, read))
 
 
 class _PollSink:
-    """Passes on what a feed polls, after it was settled with what the socket reported before."""
+    """Passes on what a feed polls, so that it is merged with what the socket reported before."""
 
     def __init__(
         self,
         sink: StatusSink[ExtensionState],
-        settle: Callable[[str, ExtensionState], ExtensionState],
+        note: Callable[[str, ExtensionState], None],
     ) -> None:
         self._sink = sink
-        self._settle = settle
+        self._note = note
 
     @property
     def stats(self) -> WatchStats:
@@ -250,7 +251,7 @@ class _PollSink:
         return self._sink.latest
 
     def note(self, number: str, status: ExtensionState) -> None:
-        self._sink.note(number, self._settle(number, status))
+        self._note(number, status)
 
     def gone(self, number: str) -> None:
         self._sink.gone(number)
