@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portsip_async.simulator import PBXSimulator
+from portsip_async.v22 import ExtensionState
 
 from ..v22.live import LIST, STATUS, Live, live, new_user, true_states
 from ..v22.test_live_status import RUBBISH
@@ -98,6 +99,14 @@ async def play(it: Live, step: Step) -> None:
             sim.v22.revoke()
 
 
+def without_ringing(states: dict[str, ExtensionState]) -> dict[str, ExtensionState]:
+    """Replace RINGING by what REST reports instead."""
+    return {
+        number: state.replace(status="ONLINE") if state.status == "RINGING" else state
+        for number, state in states.items()
+    }
+
+
 @settings(max_examples=2 * settings().max_examples)
 @given(
     script=st.lists(STEP, max_size=25),
@@ -136,8 +145,6 @@ async def test_the_truth_arrives(
         for step in script:
             await play(it, step)
             note(it.sim)
-        if ("send states", False) in script:
-            it.sim.v22.socket.cut()  # only the states after a subscription tell who rings
         it.sim.v22.clear()
         it.sim.v22.socket.clear()
         await it.settle(CALM)
@@ -146,6 +153,9 @@ async def test_the_truth_arrives(
             # A number that was given stays in the view when its extension is gone.
             truth = {number: state for number, state in truth.items() if number in numbers}
             view = {number: state for number, state in view.items() if number in truth}
+        if ("silence", True) in script or ("send states", False) in script:
+            # The socket may not have reported who rings, and REST can't.
+            view, truth = map(without_ringing, (view, truth))
         assert view == truth, str(script)
         assert it.watch.stats.source == "socket"
         for number, state in it.viewer.received:
