@@ -171,7 +171,7 @@ class LiveStates:
         latest = self._sink.latest.get(number)
         if latest is None or number not in self.fresh:
             self._accepted.pop(number, None)
-            self._note(number, merge(latest, read))
+            self._note(number, self._settle(number, read))
             return None
         if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
             if read.user_id != latest.user_id:  # the number was given to another user
