@@ -157,7 +157,7 @@ async def test_the_truth_arrives(
             # The socket may not have reported who rings, and REST can't.
             view, truth = map(without_ringing, (view, truth))
         assert view == truth, str(script)
-        assert it.watch.stats.source == "socket"
+        assert it.source() == "socket"
         for number, state in it.viewer.received:
             if state is not None:
                 assert state.status in true_statuses[number], f"{state} {script}"

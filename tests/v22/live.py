@@ -19,7 +19,7 @@ STATUS, FIND = "users.status", "users.find"
 # Longer than the first pause before a connection is made again, and than its handshake.
 SOON: Final = MINUTE
 # Polls and REST checks are far away, so that only the web socket can have brought a change.
-SOCKET_ONLY: Final = {"interval": HOUR, "verify": HOUR, "rediscover": HOUR}
+SOCKET_ONLY: Final[dict[str, Any]] = {"interval": HOUR, "verify": HOUR, "rediscover": HOUR}
 
 Short = tuple[str, str | None, str | None]
 
@@ -78,14 +78,16 @@ class Viewer:
                 assert after.extension_number == number
                 self.view[number] = after
             self.received.append((number, after))
-            self.changes.append(
-                (number, before and str(before.status), after and str(after.status))
-            )
+            self.changes.append((number, _status_text(before), _status_text(after)))
 
     def take(self) -> list[Short]:
         """Return the changes since the last call, in short."""
         taken, self.changes = self.changes, []
         return taken
+
+
+def _status_text(state: ExtensionState | None) -> str | None:
+    return None if state is None else str(state.status)
 
 
 class Live(NamedTuple):
@@ -101,6 +103,10 @@ class Live(NamedTuple):
         """Let time pass; return the changes that arrived since the last call."""
         await asyncio.sleep(seconds)
         return self.viewer.take()
+
+    def source(self) -> str:
+        """Return where the states come from now."""
+        return self.watch.stats.source
 
     def check_view(self) -> None:
         """Check that the consumer sees what is true."""
