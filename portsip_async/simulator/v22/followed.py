@@ -51,7 +51,6 @@ class FollowedExtensions:
         self._random = random
         self._followed: dict[str, _Followed] = {}
         self._managers: set[SocketConnection] = set()
-        self._now = 0.0  # the latest time that states were read at; it never goes back
         self._cycle = ChangeCycle(pbx.status_seconds)
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None  # while a status can change by itself
@@ -178,8 +177,7 @@ class FollowedExtensions:
     # Statuses that change by themselves.
 
     def _time(self) -> float:
-        self._now = max(self._now, self._clock() + _EARLY)
-        return self._now
+        return self._clock() + _EARLY
 
     def _schedule(self) -> None:
         """Set the timer for the next change, or none."""
