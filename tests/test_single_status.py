@@ -9,8 +9,8 @@ import pytest
 
 from portsip_async.bulk.status_batches import StatusSource
 from portsip_async.bulk.status_poll import StatusPoll
-from portsip_async.bulk.status_polling import DiscoveredExtensions, StatusPolling
-from portsip_async.bulk.status_watch import StatusChange, StatusWatch
+from portsip_async.bulk.status_polling import StatusPolling
+from portsip_async.bulk.status_watch import DiscoveredExtensions, StatusChange, StatusWatch
 from portsip_async.classic.error_codes import CLASSIC_ERRORS
 from portsip_async.core.limits import Gate
 from portsip_async.errors import (

@@ -29,8 +29,8 @@ from portsip_async import (
     TransportError,
 )
 from portsip_async.bulk.outages import OutageLog
-from portsip_async.bulk.status_polling import DiscoveredExtensions, StatusPolling
-from portsip_async.bulk.status_watch import StatusWatch
+from portsip_async.bulk.status_polling import StatusPolling
+from portsip_async.bulk.status_watch import DiscoveredExtensions, StatusWatch
 from portsip_async.core.credentials import fetch_token
 from portsip_async.core.limits import Gate
 from portsip_async.simulator import Faults, PBXSimulator

@@ -8,7 +8,7 @@ logged and counted, and polling goes on.
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..core.credentials import is_fetch_error
 from ..core.tasks import TaskOwner
@@ -16,24 +16,11 @@ from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
 from .refused_numbers import RefusedNumbers
 from .status_batches import SINGLE_FAILURES, BatchReader, BatchResult, StatusSource
 from .status_type import S
-from .status_watch import StatusFeed, StatusSink
+from .status_watch import DiscoveredExtensions, StatusFeed, StatusSink
 from .workers import Batcher, WorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class DiscoveredExtensions(NamedTuple):
-    """The extensions that the PBX lists.
-
-    Attributes:
-        numbers: their numbers.
-        is_complete: whether the list stayed the same during the walk, so that an extension that is
-            not in it is gone.
-    """
-
-    numbers: list[str]
-    is_complete: bool
 
 
 class StatusPolling(StatusFeed[S], Generic[S]):

@@ -9,7 +9,7 @@ changes. Only the feed knows where the statuses come from.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 from ..core.tasks import Run, TaskOwner
 from ..errors import PortSIPError
@@ -38,13 +38,14 @@ class WatchStats(Record, frozen=True):
     """The progress and the failures of a watch.
 
     Attributes:
-        cycles: cycles that ended.
+        cycles: cycles of polling that ended; a watch that follows the web socket has none.
         skipped: cycles that were skipped, because an earlier one took too long or was postponed.
-        failures: batches and listings that failed, and the error that ended the watch.
-        consecutive_failures: cycles in a row that brought no status at all.
+        failures: batches, listings and connections that failed, and the error that ended the watch.
+        consecutive_failures: cycles in a row that brought no status at all; without polling,
+            connections in a row that failed.
         missing: extensions that the latest cycle's replies left out.
         last_error: the latest failure.
-        last_success: when a cycle last brought a status, in UTC.
+        last_success: when a status last came, in UTC.
         lag: seconds by which the latest cycle started late.
         cycle_seconds: how long the latest cycle took.
         unknown: the numbers that the PBX never gave a status for, in the order of the watched ones:
@@ -75,14 +76,29 @@ class WatchStats(Record, frozen=True):
     unacknowledged: int = 0
 
 
-class StatusSink(Protocol[S]):
-    """Receives what a feed reports. A feed that combines others gives each of them its own sink.
+class DiscoveredExtensions(NamedTuple):
+    """The extensions that the PBX lists.
 
     Attributes:
-        stats: the progress and the failures; the feed replaces it.
+        numbers: their numbers.
+        is_complete: whether the list stayed the same during the walk, so that an extension that is
+            not in it is gone.
     """
 
-    stats: WatchStats
+    numbers: list[str]
+    is_complete: bool
+
+
+class StatusSink(Protocol[S]):
+    """Receives what a feed reports. A feed that combines others gives each of them its own sink."""
+
+    @property
+    def stats(self) -> WatchStats:
+        """The progress and the failures; the feed replaces them."""
+        ...
+
+    @stats.setter
+    def stats(self, stats: WatchStats) -> None: ...
 
     @property
     def latest(self) -> Mapping[str, S]:

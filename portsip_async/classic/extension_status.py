@@ -13,8 +13,8 @@ from ..arguments import (
 )
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
-from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
-from ..bulk.status_watch import StatusWatch
+from ..bulk.status_polling import StatusPolling
+from ..bulk.status_watch import DiscoveredExtensions, StatusWatch
 from ..client.resource import Resource
 from ..client.statuses import check_known, status_source
 from ..core.limits import Gate

@@ -5,13 +5,10 @@ every ``async for`` is a run of its own, and closing the iterable ends all open 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import AsyncGeneratorType, MappingProxyType, TracebackType
 from typing import Any, NoReturn, Protocol, Self, SupportsIndex, TypeVar, cast
 from weakref import finalize
-
-from ..errors import raise_without_context
 
 T = TypeVar("T")
 Y = TypeVar("Y")
@@ -31,19 +28,6 @@ class TaskOwner(Protocol):
             ClientClosed: it was.
         """
         ...
-
-
-@asynccontextmanager
-async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """Open a task group that raises the first error itself, not a group with one error."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        error = errors.exceptions[0]
-    else:
-        return
-    raise_without_context(error)
 
 
 class NotCopyable:

@@ -16,8 +16,8 @@ from ..arguments import (
 )
 from ..bulk.status_batches import StatusSource
 from ..bulk.status_poll import StatusPoll
-from ..bulk.status_polling import DiscoveredExtensions, StatusPolling
-from ..bulk.status_watch import StatusFeed, StatusWatch
+from ..bulk.status_polling import StatusPolling
+from ..bulk.status_watch import DiscoveredExtensions, StatusFeed, StatusWatch
 from ..client.patches import UncheckedChanges
 from ..client.resource import Resource, Sender
 from ..client.statuses import check_known, status_source
@@ -30,7 +30,7 @@ from .calls import Calls
 from .changes import UserChanges
 from .directory import Directory
 from .error_codes import V22_ERRORS
-from .live_status import LiveSettings, LiveStatus, wsi_url
+from .live.feed import LiveSettings, LiveStatus, wsi_url
 from .login import SignIn
 from .operations import LARGEST_PAGE_SIZE, USERS_FIND, USERS_REMOVE, USERS_SHOW, USERS_STATUS
 from .status_models import ExtensionState
@@ -350,7 +350,6 @@ class Extensions(Resource):
                 discover=self._discover,
                 new_polling=lambda discover: new_polling(discover=discover),
                 falls_back=source == "auto",
-                interval=interval,
                 verify=verify,
                 rediscover=rediscover,
             )

@@ -6,6 +6,8 @@ operations without a reply on the page.
 
 Two things are not on the page: the token of `extensions.create`, which the SDK sends, and the
 parts of an upload, which are listed as the SDK sends them.
+
+``wsi_samples.jsonl`` has the vendor's messages of the web socket, of several versions.
 """
 
 import json
@@ -61,3 +63,29 @@ def load(operation: str) -> Sample:
         request.get("parts"),
         reply.read_bytes(),
     )
+
+
+@dataclass(frozen=True)
+class WSISample:
+    """One message of the web socket.
+
+    Attributes:
+        version: the version of the PBX that it is for.
+        is_json: whether it is valid JSON.
+        text: the message.
+    """
+
+    version: str
+    is_json: bool
+    text: str
+
+    @property
+    def parsed(self) -> Any:
+        """The decoded message."""
+        return json.loads(self.text)
+
+
+WSI_SAMPLES: list[WSISample] = [
+    WSISample(row["version"], row["valid_json"], row["text"])
+    for row in map(json.loads, (_HERE / "wsi_samples.jsonl").read_text("utf-8").splitlines())
+]

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from ..bulk.status_polling import DiscoveredExtensions
-from ..core.limits import Clock
+from ...bulk.status_watch import DiscoveredExtensions
+from ...core.limits import Clock
 
 
 class WatchedNumbers:

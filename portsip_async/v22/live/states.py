@@ -3,6 +3,9 @@
 What the socket reported counts. A state of REST is used only if the socket has not reported the
 extension since it was connected, or if there is no connection. If both contradict each other, the
 watch makes the connection again, and the states after its subscription decide.
+
+The sources differ in what they report and how they spell it: only the socket reports RINGING, and
+22.3 calls AVAILABLE ONLINE in some messages. So a difference between them need not be a change.
 """
 
 import math
@@ -11,19 +14,83 @@ from typing import Final, TypeAlias
 
 from msgspec import structs
 
-from ..bulk.outages import OutageLog
-from ..bulk.status_watch import StatusSink, WatchStats
-from ..core.limits import Clock
-from .directory import Directory
-from .enums import Status
-from .status_merge import agree, merge
-from .status_models import ExtensionState
-from .wsi_messages import StateReported
+from ...bulk.outages import OutageLog
+from ...bulk.status_watch import StatusSink, WatchStats
+from ...core.limits import Clock
+from ..enums import Presence, Status
+from ..status_models import ExtensionState
 
 _RINGING: Final = 120.0  # seconds; no telephone rings longer
 
+# Presences with the same meaning in different versions and messages.
+_SAME: Final[dict[str, str]] = {
+    Presence.ONLINE: Presence.AVAILABLE,
+    Presence.OTHER_CALL: Presence.ON_CALL,
+}
+# Presences that only repeat the status of the telephones.
+_OF_A_CALL: Final = frozenset(
+    {
+        Presence.AVAILABLE,
+        Presence.ONLINE,
+        Presence.RINGING,
+        Presence.ON_CALL,
+        Presence.OTHER_CALL,
+    }
+)
+
 # What the socket reported, and what REST reports.
 Doubt: TypeAlias = tuple[ExtensionState, ExtensionState]
+
+
+def merge(latest: ExtensionState | None, reported: ExtensionState) -> ExtensionState:
+    """Return the latest state with what was reported since.
+
+    What was not reported, or only in another spelling, stays as it was.
+    """
+    if latest is None:
+        return reported
+    presence, note = reported.presence, reported.presence_note
+    if presence is None or _spelling(presence) == _spelling(latest.presence):
+        presence = latest.presence
+    if note is None or not (note or latest.presence_note):
+        note = latest.presence_note
+    return ExtensionState(
+        latest.extension_number,
+        latest.status if reported.status is None else reported.status,
+        presence,
+        note,
+        reported.user_id or latest.user_id,
+    )
+
+
+def agree(reported: ExtensionState, read: ExtensionState, *, may_ring: bool) -> bool:
+    """Return whether a state of the socket and one of REST agree in all that both report.
+
+    Args:
+        reported: the state that the socket reported.
+        read: the state that REST reports.
+        may_ring: whether RINGING agrees with ONLINE, which REST reports instead.
+    """
+    status, read_status = reported.status, read.status
+    if status == Status.RINGING and may_ring:
+        status = Status.ONLINE
+    if None not in (status, read_status) and status != read_status:
+        return False
+    presence, read_presence = reported.presence, read.presence
+    if (
+        presence is not None
+        and read_presence is not None
+        and _spelling(presence) != _spelling(read_presence)
+        # The statuses agree, so these two do not contradict each other.
+        and not {presence, read_presence} <= _OF_A_CALL
+    ):
+        return False
+    note, read_note = reported.presence_note, read.presence_note
+    return note is None or read_note is None or note == read_note
+
+
+def _spelling(presence: str | None) -> str | None:
+    return None if presence is None else _SAME.get(presence, presence)
 
 
 class LiveStates:
@@ -36,28 +103,24 @@ class LiveStates:
     def __init__(
         self,
         sink: StatusSink[ExtensionState],
-        directory: Directory,
+        id_of: Callable[[str], str | None],
         outages: OutageLog,
         *,
         clock: Clock,
-        interval: float,
     ) -> None:
         """Begin without a state.
 
         Args:
             sink: receives the states.
-            directory: the ids of users.
+            id_of: returns the id of the user with a number, if REST has shown it.
             outages: logs extensions that the PBX does not know.
             clock: the time.
-            interval: seconds between two cycles of polling.
         """
         self.fresh: set[str] = set()
         self._sink = sink
-        self._directory = directory
+        self._id_of = id_of
         self._outages = outages
         self._clock = clock
-        self._interval = interval
-        self._lost_at = -math.inf
         # By number, on the monotonic clock: the last report of the socket, the last REST request.
         self._reported_at: dict[str, float] = {}
         self._asked_at: dict[str, float] = {}
@@ -69,19 +132,20 @@ class LiveStates:
         """Begin a connection."""
         self.fresh.clear()
 
-    def lost(self) -> None:
-        """End a connection."""
-        self._lost_at = self._clock.monotonic()
+    def report(self, number: str, reported: ExtensionState, *, is_complete: bool) -> None:
+        """Take what the socket reports about an extension.
 
-    def report(self, event: StateReported) -> None:
-        """Take what the socket reports about an extension."""
-        number, reported = event.number, event.state
+        Args:
+            number: the extension.
+            reported: what this connection has reported about it.
+            is_complete: whether that is the whole state.
+        """
         self._reported_at[number] = self._clock.monotonic()
-        if event.is_complete:
+        if is_complete:
             self.fresh.add(number)
         latest = self._sink.latest.get(number)
         # Not the socket's own id if another one is known: they need not be the same.
-        user_id = self._directory.id_of(number) or (latest and latest.user_id)
+        user_id = self._id_of(number) or (latest and latest.user_id)
         if user_id is not None and user_id != reported.user_id:
             reported = structs.replace(reported, user_id=user_id)
         state = merge(latest, reported)
@@ -106,9 +170,12 @@ class LiveStates:
             return None  # the reply may be older than the report
         latest = self._sink.latest.get(number)
         if latest is None or number not in self.fresh:
-            self._note(number, merge(latest, read))
+            self._accepted.pop(number, None)
+            self._note(number, self._settle(number, read))
             return None
         if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
+            if read.user_id != latest.user_id:  # the number was given to another user
+                self._note(number, structs.replace(latest, user_id=read.user_id))
             return None
         doubt = latest, read
         return None if self._accepted.get(number) == doubt else doubt
@@ -117,17 +184,18 @@ class LiveStates:
         """Accept contradictions, unless the next connection ends them."""
         self._accepted |= doubts
 
-    def note_unknown(self, number: str) -> None:
-        """Note that the PBX does not know an extension."""
-        if number not in self._sink.latest and number not in self._unknown:
-            self._unknown[number] = None
-            self._outages.refused([number])
+    def note_unknown(self, numbers: list[str]) -> None:
+        """Note extensions that the PBX does not know."""
+        latest = self._sink.latest
+        new = [each for each in numbers if each not in latest and each not in self._unknown]
+        if new:
+            self._unknown |= dict.fromkeys(new)
+            self._outages.refused(new)
             self._show_unknown()
 
     def forget(self, number: str) -> None:
         """Remove an extension that no longer exists."""
         self._sink.gone(number)
-        self._directory.forget(number)
         self.fresh.discard(number)
         for stored in (self._reported_at, self._asked_at, self._accepted):
             stored.pop(number, None)
@@ -136,7 +204,7 @@ class LiveStates:
 
     def poll_sink(self) -> "StatusSink[ExtensionState]":
         """Return the sink for a feed that polls while there is no connection."""
-        return _PollSink(self._sink, self._settle)
+        return _PollSink(self._sink, self._note_polled)
 
     def _note(self, number: str, state: ExtensionState) -> None:
         self._sink.note(number, state)
@@ -147,28 +215,28 @@ class LiveStates:
     def _show_unknown(self) -> None:
         self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
 
-    def _settle(self, number: str, read: ExtensionState) -> ExtensionState:
-        """Return the state after a poll. REST lacks RINGING, so it outlives the socket a while."""
+    def _note_polled(self, number: str, read: ExtensionState) -> None:
+        """Take a state from a poll. REST lacks RINGING, so it outlives the socket for a while."""
         latest = self._sink.latest.get(number)
         if (
             latest is not None
             and (latest.status, read.status) == (Status.RINGING, Status.ONLINE)
-            and self._clock.monotonic() - self._lost_at < self._interval
+            and self._clock.monotonic() - self._reported_at.get(number, -math.inf) < _RINGING
         ):
             read = structs.replace(read, status=latest.status)
-        return merge(latest, read)
+        self._note(number, merge(latest, read))
 
 
 class _PollSink:
-    """Passes on what a feed polls, after it was settled with what the socket reported before."""
+    """Passes on what a feed polls, so that it is merged with what the socket reported before."""
 
     def __init__(
         self,
         sink: StatusSink[ExtensionState],
-        settle: Callable[[str, ExtensionState], ExtensionState],
+        note: Callable[[str, ExtensionState], None],
     ) -> None:
         self._sink = sink
-        self._settle = settle
+        self._note = note
 
     @property
     def stats(self) -> WatchStats:
@@ -183,7 +251,7 @@ class _PollSink:
         return self._sink.latest
 
     def note(self, number: str, status: ExtensionState) -> None:
-        self._sink.note(number, self._settle(number, status))
+        self._note(number, status)
 
     def gone(self, number: str) -> None:
         self._sink.gone(number)

@@ -16,10 +16,10 @@ from typing import Final
 
 import msgspec
 
-from ..redact import scrub_text
-from .enums import Presence, PresenceValue, Status, StatusValue
-from .status_models import ExtensionState
-from .wsi_messages import (
+from ...redact import scrub_text
+from ..enums import Presence, PresenceValue, Status, StatusValue
+from ..status_models import ExtensionState
+from .messages import (
     EXTENSION_EVENTS,
     MANAGEMENT_EVENTS,
     Acknowledged,
@@ -111,6 +111,7 @@ class WSIProtocol:
         # All of these belong to the current connection.
         self._is_logged_in = False
         self._has_states = False
+        self._has_acknowledged = False
         self._pending: deque[str] = deque()  # topics of the subscriptions without a reply
         self._subscribed: set[str] = set()
 
@@ -124,7 +125,7 @@ class WSIProtocol:
 
     def connect(self) -> str:
         """Begin a new connection, and return the text that logs in."""
-        self._is_logged_in = self._has_states = False
+        self._is_logged_in = self._has_states = self._has_acknowledged = False
         self._pending.clear()
         self._subscribed.clear()
         self._known.clear()  # it may have changed since
@@ -247,9 +248,9 @@ class WSIProtocol:
 
     def _on_reply(self, message: Message, events: list[Event]) -> str | None:
         code = code_of(message)
+        if code is None and message.command is None:
+            return "neither an event nor a reply"
         if code is None and not message.error:
-            if message.command is None:
-                return "neither an event nor a reply"
             return "a command without a status"
         error = None if code == 0 else self._scrubbed(message.error or "")
         # Version 12 answers without a command.
@@ -272,14 +273,18 @@ class WSIProtocol:
         self, message: Message, error: str | None, events: list[Event]
     ) -> str | None:
         topics = self._topics(message, error)
+        if not topics and error is None and message.command is not None:
+            return None  # another topic, or one acknowledgement more than subscriptions
         if not topics:
             return "a reply to no subscription of this connection"
         for topic in topics:
             if topic in self._pending:
                 self._pending.remove(topic)
-            events.append(
-                Acknowledged(topic) if error is None else SubscriptionRefused(topic, error)
-            )
+            if error is None:
+                self._has_acknowledged = True
+                events.append(Acknowledged(topic))
+            else:
+                events.append(SubscriptionRefused(topic, error))
         return None
 
     def _topics(self, message: Message, error: str | None) -> Sequence[str]:
@@ -292,12 +297,12 @@ class WSIProtocol:
             return [*in_error]
         if not self._pending:
             return ()
-        oldest = self._pending[0]
-        # States arrived without an acknowledgement, so extension_events was not refused.
-        was_granted = error is not None and oldest == EXTENSION_EVENTS and self._has_states
-        return (
-            MANAGEMENT_EVENTS if was_granted and MANAGEMENT_EVENTS in self._pending else oldest,
-        )
+        # A PBX that reports states without an acknowledgement sends refusals only, and did not
+        # refuse the states.
+        is_granted = self._has_states and not self._has_acknowledged
+        if error is not None and is_granted and MANAGEMENT_EVENTS in self._pending:
+            return (MANAGEMENT_EVENTS,)
+        return (self._pending[0],)
 
     def _scrubbed(self, error: str) -> str:
         return scrub_text(error, [self._password])[:_LONGEST_ERROR]

@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
-from ..bulk.status_batches import StatusSource
-from ..bulk.status_poll import StatusPoll
-from ..bulk.status_polling import with_portsip_errors
-from ..core.limits import Gate
-from ..core.tasks import TaskOwner
-from ..errors import BadRequest, NotFound, PortSIPError, TransportError
-from .live_states import Doubt, LiveStates
-from .status_models import ExtensionState
-from .watched_numbers import WatchedNumbers
+from ...bulk.status_batches import StatusSource
+from ...bulk.status_poll import StatusPoll
+from ...bulk.status_polling import with_portsip_errors
+from ...core.limits import Gate
+from ...core.tasks import TaskOwner
+from ...errors import BadRequest, NotFound, PortSIPError, TransportError
+from ..status_models import ExtensionState
+from .numbers import WatchedNumbers
+from .states import Doubt, LiveStates
 
 _CONFIRM: Final = 1.0  # seconds until a contradiction is checked again: a change may be on its way
 _PER_SECOND: Final = 100  # leaves most of a PBX's 10,000 requests a minute to others
@@ -81,6 +81,7 @@ class RestChecks:
             AuthenticationError, ConfigurationError, ClientClosed: the watch can't go on.
         """
         doubts: dict[str, Doubt] = {}
+        unknown: set[str] = set()
         poll = StatusPoll(
             self._source,
             numbers,
@@ -95,7 +96,7 @@ class RestChecks:
                 if number not in self._numbers:
                     continue  # it has gone
                 if isinstance(error, NotFound | BadRequest) and not error.is_page:
-                    self._states.note_unknown(number)
+                    unknown.add(number)
                 elif isinstance(error, PortSIPError):
                     self._on_failure(error)
                     break
@@ -103,6 +104,7 @@ class RestChecks:
                     doubt = self._states.compare(number, result.status)
                     if doubt is not None:
                         doubts[number] = doubt
+        self._states.note_unknown([one for one in self._numbers.current or () if one in unknown])
         return doubts
 
     async def _paced(self, numbers: Iterable[str]) -> AsyncIterator[str]:

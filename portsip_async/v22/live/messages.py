@@ -4,7 +4,7 @@ A message as documented is decoded by msgspec alone. If that fails, it is parsed
 field of another form is converted or left out. One item that can't be read doesn't spoil the others
 of its message.
 
-Nothing in this module keeps a state: `wsi.WSIProtocol` does.
+Nothing in this module keeps a state: `protocol.WSIProtocol` does.
 """
 
 import json
@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ..core import decode
-from ..redact import Record
-from .status_models import ExtensionState
+from ...core import decode
+from ...redact import Record
+from ..status_models import ExtensionState
 
 EXTENSION_EVENTS: Final = "extension_events"
 MANAGEMENT_EVENTS: Final = "extension_management_events"
@@ -166,9 +166,10 @@ _decode_message: Final = msgspec.json.Decoder(Message).decode
 _TRAILING_COMMA: Final = re.compile(
     r""" ( "(?:[^"\\]|\\.)*+ (?:"|\\?\Z) ) | ,(?=\s*[}\]]) """, re.VERBOSE | re.DOTALL
 )
-_SCHEME: Final = re.compile(r"\s*(sips?|tel):", re.IGNORECASE)
+_BRACKETED: Final = re.compile("<((?:sips?|tel):[^<>]*)>", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"[\s<]*(?:sips?|tel):", re.IGNORECASE)
 _INTEGER: Final = re.compile(r"\s*[+-]?\d{1,18}\s*", re.ASCII)
-_LONGEST_NUMBER: Final = 64  # characters; the API allows 64 digits
+_NUMBER: Final = re.compile(r"[^\s<>\"@]{1,64}")  # the API allows 64 digits
 
 
 def read(text: str) -> list[Message]:
@@ -229,20 +230,19 @@ def number_of(extension: str | int | None) -> str | None:
     user, at, _ = extension.partition("@")
     if at and user.startswith("sip:") and user[4:].isdigit() and user.isascii():
         return _checked(user[4:])
-    _, bracket, inside = extension.partition("<")
-    address = inside.partition(">")[0] if bracket else extension
+    bracketed = _BRACKETED.search(extension)
+    address = bracketed[1] if bracketed else extension
     scheme = _SCHEME.match(address)
     address = address[scheme.end() :] if scheme else address
     user, at, _ = address.partition("@")
     user = re.split("[;:?]", user, maxsplit=1)[0]
     if scheme and not at and "." in user:
         return None  # the URI of a host
-    return _checked(unquote(user.strip()))
+    return _checked(unquote(user.strip(" <>")))
 
 
 def _checked(number: str) -> str | None:
-    is_usable = 0 < len(number) <= _LONGEST_NUMBER and number.isprintable() and " " not in number
-    return number if is_usable else None
+    return number if _NUMBER.fullmatch(number) and number.isprintable() else None
 
 
 def _parse(text: str) -> Any:
@@ -299,18 +299,21 @@ def _code(value: object) -> int | str | None:
 
 def _identifier(value: object) -> str | None:
     """Return a text, or a number as text; None for anything else."""
-    if value is None or isinstance(value, bool):
-        return None
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value if isinstance(value, str) else None
     try:
         return decode.repair(value, str)
-    except (decode.Unreadable, ValueError):
+    except decode.Unreadable:
         return None
 
 
 def _boolean(value: object) -> bool | None:
+    """Return a boolean, or one that is written as text or as a number."""
+    if isinstance(value, bool) or value is None:
+        return value
     try:
         return decode.repair(value, bool)
-    except (decode.Unreadable, ValueError):
+    except decode.Unreadable:
         return None
 
 

@@ -6,7 +6,7 @@ The socket reports every change at once, but it may break, or stay open and repo
   subscription the PBX reports all states, which closes the gap.
 - What the PBX does not report after a subscription is read through REST.
 - From time to time REST is asked about all extensions. If it contradicts the socket, the connection
-  is made again. See `rest_checks`.
+  is made again. See `checks`.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from ..bulk.status_batches import StatusSource
-from ..bulk.status_polling import DiscoveredExtensions, StatusPolling, with_portsip_errors
-from ..bulk.status_watch import StatusFeed, StatusSink
-from ..client.resource import Sender
-from ..core.tasks import task_group
-from ..core.web_socket import WebSocket
-from ..errors import (
+from ...bulk.status_batches import StatusSource
+from ...bulk.status_polling import StatusPolling, with_portsip_errors
+from ...bulk.status_watch import DiscoveredExtensions, StatusFeed, StatusSink
+from ...client.resource import Sender
+from ...core.task_group import task_group
+from ...core.web_socket import WebSocket
+from ...errors import (
     APIError,
     AuthenticationError,
     PermissionDenied,
@@ -32,14 +32,11 @@ from ..errors import (
     is_fatal,
     raise_without_context,
 )
-from .directory import Directory
-from .live_states import LiveStates
-from .login import SignIn
-from .rest_checks import RestChecks
-from .status_models import ExtensionState
-from .watched_numbers import WatchedNumbers
-from .wsi import WSIProtocol
-from .wsi_messages import (
+from ..directory import Directory
+from ..login import SignIn
+from ..status_models import ExtensionState
+from .checks import RestChecks
+from .messages import (
     EXTENSION_EVENTS,
     MANAGEMENT_EVENTS,
     Acknowledged,
@@ -52,6 +49,9 @@ from .wsi_messages import (
     StateReported,
     SubscriptionRefused,
 )
+from .numbers import WatchedNumbers
+from .protocol import WSIProtocol
+from .states import LiveStates
 
 _NAME: Final = "web_socket"  # the operation in errors, as the core names it
 
@@ -62,7 +62,7 @@ _REFUSED_PAUSE: Final = 600.0  # after a refused subscription, which needs other
 _STABLE: Final = 60.0  # after a connection that lasted this long, the pause is short again
 _PATIENCE: Final = 2.0  # without a connection, until polling begins
 _LOGIN: Final = 10.0  # the longest wait for the reply to the login
-_QUIET: Final = 3.0  # without a new state after subscribing: no more will come by themselves
+_QUIET: Final = 2.0  # without a new state after subscribing: no more will come by themselves
 
 _READS_AT_ONCE: Final = 16  # REST requests for what the PBX does not report by itself
 
@@ -87,7 +87,6 @@ class LiveSettings:
         new_polling: makes the feed that polls while there is no connection; its argument lists the
             extensions.
         falls_back: whether to poll while there is no connection.
-        interval: seconds between two cycles of polling.
         verify: seconds between two checks through REST.
         rediscover: seconds between two listings.
     """
@@ -102,7 +101,6 @@ class LiveSettings:
         [Callable[[], Coroutine[Any, Any, DiscoveredExtensions]]], StatusPolling[ExtensionState]
     ]
     falls_back: bool
-    interval: float
     verify: float
     rediscover: float
 
@@ -126,14 +124,14 @@ class LiveStatus(StatusFeed[ExtensionState]):
         self._states: LiveStates
         self._checks: RestChecks
         self._group: asyncio.TaskGroup
-        self._polling: asyncio.Task[None] | None = None
+        self._polling: StatusPolling[ExtensionState] | None = None
+        self._polling_task: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
-        # Of the current connection: set once it reports states; when that was; whether the numbers
-        # were subscribed to; what else to send; whether it reports extensions that come and go.
+        # Of the current connection: set once it reports states; when that was; what to send, once
+        # the numbers were subscribed to; whether it reports extensions that come and go.
         self._live = asyncio.Event()
         self._live_at = 0.0
-        self._is_subscribed = False
-        self._commands: list[str] = []
+        self._commands: asyncio.Queue[str] | None = None
         self._is_managed = False
         self._lost_at = 0.0  # when the last one was lost
 
@@ -150,10 +148,9 @@ class LiveStatus(StatusFeed[ExtensionState]):
             sink.stats = sink.stats.replace(source="socket")
         self._states = LiveStates(
             sink,
-            settings.directory,
+            settings.directory.id_of,
             settings.source.outages,
             clock=settings.sender.session.clock,
-            interval=settings.interval,
         )
         self._numbers = WatchedNumbers(
             self._given,
@@ -185,10 +182,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
     async def _connect_forever(self) -> None:
         failures = 0
         while True:
-            try:
-                await self._connect()
-            except PortSIPError as failure:
-                error = failure
+            error = await self._connection_error()
             if self._live.is_set() and self._clock() - self._live_at >= _STABLE:
                 failures = 0
             self._lose(error)
@@ -202,6 +196,14 @@ class LiveStatus(StatusFeed[ExtensionState]):
             if is_refused:
                 pause = _REFUSED_PAUSE
             await self._sleep(pause * (0.5 + self._settings.sender.session.clock.random() / 2))
+
+    async def _connection_error(self) -> PortSIPError:
+        """Follow the states through one connection, and return why it ended."""
+        try:
+            await self._connect()
+        except PortSIPError as error:
+            return error
+        raise AssertionError("a connection ends with an error")
 
     async def _connect(self) -> None:
         """Follow the states through one connection.
@@ -220,14 +222,14 @@ class LiveStatus(StatusFeed[ExtensionState]):
         async with settings.sender.web_socket(settings.url) as socket:
             await self._log_in(socket)
             self._states.connected()
-            self._commands.clear()
-            self._is_subscribed = self._is_managed = False
+            self._is_managed = False
             async with task_group() as group:
                 group.create_task(self._receive(socket))
-                group.create_task(self._subscribe(socket))
+                group.create_task(self._send(socket))
+                group.create_task(self._read_missing())
                 group.create_task(self._checks.run_forever())
                 if self._numbers.discovers:
-                    group.create_task(self._discover_forever(socket))
+                    group.create_task(self._discover_forever())
 
     async def _log_in(self, socket: WebSocket) -> None:
         """Log in on a new connection.
@@ -261,10 +263,9 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 if not isinstance(event, StateReported):
                     self._handle(event)
                 elif event.number in self._numbers:
-                    self._states.report(event)
+                    self._states.report(event.number, event.state, is_complete=event.is_complete)
                     self._be_live()
             self._count()
-            await self._send_commands(socket)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -289,25 +290,34 @@ class LiveStatus(StatusFeed[ExtensionState]):
             case _:
                 pass
 
-    async def _subscribe(self, socket: WebSocket) -> None:
-        """Subscribe to all numbers, and read what the PBX does not report by itself."""
-        wanted, fresh = self._numbers, self._states.fresh
-        texts = self._protocol.subscribe(wanted.current or ())
-        self._is_subscribed = True  # whatever comes from now on is subscribed to by itself
+    async def _send(self, socket: WebSocket) -> None:
+        """Subscribe to all numbers, and then send whatever else there is."""
+        commands: asyncio.Queue[str] = asyncio.Queue()
+        self._commands = commands
+        self._put(self._protocol.subscribe(self._numbers.current or ()))
+        while True:
+            await socket.send(await commands.get())
+
+    def _put(self, texts: list[str]) -> None:
         for text in texts:
-            await socket.send(text)
+            if self._commands is not None:
+                self._commands.put_nowait(text)
+
+    async def _read_missing(self) -> None:
+        """Read what the PBX does not report by itself after the subscription."""
+        fresh = self._states.fresh
         reported = -1
         while reported < len(fresh):
             reported = len(fresh)
             await self._sleep(_QUIET)
-        self._be_live()
-        missing = [number for number in wanted.current or () if number not in fresh]
+        if not self._live.is_set():
+            if self._settings.falls_back:
+                self._begin_polling()  # until it reports something
+            else:
+                self._be_live()
+        missing = [number for number in self._numbers.current or () if number not in fresh]
         if missing:
             await self._checks.read(missing, at_once=_READS_AT_ONCE)
-
-    async def _send_commands(self, socket: WebSocket) -> None:
-        while self._commands:
-            await socket.send(self._commands.pop(0))
 
     def _be_live(self) -> None:
         """Note that the connection reports states, and stop polling."""
@@ -317,11 +327,13 @@ class LiveStatus(StatusFeed[ExtensionState]):
         self._live.set()
         self._live_at = now
         self._end_patience()
-        if self._polling is not None:
-            self._polling.cancel()
+        outages = self._settings.source.outages
+        outages.recovered(self, now)
+        if self._polling is not None and self._polling_task is not None:
+            outages.recovered(self._polling, now)
+            outages.ended_polling(self)
+            self._polling_task.cancel()
             self._polling = None
-            self._settings.source.outages.ended_polling(self)
-        self._settings.source.outages.recovered(self, now)
         self._sink.stats = self._sink.stats.replace(source="socket", consecutive_failures=0)
 
     def _lose(self, error: PortSIPError) -> None:
@@ -332,11 +344,10 @@ class LiveStatus(StatusFeed[ExtensionState]):
             stats = self._sink.stats
             self._sink.stats = stats.replace(consecutive_failures=stats.consecutive_failures + 1)
             self._settings.source.outages.failed(self, error, now)
-        self._is_subscribed = False
+        self._commands = None
         if self._live.is_set():
             self._live.clear()
             self._lost_at = now
-            self._states.lost()
         else:
             self._begin_polling()
 
@@ -374,15 +385,17 @@ class LiveStatus(StatusFeed[ExtensionState]):
             stats = self._sink.stats
             self._sink.stats = stats.replace(source="poll")
             self._settings.source.outages.began_polling(self, stats.last_error, self._clock())
-            polling = self._settings.new_polling(self._numbers.discover)
-            self._polling = self._group.create_task(polling.run(self._states.poll_sink()))
+            self._polling = self._settings.new_polling(self._numbers.discover)
+            self._polling_task = self._group.create_task(
+                self._polling.run(self._states.poll_sink())
+            )
 
     # Extensions that come and go.
 
-    async def _discover_forever(self, socket: WebSocket) -> None:
+    async def _discover_forever(self) -> None:
         """Subscribe to what the PBX reports about extensions, and list them from time to time."""
         await self._live.wait()
-        await socket.send(self._protocol.subscribe_management())
+        self._put([self._protocol.subscribe_management()])
         rediscover, verify = self._settings.rediscover, self._settings.verify
         pause = 0.0 if self._numbers.listed_at < self._lost_at else rediscover
         while True:
@@ -393,15 +406,14 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 if is_fatal(error):
                     raise
                 self._count_failure(error)
-            await self._send_commands(socket)
             pause = max(rediscover, verify) if self._is_managed else rediscover
 
     def _change_numbers(self, came: list[str], gone: list[str]) -> None:
-        if self._is_subscribed:
-            self._commands += self._protocol.subscribe(came)
-            self._commands += self._protocol.unsubscribe(gone)
+        if self._commands is not None:
+            self._put([*self._protocol.subscribe(came), *self._protocol.unsubscribe(gone)])
         for number in gone:
             self._states.forget(number)
+            self._settings.directory.forget(number)
 
     def _renumber(self, number: str, user_id: str | None) -> None:
         """Watch the number of a changed extension, instead of the one that it had before."""

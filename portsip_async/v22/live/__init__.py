@@ -1,0 +1,1 @@
+"""Following states through the web socket of generation v22 (``/wsi``)."""
