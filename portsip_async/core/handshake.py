@@ -97,7 +97,7 @@ class Handshake(Interruptible):
         assert error is not None  # noqa: S101 - there is either
         error.operation, error.attempts = _NAME, 1
         try:
-            # The inner frames have the headers of `before_attempt`, and aiohttp's the proxy's password.
+            # The inner frames have the headers of `before_attempt` and the proxy's password.
             raise error.with_traceback(None)
         finally:
             del error  # breaks a reference cycle: its traceback holds this frame
