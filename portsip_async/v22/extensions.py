@@ -350,7 +350,6 @@ class Extensions(Resource):
                 discover=self._discover,
                 new_polling=lambda discover: new_polling(discover=discover),
                 falls_back=source == "auto",
-                interval=interval,
                 verify=verify,
                 rediscover=rediscover,
             )

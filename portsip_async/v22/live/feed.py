@@ -87,7 +87,6 @@ class LiveSettings:
         new_polling: makes the feed that polls while there is no connection; its argument lists the
             extensions.
         falls_back: whether to poll while there is no connection.
-        interval: seconds between two cycles of polling.
         verify: seconds between two checks through REST.
         rediscover: seconds between two listings.
     """
@@ -102,7 +101,6 @@ class LiveSettings:
         [Callable[[], Coroutine[Any, Any, DiscoveredExtensions]]], StatusPolling[ExtensionState]
     ]
     falls_back: bool
-    interval: float
     verify: float
     rediscover: float
 
@@ -153,7 +151,6 @@ class LiveStatus(StatusFeed[ExtensionState]):
             settings.directory.id_of,
             settings.source.outages,
             clock=settings.sender.session.clock,
-            interval=settings.interval,
         )
         self._numbers = WatchedNumbers(
             self._given,
@@ -351,7 +348,6 @@ class LiveStatus(StatusFeed[ExtensionState]):
         if self._live.is_set():
             self._live.clear()
             self._lost_at = now
-            self._states.lost()
         else:
             self._begin_polling()
 

@@ -107,7 +107,6 @@ class LiveStates:
         outages: OutageLog,
         *,
         clock: Clock,
-        interval: float,
     ) -> None:
         """Begin without a state.
 
@@ -116,15 +115,12 @@ class LiveStates:
             id_of: returns the id of the user with a number, if REST has shown it.
             outages: logs extensions that the PBX does not know.
             clock: the time.
-            interval: seconds between two cycles of polling.
         """
         self.fresh: set[str] = set()
         self._sink = sink
         self._id_of = id_of
         self._outages = outages
         self._clock = clock
-        self._interval = interval
-        self._lost_at = -math.inf
         # By number, on the monotonic clock: the last report of the socket, the last REST request.
         self._reported_at: dict[str, float] = {}
         self._asked_at: dict[str, float] = {}
@@ -135,10 +131,6 @@ class LiveStates:
     def connected(self) -> None:
         """Begin a connection."""
         self.fresh.clear()
-
-    def lost(self) -> None:
-        """End a connection."""
-        self._lost_at = self._clock.monotonic()
 
     def report(self, number: str, reported: ExtensionState, *, is_complete: bool) -> None:
         """Take what the socket reports about an extension.
@@ -179,9 +171,11 @@ class LiveStates:
         latest = self._sink.latest.get(number)
         if latest is None or number not in self.fresh:
             self._accepted.pop(number, None)
-            self._note(number, merge(latest, read))
+            self._note(number, self._settle(number, read))
             return None
         if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
+            if read.user_id != latest.user_id:  # the number was given to another user
+                self._note(number, structs.replace(latest, user_id=read.user_id))
             return None
         doubt = latest, read
         return None if self._accepted.get(number) == doubt else doubt
@@ -227,7 +221,7 @@ class LiveStates:
         if (
             latest is not None
             and (latest.status, read.status) == (Status.RINGING, Status.ONLINE)
-            and self._clock.monotonic() - self._lost_at < self._interval
+            and self._clock.monotonic() - self._reported_at.get(number, -math.inf) < _RINGING
         ):
             read = structs.replace(read, status=latest.status)
         self._note(number, merge(latest, read))
