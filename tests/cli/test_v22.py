@@ -719,7 +719,7 @@ class TestCheckOfTheWebSocket:
     """What `check` finds out about the web socket changes nothing about its exit code."""
 
     def found(self, cli: CommandLine, **environment: str) -> dict[str, Any]:
-        done = cli("check", "-o", "json", **environment)
+        done = cli("check", "-o", "json", environment=environment)
         assert done.code == 0, done.err
         found: dict[str, Any] = json.loads(done.out)["web_socket"]
         return found
