@@ -171,7 +171,7 @@ class LiveStates:
         latest = self._sink.latest.get(number)
         if latest is None or number not in self.fresh:
             self._accepted.pop(number, None)
-            self._note(number, self._settle(number, read))
+            self._note_read(number, read)
             return None
         if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
             if read.user_id != latest.user_id:  # the number was given to another user
@@ -204,7 +204,7 @@ class LiveStates:
 
     def poll_sink(self) -> "StatusSink[ExtensionState]":
         """Return the sink for a feed that polls while there is no connection."""
-        return _PollSink(self._sink, self._note_polled)
+        return _PollSink(self._sink, self._note_read)
 
     def _note(self, number: str, state: ExtensionState) -> None:
         self._sink.note(number, state)
@@ -215,8 +215,8 @@ class LiveStates:
     def _show_unknown(self) -> None:
         self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
 
-    def _note_polled(self, number: str, read: ExtensionState) -> None:
-        """Take a state from a poll. REST lacks RINGING, so it outlives the socket for a while."""
+    def _note_read(self, number: str, read: ExtensionState) -> None:
+        """Take a state from REST, which lacks RINGING and so does not end it for a while."""
         latest = self._sink.latest.get(number)
         if (
             latest is not None
