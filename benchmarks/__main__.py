@@ -1,4 +1,4 @@
-"""Run all benchmarks. This takes about eight minutes, or two with --quick.
+"""Run all benchmarks. This takes about nine minutes, or two with --quick.
 
 A full run writes RESULTS.md and results.png. A quick run has too few rounds to be worth keeping, so
 it only prints its results.
@@ -14,6 +14,7 @@ from . import (
     bench_decode,
     bench_generations,
     bench_import,
+    bench_live,
     bench_poll,
     bench_profile,
     bench_server,
@@ -27,6 +28,7 @@ _BENCHMARKS = (
     bench_generations,
     bench_profile,
     bench_poll,
+    bench_live,
     bench_batches,
     bench_walk,
     bench_decode,

@@ -34,6 +34,7 @@ class Goal:
 _CALLS = "list page, show, status batch; 1, 16, 64 in flight; plain, TLS"
 _POLL = "100,000 numbers polled, 20 ms a request, 16 in flight"
 _WALK = "200 pages of 20 ms"
+_LIVE = "first states of v22 delivered"
 _MILLION = "a million items walked"
 
 GOALS: tuple[Goal, ...] = (
@@ -51,6 +52,11 @@ GOALS: tuple[Goal, ...] = (
     Goal("poll.tokens.wall", "the same with tokens of 1 second: wall", "a fixed token", "≤", 1.03),
     Goal("poll.tokens.cpu", "the same with tokens of 1 second: CPU", "a fixed token", "≤", 1.03),
     Goal("poll.waits", "the same: calls that waited for a token", "steady state", "≤", 0, 0),
+    Goal("live.few", f"2,000 {_LIVE}: s", "the start of the loop", "≤", 1.0),
+    Goal("live.many", f"20,000 {_LIVE}: s", "the start of the loop", "≤", 10, 1),
+    Goal("live.requests", "the same: requests", "the listing and the login", "≤", 0, 0),
+    Goal("live.latency", "a change on v22 is delivered: ms", "the simulator's set_status", "≤", 5),
+    Goal("live.rest", "20,000 followed at rest: CPU", "polled every 5 s", "≤", 0.1, 3),
     Goal("walk.3", f"{_WALK}, prefetch 3: times as fast", "prefetch 0", "≥", 3.6),
     Goal("walk.7", f"{_WALK}, prefetch 7: times as fast", "prefetch 0", "≥", 6.6),
     Goal("walk.15", f"{_WALK}, prefetch 15: times as fast", "prefetch 0", "≥", 11.5),

@@ -2,8 +2,9 @@
 
     python examples/wallboard.py [--api classic|v22] [--host 127.0.0.1] [--port 8080] [--interval 2]
 
---api names the generation of the PBX's API; PORTSIP_API in the environment does the same. A PBX of
-generation v22 is asked about each extension on its own, so its interval is longer.
+--api names the generation of the PBX's API; PORTSIP_API in the environment does the same. Changes
+arrive live from a PBX of generation v22, through its web socket. While there is none, it is polled
+like a classic PBX, but less often, because each extension needs a request.
 
 One watch of the PBX serves all browsers. A browser gets all extensions once. After that it gets the
 changes, four times a second. A slow or sleeping browser delays no other browser: when it is back,
@@ -82,10 +83,11 @@ class Row(NamedTuple):
 
 
 class Health(NamedTuple):
-    """The state of the watch ("ok", "away" or "refused") and the time of the last reply."""
+    """How the watch is: "ok", "away" or "refused"; the time of the last reply; the source."""
 
     state: str
     last_success: float | None
+    source: str  # "socket" or "poll"
 
 
 class Browser:
@@ -125,7 +127,7 @@ class Board(ABC):
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield all extensions once, then the changes, until the board closes."""
         clock = asyncio.get_running_loop().time
-        state, due = "", 0.0
+        shown, due = None, 0.0
         groups: list[tuple[str, list[str]]] = []
         browser = Browser()
         self.browsers.add(browser)
@@ -139,8 +141,8 @@ class Board(ABC):
                     groups = self._groups
                     yield _event("groups", groups)
                 health = self._health()
-                if health.state != state or clock() >= due:
-                    state, due = health.state, clock() + BEAT
+                if (health.state, health.source) != shown or clock() >= due:
+                    shown, due = (health.state, health.source), clock() + BEAT
                     yield _event("health", health)
                 await asyncio.sleep(FRAME)
         finally:
@@ -222,19 +224,24 @@ class Board(ABC):
             browser.pending[number] = row
 
     def _health(self) -> Health:
-        stats = self._watch.stats
-        self._last_success = stats.last_success or self._last_success
+        stats, now = self._watch.stats, datetime.now(UTC)
+        is_live = stats.source == "socket"  # the socket is open, even if nothing changes
+        if is_live:
+            self._last_success = now
+        elif stats.last_success is not None:
+            self._last_success = max(stats.last_success, self._last_success or stats.last_success)
         last = None if self._last_success is None else self._last_success.timestamp()
         patience = timedelta(seconds=1 + 3 * max(self._interval, stats.cycle_seconds))
-        if (
-            stats.last_success is not None
+        if is_live or (
+            self._last_success is not None
+            and stats.last_success is not None
             and stats.consecutive_failures == 0
-            and datetime.now(UTC) - stats.last_success < patience
+            and now - self._last_success < patience
         ):
             self._refused = False
-            return Health("ok", last)
+            return Health("ok", last, stats.source)
         refused = self._refused or isinstance(stats.last_error, AuthenticationError)
-        return Health("refused" if refused else "away", last)
+        return Health("refused" if refused else "away", last, stats.source)
 
 
 class ClassicBoard(Board):
@@ -267,7 +274,7 @@ class ClassicBoard(Board):
 
 
 class V22Board(Board):
-    """The board of a PBX of generation v22, which is polled."""
+    """The board of a PBX of generation v22, with changes from its web socket or by polling."""
 
     default_interval = 30.0
 
@@ -280,7 +287,7 @@ class V22Board(Board):
         self, known: Mapping[str, v22.ExtensionState]
     ) -> StatusWatch[v22.ExtensionState]:
         return self._pbx.extensions.watch_status(
-            source="poll", interval=self._interval, known=known, rediscover=REDISCOVER
+            interval=self._interval, known=known, rediscover=REDISCOVER
         )
 
     async def _list_names(self) -> AsyncIterator[tuple[str, str]]:

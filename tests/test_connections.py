@@ -489,7 +489,7 @@ class TestSilentPool:
             assert wire.connections == 2
 
 
-async def deaf(_: Arrival, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def deaf(_: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send nothing and read nothing, not even the end of the stream."""
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     await asyncio.Event().wait()

@@ -29,7 +29,7 @@ from portsip_async import (
     TransportError,
 )
 from portsip_async.cli.app import app
-from portsip_async.cli.demo import demo
+from portsip_async.cli.demo import demo, demo_v22
 from portsip_async.cli.demo.demo import run
 from portsip_async.cli.demo.demo_steps import Failed, Traffic, compare, until_done
 from portsip_async.simulator import Faults, PBXSimulator
@@ -72,6 +72,7 @@ async def test_demo_loses_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     assert "201 seen, each once; no id asked" in shown
     assert "now in Sales, still Demo 330" in shown
     assert "refresh tokens, each sent once" in shown
+    assert re.search(r"the change\s+after \d+\.\d\s+ms;\s+no\s+status\s+asked\s+for", shown)
     assert sim.injected.total() > 20
     assert fits(shown, 80)
 
@@ -169,6 +170,32 @@ async def test_demo_fails_if_a_step_of_v22_fails(
     code, shown = await show(quiet)
     assert code == 1
     assert problem in shown.split("Something was lost:")[1]
+
+
+async def test_demo_fails_without_a_web_socket(
+    quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet.v22.socket.refuse(times=None)
+    monkeypatch.setattr(demo_v22, "_PATIENCE", 0.3)
+    code, shown = await show(quiet)
+    assert code == 1
+    assert "follow 3 live, change one: 3 states not seen after 0.3 s" in shown
+
+
+async def test_demo_fails_if_a_change_does_not_arrive(
+    quiet: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_status = quiet.set_status
+
+    def cut_and_set(*arguments: Any, **more: Any) -> None:
+        quiet.v22.socket.silence(pings=True)
+        set_status(*arguments, **more)
+
+    monkeypatch.setattr(quiet, "set_status", cut_and_set)
+    monkeypatch.setattr(demo_v22, "_PATIENCE", 0.3)
+    code, shown = await show(quiet)
+    assert code == 1
+    assert "the change not seen after 0.3 s" in shown
 
 
 async def test_demo_fails_if_ids_are_looked_up(

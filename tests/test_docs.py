@@ -62,6 +62,7 @@ def environment(sim: PBXSimulator) -> dict[str, str]:
         "PORTSIP_URL": sim.url,
         "PORTSIP_USERNAME": sim.username,
         "PORTSIP_PASSWORD": sim.password,
+        "PORTSIP_DOMAIN": sim.domain,
         "PYTHONIOENCODING": "utf-8",
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
@@ -109,7 +110,9 @@ async def test_python_blocks_run(page: str, workdir: Path, sim: PBXSimulator) ->
             url = await stack.enter_async_context(SERVERS[page]())
         clients = {
             "classic": await stack.enter_async_context(PortSIPClient(url, **login)),
-            "v22": await stack.enter_async_context(v22.PortSIPClient(url, **login)),
+            "v22": await stack.enter_async_context(
+                v22.PortSIPClient(url, domain=sim.domain, **login)
+            ),
         }
         namespace: dict[str, Any] = {
             "__name__": "page",
@@ -177,6 +180,13 @@ async def follow(names: dict[str, Any], sim: PBXSimulator) -> None:
     assert names["load"]("none.json") == {}
 
 
+async def live(names: dict[str, Any], sim: PBXSimulator) -> None:
+    """The statuses came through the web socket, and none through REST."""
+    assert names["stats"].source == "socket"
+    assert sim.v22.socket.logins == 2
+    assert sim.v22.served["users.status"] == 0
+
+
 async def rotate(names: dict[str, Any], sim: PBXSimulator) -> None:
     """Each login reads the password again. A wrong one is not sent again or kept."""
     async with PortSIPClient(sim.url, credentials=names["FromFile"](sim.url, "login")) as pbx:
@@ -216,6 +226,7 @@ async def check_v12(names: dict[str, Any], sim: PBXSimulator) -> None:
 
 AFTERWARDS: dict[str, Callable[[dict[str, Any], PBXSimulator], Awaitable[None]]] = {
     "docs/howto/coordinator.md": coordinator,
+    "docs/howto/live-status.md": live,
     "docs/howto/rotate-credentials.md": rotate,
     "docs/howto/v12.md": check_v12,
     "docs/howto/watch-for-weeks.md": follow,
@@ -268,8 +279,9 @@ async def test_board(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 line = (await process.stdout.readline()).decode()
                 assert re.match(r"\d\d:\d\d:\d\d  \d{3} [A-Z_]+ +\{'", line), line
                 await changing.restart()
-                before = changing.v22.acted["users.status"]
-                while changing.v22.acted["users.status"] == before:
+                socket = changing.v22.socket
+                before = socket.subscriptions
+                while socket.subscriptions == before:
                     assert await process.stdout.readline()
         finally:
             process.send_signal(signal.SIGINT)

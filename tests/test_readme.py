@@ -30,6 +30,7 @@ async def test_readme_example_runs(sim: PBXSimulator) -> None:
             "PORTSIP_URL": sim.url,
             "PORTSIP_USERNAME": sim.username,
             "PORTSIP_PASSWORD": sim.password,
+            "PORTSIP_DOMAIN": sim.domain,
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -48,6 +49,7 @@ async def test_readme_snippet_is_complete(
     monkeypatch.setenv("PORTSIP_URL", sim.url)
     monkeypatch.setenv("PORTSIP_USERNAME", sim.username)
     monkeypatch.setenv("PORTSIP_PASSWORD", sim.password)
+    monkeypatch.setenv("PORTSIP_DOMAIN", sim.domain)
     assert await run(block, {"__name__": "page"})
     assert not re.search(r"\n\n[ )\]}]", block.code)
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from portsip_async import Attempt, ConnectError, ServerError
+from portsip_async import Attempt, ConnectError, PortSIPClient, ServerError
+from portsip_async.simulator import PBXSimulator
 
+from .concurrency import in_background, until
 from .soak.audit import Audit, Reported
 from .soak.journal import Entry, Journal
 from .soak.memory import growth, sample
 from .soak.nginx import SetupError, find_nginx
 from .soak.secrecy import Secrets
+from .soak.viewers import Viewer
 
 CREATE, UPDATE, REMOVE = "extensions.create", "extensions.update", "extensions.remove"
 PATHS = {CREATE: "create", UPDATE: "update", REMOVE: "destroy"}
@@ -157,6 +160,26 @@ def test_search_finds_every_form_of_a_secret(tmp_path: Path) -> None:
     log.write_text("nothing\n")
     with pytest.raises(RuntimeError):
         secrets.search([log], [])
+
+
+async def test_viewer_resumes_from_its_view() -> None:
+    """Leaving a watch at each change loses none. A view that is not the watch's is found."""
+    numbers = ["100", "101", "102"]
+    async with (
+        PBXSimulator(extensions=3, status_seconds=0) as sim,
+        PortSIPClient(sim.url, username=sim.username, password=sim.password) as client,
+    ):
+        viewer = Viewer(
+            lambda known: client.extensions.watch_status(numbers, interval=0.01, known=known),
+            leaves=1.0,
+        )
+        async with in_background(viewer.follow()):
+            await until(lambda: viewer.view.keys() == set(numbers))
+            assert viewer.wrong == []
+            del viewer.view["101"]
+            sim.set_status("102", "AWAY")
+            await until(lambda: viewer.wrong)
+    assert viewer.figures()["changes"] >= 4
 
 
 def test_missing_nginx_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,10 @@ def healthy(state: str) -> Callable[[Listener], bool]:
     return lambda listener: listener.health[:1] == [state]
 
 
+def follows(source: str) -> Callable[[Listener], bool]:
+    return lambda listener: listener.health[::2] == ["ok", source]
+
+
 def has(number: str, status: str) -> Callable[[Listener], bool]:
     return lambda listener: listener.rows.get(number, [None] * 5)[2] == status
 
@@ -57,6 +61,7 @@ async def test_snapshot_then_changes(sim: PBXSimulator) -> None:
                 assert browser.rows["101"][4] > 0
             changes = [data for name, data in second.events if name == "changes"]
             assert [[number for number, _ in data] for data in changes] == [["101"]]
+            await first.until(follows("poll"))
 
 
 async def test_one_watch_for_all(sim: PBXSimulator) -> None:

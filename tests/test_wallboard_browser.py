@@ -185,6 +185,28 @@ async def test_pbx_restarts(sim: PBXSimulator, page: Page) -> None:
     assert set((await statuses(page)).values()) == {"RINGING"}
 
 
+async def test_source(sim: PBXSimulator, page: Page) -> None:
+    """The page shows whether changes arrive live or by polling."""
+    source = "document.getElementById('source').textContent"
+    assert await page.get(source) == "polling"
+    await sim.stop()
+    await page.until(source, "")
+    await sim.start()
+    async with served(interval=5, api="v22") as url:
+        await page.open(url)
+        await page.until("tiles.size", EXTENSIONS)
+        await page.until(source, "live")
+        sim.set_status("101", "AWAY")
+        await page.until("counts.OTHER", 1)
+        assert not sim.v22.served["users.status"]
+        sim.v22.socket.refuse(times=None)
+        sim.v22.socket.cut()
+        await page.until(source, "polling")
+        assert await page.get("banner.hidden")
+        sim.v22.socket.clear()
+        await page.until(source, "live")
+
+
 async def test_wallboard_restarts(
     sim: PBXSimulator, page: Page, site: Site, pbx: PortSIPClient
 ) -> None:
@@ -378,7 +400,17 @@ async def test_contrast(sim: PBXSimulator, page: Page, scheme: str) -> None:
     await page.scheme(scheme)
     texts = [f".tile.{kind} {part}" for kind in MARKS for part in (".mark", "b", ".name")]
     texts += [f".count.{kind} .mark" for kind in MARKS]
-    texts += ["h1", "#shown", "#search", "#dense", ".count", "#banner", "#detail", ".keys"]
+    texts += [
+        "h1",
+        "#shown",
+        "#source",
+        "#search",
+        "#dense",
+        ".count",
+        "#banner",
+        "#detail",
+        ".keys",
+    ]
     found = await page.run(CONTRAST, texts)
     assert [(what, ratio) for what, ratio in found if ratio < 4.5] == []
 

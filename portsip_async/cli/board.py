@@ -1,8 +1,9 @@
 """The board of a watch: the statuses of the extensions on a terminal.
 
-It shows the counts, a cell for each extension, the latest changes, and how long the PBX has not
-replied. A cell has the mark and the colour of the status, the number, the name, and how long the
-status has lasted. Extensions that don't fit on the screen are on further pages.
+It shows the counts, whether changes arrive live or by polling, a cell for each extension, the
+latest changes, and how long the PBX has not replied. A cell has the mark and the colour of the
+status, the number, the name, and how long the status has lasted. Extensions that don't fit on the
+screen are on further pages.
 """
 
 from collections import Counter, deque
@@ -84,6 +85,7 @@ class Board:
         self._pages = 1
         self._turned: datetime | None = None
         self._with_names = True
+        self._live_at: datetime | None = None  # when the web socket was last open
 
     def apply(self, change: StatusChange[Any]) -> None:
         """Apply a change; the first status of an extension is not shown as a change."""
@@ -131,7 +133,9 @@ class Board:
         """Draw the board for a terminal of this many columns and lines."""
         # Of the height, the changes get at most a third, and the cells get the rest.
         recent = [self._line(change) for change in self._recent][: max(0, (height - 6) // 3)]
-        head = [self._counts(), _health(stats, now), Text()]
+        if stats.source == "socket":
+            self._live_at = now
+        head = [self._counts(), _health(stats, self._live_at, now), Text()]
         left = height - len(head) - len(recent) - 2
         cells = self._cells(width, max(1, left), now)
         return Group(*head, cells, *([Text(), *recent] if recent else []))
@@ -244,19 +248,25 @@ def _label(status: Any) -> str:
     return "gone" if status is None else str(status.status or "unknown")
 
 
-def _health(stats: WatchStats, now: datetime) -> Text:
-    if not stats.cycles:
-        return Text("reading ...", style="dim")
+def _health(stats: WatchStats, live_at: datetime | None, now: datetime) -> Text:
     if is_outage(stats):
         text = "no answer yet"
-        if stats.last_success is not None:
-            text = f"no answer for {(now - stats.last_success).total_seconds():.0f} s"
+        # The web socket may have been open for long without a message.
+        answered = [at for at in (stats.last_success, live_at) if at is not None]
+        if answered:
+            text = f"no answer for {(now - max(answered)).total_seconds():.0f} s"
         error = one_line(str(stats.last_error or ""))
         return Text(f"{text}: {error}", style="bold red", no_wrap=True, overflow="ellipsis")
-    seconds = f"a poll takes {stats.cycle_seconds:.2f} s"
+    source = "live"
+    if stats.source == "poll":
+        if stats.last_success is None and not stats.cycles:
+            return Text("reading ...", style="dim")
+        source = "polling"
+        if stats.cycles:
+            source += f"   a poll takes {stats.cycle_seconds:.2f} s"
     missing = f"   {stats.missing:,} missing" if stats.missing else ""
     line = Text(no_wrap=True, overflow="ellipsis")
     if stats.unknown:
         unknown = printable(shorten(stats.unknown))
         line.append(f"the PBX knows no {unknown}   ", style="bold yellow")
-    return line.append(f"up to date   {seconds}{missing}   Ctrl-C ends", style="dim")
+    return line.append(f"{source}{missing}   Ctrl-C ends", style="dim")

@@ -1,7 +1,8 @@
 """``portsip-async extensions watch``: a live board on a terminal, or lines of changes in a pipe.
 
-A terminal that can't move its cursor gets lines. In a pipe, outages are reported on stderr. The
-watch ends when the reading process has exited, even if there is nothing to write.
+A terminal that can't move its cursor gets lines. In a pipe, outages and the lack of a web socket
+are reported on stderr. The watch ends when the reading process has exited, even if there is nothing
+to write.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _REFRESH_INTERVAL = 0.25  # seconds between two updates of the board, or of the reports
 _REMINDER_INTERVAL = 60.0  # seconds between two lines about one outage
+_SOCKET_GAP = 10.0  # seconds without a web socket that are not reported
 _NAMES_PAUSE = 30  # minimum seconds between two readings of the names
 _NAMES_AGE = 600  # maximum seconds between two readings of the names
 
@@ -56,8 +58,8 @@ def watch(
         typer.Option(
             min=0.1,
             metavar="SECONDS",
-            help="Time between two polls; by default 5, or 30 where the API is v22, which takes a"
-            " request for each extension.",
+            help="Time between two polls; by default 5, or 30 where the API is v22. There, changes"
+            " arrive live through a web socket, and it polls only while there is none.",
         ),
     ] = None,
     limit: Annotated[
@@ -77,9 +79,9 @@ def watch(
     """Watch the status of extensions.
 
     A terminal shows a live board. A pipe, or a terminal that can't move its cursor, gets a line per
-    change. Every extension is shown once, and then every change, until Ctrl-C. Outages of the PBX
-    don't end the watch. On the board, PgDn and PgUp turn the pages, n shows or hides the names, and
-    q quits.
+    change. Every extension is shown once, and then every change, until Ctrl-C. With v22, changes
+    arrive live. Outages of the PBX don't end the watch. On the board, PgDn and PgUp turn the pages,
+    n shows or hides the names, and q quits.
 
     Example: portsip-async extensions watch --interval 2 | jq .after.status
     """
@@ -107,7 +109,11 @@ def watch(
             if on_board:
                 await _show_board(watch, limit, pbx, wanted)
             else:
-                await _write_changes(watch, limit, output, model)
+                gaps = None
+                if pbx.live:
+                    by_token = connection.account is None
+                    gaps = _SocketGaps(interval or pbx.interval, by_token=by_token)
+                await _write_changes(watch, limit, output, model, gaps)
 
     connection.run(work)
 
@@ -118,13 +124,22 @@ def _change_of(state: Record) -> type[StatusChange[Any]]:
 
 
 async def _write_changes(
-    watch: StatusWatch[Any], limit: int | None, output: Output, model: type[StatusChange[Any]]
+    watch: StatusWatch[Any],
+    limit: int | None,
+    output: Output,
+    model: type[StatusChange[Any]],
+    gaps: "_SocketGaps | None",
 ) -> None:
     outage = _Outage()
     unknown = _Unknown()
 
     def report() -> bool:
-        for line in (*outage.news(watch.stats, monotonic()), *unknown.news(watch.stats)):
+        stats, now = watch.stats, monotonic()
+        for line in (
+            *outage.news(stats, now),
+            *(gaps.news(stats, now) if gaps else ()),
+            *unknown.news(stats),
+        ):
             print_error(line)
         return True
 
@@ -161,6 +176,43 @@ class _Outage:
         elif now - self._reported >= _REMINDER_INTERVAL:
             self._reported = now
             yield f"still no answer after {_duration(now - self._began)}: {_text(stats)}"
+
+
+class _SocketGaps:
+    """Reports that a watch polls because there is no web socket, and that there is one again.
+
+    Short gaps are not reported. Outages of the PBX are reported by `_Outage`.
+    """
+
+    def __init__(self, interval: float, *, by_token: bool = False) -> None:
+        """Begin without a web socket.
+
+        Args:
+            interval: seconds between two polls.
+            by_token: whether a token replaces the account, which the web socket needs.
+        """
+        self._polling = f"polling every {interval:g} s"
+        self._by_token = by_token
+        self._began: float | None = None
+        self._is_reported = False
+
+    def news(self, stats: WatchStats, now: float) -> Iterator[str]:
+        """Yield new lines; `now` is in seconds of any monotonic clock."""
+        if stats.source == "socket":
+            if self._is_reported and self._began is not None:
+                yield f"live again, after {_duration(now - self._began)}"
+            self._began, self._is_reported = None, False
+        elif self._is_reported:
+            return
+        elif self._began is None or is_outage(stats):
+            self._began = now
+        elif now - self._began >= _SOCKET_GAP:
+            self._is_reported = True
+            if self._by_token:
+                yield f"a token can't log in to the web socket; {self._polling}"
+            else:
+                what = "the web socket is lost" if stats.connections else "there is no web socket"
+                yield f"{what}; {self._polling} until there is one"
 
 
 class _Unknown:

@@ -2,7 +2,8 @@
 
 aiohttp's own web socket sends the pings. Its exceptions, and the frames in their tracebacks, may
 hold the texts that were sent, which may contain a password. So errors are raised outside of the
-``except`` blocks that caught aiohttp's, and no local variable of a frame that raises holds a text.
+``except`` blocks that caught aiohttp's. A cancellation loses the frames of its traceback, and no
+local variable of a frame that raises holds a text.
 """
 
 import asyncio
@@ -72,7 +73,7 @@ class WebSocket(NotCopyable):
                 if timeout.expired():
                     self.abort(TransportError(f"the PBX read nothing for {_SEND_WITHIN:g} s"))
                 else:
-                    self._break(foreign)
+                    self._end(foreign)
         del text  # tracebacks may show local variables
         try:
             raise failure or self._copy_error()
@@ -99,14 +100,22 @@ class WebSocket(NotCopyable):
         """Return a message; None if the web socket ended."""
         try:
             message = await self._opened.receive()
+        except asyncio.CancelledError as cancelled:
+            cancelled.__traceback__ = None
+            raise
         except FOREIGN as foreign:
-            self._break(foreign)
+            self._end(foreign)
             return None
         if self.error is not None:
             return None  # it was closed meanwhile
         if message.type in _CONTENT:
             return cast("str | bytes", message.data)
-        self._end(message)
+        if message.type is aiohttp.WSMsgType.CLOSE:
+            # The reason in the frame is left out: it may repeat a text that was sent.
+            code = f" with code {message.data}" if message.data else ""
+            self.abort(TransportError(f"the PBX closed the web socket{code}"))
+        else:
+            self._end(message.data)
         return None
 
     async def close(self, error: PortSIPError | None = None) -> None:
@@ -125,6 +134,9 @@ class WebSocket(NotCopyable):
             if transport is not None and transport.get_write_buffer_size():
                 self._response.close()  # the frame would wait for the peer to read
             await self._opened.close()
+        except asyncio.CancelledError as cancelled:
+            cancelled.__traceback__ = None
+            raise
         finally:
             self._response.close()
 
@@ -138,27 +150,18 @@ class WebSocket(NotCopyable):
             self.error = error
         self._response.close()
 
-    def _end(self, message: aiohttp.WSMessage) -> None:
-        """End because of a message of aiohttp that is not content."""
-        reason = message.data if message.type is aiohttp.WSMsgType.ERROR else None
-        reason = reason or self._opened.exception()
-        if isinstance(reason, Exception):
-            self._break(reason)
-        elif message.type is aiohttp.WSMsgType.CLOSE:
-            # The reason in the frame is left out: it may repeat a text that was sent.
-            self.abort(TransportError(f"the PBX closed the web socket with code {message.data}"))
-        else:
-            self.abort(TransportError("the connection of the web socket was lost"))
-
-    def _break(self, reason: Exception) -> None:
-        """End because of an exception of aiohttp or of the system."""
-        own = self._opened.exception()  # more exact, if aiohttp ended it
-        reason = own if isinstance(own, Exception) else reason
-        if isinstance(reason, aiohttp.ServerTimeoutError):
-            self.abort(TransportError("the PBX did not answer a ping"))
-        else:
+    def _end(self, reason: object) -> None:
+        """End because of an exception of aiohttp or of the system; None: the connection ended."""
+        error: PortSIPError
+        if isinstance(self._opened.exception(), aiohttp.ServerTimeoutError):
+            error = TransportError("the PBX did not answer a ping")
+        elif isinstance(reason, aiohttp.WebSocketError):
+            error = TransportError(f"the client closed the web socket: {reason}")
+        elif isinstance(reason, Exception):
             error, _ = translate(reason, [])
-            self.abort(error)
+        else:
+            error = TransportError("the connection of the web socket was lost")
+        self.abort(error)
 
     def _copy_error(self) -> PortSIPError:
         """Return a copy of `error`, so that each caller raises its own."""

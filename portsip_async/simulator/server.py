@@ -354,7 +354,7 @@ class PBXSimulator(Lifecycle):
             return DroppedReply()  # it came during a stop
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # aiohttp runs each handler in a task
-        is_socket = request.path == PATH and self.v22 in self._faces
+        is_socket = request.raw_path.partition("?")[0] == PATH and self.v22 in self._faces
         tasks = self._http.sockets if is_socket else self._http.requests
         tasks.add(task)
         try:

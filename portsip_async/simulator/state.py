@@ -272,12 +272,16 @@ class PBX:
 
     def status_of(self, index: int, number: str, now: float) -> tuple[str, str]:
         """Return the status of an extension and its phone."""
-        status, agent = self._pinned.get(number, ("", None))
-        if not status:
-            status = status_at(index, self.seed, now, self.status_seconds)
+        status = self.status(index, number, now)
+        _, agent = self._pinned.get(number, ("", None))
         if agent is None:
             agent = "" if status == "OFFLINE" else phone(index, self.seed)[0]
         return status, agent
+
+    def status(self, index: int, number: str, now: float) -> str:
+        """Return the status of an extension."""
+        status, _ = self._pinned.get(number, ("", None))
+        return status or status_at(index, self.seed, now, self.status_seconds)
 
     # Groups.
 

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from portsip_async import ENDPOINTS, Extension, ExtensionPage, GreetingPage, Token
 from portsip_async.cli.check.compare import Comparison
 from portsip_async.cli.check.probe import Address, Certificate
-from portsip_async.cli.check.report import Report, lines
+from portsip_async.cli.check.report import Report, WebSocket, lines
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import Beside, PBXMaker, environment_of, relayed
@@ -475,6 +475,29 @@ class TestTLS:
         assert "address   behind a proxy, not looked at" in list(
             lines(Report(portsip_async="1", python="3", made_at="now"))
         )
+
+    @pytest.mark.parametrize(
+        ("found", "words"),
+        [
+            (
+                WebSocket(state="works", seconds=0.02, acknowledged=False),
+                "works: the first status after 0.02 s, subscription not acknowledged",
+            ),
+            (
+                WebSocket(state="refused", detail="HTTP 503", hint="do this"),
+                "is not used, watches poll: refused (HTTP 503); do this",
+            ),
+            (
+                WebSocket(state="subscription refused"),
+                "is not used, watches poll: subscription refused",
+            ),
+            (WebSocket(state="not tried", detail="because"), "was not tried: because"),
+        ],
+        ids=["works", "refused", "without detail", "not tried"],
+    )
+    def test_words_about_the_web_socket(self, found: WebSocket, words: str) -> None:
+        report = Report(portsip_async="1", python="3", made_at="now", web_socket=found)
+        assert f"live      the web socket {words}" in list(lines(report))
 
 
 def certified(

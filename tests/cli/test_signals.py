@@ -30,7 +30,7 @@ def left_as_found(shown: str) -> bool:
 class TestTerminalIsRestored:
     def test_board(self, number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
         with on_terminal("extensions", "watch", pbx=pbx) as running:
-            running.wait_for(lambda shown: "up to date" in shown, "the board")
+            running.wait_for(lambda shown: "polling" in shown, "the board")
             assert AWAY in running.shown
             running.process.send_signal(number)
             assert running.end() == code
@@ -159,7 +159,7 @@ def test_keys_of_the_board(pbx: PBXSimulator) -> None:
 def test_keyboard_is_restored(number: signal.Signals, code: int, pbx: PBXSimulator) -> None:
     with on_terminal("extensions", "watch", pbx=pbx) as running:
         before = running.settings()
-        running.wait_for(lambda shown: "up to date" in shown, "the board")
+        running.wait_for(lambda shown: "polling" in shown, "the board")
         assert running.settings() != before
         running.process.send_signal(number)
         assert running.end() == code
@@ -185,12 +185,12 @@ def test_ctrl_z_gives_the_terminal_back(pbx: PBXSimulator) -> None:
     words = (*COMMAND, "extensions", "watch")
     command = (sys.executable, "-c", SHELL)
     with on_terminal(*words, pbx=pbx, command=command) as running:
-        running.wait_for(lambda shown: "up to date" in shown, "the board")
+        running.wait_for(lambda shown: "polling" in shown, "the board")
         running.type("\x1a")
         running.wait_for(lambda shown: "code 148" in shown, "the shell")
         assert left_as_found(running.shown.partition("code 148")[0])
         running.wait_for(lambda shown: shown.count(AWAY) == 2, "the board")
-        running.wait_for(lambda shown: "up to date" in shown.rpartition(AWAY)[2], "the board")
+        running.wait_for(lambda shown: "polling" in shown.rpartition(AWAY)[2], "the board")
         running.type("\x03")
         running.wait_for(lambda shown: "code 130" in shown, "the end")
         assert running.end() == 0

@@ -713,3 +713,35 @@ class TestCheck:
         assert done.code == 4
         assert "Neither generation" in done.err
         assert json.loads(done.out)["address"]["reachable"] is True
+
+
+class TestCheckOfTheWebSocket:
+    """What `check` finds out about the web socket changes nothing about its exit code."""
+
+    def found(self, cli: CommandLine, **environment: str) -> dict[str, Any]:
+        done = cli("check", "-o", "json", **environment)
+        assert done.code == 0, done.err
+        found: dict[str, Any] = json.loads(done.out)["web_socket"]
+        return found
+
+    def test_works(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        found = self.found(cli)
+        assert found.pop("seconds") < 2
+        assert found == {"state": "works", "detail": "", "hint": "", "acknowledged": True}
+        assert any("the web socket works: the first status " in one for one in cli("check").lines)
+
+    @pytest.mark.parametrize(
+        ("status", "state"), [(404, "nothing there"), (401, "refused"), (503, "refused")]
+    )
+    def test_refused_handshake(
+        self, status: int, state: str, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        pbx.v22.socket.refuse(status=status, times=None)
+        found = self.found(cli)
+        assert (found["state"], found["detail"]) == (state, f"HTTP {status}")
+        assert "proxy" in found["hint"]
+
+    def test_classic_has_none(self, cli: CommandLine) -> None:
+        done = cli("check", "-o", "json", "--api", "classic")
+        assert json.loads(done.out)["web_socket"] is None
+        assert not any("web socket" in line for line in cli("check", "--api", "classic").lines)

@@ -22,7 +22,7 @@ from portsip_async import (
 )
 from portsip_async.cli.board import Board
 from portsip_async.cli.pbx.classic import ClassicPBX
-from portsip_async.cli.watching import _Outage, _Unknown
+from portsip_async.cli.watching import _Outage, _SocketGaps, _Unknown
 from portsip_async.simulator import PBXSimulator
 
 from .conftest import PBXMaker, environment_of
@@ -154,6 +154,54 @@ class TestOutage:
         assert lines[1].startswith("portsip-async: the PBX answers again, after ")
 
 
+class TestSocketGaps:
+    """A lack of the web socket gives a line after ten seconds, and one when it is there again."""
+
+    def reported(self, *looks: tuple[float, WatchStats]) -> list[str]:
+        gaps = _SocketGaps(30.0)
+        return [line for at, stats in looks for line in gaps.news(stats, at)]
+
+    def live(self, connections: int = 1) -> WatchStats:
+        return WatchStats(source="socket", connections=connections, last_success=AT)
+
+    def polling(self, connections: int = 1, **stats: Any) -> WatchStats:
+        return WatchStats(cycles=1, connections=connections, last_success=AT, **stats)
+
+    def test_lost(self) -> None:
+        looks = [(100 + at / 4, self.polling()) for at in range(4 * 50)]
+        assert self.reported((0.0, self.live()), *looks, (150.0, self.live(2))) == [
+            "the web socket is lost; polling every 30 s until there is one",
+            "live again, after 50 s",
+        ]
+
+    def test_never_there(self) -> None:
+        looks = [(float(at), self.polling(0)) for at in range(86_400)]
+        assert self.reported(*looks) == [
+            "there is no web socket; polling every 30 s until there is one"
+        ]
+
+    def test_token(self) -> None:
+        gaps = _SocketGaps(5.0, by_token=True)
+        looks = [*gaps.news(self.polling(0), 0.0), *gaps.news(self.polling(0), 10.0)]
+        assert looks == ["a token can't log in to the web socket; polling every 5 s"]
+
+    def test_fifty_short_gaps_a_day(self) -> None:
+        looks: list[tuple[float, WatchStats]] = []
+        for cut in range(50):
+            at = 1700.0 * cut
+            looks += [(at, self.live(cut + 1)), (at + 1, self.polling(cut + 1))]
+            looks += [(at + 10.9, self.polling(cut + 1))]
+        assert self.reported(*looks) == []
+
+    def test_in_an_outage(self) -> None:
+        """An outage is reported as such, and the web socket only if it stays away afterwards."""
+        failing = self.polling(consecutive_failures=2, last_error=ConnectError("not there"))
+        outage = [(float(at), failing) for at in range(1, 300)]
+        assert self.reported((0.0, self.live()), *outage, (300.0, self.live(2))) == []
+        (line,) = self.reported(*outage, (300.0, self.polling()), (309.5, self.polling()))
+        assert line.startswith("the web socket is lost")
+
+
 class TestUnknown:
     def stats(self, *unknown: str) -> WatchStats:
         return WatchStats(cycles=1, last_success=AT, unknown=unknown)
@@ -274,7 +322,7 @@ class TestBoard:
     def picture(
         self, board: Board, *, height: int = 30, seconds: float = 7, **stats: Any
     ) -> list[str]:
-        health = WatchStats(cycles=1, last_success=AT, **stats)
+        health = WatchStats(**{"cycles": 1, "last_success": AT, **stats})
         console = Console(width=60, color_system=None, record=True, file=Stream())
         console.print(board.render(60, height, health, AT + timedelta(seconds=seconds)))
         return console.export_text().splitlines()
@@ -420,6 +468,22 @@ class TestBoard:
             self.board(), consecutive_failures=2, last_error=ConnectError("no connection\nwas made")
         )
         assert lines[1] == "no answer for 7 s: no connection was made"
+
+    def test_source(self) -> None:
+        """Live needs no poll, and a board that polls shows how long a poll takes."""
+        board = self.board()
+        assert self.picture(board, cycle_seconds=0.5)[1] == (
+            "polling   a poll takes 0.50 s   Ctrl-C ends"
+        )
+        live: dict[str, Any] = {"source": "socket", "connections": 1, "cycles": 0}
+        assert self.picture(board, **live)[1] == "live   Ctrl-C ends"
+        assert "2 missing" in self.picture(board, **live, missing=2)[1]
+        assert self.picture(board, **live, last_success=None)[1] == "live   Ctrl-C ends"
+        live["source"] = "poll"
+        assert self.picture(board, **live)[1] == "polling   Ctrl-C ends"
+        gone: dict[str, Any] = {"consecutive_failures": 1, "last_error": ConnectError("gone")}
+        assert self.picture(board, **live, **gone)[1] == "no answer for 0 s: gone"
+        assert self.picture(board, seconds=17, **live, **gone)[1] == "no answer for 10 s: gone"
 
     def test_health(self) -> None:
         assert "2 missing" in self.picture(self.board(), missing=2)[1]

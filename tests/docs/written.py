@@ -80,8 +80,8 @@ Other methods combine these. `users.patch`, `extensions.patch` and `groups.updat
 write one item. The resource `extensions` first finds the user of a number, in a directory that [the
 client remembers](../explanation/statuses.md#the-directory). These methods work on any number of
 users: `poll_status` and `watch_status` of `extensions`, and `show_many`, `create_many`,
-`patch_many` and `remove_many` of `users`. `greetings.upload` uploads a file and creates a greeting
-from it.
+`patch_many` and `remove_many` of `users`. `watch_status` also uses the [web socket of the
+PBX](../howto/live-status.md). `greetings.upload` uploads a file and creates a greeting from it.
 
 ## Classic generation
 
@@ -224,7 +224,7 @@ rows itself, so it reads the whole list. `--limit` counts the rows that match.
 
 A list of v22 has no statuses. If a filter or `--columns` names `status`, `presence` or
 `presence_note`, the command reads them with one request for each extension, after it has compared
-the other fields. REST does not tell RINGING, which only `watch` shows.
+the other fields. REST does not report RINGING, which only `watch` shows.
 
 On v22, `extensions list`, `extensions search` and `groups list` also take one OData expression,
 such as `--filter "contains(name, 'ann')"`. The PBX evaluates it, so that less is read. Anything

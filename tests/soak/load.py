@@ -1,4 +1,4 @@
-"""The load: watches, polls, walks and writes, all at once.
+"""The load: polls, walks, writes and changes of status, all at once.
 
 Each turn repeats. If it fails, the faults must explain it; everything else is `wrong`.
 """
@@ -15,7 +15,6 @@ from portsip_async import (
     BulkRun,
     ConnectError,
     ExtensionChanges,
-    ExtensionStatus,
     NewExtension,
     NotFound,
     PortSIPClient,
@@ -50,7 +49,6 @@ class Load:
     Attributes:
         wrong: a sentence for each thing that must not happen.
         count: how often each thing was done.
-        views: by watch, the last status that it reported for each number.
         calm: whether nothing may fail now.
     """
 
@@ -59,7 +57,6 @@ class Load:
     ) -> None:
         self.wrong: list[str] = []
         self.count: Counter[str] = Counter()
-        self.views: dict[str, dict[str, ExtensionStatus]] = {"given": {}, "found": {}}
         self.calm = False
         self._client = client
         self._pbx = pbx
@@ -115,31 +112,6 @@ class Load:
             self.wrong.append(f"{what}: {type(error).__name__}: {error}")
 
     # Statuses.
-
-    async def watch(self, name: str) -> None:
-        """Watch NUMBERS ("given") or all extensions ("found") until cancelled."""
-        view = self.views[name]
-        while True:
-            numbers = NUMBERS if name == "given" else None
-            watch = self._client.extensions.watch_status(
-                numbers, interval=0.5, rediscover=2.0, known=view
-            )
-            async with watch:
-                async for change in watch:
-                    number = change.extension_number
-                    if change.before != view.get(number):
-                        self.wrong.append(f"a watch reports a wrong earlier status of {number}")
-                    if change.after is None:
-                        del view[number]
-                    else:
-                        view[number] = change.after
-                    self.count["changes"] += 1
-                    # Resume from the snapshot every few seconds.
-                    if not self.calm and random.random() < 0.003:
-                        break
-            self.count["watches resumed"] += 1
-            if watch.snapshot != view:
-                self.wrong.append("the snapshot of a watch differs from what it reported")
 
     async def _change_statuses(self) -> None:
         chosen = random.sample(NUMBERS, 20)

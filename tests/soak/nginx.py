@@ -22,13 +22,15 @@ _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 _LIBC = ctypes.CDLL(None)
 
 # proxy_next_upstream is off so that each attempt of the SDK arrives once: by default nginx repeats
-# a GET on a broken connection, and a call to a phone is a GET.
+# a GET on a broken connection, and a call to a phone is a GET. Without worker_shutdown_timeout, the
+# old workers of a reload would run as long as a web socket is open.
 _CONFIGURATION = """\
 {user}
 daemon off;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 worker_processes 2;
+worker_shutdown_timeout 2s;
 events {{ worker_connections 512; }}
 http {{
     client_body_temp_path {folder}/body;
@@ -49,6 +51,12 @@ http {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_next_upstream off;
+        }}
+        location = /wsi {{
+            proxy_pass http://{host}:{upstream};
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
         }}
     }}
 }}

@@ -10,13 +10,14 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from portsip_async.simulator import Faults, Greeting, PBXSimulator
-from portsip_async.simulator.actions import ACTIONS
+from portsip_async.simulator.actions import ACTIONS, RequestContext
+from portsip_async.simulator.v22.actions import ACTIONS as V22_ACTIONS
 
 from .journal import STATUS, TOKEN, WRITES, Entry, Journal
 from .nginx import SetupError, free_port
@@ -81,39 +82,52 @@ async def _serve() -> None:
     )
     settings = json.loads(await orders.readline())
     journal = Journal(Path(settings.pop("journal")), Entry)
-    past = list(journal)
-    _write_acts(journal, [entry for entry in past if entry.row in WRITES])
-    async with PBXSimulator(**settings) as simulator:
-        for entry in past:
-            if entry.row == STATUS:
-                for number, status in entry.fields.items():
-                    simulator.set_status(number, status)
+    simulator = PBXSimulator(**settings)
+    _repeat(simulator, journal)
+    _write_acts(journal)
+    async with simulator:
         sys.stdout.write("listening\n")
         sys.stdout.flush()
         while line := await orders.readline():
             _follow(simulator, journal, json.loads(line))
 
 
-def _write_acts(journal: Journal[Entry], past: list[Entry]) -> None:
-    """Make every operation repeat the past once, act, and write a line to the journal."""
-    actions = dict(ACTIONS)
+def _repeat(simulator: PBXSimulator, journal: Journal[Entry]) -> None:
+    """Bring the simulator into the state that the journal leads to."""
+    context = RequestContext(simulator._pbx, simulator._issuer, token="", now=0.0)
+    for entry in journal:
+        if entry.row in WRITES:
+            ACTIONS[entry.row](context, _restore(entry.fields))
+        elif entry.row == STATUS:
+            for number, status in entry.fields.items():
+                simulator.set_status(number, status)
 
-    def journaled(row: str) -> Any:
-        def act(context: Any, fields: Mapping[str, Any]) -> dict[str, Any] | None:
-            for entry in past:
-                actions[entry.row](context, _restore(entry.fields))
-            past.clear()
-            reply = actions[row](context, fields)
+
+def _write_acts(journal: Journal[Entry]) -> None:
+    """Make every classic operation, and the logins of v22, append to the journal."""
+
+    def journaled(row: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def act_and_append(context: Any, fields: Any) -> Any:
+            reply = act(context, fields)
             if row in WRITES:
                 journal.append(Entry(row, dict(fields)))
-            elif reply is not None and "access_token" in reply:
-                journal.append(Entry(TOKEN, {"token": reply["access_token"]}))
+            else:
+                _append_tokens(journal, reply)
             return reply
 
-        return act
+        return act_and_append
 
-    for row in actions:
-        ACTIONS[row] = journaled(row)  # type: ignore[index]  # it is a dict, typed as a Mapping
+    # They are dicts, typed as Mappings.
+    for row, act in ACTIONS.items():
+        ACTIONS[row] = journaled(row, act)  # type: ignore[index]
+    for row in ("auth.sign_in", "auth.refresh"):
+        V22_ACTIONS[row] = journaled(row, V22_ACTIONS[row])  # type: ignore[index]
+
+
+def _append_tokens(journal: Journal[Entry], reply: Any) -> None:
+    if isinstance(reply, dict):
+        for name in reply.keys() & {"access_token", "refresh_token"}:
+            journal.append(Entry(TOKEN, {"token": reply[name]}))
 
 
 def _restore(fields: dict[str, Any]) -> dict[str, Any]:
@@ -121,11 +135,21 @@ def _restore(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _follow(simulator: PBXSimulator, journal: Journal[Entry], order: dict[str, Any]) -> None:
-    """Carry out an order: set the faults or some statuses, or revoke all tokens."""
+    """Carry out an order: set the faults or some statuses, revoke all tokens, break sockets."""
     if "faults" in order:
         simulator.faults = Faults(**order["faults"])
     if "revoke" in order:
         simulator.revoke()
+    match order.get("socket"):
+        case "cut":
+            simulator.v22.socket.cut()
+        case "silence":
+            simulator.v22.socket.silence()
+        case "refuse":
+            simulator.v22.socket.refuse(times=3)
+            simulator.v22.socket.cut()  # so that they come back
+        case "rubbish":
+            simulator.v22.socket.say('{"message_type":')
     if "statuses" in order:
         journal.append(Entry(STATUS, order["statuses"]))
         for number, status in order["statuses"].items():

@@ -6,12 +6,20 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from portsip_async import ConnectError, PortSIPClient, RetryPolicy, Timeout
+from portsip_async import (
+    ConnectError,
+    ExtensionStatus,
+    PortSIPClient,
+    RetryPolicy,
+    Timeout,
+    v22,
+)
+from portsip_async.bulk.status_type import S
 
 from .audit import Audit, Reported
 from .journal import STATUS, TOKEN, Entry, Journal
@@ -21,15 +29,20 @@ from .nginx import Nginx, SetupError, find_nginx
 from .pbx import PBX
 from .secrecy import Secrets
 from .trouble import Trouble
+from .viewers import Viewer, live_viewers, polling_viewers
 
 _MAX_CONNECTIONS = 64
+_MAX_V22_CONNECTIONS = 16
+_DOMAIN = "test.io"  # of the simulated tenant
 # The limits for one process. Malloc's arenas and the requests in flight vary by as much.
 _MAX_RSS_GROWTH = 8  # MiB
 _MAX_BLOCKS_GROWTH = 10_000  # of Python's allocator
-_MAX_DESCRIPTORS = _MAX_CONNECTIONS + 30  # the rest: the loop, the logs, pipes, the interpreter
+# The rest: the loop, the logs, pipes, the interpreter, web sockets.
+_MAX_DESCRIPTORS = _MAX_CONNECTIONS + _MAX_V22_CONNECTIONS + 35
 _MAX_TASKS = 200
 _PATIENCE = 30.0  # seconds for turns to end, and for watches to report the last changes
-_OVERHEAD = 120.0  # seconds that everything but the faults may take
+_LIVE_PATIENCE = 90.0  # the same for watches that wait for a web socket: at most 60 s, and a check
+_OVERHEAD = 180.0  # seconds that everything but the faults may take
 _COLUMNS = ("asked", "done", "refused", "in doubt", "acted", "sent")
 
 
@@ -105,8 +118,8 @@ class Soak:
             tasks, descriptors = asyncio.all_tasks(), sample().descriptors
             await self._check_certificate(nginx)
             client = self._client(nginx, ssl=nginx.authority, on_attempt=reported.on_attempt)
-            async with client:
-                await self._soak(client, pbx, nginx, reported)
+            async with client, self._v22_client(nginx) as v22_client:
+                await self._soak(client, v22_client, pbx, nginx, reported)
                 await self._check_tasks(tasks)  # closing the client would end its tasks
             await self._check_tasks(tasks)
             await _wait_until(lambda: sample().descriptors <= descriptors)
@@ -126,14 +139,33 @@ class Soak:
             **options,
         )
 
+    def _v22_client(self, nginx: Nginx) -> v22.PortSIPClient:
+        return v22.PortSIPClient(
+            nginx.url,
+            username="admin",
+            password=self._secrets.admin,
+            domain=_DOMAIN,
+            max_connections=_MAX_V22_CONNECTIONS,
+            timeout=Timeout(total=5, connect=2, read=5),
+            retry=RetryPolicy(deadline=8.0),
+            ssl=nginx.authority,
+        )
+
     async def _soak(
-        self, client: PortSIPClient, pbx: PBX, nginx: Nginx, reported: Reported
+        self,
+        client: PortSIPClient,
+        v22_client: v22.PortSIPClient,
+        pbx: PBX,
+        nginx: Nginx,
+        reported: Reported,
     ) -> None:
         load = Load(client, pbx, reported, self._secrets)
+        polling, live = polling_viewers(client, NUMBERS), live_viewers(v22_client, NUMBERS)
+        viewers: list[Viewer[Any]] = [*polling.values(), *live.values()]
         trouble = Trouble(pbx, nginx, self._seed)
         async with asyncio.TaskGroup() as group:
             working = group.create_task(load.run())
-            watching = [group.create_task(load.watch(name)) for name in load.views]
+            watching = [group.create_task(viewer.follow()) for viewer in viewers]
             measuring = group.create_task(self._measure(trouble, reported))
             # Break things, and wait for the turns that have started.
             breaking = group.create_task(trouble.run())
@@ -145,12 +177,21 @@ class Soak:
                 await working
             measuring.cancel()
             # From now on, nothing may fail.
+            for viewer in viewers:
+                viewer.calm = True
             await load.run_once_in_calm()
             self._add_figures(load, trouble, reported)
-            await self._check_state(load, client, nginx, reported)
+            polled = await self._check_state(polling, client, nginx, reported)
+            await self._check_live(live, v22_client, polled)
             for task in watching:
                 task.cancel()
         self._report.wrong += load.wrong
+        for kind, of_kind in (("polling", polling), ("live", live)):
+            figures: Counter[str] = Counter()
+            for viewer in of_kind.values():
+                figures.update(viewer.figures())
+                self._report.wrong += viewer.wrong
+            self._report.facts[f"watches, {kind}"] = dict(figures)
 
     async def _measure(self, trouble: Trouble, reported: Reported) -> None:
         """Take a sample each second, and print every fifth."""
@@ -178,9 +219,13 @@ class Soak:
         self._report.wrong.append("a certificate of an unknown authority was accepted")
 
     async def _check_state(
-        self, load: Load, client: PortSIPClient, nginx: Nginx, reported: Reported
-    ) -> None:
-        """Compare the PBX's final state with all that was reported."""
+        self,
+        polling: dict[str, Viewer[ExtensionStatus]],
+        client: PortSIPClient,
+        nginx: Nginx,
+        reported: Reported,
+    ) -> dict[str, ExtensionStatus | None]:
+        """Compare the PBX's final state with all that was reported; return the last statuses."""
         wrong = self._report.wrong
         statuses = dict.fromkeys(NUMBERS, "")
         with closing(Journal(self._folder / "journal", Entry)) as journal:
@@ -208,11 +253,42 @@ class Soak:
             found = polled[number]
             if found is None or status not in ("", found.status):
                 wrong.append(f"a poll returns a wrong status of {number}")
-        given = {number: polled[number] for number in NUMBERS}
-        await _wait_until(lambda: load.views == {"given": given, "found": polled})
-        if load.views != {"given": given, "found": polled}:
+        expected = {"given": {number: polled[number] for number in NUMBERS}, "found": polled}
+        await _wait_until(lambda: _views(polling) == expected)
+        if _views(polling) != expected:
             wrong.append("the last statuses that the watches reported differ from a poll's")
-        self._report.facts["last statuses compared"] = f"{len(given)} and {len(polled)}"
+        self._report.facts["last statuses compared"] = f"{len(NUMBERS)} and {len(polled)}"
+        return polled
+
+    async def _check_live(
+        self,
+        live: dict[str, Viewer[v22.ExtensionState]],
+        client: v22.PortSIPClient,
+        polled: dict[str, ExtensionStatus | None],
+    ) -> None:
+        """Compare what was followed through the web socket with the PBX's final state."""
+        wrong = self._report.wrong
+        truth: dict[str, v22.ExtensionState | None] = {}
+        async for result in client.extensions.poll_status(polled):
+            number, state = result.extension_number, result.status
+            classic = polled[number]
+            if state is not None and classic is not None and classic.status == "RINGING":
+                state = state.replace(status=v22.Status.RINGING)  # which REST does not show
+            truth[number] = state
+        expected = {"given": {number: truth[number] for number in NUMBERS}, "found": truth}
+        watches = [viewer.watch for viewer in live.values()]
+        await _wait_until(
+            lambda: _views(live) == expected and all(w.stats.source == "socket" for w in watches),
+            _LIVE_PATIENCE,
+        )
+        for name, viewer in live.items():
+            for number in expected[name].keys() | viewer.view.keys():
+                right, seen = expected[name].get(number), viewer.view.get(number)
+                if seen != right:
+                    wrong.append(f"live, {name}: the last state of {number} is {right}, not {seen}")
+            if viewer.watch.stats.source != "socket":
+                wrong.append(f"live, {name}: the watch polls at the end")
+        self._report.facts["last states of v22 compared"] = f"{len(NUMBERS)} and {len(truth)}"
 
     async def _check_tasks(self, before: set[asyncio.Task[Any]]) -> None:
         await _wait_until(lambda: asyncio.all_tasks() <= before)
@@ -250,9 +326,13 @@ class Soak:
         self._report.wrong.append(f"{context.get('message')}: {context.get('exception')!r}")
 
 
-async def _wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, at most for `_PATIENCE` seconds."""
-    for _ in range(int(_PATIENCE / 0.1)):
+def _views(viewers: Mapping[str, Viewer[S]]) -> dict[str, dict[str, S]]:
+    return {name: viewer.view for name, viewer in viewers.items()}
+
+
+async def _wait_until(holds: Callable[[], bool], seconds: float = _PATIENCE) -> None:
+    """Wait until something holds, at most for so many seconds."""
+    for _ in range(int(seconds / 0.1)):
         if holds():
             return
         await asyncio.sleep(0.1)

@@ -14,6 +14,14 @@ _FAULTS = {
     "10 % dropped, 10 % cut short": {"dropped": 0.1, "truncated": 0.1},
     "latency": {"latency": 0.3},
 }
+# Faults of the web socket, with the orders to the simulated PBX. A silent socket stays open, and a
+# check by REST finds it.
+_SOCKET_FAULTS = {
+    "sockets cut": "cut",
+    "sockets silenced": "silence",
+    "handshakes refused": "refuse",
+    "rubbish on the sockets": "rubbish",
+}
 _SPELL = 2.0  # seconds that a fault lasts
 _DOWNTIME = (0.0, 1.0)  # seconds from a kill of the PBX to its next start
 _PAUSE = (0.5, 1.5)  # seconds between two faults
@@ -37,7 +45,8 @@ class Trouble:
 
     async def run(self) -> None:
         """Break things until `stop`."""
-        kinds = [*_FAULTS, "PBX killed", "nginx reloaded", "connections cut", "tokens revoked"]
+        others = ("PBX killed", "nginx reloaded", "connections cut", "tokens revoked")
+        kinds = [*_FAULTS, *_SOCKET_FAULTS, *others]
         while True:
             for kind in self._random.sample(kinds, len(kinds)):
                 await self._pause(self._random.uniform(*_PAUSE))
@@ -63,6 +72,8 @@ class Trouble:
                 self._nginx.cut_connections()
             case "tokens revoked":
                 self._pbx.order(revoke=True)
+            case _ if kind in _SOCKET_FAULTS:
+                self._pbx.order(socket=_SOCKET_FAULTS[kind])
             case _:
                 self._pbx.order(faults=_FAULTS[kind])
                 await self._pause(_SPELL)

@@ -1,4 +1,4 @@
-"""The server of the wallboard with a PBX of generation v22: polled, with names and presences."""
+"""The server of the wallboard with a PBX of generation v22: live, with names and presences."""
 
 import pytest
 import wallboard
@@ -7,7 +7,7 @@ from portsip_async.simulator import PBXSimulator
 from portsip_async.v22 import PortSIPClient
 
 from ..concurrency import in_background, until
-from ..test_wallboard import called, complete, has, healthy
+from ..test_wallboard import called, complete, follows, has, healthy
 from ..wallboards import listening, point_at, served
 from .conftest import V22Maker
 from .test_users import new
@@ -45,8 +45,26 @@ async def test_one_watch_for_all(sim: PBXSimulator) -> None:
         for _ in range(5):
             async with listening(url) as another:
                 await another.until(complete)
-    assert sim.v22.served["users.status"] == 300
-    assert sim.v22.served["users.find"] == 0
+    assert sim.v22.socket.connections == 1
+    assert sim.v22.served["users.status"] == sim.v22.served["users.find"] == 0
+
+
+async def test_live_and_polling(sim: PBXSimulator) -> None:
+    """A browser gets the source of the changes, and changes come from either."""
+    async with served(api="v22") as url, listening(url) as browser:
+        await browser.until(complete)
+        await browser.until(follows("socket"))
+        del browser.events[:]
+        sim.v22.socket.refuse(times=None)
+        sim.v22.socket.cut()
+        await browser.until(follows("poll"))
+        assert {data[0] for name, data in browser.events if name == "health"} == {"ok"}
+        sim.set_status("101", "ON_CALL")
+        await browser.until(has("101", "ON_CALL"))
+        sim.v22.socket.clear()
+        await browser.until(follows("socket"))
+        sim.set_status("101", "OFFLINE")
+        await browser.until(has("101", "OFFLINE"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +133,8 @@ async def test_login_refused(sim: PBXSimulator, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_interval_of_a_generation(make_v22: V22Maker, sim: PBXSimulator) -> None:
-    """Without an interval, users are asked less often, as each needs a request."""
+    """Without an interval, users are polled less often, as each needs a request."""
+    sim.v22.socket.refuse(times=None)
     assert wallboard.V22Board.default_interval > wallboard.ClassicBoard.default_interval
     board = wallboard.V22Board(make_v22())
     async with in_background(board.run()):

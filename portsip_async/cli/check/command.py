@@ -52,10 +52,10 @@ def check(
     """Check how well a PBX works with this SDK.
 
     The report covers the generation of the API, the address, TLS, the login, the token's lifetime,
-    the clock, the latency, and for each operation where the replies differ from our models. The
-    check only reads: it changes nothing, and no telephone rings. The report holds no secret,
-    address, number or name, so you can attach it to a bug report. The exit code is 1 if an
-    operation can't be used, and 0 if replies merely differ.
+    the clock, the web socket of v22, the latency, and for each operation where the replies differ
+    from our models. The check only reads: it changes nothing, and no telephone rings. The report
+    holds no secret, address, number or name, so you can attach it to a bug report. The exit code is
+    1 if an operation can't be used, and 0 if replies merely differ or there is no web socket.
 
     Example: portsip-async check --output json > report.json
     """
@@ -108,7 +108,7 @@ def _run(
         steps: Steps = import_module(_STEPS[kind.api], __package__).STEPS
         report.writes = tuple(name for name, row in steps.endpoints.items() if row.safety != "safe")
         client = connection.client(connection.account, on_attempt=attempts.append)
-        checks = OperationChecks(client, steps, connection.overrides())
+        checks = OperationChecks(client, steps, connection.overrides(), attempts)
         report.operations = checks.operations
         _ask(report, checks, connection, sample)
     except ConnectError as error:
@@ -158,6 +158,7 @@ def _ask(report: Report, checks: OperationChecks, connection: Connection, sample
                 checks.begin = lambda name: done.retitle(f"Checking {name}")
                 checks.advance = done.advance
                 runner.run(checks.steps.read_all(checks, client, sample))
+                report.web_socket = checks.web_socket
         finally:
             runner.run(client.close())
 

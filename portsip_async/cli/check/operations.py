@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ... import (
     APIError,
+    Attempt,
     AuthenticationError,
     Endpoint,
     NotFound,
@@ -16,7 +17,7 @@ from ... import (
     ReplyError,
 )
 from .compare import Comparison
-from .report import Login, Operation, State
+from .report import Login, Operation, State, WebSocket
 
 _NOTHING_THERE: Final = frozenset({405, 410, 501})
 _CODE: Final = re.compile(r"[0-9.]{1,7}|[A-Z_]{1,30}")
@@ -31,8 +32,8 @@ class Steps:
         reads: those that only read, and are checked after the login.
         item_missing: codes of a NotFound that is about an item, not about the address.
         log_in: logs in with an account and a SIP domain.
-        read_all: checks every other operation that only reads; it gets the client, and how many
-            items to read.
+        read_all: checks every other operation that only reads, and the web socket; it gets the
+            client, and how many items to read.
     """
 
     endpoints: Mapping[str, Endpoint[Any]]
@@ -51,9 +52,11 @@ class OperationChecks:
     pbx: Any  # the client
     steps: Steps
     overrides: Mapping[str, Mapping[str, Any]]  # operations that this PBX has at another address
+    attempts: Sequence[Attempt]  # the requests of the client, which it adds to
     operations: list[Operation] = field(default_factory=list)  # the outcome of each that was begun
     begin: Callable[[str], None] = lambda _: None  # called with the name of each operation
     advance: Callable[[], None] = lambda: None  # called after each operation
+    web_socket: WebSocket | None = None  # what was found; None if the generation has none
 
     async def check(
         self,

@@ -17,6 +17,17 @@ from .probe import Address
 # The SDK can use an operation that "fits" or "differs". One that is "elsewhere", "refused" or
 # "failed" can't be used. One that is "not asked" was not sent.
 State = Literal["fits", "differs", "elsewhere", "refused", "failed", "not asked"]
+# The web socket is silent if it is open, but reports nothing.
+SocketState = Literal[
+    "works",
+    "nothing there",
+    "refused",
+    "login refused",
+    "subscription refused",
+    "silent",
+    "failed",
+    "not tried",
+]
 
 _ADVICE: Final = (
     "The SDK reads these replies nevertheless. To report them: portsip-async check --output json"
@@ -40,6 +51,16 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None  # the token's lifetime
     role: str | None = None  # only if it is one word
     api_version: str | None = None  # only if it is a version
+
+
+class WebSocket(msgspec.Struct, frozen=True, kw_only=True):
+    """The web socket that reports statuses live. A watch polls where it does not work."""
+
+    state: SocketState
+    detail: str = ""  # more about the state
+    hint: str = ""  # what to do
+    seconds: float | None = None  # until the first state arrived
+    acknowledged: bool | None = None  # whether the PBX acknowledged the subscription
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -82,6 +103,7 @@ class Report(msgspec.Struct, kw_only=True):
     generation: Generation | None = None  # None if there was no reply
     address: Address | None = None  # None behind a proxy
     login: Login | None = None  # None if the check ended before it
+    web_socket: WebSocket | None = None  # None if the generation has none
     latency: Latency | None = None  # None if no request got a reply
     operations: list[Operation] = msgspec.field(default_factory=list)
     writes: tuple[str, ...] = ()  # operations that change something, which a check never sends
@@ -106,6 +128,8 @@ def lines(report: Report) -> Iterator[str]:
         yield f"clock     {_clock(address.clock_ahead)}"
     if report.login is not None:
         yield f"login     {_login(report.login)}"
+    if report.web_socket is not None:
+        yield f"live      {_web_socket(report.web_socket)}"
     if latency is not None:
         yield (
             f"latency   median {latency.median:g} ms, slowest {latency.slowest:g} ms,"
@@ -174,6 +198,20 @@ def _login(login: Login) -> str:
     role = f", role {login.role}" if login.role else ""
     version = f", API {login.api_version}" if login.api_version else ""
     return f"by {login.account}; token {life}{role}{version}"
+
+
+def _web_socket(found: WebSocket) -> str:
+    if found.state == "works":
+        acknowledged = "acknowledged" if found.acknowledged else "not acknowledged"
+        return (
+            f"the web socket works: the first status after {found.seconds:g} s,"
+            f" subscription {acknowledged}"
+        )
+    if found.state == "not tried":
+        return f"the web socket was not tried: {found.detail}"
+    detail = f" ({found.detail})" if found.detail else ""
+    hint = f"; {found.hint}" if found.hint else ""
+    return f"the web socket is not used, watches poll: {found.state}{detail}{hint}"
 
 
 def _verdict(report: Report) -> str:

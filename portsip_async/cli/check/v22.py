@@ -8,6 +8,7 @@ from ...v22 import ENDPOINTS, PortSIPClient
 from .compare import Kind
 from .operations import OperationChecks, Steps
 from .report import Login, Operation
+from .web_socket import try_web_socket
 
 # Logins, and reads that need an upload or a file.
 _NOT_ASKED: Final = frozenset({"auth.sign_in", "auth.form_login", "blobs.status", "blobs.download"})
@@ -88,6 +89,9 @@ async def _read_all(checks: OperationChecks, pbx: PortSIPClient, sample: int) ->
         "calls.show", by_id, lambda: pbx.calls.show(sessions[0].id), missing="call at the moment"
     )
     _allow_missing(checks.operations[-1], "trunk")  # only a call through a trunk has it
+
+    checks.begin("the web socket")
+    checks.web_socket = await try_web_socket(pbx, numbers[0] if numbers else None, checks.attempts)
 
 
 def _allow_missing(operation: Operation, field: str) -> None:

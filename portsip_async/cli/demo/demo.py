@@ -82,6 +82,7 @@ async def run(
     downtime: float = 1.0,  # seconds that a restart takes; two intervals or more
     created_v22: int = 50,
     polled_v22: int = 200,
+    followed_v22: int = 1000,
 ) -> int:
     """Start the PBX, run the steps, print the outcome, and return the exit code."""
     problems = list[str]()
@@ -99,7 +100,13 @@ async def run(
             console.print()
             say(console, "The same PBX through generation v22 of its API:")
             await demo_v22.run(
-                console, sim, traffic_v22, _RETRY, created=created_v22, polled=polled_v22
+                console,
+                sim,
+                traffic_v22,
+                _RETRY,
+                created=created_v22,
+                polled=polled_v22,
+                followed=followed_v22,
             )
         except (Failed, PortSIPError) as error:
             problems.append(str(error))

@@ -1,7 +1,9 @@
 """The second act of the demo: the same PBX through generation v22 of the API."""
 
+import asyncio
 import secrets
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Final
 
 from rich.console import Console
@@ -9,10 +11,12 @@ from rich.console import Console
 from ... import RetryPolicy
 from ...simulator import PBXSimulator
 from ...v22 import NewUser, PortSIPClient
-from .demo_steps import CONCURRENCY, Traffic, each_once, expect, step, until_done
+from .demo_steps import CONCURRENCY, Failed, Traffic, each_once, expect, step, until_done
 
 _ROUNDS: Final = 3  # how often all access tokens are revoked
 _POLLED_AFTER: Final = 50  # users that are polled after each time
+_PATIENCE: Final = 20.0  # seconds to wait for the states that the web socket reports
+_NOTE: Final = "changed by the demo"
 
 
 async def run(
@@ -23,6 +27,7 @@ async def run(
     *,
     created: int,
     polled: int,
+    followed: int,
 ) -> None:
     """Run the steps, and print a line for each.
 
@@ -46,6 +51,7 @@ async def run(
         await steps.users(created)
         await steps.poll(polled)
         await steps.refresh(min(polled, _POLLED_AFTER))
+        await steps.follow(followed)
 
 
 @dataclass
@@ -128,6 +134,37 @@ class Steps:
             sent = self.sim.v22.refresh_tokens
             expect(bool(sent) and max(sent.values()) == 1, "a refresh token was sent twice")
             result.append(f"{len(sent)} refresh tokens, each sent once")
+
+    async def follow(self, count: int) -> None:
+        """Follow users through the web socket, and change the status of one."""
+        followed = self.numbers[:count]
+        changed = followed[-1]
+        with step(self.console, f"follow {len(followed):,} live, change one") as result:
+            requests_before = self.sim.v22.served["users.status"]
+            began, waiting = monotonic(), set(followed)
+            try:
+                async with (
+                    asyncio.timeout(_PATIENCE),
+                    self.pbx.extensions.watch_status(followed, source="socket") as watch,
+                ):
+                    changes = aiter(watch)
+                    while waiting:
+                        waiting.discard((await anext(changes)).extension_number)
+                    seconds = monotonic() - began
+                    self.sim.set_status(changed, "ON_CALL", presence_note=_NOTE)
+                    began, state = monotonic(), None
+                    while state is None or state.presence_note != _NOTE:
+                        change = await anext(changes)
+                        state = change.after if change.extension_number == changed else None
+                    ms = 1000 * (monotonic() - began)
+            except TimeoutError:
+                missing = f"{len(waiting)} states" if waiting else "the change"
+                raise Failed(f"{missing} not seen after {_PATIENCE:g} s") from None
+            sent = self.sim.v22.served["users.status"] - requests_before
+            expect(not sent, f"{sent} states read, though the web socket had reported them")
+            result.append(
+                f"all seen in {seconds:.2f} s, the change after {ms:.1f} ms; no status asked for"
+            )
 
 
 def new_user(number: str, domain: str) -> NewUser:

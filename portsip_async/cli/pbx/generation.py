@@ -57,6 +57,7 @@ class PBX(ABC):
         in_lists: the fields of `new` that `summary` has too: its field by their dotted names.
         state: the status of an extension.
         interval: seconds between two polls of a watch, unless another number is given.
+        live: whether a watch follows a web socket, and polls only while there is none.
         calls_need_auth: whether a call needs the password of the extension's telephones.
         counts_all: whether the count of a page is always that of the whole list.
         group_summary: the row of a list of groups.
@@ -83,6 +84,7 @@ class PBX(ABC):
     in_lists: ClassVar[Mapping[str, str]]
     state: ClassVar[Record]
     interval: ClassVar[float]
+    live: ClassVar[bool] = False
     calls_need_auth: ClassVar[bool]
     counts_all: ClassVar[bool]
     group_summary: ClassVar[Record]
@@ -289,11 +291,7 @@ class PBX(ABC):
 
     @abstractmethod
     def names(self, numbers: Sequence[str] | None) -> AsyncGenerator[tuple[str, str], None]:
-        """Yield the numbers and the names of extensions.
-
-        Args:
-            numbers: the extensions; None for all. Others may be yielded too.
-        """
+        """Yield the numbers and names of these extensions, and maybe of others; None for all."""
 
     @abstractmethod
     async def check_watch(self, numbers: Sequence[str] | None) -> None:

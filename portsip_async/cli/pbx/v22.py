@@ -90,6 +90,7 @@ class V22PBX(PBX):
     }
     state: ClassVar[Record] = ExtensionState
     interval: ClassVar[float] = 30.0
+    live: ClassVar[bool] = True
     calls_need_auth: ClassVar[bool] = False
     counts_all: ClassVar[bool] = True
     group_summary: ClassVar[Record] = GroupSummary

@@ -26,6 +26,7 @@ from .socket_messages import (
     Command,
     Events,
     read_command,
+    read_login,
 )
 from .users import Users
 
@@ -281,19 +282,21 @@ class LiveSocket:
             self._refused_logins -= 1
             self.injected["login"] += 1
             raise V22Error(400, WRONG_LOGIN)
-        username, number = command.text("username"), command.text("extension_number")
-        password, domain = command.text("password"), command.text("domain")
-        if username is None:
-            username = self._users.name_of(number or "")
+        login = read_login(command)
+        if login is None:
+            raise V22Error(400, WRONG_LOGIN)
+        name = login.username
+        if name is None:
+            name = self._users.name_of(login.extension_number or "")
         try:
-            user = self._logins.check(username, password or "", domain or None, self._now())
+            user = self._logins.check(name, login.password, login.domain or None, self._now())
         except V22Error as error:
             raise V22Error(400, error.message if error.status == 403 else WRONG_LOGIN) from None
-        if user is not None and not domain:  # only a system administrator has no domain
+        if user is not None and not login.domain:  # only a system administrator has no domain
             raise V22Error(400, WRONG_LOGIN)
         self.logins += 1
         socket.is_logged_in = True
-        socket.user, socket.is_system = user, not domain
+        socket.user, socket.is_system = user, not login.domain
 
     def _check_topic(self, socket: SocketConnection, topic: str) -> None:
         """Check that a socket may subscribe to a topic."""

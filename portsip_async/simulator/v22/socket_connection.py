@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
@@ -77,15 +78,16 @@ class SocketConnection:
         self._queued_bytes = 0
 
     async def _read(self, on_message: Callable[["SocketConnection", str | bytes], None]) -> None:
-        async for message in self._socket:
-            if message.type is WSMsgType.PING:
-                if self._answers_pings:
-                    await self._socket.pong(message.data)
-            elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                on_message(self, message.data)
+        with suppress(ConnectionError):  # the client went away
+            async for message in self._socket:
+                if message.type is WSMsgType.PING:
+                    if self._answers_pings:
+                        await self._socket.pong(message.data)
+                elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    on_message(self, message.data)
 
     async def _write(self) -> None:
-        try:
+        with suppress(ConnectionError):
             while True:
                 await self._has_more.wait()
                 self._has_more.clear()
@@ -93,5 +95,3 @@ class SocketConnection:
                     kind, message = self._queue.popleft()
                     self._queued_bytes -= len(message)
                     await self._socket.send_frame(message, kind)
-        except ConnectionError:
-            pass  # the client went away, and the reader notices

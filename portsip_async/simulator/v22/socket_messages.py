@@ -43,11 +43,6 @@ class Command(NamedTuple):
     extensions: list[str] | None
     fields: dict[str, Any]
 
-    def text(self, name: str) -> str | None:
-        """Return a field that must be a text; None if it is missing or something else."""
-        value = self.fields.get(name)
-        return value if isinstance(value, str) else None
-
 
 def read_command(message: str | bytes) -> Command | None:
     """Read a message of a client; None if it is not an object in JSON."""
@@ -65,6 +60,23 @@ def read_command(message: str | bytes) -> Command | None:
         _texts(extensions),
         fields,
     )
+
+
+class Login(msgspec.Struct):
+    """The fields of the command auth."""
+
+    password: str
+    username: str | None = None
+    extension_number: str | None = None
+    domain: str | None = None
+
+
+def read_login(command: Command) -> Login | None:
+    """Read the fields of a login; None if one has the wrong type, or the password is missing."""
+    try:
+        return msgspec.convert(command.fields, Login)
+    except msgspec.ValidationError:
+        return None
 
 
 def _texts(value: Any) -> list[str] | None:

@@ -239,7 +239,7 @@ class Users:
 
     def state(self, index: int, number: str, now: float) -> tuple[str, str, str]:
         """Return the status of a user, which may be RINGING, the presence and its note."""
-        status, _ = self._pbx.status_of(index, number, now)
+        status = self._pbx.status(index, number, now)
         presence, note = self._pbx.presence(number)
         presence = presence or _PRESENCES.get(status, "AVAILABLE")
         if "v22_3" in self._quirks:
