@@ -391,7 +391,7 @@ class Transport:
         try:
             opened = await session.ws_connect(
                 url,
-                timeout=aiohttp.ClientWSTimeout(ws_close=0.0),
+                timeout=aiohttp.ClientWSTimeout(ws_close=0.0),  # pyright: ignore[reportCallIssue]
                 heartbeat=_PING_INTERVAL,
                 max_msg_size=self._max_reply_bytes,
                 headers=headers,
