@@ -593,6 +593,7 @@ async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(frame(TEXT, b"x" * 100) * 10)
         await writer.drain()
+        await asyncio.sleep(0)  # `drain` may not wait
 
 
 # The server's step, and what the client does with an open web socket.
