@@ -17,15 +17,15 @@ Metrics, with durations in seconds:
 - ``portsip.client.token.renewals``: renewals of the token, by error
 - ``portsip.client.pages``: pages of lists that were read
 - ``portsip.client.polled``: extensions with a status that was read
-- ``portsip.client.web_socket.connections``: web sockets that were opened or refused, by error
+- ``portsip.client.web_socket.connections``: web sockets that were opened or failed to, by error
 - ``portsip.client.web_socket.messages``: messages that arrived through web sockets
 
 A web socket has no span.
 
-They contain no values from requests and replies: no query, body, token, id or extension number.
-Only the span of a failed attempt has the id that the reply gave the request, if there was one.
-Paths keep the names of their arguments, as in ``/api/users/{id}``. Errors are recorded by their
-type only. This holds for the clients of all generations.
+They contain no values from requests, replies and messages: no query, body, token, id or extension
+number. Only the span of a failed attempt has the id that the reply gave the request, if there was
+one. Paths keep the names of their arguments, as in ``/api/users/{id}``. Errors are recorded by
+their type only. This holds for the clients of all generations.
 """
 
 import asyncio

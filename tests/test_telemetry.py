@@ -33,9 +33,11 @@ from portsip_async.telemetry import Telemetry
 from .clocks import use_jumping_clock
 from .concurrency import GatedCredentials, in_background, until
 from .conftest import ClientMaker
+from .internals import session_of
 from .operations import OPERATIONS, SECRETS, Operation
 from .test_secrecy import forms
 from .test_tracebacks import frames_of
+from .web_sockets import TEXT, accept, frame
 from .wire_server import TOKEN, WireServer, hang_up, reply
 
 Points = list[tuple[dict[str, Any], float]]
@@ -316,6 +318,28 @@ async def test_polled_extensions_are_counted(
         pass
     await pbx.extensions.status(["101", "102"])
     assert recorder.points("portsip.client.polled") == [({}, 252)]
+
+
+async def test_web_sockets_are_counted(
+    pbx: PortSIPClient, recorder: Recorder, wire: WireServer
+) -> None:
+    """They are counted by error, and so are the messages that arrive. They have no span."""
+    wire.script = [accept(frame(TEXT, b"1") + frame(TEXT, b"2")), reply({}, 404)]
+    session, opened, failed = session_of(pbx), 0, 0
+    for _ in range(3):
+        try:
+            async with session.web_socket(f"{wire.url}/wsi") as web_socket:
+                opened += 1
+                assert [await web_socket.receive() for _ in range(2)] == ["1", "2"]
+        except NotFound:
+            failed += 1
+    assert (opened, failed) == (1, 2)
+    assert sorted(recorder.points("portsip.client.web_socket.connections"), key=str) == [
+        ({"error.type": "NotFound"}, 2),
+        ({}, 1),
+    ]
+    assert recorder.points("portsip.client.web_socket.messages") == [({}, 2)]
+    assert recorder.spans() == []
 
 
 async def test_concurrent_calls_have_their_own_attempts(

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 import trustme
+from aiohttp.helpers import DEFAULT_CHUNK_SIZE
 
 from portsip_async import (
     APIError,
@@ -235,7 +236,9 @@ class TestOpening:
         """An ordinary reply raises its status's error. It is not repeated, nor is one followed."""
         headers = {"X-Request-Id": "r7", "Retry-After": "9", "Location": f"{wire.url}/other"}
         wire.script = [reply({"err_code": "x", "msg": "no sockets"}, status, headers=headers)]
-        async with client(wire.url, session) as pbx:
+        async with client(
+            wire.url, session, before_attempt=lambda _: {"X-Gateway-Key": PASSWORD}
+        ) as pbx:
             error = await failure(pbx, wire.url)
             assert await sockets_left(wire.url) == 0
         assert type(error) is kind
@@ -255,6 +258,7 @@ class TestOpening:
             pytest.param(then_deaf(b"SSH-2.0-OpenSSH_9.6\r\n"), id="no HTTP"),
             pytest.param(then_deaf(b"HTTP/1.1 101 Swi"), id="half a reply"),
             pytest.param(then_deaf(reply("", 404, headers={"Content-Length": "9"})), id="no body"),
+            pytest.param(reply(b"x" * 2000, 503), id="too large"),
             pytest.param(silence, id="silence"),
             pytest.param(hang_up, id="end"),
             pytest.param(reset, id="reset"),
@@ -263,7 +267,7 @@ class TestOpening:
     async def test_wrong_handshake(self, step: Any, session: str, wire: WireServer) -> None:
         """It raises a TransportError, and the connection is closed."""
         wire.script = [step]
-        async with client(wire.url, session, timeout=0.2) as pbx:
+        async with client(wire.url, session, timeout=0.2, max_reply_bytes=1000) as pbx:
             error = await failure(pbx, wire.url)
             assert isinstance(error, TransportError)
             assert not isinstance(error, ConnectError)
@@ -315,14 +319,16 @@ class TestOpening:
 
         def add(start: AttemptStart) -> Mapping[str, str]:
             starts.append(start)
-            return {"Traceparent": "00-1", "Sec-WebSocket-Key": "x", "Upgrade": "h2c"}
+            return {"Traceparent": "00-1", "Upgrade": "h2c", "Sec-WebSocket-Protocol": "x"}
 
         wire.script = [accept(echo)]
         async with client(wire.url, session, before_attempt=add) as pbx, open_on(pbx, wire.url):
             pass
         assert starts == [AttemptStart("web_socket", 1)]
-        assert wire.arrivals[0].headers["traceparent"] == "00-1"
-        assert wire.arrivals[0].headers["upgrade"] == "websocket"
+        headers = wire.arrivals[0].headers
+        assert headers["traceparent"] == "00-1"
+        assert headers["upgrade"] == "websocket"
+        assert "sec-websocket-protocol" not in headers
 
     async def test_limits_of_calls_do_not_apply(self, wire: WireServer) -> None:
         """A call goes on while as many web sockets are open as calls may be in flight."""
@@ -639,6 +645,36 @@ class TestClosing:
                     assert await sockets_left(url) == 0
                     assert timers() <= before
                     assert not calls_of(pbx)
+
+    @each_session
+    async def test_closing_is_cancelled(self, session: str, wire: WireServer) -> None:
+        """Cancelling `close` closes all web sockets nevertheless."""
+        wire.script = [OPEN]
+        async with (
+            client(wire.url, session) as pbx,
+            in_background(*(idle_on(pbx, wire.url) for _ in range(3))) as tasks,
+        ):
+            await until(lambda: len(wire.arrivals) == 3 and not calls_of(pbx))
+            async with in_background(pbx.close()) as [closing]:
+                await yield_to_loop(1)
+                closing.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await closing
+            assert await sockets_left(wire.url) == 0
+            for task in tasks:
+                with pytest.raises(ClientClosed):
+                    await task
+
+    async def test_closing_frame_that_would_wait(self, wire: WireServer) -> None:
+        """It is not sent if the peer would have to read first."""
+        wire.script = [OPEN]
+        async with client(wire.url) as pbx, asyncio.timeout(5):
+            async with open_on(pbx, wire.url) as web_socket:
+                async with in_background(sending(web_socket)):
+                    await asyncio.sleep(0.02)
+                # With the closing frame there are just enough bytes to make aiohttp wait.
+                await web_socket.send("x" * (DEFAULT_CHUNK_SIZE - 16))
+            assert await sockets_left(wire.url) == 0
 
     @each_session
     async def test_closing_frame(self, session: str, wire: WireServer) -> None:

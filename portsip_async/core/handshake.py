@@ -76,9 +76,11 @@ class Handshake(Interruptible):
             web_socket = await self._open(began)
         except asyncio.CancelledError as cancelled:
             if not self.caught(CLOSED):
-                cancelled.__traceback__ = None  # aiohttp's frames have the proxy's password
+                cancelled.__traceback__ = None  # as below
                 raise
             error = ClientClosed("the client was closed while a web socket was opened")
+        except ReplyError as unreadable:
+            error = unreadable.copy(TransportError)  # it is not the reply of an operation
         except PortSIPError as failed:
             error = failed
         finally:
@@ -95,6 +97,7 @@ class Handshake(Interruptible):
         assert error is not None  # noqa: S101 - there is either
         error.operation, error.attempts = _NAME, 1
         try:
+            # The inner frames have the headers of `before_attempt` and the proxy's password.
             raise error.with_traceback(None)
         finally:
             del error  # breaks a reference cycle: its traceback holds this frame
@@ -123,8 +126,6 @@ class Handshake(Interruptible):
                 error = RequestTimeout(context.stalls.explain(text, began))
             else:
                 error, _ = context.transport.translate(foreign, [])
-        if isinstance(error, ReplyError):
-            error = error.copy(TransportError)
         if isinstance(error, RequestTimeout):
             context.transport.retire_idle()
         raise error

@@ -16,10 +16,10 @@ logger.addHandler(logging.NullHandler())
 
 
 class AttemptStart(Record, frozen=True):
-    """One attempt that is about to be sent.
+    """One attempt that is about to be sent, or a web socket that is about to be opened.
 
     Attributes:
-        operation: the endpoint's name.
+        operation: the endpoint's name; ``web_socket`` for a web socket.
         number: 1 for the first attempt of a call.
     """
 

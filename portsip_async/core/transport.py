@@ -397,10 +397,6 @@ class Transport:
                 headers=headers,
                 **{name: self._extra[name] for name in ("proxy", "ssl") if name in self._extra},
             )
-        except BaseException:
-            for reply in replies:
-                reply.close()
-            raise
         finally:
             session.detach()
         return opened, replies[0]

@@ -106,8 +106,6 @@ class WebSocket(NotCopyable):
         except FOREIGN as foreign:
             self._end(foreign)
             return None
-        if self.error is not None:
-            return None  # it was closed meanwhile
         if message.type in _CONTENT:
             return cast("str | bytes", message.data)
         if message.type is aiohttp.WSMsgType.CLOSE:
@@ -132,7 +130,8 @@ class WebSocket(NotCopyable):
             connection = self._response.connection
             transport = None if connection is None else connection.transport
             if transport is not None and transport.get_write_buffer_size():
-                self._response.close()  # the frame would wait for the peer to read
+                # The frame may have to wait until the peer reads. Closed before, it is not written.
+                self._response.close()
             await self._opened.close()
         except asyncio.CancelledError as cancelled:
             cancelled.__traceback__ = None

@@ -113,9 +113,9 @@ class PortSIPClient(BaseClient):
                 attempt was cancelled. What it raises is logged. For OpenTelemetry, pass
                 `portsip_async.telemetry.Telemetry()`.
             before_attempt: a function that is called with an `AttemptStart` before each attempt,
-                logins included. It may return headers to add to the request. It can't replace
-                those that the client sets; a header that can't be sent is left out and logged.
-                What it raises is logged.
+                logins included, and before a web socket opens. It may return headers to add to the
+                request. It can't replace those that the client sets; a header that can't be sent is
+                left out and logged. What it raises is logged.
 
         Raises:
             ConfigurationError: a URL cannot be used, there is no way to log in or more than one, or

@@ -946,6 +946,20 @@ class TestLeaving:
                 await self.check_left(sim)
 
     @in_virtual_time
+    async def test_while_the_connection_breaks(self) -> None:
+        """The loss of the connection does not swallow the cancellation, in whatever order."""
+        async with pbx_of() as sim, v22_client(sim) as pbx:
+            for passes in range(30):
+                watch = pbx.extensions.watch_status(["101"])
+                changes = aiter(watch)
+                await anext(changes)
+                sim.v22.socket.cut()
+                await yield_to_loop(passes)
+                async with asyncio.timeout(10.0):
+                    await watch.aclose()
+            await self.check_left(sim)
+
+    @in_virtual_time
     async def test_break_at_the_first_change(self) -> None:
         async with pbx_of(300) as sim, v22_client(sim) as pbx:
             async for _ in pbx.extensions.watch_status():
