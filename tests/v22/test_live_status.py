@@ -209,6 +209,18 @@ class TestChanges:
             assert it.watch.stats.connections <= 3
 
     @in_virtual_time
+    async def test_no_doubt_while_it_rings(self) -> None:
+        """For two minutes, ONLINE by REST is no reason to doubt that a telephone rings."""
+        async with live(verify=20.0) as it:
+            await it.settle()
+            it.sim.set_status("101", "RINGING")
+            assert await it.settle(110.0) == [("101", "ONLINE", "RINGING")]
+            it.sim.set_status("101", "ONLINE")
+            assert await it.settle(110.0) == [("101", "RINGING", "ONLINE")]
+            assert it.watch.stats.connections == 1
+            assert it.sim.v22.served[STATUS] >= 5 * 9
+
+    @in_virtual_time
     async def test_changes_of_an_hour_without_checks(self) -> None:
         """Between two checks REST serves nothing."""
         async with live(**SOCKET_ONLY) as it:
