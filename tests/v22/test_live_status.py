@@ -269,12 +269,13 @@ class TestFaults:
             it.sim.set_status("103", "RINGING")  # the new connection is no longer silent
             assert await it.settle() == [("103", "ON_CALL", "RINGING")]
 
+    @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
     @in_virtual_time
-    async def test_refused_handshakes(self) -> None:
-        """It polls while the PBX refuses handshakes, then follows the socket again."""
+    async def test_refused_handshakes(self, status: int) -> None:
+        """It polls while handshakes are refused, by whomever, then follows the socket again."""
         async with live(interval=10.0) as it:
             await it.settle()
-            it.sim.v22.socket.refuse(status=503, times=None)
+            it.sim.v22.socket.refuse(status=status, times=None)
             it.sim.v22.socket.cut()
             await it.settle(SOON)
             it.sim.set_status("103", "ON_CALL")
