@@ -391,10 +391,7 @@ class Transport:
         try:
             opened = await session.ws_connect(
                 url,
-<<<<<<< HEAD
                 # Pyright does not know the arguments of this class of attrs.
-=======
->>>>>>> w13-connection
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.0),  # pyright: ignore[reportCallIssue]
                 heartbeat=_PING_INTERVAL,
                 max_msg_size=self._max_reply_bytes,
