@@ -15,7 +15,7 @@ from portsip_async.simulator import PBXSimulator
 
 from .concurrency import collect_into, in_background, until
 from .simulated_v22 import NEW_USER, ProbeV22
-from .test_simulator import UPDATE, Probe
+from .test_simulator import UPDATE, Clock, Probe
 from .virtual_time import DAY, in_virtual_time, simulator, the_loop
 
 STATES = "extension_events"
@@ -23,6 +23,7 @@ MANAGEMENT = "extension_management_events"
 SECRET = "simulated-Secret-1"
 WRONG = "access_token , username , domain or password error"
 ADMIN = {"username": "admin", "password": SECRET, "domain": "test.io"}
+FIELDS = ("online", "call_status", "presence", "presence_note")
 STATUSES = ("OFFLINE", "ONLINE", "RINGING", "ON_CALL", "HELD")
 
 
@@ -258,9 +259,6 @@ async def test_states_after_subscribing(sim: PBXSimulator, subscriber: Subscribe
     assert len(await subscriber.subscribe("101", "101")) == 1  # again, and once
 
 
-EVERYTHING = {"extension_id", "call_status", "online", "presence", "presence_note", "push_online"}
-
-
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
@@ -304,6 +302,9 @@ async def test_events_have_the_fields_of_the_samples(
         "presence_note": "Back at 3",
         **common,
     }
+    sim.set_status("100", "RINGING", presence_note="Lunch")  # the presence is derived again
+    (presence,) = await subscriber.catch_up()
+    assert (presence["presence"], presence["presence_note"]) == ("AVAILABLE", "Lunch")
     sim.set_status("100", "OFFLINE")
     (status,) = await subscriber.catch_up()
     del common["tenant_id"]
@@ -485,9 +486,12 @@ async def test_statuses_that_change_by_themselves() -> None:
         probe = Probe(sim, session)
         numbers = sim.extension_numbers
         sim.set_status("100", "ON_CALL")
-        await subscriber.subscribe(*numbers[:20])
+        await subscriber.subscribe(*numbers[:20], "9511")
         await asyncio.sleep(7.0)
         await subscriber.subscribe(*numbers[20:])
+        new = {"extension_number": "9511", "password": "p", "web_access_password": "w"}
+        await probe.post("/extensions/create", **new)
+        numbers.append("9511")
         events = 0
         for _ in range(400):
             await asyncio.sleep(0.37)
@@ -535,6 +539,24 @@ class CountingClock:
         return the_loop().time()
 
 
+async def test_clock_that_jumps(session: aiohttp.ClientSession) -> None:
+    """No timer has fired, but all sockets learn what a new subscriber is sent."""
+    clock = Clock()
+    async with (
+        PBXSimulator(extensions=50, clock=clock) as sim,
+        opened(sim, session) as first,
+        opened(sim, session) as second,
+    ):
+        await first.subscribe(*sim.extension_numbers)
+        clock.now += 40.0
+        await second.subscribe(*sim.extension_numbers)
+        await first.catch_up()
+        for number, seen in second.seen.items():
+            known = first.seen[number]
+            assert [known[name] for name in FIELDS] == [seen[name] for name in FIELDS]
+        assert sim.v22.socket.events > 20
+
+
 @in_virtual_time
 async def test_nothing_runs_while_nobody_follows() -> None:
     clock = CountingClock()
@@ -577,6 +599,7 @@ async def test_silence(
     """Only sockets that are open fall silent, and for good."""
     sim.set_status("100", "ONLINE")
     await subscriber.subscribe("100")
+    sim.v22.socket.say("not sent yet")
     sim.v22.socket.silence(pings=pings)
     sim.v22.socket.clear()
     async with opened(sim, session) as other:

@@ -210,6 +210,8 @@ def is_outage(stats: WatchStats) -> bool:
     """Return whether a watch gets no answers; a PBX that knows none of the numbers does answer."""
     error = stats.last_error
     refused = isinstance(error, NotFound | BadRequest) and not error.is_page
+    if stats.last_success is None and error is not None and error.operation == "web_socket":
+        refused = True  # this error says nothing about the polls
     return stats.consecutive_failures > 0 and not (refused and stats.unknown)
 
 

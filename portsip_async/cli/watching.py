@@ -212,7 +212,10 @@ class _SocketGaps:
                 yield f"a token can't log in to the web socket; {self._polling}"
             else:
                 what = "the web socket is lost" if stats.connections else "there is no web socket"
-                yield f"{what}; {self._polling} until there is one"
+                error = stats.last_error  # or one of the polls
+                is_about_it = error is not None and error.operation == "web_socket"
+                reason = f" ({_text(stats)})" if is_about_it else ""
+                yield f"{what}; {self._polling} until there is one{reason}"
 
 
 class _Unknown:

@@ -391,6 +391,7 @@ class Transport:
         try:
             opened = await session.ws_connect(
                 url,
+                # Pyright does not know the arguments of this class of attrs.
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.0),  # pyright: ignore[reportCallIssue]
                 heartbeat=_PING_INTERVAL,
                 max_msg_size=self._max_reply_bytes,

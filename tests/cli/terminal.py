@@ -65,6 +65,7 @@ class CommandLine:
         stdin: str = "",
         terminal: bool = False,
         out: Stream | None = None,
+        err: Stream | None = None,
         environment: Mapping[str, str | None] | None = None,
         **variables: str | None,
     ) -> Done:
@@ -75,13 +76,14 @@ class CommandLine:
             stdin: what it reads.
             terminal: whether its streams are a terminal's.
             out: its standard output, where that is a special one.
+            err: the same for its standard error.
             environment: what differs in it, None for what is not set.
             variables: the same, by name.
         """
         streams = {
             "stdin": Stream(stdin, terminal=terminal),
             "stdout": out or Stream(terminal=terminal),
-            "stderr": Stream(terminal=terminal),
+            "stderr": err or Stream(terminal=terminal),
         }
         with self._monkeypatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("PORTSIP_")]:

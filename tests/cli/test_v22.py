@@ -1,5 +1,6 @@
 """The commands with a PBX of generation v22."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import pytest
 import typer
 
 from portsip_async import v22
+from portsip_async.cli.check import web_socket
 from portsip_async.cli.fields import SECRETS, dotted
 from portsip_async.cli.pbx.generation import kind_of
 from portsip_async.simulator import PBXSimulator
@@ -740,6 +742,50 @@ class TestCheckOfTheWebSocket:
         found = self.found(cli)
         assert (found["state"], found["detail"]) == (state, f"HTTP {status}")
         assert "proxy" in found["hint"]
+
+    def test_login_refused(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        pbx.v22.socket.refuse_login()
+        assert self.found(cli)["state"] == "login refused"
+
+    def test_subscription_refused(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        pbx.v22.socket.refuse_topic("extension_events")
+        found = self.found(cli)
+        assert found["state"] == "subscription refused"
+        assert "a user of the tenant" in found["hint"]
+
+    def test_no_acknowledgement(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        pbx.v22.socket.acknowledges = False
+        found = self.found(cli)
+        assert (found["state"], found["acknowledged"]) == ("works", False)
+
+    def test_silent(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """A state that the watch reads through REST does not count."""
+        pbx.v22.socket.sends_states = False
+        found = self.found(cli)
+        assert (found["state"], found["detail"]) == ("silent", "no state arrives")
+
+    def test_handshake_without_a_reply(
+        self, cli: CommandLine, pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(web_socket, "_PATIENCE", 0.5)
+        pbx.v22.socket.delay(60)
+        found = self.found(cli)
+        assert (found["state"], found["detail"]) == ("silent", "there is no reply")
+
+    def test_token(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        async def token() -> str:
+            async with v22.PortSIPClient(
+                pbx.url, username=pbx.username, password=pbx.password, domain=pbx.domain
+            ) as client:
+                return (await client.auth.refresh()).access_token
+
+        found = self.found(cli, PORTSIP_TOKEN=asyncio.run(token()))
+        assert found["state"] == "not tried"
+        assert "password" in found["detail"]
+
+    def test_no_extension(self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        empty = make_pbx(generations=("v22",), extensions=0)
+        assert self.found(command_line(empty, monkeypatch))["state"] == "not tried"
 
     def test_classic_has_none(self, cli: CommandLine) -> None:
         done = cli("check", "-o", "json", "--api", "classic")

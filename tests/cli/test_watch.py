@@ -17,9 +17,11 @@ from rich.console import Console
 from portsip_async import (
     ConnectError,
     ExtensionStatus,
+    NotFound,
     StatusChange,
     WatchStats,
 )
+from portsip_async.cli import watching
 from portsip_async.cli.board import Board
 from portsip_async.cli.pbx.classic import ClassicPBX
 from portsip_async.cli.watching import _Outage, _SocketGaps, _Unknown
@@ -180,6 +182,16 @@ class TestSocketGaps:
             "there is no web socket; polling every 30 s until there is one"
         ]
 
+    def test_reason(self) -> None:
+        """The failure of a poll is not the reason."""
+        for error, end in (
+            (NotFound("no such", operation="users.find"), "until there is one"),
+            (ConnectError("no way", operation="web_socket"), "(web_socket: no way)"),
+        ):
+            stats = self.polling(0, last_error=error)
+            (line,) = self.reported((0.0, stats), (10.0, stats))
+            assert line.endswith(end)
+
     def test_token(self) -> None:
         gaps = _SocketGaps(5.0, by_token=True)
         looks = [*gaps.news(self.polling(0), 0.0), *gaps.news(self.polling(0), 10.0)]
@@ -236,8 +248,9 @@ class TestUnknown:
     def test_nobody_is_known(
         self, api: str, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The PBX answers, so there is no outage to report."""
+        """The PBX answers each poll, so there is no outage to report."""
         pbx = make_pbx(generations=("classic", "v22"))
+        pbx.v22.socket.refuse(times=None)
         served, operation = {
             "classic": (pbx.served, "extensions.status"),
             "v22": (pbx.v22.served, "users.find"),
@@ -258,6 +271,78 @@ class TestUnknown:
         assert done.err.splitlines() == [
             "portsip-async: the PBX knows no extension 99999; the watch continues"
         ]
+
+    def test_nobody_is_known_live(
+        self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cli = on_v22(make_pbx(generations=("v22",)), monkeypatch)
+        err = Reacting({1: lambda: os.kill(os.getpid(), signal.SIGINT)})
+        done = cli(*WATCH, "99999", err=err)
+        assert done.code == 130
+        assert done.err.splitlines() == [
+            "portsip-async: the PBX knows no extension 99999; the watch continues"
+        ]
+
+
+class TestLive:
+    """A watch of v22 follows the web socket."""
+
+    def test_without_a_poll(self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        pbx = make_pbx(generations=("v22",))
+        cli = on_v22(pbx, monkeypatch)
+        pbx.set_status("101", "OFFLINE")
+        out = Reacting({12: lambda: pbx.set_status("101", "RINGING")})
+        done = cli(*WATCH, "--limit", 13, out=out)
+        assert (done.code, done.err) == (0, "")
+        assert json.loads(done.lines[12])["after"]["status"] == "RINGING"
+        assert not pbx.v22.served["users.status"]
+
+    def test_lost_in_a_pipe(self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Changes arrive without the web socket, and stderr says so, and when it is back."""
+        monkeypatch.setattr(watching, "_SOCKET_GAP", 0.1)
+        pbx = make_pbx(generations=("v22",))
+        cli = on_v22(pbx, monkeypatch)
+        pbx.set_status("101", "OFFLINE")
+
+        def cut() -> None:
+            pbx.v22.socket.refuse(times=None)
+            pbx.v22.socket.cut()
+
+        out = Reacting({1: cut, 2: pbx.v22.socket.clear})
+        err = Reacting(
+            {
+                1: lambda: pbx.set_status("101", "ONLINE"),
+                2: lambda: pbx.set_status("101", "RINGING"),
+            }
+        )
+        done = cli(*WATCH, "101", "--limit", 3, out=out, err=err)
+        assert done.code == 0
+        statuses = [json.loads(line)["after"]["status"] for line in done.lines]
+        assert statuses == ["OFFLINE", "ONLINE", "RINGING"]
+        lost, back = done.err.splitlines()
+        assert lost.startswith("portsip-async: the web socket is lost; polling every 0.1 s until ")
+        assert back.startswith("portsip-async: live again, after ")
+
+    def test_short_cuts_are_not_reported(
+        self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pbx = make_pbx(generations=("v22",))
+        cli = on_v22(pbx, monkeypatch)
+        pbx.set_status("101", "OFFLINE")
+
+        def cut_and_set(status: str) -> None:
+            pbx.v22.socket.cut()
+            pbx.set_status("101", status)
+
+        out = Reacting({1: lambda: cut_and_set("ONLINE"), 2: lambda: cut_and_set("RINGING")})
+        done = cli(*WATCH, "101", "--limit", 3, out=out)
+        assert (done.code, done.err) == (0, "")
+        assert pbx.v22.socket.connections == 3
+
+
+def on_v22(pbx: PBXSimulator, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    environment = {"PORTSIP_API": "v22", "PORTSIP_DOMAIN": pbx.domain}
+    return CommandLine(monkeypatch, {**environment_of(pbx), **environment})
 
 
 class TestTerminals:

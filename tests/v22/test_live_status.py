@@ -16,8 +16,10 @@ from portsip_async import (
     ClientClosed,
     ConfigurationError,
     PermissionDenied,
+    RetryPolicy,
 )
 from portsip_async.simulator import PBXSimulator
+from portsip_async.simulator.v22.errors import V22Error
 from portsip_async.simulator.v22.socket_messages import Command
 from portsip_async.v22 import ExtensionState
 
@@ -63,6 +65,15 @@ def commands_of(sim: PBXSimulator) -> list[Command]:
 
     socket._carry_out = note  # type: ignore[assignment, method-assign]  # nothing public has them
     return commands
+
+
+def renumber(sim: PBXSimulator, old: str, new: str) -> None:
+    """Give a created extension another number, which the API has no operation for."""
+    numbers, settings = sim._pbx.numbers, sim._pbx._changed
+    index = numbers._added.pop(old)
+    numbers._added[new], numbers._added_at[index] = index, new
+    settings[new] = settings.pop(old) | {"extension_number": new}
+    sim._pbx.on_change("updated", index, new)
 
 
 def first(number: str, status: str = "ONLINE") -> tuple[str, None, str]:
@@ -351,6 +362,24 @@ class TestFaults:
             assert it.watch.stats.connections == connections
 
     @in_virtual_time
+    async def test_one_extension_that_rest_fails_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The check goes on with the others, and finds what the socket did not report."""
+        async with live(extensions=40, verify=MINUTE, client={"retry": RetryPolicy(1)}) as it:
+            await it.settle()
+            users = it.sim.v22._state.users
+            status = users.status
+
+            def fail(number: str, now: float) -> dict[str, Any]:
+                if number == "100":
+                    raise V22Error(500, "internal error")
+                return status(number, now)
+
+            monkeypatch.setattr(users, "status", fail)
+            it.sim.v22.socket.silence(pings=True)
+            it.sim.set_status("139", "ON_CALL")
+            assert await it.settle(2 * MINUTE) == [("139", "ONLINE", "ON_CALL")]
+
+    @in_virtual_time
     async def test_lasting_contradiction(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """If both sources keep their word, the socket counts, and it is not cut again and again."""
         async with live(verify=5 * MINUTE) as it:
@@ -609,6 +638,40 @@ class TestComingAndGoing:
             assert await it.settle(late) == [("951", "RINGING", None)]
             it.check_view()
             assert it.watch.stats.connections == 1
+
+    @in_virtual_time
+    async def test_extension_gets_another_number(self) -> None:
+        """The old number is gone and the new one is followed, at once."""
+        async with live(verify=HOUR) as it:
+            await it.settle()
+            await it.pbx.users.create(new_user("951"))
+            await it.settle()
+            renumber(it.sim, "951", "952")
+            assert sorted(change[::2] for change in await it.settle()) == [
+                ("951", None),
+                ("952", str(it.viewer.view["952"].status)),
+            ]
+            it.check_view()
+            it.sim.set_status("952", "ON_CALL")
+            assert len(await it.settle()) == 1
+            it.check_view()
+
+    @in_virtual_time
+    async def test_extension_removed_during_a_listing(self) -> None:
+        """A listing that has shown an extension before it was removed does not bring it back."""
+        async with live(extensions=250, verify=5 * MINUTE, rediscover=5 * MINUTE) as it:
+            await it.settle(5 * MINUTE)
+            it.sim.v22.fail(LIST, latency=0.001, times=2)
+            it.sim.v22.fail(LIST, latency=20.0)
+            commands = commands_of(it.sim)
+            await it.settle(10.0)
+            await it.pbx.extensions.remove("100")
+            assert await it.settle() == [("100", "ONLINE", None)]
+            assert await it.settle(10 * MINUTE) == []
+            assert [(command.name, command.extensions) for command in commands] == [
+                ("unsubscribe", ["100"])
+            ]
+            assert it.watch.stats.unknown == ()
 
     @in_virtual_time
     async def test_number_given_to_someone_else(self) -> None:
@@ -881,6 +944,20 @@ class TestLeaving:
                     await following
                 assert the_loop().time() < before + 1.0
                 await self.check_left(sim)
+
+    @in_virtual_time
+    async def test_while_the_connection_breaks(self) -> None:
+        """The loss of the connection does not swallow the cancellation, in whatever order."""
+        async with pbx_of() as sim, v22_client(sim) as pbx:
+            for passes in range(30):
+                watch = pbx.extensions.watch_status(["101"])
+                changes = aiter(watch)
+                await anext(changes)
+                sim.v22.socket.cut()
+                await yield_to_loop(passes)
+                async with asyncio.timeout(10.0):
+                    await watch.aclose()
+            await self.check_left(sim)
 
     @in_virtual_time
     async def test_break_at_the_first_change(self) -> None:

@@ -44,7 +44,7 @@ async def try_web_socket(pbx: Any, number: str | None, attempts: Sequence[Attemp
             # A watch reads the state that the web socket does not report.
             read = any(one.operation == _STATUS for one in attempts[earlier:])
             if not watch.snapshot or read:
-                what = "no state arrives" if watch.stats.connections else "the login gets no reply"
+                what = "no state arrives" if watch.stats.connections else "there is no reply"
                 return WebSocket(state="silent", detail=what, hint=_FORWARD)
             seconds = round(monotonic() - began, 3)
             acknowledged = await _is_acknowledged(watch)

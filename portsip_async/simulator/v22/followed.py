@@ -51,12 +51,11 @@ class FollowedExtensions:
         self._random = random
         self._followed: dict[str, _Followed] = {}
         self._managers: set[SocketConnection] = set()
-        self._now = 0.0  # the latest time that states were read at; it never goes back
         self._cycle = ChangeCycle(pbx.status_seconds)
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None  # while a status can change by itself
         self._loop: asyncio.AbstractEventLoop | None = None  # of the sockets
-        # Events that wait to be sent in another order, and when.
+        # Events that wait to be sent in another order, and the timer that sends them.
         self._held: list[tuple[str, bytes, Iterable[SocketConnection]]] = []
         self._release: asyncio.TimerHandle | None = None
 
@@ -108,18 +107,20 @@ class FollowedExtensions:
 
     def follow_management(self, socket: SocketConnection) -> None:
         """Let a socket follow which extensions are created, updated and destroyed."""
-        socket.follows_management = True
         self._managers.add(socket)
 
     def leave_management(self, socket: SocketConnection) -> None:
         """Let a socket follow this no longer."""
-        socket.follows_management = False
         self._managers.discard(socket)
 
     def drop(self, socket: SocketConnection) -> None:
         """Forget a socket that has ended."""
         self.leave_management(socket)
         self.unsubscribe(socket, list(socket.numbers))
+        if self._release is not None and not self._followed and not self._managers:
+            self._release.cancel()
+            self._release = None
+            self._held.clear()
 
     def on_change(self, change: Change, index: int, number: str) -> None:
         """Send the events of a change of an extension."""
@@ -178,8 +179,7 @@ class FollowedExtensions:
     # Statuses that change by themselves.
 
     def _time(self) -> float:
-        self._now = max(self._now, self._clock() + _EARLY)
-        return self._now
+        return self._clock() + _EARLY
 
     def _schedule(self) -> None:
         """Set the timer for the next change, or none."""

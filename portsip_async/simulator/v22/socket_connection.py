@@ -18,7 +18,6 @@ class SocketConnection:
         user: the index of the extension that logged in; None for an administrator.
         is_logged_in: whether a login was accepted.
         is_system: whether the login named no domain, as a system administrator's.
-        follows_management: whether it is subscribed to extensions created, updated and destroyed.
         numbers: the extension numbers whose states it is subscribed to.
         replies: how many commands were replied to.
         is_silent: whether it sends nothing more.
@@ -29,7 +28,6 @@ class SocketConnection:
         self.user: int | None = None
         self.is_logged_in: bool = False
         self.is_system: bool = False
-        self.follows_management: bool = False
         self.numbers: set[str] = set()
         self.replies: int = 0
         self.is_silent: bool = False

@@ -17,6 +17,8 @@ from .states import Doubt, LiveStates
 _CONFIRM: Final = 1.0  # seconds until a contradiction is checked again: a change may be on its way
 _PER_SECOND: Final = 100  # leaves most of a PBX's 10,000 requests a minute to others
 _AT_ONCE: Final = 4
+# In a row, after which the PBX is left alone. A single one may be about one extension.
+_FAILURES: Final = 5
 
 
 class RestChecks:
@@ -75,13 +77,14 @@ class RestChecks:
     ) -> dict[str, Doubt]:
         """Read states through REST, and return where they contradict the socket, by number.
 
-        A failure of the PBX ends it early.
+        A few failures of the PBX in a row end it early.
 
         Raises:
             AuthenticationError, ConfigurationError, ClientClosed: the watch can't go on.
         """
         doubts: dict[str, Doubt] = {}
         unknown: set[str] = set()
+        failures = 0  # in a row
         poll = StatusPoll(
             self._source,
             numbers,
@@ -99,8 +102,11 @@ class RestChecks:
                     unknown.add(number)
                 elif isinstance(error, PortSIPError):
                     self._on_failure(error)
-                    break
+                    failures += 1
+                    if failures == _FAILURES:
+                        break
                 elif result.status is not None:
+                    failures = 0
                     doubt = self._states.compare(number, result.status)
                     if doubt is not None:
                         doubts[number] = doubt

@@ -224,12 +224,12 @@ class LiveStatus(StatusFeed[ExtensionState]):
             self._states.connected()
             self._is_managed = False
             async with task_group() as group:
-                group.create_task(self._receive(socket))
                 group.create_task(self._send(socket))
                 group.create_task(self._read_missing())
                 group.create_task(self._checks.run_forever())
                 if self._numbers.discovers:
                     group.create_task(self._discover_forever())
+                await self._receive(socket)
 
     async def _log_in(self, socket: WebSocket) -> None:
         """Log in on a new connection.

@@ -216,7 +216,7 @@ class LiveStates:
         self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
 
     def _note_read(self, number: str, read: ExtensionState) -> None:
-        """Take a state from a poll. REST lacks RINGING, so it outlives the socket for a while."""
+        """Take a state from REST, which lacks RINGING and so does not end it for a while."""
         latest = self._sink.latest.get(number)
         if (
             latest is not None
