@@ -209,6 +209,18 @@ class TestChanges:
             assert it.watch.stats.connections <= 3
 
     @in_virtual_time
+    async def test_no_doubt_while_it_rings(self) -> None:
+        """For two minutes, ONLINE by REST is no reason to doubt that a telephone rings."""
+        async with live(verify=20.0) as it:
+            await it.settle()
+            it.sim.set_status("101", "RINGING")
+            assert await it.settle(110.0) == [("101", "ONLINE", "RINGING")]
+            it.sim.set_status("101", "ONLINE")
+            assert await it.settle(110.0) == [("101", "RINGING", "ONLINE")]
+            assert it.watch.stats.connections == 1
+            assert it.sim.v22.served[STATUS] >= 5 * 9
+
+    @in_virtual_time
     async def test_changes_of_an_hour_without_checks(self) -> None:
         """Between two checks REST serves nothing."""
         async with live(**SOCKET_ONLY) as it:
@@ -257,12 +269,13 @@ class TestFaults:
             it.sim.set_status("103", "RINGING")  # the new connection is no longer silent
             assert await it.settle() == [("103", "ON_CALL", "RINGING")]
 
+    @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
     @in_virtual_time
-    async def test_refused_handshakes(self) -> None:
-        """It polls while the PBX refuses handshakes, then follows the socket again."""
+    async def test_refused_handshakes(self, status: int) -> None:
+        """It polls while handshakes are refused, by whomever, then follows the socket again."""
         async with live(interval=10.0) as it:
             await it.settle()
-            it.sim.v22.socket.refuse(status=503, times=None)
+            it.sim.v22.socket.refuse(status=status, times=None)
             it.sim.v22.socket.cut()
             await it.settle(SOON)
             it.sim.set_status("103", "ON_CALL")
