@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Final
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -428,6 +429,47 @@ class TestFaults:
             assert it.watch.stats.connections == 1
 
     @in_virtual_time
+    async def test_what_only_rest_reports(self) -> None:
+        """A check brings it, without a new connection."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            events = sim.v22.socket._events
+
+            def encode(event: Any) -> bytes:
+                fields = msgspec.to_builtins(event)
+                for item in fields.get("status", [fields]):
+                    del item["presence_note"]
+                return msgspec.json.encode(fields)
+
+            events._event = encode  # type: ignore[method-assign]  # no quirk leaves out one field
+
+        async with live(before=prepare, verify=5 * MINUTE) as it:
+            await it.settle()
+            for note in ("back at 2", "back at 3", ""):
+                it.sim.set_status("101", "ONLINE", presence_note=note)
+                assert await it.settle() == []
+                assert await it.settle(6 * MINUTE) == [("101", "ONLINE", "ONLINE")]
+                assert it.viewer.view["101"].presence_note == note
+            assert it.watch.stats.connections == 1
+
+    @in_virtual_time
+    async def test_unknown_to_polling(self, caplog: pytest.LogCaptureFixture) -> None:
+        """It is logged once, and known once the socket reports it."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            sim.v22.socket.refuse(status=503, times=4)
+
+        async with live(numbers=["101", "951"], before=prepare, interval=1.0) as it:
+            await it.settle(2.0)
+            assert (it.source(), it.watch.stats.unknown) == ("poll", ("951",))
+            await it.settle(MINUTE)
+            assert (it.source(), it.watch.stats.unknown) == ("socket", ("951",))
+            await it.pbx.users.create(new_user("951"))
+            assert [number for number, _, _ in await it.settle()] == ["951"]
+            assert it.watch.stats.unknown == ()
+        assert caplog.text.count("the PBX gives no status for 951") == 1
+
+    @in_virtual_time
     async def test_silence_after_subscribing(self) -> None:
         """A PBX that neither acknowledges nor reports anything is polled, and only polled."""
 
@@ -728,6 +770,18 @@ class TestComingAndGoing:
                 ("unsubscribe", ["100"])
             ]
             assert it.watch.stats.unknown == ()
+
+    @in_virtual_time
+    async def test_listing_that_fails_after_a_cut(self) -> None:
+        """The next one follows soon, although later ones are `verify` apart."""
+        async with live(verify=HOUR, rediscover=MINUTE) as it:
+            await it.settle(2 * MINUTE)
+            it.sim.v22.socket.cut()
+            it.sim._pbx.remove_extension("101")
+            it.sim.v22.fail(LIST, status=503, times=None)
+            assert await it.settle(MINUTE) == []
+            it.sim.v22.clear()
+            assert await it.settle(2 * MINUTE) == [("101", "ONLINE", None)]
 
     @in_virtual_time
     async def test_number_given_to_someone_else(self) -> None:
