@@ -273,7 +273,7 @@ class TestFaults:
     @in_virtual_time
     async def test_refused_handshakes(self, status: int) -> None:
         """It polls while handshakes are refused, by whomever, then follows the socket again."""
-        async with live(interval=10.0) as it:
+        async with live(interval=10.0, verify=HOUR, rediscover=HOUR) as it:
             await it.settle()
             it.sim.v22.socket.refuse(status=status, times=None)
             it.sim.v22.socket.cut()
@@ -286,7 +286,7 @@ class TestFaults:
             assert it.source() == "socket"
             polled = it.sim.v22.served[STATUS]
             it.sim.set_status("103", "RINGING")
-            assert await it.settle() == [("103", "ON_CALL", "RINGING")]
+            assert await it.settle(5 * MINUTE) == [("103", "ON_CALL", "RINGING")]
             assert it.sim.v22.served[STATUS] == polled
 
     @in_virtual_time
@@ -307,7 +307,7 @@ class TestFaults:
     @in_virtual_time
     async def test_restart_of_the_pbx(self, source: str) -> None:
         """After a restart of minutes every final state arrives, whoever came and went."""
-        async with live(extensions=30, source=source) as it:
+        async with live(extensions=30, source=source, rediscover=HOUR) as it:
             await it.settle()
             await it.sim.stop()
             await it.settle(MINUTE)
@@ -428,6 +428,36 @@ class TestFaults:
             assert it.watch.stats.connections == 1
 
     @in_virtual_time
+    async def test_quiet_socket(self) -> None:
+        """It polls until a socket that neither acknowledges nor reports anything shows life."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            sim.v22.socket.sends_states = sim.v22.socket.acknowledges = False
+
+        async with live(before=prepare, interval=10.0, verify=HOUR) as it:
+            assert len(await it.settle(8.0)) == 5
+            assert it.source() == "poll"
+            # The event is lost, as if the PBX took the subscription for another one.
+            it.sim._pbx._pinned["101"] = "OFFLINE", None
+            assert await it.settle(12.0) == [("101", "ONLINE", "OFFLINE")]
+            it.sim.set_status("102", "RINGING")
+            assert await it.settle() == [("102", "ONLINE", "RINGING")]
+            assert it.source() == "socket"
+
+    @in_virtual_time
+    async def test_no_reply_to_the_login(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A socket that opens and then says nothing is given up, and polling takes its place."""
+        async with live(interval=10.0) as it:
+            await it.settle()
+            with monkeypatch.context() as patched:
+                patched.setattr(it.sim.v22.socket, "_receive", lambda *_: None)
+                it.sim.v22.socket.cut()
+                await it.settle(MINUTE)
+                assert it.source() == "poll"
+            assert await it.settle(2 * MINUTE) == []
+            assert it.source() == "socket"
+
+    @in_virtual_time
     async def test_checks_survive_failures_of_rest(self) -> None:
         """A check that fails is no reason to end the watch or the connection."""
         async with live(verify=MINUTE) as it:
@@ -520,6 +550,20 @@ class TestLogin:
             assert isinstance(watch.stats.last_error, AuthenticationError)
             assert sim.v22.served[LOGIN] + len(commands) == 1
             assert our_tasks() == []
+
+    @in_virtual_time
+    async def test_password_that_rest_refused(self) -> None:
+        """It is not sent to the socket as well: the PBX may lock the account."""
+        async with (
+            pbx_of() as sim,
+            v22_client(sim, username=sim.username, password="wrong", domain=sim.domain) as pbx,
+        ):
+            with pytest.raises(AuthenticationError):
+                await pbx.users.find("101")
+            commands = commands_of(sim)
+            with pytest.raises(AuthenticationError):
+                await anext(aiter(pbx.extensions.watch_status(["101"])))
+            assert (sim.v22.served[LOGIN], commands) == (1, [])
 
     @in_virtual_time
     async def test_password_changed_meanwhile(self) -> None:
