@@ -242,10 +242,10 @@ class APIError(PortSIPError):
         self.retry_after = retry_after
 
     def _text(self) -> str:
-        text = f"HTTP {self.status}"
-        if self.err_code is not None:
-            text += f", err_code {self.err_code}"
-        return f"{text}: {self.message}" if self.message else text
+        # A refusal on the web socket has no status.
+        code = [] if self.err_code is None else [f"err_code {self.err_code}"]
+        text = ", ".join([f"HTTP {self.status}", *code] if self.status else code)
+        return ": ".join(filter(None, (text, self.message)))
 
 
 class BadRequest(APIError):

@@ -529,7 +529,9 @@ class TestEnding:
 
         async with (
             virtual_server(accept(pong)) as url,
-            PortSIPClient(url, token=TOKEN, allow_http=True, timeout=Timeout(5, 5, 5)) as pbx,
+            PortSIPClient(
+                url, token=TOKEN, allow_http=True, timeout=Timeout(total=15, read=5)
+            ) as pbx,
             open_on(pbx, url) as web_socket,
         ):
             assert await web_socket.receive() == "good morning"
@@ -565,6 +567,10 @@ async def receiving(web_socket: WebSocket) -> None:
     await web_socket.receive()
 
 
+async def flooded(web_socket: WebSocket) -> None:
+    await endless(web_socket.receive)
+
+
 async def sending(web_socket: WebSocket) -> None:
     await endless(lambda: web_socket.send(PASSWORD * 100_000))
 
@@ -580,12 +586,23 @@ async def idle(web_socket: WebSocket) -> None:
 
 
 OPEN = accept(lambda reader, writer: deaf(None, reader, writer))
+
+
+async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send messages without a pause."""
+    while True:
+        writer.write(frame(TEXT, b"x" * 100) * 10)
+        await writer.drain()
+        await asyncio.sleep(0)  # `drain` may not wait
+
+
 # The server's step, and what the client does with an open web socket.
 PHASES: dict[str, tuple[Any, Any]] = {
     "connecting": (None, None),
     "handshake": (deaf, None),
     "refusal": (then_deaf(reply("", 404, headers={"Content-Length": "9"})), None),
     "receiving": (OPEN, receiving),
+    "flooded": (accept(flood), flooded),
     "sending": (OPEN, sending),
     "both": (OPEN, both),
     "idle": (OPEN, idle),

@@ -195,10 +195,12 @@ class _SocketGaps:
         self._by_token = by_token
         self._began: float | None = None
         self._is_reported = False
+        self._was_live = False
 
     def news(self, stats: WatchStats, now: float) -> Iterator[str]:
         """Yield new lines; `now` is in seconds of any monotonic clock."""
         if stats.source == "socket":
+            self._was_live = True
             if self._is_reported and self._began is not None:
                 yield f"live again, after {_duration(now - self._began)}"
             self._began, self._is_reported = None, False
@@ -211,7 +213,7 @@ class _SocketGaps:
             if self._by_token:
                 yield f"a token can't log in to the web socket; {self._polling}"
             else:
-                what = "the web socket is lost" if stats.connections else "there is no web socket"
+                what = "the web socket is lost" if self._was_live else "there is no web socket"
                 error = stats.last_error  # or one of the polls
                 is_about_it = error is not None and error.operation == "web_socket"
                 reason = f" ({_text(stats)})" if is_about_it else ""

@@ -59,6 +59,12 @@ _TRANSLATIONS = (
     _Translation((aiohttp.InvalidURL,), ConnectError, Failure.NOT_SENT, "the URL can't be used"),
     _Translation((TimeoutError,), RequestTimeout, Failure.LOST, "no bytes came for too long"),
     _Translation(
+        (aiohttp.WSServerHandshakeError,),
+        TransportError,
+        Failure.UNREADABLE,
+        "the handshake of the web socket is invalid",
+    ),
+    _Translation(
         (aiohttp.ClientResponseError, MalformedReply),
         ReplyError,
         Failure.UNREADABLE,

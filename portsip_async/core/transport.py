@@ -391,7 +391,8 @@ class Transport:
         try:
             opened = await session.ws_connect(
                 url,
-                timeout=aiohttp.ClientWSTimeout(ws_close=0.0),
+                # Pyright does not know the arguments of this class of attrs.
+                timeout=aiohttp.ClientWSTimeout(ws_close=0.0),  # pyright: ignore[reportCallIssue]
                 heartbeat=_PING_INTERVAL,
                 max_msg_size=self._max_reply_bytes,
                 headers=headers,

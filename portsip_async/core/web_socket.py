@@ -137,7 +137,7 @@ class WebSocket(NotCopyable):
             cancelled.__traceback__ = None
             raise
         finally:
-            self._response.close()
+            self._disconnect()
 
     def abort(self, error: PortSIPError) -> None:
         """Close the connection without a closing frame.
@@ -147,7 +147,13 @@ class WebSocket(NotCopyable):
         """
         if self.error is None:
             self.error = error
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Close the connection at once, and stop the timers of the pings."""
         self._response.close()
+        # Bytes that arrive while aiohttp closes a web socket start the timers again.
+        self._opened._cancel_heartbeat()
 
     def _end(self, reason: object) -> None:
         """End because of an exception of aiohttp or of the system; None: the connection ended."""

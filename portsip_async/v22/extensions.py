@@ -302,7 +302,7 @@ class Extensions(Resource):
             interval: seconds between the starts of two cycles of polling. A PBX allows 5,000 to
                 10,000 requests a minute.
             verify: seconds between two checks of the socket, which read all states through REST, at
-                most 100 a second. If they contradict what the socket reported, it is connected
+                most 50 a second. If they contradict what the socket reported, it is connected
                 again. Not used while polling.
             known: the last known states, such as the ``snapshot`` of an earlier watch. Only
                 differences from it are yielded.

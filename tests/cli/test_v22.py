@@ -720,9 +720,9 @@ class TestCheck:
 class TestCheckOfTheWebSocket:
     """What `check` finds out about the web socket changes nothing about its exit code."""
 
-    def found(self, cli: CommandLine, **environment: str) -> dict[str, Any]:
+    def found(self, cli: CommandLine, code: int = 0, **environment: str) -> dict[str, Any]:
         done = cli("check", "-o", "json", environment=environment)
-        assert done.code == 0, done.err
+        assert done.code == code, done.err
         found: dict[str, Any] = json.loads(done.out)["web_socket"]
         return found
 
@@ -758,10 +758,13 @@ class TestCheckOfTheWebSocket:
         found = self.found(cli)
         assert (found["state"], found["acknowledged"]) == ("works", False)
 
-    def test_silent(self, cli: CommandLine, pbx: PBXSimulator) -> None:
-        """A state that the watch reads through REST does not count."""
+    @pytest.mark.parametrize("failing", [False, True])
+    def test_silent(self, failing: bool, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """A state that the watch reads through REST does not count, nor that this fails."""
         pbx.v22.socket.sends_states = False
-        found = self.found(cli)
+        if failing:
+            pbx.v22.fail("users.status", status=500, times=None)
+        found = self.found(cli, code=int(failing))
         assert (found["state"], found["detail"]) == ("silent", "no state arrives")
 
     def test_handshake_without_a_reply(

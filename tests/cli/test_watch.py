@@ -210,7 +210,8 @@ class TestSocketGaps:
         failing = self.polling(consecutive_failures=2, last_error=ConnectError("not there"))
         outage = [(float(at), failing) for at in range(1, 300)]
         assert self.reported((0.0, self.live()), *outage, (300.0, self.live(2))) == []
-        (line,) = self.reported(*outage, (300.0, self.polling()), (309.5, self.polling()))
+        live = (0.0, self.live())
+        (line,) = self.reported(live, *outage, (300.0, self.polling()), (309.5, self.polling()))
         assert line.startswith("the web socket is lost")
 
 
@@ -322,6 +323,27 @@ class TestLive:
         lost, back = done.err.splitlines()
         assert lost.startswith("portsip-async: the web socket is lost; polling every 0.1 s until ")
         assert back.startswith("portsip-async: live again, after ")
+
+    def test_refused_login(self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The message has no HTTP status, as a web socket has none."""
+        pbx = make_pbx(generations=("v22",))
+        pbx.v22.socket.refuse_login()
+        done = on_v22(pbx, monkeypatch)(*WATCH)
+        assert done.code == 3
+        assert "portsip-async: web_socket: the web socket refused the login: " in done.err
+
+    def test_system_administrator(
+        self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The watch polls, and says what the account lacks."""
+        monkeypatch.setattr(watching, "_SOCKET_GAP", 0.1)
+        cli = on_v22(make_pbx(generations=("v22",)), monkeypatch)
+        err = Reacting({1: lambda: os.kill(os.getpid(), signal.SIGINT)})
+        done = cli(*WATCH, err=err, PORTSIP_DOMAIN=None)
+        assert len(done.lines) == 12
+        (line,) = done.err.splitlines()
+        assert "there is no web socket; polling every 0.1 s until there is one" in line
+        assert "log in as a user of the tenant" in line
 
     def test_short_cuts_are_not_reported(
         self, make_pbx: PBXMaker, monkeypatch: pytest.MonkeyPatch

@@ -39,10 +39,10 @@ async def try_web_socket(pbx: Any, number: str | None, attempts: Sequence[Attemp
     try:
         async with pbx.extensions.watch_status([number], source="socket") as watch:
             error = await _first_failure(watch, began + _PATIENCE)
-            if error is not None:
-                return _failed(error)
-            # A watch reads the state that the web socket does not report.
+            # A watch reads the state that the web socket does not report, and that may fail.
             read = any(one.operation == _STATUS for one in attempts[earlier:])
+            if error is not None and not read:
+                return _failed(error)
             if not watch.snapshot or read:
                 what = "no state arrives" if watch.stats.connections else "there is no reply"
                 return WebSocket(state="silent", detail=what, hint=_FORWARD)
@@ -75,7 +75,7 @@ async def _first_failure(watch: StatusWatch[Any], until: float) -> PortSIPError 
         return watch.stats.last_error
     finally:
         first.cancel()
-        await asyncio.wait([first])
+        await asyncio.gather(first, return_exceptions=True)
 
 
 async def _is_acknowledged(watch: StatusWatch[Any]) -> bool:

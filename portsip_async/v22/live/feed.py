@@ -202,6 +202,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
         try:
             await self._connect()
         except PortSIPError as error:
+            if error.operation is None:
+                error.operation = _NAME
             return error
         raise AssertionError("a connection ends with an error")
 
@@ -348,6 +350,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
         if self._live.is_set():
             self._live.clear()
             self._lost_at = now
+            # It reported changes until now, even if there were none.
+            self._sink.stats = self._sink.stats.replace(last_success=self._settings.source.now())
         else:
             self._begin_polling()
 

@@ -105,8 +105,8 @@ class WSIProtocol:
         self._username = username
         self._password = password
         self._domain = domain
-        self.messages = 0
-        self.unreadable = 0
+        self.messages: int = 0
+        self.unreadable: int = 0
         self._known: dict[str, _Known] = {}
         # All of these belong to the current connection.
         self._is_logged_in = False
