@@ -445,6 +445,25 @@ class TestFaults:
             assert it.source() == "socket"
 
     @in_virtual_time
+    async def test_event_overtakes_a_reply(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A reply of REST that is older than an event does not undo it."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            sim.v22.socket.sends_states = False
+            sim.v22.fail(STATUS, latency=5.0, times=None)
+            users, status, old = sim.v22._state.users, sim.v22._state.users.status, {}
+            for number in sim.extension_numbers:
+                old[number] = status(number, 0.0)
+            monkeypatch.setattr(users, "status", lambda number, _: old[number])
+
+        async with live(before=prepare, verify=HOUR) as it:
+            await it.settle(4.0)
+            it.sim.set_status("101", "ON_CALL")
+            await it.settle(MINUTE)
+            assert len(it.viewer.view) == 5
+            assert it.viewer.view["101"].status == "ON_CALL"
+
+    @in_virtual_time
     async def test_no_reply_to_the_login(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A socket that opens and then says nothing is given up, and polling takes its place."""
         async with live(interval=10.0) as it:
@@ -456,6 +475,17 @@ class TestFaults:
                 assert it.source() == "poll"
             assert await it.settle(2 * MINUTE) == []
             assert it.source() == "socket"
+
+    @in_virtual_time
+    async def test_lost_end_of_ringing(self) -> None:
+        """No telephone rings for minutes, so one that seems to is asked about anew."""
+        async with live(verify=MINUTE) as it:
+            await it.settle()
+            it.sim.set_status("101", "RINGING")
+            assert await it.settle() == [("101", "ONLINE", "RINGING")]
+            it.sim._pbx._pinned["101"] = "ONLINE", None
+            assert await it.settle(100.0) == []
+            assert await it.settle(100.0) == [("101", "RINGING", "ONLINE")]
 
     @in_virtual_time
     async def test_checks_survive_failures_of_rest(self) -> None:
@@ -733,11 +763,14 @@ class TestComingAndGoing:
     @in_virtual_time
     async def test_number_given_to_someone_else(self) -> None:
         """The same number under another id is a change, and is followed."""
-        async with live(verify=HOUR, rediscover=MINUTE) as it:
+        async with (
+            live(verify=HOUR, rediscover=MINUTE) as it,
+            v22_client(it.sim) as other,
+        ):
             await it.settle()
-            await it.pbx.extensions.remove("103")
-            await it.pbx.users.create(new_user("103"))
-            await it.settle(2 * MINUTE)
+            await other.extensions.remove("103")
+            await other.users.create(new_user("103"))
+            assert (await it.settle())[-1][::2] == ("103", str(true_state(it.sim, "103").status))
             it.check_view()
             it.sim.set_status("103", "ON_CALL")
             await it.settle()
