@@ -701,6 +701,8 @@ class TestLogin:
                     assert watch.stats.source == "poll"
                     await watch.aclose()
                     await following
+                async for _ in pbx.extensions.watch_status():
+                    break
                 assert sim.v22.socket.connections == 0
         logged = [record for record in caplog.records if record.name.startswith("portsip_async")]
         assert len(logged) == 1
