@@ -631,6 +631,32 @@ class TestPauses:
                 it.sim.v22.socket.cut()
             assert it.watch.stats.connections < 150
 
+    @in_virtual_time
+    async def test_polls_in_a_long_pause(self) -> None:
+        """Pauses are long after connections that soon ended. A change in one arrives by polling."""
+        async with live(interval=5.0) as it:
+            await it.settle()
+            for _ in range(60 * 10):
+                await asyncio.sleep(1.0)
+                it.sim.v22.socket.cut()
+            it.sim.v22.socket.refuse()
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+
+    @in_virtual_time
+    async def test_polls_after_a_late_refusal(self) -> None:
+        """If the PBX refuses a subscription after it has reported states, the watch polls."""
+        async with live(interval=5.0) as it:
+            await it.settle()
+            it.sim.v22.socket.say(
+                '{"command":"subscribe","status":-1,"topics":["extension_events"],"error":"no"}'
+            )
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+            assert isinstance(it.watch.stats.last_error, PermissionDenied)
+
 
 class TestLogin:
     @pytest.mark.parametrize("numbers", [None, ["101"]], ids=["all", "given"])

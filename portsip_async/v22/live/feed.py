@@ -352,6 +352,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             self._lost_at = now
             # It reported changes until now, even if there were none.
             self._sink.stats = self._sink.stats.replace(last_success=self._settings.source.now())
+            self._begin_patience()  # the pause before the next connection may be long
         else:
             self._begin_polling()
 
