@@ -227,8 +227,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             self._is_managed = False
             async with task_group() as group:
                 group.create_task(self._send(socket))
-                group.create_task(self._read_missing())
-                group.create_task(self._checks.run_forever())
+                group.create_task(self._check_forever())
                 if self._numbers.discovers:
                     group.create_task(self._discover_forever())
                 await self._receive(socket)
@@ -305,6 +304,14 @@ class LiveStatus(StatusFeed[ExtensionState]):
             if self._commands is not None:
                 self._commands.put_nowait(text)
 
+    async def _check_forever(self) -> None:
+        """Read what the PBX does not report by itself, then compare all states from time to time.
+
+        One comes after the other: each compares a reply with when its extension was last asked for.
+        """
+        await self._read_missing()
+        await self._checks.run_forever()
+
     async def _read_missing(self) -> None:
         """Read what the PBX does not report by itself after the subscription."""
         fresh = self._states.fresh
@@ -314,7 +321,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
             await self._sleep(_QUIET)
         if not self._live.is_set():
             if self._settings.falls_back:
-                self._begin_polling()  # until it reports something
+                self._begin_polling()
+                await self._live.wait()  # until then, polling reads all states
             else:
                 self._be_live()
         missing = [number for number in self._numbers.current or () if number not in fresh]
