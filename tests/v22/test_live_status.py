@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from portsip_async import (
+    AttemptStart,
     AuthenticationError,
     ClientClosed,
     ConfigurationError,
@@ -149,6 +150,20 @@ class TestStart:
             await watch.aclose()
 
     @in_virtual_time
+    async def test_known_states_without_a_note(self) -> None:
+        """No note and an empty one are the same."""
+        async with pbx_of() as sim, v22_client(sim) as pbx:
+            states = true_states(sim)
+            known = {number: state.replace(presence_note=None) for number, state in states.items()}
+            watch = pbx.extensions.watch_status(known=known, verify=10.0)
+            viewer = Viewer(watch)
+            async with in_background(viewer.follow()):
+                await asyncio.sleep(MINUTE)
+                assert viewer.take() == []
+                assert watch.stats.connections == 1
+                await watch.aclose()
+
+    @in_virtual_time
     async def test_two_loops(self) -> None:
         """Each loop over a watch has its own connection, and gets every state."""
         async with pbx_of() as sim, v22_client(sim) as pbx:
@@ -222,6 +237,44 @@ class TestChanges:
             assert it.sim.v22.served[STATUS] >= 5 * 9
 
     @in_virtual_time
+    async def test_other_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another spelling of REST, or a field that it leaves out, is no change either."""
+        words = {"AVAILABLE": "ONLINE", "ON_CALL": "OTHER_CALL"}
+
+        def prepare(sim: PBXSimulator) -> None:
+            users, status = sim.v22._state.users, sim.v22._state.users.status
+
+            def reword(number: str, now: float) -> dict[str, Any]:
+                read = status(number, now)
+                presence = words.get(read["presence"], read["presence"])
+                if number == "104":
+                    presence = "AVAILABLE"  # in spite of the call
+                return read | {"presence": presence, "presence_note": None}
+
+            monkeypatch.setattr(users, "status", reword)
+            sim.set_status("101", "ON_CALL")
+            sim.set_status("102", "ONLINE", presence="AWAY", presence_note="at lunch")
+            sim.set_status("104", "ON_CALL")
+
+        async with live(before=prepare, verify=MINUTE, interval=10.0) as it:
+            assert len(await it.settle()) == 5
+            assert await it.settle(HOUR) == []
+            assert it.watch.stats.connections == 1
+
+    @in_virtual_time
+    async def test_other_words_of_a_poll(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In an outage neither."""
+        async with live(interval=10.0) as it:
+            await it.settle()
+            users, status = it.sim.v22._state.users, it.sim.v22._state.users.status
+            other = {"presence": "ONLINE", "presence_note": None}
+            monkeypatch.setattr(users, "status", lambda *args: status(*args) | other)
+            it.sim.v22.socket.refuse()
+            it.sim.v22.socket.cut()
+            assert await it.settle(5 * MINUTE) == []
+            assert it.source() == "poll"
+
+    @in_virtual_time
     async def test_changes_of_an_hour_without_checks(self) -> None:
         """Between two checks REST serves nothing."""
         async with live(**SOCKET_ONLY) as it:
@@ -267,14 +320,17 @@ class TestFaults:
             assert await it.settle(4 * MINUTE) == []
             assert await it.settle(MINUTE + SOON) == [("103", "ONLINE", "ON_CALL")]
             it.check_view()
-            it.sim.set_status("103", "RINGING")  # the new connection is no longer silent
-            assert await it.settle() == [("103", "ON_CALL", "RINGING")]
+            it.sim.set_status("103", "ONLINE")  # the new connection is no longer silent
+            assert await it.settle() == [("103", "ON_CALL", "ONLINE")]
+            it.sim.v22.socket.silence(pings=True)  # and the same again
+            it.sim.set_status("103", "ON_CALL")
+            assert await it.settle(5 * MINUTE + SOON) == [("103", "ONLINE", "ON_CALL")]
 
     @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
     @in_virtual_time
     async def test_refused_handshakes(self, status: int) -> None:
         """It polls while handshakes are refused, by whomever, then follows the socket again."""
-        async with live(interval=10.0) as it:
+        async with live(interval=10.0, verify=HOUR, rediscover=HOUR) as it:
             await it.settle()
             it.sim.v22.socket.refuse(status=status, times=None)
             it.sim.v22.socket.cut()
@@ -287,7 +343,7 @@ class TestFaults:
             assert it.source() == "socket"
             polled = it.sim.v22.served[STATUS]
             it.sim.set_status("103", "RINGING")
-            assert await it.settle() == [("103", "ON_CALL", "RINGING")]
+            assert await it.settle(5 * MINUTE) == [("103", "ON_CALL", "RINGING")]
             assert it.sim.v22.served[STATUS] == polled
 
     @in_virtual_time
@@ -308,7 +364,7 @@ class TestFaults:
     @in_virtual_time
     async def test_restart_of_the_pbx(self, source: str) -> None:
         """After a restart of minutes every final state arrives, whoever came and went."""
-        async with live(extensions=30, source=source) as it:
+        async with live(extensions=30, source=source, rediscover=HOUR) as it:
             await it.settle()
             await it.sim.stop()
             await it.settle(MINUTE)
@@ -488,16 +544,93 @@ class TestFaults:
             it.check_view()
 
     @in_virtual_time
-    async def test_checks_survive_failures_of_rest(self) -> None:
-        """A check that fails is no reason to end the watch or the connection."""
+    async def test_quiet_socket(self) -> None:
+        """It polls until a socket that neither acknowledges nor reports anything shows life."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            sim.v22.socket.sends_states = sim.v22.socket.acknowledges = False
+
+        async with live(before=prepare, interval=10.0, verify=HOUR) as it:
+            assert len(await it.settle(8.0)) == 5
+            assert it.source() == "poll"
+            # The event is lost, as if the PBX took the subscription for another one.
+            it.sim._pbx._pinned["101"] = "OFFLINE", None
+            assert await it.settle(12.0) == [("101", "ONLINE", "OFFLINE")]
+            it.sim.set_status("102", "RINGING")
+            assert await it.settle() == [("102", "ONLINE", "RINGING")]
+            assert it.source() == "socket"
+
+    @in_virtual_time
+    async def test_event_overtakes_a_reply(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A reply of REST that is older than an event does not undo it."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            sim.v22.socket.sends_states = False
+            sim.v22.fail(STATUS, latency=5.0, times=None)
+            users, status, old = sim.v22._state.users, sim.v22._state.users.status, {}
+            for number in sim.extension_numbers:
+                old[number] = status(number, 0.0)
+            monkeypatch.setattr(users, "status", lambda number, _: old[number])
+
+        async with live(before=prepare, verify=HOUR) as it:
+            await it.settle(4.0)
+            it.sim.set_status("101", "ON_CALL")
+            await it.settle(MINUTE)
+            assert len(it.viewer.view) == 5
+            assert it.viewer.view["101"].status == "ON_CALL"
+
+    @in_virtual_time
+    async def test_no_reply_to_the_login(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A socket that opens and then says nothing is given up, and polling takes its place."""
+        async with live(interval=10.0) as it:
+            await it.settle()
+            with monkeypatch.context() as patched:
+                patched.setattr(it.sim.v22.socket, "_receive", lambda *_: None)
+                it.sim.v22.socket.cut()
+                await it.settle(MINUTE)
+                assert it.source() == "poll"
+            assert await it.settle(2 * MINUTE) == []
+            assert it.source() == "socket"
+
+    @in_virtual_time
+    async def test_lost_end_of_ringing(self) -> None:
+        """No telephone rings for minutes, so one that seems to is asked about anew."""
         async with live(verify=MINUTE) as it:
+            await it.settle()
+            it.sim.set_status("101", "RINGING")
+            assert await it.settle() == [("101", "ONLINE", "RINGING")]
+            it.sim._pbx._pinned["101"] = "ONLINE", None
+            assert await it.settle(100.0) == []
+            assert await it.settle(100.0) == [("101", "RINGING", "ONLINE")]
+
+    @in_virtual_time
+    async def test_checks_survive_failures_of_rest(self) -> None:
+        """A check that fails ends soon, and is no reason to end the watch or the connection."""
+        async with live(extensions=50, verify=MINUTE, client={"retry": RetryPolicy(1)}) as it:
             await it.settle()
             it.sim.v22.fail(STATUS, status=503, times=None)
             assert await it.settle(10 * MINUTE) == []
+            assert it.sim.v22.served[STATUS] <= 10 * 10
             assert it.source() == "socket"
             assert it.watch.stats.connections == 1
             it.sim.set_status("101", "ON_CALL")
             assert await it.settle() == [("101", "ONLINE", "ON_CALL")]
+
+    @in_virtual_time
+    async def test_reply_overtakes_an_event(self) -> None:
+        """A check that is faster than an event does not doubt the socket."""
+        changed: list[PBXSimulator] = []
+
+        def change(attempt: AttemptStart) -> None:
+            if attempt.operation == STATUS and changed:
+                changed.pop().set_status("104", "ON_CALL")
+
+        async with live(verify=MINUTE, client={"before_attempt": change}) as it:
+            await it.settle()
+            it.sim.v22.socket.reorders = True  # holds events for 10 ms
+            changed.append(it.sim)
+            assert await it.settle(5 * MINUTE) == [("104", "ONLINE", "ON_CALL")]
+            assert it.watch.stats.connections == 1
 
 
 class TestPauses:
@@ -583,6 +716,32 @@ class TestPauses:
                 it.sim.v22.socket.cut()
             assert it.watch.stats.connections < 150
 
+    @in_virtual_time
+    async def test_polls_in_a_long_pause(self) -> None:
+        """Pauses are long after connections that soon ended. A change in one arrives by polling."""
+        async with live(interval=5.0) as it:
+            await it.settle()
+            for _ in range(60 * 10):
+                await asyncio.sleep(1.0)
+                it.sim.v22.socket.cut()
+            it.sim.v22.socket.refuse()
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+
+    @in_virtual_time
+    async def test_polls_after_a_late_refusal(self) -> None:
+        """If the PBX refuses a subscription after it has reported states, the watch polls."""
+        async with live(interval=5.0) as it:
+            await it.settle()
+            it.sim.v22.socket.say(
+                '{"command":"subscribe","status":-1,"topics":["extension_events"],"error":"no"}'
+            )
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+            assert isinstance(it.watch.stats.last_error, PermissionDenied)
+
 
 class TestLogin:
     @pytest.mark.parametrize("numbers", [None, ["101"]], ids=["all", "given"])
@@ -605,6 +764,20 @@ class TestLogin:
             assert isinstance(watch.stats.last_error, AuthenticationError)
             assert sim.v22.served[LOGIN] + len(commands) == 1
             assert our_tasks() == []
+
+    @in_virtual_time
+    async def test_password_that_rest_refused(self) -> None:
+        """It is not sent to the socket as well: the PBX may lock the account."""
+        async with (
+            pbx_of() as sim,
+            v22_client(sim, username=sim.username, password="wrong", domain=sim.domain) as pbx,
+        ):
+            with pytest.raises(AuthenticationError):
+                await pbx.users.find("101")
+            commands = commands_of(sim)
+            with pytest.raises(AuthenticationError):
+                await anext(aiter(pbx.extensions.watch_status(["101"])))
+            assert (sim.v22.served[LOGIN], commands) == (1, [])
 
     @in_virtual_time
     async def test_password_changed_meanwhile(self) -> None:
@@ -639,6 +812,8 @@ class TestLogin:
                     assert watch.stats.source == "poll"
                     await watch.aclose()
                     await following
+                async for _ in pbx.extensions.watch_status():
+                    break
                 assert sim.v22.socket.connections == 0
         logged = [record for record in caplog.records if record.name.startswith("portsip_async")]
         assert len(logged) == 1
@@ -786,11 +961,14 @@ class TestComingAndGoing:
     @in_virtual_time
     async def test_number_given_to_someone_else(self) -> None:
         """The same number under another id is a change, and is followed."""
-        async with live(verify=HOUR, rediscover=MINUTE) as it:
+        async with (
+            live(verify=HOUR, rediscover=MINUTE) as it,
+            v22_client(it.sim) as other,
+        ):
             await it.settle()
-            await it.pbx.extensions.remove("103")
-            await it.pbx.users.create(new_user("103"))
-            await it.settle(2 * MINUTE)
+            await other.extensions.remove("103")
+            await other.users.create(new_user("103"))
+            assert (await it.settle())[-1][::2] == ("103", str(true_state(it.sim, "103").status))
             it.check_view()
             it.sim.set_status("103", "ON_CALL")
             await it.settle()
@@ -799,14 +977,21 @@ class TestComingAndGoing:
     @in_virtual_time
     async def test_given_numbers_stay_the_same(self) -> None:
         """A watch of given numbers reports no other, and one that is made again is followed."""
-        async with live(numbers=["101", "951"], verify=5 * MINUTE) as it:
+        async with (
+            live(numbers=["101", "951"], verify=5 * MINUTE) as it,
+            v22_client(it.sim) as other,
+        ):
             assert await it.settle() == [first("101")]
-            await it.pbx.users.create(new_user("952"))
-            await it.pbx.users.create(new_user("951"))
-            it.sim.set_status("951", "RINGING")
-            changes = await it.settle(10 * MINUTE)
-            assert {number for number, _, _ in changes} == {"951"}
-            assert it.viewer.view["951"] == true_state(it.sim, "951")
+            for _ in range(2):
+                user_id = await other.users.create(new_user("951"))
+                it.sim.set_status("951", "ON_CALL")
+                changes = await it.settle(10 * MINUTE)
+                assert {number for number, _, _ in changes} == {"951"}
+                assert it.viewer.view["951"] == true_state(it.sim, "951")
+                assert it.viewer.view["951"].user_id == user_id
+                await other.extensions.remove("951")
+            await other.users.create(new_user("952"))
+            assert {number for number, _, _ in await it.settle(10 * MINUTE)} <= {"951"}
 
     @pytest.mark.parametrize("topic", ["managed", "refused"])
     @in_virtual_time
@@ -886,14 +1071,15 @@ class TestRubbish:
 
     @in_virtual_time
     async def test_partial_states(self) -> None:
-        """A call leaves the presence as it was, and a presence leaves the call."""
+        """A call leaves the presence, a presence the call, and both the id that REST has shown."""
         async with live(**SOCKET_ONLY) as it:
             it.sim.set_status("101", "ONLINE", presence="AWAY", presence_note="out")
             await it.settle()
             start = it.viewer.view["101"]
             say = it.sim.v22.socket.say
-            call = '{"event_type": "extension_call", "extension": "sip:101@test.io"%s}'
-            presence = '{"event_type": "extension_presence", "extension": "sip:101@test.io"%s}'
+            who = '"extension": "sip:101@test.io", "extension_id": 9'
+            call = '{"event_type": "extension_call", ' + who + "%s}"
+            presence = '{"event_type": "extension_presence", ' + who + "%s}"
             expected: list[ExtensionState] = []
             for text, changes in (
                 (call % ', "call_status": "RINGING"', {"status": "RINGING"}),
