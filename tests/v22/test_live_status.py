@@ -218,10 +218,10 @@ class TestChanges:
                 it.sim.set_status(number, status)
                 assert [change[0] for change in await it.settle()] == [number]
                 it.check_view()
-            assert await it.settle(HOUR) == []
-            assert it.sim.v22.served[STATUS] >= 5 * 55  # it was checked all the time
+            assert await it.settle(20 * MINUTE) == []
+            assert it.sim.v22.served[STATUS] >= 5 * 18  # it was checked all the time
             assert it.source() == "socket"
-            # No telephone rings for an hour, so each of the two was worth one new connection.
+            # No telephone rings so long, so each of the two was worth one new connection.
             assert it.watch.stats.connections <= 3
 
     @in_virtual_time
@@ -480,7 +480,7 @@ class TestFaults:
             it.sim.set_status("101", "RINGING")
             assert await it.settle(100.0) == [("101", "ONLINE", "RINGING")]
             it.sim.set_status("101", "ONLINE")
-            assert await it.settle(HOUR) == [("101", "RINGING", "ONLINE")]
+            assert await it.settle(10 * MINUTE) == [("101", "RINGING", "ONLINE")]
             it.check_view()
             assert it.watch.stats.connections == 1
 
@@ -670,41 +670,16 @@ class TestPauses:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Pauses grow to some minutes at most, differ by chance, and begin anew after a success."""
-        one, again = await self.tries(monkeypatch, 1, 3 * HOUR)
-        other, _ = await self.tries(monkeypatch, 2, 3 * HOUR)
+        one, again = await self.tries(monkeypatch, 1, HOUR)
+        other, _ = await self.tries(monkeypatch, 2, HOUR)
         assert one[0] < 10.0
         assert max(one) <= 10 * MINUTE
         assert sum(one[-5:]) > 5 * sum(one[:5])
-        assert 3 * HOUR / MINUTE / 10 <= len(one) <= 3 * HOUR / MINUTE * 4
+        assert HOUR / MINUTE / 10 <= len(one) <= HOUR / MINUTE * 4
         assert one != other  # two clients don't come back together
         assert len(set(one)) > len(one) / 2
         assert len(again) == 1
         assert again[0] < 10.0
-
-    @in_virtual_time
-    async def test_polling_in_a_long_pause(self) -> None:
-        """While the pause is long after many short connections, changes arrive by polling."""
-        async with live(interval=10.0) as it:
-            await it.settle()
-            while it.watch.stats.connections < 8:
-                await asyncio.sleep(1.0)
-                it.sim.v22.socket.cut()
-            it.sim.set_status("101", "ON_CALL")
-            assert await it.settle(15.0) == [("101", "ONLINE", "ON_CALL")]
-            assert it.watch.stats.connections == 8
-            assert it.source() == "poll"
-
-    @in_virtual_time
-    async def test_polling_after_a_late_refusal(self) -> None:
-        """If the PBX refuses a subscription after it accepted another, the watch polls."""
-        refusal = '{"command": "subscribe", "topics": ["extension_events"], "status": -1}'
-        async with live(interval=10.0) as it:
-            await it.settle()
-            it.sim.v22.socket.say(refusal)
-            await it.settle(5.0)
-            it.sim.set_status("101", "ON_CALL")
-            assert await it.settle(15.0) == [("101", "ONLINE", "ON_CALL")]
-            assert it.source() == "poll"
 
     @in_virtual_time
     async def test_connection_that_ends_at_once(self) -> None:
@@ -721,7 +696,7 @@ class TestPauses:
         """Pauses are long after connections that soon ended. A change in one arrives by polling."""
         async with live(interval=5.0) as it:
             await it.settle()
-            for _ in range(60 * 10):
+            while it.watch.stats.connections < 8:
                 await asyncio.sleep(1.0)
                 it.sim.v22.socket.cut()
             it.sim.v22.socket.refuse()
@@ -807,7 +782,7 @@ class TestLogin:
                     await asyncio.sleep(1.0)
                     assert viewer.view == true_states(sim)
                     sim.set_status("103", "ON_CALL")
-                    await asyncio.sleep(HOUR)
+                    await asyncio.sleep(5 * MINUTE)
                     assert viewer.view == true_states(sim)
                     assert watch.stats.source == "poll"
                     await watch.aclose()
@@ -830,7 +805,7 @@ class TestLogin:
 
     @in_virtual_time
     async def test_system_administrator(self) -> None:
-        """An account that may not subscribe polls; after an hour it has not tried often."""
+        """An account that may not subscribe polls; in 20 minutes it has not tried often."""
         async with pbx_of() as sim:
             options: dict[str, Any] = {"username": sim.username, "password": sim.password}
             async with v22_client(sim, **options) as pbx:
@@ -843,9 +818,9 @@ class TestLogin:
                     await asyncio.sleep(15.0)
                     assert viewer.view == true_states(sim)
                     assert watch.stats.source == "poll"
-                    await asyncio.sleep(HOUR)
+                    await asyncio.sleep(20 * MINUTE)
                     assert len(viewer.received) == 6
-                    assert sim.v22.socket.connections < 60
+                    assert sim.v22.socket.connections <= 5
                     await watch.aclose()
                     await following
 
@@ -1174,7 +1149,7 @@ async def verifying(it: Live) -> None:
 
 async def listing(it: Live) -> None:
     it.sim.v22.fail(LIST, latency=HOUR, times=None)
-    await it.settle(HOUR)
+    await it.settle(10.0)
 
 
 async def silent(it: Live) -> None:
