@@ -63,6 +63,7 @@ _STABLE: Final = 60.0  # after a connection that lasted this long, the pause is 
 _PATIENCE: Final = 2.0  # without a connection, until polling begins
 _LOGIN: Final = 10.0  # the longest wait for the reply to the login
 _QUIET: Final = 2.0  # without a new state after subscribing: no more will come by themselves
+_STEP: Final = 0.25  # from one look at the new states to the next
 
 _READS_AT_ONCE: Final = 16  # REST requests for what the PBX does not report by itself
 
@@ -315,10 +316,11 @@ class LiveStatus(StatusFeed[ExtensionState]):
     async def _read_missing(self) -> None:
         """Read what the PBX does not report by itself after the subscription."""
         fresh = self._states.fresh
-        reported = -1
-        while reported < len(fresh):
+        reported, quiet = 0, 0.0
+        while quiet < _QUIET and len(fresh) < len(self._numbers.current or ()):
+            await self._sleep(_STEP)
+            quiet = 0.0 if len(fresh) > reported else quiet + _STEP
             reported = len(fresh)
-            await self._sleep(_QUIET)
         if not self._live.is_set():
             if self._settings.falls_back:
                 self._begin_polling()
