@@ -922,6 +922,19 @@ class TestComingAndGoing:
             assert it.watch.stats.unknown == ()
 
     @in_virtual_time
+    async def test_created_extension_goes_during_a_cut(self) -> None:
+        """A listing counts more than an earlier event."""
+        async with live(verify=HOUR) as it:
+            await it.settle()
+            await it.pbx.users.create(new_user("951"))
+            ((number, _, status),) = await it.settle()
+            assert number == "951"
+            it.sim.v22.socket.cut()
+            it.sim._pbx.remove_extension("951")
+            assert await it.settle(10.0) == [("951", status, None)]
+            it.check_view()
+
+    @in_virtual_time
     async def test_listing_that_fails_after_a_cut(self) -> None:
         """The next one follows soon, although later ones are `verify` apart."""
         async with live(verify=HOUR, rediscover=MINUTE) as it:
