@@ -486,6 +486,18 @@ class TestFaults:
             assert it.watch.stats.connections == 1
 
     @in_virtual_time
+    async def test_no_states_after_a_cut(self) -> None:
+        """What the lost connection reported does not count any more: REST is asked."""
+        async with live(**SOCKET_ONLY) as it:
+            await it.settle()
+            it.sim.v22.socket.sends_states = False
+            it.sim.v22.socket.cut()
+            it.sim.set_status("103", "ON_CALL")
+            assert await it.settle(SOON) == [("103", "ONLINE", "ON_CALL")]
+            assert it.watch.stats.connections == 2
+            it.check_view()
+
+    @in_virtual_time
     async def test_what_only_rest_reports(self) -> None:
         """A check brings it, without a new connection."""
 
