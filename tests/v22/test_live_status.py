@@ -948,6 +948,17 @@ class TestComingAndGoing:
             it.check_view()
 
     @in_virtual_time
+    async def test_management_is_refused_after_a_cut(self) -> None:
+        """Extensions are listed as often as without it, even if an earlier connection had it."""
+        async with live(verify=HOUR, rediscover=MINUTE) as it:
+            await it.settle()
+            it.sim.v22.socket.refuse_topic("extension_management_events")
+            it.sim.v22.socket.cut()
+            await it.settle(10.0)
+            await it.pbx.users.create(new_user("951"))
+            assert [number for number, _, _ in await it.settle(2 * MINUTE)] == ["951"]
+
+    @in_virtual_time
     async def test_listing_that_fails_after_a_cut(self) -> None:
         """The next one follows soon, although later ones are `verify` apart."""
         async with live(verify=HOUR, rediscover=MINUTE) as it:
