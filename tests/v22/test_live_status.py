@@ -432,7 +432,9 @@ class TestFaults:
             assert it.watch.stats.connections == connections
 
     @in_virtual_time
-    async def test_some_extensions_that_rest_fails_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_some_extensions_that_rest_fails_for(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The check goes on with the others, and finds what the socket did not report."""
         async with live(extensions=40, verify=MINUTE, client={"retry": RetryPolicy(1)}) as it:
             await it.settle()
