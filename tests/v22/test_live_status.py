@@ -685,6 +685,22 @@ class TestLogin:
             assert viewer.take() == [("101", "ONLINE", "OFFLINE")]
 
     @in_virtual_time
+    async def test_password_is_in_no_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nor in what the watch shows, whatever becomes of the socket."""
+        caplog.set_level(logging.DEBUG)
+        async with live(interval=10.0, verify=MINUTE) as it:
+            await it.settle()
+            for fault in (it.sim.v22.socket.cut, it.sim.v22.socket.silence):
+                fault()
+                await it.settle(2 * MINUTE)
+            it.sim.v22.socket.say(it.sim.password)
+            it.sim.v22.socket.refuse(status=403, times=3)
+            it.sim.v22.socket.cut()
+            await it.settle(MINUTE)
+            shown = f"{it.watch!r} {it.watch.stats!r} {it.watch.stats.last_error!r}"
+            assert it.sim.password not in caplog.text + shown
+
+    @in_virtual_time
     async def test_token_only_client(self, caplog: pytest.LogCaptureFixture) -> None:
         """A client without a password polls, and logs once why."""
         async with pbx_of(token_lifetime=DAY) as sim, v22_client(sim) as other:
