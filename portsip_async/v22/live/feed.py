@@ -313,7 +313,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             reported = len(fresh)
             await self._sleep(_QUIET)
         if not self._live.is_set():
-            if self._settings.falls_back:
+            if self._settings.falls_back and self._numbers.current:
                 self._begin_polling()  # until it reports something
             else:
                 self._be_live()
