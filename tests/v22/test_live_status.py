@@ -121,12 +121,20 @@ class TestStart:
 
     @in_virtual_time
     async def test_no_extensions(self) -> None:
-        """A watch of nothing sees the first extension that is made."""
-        async with live(extensions=0, rediscover=MINUTE) as it:
-            assert await it.settle() == []
+        """A watch of nothing does not poll, and sees the first extension that is made."""
+        async with live(extensions=0, rediscover=HOUR) as it:
+            assert await it.settle(5.0) == []
+            assert it.source() == "socket"
             await it.pbx.users.create(new_user("951"))
-            assert [change[0] for change in await it.settle(2 * MINUTE)] == ["951"]
+            assert [change[0] for change in await it.settle()] == ["951"]
             it.check_view()
+
+    @in_virtual_time
+    async def test_no_numbers(self) -> None:
+        async with live(numbers=[]) as it:
+            assert await it.settle(HOUR) == []
+            assert it.source() == "socket"
+            assert it.sim.v22.served[STATUS] == 0
 
     @in_virtual_time
     async def test_known_states(self) -> None:
