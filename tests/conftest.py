@@ -1,7 +1,8 @@
-"""Fixtures of all tests: a simulator, clients, a scripted server, and a check for leftovers."""
+"""Fixtures of all tests: a simulator, clients, servers, and a check for leftovers."""
 
 import asyncio
 import signal
+import ssl as tls
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -9,6 +10,7 @@ from unittest.mock import Mock
 
 import aioresponses
 import pytest
+import trustme
 from aiohttp import ClientResponse
 
 from portsip_async import PortSIPClient, RetryPolicy
@@ -70,6 +72,28 @@ async def wire() -> AsyncIterator[WireServer]:
     """A server that follows the script of a test."""
     async with WireServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that nothing trusts by default."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def certified(authority: trustme.CA) -> tls.SSLContext:
+    """The TLS context of a server with a certificate of this authority."""
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA) -> tls.SSLContext:
+    """The TLS context of a client that trusts this authority."""
+    context = tls.create_default_context()
+    authority.configure_trust(context)
+    return context
 
 
 class WrittenResponse(ClientResponse):

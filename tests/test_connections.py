@@ -15,7 +15,6 @@ from urllib.parse import parse_qs
 
 import aiohttp
 import pytest
-import trustme
 
 from portsip_async import (
     APIError,
@@ -105,25 +104,6 @@ async def upload(pbx: PortSIPClient) -> None:
 
 CALLS = {"show": show, "create": create, "upload": upload}
 each_call = pytest.mark.parametrize("call", CALLS)
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def certified(authority: trustme.CA) -> tls.SSLContext:
-    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def trusting(authority: trustme.CA) -> tls.SSLContext:
-    context = tls.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 def in_chunks(body: bytes, head: bytes = b"", trailer: bytes = b"") -> bytes:

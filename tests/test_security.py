@@ -51,11 +51,6 @@ async def tls_server(authority: trustme.CA, **certificate: Any) -> AsyncIterator
         yield wire
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 class TestCertificates:
     @pytest.mark.parametrize(
         "source", ["default", "other CA", "fingerprint", "session", "environment"]

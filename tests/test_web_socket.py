@@ -98,25 +98,6 @@ def timers() -> int:
     )
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def certified(authority: trustme.CA) -> tls.SSLContext:
-    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def trusting(authority: trustme.CA) -> tls.SSLContext:
-    context = tls.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
 class TestOpening:
     @each_session
     async def test_messages(self, session: str, wire: WireServer) -> None:

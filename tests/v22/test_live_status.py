@@ -492,6 +492,24 @@ class TestFaults:
             assert it.watch.stats.connections == 1
 
     @in_virtual_time
+    async def test_silence_after_subscribing(self) -> None:
+        """A PBX that neither acknowledges nor reports anything is polled, and only polled."""
+
+        def prepare(sim: PBXSimulator) -> None:
+            sim.v22.socket.sends_states = sim.v22.socket.acknowledges = False
+
+        async with live(before=prepare, interval=10.0, verify=15.0) as it:
+            assert len(await it.settle(5.0)) == 5
+            assert it.sim.v22.served[STATUS] == 5
+            await it.settle(50.0)
+            assert it.sim.v22.served[STATUS] == 6 * 5
+            assert it.source() == "poll"
+            it.sim.set_status("101", "ON_CALL")  # an event reports this at once
+            assert await it.settle() == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "socket"
+            it.check_view()
+
+    @in_virtual_time
     async def test_quiet_socket(self) -> None:
         """It polls until a socket that neither acknowledges nor reports anything shows life."""
 
@@ -630,6 +648,31 @@ class TestPauses:
         assert again[0] < 10.0
 
     @in_virtual_time
+    async def test_polling_in_a_long_pause(self) -> None:
+        """While the pause is long after many short connections, changes arrive by polling."""
+        async with live(interval=10.0) as it:
+            await it.settle()
+            while it.watch.stats.connections < 8:
+                await asyncio.sleep(1.0)
+                it.sim.v22.socket.cut()
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(15.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.watch.stats.connections == 8
+            assert it.source() == "poll"
+
+    @in_virtual_time
+    async def test_polling_after_a_late_refusal(self) -> None:
+        """If the PBX refuses a subscription after it accepted another, the watch polls."""
+        refusal = '{"command": "subscribe", "topics": ["extension_events"], "status": -1}'
+        async with live(interval=10.0) as it:
+            await it.settle()
+            it.sim.v22.socket.say(refusal)
+            await it.settle(5.0)
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(15.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+
+    @in_virtual_time
     async def test_connection_that_ends_at_once(self) -> None:
         """A PBX that accepts connections and drops them is not asked again and again."""
         async with live(source="socket") as it:
@@ -638,6 +681,32 @@ class TestPauses:
                 await asyncio.sleep(1.0)
                 it.sim.v22.socket.cut()
             assert it.watch.stats.connections < 150
+
+    @in_virtual_time
+    async def test_polls_in_a_long_pause(self) -> None:
+        """Pauses are long after connections that soon ended. A change in one arrives by polling."""
+        async with live(interval=5.0) as it:
+            await it.settle()
+            for _ in range(60 * 10):
+                await asyncio.sleep(1.0)
+                it.sim.v22.socket.cut()
+            it.sim.v22.socket.refuse()
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+
+    @in_virtual_time
+    async def test_polls_after_a_late_refusal(self) -> None:
+        """If the PBX refuses a subscription after it has reported states, the watch polls."""
+        async with live(interval=5.0) as it:
+            await it.settle()
+            it.sim.v22.socket.say(
+                '{"command":"subscribe","status":-1,"topics":["extension_events"],"error":"no"}'
+            )
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert it.source() == "poll"
+            assert isinstance(it.watch.stats.last_error, PermissionDenied)
 
 
 class TestLogin:

@@ -14,7 +14,7 @@ from ..status_models import ExtensionState
 from .numbers import WatchedNumbers
 from .states import Doubt, LiveStates
 
-_CONFIRM: Final = 1.0  # seconds until a contradiction is checked again: a change may be on its way
+_CONFIRM: Final = 0.5  # seconds until a contradiction is checked again: a change may be on its way
 _PER_SECOND: Final = 50  # leaves 2,000 of the 5,000 requests a minute that a PBX allows at least
 _AT_ONCE: Final = 4
 # In a row, after which the PBX is left alone. A single one may be about one extension.

@@ -63,6 +63,7 @@ _STABLE: Final = 60.0  # after a connection that lasted this long, the pause is 
 _PATIENCE: Final = 2.0  # without a connection, until polling begins
 _LOGIN: Final = 10.0  # the longest wait for the reply to the login
 _QUIET: Final = 2.0  # without a new state after subscribing: no more will come by themselves
+_STEP: Final = 0.25  # from one look at the new states to the next
 
 _READS_AT_ONCE: Final = 16  # REST requests for what the PBX does not report by itself
 
@@ -227,8 +228,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             self._is_managed = False
             async with task_group() as group:
                 group.create_task(self._send(socket))
-                group.create_task(self._read_missing())
-                group.create_task(self._checks.run_forever())
+                group.create_task(self._check_forever())
                 if self._numbers.discovers:
                     group.create_task(self._discover_forever())
                 await self._receive(socket)
@@ -305,16 +305,26 @@ class LiveStatus(StatusFeed[ExtensionState]):
             if self._commands is not None:
                 self._commands.put_nowait(text)
 
+    async def _check_forever(self) -> None:
+        """Read what the PBX does not report by itself, then compare all states from time to time.
+
+        One comes after the other: each compares a reply with when its extension was last asked for.
+        """
+        await self._read_missing()
+        await self._checks.run_forever()
+
     async def _read_missing(self) -> None:
         """Read what the PBX does not report by itself after the subscription."""
         fresh = self._states.fresh
-        reported = -1
-        while reported < len(fresh):
+        reported, quiet = 0, 0.0
+        while quiet < _QUIET and len(fresh) < len(self._numbers.current or ()):
+            await self._sleep(_STEP)
+            quiet = 0.0 if len(fresh) > reported else quiet + _STEP
             reported = len(fresh)
-            await self._sleep(_QUIET)
         if not self._live.is_set():
             if self._settings.falls_back and self._numbers.current:
-                self._begin_polling()  # until it reports something
+                self._begin_polling()
+                await self._live.wait()  # until then, polling reads all states
             else:
                 self._be_live()
         missing = [number for number in self._numbers.current or () if number not in fresh]
@@ -352,6 +362,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             self._lost_at = now
             # It reported changes until now, even if there were none.
             self._sink.stats = self._sink.stats.replace(last_success=self._settings.source.now())
+            self._begin_patience()  # the pause before the next connection may be long
         else:
             self._begin_polling()
 

@@ -74,8 +74,8 @@ class StateReported(Record, frozen=True, gc=False):
     is_complete: bool
 
 
-class ExtensionCreated(Record, frozen=True, gc=False):
-    """An extension was created.
+class ManagementEvent(Record, frozen=True, gc=False):
+    """An extension came, changed or went.
 
     Attributes:
         number: the extension.
@@ -86,28 +86,16 @@ class ExtensionCreated(Record, frozen=True, gc=False):
     user_id: str | None
 
 
-class ExtensionUpdated(Record, frozen=True, gc=False):
-    """The settings of an extension were changed.
-
-    Attributes:
-        number: the extension.
-        user_id: the PBX's id of the user; None if the event lacks it.
-    """
-
-    number: str
-    user_id: str | None
+class ExtensionCreated(ManagementEvent, frozen=True, gc=False):
+    """An extension was created."""
 
 
-class ExtensionDestroyed(Record, frozen=True, gc=False):
-    """An extension was removed.
+class ExtensionUpdated(ManagementEvent, frozen=True, gc=False):
+    """The settings of an extension were changed."""
 
-    Attributes:
-        number: the extension.
-        user_id: the PBX's id of the user; None if the event lacks it.
-    """
 
-    number: str
-    user_id: str | None
+class ExtensionDestroyed(ManagementEvent, frozen=True, gc=False):
+    """An extension was removed."""
 
 
 class Unreadable(Record, frozen=True, gc=False):
@@ -120,7 +108,6 @@ class Unreadable(Record, frozen=True, gc=False):
     reason: str
 
 
-ManagementEvent: TypeAlias = ExtensionCreated | ExtensionUpdated | ExtensionDestroyed
 Event: TypeAlias = (
     LoggedIn
     | LoginRefused

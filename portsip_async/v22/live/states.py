@@ -133,7 +133,7 @@ class LiveStates:
         self.fresh.clear()
 
     def report(self, number: str, reported: ExtensionState, *, is_complete: bool) -> None:
-        """Take what the socket reports about an extension.
+        """Record what the socket reports about an extension.
 
         Args:
             number: the extension.
@@ -202,7 +202,7 @@ class LiveStates:
         if self._unknown.pop(number, self) is None:
             self._show_unknown()
 
-    def poll_sink(self) -> "StatusSink[ExtensionState]":
+    def poll_sink(self) -> StatusSink[ExtensionState]:
         """Return the sink for a feed that polls while there is no connection."""
         return _PollSink(self._sink, self._note_read)
 
@@ -216,7 +216,7 @@ class LiveStates:
         self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
 
     def _note_read(self, number: str, read: ExtensionState) -> None:
-        """Take a state from REST, which lacks RINGING and so does not end it for a while."""
+        """Record a state from REST, which lacks RINGING and so does not end it for a while."""
         latest = self._sink.latest.get(number)
         if (
             latest is not None
