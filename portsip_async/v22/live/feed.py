@@ -421,7 +421,9 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 if is_fatal(error):
                     raise
                 self._count_failure(error)
-            pause = max(rediscover, verify) if self._is_managed else rediscover
+                pause = rediscover
+            else:
+                pause = max(rediscover, verify) if self._is_managed else rediscover
 
     def _change_numbers(self, came: list[str], gone: list[str]) -> None:
         if self._commands is not None:
