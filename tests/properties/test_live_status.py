@@ -3,10 +3,9 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,16 +48,10 @@ STEP: st.SearchStrategy[Step] = st.one_of(
 )
 
 
-@contextmanager
-def without_log() -> Iterator[None]:
-    """Log nothing: all records of a run would be kept."""
-    logger = logging.getLogger("portsip_async")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+@pytest.fixture(autouse=True)
+def few_records(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep no records of all the examples."""
+    caplog.set_level(logging.CRITICAL, "portsip_async")
 
 
 def create(sim: PBXSimulator, number: str) -> None:
@@ -128,7 +121,6 @@ def without_ringing(states: dict[str, ExtensionState]) -> dict[str, ExtensionSta
     is_given=st.booleans(),
     quirk=st.sampled_from(["", "v22_3"]),
 )
-@without_log()
 @in_virtual_time
 async def test_the_truth_arrives(
     script: list[Step], source: str, is_given: bool, quirk: str
@@ -171,7 +163,9 @@ async def test_the_truth_arrives(
             # The socket may not have reported who rings, and REST can't.
             view, truth = map(without_ringing, (view, truth))
         assert view == truth, str(script)
-        assert it.source() == "socket"
+        # A connection that never showed life, by states or acknowledgements, is not relied on.
+        is_mute = ("send states", False) in script and ("acknowledge", False) in script
+        assert it.source() == "socket" or is_mute, str(script)
         for number, state in it.viewer.received:
             if state is not None:
                 assert state.status in true_statuses[number], f"{state} {script}"

@@ -122,12 +122,20 @@ class TestStart:
 
     @in_virtual_time
     async def test_no_extensions(self) -> None:
-        """A watch of nothing sees the first extension that is made."""
-        async with live(extensions=0, rediscover=MINUTE) as it:
-            assert await it.settle() == []
+        """A watch of nothing does not poll, and sees the first extension that is made."""
+        async with live(extensions=0, rediscover=HOUR) as it:
+            assert await it.settle(5.0) == []
+            assert it.source() == "socket"
             await it.pbx.users.create(new_user("951"))
-            assert [change[0] for change in await it.settle(2 * MINUTE)] == ["951"]
+            assert [change[0] for change in await it.settle()] == ["951"]
             it.check_view()
+
+    @in_virtual_time
+    async def test_no_numbers(self) -> None:
+        async with live(numbers=[]) as it:
+            assert await it.settle(HOUR) == []
+            assert it.source() == "socket"
+            assert it.sim.v22.served[STATUS] == 0
 
     @in_virtual_time
     async def test_known_states(self) -> None:
@@ -784,6 +792,22 @@ class TestLogin:
                 with pytest.raises(AuthenticationError):
                     await asyncio.wait_for(following, SOON)
             assert viewer.take() == [("101", "ONLINE", "OFFLINE")]
+
+    @in_virtual_time
+    async def test_password_is_in_no_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Nor in what the watch shows, whatever becomes of the socket."""
+        caplog.set_level(logging.DEBUG)
+        async with live(interval=10.0, verify=MINUTE) as it:
+            await it.settle()
+            for fault in (it.sim.v22.socket.cut, it.sim.v22.socket.silence):
+                fault()
+                await it.settle(2 * MINUTE)
+            it.sim.v22.socket.say(it.sim.password)
+            it.sim.v22.socket.refuse(status=403, times=3)
+            it.sim.v22.socket.cut()
+            await it.settle(MINUTE)
+            shown = f"{it.watch!r} {it.watch.stats!r} {it.watch.stats.last_error!r}"
+            assert it.sim.password not in caplog.text + shown
 
     @in_virtual_time
     async def test_token_only_client(self, caplog: pytest.LogCaptureFixture) -> None:

@@ -322,7 +322,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             quiet = 0.0 if len(fresh) > reported else quiet + _STEP
             reported = len(fresh)
         if not self._live.is_set():
-            if self._settings.falls_back:
+            if self._settings.falls_back and self._numbers.current:
                 self._begin_polling()
                 await self._live.wait()  # until then, polling reads all states
             else:
