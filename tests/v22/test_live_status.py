@@ -891,6 +891,17 @@ class TestNoSocket:
             it.check_view()
 
     @in_virtual_time
+    async def test_watch_after_one_that_was_left(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Each one logs that it polls: the one that was left polls no longer."""
+        async with pbx_of() as sim, v22_client(sim) as pbx:
+            sim.v22.socket.refuse()
+            for _ in range(2):
+                async for _ in pbx.extensions.watch_status():
+                    break
+                await asyncio.sleep(2 * MINUTE)
+        assert caplog.text.count("has no web socket, and polls") == 2
+
+    @in_virtual_time
     async def test_poll_uses_no_socket(self) -> None:
         """With source="poll" no handshake is sent."""
         async with live(source="poll", interval=10.0) as it:
