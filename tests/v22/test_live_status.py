@@ -283,6 +283,18 @@ class TestChanges:
             assert it.source() == "poll"
 
     @in_virtual_time
+    async def test_pace_of_a_check(self) -> None:
+        """A check sends at most 50 requests a second, and asks for each extension once."""
+        async with live(extensions=120, verify=MINUTE, rediscover=HOUR) as it:
+            await it.settle(MINUTE - 1.0)
+            counts = [it.sim.v22.served[STATUS]]
+            for _ in range(20):
+                await it.settle()
+                counts.append(it.sim.v22.served[STATUS])
+            assert max(late - early for early, late in pairwise(counts)) <= 50
+            assert (counts[0], counts[-1]) == (0, 120)
+
+    @in_virtual_time
     async def test_changes_of_an_hour_without_checks(self) -> None:
         """Between two checks REST serves nothing."""
         async with live(**SOCKET_ONLY) as it:
