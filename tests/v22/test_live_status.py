@@ -109,13 +109,18 @@ class TestStart:
             ]
             assert not it.sim.v22.served.keys() & {LIST, STATUS, FIND}
 
+    @pytest.mark.parametrize(
+        "number", ["9999", "9 9", "9/9", "\ud800"], ids=["none", "space", "slash", "surrogate"]
+    )
+    @pytest.mark.parametrize("source", ["auto", "socket"])
     @in_virtual_time
-    async def test_unknown_number(self) -> None:
+    async def test_unknown_number(self, source: Any, number: str) -> None:
         """A number that the PBX doesn't know brings no change, and spoils no other."""
-        async with live(numbers=["9999", "101"], verify=MINUTE) as it:
+        async with live(numbers=[number, "101"], source=source, verify=MINUTE) as it:
             assert await it.settle() == [first("101")]
             assert await it.settle(5 * MINUTE) == []
-            assert it.watch.stats.unknown == ("9999",)
+            assert it.watch.stats.unknown == (number,)
+            assert it.source() == "socket"
             it.sim.set_status("101", "RINGING")
             assert await it.settle() == [("101", "ONLINE", "RINGING")]
 
