@@ -701,7 +701,7 @@ class TestPauses:
                 '{"command":"subscribe","status":-1,"topics":["extension_events"],"error":"no"}'
             )
             it.sim.set_status("101", "ON_CALL")
-            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert await it.settle() == [("101", "ONLINE", "ON_CALL")]
             assert it.source() == "poll"
             assert isinstance(it.watch.stats.last_error, PermissionDenied)
 

@@ -196,6 +196,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             failures += 1
             if is_refused:
                 pause = _REFUSED_PAUSE
+                self._begin_polling()  # there will be no connection soon
             await self._sleep(pause * (0.5 + self._settings.sender.session.clock.random() / 2))
 
     async def _connection_error(self) -> PortSIPError:
