@@ -17,8 +17,8 @@ _INTERVAL = 0.5  # seconds between two polls of the classic generation
 # On v22 a poll costs a request for each extension, and so does a check of what the socket reported.
 _V22_INTERVAL = 5.0
 _VERIFY = 2.0
-# The chance that a change is the last one of a watch. A watch waits the longer for its next socket
-# the more it has lost, so those through the socket are left more often.
+# The chance that a change is the last one of a watch. The more sockets a watch has lost, the longer
+# it waits for the next one. So watches through the socket are left more often.
 _LEAVES = 0.003
 _LEAVES_LIVE = 0.01
 

@@ -1,7 +1,7 @@
 """Which extensions the web sockets follow, and what was reported about each: `FollowedExtensions`.
 
-All sockets that follow an extension get the same events, so it is stored once what they know. An
-event is the difference to it. So a socket always knows what REST shows.
+All sockets that follow an extension get the same events, so what they know is
+stored once. An event is the difference to that. So a socket always knows what REST shows.
 """
 
 import asyncio
@@ -93,7 +93,7 @@ class FollowedExtensions:
         ]
 
     def unsubscribe(self, socket: SocketConnection, numbers: Iterable[str]) -> None:
-        """Let a socket follow extensions no longer."""
+        """End a socket's subscription to extensions."""
         ended = set()
         for number in socket.numbers.intersection(numbers):
             socket.numbers.discard(number)
@@ -110,7 +110,7 @@ class FollowedExtensions:
         self._managers.add(socket)
 
     def leave_management(self, socket: SocketConnection) -> None:
-        """Let a socket follow this no longer."""
+        """End a socket's subscription to these events."""
         self._managers.discard(socket)
 
     def drop(self, socket: SocketConnection) -> None:

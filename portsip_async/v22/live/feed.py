@@ -323,7 +323,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             quiet = 0.0 if len(fresh) > reported else quiet + _STEP
             reported = len(fresh)
         if not self._live.is_set():
-            if self._settings.falls_back:
+            if self._settings.falls_back and self._numbers.current:
                 self._begin_polling()
                 await self._live.wait()  # until then, polling reads all states
             else:
@@ -422,7 +422,9 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 if is_fatal(error):
                     raise
                 self._count_failure(error)
-            pause = max(rediscover, verify) if self._is_managed else rediscover
+                pause = rediscover
+            else:
+                pause = max(rediscover, verify) if self._is_managed else rediscover
 
     def _change_numbers(self, came: list[str], gone: list[str]) -> None:
         if self._commands is not None:

@@ -77,7 +77,7 @@ _PRESENCES: Final[dict[str, PresenceValue]] = {presence.value: presence for pres
 
 
 class _Known(msgspec.Struct, gc=False):
-    """What was reported about an extension; None for what never was.
+    """What was reported about an extension; None for what was never reported.
 
     Attributes:
         state: the state, without `status` if neither of the next two was reported.

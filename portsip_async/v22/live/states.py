@@ -1,8 +1,8 @@
 """The states of a watch through the web socket, which come from the socket and from REST.
 
-What the socket reported counts. A state of REST is used only if the socket has not reported the
-extension since it was connected, or if there is no connection. If both contradict each other, the
-watch makes the connection again, and the states after its subscription decide.
+What the socket reported counts. REST is used for what the socket has not reported since it was
+connected, and for everything while there is no connection. If both contradict each other, the watch
+makes the connection again, and the states after its subscription decide.
 
 The sources differ in what they report and how they spell it: only the socket reports RINGING, and
 22.3 calls AVAILABLE ONLINE in some messages. So a difference between them need not be a change.
@@ -89,6 +89,17 @@ def agree(reported: ExtensionState, read: ExtensionState, *, may_ring: bool) -> 
     return note is None or read_note is None or note == read_note
 
 
+def _without(reported: ExtensionState, read: ExtensionState) -> ExtensionState:
+    """Return a state of REST without what the socket reports too."""
+    return ExtensionState(
+        read.extension_number,
+        read.status if reported.status is None else None,
+        read.presence if reported.presence is None else None,
+        read.presence_note if reported.presence_note is None else None,
+        read.user_id,
+    )
+
+
 def _spelling(presence: str | None) -> str | None:
     return None if presence is None else _SAME.get(presence, presence)
 
@@ -121,12 +132,13 @@ class LiveStates:
         self._id_of = id_of
         self._outages = outages
         self._clock = clock
-        # By number, on the monotonic clock: the last report of the socket, the last REST request.
+        # By number: what the socket reported last, and the times of that and of the last REST
+        # request, on the monotonic clock.
+        self._reported: dict[str, ExtensionState] = {}
         self._reported_at: dict[str, float] = {}
         self._asked_at: dict[str, float] = {}
         # By number: doubts that a new connection did not end.
         self._accepted: dict[str, Doubt] = {}
-        self._unknown: dict[str, None] = {}
 
     def connected(self) -> None:
         """Begin a connection."""
@@ -140,6 +152,7 @@ class LiveStates:
             reported: what this connection has reported about it.
             is_complete: whether that is the whole state.
         """
+        self._reported[number] = reported
         self._reported_at[number] = self._clock.monotonic()
         if is_complete:
             self.fresh.add(number)
@@ -159,7 +172,7 @@ class LiveStates:
         self._asked_at.update((number, now) for number in numbers)
 
     def compare(self, number: str, read: ExtensionState) -> Doubt | None:
-        """Compare a state of REST with what the socket reported.
+        """Compare a state of REST with what the socket reported, and use what only REST reports.
 
         Returns:
             Both states if they contradict each other, else None.
@@ -173,9 +186,10 @@ class LiveStates:
             self._accepted.pop(number, None)
             self._note_read(number, read)
             return None
-        if agree(latest, read, may_ring=asked_at - reported_at < _RINGING):
-            if read.user_id != latest.user_id:  # the number was given to another user
-                self._note(number, structs.replace(latest, user_id=read.user_id))
+        reported = self._reported[number]
+        if agree(reported, read, may_ring=asked_at - reported_at < _RINGING):
+            # The id counts as well: the number may have been given to another user.
+            self._note(number, merge(latest, _without(reported, read)))
             return None
         doubt = latest, read
         return None if self._accepted.get(number) == doubt else doubt
@@ -186,21 +200,20 @@ class LiveStates:
 
     def note_unknown(self, numbers: list[str]) -> None:
         """Note extensions that the PBX does not know."""
-        latest = self._sink.latest
-        new = [each for each in numbers if each not in latest and each not in self._unknown]
+        stats = self._sink.stats
+        known = {*self._sink.latest, *stats.unknown}
+        new = [each for each in numbers if each not in known]
         if new:
-            self._unknown |= dict.fromkeys(new)
             self._outages.refused(new)
-            self._show_unknown()
+            self._sink.stats = stats.replace(unknown=(*stats.unknown, *new))
 
     def forget(self, number: str) -> None:
         """Remove an extension that no longer exists."""
         self._sink.gone(number)
         self.fresh.discard(number)
-        for stored in (self._reported_at, self._asked_at, self._accepted):
+        for stored in (self._reported, self._reported_at, self._asked_at, self._accepted):
             stored.pop(number, None)
-        if self._unknown.pop(number, self) is None:
-            self._show_unknown()
+        self._end_unknown(number)
 
     def poll_sink(self) -> StatusSink[ExtensionState]:
         """Return the sink for a feed that polls while there is no connection."""
@@ -208,12 +221,14 @@ class LiveStates:
 
     def _note(self, number: str, state: ExtensionState) -> None:
         self._sink.note(number, state)
-        if number in self._unknown:
-            del self._unknown[number]
-            self._show_unknown()
+        self._end_unknown(number)
 
-    def _show_unknown(self) -> None:
-        self._sink.stats = self._sink.stats.replace(unknown=tuple(self._unknown))
+    def _end_unknown(self, number: str) -> None:
+        """Remove a number from the unknown ones, which polling may have found as well."""
+        stats = self._sink.stats
+        if number in stats.unknown:
+            left = tuple(each for each in stats.unknown if each != number)
+            self._sink.stats = stats.replace(unknown=left)
 
     def _note_read(self, number: str, read: ExtensionState) -> None:
         """Record a state from REST, which lacks RINGING and so does not end it for a while."""
