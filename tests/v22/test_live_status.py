@@ -445,6 +445,22 @@ class TestFaults:
             assert it.watch.stats.connections == connections
 
     @in_virtual_time
+    async def test_the_same_change_is_lost_twice(self) -> None:
+        """A contradiction that ended is no lasting one: the check finds it the next time."""
+        async with live(verify=MINUTE, interval=HOUR) as it:
+            await it.settle()
+            it.sim.v22.socket.silence(pings=True)
+            it.sim.set_status("101", "ON_CALL")
+            while not it.watch.stats.failures:
+                await asyncio.sleep(0.01)
+            it.sim.set_status("101", "ONLINE")  # before the connection is made again
+            assert await it.settle(90.0) == []
+            assert it.watch.stats.connections == 2
+            it.sim.v22.socket.silence(pings=True)
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(3 * MINUTE) == [("101", "ONLINE", "ON_CALL")]
+
+    @in_virtual_time
     async def test_one_extension_that_rest_fails_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The check goes on with the others, and finds what the socket did not report."""
         async with live(extensions=40, verify=MINUTE, client={"retry": RetryPolicy(1)}) as it:
