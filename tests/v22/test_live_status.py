@@ -25,7 +25,7 @@ from portsip_async.simulator.v22.errors import V22Error
 from portsip_async.simulator.v22.socket_messages import Command
 from portsip_async.v22 import ExtensionState
 
-from ..concurrency import in_background, yield_to_loop
+from ..concurrency import in_background, until, yield_to_loop
 from ..test_day import Resources
 from ..test_poll import our_tasks
 from ..virtual_time import (
@@ -451,8 +451,7 @@ class TestFaults:
             await it.settle()
             it.sim.v22.socket.silence(pings=True)
             it.sim.set_status("101", "ON_CALL")
-            while not it.watch.stats.failures:
-                await asyncio.sleep(0.01)
+            await until(lambda: it.watch.stats.failures, MINUTE * 2)
             it.sim.set_status("101", "ONLINE")  # before the connection is made again
             assert await it.settle(90.0) == []
             assert it.watch.stats.connections == 2
