@@ -401,10 +401,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
             stats = self._sink.stats
             self._sink.stats = stats.replace(source="poll")
             self._settings.source.outages.began_polling(self, stats.last_error, self._clock())
-            self._polling = self._settings.new_polling(self._numbers.discover)
-            self._polling_task = self._group.create_task(
-                self._polling.run(self._states.poll_sink())
-            )
+            self._polling = polling = self._settings.new_polling(self._numbers.discover)
+            self._polling_task = self._group.create_task(polling.run(self._states.poll_sink()))
 
     # Extensions that come and go.
 
