@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -23,7 +24,7 @@ from portsip_async import (
 from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.v22.errors import V22Error
 from portsip_async.simulator.v22.socket_messages import Command
-from portsip_async.v22 import ExtensionState
+from portsip_async.v22 import ExtensionState, PortSIPClient
 
 from ..concurrency import in_background, until, yield_to_loop
 from ..test_day import Resources
@@ -209,6 +210,27 @@ class TestChanges:
             it.check_view()
             it.sim.set_status("102", "ONLINE", presence="LUNCH", presence_note="back at 2")
             assert await it.settle(HOUR / 2) == []
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send packets together")
+    async def test_each_change_once_from_another_thread(self) -> None:
+        """A call changes the status and the presence: two messages, and one change."""
+        with PBXSimulator.in_thread(extensions=1, groups=0, status_seconds=0) as sim:
+            sim.set_status("100", "RINGING")
+            async with (
+                PortSIPClient(
+                    sim.url, username=sim.username, password=sim.password, domain=sim.domain
+                ) as pbx,
+                pbx.extensions.watch_status(["100"], source="socket") as watch,
+            ):
+                statuses: list[str] = []
+                async for change in watch:
+                    assert change.after is not None
+                    statuses.append(str(change.after.status))
+                    if len(statuses) == 100:
+                        break
+                    await asyncio.sleep(0.001)  # it must be waiting
+                    sim.set_status("100", "ON_CALL" if statuses[-1] == "RINGING" else "RINGING")
+                assert statuses == ["RINGING", "ON_CALL"] * 50
 
     @pytest.mark.parametrize("source", ["auto", "socket"])
     @pytest.mark.parametrize("quirk", ["", "v22_3"], ids=["22.2", "22.3"])
