@@ -395,7 +395,7 @@ class Transport:
                 timeout=aiohttp.ClientWSTimeout(ws_close=0.0),  # pyright: ignore[reportCallIssue]
                 heartbeat=_PING_INTERVAL,
                 max_msg_size=self._max_reply_bytes,
-                headers=headers,
+                headers={**headers, **self._headers},
                 **{name: self._extra[name] for name in ("proxy", "ssl") if name in self._extra},
             )
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -23,9 +24,9 @@ from portsip_async import (
 from portsip_async.simulator import PBXSimulator
 from portsip_async.simulator.v22.errors import V22Error
 from portsip_async.simulator.v22.socket_messages import Command
-from portsip_async.v22 import ExtensionState
+from portsip_async.v22 import ExtensionState, PortSIPClient
 
-from ..concurrency import in_background, yield_to_loop
+from ..concurrency import in_background, until, yield_to_loop
 from ..test_day import Resources
 from ..test_poll import our_tasks
 from ..virtual_time import (
@@ -110,13 +111,18 @@ class TestStart:
             ]
             assert not it.sim.v22.served.keys() & {LIST, STATUS, FIND}
 
+    @pytest.mark.parametrize(
+        "number", ["9999", "9 9", "9/9", "\ud800"], ids=["none", "space", "slash", "surrogate"]
+    )
+    @pytest.mark.parametrize("source", ["auto", "socket"])
     @in_virtual_time
-    async def test_unknown_number(self) -> None:
+    async def test_unknown_number(self, source: Any, number: str) -> None:
         """A number that the PBX doesn't know brings no change, and spoils no other."""
-        async with live(numbers=["9999", "101"], verify=MINUTE) as it:
+        async with live(numbers=[number, "101"], source=source, verify=MINUTE) as it:
             assert await it.settle() == [first("101")]
             assert await it.settle(5 * MINUTE) == []
-            assert it.watch.stats.unknown == ("9999",)
+            assert it.watch.stats.unknown == (number,)
+            assert it.source() == "socket"
             it.sim.set_status("101", "RINGING")
             assert await it.settle() == [("101", "ONLINE", "RINGING")]
 
@@ -204,6 +210,27 @@ class TestChanges:
             it.check_view()
             it.sim.set_status("102", "ONLINE", presence="LUNCH", presence_note="back at 2")
             assert await it.settle(HOUR / 2) == []
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows can't send packets together")
+    async def test_each_change_once_from_another_thread(self) -> None:
+        """A call changes the status and the presence: two messages, and one change."""
+        with PBXSimulator.in_thread(extensions=1, groups=0, status_seconds=0) as sim:
+            sim.set_status("100", "RINGING")
+            async with (
+                PortSIPClient(
+                    sim.url, username=sim.username, password=sim.password, domain=sim.domain
+                ) as pbx,
+                pbx.extensions.watch_status(["100"], source="socket") as watch,
+            ):
+                statuses: list[str] = []
+                async for change in watch:
+                    assert change.after is not None
+                    statuses.append(str(change.after.status))
+                    if len(statuses) == 100:
+                        break
+                    await asyncio.sleep(0.001)  # it must be waiting
+                    sim.set_status("100", "ON_CALL" if statuses[-1] == "RINGING" else "RINGING")
+                assert statuses == ["RINGING", "ON_CALL"] * 50
 
     @pytest.mark.parametrize("source", ["auto", "socket"])
     @pytest.mark.parametrize("quirk", ["", "v22_3"], ids=["22.2", "22.3"])
@@ -450,6 +477,21 @@ class TestFaults:
             connections = it.watch.stats.connections
             assert await it.settle(HOUR) == []
             assert it.watch.stats.connections == connections
+
+    @in_virtual_time
+    async def test_the_same_change_is_lost_twice(self) -> None:
+        """A contradiction that ended is no lasting one: the check finds it the next time."""
+        async with live(verify=MINUTE, interval=HOUR) as it:
+            await it.settle()
+            it.sim.v22.socket.silence(pings=True)
+            it.sim.set_status("101", "ON_CALL")
+            await until(lambda: it.watch.stats.failures, MINUTE * 2)
+            it.sim.set_status("101", "ONLINE")  # before the connection is made again
+            assert await it.settle(90.0) == []
+            assert it.watch.stats.connections == 2
+            it.sim.v22.socket.silence(pings=True)
+            it.sim.set_status("101", "ON_CALL")
+            assert await it.settle(3 * MINUTE) == [("101", "ONLINE", "ON_CALL")]
 
     @in_virtual_time
     async def test_some_extensions_that_rest_fails_for(
@@ -748,7 +790,7 @@ class TestPauses:
                 '{"command":"subscribe","status":-1,"topics":["extension_events"],"error":"no"}'
             )
             it.sim.set_status("101", "ON_CALL")
-            assert await it.settle(10.0) == [("101", "ONLINE", "ON_CALL")]
+            assert await it.settle() == [("101", "ONLINE", "ON_CALL")]
             assert it.source() == "poll"
             assert isinstance(it.watch.stats.last_error, PermissionDenied)
 

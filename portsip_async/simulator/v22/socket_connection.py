@@ -1,14 +1,18 @@
 """One open web socket of the simulator: `SocketConnection`."""
 
 import asyncio
+import socket
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
 
 from aiohttp import WSMsgType, web
 
 _MAX_MESSAGES = 100_000  # that wait for a client that does not read
 _MAX_BYTES = 64 * 1024 * 1024  # of these messages
+# The option of Linux or macOS that holds back incomplete packets; Windows has none.
+_CORK: Final[int | None] = getattr(socket, "TCP_CORK", getattr(socket, "TCP_NOPUSH", None))
 
 
 class SocketConnection:
@@ -89,7 +93,24 @@ class SocketConnection:
             while True:
                 await self._has_more.wait()
                 self._has_more.clear()
-                while self._queue:
-                    kind, message = self._queue.popleft()
-                    self._queued_bytes -= len(message)
-                    await self._socket.send_frame(message, kind)
+                with self._together():
+                    while self._queue:
+                        kind, message = self._queue.popleft()
+                        self._queued_bytes -= len(message)
+                        await self._socket.send_frame(message, kind)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Send the messages of one change in one packet: a client sees the change at once."""
+        transport = self._request.transport
+        raw = None if transport is None else transport.get_extra_info("socket")
+        if raw is None or _CORK is None or len(self._queue) < 2:
+            yield
+            return
+        with suppress(OSError):  # it was closed meanwhile
+            raw.setsockopt(socket.IPPROTO_TCP, _CORK, True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                raw.setsockopt(socket.IPPROTO_TCP, _CORK, False)

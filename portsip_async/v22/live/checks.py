@@ -98,7 +98,9 @@ class RestChecks:
                 number, error = result.extension_number, result.error
                 if number not in self._numbers:
                     continue  # it has gone
-                if isinstance(error, NotFound | BadRequest) and not error.is_page:
+                if isinstance(error, ValueError):
+                    unknown.add(number)  # it can't be part of a request
+                elif isinstance(error, NotFound | BadRequest) and not error.is_page:
                     unknown.add(number)
                 elif isinstance(error, PortSIPError):
                     self._on_failure(error)

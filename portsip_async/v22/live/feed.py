@@ -196,6 +196,7 @@ class LiveStatus(StatusFeed[ExtensionState]):
             failures += 1
             if is_refused:
                 pause = _REFUSED_PAUSE
+                self._begin_polling()  # there will be no connection soon
             await self._sleep(pause * (0.5 + self._settings.sender.session.clock.random() / 2))
 
     async def _connection_error(self) -> PortSIPError:
@@ -277,8 +278,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
                 self._is_managed = True
             case SubscriptionRefused(topic=topic, error=error) if topic == EXTENSION_EVENTS:
                 raise PermissionDenied(
-                    "the account may not subscribe to extension_events: log in as a user of the "
-                    f"tenant{f' ({error})' if error else ''}",
+                    "the PBX refused the subscription to extension_events"
+                    f"{f' ({error})' if error else ''}: log in as a user of the tenant",
                     operation=_NAME,
                 )
             case LoginRefused():
@@ -400,10 +401,8 @@ class LiveStatus(StatusFeed[ExtensionState]):
             stats = self._sink.stats
             self._sink.stats = stats.replace(source="poll")
             self._settings.source.outages.began_polling(self, stats.last_error, self._clock())
-            self._polling = self._settings.new_polling(self._numbers.discover)
-            self._polling_task = self._group.create_task(
-                self._polling.run(self._states.poll_sink())
-            )
+            self._polling = polling = self._settings.new_polling(self._numbers.discover)
+            self._polling_task = self._group.create_task(polling.run(self._states.poll_sink()))
 
     # Extensions that come and go.
 

@@ -134,8 +134,11 @@ class WSIProtocol:
         return _command("auth", login | ({"domain": self._domain} if self._domain else {}))
 
     def subscribe(self, numbers: Iterable[str]) -> list[str]:
-        """Return the texts that subscribe to the states of extensions."""
-        wanted = list(dict.fromkeys(numbers))
+        """Return the texts that subscribe to the states of extensions.
+
+        Numbers that are not valid Unicode are left out: a PBX may refuse all others with them.
+        """
+        wanted = [number for number in dict.fromkeys(numbers) if _is_unicode(number)]
         self._subscribed.update(wanted)
         texts = _extension_commands("subscribe", wanted)
         self._pending.extend(EXTENSION_EVENTS for _ in texts)
@@ -324,6 +327,14 @@ def _extension_commands(command: str, numbers: Sequence[str]) -> list[str]:
         _command(command, {"topics": topics, "extensions": [*numbers[start : start + _PIECE]]})
         for start in range(0, len(numbers), _PIECE)
     ]
+
+
+def _is_unicode(number: str) -> bool:
+    try:
+        number.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
 
 
 def _call(text: str) -> StatusValue:

@@ -188,6 +188,8 @@ class LiveStates:
             return None
         reported = self._reported[number]
         if agree(reported, read, may_ring=asked_at - reported_at < _RINGING):
+            if reported.status != Status.RINGING:  # which agrees for a while only
+                self._accepted.pop(number, None)
             # The id counts as well: the number may have been given to another user.
             self._note(number, merge(latest, _without(reported, read)))
             return None
