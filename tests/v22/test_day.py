@@ -102,7 +102,7 @@ async def test_watch_of_a_day(caplog: pytest.LogCaptureFixture) -> None:
         v22_client(sim, seed=SEED, on_attempt=attempts) as pbx,
     ):
         numbers = sim.extension_numbers
-        watch = pbx.extensions.watch_status(numbers, interval=INTERVAL)
+        watch = pbx.extensions.watch_status(numbers, source="poll", interval=INTERVAL)
         following = consumer.follow(watch)
         restarting = restart_hourly(sim, random.Random(SEED))
         async with in_background(following, restarting) as (followed, _):
@@ -178,7 +178,7 @@ async def test_watch_of_changing_users(caplog: pytest.LogCaptureFixture) -> None
 
         for number in sim.extension_numbers:
             note(number)
-        watch = pbx.extensions.watch_status(interval=INTERVAL, rediscover=5 * MINUTE)
+        watch = pbx.extensions.watch_status(source="poll", interval=INTERVAL, rediscover=5 * MINUTE)
         async with in_background(consumer.follow(watch)) as (followed,):
             gone: list[str] = []
             for count in range(12):
