@@ -38,7 +38,7 @@ help:
 	@echo "make docs-serve    serve the documentation, and rebuild it on changes"
 	@echo "make picture       take the pictures of the documentation again"
 	@echo "make fault-matrix  print the page of the tested faults"
-	@echo "make bench         compare the SDK's speed with other clients (about 9 minutes)"
+	@echo "make bench         compare the SDK's speed with other clients (about 15 minutes)"
 	@echo "make bench-quick   the same with fewer calls (about 2 minutes)"
 	@echo "make dist          build the sdist and the wheel"
 	@echo "make clean         delete the virtual environment and all caches"
