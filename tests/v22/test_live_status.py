@@ -479,6 +479,16 @@ class TestFaults:
             assert it.watch.stats.connections == connections
 
     @in_virtual_time
+    async def test_a_lost_ringing_is_found_by_its_presence(self) -> None:
+        """REST of 22.3 reports a telephone that rings as a presence, so a check finds it."""
+        async with live(quirks=("v22_3",), verify=MINUTE, interval=HOUR) as it:
+            await it.settle()
+            it.sim.v22.socket.silence(pings=True)
+            it.sim.set_status("101", "RINGING")
+            assert await it.settle(2 * MINUTE) == [("101", "ONLINE", "RINGING")]
+            it.check_view()
+
+    @in_virtual_time
     async def test_the_same_change_is_lost_twice(self) -> None:
         """A contradiction that ended is no lasting one: the check finds it the next time."""
         async with live(verify=MINUTE, interval=HOUR) as it:

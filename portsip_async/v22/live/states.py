@@ -77,6 +77,8 @@ def agree(reported: ExtensionState, read: ExtensionState, *, may_ring: bool) -> 
     if None not in (status, read_status) and status != read_status:
         return False
     presence, read_presence = reported.presence, read.presence
+    if reported.status == Status.ONLINE and read_presence == Presence.RINGING:
+        return False  # REST of 22.3 reports a telephone that rings as a presence
     if (
         presence is not None
         and read_presence is not None
