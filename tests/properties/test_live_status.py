@@ -167,6 +167,11 @@ async def test_the_truth_arrives(
         is_mute = ("send states", False) in script and ("acknowledge", False) in script
         assert it.source() == "socket" or is_mute, str(script)
         for number, state in it.viewer.received:
-            if state is not None:
+            if state is None:
+                continue
+            # Without the states after subscribing, the first event may report a part only.
+            may_lack = ("send states", False) in script
+            if state.status is not None or not may_lack:
                 assert state.status in true_statuses[number], f"{state} {script}"
+            if state.presence is not None or not may_lack:
                 assert (state.presence, state.presence_note) in true_presences[number]
