@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +11,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from portsip_async.fleet.metrics import FleetMetrics
+
+from .clocks import FrozenClock
 
 
 @dataclass
@@ -38,10 +40,25 @@ def reader() -> InMemoryMetricReader:
 
 
 @pytest.fixture
-def metrics(reader: InMemoryMetricReader, request: pytest.FixtureRequest) -> Iterator[FleetMetrics]:
-    metrics = FleetMetrics(request.node.name)
+def name(request: pytest.FixtureRequest) -> str:
+    name: str = request.node.name
+    return name
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+def metrics(reader: InMemoryMetricReader, name: str, clock: FrozenClock) -> Iterator[FleetMetrics]:
+    metrics = FleetMetrics(name, now=clock)
     yield metrics
     metrics.close()
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def points(reader: InMemoryMetricReader, fleet: str, name: str) -> dict[tuple[str, ...], Any]:
@@ -61,10 +78,9 @@ def points(reader: InMemoryMetricReader, fleet: str, name: str) -> dict[tuple[st
 
 
 def test_work_is_counted_by_pbx_and_error(
-    metrics: FleetMetrics, reader: InMemoryMetricReader, request: pytest.FixtureRequest
+    metrics: FleetMetrics, reader: InMemoryMetricReader, name: str
 ) -> None:
     """A failed cycle counts as a cycle too."""
-    name = request.node.name
     metrics.cycle("acme")
     metrics.cycle("acme", "RequestTimeout")
     metrics.cycle("acme", "RequestTimeout")
@@ -81,41 +97,43 @@ def test_work_is_counted_by_pbx_and_error(
     assert points(reader, name, "portsip.fleet.changes") == {("acme",): 7}
 
 
-def test_ages_count_on_without_a_report(
-    metrics: FleetMetrics, reader: InMemoryMetricReader, request: pytest.FixtureRequest
+def test_ages_grow_without_a_report(
+    metrics: FleetMetrics, clock: FrozenClock, reader: InMemoryMetricReader, name: str
 ) -> None:
     """A PBX without a success counts from the first report. A clock ahead of ours gives zero."""
-    success = datetime.now(UTC) - timedelta(seconds=40)
-    ahead = success + timedelta(hours=1)
-    status = Status({"acme": PBX(success), "globex": PBX(None), "initech": PBX(ahead)})
-    metrics.report(status)
-    first = points(reader, request.node.name, "portsip.fleet.last_success.age")
-    metrics.report(status)
-    later = points(reader, request.node.name, "portsip.fleet.last_success.age")
-    assert 40 <= first["acme",] < later["acme",] <= (datetime.now(UTC) - success).total_seconds()
-    assert 0 <= first["globex",] < later["globex",] <= later["acme",] - 40
-    assert first["initech",] == later["initech",] == 0
+    status = Status(
+        {"acme": PBX(at(clock.now - 40)), "globex": PBX(None), "initech": PBX(at(clock.now + 9))}
+    )
+    for _ in range(2):
+        metrics.report(status)
+        clock.now += 5.0
+    ages = points(reader, name, "portsip.fleet.last_success.age")
+    assert ages == {("acme",): 50, ("globex",): 10, ("initech",): 1}
+    metrics.report(Status({"globex": PBX(at(clock.now - 1))}))
+    assert points(reader, name, "portsip.fleet.last_success.age") == {("globex",): 1}
+    metrics.report(Status({"globex": PBX(at(clock.now + 1)), "acme": PBX(None)}))
+    ages = points(reader, name, "portsip.fleet.last_success.age")
+    assert ages == {("globex",): 0, ("acme",): 0}
 
 
-def test_gauges_show_the_last_report(
-    metrics: FleetMetrics, reader: InMemoryMetricReader, request: pytest.FixtureRequest
+def test_lags_end_without_a_report(
+    metrics: FleetMetrics, clock: FrozenClock, reader: InMemoryMetricReader, name: str
 ) -> None:
-    """PBXes and groups that are gone have no values any more."""
-    name = request.node.name
-    now = datetime.now(UTC)
+    """A worker that can't read the status any more exports no old lag."""
     assert points(reader, name, "portsip.fleet.group.lag") == {}
-    metrics.report(Status({"acme": PBX(now), "globex": PBX(None)}, {"board": Group(7)}))
-    assert points(reader, name, "portsip.fleet.group.lag") == {("board",): 7}
-    metrics.report(Status({"globex": PBX(now)}, {"log": Group(0)}))
-    assert points(reader, name, "portsip.fleet.group.lag") == {("log",): 0}
-    assert points(reader, name, "portsip.fleet.last_success.age").keys() == {("globex",)}
+    metrics.report(Status({}, {"board": Group(7), "log": Group(0)}))
+    clock.now += 59.0
+    assert points(reader, name, "portsip.fleet.group.lag") == {("board",): 7, ("log",): 0}
+    clock.now += 1.0
+    assert points(reader, name, "portsip.fleet.group.lag") == {}
+    metrics.report(Status({}, {"log": Group(3)}))
+    assert points(reader, name, "portsip.fleet.group.lag") == {("log",): 3}
 
 
 def test_closed_fleets_have_no_gauges(
-    metrics: FleetMetrics, reader: InMemoryMetricReader, request: pytest.FixtureRequest
+    metrics: FleetMetrics, reader: InMemoryMetricReader, name: str
 ) -> None:
     """A fleet that was closed does not remove a later one of the same name, nor others."""
-    name = request.node.name
     other = FleetMetrics(f"{name} other")
     later = FleetMetrics(name)
     metrics.report(Status({}, {"board": Group(1)}))

@@ -10,8 +10,9 @@
 They contain the names of the fleet, its PBXes and its groups, and the types of errors.
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Final, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
@@ -24,6 +25,7 @@ _FLEET: Final = "portsip.fleet.name"
 _PBX: Final = "portsip.fleet.pbx"
 _GROUP: Final = "portsip.fleet.group"
 _ERROR_TYPE: Final = "error.type"
+_LAG_LIFE: Final = 60.0  # seconds
 
 
 class PBXAge(Protocol):
@@ -56,16 +58,20 @@ class FleetMetrics:
     All workers report the status of the whole fleet.
     """
 
-    def __init__(self, fleet: str) -> None:
-        """Report nothing yet.
+    def __init__(self, fleet: str, *, now: Callable[[], float] = time.time) -> None:
+        """Start without a status, so the gauges have no values yet.
 
         Args:
             fleet: the name of the fleet.
+            now: returns the seconds since the epoch.
         """
         self._fleet = fleet
-        # When each PBX had its last success. A PBX that has had none counts from the first report.
-        self._successes: dict[str, datetime] = {}
-        self._without_success: dict[str, datetime] = {}
+        self._now = now
+        # The rest is from the last status: when it was reported, the time of each PBX's last
+        # success, the time since when a PBX is known to have had none, and the lag of each group.
+        self._reported = 0.0
+        self._successes: dict[str, float] = {}
+        self._without_success: dict[str, float] = {}
         self._lags: dict[str, int] = {}
 
     def cycle(self, pbx: str, error_type: str | None = None) -> None:
@@ -88,18 +94,20 @@ class FleetMetrics:
         _CHANGES.add(count, {_FLEET: self._fleet, _PBX: pbx})
 
     def report(self, status: Status) -> None:
-        """Set the status that the gauges are read from. They have no values before the first."""
-        now = datetime.now(UTC)
+        """Set the status that the gauges are read from."""
+        now = self._now()
         successes = {pbx: each.last_success for pbx, each in status.pbxes.items()}
         self._without_success = {
             pbx: self._without_success.get(pbx, now)
-            for pbx, moment in successes.items()
-            if moment is None
+            for pbx, success in successes.items()
+            if success is None
         }
         self._successes = {
-            pbx: moment or self._without_success[pbx] for pbx, moment in successes.items()
+            pbx: self._without_success[pbx] if success is None else success.timestamp()
+            for pbx, success in successes.items()
         }
         self._lags = {group: each.lag for group, each in status.groups.items()}
+        self._reported = now
         _REPORTED[self._fleet] = self
 
     def close(self) -> None:
@@ -109,17 +117,17 @@ class FleetMetrics:
             del _REPORTED[self._fleet]
 
     def ages(self) -> Iterator[Observation]:
-        """Return the seconds since the last success of each PBX."""
-        now = datetime.now(UTC)
-        for pbx, moment in self._successes.items():
+        """Return the seconds since the last success of each PBX. They grow without a new status."""
+        now = self._now()
+        for pbx, success in self._successes.items():
             # The clock of the worker that had the success may be ahead of ours.
-            seconds = max(0.0, (now - moment).total_seconds())
-            yield Observation(seconds, {_FLEET: self._fleet, _PBX: pbx})
+            yield Observation(max(0.0, now - success), {_FLEET: self._fleet, _PBX: pbx})
 
     def lags(self) -> Iterator[Observation]:
-        """Return the lag of each group."""
-        for group, lag in self._lags.items():
-            yield Observation(lag, {_FLEET: self._fleet, _GROUP: group})
+        """Return the lag of each group; nothing if the last status is too old."""
+        if self._now() - self._reported < _LAG_LIFE:
+            for group, lag in self._lags.items():
+                yield Observation(lag, {_FLEET: self._fleet, _GROUP: group})
 
 
 # The last object to report each fleet, by the name of the fleet. All fleets of a process share the
