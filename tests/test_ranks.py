@@ -38,7 +38,6 @@ RANKS = {
     "errors": 0,
     "fleet.engine": 0,
     "redact": 0,
-    "redis": 0,
     "v22.live": 0,
     "bulk.outages": 1,
     "bulk.workers": 1,
