@@ -58,7 +58,7 @@ RANKS = {
     "core.token_types": 1,
     "core.translation": 1,
     "core.upload": 1,
-    "fleet.metrics": 1,
+    "fleet.metrics": 4,
     "v22.enums": 1,
     "v22.error_codes": 1,
     "v22.parts": 1,
