@@ -166,7 +166,7 @@ SIMULATOR_MAY_USE = {
     "core.open_enum",
     "core.parameter_types",
 }
-TOP_MAY_USE = {"", "_version", "openapi", "v22", *TOP}
+TOP_MAY_USE = {"", "_version", "fleet", "openapi", "v22", *TOP}
 
 MAX_RANK = 8
 MAX_LINES = 450
