@@ -446,6 +446,8 @@ RUN_BY_TESTS = {
     },
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
+    # Run, and killed, in tests/fleet.
+    "docs/howto/survive-a-kill.md": {"create_users.py", "remove_users.py"},
 }
 
 
