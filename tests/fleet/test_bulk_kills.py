@@ -88,7 +88,7 @@ async def killed_twice(
         )
         if at is not None:
             async with asyncio.timeout(PATIENCE):
-                while acted[operation] < at:  # noqa: ASYNC110  # nothing signals it
+                while acted[operation] < at:  # noqa: ASYNC110 - it happens in another process
                     await asyncio.sleep(0.002)
             process.send_signal(signal.SIGKILL)
         out, err = await process.communicate()
