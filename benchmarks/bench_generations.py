@@ -6,9 +6,7 @@ of the client's process, including system time. Successive calls are for differe
 poll.
 """
 
-import statistics
 from collections.abc import Awaitable, Callable
-from time import process_time
 from typing import Any
 
 from portsip_async import classic, v22
@@ -20,16 +18,16 @@ from .harness import (
     Progress,
     Server,
     Table,
+    cpu_of_calls,
     geometric_mean,
     main,
-    run_calls,
     run_in_process,
 )
 from .server import user
 
 CONCURRENCIES = (1, 16, 64)
 ROUNDS, QUICK_ROUNDS = 7, 3
-TURNS, QUICK_TURNS = 8, 4  # an even number, so that each client is first as often as the other
+TURNS, QUICK_TURNS = 8, 4
 BLOCK = 256  # calls
 USERS = 2_000
 
@@ -47,20 +45,9 @@ async def run(task: dict[str, Any]) -> list[dict[str, float]]:
             "classic": lambda index: old.extensions.show(NUMBERS[index % USERS]),
             "v22": lambda index: new.users.show(IDS[index % USERS]),
         }
-        seconds: list[dict[str, float]] = []
-        for concurrency in CONCURRENCIES:
-            # Log in and connect before the measured blocks.
-            for call in calls.values():
-                await run_calls(call, BLOCK, concurrency)
-            blocks: dict[str, list[float]] = {name: [] for name in calls}
-            for turn in range(task["turns"]):
-                order = list(calls.items())
-                for name, call in reversed(order) if turn % 2 else order:
-                    start = process_time()
-                    await run_calls(call, BLOCK, concurrency)
-                    blocks[name].append((process_time() - start) / BLOCK)
-            seconds.append({name: statistics.median(each) for name, each in blocks.items()})
-    return seconds
+        return await cpu_of_calls(
+            calls, concurrencies=CONCURRENCIES, turns=task["turns"], block=BLOCK
+        )
 
 
 def measure(*, quick: bool, progress: Progress) -> Findings:

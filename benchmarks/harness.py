@@ -6,8 +6,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from asyncio import selector_events
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
@@ -189,6 +190,39 @@ async def run_calls(call: Callable[[int], Awaitable[object]], count: int, concur
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(worker())
+
+
+async def cpu_of_calls(
+    calls: Mapping[str, Callable[[int], Awaitable[object]]],
+    *,
+    concurrencies: Sequence[int],
+    turns: int,
+    block: int,
+) -> list[dict[str, float]]:
+    """Make blocks of calls in turn, and return the CPU seconds of a call for each concurrency.
+
+    Each value is the median of the blocks.
+
+    Args:
+        calls: two functions to compare, by name, each of which makes the call with an index.
+        concurrencies: calls in flight.
+        turns: blocks of each function; an even number, so that each is first as often as the other.
+        block: calls in a block.
+    """
+    seconds: list[dict[str, float]] = []
+    for concurrency in concurrencies:
+        # Log in and connect before the measured blocks.
+        for call in calls.values():
+            await run_calls(call, block, concurrency)
+        blocks: dict[str, list[float]] = {name: [] for name in calls}
+        for turn in range(turns):
+            order = list(calls.items())
+            for name, call in reversed(order) if turn % 2 else order:
+                start = time.process_time()
+                await run_calls(call, block, concurrency)
+                blocks[name].append((time.process_time() - start) / block)
+        seconds.append({name: statistics.median(each) for name, each in blocks.items()})
+    return seconds
 
 
 def rotated(values: Sequence[T], by: int) -> list[T]:

@@ -231,11 +231,11 @@ def test_generations_load_nothing_of_each_other(
 
 @pytest.mark.parametrize("generation", ["classic", "v22"])
 def test_import_of_the_client_imports_no_extra(generation: str) -> None:
-    """It imports neither the command line, the simulator nor telemetry, and few packages."""
+    """It imports neither the command line, the simulator, telemetry nor Redis, and few packages."""
     package = "portsip_async" if generation == "classic" else "portsip_async.v22"
     others, ours = imported_by(f"from {package} import *", "import aiohttp, msgspec")
     assert f"portsip_async.{generation}.client" in ours
-    unwanted = ("cli", "simulator", "telemetry", "openapi", "pytest_plugin")
+    unwanted = ("cli", "simulator", "telemetry", "openapi", "pytest_plugin", "redis", "fleet")
     assert not [name for name in ours if name.split(".")[1:2] and name.split(".")[1] in unwanted]
     foreign = others - sys.stdlib_module_names - {"portsip_async"}
     assert foreign <= {"tenacity", "aiolimiter"}

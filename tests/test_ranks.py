@@ -57,6 +57,7 @@ RANKS = {
     "core.tokens": 1,
     "core.translation": 1,
     "core.upload": 1,
+    "fleet.metrics": 1,
     "v22.enums": 1,
     "v22.error_codes": 1,
     "v22.parts": 1,

@@ -3,7 +3,7 @@
 Pure: takes the results of cycles, returns numbers.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Final
 
 # The most cycles between two requests for a number that the PBX refuses.
@@ -13,11 +13,27 @@ _LONGEST_PAUSE: Final = 64
 class RefusedNumbers:
     """What a watch knows about numbers without a status."""
 
-    def __init__(self) -> None:
-        # The numbers that the PBX refuses: the cycle to ask again in, and the pause in cycles.
-        self._refused: dict[str, tuple[int, int]] = {}
-        self._unknown: set[str] = set()  # asked for, and never had a status
-        self._logged: set[str] = set()
+    def __init__(
+        self,
+        refused: Mapping[str, tuple[int, int]] | None = None,
+        unknown: Iterable[str] = (),
+        logged: Iterable[str] = (),
+    ) -> None:
+        """Begin with what `state` returned, or with nothing.
+
+        Args:
+            refused: the numbers that the PBX refuses: the cycle to ask again in, and the pause in
+                cycles.
+            unknown: the numbers that were asked for, and never had a status.
+            logged: the numbers without a status that `not_yet_logged` returned.
+        """
+        self._refused: dict[str, tuple[int, int]] = dict(refused or {})
+        self._unknown: set[str] = set(unknown)
+        self._logged: set[str] = set(logged)
+
+    def state(self) -> tuple[dict[str, tuple[int, int]], list[str], list[str]]:
+        """Return what another object needs to go on: the arguments of the constructor."""
+        return dict(self._refused), sorted(self._unknown), sorted(self._logged)
 
     def __contains__(self, number: object) -> bool:
         """Check whether the PBX refuses a number, so that it is asked for separately."""

@@ -13,6 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 from ..core.credentials import is_fetch_error
 from ..core.tasks import TaskOwner
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
+from ..redact import Record
 from .refused_numbers import RefusedNumbers
 from .status_batches import SINGLE_FAILURES, BatchReader, BatchResult, StatusSource
 from .status_type import S
@@ -23,8 +24,28 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class PollingState(Record, frozen=True):
+    """What one cycle leaves for the next, which may run in another process.
+
+    Attributes:
+        cycle: the number of the next cycle.
+        numbers: the extensions that were listed; None if none were yet.
+        listed_in: the cycle of the latest listing.
+        refused: see `RefusedNumbers`, like the two below.
+        unknown: see refused.
+        logged: see refused.
+    """
+
+    cycle: int = 0
+    numbers: tuple[str, ...] | None = None
+    listed_in: int = 0
+    refused: dict[str, tuple[int, int]] = {}
+    unknown: tuple[str, ...] = ()
+    logged: tuple[str, ...] = ()
+
+
 class StatusPolling(StatusFeed[S], Generic[S]):
-    """Feeds one loop of a watch by polling."""
+    """Polls, for one loop of a watch (`run`) or for a cycle at a time (`run_one`)."""
 
     def __init__(
         self,
@@ -74,6 +95,44 @@ class StatusPolling(StatusFeed[S], Generic[S]):
             await self._poll_forever()
         finally:
             self._source.outages.left(self)
+
+    async def run_one(
+        self, sink: StatusSink[S], state: PollingState, relist_after: int
+    ) -> PollingState:
+        """Run one cycle, and return what the next one needs.
+
+        Args:
+            sink: receives the statuses; its `latest` has those that are known.
+            state: what the previous cycle left.
+            relist_after: the number of cycles from one listing to the next.
+
+        Raises:
+            AuthenticationError, ConfigurationError, ClientClosed: the cycle failed as a whole.
+        """
+        self._sink = sink
+        self._refused = RefusedNumbers(state.refused, state.unknown, state.logged)
+        listed_at = -math.inf
+        self._numbers = None
+        if state.numbers is not None and state.cycle < state.listed_in + relist_after:
+            self._numbers, listed_at = list(state.numbers), self._source.clock()
+        self._discovered_at = listed_at
+        await self._run_cycle(state.cycle)
+        has_listed = self._discovered_at != listed_at
+        numbers = state.numbers if self._numbers is None else tuple(self._numbers)
+        refused, unknown, logged = self._refused.state()
+        return PollingState(
+            cycle=state.cycle + 1,
+            numbers=numbers,
+            listed_in=state.cycle if has_listed else state.listed_in,
+            refused=refused,
+            unknown=tuple(unknown),
+            logged=tuple(logged),
+        )
+
+    @property
+    def postponed(self) -> float:
+        """The seconds until the next cycle may start, because a reply had a ``Retry-After``."""
+        return max(0.0, self._postponed_until - self._source.clock())
 
     async def _poll_forever(self) -> None:
         sink, clock = self._sink, self._source.clock

@@ -55,7 +55,7 @@ def api_url(base_url: str, *, allow_http: bool, suffix: str) -> str:
         )
     if parts.query or parts.fragment:
         raise ConfigurationError(f"base_url must have no query and no fragment, got {shown!r}")
-    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+    if parts.scheme == "http" and not allow_http and not is_loopback(host):
         raise ConfigurationError(
             f"base_url must be https, got http to {host}, which would send the password "
             "unencrypted: use https, or pass allow_http=True"
@@ -120,7 +120,8 @@ def _is_host(host: str, netloc: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Check that a host name or address is this machine's own."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

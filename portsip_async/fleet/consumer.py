@@ -1,0 +1,142 @@
+"""Reads the stream of a fleet through a group of consumers.
+
+One consumer of a group is active at a time, and the others stand by. So the events of a PBX stay in
+order even if the active one dies: the next one first claims what was not acknowledged.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from .engine import Engine, Turn
+from .events import FleetEvent
+from .store import FleetStore, StreamEvent
+
+logger: logging.Logger = logging.getLogger("portsip_async")
+
+BLOCK: Final = 1.0  # seconds
+RECONNECT_AFTER: Final = 1.0  # seconds
+# What redis-py raises if the server is away. A paused server shows by a time-out.
+AWAY: Final = (RedisError, OSError, TimeoutError)
+ANSWER: Final = 10.0  # seconds that a command may take
+
+
+class Consumer:
+    """One loop over the changes of a fleet."""
+
+    def __init__(
+        self,
+        connected: Callable[[], Awaitable[tuple[Engine, FleetStore]]],
+        group: str,
+        consumer: str,
+        *,
+        from_start: bool,
+    ) -> None:
+        """Store the settings.
+
+        Args:
+            connected: connects to Redis.
+            group: the name of the group.
+            consumer: the name of this consumer.
+            from_start: whether a new group begins with the oldest event.
+        """
+        self._connected = connected
+        self._group = group
+        self._consumer = consumer
+        self._from_start = from_start
+        self._store: FleetStore
+        # The number of the event that was acknowledged last; None before the first turn.
+        self._acknowledged: int | None = None
+        # Events that are covered by the snapshot of a resync, by PBX.
+        self._covered: dict[str, int] = {}
+
+    async def events(self) -> AsyncGenerator[FleetEvent, None]:
+        """Yield the events. Each is acknowledged when the next one is asked for."""
+        is_away = False
+        while True:
+            try:
+                engine, self._store = await self._connected()
+                async with engine.turn(self._group) as turn:
+                    async with aclosing(self._active(turn)) as events:
+                        async for event in events:
+                            is_away = False
+                            yield event
+                    continue
+            except AWAY as error:
+                if not is_away:
+                    logger.warning(
+                        "the fleet's Redis can't be read, and will be tried again: %s",
+                        type(error).__name__,
+                    )
+                is_away = True
+            await asyncio.sleep(RECONNECT_AFTER)
+
+    async def _active(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
+        """Yield events as long as this consumer is the active one."""
+        store, group = self._store, self._group
+        is_behind = await self._join()
+        pending, trimmed = await store.claim(group, self._consumer)
+        while turn.is_held:
+            if is_behind or trimmed or self._has_gap(pending):
+                async with aclosing(self._resync(turn)) as events:
+                    async for event in events:
+                        yield event
+                if not turn.is_held:
+                    return
+                pending, is_behind, trimmed = [], False, False
+            for entry in pending:
+                if not turn.is_held:
+                    return
+                if entry.event is not None and entry.n > self._covered.get(entry.pbx, 0):
+                    yield entry.event
+                await store.acknowledge(group, entry)
+                self._acknowledged = entry.n
+            async with asyncio.timeout(BLOCK + ANSWER):
+                pending = await store.next(group, self._consumer, BLOCK)
+
+    async def _join(self) -> bool:
+        """Create the group if it is new. Return whether it has to begin with a resync."""
+        acknowledged = await self._store.acknowledged(self._group)
+        known = self._acknowledged
+        if acknowledged is None:
+            n, last = await self._store.latest()
+            if known is None and self._from_start:
+                n, last = 0, "0-0"
+            await self._create(n, last)
+            acknowledged = n
+        self._acknowledged = acknowledged
+        # Redis may have lost its latest writes, or all of them.
+        return known is not None and acknowledged < known
+
+    async def _create(self, n: int, last: str) -> None:
+        try:
+            await self._store.create_group(self._group, n, last)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+            # The group is there, but its number is not: an earlier attempt was cut off.
+            await self._store.destroy_group(self._group)
+            await self._store.create_group(self._group, n, last)
+
+    def _has_gap(self, events: list[StreamEvent]) -> bool:
+        """Return whether events were trimmed between the last one and the next one."""
+        assert self._acknowledged is not None  # noqa: S101 - `_join` sets it
+        return bool(events) and events[0].n > self._acknowledged + 1
+
+    async def _resync(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
+        """Yield the snapshot of each PBX, and let the group go on after them."""
+        n, last = await self._store.latest()
+        for pbx in await self._store.pbxes():
+            if not turn.is_held:
+                return
+            covered, event = await self._store.resync(pbx, last)
+            yield event
+            self._covered[pbx] = covered
+        # Not before the last snapshot was handled: whoever takes over from here does the same again.
+        await self._store.destroy_group(self._group)
+        await self._store.create_group(self._group, n, last)
+        self._acknowledged = n

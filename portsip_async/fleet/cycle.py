@@ -1,0 +1,290 @@
+"""A cycle of one PBX: reads the statuses once, and writes what changed since the previous cycle.
+
+The previous cycle may have run in another process. What it left is read from Redis, and the outcome
+is written there in one step, which is refused if another cycle came first.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+
+from ..bulk.status_polling import PollingState, StatusPolling
+from ..bulk.status_watch import StatusChange, WatchStats
+from ..classic.extension_models import ExtensionStatus
+from ..client.base import BaseClient
+from ..errors import APIError, PortSIPError
+from ..v22.extensions import Extensions as V22Extensions
+from ..v22.status_models import ExtensionState
+from .events import PBXStatus, Status
+from .metrics import FleetMetrics
+from .store import (
+    GONE,
+    REFUSED,
+    ClassicSnapshot,
+    FleetStore,
+    PBXRecord,
+    Snapshot,
+    V22Snapshot,
+    change_event,
+    outage_event,
+)
+
+logger: logging.Logger = logging.getLogger("portsip_async")
+
+RELIST_EVERY: Final = 60.0  # seconds
+
+
+class Sink:
+    """Collects what a cycle reports.
+
+    Attributes:
+        stats: as in `StatusSink`.
+        latest: as in `StatusSink`.
+        seen: when a status was reported, by number, if it changed.
+    """
+
+    def __init__(self, known: Mapping[str, Any]) -> None:
+        self.stats: WatchStats = WatchStats()
+        self.latest: dict[str, Any] = dict(known)
+        self.seen: dict[str, datetime] = {}
+
+    def note(self, number: str, status: Any) -> None:
+        """Record the status of an extension."""
+        if self.latest.get(number) != status:
+            self.latest[number] = status
+            self.seen[number] = datetime.now(UTC)
+
+    def gone(self, number: str) -> None:
+        """Record that an extension no longer exists."""
+        if self.latest.pop(number, None) is not None:
+            self.seen[number] = datetime.now(UTC)
+
+
+class Outcome(NamedTuple):
+    """What a cycle found.
+
+    Attributes:
+        snapshot: the statuses now; None if the cycle failed before it asked for any.
+        error: why it brought no status; None if it brought some.
+        last_error: its latest failure, even if it brought statuses.
+        pause: seconds that the PBX wants until the next cycle, by a ``Retry-After`` or by the
+            client's rate of requests.
+    """
+
+    snapshot: Snapshot | None
+    error: str | None
+    last_error: str | None
+    pause: float = 0.0
+
+
+class Connected(NamedTuple):
+    """The client of a PBX, and how to poll through it."""
+
+    client: BaseClient
+    polling: StatusPolling[Any]
+    is_v22: bool
+
+
+class Connect(Protocol):
+    """The application's function that makes the client of a PBX."""
+
+    def __call__(self, pbx: str, /, **shared: Any) -> Awaitable[BaseClient]: ...
+
+
+class Cycles:
+    """Runs the cycles of one worker, and keeps its clients."""
+
+    def __init__(
+        self,
+        store: FleetStore,
+        connect: Connect,
+        *,
+        shared: Mapping[str, object],
+        interval: float,
+        keep_changes: int,
+        metrics: FleetMetrics,
+        worker: str,
+    ) -> None:
+        """Store the settings.
+
+        Args:
+            store: what Redis has.
+            connect: makes the client of a PBX.
+            shared: the arguments that `connect` passes on to the client.
+            interval: seconds from the start of one cycle to the start of the next.
+            keep_changes: the events that stay in the stream.
+            metrics: counts.
+            worker: the name of the worker.
+        """
+        self._store = store
+        self._connect = connect
+        self._shared = shared
+        self._interval = interval
+        self._keep_changes = keep_changes
+        self._metrics = metrics
+        self._worker = worker
+        self._connected: dict[str, Connected] = {}
+
+    async def run(self, pbx: str) -> float | None:
+        """Run a cycle; return the seconds until the next one, or None if there is none."""
+        began = time.monotonic()
+        if not await self._store.is_member(pbx):
+            await self._forget(pbx)
+            return None
+        record = await self._store.read(pbx)
+        outcome = await self._poll(pbx, record)
+        self._metrics.cycle(pbx, outcome.error and outcome.error.partition(":")[0])
+        written = await self._write(pbx, record, outcome)
+        if written == GONE:
+            await self._forget(pbx)
+            return None
+        if written == REFUSED:
+            self._metrics.refused_write(pbx)
+        return max(self._interval - (time.monotonic() - began), outcome.pause, 0.0)
+
+    async def close(self) -> None:
+        """Close the clients."""
+        for pbx in list(self._connected):
+            await self._forget(pbx)
+
+    async def _forget(self, pbx: str) -> None:
+        connected = self._connected.pop(pbx, None)
+        if connected is not None:
+            await connected.client.close()
+
+    async def _client(self, pbx: str) -> Connected:
+        connected = self._connected.get(pbx)
+        if connected is None:
+            client = await self._connect(pbx, **self._shared)
+            # Another cycle of this PBX may have connected meanwhile.
+            connected = self._connected.setdefault(pbx, _connected(client, self._interval))
+            if connected.client is not client:
+                await client.close()
+        return connected
+
+    async def _poll(self, pbx: str, record: PBXRecord) -> Outcome:
+        """Read the statuses. Whatever fails is part of the outcome."""
+        try:
+            client, polling, is_v22 = await self._client(pbx)
+        except Exception as error:
+            return Outcome(None, _text(error), _text(error))
+        previous = record.snapshot
+        same = previous is not None and isinstance(previous, V22Snapshot) == is_v22
+        sink = Sink(previous.statuses if same and previous is not None else {})
+        state = previous.polling if same and previous is not None else PollingState()
+        error: str | None = None
+        pause = 0.0
+        try:
+            relist_after = max(1, round(RELIST_EVERY / self._interval))
+            state = await polling.run_one(sink, state, relist_after)
+        except Exception as failure:
+            error = _text(failure)
+            if isinstance(failure, APIError):
+                pause = failure.retry_after or 0.0
+        else:
+            if sink.stats.consecutive_failures:
+                error = _text(sink.stats.last_error)
+        last_error = error
+        if last_error is None and sink.stats.last_error is not None:
+            last_error = _text(sink.stats.last_error)
+        kind = V22Snapshot if is_v22 else ClassicSnapshot
+        session = client._session
+        pause = max(pause, polling.postponed, session.seconds_to_next_slot())
+        return Outcome(kind(sink.latest, state), error, last_error, pause)
+
+    async def _write(self, pbx: str, record: PBXRecord, outcome: Outcome) -> int:
+        now = datetime.now(UTC)
+        old, before = record.status, record.statuses
+        after: dict[str, Status] = before
+        if outcome.snapshot is not None:
+            after = {**outcome.snapshot.statuses}
+        events = [change_event(change) for change in _changes(before, after, now)]
+        changes = len(events)
+        since = record.outage_since
+        if outcome.error is not None and since is None:
+            since = now
+            events.append(outage_event(since, outcome.error))
+        elif outcome.error is None and since is not None:
+            events.insert(0, outage_event(since, None))
+            since = None
+        failed = outcome.error is not None
+        status = PBXStatus(
+            last_success=old.last_success if failed else now,
+            last_error=outcome.last_error or old.last_error,
+            consecutive_failures=old.consecutive_failures + 1 if failed else 0,
+            extensions=len(after),
+            worker=self._worker,
+        )
+        written = await self._store.write(
+            pbx,
+            record.version,
+            status=status,
+            outage_since=since,
+            snapshot=outcome.snapshot,
+            events=events,
+        )
+        if written > 0 and events:
+            self._metrics.changes(pbx, changes)
+            await self._store.trim(self._keep_changes)
+        return written
+
+
+async def remove(store: FleetStore, pbx: str) -> None:
+    """Remove a PBX from a fleet: each of its extensions is reported as gone."""
+    await store.remove(pbx)
+    while True:
+        record = await store.read(pbx)
+        gone = _changes(record.statuses, {}, datetime.now(UTC))
+        written = await store.write(
+            pbx,
+            record.version,
+            status=PBXStatus(),
+            outage_since=None,
+            snapshot=None,
+            events=[change_event(change) for change in gone],
+            removed=True,
+        )
+        if written != REFUSED:
+            return
+        await asyncio.sleep(0)
+
+
+def _connected(client: BaseClient, interval: float) -> Connected:
+    extensions: Any = client.extensions  # type: ignore[attr-defined]  # each generation has them
+    is_v22 = isinstance(extensions, V22Extensions)
+    options = {"source": "poll"} if is_v22 else {}
+    polling = extensions.watch_status(interval=interval, **options)._new_feed()
+    return Connected(client, polling, is_v22)
+
+
+def _changes(
+    before: Mapping[str, Status], after: Mapping[str, Status], at: datetime
+) -> list[StatusChange[Any]]:
+    """Return the differences between two snapshots."""
+    changes: list[StatusChange[Any]] = []
+    for number, old in before.items():
+        new = after.get(number)
+        if new is not None and type(new) is not type(old):
+            # The PBX was moved to the other generation: its statuses can't be compared.
+            changes += [StatusChange(number, old, None, at), StatusChange(number, None, new, at)]
+        elif new != old:
+            changes.append(StatusChange(number, old, new, at))
+    changes += [
+        StatusChange(number, None, new, at) for number, new in after.items() if number not in before
+    ]
+    return changes
+
+
+def _text(error: BaseException | None) -> str:
+    """Return an error as one line. Only the errors of this package are known to show no secret."""
+    if error is None:
+        return "no status came"
+    if isinstance(error, PortSIPError):
+        return f"{type(error).__name__}: {error}".replace("\n", " ")
+    return type(error).__name__
+
+
+Statuses = ExtensionStatus | ExtensionState

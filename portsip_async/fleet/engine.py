@@ -1,0 +1,195 @@
+"""Everything of docket: the tasks of a fleet, and the workers that run them.
+
+A cycle of a PBX is a perpetual task with the name of the PBX as its key. So there is one at a time,
+and docket redelivers it to another worker if its own dies. One more task adds tasks that are
+missing, such as those of PBXes that were just added.
+"""
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Final, cast
+from urllib.parse import parse_qs, urlsplit
+
+from docket import Docket, Perpetual, Worker
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from .store import RedisClient
+
+# Seconds after which another worker runs the cycle of a worker that died. A living worker prolongs
+# its claim four times in this time.
+REDELIVERED_AFTER: Final = 4.0
+RECONNECT_AFTER: Final = 1.0  # seconds
+SEED_EVERY: Final = 5.0  # seconds
+RESOLUTION: Final = 0.1  # seconds; how exactly a cycle starts
+# Seconds that a consumer's turn lasts if it is not prolonged, and between two attempts to get it.
+TURN: Final = 5.0
+TURN_PROLONGED_EVERY: Final = 1.25
+TURN_TRIED_EVERY: Final = 0.25
+
+_numbers = itertools.count()
+
+
+class Turn:
+    """The right to be the active consumer of a group.
+
+    Attributes:
+        held_until: when it ends unless it is prolonged, on the loop's clock.
+    """
+
+    def __init__(self, held_until: float) -> None:
+        self.held_until: float = held_until
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can have it."""
+        return asyncio.get_running_loop().time() < self.held_until
+
+
+class Engine:
+    """A connection to a fleet's docket."""
+
+    def __init__(self, url: str, name: str, *, connections: int) -> None:
+        """Store the settings; nothing is opened.
+
+        Args:
+            url: the Redis, or ``memory://``.
+            name: the name of the fleet, which is the prefix of all keys.
+            connections: the most connections to Redis.
+        """
+        self.is_memory: bool = urlsplit(url).scheme == "memory"
+        if self.is_memory:
+            # docket shares the in-process store of equal URLs.
+            url = f"memory://{id(self)}-{next(_numbers)}"
+        elif "max_connections" not in parse_qs(urlsplit(url).query):
+            url += f"{'&' if urlsplit(url).query else '?'}max_connections={connections}"
+        self._docket = Docket(name=name, url=url)
+        self._stack = AsyncExitStack()
+        self._turns: dict[str, asyncio.Lock] = {}  # of groups, for memory://
+        self.redis: RedisClient
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of keys that are not docket's own."""
+        return self._docket.key("portsip")
+
+    async def open(self) -> None:
+        """Connect."""
+        await self._stack.enter_async_context(self._docket)
+        client = await self._stack.enter_async_context(self._docket.redis())
+        self.redis = cast(RedisClient, client)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._stack.aclose()
+
+    async def schedule(self, pbxes: Sequence[str]) -> None:
+        """Schedule the cycles of PBXes. Those that are scheduled or run already are left alone."""
+        if self.is_memory:
+            for pbx in pbxes:  # the in-process store has no pipeline for this
+                await self._docket.add("cycle", key=_key(pbx))(pbx)
+        elif pbxes:
+            await self._docket.add_many(
+                [self._docket.call("cycle", key=_key(pbx))(pbx) for pbx in pbxes]
+            )
+
+    def register(
+        self, cycle: Callable[[str], Awaitable[float | None]], seed: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Register the tasks. Every process of a fleet has the same ones.
+
+        Args:
+            cycle: runs a cycle of a PBX; returns the seconds until the next one, or None if there
+                is none.
+            seed: schedules the cycles of all PBXes.
+        """
+
+        async def run_cycle(pbx: str, perpetual: Perpetual = Perpetual()) -> None:  # noqa: B008 - docket's way
+            pause = await cycle(pbx)
+            if pause is None:
+                perpetual.cancel()
+            else:
+                perpetual.after(timedelta(seconds=pause))
+
+        async def run_seed(
+            perpetual: Perpetual = Perpetual(every=timedelta(seconds=SEED_EVERY), automatic=True),  # noqa: B008 - docket's way
+        ) -> None:
+            await seed()
+
+        run_cycle.__name__, run_seed.__name__ = "cycle", "seed"
+        self._docket.register(run_cycle)
+        self._docket.register(run_seed)
+
+    def worker_name(self) -> str:
+        """Return a name for a worker: the host, the process, and a number for later ones in it."""
+        number = next(_numbers)
+        return f"{socket.gethostname()}#{os.getpid()}{f'.{number}' if number else ''}"
+
+    async def work(self, name: str, *, concurrency: int, grace: float) -> None:
+        """Run a worker until cancelled. Its cycles may take `grace` seconds more to finish."""
+        worker = Worker(
+            self._docket,
+            name=name,
+            concurrency=concurrency,
+            redelivery_timeout=timedelta(seconds=REDELIVERED_AFTER),
+            reconnection_delay=timedelta(seconds=RECONNECT_AFTER),
+            minimum_check_interval=timedelta(seconds=RESOLUTION),
+            scheduling_resolution=timedelta(seconds=RESOLUTION),
+        )
+        async with worker:
+            running = asyncio.create_task(worker.run_forever())
+            try:
+                await asyncio.wait((running,))
+            finally:
+                if not running.done():
+                    running.cancel()
+                    await asyncio.wait((running,), timeout=grace)
+                if not running.done():
+                    running.cancel()  # and with it the cycles that it waits for
+                    await asyncio.wait((running,))
+            if not running.cancelled():
+                running.result()
+
+    @asynccontextmanager
+    async def turn(self, group: str) -> AsyncIterator[Turn]:
+        """Wait until no other consumer of a group is active, and be the active one."""
+        if self.is_memory:
+            async with self._turns.setdefault(group, asyncio.Lock()):
+                yield Turn(float("inf"))
+            return
+        redis = cast("Redis", self.redis)
+        lock = redis.lock(
+            f"{self.prefix}:turn:{group}", timeout=TURN, sleep=TURN_TRIED_EVERY, thread_local=False
+        )
+        await lock.acquire()
+        loop = asyncio.get_running_loop()
+        turn = Turn(loop.time() + TURN - TURN_TRIED_EVERY)
+
+        async def prolong() -> None:
+            while turn.is_held:
+                await asyncio.sleep(TURN_PROLONGED_EVERY)
+                began = loop.time()
+                await lock.reacquire()
+                turn.held_until = began + TURN - TURN_TRIED_EVERY
+
+        prolonging = asyncio.create_task(prolong())
+        try:
+            yield turn
+        finally:
+            prolonging.cancel()
+            await asyncio.gather(prolonging, return_exceptions=True)
+            if turn.is_held:
+                try:
+                    async with asyncio.timeout(1.0):
+                        await lock.release()
+                except (RedisError, OSError, TimeoutError):
+                    pass  # it ends by itself
+
+
+def _key(pbx: str) -> str:
+    return f"pbx:{pbx}"

@@ -1,0 +1,412 @@
+"""What a fleet keeps in Redis: the snapshots, the status of each PBX, and the stream of changes.
+
+Keys, all with the prefix of the fleet:
+
+- ``pbxes``: a hash; the value of a PBX is 1, or 0 after it was removed
+- ``pbx:NAME``: a hash with the status of a PBX, and with the ``version`` of its snapshot
+- ``snapshot:NAME``: the statuses of its extensions, and what the next cycle needs, as JSON
+- ``changes``: the stream of events
+- ``meta``: a hash with ``n``, the number of the latest event, and ``last``, its id
+- ``groups``: a hash with the number of the event that a group acknowledged last
+
+Each event has a number, ``n``, that is one higher than that of the previous event. So a consumer
+sees that events were trimmed, and the lag of a group is a difference.
+
+A cycle writes by one script, which is refused if the version is no longer the one that the cycle
+read. The script uses only commands that the in-process store of docket has too.
+"""
+
+from collections.abc import Awaitable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from ..bulk.status_polling import PollingState
+from ..bulk.status_watch import StatusChange
+from ..classic.extension_models import ExtensionStatus
+from ..redact import Record
+from ..v22.status_models import ExtensionState
+from .events import (
+    FleetChange,
+    FleetEvent,
+    FleetOutage,
+    FleetResync,
+    FleetStatus,
+    GroupStatus,
+    PBXStatus,
+    Status,
+)
+
+REMOVED: Final = "0"
+MEMBER: Final = "1"
+
+# KEYS: the status of the PBX, its snapshot, the stream, meta, pbxes.
+# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the snapshot or "" if it is
+# unchanged, the number of fields of the status, their names and values, and the kinds and texts of
+# the events. With "0" for a PBX that was removed, its keys are deleted.
+# Returns the new version; 0 if another cycle came first; -1 if `pbxes` has something else.
+_WRITE: Final = """
+if redis.call('hget', KEYS[5], ARGV[1]) ~= ARGV[2] then return -1 end
+local version = tonumber(redis.call('hget', KEYS[1], 'version') or '0')
+if version ~= tonumber(ARGV[3]) then return 0 end
+version = version + 1
+if ARGV[4] ~= '' then redis.call('set', KEYS[2], ARGV[4]) end
+local at = 6
+for _ = 1, tonumber(ARGV[5]) do
+  redis.call('hset', KEYS[1], ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+local n = redis.call('hget', KEYS[4], 'n') or '0'
+while at < #ARGV do
+  n = redis.call('hincrby', KEYS[4], 'n', 1)
+  local id = redis.call('xadd', KEYS[3], '*', 'n', n, 'pbx', ARGV[1], 'kind', ARGV[at],
+    'event', ARGV[at + 1])
+  redis.call('hset', KEYS[4], 'last', id)
+  at = at + 2
+end
+redis.call('hset', KEYS[1], 'version', version)
+redis.call('hset', KEYS[1], 'n', n)
+if ARGV[2] == '0' then redis.call('del', KEYS[1], KEYS[2]) end
+return version
+"""
+# Adds PBXes that were never in the fleet. KEYS: pbxes. ARGV: the PBXes.
+_SEED: Final = """
+for i = 1, #ARGV do
+  if redis.call('hexists', KEYS[1], ARGV[i]) == 0 then redis.call('hset', KEYS[1], ARGV[i], '1') end
+end
+return 0
+"""
+
+GONE: Final = -1  # the PBX is not in the fleet
+REFUSED: Final = 0  # another cycle came first
+
+
+class RedisClient(Protocol):
+    """The commands that a fleet uses, of redis-py's client or of docket's in-process store."""
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
+    def hget(self, name: str, key: str) -> Awaitable[Any]: ...
+    def hset(self, name: str, key: str, value: str) -> Awaitable[Any]: ...
+    def hgetall(self, name: str) -> Awaitable[Any]: ...
+    def get(self, name: str) -> Awaitable[Any]: ...
+    def pipeline(self, transaction: bool = ...) -> Any: ...
+    def xack(self, name: str, groupname: str, *ids: str) -> Awaitable[Any]: ...
+    def xtrim(self, name: str, *, maxlen: int, approximate: bool) -> Awaitable[Any]: ...
+    def xgroup_create(self, name: str, groupname: str, *, id: str, mkstream: bool) -> Awaitable[Any]: ...  # noqa: A002, E501
+    def xgroup_destroy(self, name: str, groupname: str) -> Awaitable[Any]: ...
+    def xautoclaim(self, name: str, groupname: str, consumername: str, min_idle_time: int, *, start_id: str, count: int) -> Awaitable[Any]: ...  # noqa: E501
+    def xreadgroup(self, groupname: str, consumername: str, streams: dict[str, str], *, count: int, block: int) -> Awaitable[Any]: ...  # noqa: E501
+
+
+class ClassicSnapshot(Record, frozen=True, tag="classic", tag_field="generation"):
+    """What a cycle leaves for the next one.
+
+    Attributes:
+        statuses: the statuses by extension number.
+        polling: what the next cycle of polling needs.
+    """
+
+    statuses: dict[str, ExtensionStatus] = {}
+    polling: PollingState = PollingState()
+
+
+class V22Snapshot(Record, frozen=True, tag="v22", tag_field="generation"):
+    """What a cycle leaves for the next one, for v22. See `ClassicSnapshot`."""
+
+    statuses: dict[str, ExtensionState] = {}
+    polling: PollingState = PollingState()
+
+
+Snapshot = ClassicSnapshot | V22Snapshot
+
+
+class OutageText(msgspec.Struct, frozen=True):
+    """What the stream has of a `FleetOutage`."""
+
+    since: datetime
+    error: str | None
+
+
+class PBXRecord(NamedTuple):
+    """What Redis has of one PBX.
+
+    Attributes:
+        version: counts the cycles that wrote.
+        n: the number of the latest event, of any PBX, when the latest cycle wrote.
+        status: how the latest cycles went.
+        outage_since: when the current outage began; None if there is none.
+        snapshot: the statuses; None before the first cycle.
+    """
+
+    version: int
+    n: int
+    status: PBXStatus
+    outage_since: datetime | None
+    snapshot: Snapshot | None
+
+    @property
+    def statuses(self) -> dict[str, Status]:
+        """A copy of the statuses by extension number."""
+        return {} if self.snapshot is None else {**self.snapshot.statuses}
+
+
+class StreamEvent(NamedTuple):
+    """An event as it is in the stream.
+
+    Attributes:
+        id: its id there.
+        n: its number.
+        pbx: the PBX.
+        event: the event; None if it can't be read, such as one of a later version of this package.
+    """
+
+    id: str
+    n: int
+    pbx: str
+    event: FleetEvent | None
+
+
+class FleetStore:
+    """Reads and writes what a fleet keeps in Redis."""
+
+    def __init__(self, redis: RedisClient, prefix: str) -> None:
+        """Store the client and the prefix of the keys."""
+        self._redis = redis
+        self._prefix = prefix
+        self.stream: str = self.key("changes")
+        self._meta = self.key("meta")
+        self._pbxes = self.key("pbxes")
+        self._groups = self.key("groups")
+
+    def key(self, name: str) -> str:
+        """Return the key of this name."""
+        return f"{self._prefix}:{name}"
+
+    # --- the PBXes ---
+
+    async def seed(self, pbxes: Sequence[str]) -> None:
+        """Add PBXes, except those that were removed."""
+        if pbxes:
+            await self._redis.eval(_SEED, 1, self._pbxes, *pbxes)
+
+    async def add(self, pbx: str) -> None:
+        """Add a PBX, even if it was removed."""
+        await self._redis.hset(self._pbxes, pbx, MEMBER)
+
+    async def remove(self, pbx: str) -> None:
+        """Remove a PBX. It stays known as removed, and from now on no cycle can write for it."""
+        await self._redis.hset(self._pbxes, pbx, REMOVED)
+
+    async def pbxes(self) -> list[str]:
+        """Return the names of the PBXes, sorted."""
+        found = await self._redis.hgetall(self._pbxes)
+        return sorted(_text(name) for name, value in found.items() if _text(value) == MEMBER)
+
+    async def is_member(self, pbx: str) -> bool:
+        """Return whether the PBX is in the fleet."""
+        value = await self._redis.hget(self._pbxes, pbx)
+        return value is not None and _text(value) == MEMBER
+
+    async def read(self, pbx: str) -> PBXRecord:
+        """Read what the previous cycle of a PBX left."""
+        # The version first: if a cycle writes between these two reads, the next write is refused.
+        fields = _fields(await self._redis.hgetall(self.key(f"pbx:{pbx}")))
+        text = await self._redis.get(self.key(f"snapshot:{pbx}"))
+        snapshot = None
+        if text is not None:
+            try:
+                snapshot = msgspec.json.decode(text, type=Snapshot)
+            except msgspec.DecodeError:
+                snapshot = None  # of another version of this package: begin again
+        since = fields.get("outage_since")
+        return PBXRecord(
+            version=int(fields.get("version", "0")),
+            n=int(fields.get("n", "0")),
+            status=_status(fields),
+            outage_since=None if not since else datetime.fromisoformat(since),
+            snapshot=snapshot,
+        )
+
+    async def write(
+        self,
+        pbx: str,
+        version: int,
+        *,
+        status: PBXStatus,
+        outage_since: datetime | None,
+        snapshot: Snapshot | None,
+        events: Sequence[tuple[str, bytes]],
+        removed: bool = False,
+    ) -> int:
+        """Write the outcome of a cycle, if no other cycle came first.
+
+        Args:
+            pbx: the PBX.
+            version: the version that the cycle read.
+            status: how the latest cycles went.
+            outage_since: when the current outage began; None if there is none.
+            snapshot: the new snapshot; None if it is unchanged.
+            events: the kind and the text of each new event.
+            removed: True for a PBX that was removed: what Redis has of it is deleted.
+
+        Returns:
+            The new version; `REFUSED`, or `GONE`.
+        """
+        success = status.last_success
+        fields = {
+            "last_success": "" if success is None else success.isoformat(),
+            "last_error": status.last_error or "",
+            "consecutive_failures": str(status.consecutive_failures),
+            "extensions": str(status.extensions),
+            "worker": status.worker or "",
+            "outage_since": "" if outage_since is None else outage_since.isoformat(),
+        }
+        flat = [text for pair in fields.items() for text in pair]
+        keys = (
+            self.key(f"pbx:{pbx}"),
+            self.key(f"snapshot:{pbx}"),
+            self.stream,
+            self._meta,
+            self._pbxes,
+        )
+        text = b"" if snapshot is None else msgspec.json.encode(snapshot)
+        member = REMOVED if removed else MEMBER
+        arguments: list[str | bytes] = [pbx, member, str(version), text, str(len(fields)), *flat]
+        for kind, event in events:
+            arguments += [kind, event]
+        return int(await self._redis.eval(_WRITE, len(keys), *keys, *arguments))
+
+    async def trim(self, length: int) -> None:
+        """Remove the oldest events; about this many stay."""
+        await self._redis.xtrim(self.stream, maxlen=length, approximate=True)
+
+    async def status(self) -> FleetStatus:
+        """Return the status of each PBX and each group."""
+        pbxes = await self.pbxes()
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for pbx in pbxes:
+                pipeline.hgetall(self.key(f"pbx:{pbx}"))
+            found = await pipeline.execute() if pbxes else []
+        latest, _ = await self.latest()
+        groups = await self._redis.hgetall(self._groups)
+        return FleetStatus(
+            {pbx: _status(_fields(each)) for pbx, each in zip(pbxes, found, strict=True)},
+            {
+                _text(name): GroupStatus(max(0, latest - int(acknowledged)))
+                for name, acknowledged in sorted(groups.items())
+            },
+        )
+
+    # --- the stream ---
+
+    async def latest(self) -> tuple[int, str]:
+        """Return the number and the id of the latest event; 0 and ``0-0`` if there is none."""
+        meta = _fields(await self._redis.hgetall(self._meta))
+        return int(meta.get("n", "0")), meta.get("last", "0-0")
+
+    async def acknowledged(self, group: str) -> int | None:
+        """Return the number of the event that a group acknowledged last; None for a new group."""
+        value = await self._redis.hget(self._groups, group)
+        return None if value is None else int(value)
+
+    async def create_group(self, group: str, n: int, last: str) -> None:
+        """Let a group begin after an event."""
+        await self._redis.xgroup_create(self.stream, group, id=last, mkstream=True)
+        await self._redis.hset(self._groups, group, str(n))
+
+    async def destroy_group(self, group: str) -> None:
+        """Forget a group, with the events that it has not acknowledged."""
+        await self._redis.xgroup_destroy(self.stream, group)
+
+    async def claim(self, group: str, consumer: str) -> tuple[list[StreamEvent], bool]:
+        """Claim what earlier consumers of a group left unacknowledged.
+
+        Returns:
+            The events, and whether some of them were trimmed.
+        """
+        events: list[StreamEvent] = []
+        trimmed, start = False, "0-0"
+        while True:
+            cursor, found, *gone = await self._redis.xautoclaim(
+                self.stream, group, consumer, 0, start_id=start, count=1000
+            )
+            events += [_event(*each) for each in found if each[1] is not None]
+            trimmed = trimmed or bool(gone and gone[0])
+            start = _text(cursor)
+            if start == "0-0":
+                return events, trimmed
+
+    async def next(self, group: str, consumer: str, block: float) -> list[StreamEvent]:
+        """Read the next events of a group, and wait for them at most `block` seconds."""
+        found = await self._redis.xreadgroup(
+            group, consumer, {self.stream: ">"}, count=100, block=int(block * 1000)
+        )
+        if not found:
+            return []
+        # A list of pairs, or a dictionary with lists, depending on the protocol.
+        [entries] = found.values() if isinstance(found, dict) else [found[0][1]]
+        if entries and isinstance(entries[0], list) and isinstance(entries[0][0], list | tuple):
+            [entries] = entries
+        return [_event(*each) for each in entries]
+
+    async def acknowledge(self, group: str, event: StreamEvent) -> None:
+        """Record that a group has handled an event."""
+        # In this order: if the second command fails, the event is delivered once more.
+        await self._redis.hset(self._groups, group, str(event.n))
+        await self._redis.xack(self.stream, group, event.id)
+
+    async def resync(self, pbx: str, last: str) -> tuple[int, FleetResync]:
+        """Return the snapshot of a PBX, and the number of the latest event that it covers."""
+        record = await self.read(pbx)
+        return record.n, FleetResync(pbx, record.statuses, last)
+
+
+def change_event(change: "StatusChange[Any]") -> tuple[str, bytes]:
+    """Return the kind and the text of a change."""
+    status = change.before if change.after is None else change.after
+    kind = "v22" if isinstance(status, ExtensionState) else "classic"
+    return kind, msgspec.json.encode(change)
+
+
+def outage_event(since: datetime, error: str | None) -> tuple[str, bytes]:
+    """Return the kind and the text of an outage, or of its end."""
+    return "outage", msgspec.json.encode(OutageText(since, error))
+
+
+def _event(raw_id: str | bytes, raw: dict[bytes, bytes]) -> StreamEvent:
+    fields = {_text(name): value for name, value in raw.items()}
+    pbx, kind, event_id = _text(fields["pbx"]), _text(fields["kind"]), _text(raw_id)
+    event: FleetEvent | None = None
+    try:
+        if kind == "classic":
+            classic = msgspec.json.decode(fields["event"], type=StatusChange[ExtensionStatus])
+            event = FleetChange(pbx, classic, event_id)
+        elif kind == "v22":
+            v22 = msgspec.json.decode(fields["event"], type=StatusChange[ExtensionState])
+            event = FleetChange(pbx, v22, event_id)
+        elif kind == "outage":
+            outage = msgspec.json.decode(fields["event"], type=OutageText)
+            event = FleetOutage(pbx, outage.since, outage.error, event_id)
+    except msgspec.DecodeError:
+        pass
+    return StreamEvent(event_id, int(fields["n"]), pbx, event)
+
+
+def _status(fields: dict[str, str]) -> PBXStatus:
+    success = fields.get("last_success")
+    return PBXStatus(
+        last_success=datetime.fromisoformat(success) if success else None,
+        last_error=fields.get("last_error") or None,
+        consecutive_failures=int(fields.get("consecutive_failures", "0")),
+        extensions=int(fields.get("extensions", "0")),
+        worker=fields.get("worker") or None,
+    )
+
+
+def _fields(raw: dict[bytes, bytes]) -> dict[str, str]:
+    return {_text(name): _text(value) for name, value in raw.items()}
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
