@@ -19,7 +19,15 @@ from asgiref.testing import ApplicationCommunicator
 from typer.main import get_command
 
 import portsip_async
-from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
+from portsip_async import (
+    AuthenticationError,
+    ConnectError,
+    NewExtension,
+    PortSIPClient,
+    fleet,
+    redis,
+    v22,
+)
 from portsip_async import simulator as simulator_package
 from portsip_async.cli.app import app
 from portsip_async.cli.option_places import moved
@@ -39,6 +47,7 @@ VARIABLES = (
     "PORTSIP_DOMAIN",
     "PORTSIP_API",
     "PORTSIP_PROFILE",
+    "REDIS_URL",  # of the pages about several processes
 )
 NO_CODE = ("csv", "ini", "jsonl", "text", "toml")
 TUTORIAL = "docs/tutorial.md"
@@ -446,7 +455,9 @@ RUN_BY_TESTS = {
     },
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
-    # Run, and killed, in tests/fleet.
+    # Run in tests/fleet.
+    "docs/howto/several-workers.md": {"workers.py"},
+    "docs/howto/watch-many-pbxes.md": {"noc.py", "noc_board.py"},
     "docs/howto/survive-a-kill.md": {"create_users.py", "remove_users.py"},
 }
 
@@ -501,7 +512,11 @@ def check(words: list[str], block: Block) -> None:
             assert file in shown or (ROOT / file).exists()
         case ["pytest", "-o", "asyncio_mode=auto", file] | ["pytest", file]:
             assert file in shown
-        case ["uvicorn", application]:
+        case (
+            ["uvicorn", application]
+            | ["uvicorn", application, "--workers", "4"]
+            | ["gunicorn", application, "--workers", "4", "--worker-class", "asgi"]
+        ):
             assert application.partition(":")[0].replace(".", "/") + ".py" in shown
         case ["pip", "wheel", "--no-deps", "--wheel-dir", "dist", "."]:
             pass
@@ -509,6 +524,8 @@ def check(words: list[str], block: Block) -> None:
             pass
         case ["xargs", "-I", "NAME", "portsip-async", *arguments]:
             check_arguments(arguments)
+        case ["redis-server"] | ["redis-server", "--appendonly", "yes"]:
+            pass
         case ["jq", *_] | ["git", "clone", *_] | ["tail", *_]:
             pass
         case _:
@@ -616,6 +633,8 @@ def test_site(tmp_path: Path) -> None:
     page = (tmp_path / "reference" / "client" / "index.html").read_text(encoding="utf-8")
     assert 'id="portsip_async.Fingerprint"' in page  # a class of aiohttp, documented by hand
     public = {f"portsip_async.{name}" for name in portsip_async.__all__ if name != "Fingerprint"}
+    public |= {f"portsip_async.fleet.{name}" for name in fleet.__all__}
+    public |= {f"portsip_async.redis.{name}" for name in redis.__all__}
     public |= {"portsip_async.telemetry.Telemetry", "portsip_async.openapi.document"}
     public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}
     public |= {f"portsip_async.v22.{name}" for name in v22.__all__}
