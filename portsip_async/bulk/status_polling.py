@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Generic, ParamSpec, TypeVar
 
+import msgspec
+
 from ..core.credentials import is_fetch_error
 from ..core.tasks import TaskOwner
 from ..errors import APIError, PortSIPError, StatusMissing, is_fatal
@@ -28,7 +30,6 @@ class PollingState(Record, frozen=True):
     """What one cycle leaves for the next, which may run in another process.
 
     Attributes:
-        cycle: the number of the next cycle.
         numbers: the extensions that were listed; None if none were yet.
         listed_in: the cycle of the latest listing.
         refused: see `RefusedNumbers`, like the two below.
@@ -36,10 +37,9 @@ class PollingState(Record, frozen=True):
         logged: see refused.
     """
 
-    cycle: int = 0
     numbers: tuple[str, ...] | None = None
     listed_in: int = 0
-    refused: dict[str, tuple[int, int]] = {}
+    refused: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     logged: tuple[str, ...] = ()
 
@@ -97,12 +97,13 @@ class StatusPolling(StatusFeed[S], Generic[S]):
             self._source.outages.left(self)
 
     async def run_one(
-        self, sink: StatusSink[S], state: PollingState, relist_after: int
+        self, sink: StatusSink[S], cycle: int, state: PollingState, relist_after: int
     ) -> PollingState:
         """Run one cycle, and return what the next one needs.
 
         Args:
             sink: receives the statuses; its `latest` has those that are known.
+            cycle: the number of the cycle.
             state: what the previous cycle left.
             relist_after: the number of cycles from one listing to the next.
 
@@ -113,17 +114,16 @@ class StatusPolling(StatusFeed[S], Generic[S]):
         self._refused = RefusedNumbers(state.refused, state.unknown, state.logged)
         listed_at = -math.inf
         self._numbers = None
-        if state.numbers is not None and state.cycle < state.listed_in + relist_after:
+        if state.numbers is not None and cycle < state.listed_in + relist_after:
             self._numbers, listed_at = list(state.numbers), self._source.clock()
         self._discovered_at = listed_at
-        await self._run_cycle(state.cycle)
+        await self._run_cycle(cycle)
         has_listed = self._discovered_at != listed_at
         numbers = state.numbers if self._numbers is None else tuple(self._numbers)
         refused, unknown, logged = self._refused.state()
         return PollingState(
-            cycle=state.cycle + 1,
             numbers=numbers,
-            listed_in=state.cycle if has_listed else state.listed_in,
+            listed_in=cycle if has_listed else state.listed_in,
             refused=refused,
             unknown=tuple(unknown),
             logged=tuple(logged),

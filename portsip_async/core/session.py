@@ -259,6 +259,11 @@ class Session(NotCopyable):
         del parameters  # tracebacks may show local variables
         return await self._observed(endpoint, call), call.sent_at
 
+    def seconds_to_next_slot(self) -> float:
+        """Return the seconds until `requests_per_second` allows the next request."""
+        rate = self._context.rate
+        return 0.0 if rate is None else max(0.0, rate.next_slot - self.clock.monotonic())
+
     async def renew_token(self) -> Token:
         """Renew the client's token now, and return it."""
         self.check_open()

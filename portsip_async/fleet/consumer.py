@@ -136,7 +136,7 @@ class Consumer:
             covered, event = await self._store.resync(pbx, last)
             yield event
             self._covered[pbx] = covered
-        # Not before the last snapshot was handled: whoever takes over from here does the same again.
+        # Not before the last snapshot was handled: whoever takes over before does all of it again.
         await self._store.destroy_group(self._group)
         await self._store.create_group(self._group, n, last)
         self._acknowledged = n

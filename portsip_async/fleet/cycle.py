@@ -9,15 +9,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
-from ..bulk.status_polling import PollingState, StatusPolling
+from ..bulk.status_polling import StatusPolling
 from ..bulk.status_watch import StatusChange, WatchStats
-from ..classic.extension_models import ExtensionStatus
 from ..client.base import BaseClient
 from ..errors import APIError, PortSIPError
 from ..v22.extensions import Extensions as V22Extensions
-from ..v22.status_models import ExtensionState
 from .events import PBXStatus, Status
 from .metrics import FleetMetrics
 from .store import (
@@ -43,24 +41,19 @@ class Sink:
     Attributes:
         stats: as in `StatusSink`.
         latest: as in `StatusSink`.
-        seen: when a status was reported, by number, if it changed.
     """
 
     def __init__(self, known: Mapping[str, Any]) -> None:
         self.stats: WatchStats = WatchStats()
         self.latest: dict[str, Any] = dict(known)
-        self.seen: dict[str, datetime] = {}
 
     def note(self, number: str, status: Any) -> None:
         """Record the status of an extension."""
-        if self.latest.get(number) != status:
-            self.latest[number] = status
-            self.seen[number] = datetime.now(UTC)
+        self.latest[number] = status
 
     def gone(self, number: str) -> None:
         """Record that an extension no longer exists."""
-        if self.latest.pop(number, None) is not None:
-            self.seen[number] = datetime.now(UTC)
+        self.latest.pop(number, None)
 
 
 class Outcome(NamedTuple):
@@ -88,19 +81,13 @@ class Connected(NamedTuple):
     is_v22: bool
 
 
-class Connect(Protocol):
-    """The application's function that makes the client of a PBX."""
-
-    def __call__(self, pbx: str, /, **shared: Any) -> Awaitable[BaseClient]: ...
-
-
 class Cycles:
     """Runs the cycles of one worker, and keeps its clients."""
 
     def __init__(
         self,
         store: FleetStore,
-        connect: Connect,
+        connect: Callable[..., Awaitable[BaseClient]],
         *,
         shared: Mapping[str, object],
         interval: float,
@@ -168,32 +155,37 @@ class Cycles:
     async def _poll(self, pbx: str, record: PBXRecord) -> Outcome:
         """Read the statuses. Whatever fails is part of the outcome."""
         try:
-            client, polling, is_v22 = await self._client(pbx)
+            connected = await self._client(pbx)
         except Exception as error:
-            return Outcome(None, _text(error), _text(error))
-        previous = record.snapshot
-        same = previous is not None and isinstance(previous, V22Snapshot) == is_v22
-        sink = Sink(previous.statuses if same and previous is not None else {})
-        state = previous.polling if same and previous is not None else PollingState()
-        error: str | None = None
+            text = _failure(pbx, error, is_first=record.outage_since is None)
+            return Outcome(None, text, text)
+        previous, kind = record.snapshot, V22Snapshot if connected.is_v22 else ClassicSnapshot
+        if not isinstance(previous, kind):
+            previous = kind()
+        sink, state = Sink(previous.statuses), previous.polling
+        failed: str | None = None
         pause = 0.0
         try:
             relist_after = max(1, round(RELIST_EVERY / self._interval))
-            state = await polling.run_one(sink, state, relist_after)
-        except Exception as failure:
-            error = _text(failure)
-            if isinstance(failure, APIError):
-                pause = failure.retry_after or 0.0
+            state = await connected.polling.run_one(sink, record.version, state, relist_after)
+        except Exception as error:
+            failed = _failure(pbx, error, is_first=record.outage_since is None)
+            if isinstance(error, APIError):
+                pause = error.retry_after or 0.0
         else:
             if sink.stats.consecutive_failures:
-                error = _text(sink.stats.last_error)
-        last_error = error
-        if last_error is None and sink.stats.last_error is not None:
-            last_error = _text(sink.stats.last_error)
-        kind = V22Snapshot if is_v22 else ClassicSnapshot
-        session = client._session
-        pause = max(pause, polling.postponed, session.seconds_to_next_slot())
-        return Outcome(kind(sink.latest, state), error, last_error, pause)
+                failed = _text(sink.stats.last_error)
+        latest_error = sink.stats.last_error
+        return Outcome(
+            kind(sink.latest, state),
+            failed,
+            failed or (None if latest_error is None else _text(latest_error)),
+            max(
+                pause,
+                connected.polling.postponed,
+                connected.client._session.seconds_to_next_slot(),
+            ),
+        )
 
     async def _write(self, pbx: str, record: PBXRecord, outcome: Outcome) -> int:
         now = datetime.now(UTC)
@@ -223,7 +215,7 @@ class Cycles:
             record.version,
             status=status,
             outage_since=since,
-            snapshot=outcome.snapshot,
+            snapshot=None if outcome.snapshot == record.snapshot else outcome.snapshot,
             events=events,
         )
         if written > 0 and events:
@@ -278,13 +270,17 @@ def _changes(
     return changes
 
 
-def _text(error: BaseException | None) -> str:
+def _failure(pbx: str, error: Exception, *, is_first: bool) -> str:
+    """Return an error as one line. One that is not of this package is logged when it is new."""
+    if not isinstance(error, PortSIPError) and is_first:
+        logger.warning("%s: a cycle failed", pbx, exc_info=error)
+    return _text(error)
+
+
+def _text(error: Exception | None) -> str:
     """Return an error as one line. Only the errors of this package are known to show no secret."""
     if error is None:
         return "no status came"
     if isinstance(error, PortSIPError):
         return f"{type(error).__name__}: {error}".replace("\n", " ")
     return type(error).__name__
-
-
-Statuses = ExtensionStatus | ExtensionState

@@ -12,14 +12,11 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from docket import Docket, Perpetual, Worker
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
-
-from .store import RedisClient
 
 # Seconds after which another worker runs the cycle of a worker that died. A living worker prolongs
 # its claim four times in this time.
@@ -31,6 +28,9 @@ RESOLUTION: Final = 0.1  # seconds; how exactly a cycle starts
 TURN: Final = 5.0
 TURN_PROLONGED_EVERY: Final = 1.25
 TURN_TRIED_EVERY: Final = 0.25
+
+# redis-py allows 100 by default, which is fewer than a worker may have cycles.
+CONNECTIONS: Final = 10_000
 
 _numbers = itertools.count()
 
@@ -52,26 +52,30 @@ class Turn:
 
 
 class Engine:
-    """A connection to a fleet's docket."""
+    """A connection to a fleet's docket.
 
-    def __init__(self, url: str, name: str, *, connections: int) -> None:
+    Attributes:
+        is_memory: whether everything is in this process.
+        redis: a client of redis-py, or docket's in-process store; set by `open`.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
         """Store the settings; nothing is opened.
 
         Args:
             url: the Redis, or ``memory://``.
             name: the name of the fleet, which is the prefix of all keys.
-            connections: the most connections to Redis.
         """
         self.is_memory: bool = urlsplit(url).scheme == "memory"
         if self.is_memory:
             # docket shares the in-process store of equal URLs.
             url = f"memory://{id(self)}-{next(_numbers)}"
         elif "max_connections" not in parse_qs(urlsplit(url).query):
-            url += f"{'&' if urlsplit(url).query else '?'}max_connections={connections}"
+            url += f"{'&' if urlsplit(url).query else '?'}max_connections={CONNECTIONS}"
         self._docket = Docket(name=name, url=url)
         self._stack = AsyncExitStack()
         self._turns: dict[str, asyncio.Lock] = {}  # of groups, for memory://
-        self.redis: RedisClient
+        self.redis: Any
 
     @property
     def prefix(self) -> str:
@@ -81,8 +85,7 @@ class Engine:
     async def open(self) -> None:
         """Connect."""
         await self._stack.enter_async_context(self._docket)
-        client = await self._stack.enter_async_context(self._docket.redis())
-        self.redis = cast(RedisClient, client)
+        self.redis = await self._stack.enter_async_context(self._docket.redis())
 
     async def close(self) -> None:
         """Disconnect."""
@@ -162,8 +165,7 @@ class Engine:
             async with self._turns.setdefault(group, asyncio.Lock()):
                 yield Turn(float("inf"))
             return
-        redis = cast("Redis", self.redis)
-        lock = redis.lock(
+        lock = self.redis.lock(
             f"{self.prefix}:turn:{group}", timeout=TURN, sleep=TURN_TRIED_EVERY, thread_local=False
         )
         await lock.acquire()

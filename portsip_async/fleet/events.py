@@ -49,8 +49,8 @@ class FleetOutage(Record, frozen=True):
 class FleetResync(Record, frozen=True):
     """All statuses of a PBX, because changes were trimmed before the group read them.
 
-    There is one for each PBX of the fleet. Replace all that is known of the PBX by the snapshot. The
-    changes after it go on from there.
+    There is one for each PBX of the fleet. Replace all that is known of the PBX by the snapshot.
+    The changes after it go on from there.
 
     Attributes:
         pbx: the PBX, by its name in the fleet.

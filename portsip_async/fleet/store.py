@@ -16,9 +16,9 @@ A cycle writes by one script, which is refused if the version is no longer the o
 read. The script uses only commands that the in-process store of docket has too.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -42,9 +42,9 @@ REMOVED: Final = "0"
 MEMBER: Final = "1"
 
 # KEYS: the status of the PBX, its snapshot, the stream, meta, pbxes.
-# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the snapshot or "" if it is
-# unchanged, the number of fields of the status, their names and values, and the kinds and texts of
-# the events. With "0" for a PBX that was removed, its keys are deleted.
+# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the snapshot or "" if it
+# is unchanged, the number of fields of the status, their names and values, and the kinds and texts
+# of the events. With "0" for a PBX that was removed, its keys are deleted.
 # Returns the new version; 0 if another cycle came first; -1 if `pbxes` has something else.
 _WRITE: Final = """
 if redis.call('hget', KEYS[5], ARGV[1]) ~= ARGV[2] then return -1 end
@@ -82,23 +82,6 @@ GONE: Final = -1  # the PBX is not in the fleet
 REFUSED: Final = 0  # another cycle came first
 
 
-class RedisClient(Protocol):
-    """The commands that a fleet uses, of redis-py's client or of docket's in-process store."""
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Awaitable[Any]: ...
-    def hget(self, name: str, key: str) -> Awaitable[Any]: ...
-    def hset(self, name: str, key: str, value: str) -> Awaitable[Any]: ...
-    def hgetall(self, name: str) -> Awaitable[Any]: ...
-    def get(self, name: str) -> Awaitable[Any]: ...
-    def pipeline(self, transaction: bool = ...) -> Any: ...
-    def xack(self, name: str, groupname: str, *ids: str) -> Awaitable[Any]: ...
-    def xtrim(self, name: str, *, maxlen: int, approximate: bool) -> Awaitable[Any]: ...
-    def xgroup_create(self, name: str, groupname: str, *, id: str, mkstream: bool) -> Awaitable[Any]: ...  # noqa: A002, E501
-    def xgroup_destroy(self, name: str, groupname: str) -> Awaitable[Any]: ...
-    def xautoclaim(self, name: str, groupname: str, consumername: str, min_idle_time: int, *, start_id: str, count: int) -> Awaitable[Any]: ...  # noqa: E501
-    def xreadgroup(self, groupname: str, consumername: str, streams: dict[str, str], *, count: int, block: int) -> Awaitable[Any]: ...  # noqa: E501
-
-
 class ClassicSnapshot(Record, frozen=True, tag="classic", tag_field="generation"):
     """What a cycle leaves for the next one.
 
@@ -107,14 +90,14 @@ class ClassicSnapshot(Record, frozen=True, tag="classic", tag_field="generation"
         polling: what the next cycle of polling needs.
     """
 
-    statuses: dict[str, ExtensionStatus] = {}
+    statuses: dict[str, ExtensionStatus] = msgspec.field(default_factory=dict)
     polling: PollingState = PollingState()
 
 
 class V22Snapshot(Record, frozen=True, tag="v22", tag_field="generation"):
     """What a cycle leaves for the next one, for v22. See `ClassicSnapshot`."""
 
-    statuses: dict[str, ExtensionState] = {}
+    statuses: dict[str, ExtensionState] = msgspec.field(default_factory=dict)
     polling: PollingState = PollingState()
 
 
@@ -170,7 +153,8 @@ class StreamEvent(NamedTuple):
 class FleetStore:
     """Reads and writes what a fleet keeps in Redis."""
 
-    def __init__(self, redis: RedisClient, prefix: str) -> None:
+    # redis-py's client and docket's in-process store have no type in common.
+    def __init__(self, redis: Any, prefix: str) -> None:
         """Store the client and the prefix of the keys."""
         self._redis = redis
         self._prefix = prefix
@@ -284,7 +268,7 @@ class FleetStore:
     async def status(self) -> FleetStatus:
         """Return the status of each PBX and each group."""
         pbxes = await self.pbxes()
-        async with self._redis.pipeline(transaction=False) as pipeline:
+        async with self._redis.pipeline() as pipeline:
             for pbx in pbxes:
                 pipeline.hgetall(self.key(f"pbx:{pbx}"))
             found = await pipeline.execute() if pbxes else []
