@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from multiprocessing import get_context
 
 from portsip_async import AuthenticationError, PortSIPClient, SharedLogin, TokenStore
 from portsip_async.simulator import PBXSimulator
@@ -92,7 +93,7 @@ async def measure(name: str, seconds: float, redis: str, *, shared: bool) -> Non
             counts = await asyncio.gather(*(call(login, seconds, store) for _ in range(CLIENTS)))
         else:
             loop = asyncio.get_running_loop()
-            with ProcessPoolExecutor(CLIENTS) as pool:
+            with ProcessPoolExecutor(CLIENTS, get_context("spawn")) as pool:
                 arguments = login, seconds, redis if shared else None
                 running = [
                     loop.run_in_executor(pool, call_in_process, *arguments) for _ in range(CLIENTS)
@@ -100,7 +101,7 @@ async def measure(name: str, seconds: float, redis: str, *, shared: bool) -> Non
                 counts = await asyncio.gather(*running)
         calls, failed = (sum(column) for column in zip(*counts, strict=True))
         logins = simulator.served["account.verify"]
-    print(f"{name}: {calls} calls, {failed} failed, {logins} logins")
+    print(f"{name}: {calls} calls succeeded, {failed} failed, {logins} logins")
 
 
 async def main(redis: str, seconds: float) -> None:

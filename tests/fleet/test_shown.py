@@ -18,6 +18,9 @@ import pytest
 import redis
 import trustme
 
+from portsip_async import PortSIPClient
+from portsip_async.fleet import Fleet
+from portsip_async.redis import RedisTokenStore
 from portsip_async.simulator import PBXSimulator
 
 from ..docs.blocks import ROOT, Block, blocks, commands, files, write_files
@@ -64,8 +67,29 @@ async def running(
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
     said = (out + err).decode()
-    assert process.returncode in (0, -stop), said
-    assert "Traceback" not in said.partition("KeyboardInterrupt")[0].partition("Traceback")[2], said
+    if stop is signal.SIGINT:  # a program without a handler, such as the page's
+        assert process.returncode == -signal.SIGINT, said
+        assert said.rstrip().endswith("KeyboardInterrupt"), said
+    else:
+        assert process.returncode == 0, said
+        assert "Traceback" not in said
+
+
+async def finished(*command: str, folder: Path, **variables: str) -> str:
+    """Run a command that ends by itself, and return its output."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env=environment(**variables),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=end_with_parent,
+    )
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert "Traceback" not in err.decode(), err.decode()
+    return out.decode()
 
 
 def console(page: str) -> list[Block]:
@@ -107,7 +131,7 @@ async def test_service(
             "REDIS_URL": redis_server.url,
         }
         async with running(*command, folder=tmp_path, **variables):
-            statuses = await ask(f"http://127.0.0.1:{port}/extensions/101", 300)
+            statuses = await ask(f"http://127.0.0.1:{port}/extensions/101", 100)
         assert set(statuses) == {200}
         assert sim.v22.tokens_issued == 1
 
@@ -157,7 +181,10 @@ async def test_two_commands_start_a_fleet(redis_server: RedisServer, tmp_path: P
     write_files(MANY, tmp_path)
     (start,) = (block for block in console(MANY) if "redis-server" in block.code)
     _, work = commands(start)  # the fixture is the first one, on a port of its own
-    board, status = shown_command(MANY, "python"), shown_command(MANY, "portsip-async", "fleet", "status")
+    board, status = (
+        shown_command(MANY, "python"),
+        shown_command(MANY, "portsip-async", "fleet", "status"),
+    )
     async with PBXSimulator(extensions=7) as acme, PBXSimulator(extensions=9) as globex:
         variables = {"REDIS_URL": redis_server.url}
         for name, sim in (("ACME", acme), ("GLOBEX", globex)):
@@ -178,9 +205,9 @@ async def test_two_commands_start_a_fleet(redis_server: RedisServer, tmp_path: P
             await line(printing, lambda said: said.startswith("globex is away"))
             await globex.start()
             await line(printing, lambda said: said.startswith("globex is back"))
-            async with running(*status, folder=tmp_path, **variables) as showing:
-                await line(showing, lambda said: "acme" in said)
-                await line(showing, lambda said: "globex" in said)
+            shown = await finished(*status, folder=tmp_path, **variables)
+            assert "acme" in shown
+            assert "globex" in shown
         assert acme.tokens_issued == 1
 
 
@@ -199,7 +226,8 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Callable[[str], str]]:
         part.write_to_path(tmp_path / "redis.crt", append=True)
     write_files(TRUST, tmp_path)
     configuration = files(TRUST)["redis.conf"]
-    assert {"tls-port 6379", "/etc/redis/"} <= {*re.findall(r"tls-port 6379|/etc/redis/", configuration)}
+    assert configuration.count("6379") == 1
+    assert configuration.count("/etc/redis/") == 3
     (tmp_path / "redis.conf").write_text(
         configuration.replace("/etc/redis/", f"{tmp_path}/").replace("6379", str(port))
     )
@@ -217,7 +245,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Callable[[str], str]]:
 
     try:
         async with asyncio.timeout(PATIENCE):
-            while not is_up(url("admin")):
+            while not is_up(url("admin")):  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.05)
         yield url
     finally:
@@ -233,3 +261,84 @@ def is_up(url: str) -> bool:
 
 def client_of(url: str) -> "redis.Redis":
     return redis.Redis.from_url(url, retry=None)
+
+
+async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> None:
+    """Each user of the page can do what it is for, and can't do what it must not."""
+    async with PBXSimulator(extensions=5) as sim:
+
+        def fleet(user: str) -> Fleet:
+            async def connect(pbx: str, **shared: Any) -> PortSIPClient:
+                return client(sim, **shared)
+
+            return Fleet(guarded(user), connect=connect, pbxes=["acme"], interval=0.2)
+
+        async with fleet("worker") as working, fleet("reader") as reading:
+            work = asyncio.create_task(working.work())
+            async with asyncio.timeout(PATIENCE):
+                changes = reading.changes("board", from_start=True)
+                numbers = {(await anext(changes)).pbx for _ in range(5)}
+                await changes.aclose()
+                assert numbers == {"acme"}
+                assert len(await reading.snapshot("acme")) == 5
+                assert (await reading.status()).pbxes["acme"].last_success is not None
+                await working.add("globex")
+                await working.remove("globex")
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+        assert sim.tokens_issued == 1
+
+        store = RedisTokenStore.from_url(guarded("tokens"))
+        async with client(sim, token_store=store) as pbx:  # takes the token of the worker
+            await pbx.extensions.show("101")
+            assert sim.tokens_issued == 1
+            # Slower than the life of a lock, so that the lock is prolonged.
+            sim.fail("account.refresh", latency=0.9)
+            await pbx.account.refresh()
+        assert sim.tokens_issued == 2
+
+    with client_of(guarded("admin")) as admin:
+        assert admin.acl_log() == []  # nothing was refused
+    for user, command in (
+        ("reader", ("XADD", "fleet:stream", "*", "message", "pickled")),
+        ("reader", ("GET", "portsip:token:hash")),
+        ("worker", ("FLUSHALL",)),
+        ("worker", ("CONFIG", "GET", "*")),
+        ("worker", ("KEYS", "*")),
+        ("worker", ("SET", "other", "value")),
+        ("tokens", ("XADD", "fleet:stream", "*", "message", "pickled")),
+        ("tokens", ("SCAN", "0")),
+    ):
+        refusal = pytest.raises(redis.exceptions.NoPermissionError)
+        with client_of(guarded(user)) as refused, refusal:
+            refused.execute_command(*command)
+    refusal = pytest.raises(redis.exceptions.AuthenticationError)
+    with client_of(guarded("nobody")) as nobody, refusal:
+        nobody.ping()
+
+
+def client(sim: PBXSimulator, **options: Any) -> PortSIPClient:
+    return PortSIPClient(sim.url, username=sim.username, password=sim.password, **options)
+
+
+# The examples.
+
+
+async def test_shared_login(redis_server: RedisServer) -> None:
+    """With a Redis, four processes log in once; without a shared token, calls fail."""
+    said = await example("shared_login.py", redis_server.url, "--seconds", "1.5")
+    alone, shared = said.splitlines()
+    assert re.fullmatch(r"each .+: \d+ calls succeeded, [1-9]\d* failed, \d+ logins", alone)
+    assert re.fullmatch(r"one .+: [1-9]\d* calls succeeded, 0 failed, 1 logins", shared)
+
+
+async def test_fleet_board(redis_server: RedisServer) -> None:
+    """With a Redis, worker processes find the statuses."""
+    said = await example("fleet_board.py", redis_server.url, "--seconds", "8", "--pbxes", "3")
+    assert re.search(r"(?m)^3 PBXes with 150 extensions, workers: \S+", said)
+    assert re.search(r"(?m)^pbx\d\d  1\d\d  \w* -> \w+$", said)
+
+
+async def example(name: str, *arguments: str) -> str:
+    command = sys.executable, "-W", "error", name, *arguments
+    return await finished(*command, folder=ROOT / "examples")
