@@ -16,7 +16,8 @@ from .core.message import RawReply
 from .core.page_sequence import Drift, Page
 from .core.pages import Paginator
 from .core.retry import RetryBudget, RetryPolicy
-from .core.tokens import Token
+from .core.token_store import SharedLogin, TokenStore, TokenTurn
+from .core.token_types import Token
 from .core.transport import Timeout
 from .detection import Detected, detect
 from .errors import (
@@ -52,6 +53,9 @@ __all__ = [
     "StaticToken",
     "Credentials",
     "Token",
+    "TokenStore",
+    "TokenTurn",
+    "SharedLogin",
     "Fingerprint",
     "Attempt",
     "AttemptStart",

@@ -25,7 +25,7 @@ from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable, parse, repair
 from portsip_async.core.open_enum import OpenEnum
 from portsip_async.core.page_sequence import Page
-from portsip_async.core.tokens import Token
+from portsip_async.core.token_types import Token
 
 from .samples import load
 

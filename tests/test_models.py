@@ -48,7 +48,7 @@ from portsip_async.classic.operations import ENDPOINTS
 from portsip_async.core.decode import Decoder, Unreadable
 from portsip_async.core.open_enum import OpenEnum
 from portsip_async.core.page_sequence import Page
-from portsip_async.core.tokens import Token
+from portsip_async.core.token_types import Token
 from portsip_async.redact import Record
 from portsip_async.simulator.generated import status_at
 

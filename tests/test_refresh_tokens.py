@@ -25,7 +25,8 @@ from portsip_async import (
     TwoFactorRequired,
 )
 from portsip_async.core.safety import RULES, Failure, may_have_acted, may_repeat
-from portsip_async.core.tokens import CachedToken, TokenCache, TokenReply
+from portsip_async.core.token_types import CachedToken, TokenReply
+from portsip_async.core.tokens import TokenCache
 
 from .clocks import FrozenClock, clock_that_reads
 

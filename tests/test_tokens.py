@@ -33,7 +33,8 @@ from portsip_async.client.login import login_error, refused_login
 from portsip_async.core.credentials import is_fetch_error
 from portsip_async.core.decode import Decoder
 from portsip_async.core.endpoint import Endpoint, EndpointTable
-from portsip_async.core.tokens import CachedToken, TokenCache
+from portsip_async.core.token_types import CachedToken
+from portsip_async.core.tokens import TokenCache
 
 from .clocks import FrozenClock, clock_that_reads
 

@@ -6,7 +6,7 @@ from ..arguments import check_str
 from ..client.login import login_error
 from ..client.resource import Resource
 from ..core.endpoint import Endpoint
-from ..core.tokens import Token
+from ..core.token_types import Token
 from ..core.tracebacks import hide_arguments
 from ..errors import APIError, raise_without_context
 from .error_codes import CLASSIC_ERRORS

@@ -8,9 +8,11 @@ import aiohttp
 from ..client.base import DEFAULT_RETRY, DEFAULT_TIMEOUT, BaseClient, CommonOptions
 from ..client.environment import LoginWay, arguments_from_env, passed_credentials, variable
 from ..client.resource import Sender
+from ..client.sharing import shared_account
 from ..core.endpoint import EndpointOverride
 from ..core.hooks import Attempt, AttemptStart
 from ..core.retry import RetryPolicy
+from ..core.token_store import TokenStore
 from ..core.tracebacks import hide_arguments
 from ..core.transport import SSL, Timeout
 from ..core.urls import api_url
@@ -72,6 +74,7 @@ class PortSIPClient(BaseClient):
         user_agent: str | None = None,
         on_attempt: Callable[[Attempt], object] | None = None,
         before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None = None,
+        token_store: TokenStore | None = None,
     ) -> None:
         """Store the settings. Nothing is opened or sent before the first call.
 
@@ -103,6 +106,9 @@ class PortSIPClient(BaseClient):
                 logins included. It may return headers to add to the request. It can't replace
                 those that the client sets; a header that can't be sent is left out and logged.
                 What it raises is logged.
+            token_store: shares the token with other processes, such as
+                `portsip_async.redis.RedisTokenStore`. They log in once together. An object in
+                `credentials` needs a text attribute `account` then, which names its account.
 
         Raises:
             ConfigurationError: a URL cannot be used, there is no way to log in or more than one, or
@@ -129,6 +135,7 @@ class PortSIPClient(BaseClient):
             user_agent=user_agent,
             on_attempt=on_attempt,
             before_attempt=before_attempt,
+            shared=shared_account(token_store, "classic", url, login),
         )
 
     def _add_resources(self, sender: Sender) -> None:

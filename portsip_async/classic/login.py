@@ -7,7 +7,7 @@ from ..client.resource import Core
 from ..core.credentials import Credentials
 from ..core.endpoint import Endpoint, EndpointTable
 from ..core.message import Parameters
-from ..core.tokens import Token, TokenReply
+from ..core.token_types import Token, TokenReply
 from ..errors import APIError, raise_without_context
 from ..redact import Record
 from .error_codes import CLASSIC_ERRORS

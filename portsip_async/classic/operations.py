@@ -9,7 +9,7 @@ from typing import Final
 
 from ..core.endpoint import Echo, Endpoint, PageScheme
 from ..core.parameter_types import Count, File, Text, fields_of
-from ..core.tokens import Token
+from ..core.token_types import Token
 from .enums import SortBy
 from .extension_models import (
     Extension,

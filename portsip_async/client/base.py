@@ -26,7 +26,9 @@ from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
 from ..core.tasks import NotCopyable
-from ..core.tokens import TokenSource
+from ..core.token_sharing import SharedAccount
+from ..core.token_store import TokenStore
+from ..core.token_types import TokenSource
 from ..core.tracebacks import strip_frames
 from ..core.transport import SSL, CallOptions, Timeout, Transport
 from ..core.upload import source_of
@@ -60,6 +62,7 @@ class CommonOptions(TypedDict, total=False):
     user_agent: str | None
     on_attempt: Callable[[Attempt], object] | None
     before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None
+    token_store: TokenStore | None
 
 
 class BaseClient(NotCopyable):
@@ -85,6 +88,7 @@ class BaseClient(NotCopyable):
         user_agent: str | None,
         on_attempt: Callable[[Attempt], object] | None,
         before_attempt: Callable[[AttemptStart], Mapping[str, str] | None] | None = None,
+        shared: SharedAccount | None = None,
     ) -> None:
         """Check the options, and build the core and the resources.
 
@@ -108,6 +112,7 @@ class BaseClient(NotCopyable):
             user_agent: see timeout.
             on_attempt: see timeout.
             before_attempt: see timeout.
+            shared: the client's account in its token store; None if it has no store.
 
         Raises:
             ConfigurationError: a URL or a path cannot be used, or an unknown operation is
@@ -170,6 +175,7 @@ class BaseClient(NotCopyable):
             before_attempt=before_attempt,
             client=f"{_public_name(type(self))} of {url}, created at {place},",
             errors=errors,
+            shared=shared,
             token_source=lambda session: token_source(session, table),
         )
         # 3. Build the state that views share, and the resources over it.

@@ -14,7 +14,7 @@ import msgspec
 
 from ..core.credentials import Credentials, fetch_token
 from ..core.limits import Clock
-from ..core.tokens import TokenReply
+from ..core.token_types import TokenReply
 from ..errors import (
     APIError,
     AuthenticationError,

@@ -18,7 +18,8 @@ from ..core.pages import PageSize, Paginator
 from ..core.reply import check_identity, decode_item
 from ..core.tasks import NotCopyable, TaskOwner
 from ..core.threads import Threads
-from ..core.tokens import Token, TokenCache
+from ..core.token_types import Token
+from ..core.tokens import TokenCache
 from ..core.transport import CallOptions
 from ..core.upload import Source
 from ..core.web_socket import WebSocket

@@ -39,7 +39,7 @@ from .reply import scrub_error
 from .request import RequestTemplate, secrets_of
 from .retry import failure_of, repeat
 from .safety import Failure, may_have_acted, may_repeat
-from .tokens import CachedToken, Token, secrets_of_token
+from .token_types import CachedToken, Token, secrets_of_token
 from .transport import CallOptions, HttpTimeouts
 from .upload import Source
 
@@ -382,11 +382,12 @@ class Call(Interruptible):
             except PortSIPError as failed:
                 error = failed
         # The PBX may forget all tokens, even one that was fetched since this attempt was sent. So a
-        # rejection is final only if the rejected token is newer than the first rejection.
-        for _ in range(2):
+        # rejection is final only if the rejected token is newer than the first rejection. A token
+        # from a store is no newer: another process got it, at a time that nobody knows.
+        for turn in range(3):
             cached = self._sent_token
             rejected = isinstance(error, AuthenticationError) and error.token_rejected
-            if not rejected or cached is None:
+            if not rejected or cached is None or (turn == 2 and not cached.shared):
                 break
             newest = self._context.tokens.generation
             self._context.tokens.reject(cached)
@@ -395,7 +396,8 @@ class Call(Interruptible):
                 return await self._dispatch()
             except PortSIPError as failed:
                 error = failed
-            if self._sent_token is not None and self._sent_token.generation > newest:
+            sent = self._sent_token
+            if sent is not None and sent.generation > newest and not sent.shared:
                 break
         # If an earlier attempt may have acted, "not found" means that the item was removed. Without
         # a `_failure` nothing was sent, because there was no token: the NotFound is the login's.

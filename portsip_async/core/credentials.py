@@ -4,7 +4,7 @@ from inspect import isawaitable
 from typing import Final, Protocol, runtime_checkable
 
 from ..errors import PortSIPError
-from .tokens import Token
+from .token_types import Token
 
 # The attribute that marks an exception of an application's `fetch_token`.
 _FETCH_MARK: Final = "_portsip_async_fetch_token"

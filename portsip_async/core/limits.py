@@ -204,6 +204,11 @@ class Backoff:
         self._failures += 1
         self.until = now + min(pause, self._maximum)
 
+    def follow(self, until: float) -> None:
+        """Take over a pause that another process started; it counts as a failure here too."""
+        self._failures += 1
+        self.until = until
+
     def hold(self) -> None:
         """Pause until `reset`, or until the next failure."""
         self.until = math.inf

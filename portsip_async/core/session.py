@@ -22,7 +22,9 @@ from .observer import Observer
 from .retry import RetryBucket
 from .tasks import NotCopyable
 from .threads import Threads
-from .tokens import Token, TokenCache, TokenSource
+from .token_sharing import SharedAccount, SharedTokenCache
+from .token_types import Token, TokenSource
+from .tokens import TokenCache
 from .transport import CallOptions, Transport
 from .unclosed import UnclosedWarning
 from .upload import Source
@@ -58,6 +60,7 @@ class Session(NotCopyable):
         on_attempt: AfterAttempt | None = None,
         before_attempt: BeforeAttempt | None = None,
         client: str = "a client",
+        shared: SharedAccount | None = None,
     ) -> None:
         """Store the settings; nothing is opened or sent.
 
@@ -72,6 +75,7 @@ class Session(NotCopyable):
             on_attempt: called after each attempt. An `Observer` wraps whole calls as well.
             before_attempt: called before each attempt; returns headers to add to its request.
             client: the client's class and address, and where it was created, for a warning.
+            shared: where the token is shared with other processes; None: nowhere.
         """
         self.base_url: str = base_url
         self.options: CallOptions = options
@@ -80,7 +84,8 @@ class Session(NotCopyable):
         self._observer = on_attempt if isinstance(on_attempt, Observer) else None
         self._transport = transport
         self._errors = errors
-        self.tokens: TokenCache = TokenCache(
+        cache = TokenCache if shared is None else partial(SharedTokenCache, account=shared)
+        self.tokens: TokenCache = cache(
             token_source(self),
             owner=self,
             clock=self.clock,

@@ -37,10 +37,8 @@ remembered until the program passes a token to `use`, or asks for a renewal itse
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from ..arguments import plain_text
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -53,9 +51,9 @@ from ..errors import (
     TwoFactorRequired,
     leading_status,
 )
-from ..redact import Record
 from .limits import Backoff, Clock
 from .tasks import NotCopyable, TaskOwner
+from .token_types import CachedToken, Token, TokenReply, TokenSource
 
 STALE_AFTER = 2 / 3  # of the life
 MARGIN = 2.0  # seconds before the end
@@ -66,101 +64,10 @@ PAUSE = 0.5  # seconds
 MAX_PAUSE = 5.0  # seconds
 
 
-class Token(Record, frozen=True):
-    """An access token of the PBX; the repr hides it.
-
-    Attributes:
-        access_token: the token itself.
-        expires: seconds from now until it expires.
-        role: administrator, tenant or extension.
-        api_version: the version that the PBX names.
-        refresh_token: what renews it, if the PBX issues such tokens; hidden too.
-    """
-
-    reply_may_lack: ClassVar[frozenset[str]] = frozenset({"refresh_token"})
-    access_token: str
-    expires: float = 30.0
-    role: str | None = None
-    api_version: str | None = None
-    refresh_token: str | None = None
-
-
-def secrets_of_token(token: Token | None) -> list[str]:
-    """Return the texts of a token that nothing may show."""
-    texts = () if token is None else (token.access_token, token.refresh_token)
-    return [plain_text(text) for text in texts if text]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenReply:
-    """The token that a login or a refresh returned.
-
-    Attributes:
-        token: the token.
-        sent_at: when the request was sent, on the monotonic clock.
-    """
-
-    token: Token = field(repr=False)
-    sent_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class CachedToken:
-    """The token that calls use, with its times on the monotonic clock.
-
-    Attributes:
-        token: the token.
-        generation: the token's number, counted from 1. A prolonged token keeps its number.
-        stale_at: when it should be renewed in the background.
-        spent_at: when calls stop using it.
-    """
-
-    token: Token
-    generation: int
-    stale_at: float
-    spent_at: float
-
-    def __repr__(self) -> str:
-        return f"CachedToken(generation={self.generation})"
-
-
-class TokenSource(Protocol):
-    """Gets tokens from the PBX, or from an application's own credentials.
-
-    Attributes:
-        can_login: False if there are no credentials, only a token to start from.
-        initial: a token to start from, or None. Its life begins with its first use.
-        default_lifetime: seconds that a token lives if the PBX doesn't say.
-        single_use: True if only a `refresh_token` can be refreshed, and each of them only once.
-    """
-
-    can_login: bool
-    initial: Token | None
-    default_lifetime: float
-    single_use: bool
-
-    async def login(self) -> TokenReply:
-        """Log in.
-
-        Raises:
-            AuthenticationError: the credentials were refused.
-        """
-        ...
-
-    async def refresh(self, token: Token) -> TokenReply:
-        """Refresh a token. The reply has the same `access_token` if it was only prolonged.
-
-        Raises:
-            AuthenticationError: the PBX refused the token.
-            ConnectError: no connection was made, so nothing was sent.
-        """
-        ...
-
-
 # A renewal returns its error instead of raising it. Often no call waits for a renewal in the
 # background, and asyncio logs exceptions that nobody retrieves.
 Outcome: TypeAlias = CachedToken | Exception
-_Renewal: TypeAlias = Coroutine[Any, Any, Outcome]
+Renewal: TypeAlias = Coroutine[Any, Any, Outcome]
 
 
 class TokenCache(NotCopyable):
@@ -176,7 +83,7 @@ class TokenCache(NotCopyable):
         *,
         owner: TaskOwner,
         clock: Clock,
-        observe: Callable[[Callable[[], _Renewal]], _Renewal] | None = None,
+        observe: Callable[[Callable[[], Renewal]], Renewal] | None = None,
     ) -> None:
         """Store the settings; the first call that needs a token starts the first login.
 
@@ -372,12 +279,16 @@ class TokenCache(NotCopyable):
         self._pause.reset()
         self._cool_down.reset()
         self._refused = None
-        life = reply.token.expires
-        if not 0 < life < math.inf:
-            life = self._source.default_lifetime
-        return self._store(reply.token, reply.sent_at, life)
+        return self._store(reply.token, reply.sent_at, self._life(reply.token), reply.shared)
 
-    def _store(self, token: Token, sent_at: float, life: float) -> CachedToken:
+    def _life(self, token: Token) -> float:
+        """Return how many seconds a new token lives."""
+        life = token.expires
+        return life if 0 < life < math.inf else self._source.default_lifetime
+
+    def _store(
+        self, token: Token, sent_at: float, life: float, shared: bool = False
+    ) -> CachedToken:
         """Put a token into the cache, with its times and its generation."""
         # A prolonged token keeps its generation, so that `reject` matches it for calls that were
         # sent with it before.
@@ -388,6 +299,7 @@ class TokenCache(NotCopyable):
             self.generation,
             stale_at=sent_at + life * STALE_AFTER,
             spent_at=sent_at + life - min(MARGIN, life * MAX_MARGIN),
+            shared=shared,
         )
         self._cached = self._last = cached
         return cached

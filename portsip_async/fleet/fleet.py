@@ -347,16 +347,12 @@ def _checked_url(url: str, *, allow_plain: bool) -> str:
         parts = urlsplit(url)
         hosts = [each.rpartition("@")[2] for each in parts.netloc.split(",")]
         names = [urlsplit(f"//{host}").hostname or "" for host in hosts]
-        if parts.scheme not in ("memory", "unix"):
-            Engine(url, "check")
-    except Exception as error:
-        raise ConfigurationError(
-            f"url must be the URL of a Redis, such as redis://localhost/0: {type(error).__name__}"
-        ) from None
+        _ = [urlsplit(f"//{host}").port for host in hosts]  # raises ValueError
+    except ValueError:
+        parts, names = urlsplit(""), []
     if parts.scheme not in _SCHEMES:
         raise ConfigurationError(
-            "url must be the URL of a Redis, which begins with rediss://, redis://, unix:// or "
-            f"memory://, got {parts.scheme!a}"
+            "url must be the URL of a Redis, such as rediss://redis.example.com/0, or memory://"
         )
     plain = parts.scheme.startswith("redis") and not parts.scheme.startswith("rediss")
     if plain and not allow_plain and not all(is_loopback(name or "localhost") for name in names):

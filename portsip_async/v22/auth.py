@@ -3,7 +3,7 @@
 from ..arguments import check_str
 from ..client.login import refused_login
 from ..client.resource import Resource
-from ..core.tokens import Token
+from ..core.token_types import Token
 from ..core.tracebacks import hide_arguments
 from ..errors import APIError, AuthenticationError, raise_without_context
 from .error_codes import V22_ERRORS

@@ -1,5 +1,6 @@
 """The public names of generation v22, by subject. The models are listed in their own modules."""
 
+from ..core.token_store import SharedLogin, TokenStore, TokenTurn
 from .calls import CallSettings
 from .client import ClientOptions, PortSIPClient
 from .groups import GroupSettings, MembersError
@@ -12,6 +13,9 @@ __all__ = [
     "ClientOptions",
     "SignIn",
     "Tokens",
+    "TokenStore",
+    "TokenTurn",
+    "SharedLogin",
     # the API as data
     "ENDPOINTS",
     # arguments and errors of single operations

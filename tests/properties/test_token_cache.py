@@ -30,15 +30,8 @@ from portsip_async import (
     Token,
     TransportError,
 )
-from portsip_async.core.tokens import (
-    COOL_DOWN,
-    MAX_COOL_DOWN,
-    MAX_PAUSE,
-    PAUSE,
-    CachedToken,
-    TokenCache,
-    TokenReply,
-)
+from portsip_async.core.token_types import CachedToken, TokenReply
+from portsip_async.core.tokens import COOL_DOWN, MAX_COOL_DOWN, MAX_PAUSE, PAUSE, TokenCache
 
 from ..clocks import FrozenClock, clock_that_reads
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from portsip_async import Endpoint, RetryPolicy
-from portsip_async.core.tokens import Token
+from portsip_async.core.token_types import Token
 from portsip_async.v22 import PortSIPClient
 
 from ..wire_server import Arrival, arriving, reply

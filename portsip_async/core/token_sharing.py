@@ -1,0 +1,430 @@
+"""The token cache of a client that shares its login with other processes, through a token store.
+
+Only a renewal touches the store; a call costs the same with it.
+
+1. A renewal first looks into the store. A fresh token there is used, unless the PBX has rejected it
+   from this client. Nothing is sent to the PBX then.
+2. Otherwise it waits for its turn, which one process has at a time, and looks again: the process
+   before it may have renewed the token.
+3. In its turn it refreshes the shared token, or logs in, as `TokenCache` does. It puts the outcome
+   into the store: the token, or the refusal. Others raise a shared refusal as their own.
+4. The store refuses the outcome if the turn was lost, because the process was stopped for a while.
+   Then another process may have renewed the token, and what it put there is used instead.
+
+The clocks of two machines are never compared. A store says how many seconds are left, and each
+process counts them on its own monotonic clock.
+
+A store that fails or hangs stops no call: the renewal goes on alone, as without a store.
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
+
+from ..errors import AuthenticationError, ConnectError, TwoFactorRequired
+from .limits import Clock
+from .tasks import TaskOwner
+from .token_store import SharedLogin, TokenStore, TokenTurn
+from .token_types import CachedToken, Token, TokenReply, TokenSource
+from .tokens import MAX_COOL_DOWN, STALE_AFTER, Outcome, Renewal, TokenCache
+
+T = TypeVar("T")
+
+# The same logger as in `core.hooks`.
+logger: logging.Logger = logging.getLogger("portsip_async")
+
+STEP_SECONDS: Final = 1.0  # that a store may take to load, to put, and to end a turn
+TURN_SECONDS: Final = 10.0  # that a store may take to begin a turn: others may have theirs
+LOOK_SECONDS: Final = 1.0  # between two looks for another process's success, after a refusal
+LONGEST: Final = 365 * 86400.0  # seconds that a token is shared; no store has to count further
+_REMEMBERED: Final = 16  # rejected tokens
+_TRIES: Final = 3  # to put a token that was obtained elsewhere
+_NOTHING: Final = SharedLogin(STEP_SECONDS)
+
+
+class StoreFailed(Exception):
+    """A store raised an exception, hung, or returned something else than it should."""
+
+
+class _Health:
+    """Whether a store works, for one warning when it fails and one when it works again."""
+
+    def __init__(self) -> None:
+        self._failing: set[str] = set()
+
+    def failed(self, step: str, error: str) -> None:
+        if not self._failing:
+            logger.warning(
+                "the token store failed (%s): tokens are renewed without it until it is back", error
+            )
+        self._failing.add(step)
+
+    def worked(self, step: str) -> None:
+        # A store that can be read but not be locked is not back yet.
+        if self._failing and (step == "turn" or "turn" not in self._failing):
+            self._failing.clear()
+            logger.warning("the token store is back")
+
+
+# By store: several clients may share one.
+_HEALTH: Final[WeakKeyDictionary[TokenStore, _Health]] = WeakKeyDictionary()
+
+
+class SharedAccount:
+    """One account of a store. Each step has a time limit, and any failure is a `StoreFailed`."""
+
+    def __init__(self, store: TokenStore, account: str) -> None:
+        """Store the settings.
+
+        Args:
+            store: the application's store.
+            account: what the store calls the account.
+        """
+        self._store = store
+        self._account = account
+        try:
+            self._health = _HEALTH.setdefault(store, _Health())
+        except TypeError:  # it can't be hashed, or not be referenced weakly
+            self._health = _Health()
+
+    async def load(self) -> SharedLogin | None:
+        """Return what is shared; None if nothing."""
+        return await self._step("load", self._load, STEP_SECONDS)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator["Turn"]:
+        """Wait for the turn, and leave it at the end of the block, whatever happens."""
+        begun: list[AbstractAsyncContextManager[TokenTurn]] = []
+
+        def begin() -> Awaitable[TokenTurn]:
+            begun.append(self._store.turn(self._account))
+            return begun[0].__aenter__()
+
+        turn = await self._step("turn", begin, TURN_SECONDS)
+        try:
+            yield Turn(self, turn)
+        finally:
+            with suppress(StoreFailed):  # the outcome counts
+                await self._step("end", lambda: begun[0].__aexit__(None, None, None), STEP_SECONDS)
+
+    async def put(self, turn: TokenTurn, login: SharedLogin) -> bool:
+        """Put a login; False if the turn was lost."""
+        return await self._step("put", lambda: turn.put(login), STEP_SECONDS) is not False
+
+    async def _load(self) -> SharedLogin | None:
+        return _checked(await self._store.load(self._account))
+
+    async def _step(self, name: str, step: Callable[[], Awaitable[T]], seconds: float) -> T:
+        task = asyncio.current_task()
+        cancelling = 0 if task is None else task.cancelling()
+        try:
+            async with asyncio.timeout(seconds):
+                result = await step()
+        except asyncio.CancelledError:
+            if task is None or task.cancelling() > cancelling:
+                raise
+            failure = "CancelledError"  # nobody cancelled this task: the store raised it
+        except Exception as error:
+            failure = type(error).__name__
+        else:
+            self._health.worked(name)
+            return result
+        self._health.failed(name, failure)
+        # Not within the except block: the frames of the store's exception may have secrets.
+        raise StoreFailed
+
+
+class Turn:
+    """A client's turn. `put` never raises."""
+
+    def __init__(self, account: SharedAccount, turn: TokenTurn) -> None:
+        self._account = account
+        self._turn = turn
+
+    async def put(self, login: SharedLogin) -> bool:
+        """Put a login. Return False if the turn was lost; True also if the store failed."""
+        try:
+            return await self._account.put(self._turn, login)
+        except StoreFailed:
+            return True
+
+
+class SharedTokenCache(TokenCache):
+    """A token cache that looks into a store before it asks the PBX."""
+
+    def __init__(
+        self,
+        source: TokenSource,
+        *,
+        owner: TaskOwner,
+        clock: Clock,
+        account: SharedAccount,
+        observe: Callable[[Callable[[], Renewal]], Renewal] | None = None,
+    ) -> None:
+        """Store the settings; nothing is loaded yet.
+
+        Args:
+            source: see `TokenCache`.
+            owner: see `TokenCache`.
+            clock: see `TokenCache`.
+            account: the account in the store.
+            observe: see `TokenCache`.
+        """
+        super().__init__(source, owner=owner, clock=clock, observe=observe)
+        self._account = account
+        # The texts of tokens that the PBX rejected, or that the client signed out of.
+        self._rejected: deque[str] = deque(maxlen=_REMEMBERED)
+        # The refresh token that lies in the store, so that any process may have sent it.
+        self._shared_refresh: str | None = None
+        # The calls of `renew` that are waiting.
+        self._explicit = 0
+        # When a call may look for another process's success next.
+        self._look_at = -math.inf
+
+    async def wait(self) -> CachedToken:
+        """Return the token; wait for a renewal if there is none that calls can use.
+
+        During a cool-down, it looks into the store once a second. Raises what `TokenCache.wait`
+        raises.
+        """
+        if self._holding() is not None and self._renewal is None and self.current() is None:
+            now = self._clock.monotonic()
+            if now >= self._look_at:
+                self._look_at = now + LOOK_SECONDS
+                return await self._outcome(self._start_renewal())
+        cached = await super().wait()
+        if cached.token.access_token in self._rejected:  # it was, while the renewal put it
+            cached = await super().wait()
+        return cached
+
+    async def renew(self) -> Token:
+        """Renew the token at the PBX, even if the store has a fresh one or during the cool-down."""
+        self._explicit += 1
+        try:
+            return await super().renew()
+        finally:
+            self._explicit -= 1
+
+    def reject(self, cached: CachedToken) -> None:
+        """Stop using a token that the PBX rejected, and don't take it from the store again."""
+        self._remember(cached.token)
+        super().reject(cached)
+
+    def use(self, token: Token, sent_at: float) -> None:
+        """Use a token that was obtained elsewhere, and share it in the background."""
+        super().use(token, sent_at)
+        self._owner.start(self._share())
+
+    async def forget(self) -> Token | None:
+        """Forget all tokens, remove the newest from the store, and return it."""
+        token = await super().forget()
+        if token is not None:
+            self._remember(token)
+            await self._withdraw(token)
+        return token
+
+    async def _renew(self) -> Outcome:
+        """Take a token from the store, or renew it in turn; alone if the store fails."""
+        outcome: Outcome | None = None
+        try:
+            try:
+                outcome, _ = await self._look()
+                if outcome is None:
+                    async with self._account.turn() as turn:
+                        outcome, found = await self._look()
+                        if outcome is None:
+                            outcome = await self._renew_in(turn, found)
+            except StoreFailed:
+                pass
+            if outcome is None:
+                outcome = self._holding()
+            if outcome is None:
+                self._spare(None)
+                outcome = await super()._renew()
+            return outcome
+        finally:
+            if self._renewal is asyncio.current_task():
+                self._renewal = None
+
+    async def _look(self) -> tuple[Outcome | None, TokenReply | None]:
+        """Look into the store.
+
+        Returns:
+            The outcome of the renewal, or None if the PBX has to be asked; and the token there.
+        """
+        generation = self.generation
+        before = self._clock.monotonic()
+        login = await self._account.load()
+        found = None if login is None else self._found(login, before)
+        if self._explicit:
+            return None, found
+        if self.generation != generation and self._cached is not None:
+            return self._cached, found  # the program passed a token to `use` meanwhile
+        outcome: Outcome | None = self._take(found)
+        if outcome is None and login is not None and login.refusal is not None:
+            outcome = self._follow(login.refusal, login.seconds)
+        return outcome or self._holding(), found
+
+    async def _renew_in(self, turn: Turn, found: TokenReply | None) -> Outcome:
+        """Renew the token in our turn, and share the outcome."""
+        # 1. Refresh the shared token if it is newer than our own.
+        last = self._last
+        if found is not None and found.token.access_token not in self._rejected:
+            life = self._life(found.token)
+            if (
+                last is None
+                or last.token.access_token in self._rejected
+                or found.sent_at + life > self._end(last)
+            ):
+                self._shared_refresh = found.token.refresh_token
+                self._store(found.token, found.sent_at, life, shared=True)
+        # 2. Hide a refresh token for single use before it is sent: if this process dies, the next
+        # can't know whether it was used.
+        self._spare(found)
+        hidden = self._source.single_use and found is not None
+        if hidden:
+            await turn.put(_NOTHING)
+        # 3. Ask the PBX.
+        outcome = await super()._renew()
+        # 4. Share the outcome.
+        if isinstance(outcome, CachedToken):
+            login = self._login_of(outcome)
+        elif outcome is self._refused and self._source.can_login:
+            left = self._cool_down.until - self._clock.monotonic()
+            login = SharedLogin(min(left, MAX_COOL_DOWN), refusal=self._refused)
+        elif hidden and isinstance(outcome, ConnectError) and self._used is None and self._last:
+            login = self._login_of(self._last)  # the refresh token was not sent
+        else:
+            return outcome
+        kept = await turn.put(login)
+        if kept:
+            self._shared_refresh = None if login.token is None else login.token.refresh_token
+            return outcome
+        # 5. The turn was lost, so another process had it, and its outcome is newer.
+        before = self._clock.monotonic()
+        try:
+            other = await self._account.load()
+        except StoreFailed:
+            return outcome
+        return (None if other is None else self._take(self._found(other, before))) or outcome
+
+    async def _share(self) -> None:
+        """Put the token that calls use into the store, unless it comes from there."""
+        try:
+            for _ in range(_TRIES):
+                async with self._account.turn() as turn:
+                    cached = self._cached
+                    if cached is None or cached.shared or await turn.put(self._login_of(cached)):
+                        return
+        except StoreFailed:
+            pass
+
+    async def _withdraw(self, token: Token) -> None:
+        """Remove a token from the store, unless there is another one by now."""
+        try:
+            async with self._account.turn() as turn:
+                login = await self._account.load()
+                found = None if login is None else login.token
+                if found is not None and found.access_token == token.access_token:
+                    await turn.put(_NOTHING)
+        except StoreFailed:
+            pass
+
+    def _accept(self, reply: TokenReply) -> CachedToken:
+        """Cache a new token. One that the PBX has just issued is valid, whatever was before."""
+        if not reply.shared and reply.token.access_token in self._rejected:
+            self._rejected.remove(reply.token.access_token)
+        return super()._accept(reply)
+
+    def _take(self, found: TokenReply | None) -> CachedToken | None:
+        """Use the token in the store; None if it is not fresh, or was rejected."""
+        if found is None or found.token.access_token in self._rejected:
+            return None
+        stale_at = found.sent_at + self._life(found.token) * STALE_AFTER
+        if self._clock.monotonic() >= stale_at:
+            return None
+        self._shared_refresh = found.token.refresh_token
+        return self._accept(found)
+
+    def _follow(self, refusal: AuthenticationError, seconds: float) -> AuthenticationError:
+        """Take over the cool-down that another process's refused login began."""
+        until = self._clock.monotonic() + min(seconds, MAX_COOL_DOWN)
+        if isinstance(refusal, TwoFactorRequired):
+            self._cool_down.hold()
+        elif self._refused is None or abs(until - self._cool_down.until) > LOOK_SECONDS:
+            self._cool_down.follow(until)
+        self._refused = refusal.copy(attempts=0)
+        return self._refused
+
+    def _holding(self) -> AuthenticationError | None:
+        """Return the refusal during its cool-down; None if there is none, or for `renew`."""
+        if self._explicit or self._clock.monotonic() >= self._cool_down.until:
+            return None
+        return None if self._refused is None else self._refused.copy(attempts=0)
+
+    def _found(self, login: SharedLogin, before: float) -> TokenReply | None:
+        """Return the token in the store, with the time at which it was sent for on our own clock.
+
+        Args:
+            login: what the store returned.
+            before: when it was asked.
+        """
+        if login.token is None:
+            return None
+        return TokenReply(login.token, before - max(0.0, login.token.expires - login.seconds), True)
+
+    def _login_of(self, cached: CachedToken) -> SharedLogin:
+        """Return a token as it is shared, with the seconds that are left."""
+        life = min(self._life(cached.token), LONGEST)
+        left = min(life, self._end(cached) - self._clock.monotonic())
+        return SharedLogin(left, cached.token.replace(expires=life)) if left > 0 else _NOTHING
+
+    def _end(self, cached: CachedToken) -> float:
+        """Return when a token expires."""
+        return cached.stale_at + self._life(cached.token) * (1 - STALE_AFTER)
+
+    def _spare(self, found: TokenReply | None) -> None:
+        """Don't send a single-use refresh token that another process may have sent.
+
+        That is so if it was in the store, but is there no more.
+        """
+        source, last = self._source, self._last
+        if not (source.single_use and source.can_login) or last is None:
+            return
+        text = last.token.refresh_token
+        if text == self._shared_refresh and (found is None or found.token.refresh_token != text):
+            self._used = text
+
+    def _remember(self, token: Token) -> None:
+        if token.access_token not in self._rejected:
+            self._rejected.append(token.access_token)
+
+
+def _checked(login: object) -> SharedLogin | None:
+    """Return what a store returned, if it can be used.
+
+    Raises:
+        TypeError, ValueError: it can't.
+    """
+    if login is None:
+        return None
+    if not isinstance(login, SharedLogin):
+        raise TypeError("load must return a SharedLogin or None")
+    token: object = login.token
+    refusal: object = login.refusal
+    if not isinstance(token, Token | None) or not isinstance(refusal, AuthenticationError | None):
+        raise TypeError("token must be a Token, and refusal an AuthenticationError")
+    numbers: list[object] = [login.seconds]
+    if token is not None:
+        numbers.append(token.expires)
+        texts: tuple[object, object] = (token.access_token, token.refresh_token or "")
+        if not all(isinstance(text, str) and text.isprintable() for text in texts) or not texts[0]:
+            raise ValueError("access_token and refresh_token must be printable texts")
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
+        raise ValueError("seconds and expires must be finite numbers")
+    return login if login.seconds > 0 else None
