@@ -427,6 +427,17 @@ async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b'"may_have_acted":false' in body
 
 
+async def test_workers_without_redis(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service with a token store works though its Redis is away."""
+    write_files("docs/howto/several-workers.md", workdir)
+    monkeypatch.syspath_prepend(str(workdir))
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    workers = importlib.import_module("workers")
+    status, body = await asked(workers.app, "/extensions/101")
+    assert status == 200
+    assert b'"voicemail_pin":"***"' in body
+
+
 async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view returns data of the PBX, with the client that the lifespan opened."""
     write_django_project(workdir)
@@ -455,7 +466,7 @@ RUN_BY_TESTS = {
     },
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
-    # Run in tests/fleet.
+    # Run in tests/fleet, too.
     "docs/howto/several-workers.md": {"workers.py"},
     "docs/howto/watch-many-pbxes.md": {"noc.py", "noc_board.py"},
     "docs/howto/survive-a-kill.md": {"create_users.py", "remove_users.py"},

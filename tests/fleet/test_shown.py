@@ -293,6 +293,7 @@ async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> N
             await pbx.extensions.show("101")
             assert sim.tokens_issued == 1
             # Slower than the life of a lock, so that the lock is prolonged.
+            sim.fail("account.verify", latency=0.9)
             sim.fail("account.refresh", latency=0.9)
             await pbx.account.refresh()
         assert sim.tokens_issued == 2
