@@ -144,19 +144,20 @@ class Engine:
             minimum_check_interval=timedelta(seconds=RESOLUTION),
             scheduling_resolution=timedelta(seconds=RESOLUTION),
         )
-        async with worker:
-            running = asyncio.create_task(worker.run_forever())
-            try:
-                await asyncio.wait((running,))
-            finally:
-                if not running.done():
-                    running.cancel()
-                    await asyncio.wait((running,), timeout=grace)
-                if not running.done():
-                    running.cancel()  # and with it the cycles that it waits for
-                    await asyncio.wait((running,))
-            if not running.cancelled():
-                running.result()
+        await worker.__aenter__()
+        running = asyncio.create_task(worker.run_forever())
+        try:
+            await asyncio.wait((running,))
+        finally:
+            # This lets the worker take no more tasks, and waits for those that it has.
+            ending = asyncio.create_task(worker.__aexit__(None, None, None))
+            await asyncio.wait((ending,), timeout=grace)
+            while not ending.done():
+                running.cancel()  # and with it the cycles that it waits for
+                await asyncio.wait((ending,), timeout=1.0)
+            await asyncio.gather(running, ending, return_exceptions=True)
+        if not running.cancelled():
+            running.result()
 
     @asynccontextmanager
     async def turn(self, group: str) -> AsyncIterator[Turn]:

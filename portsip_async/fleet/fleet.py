@@ -105,6 +105,7 @@ class Fleet(NotCopyable):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._cycles: Cycles | None = None  # while a worker runs
+        self._has_worker = False  # that `work` runs
         self._embedded: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -211,10 +212,14 @@ class Fleet(NotCopyable):
         """
         check_int("concurrency", concurrency, 1)
         check_number("grace", grace)
-        if self._cycles is not None and self._embedded is None:
+        if self._has_worker:
             raise RuntimeError("this fleet already has a worker in this process")
-        await self._end_embedded()
-        await self._work(concurrency, grace)
+        self._has_worker = True
+        try:
+            await self._end_embedded()
+            await self._work(concurrency, grace)
+        finally:
+            self._has_worker = False
 
     async def close(self) -> None:
         """End the worker in the background, if there is one, and the connections to Redis."""
@@ -241,6 +246,7 @@ class Fleet(NotCopyable):
             # Connections belong to the event loop that opened them, and this one is new.
             self._loop, self._opening = loop, asyncio.Lock()
             self._engine = self._cycles = self._embedded = None
+            self._has_worker = False
         async with self._opening:
             if self._engine is None:
                 engine = Engine(self._url, self._name)
@@ -252,7 +258,7 @@ class Fleet(NotCopyable):
     async def _connected(self) -> tuple[Engine, FleetStore]:
         """Connect to Redis; with ``memory://`` start a worker too."""
         engine, store = await self._open()
-        if engine.is_memory and self._cycles is None and self._embedded is None:
+        if engine.is_memory and not self._has_worker and self._embedded is None:
             await self._seed()
             self._embedded = asyncio.create_task(self._work(EMBEDDED_CONCURRENCY, 0.0))
         return engine, store
