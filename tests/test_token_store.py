@@ -122,7 +122,7 @@ class TestToken:
             await four.call_all(times=70, pause=60.0)
             assert four.logins == 1
             assert four.refreshes == 9
-            assert len(set(sim.v22.refresh_tokens)) == len(sim.v22.refresh_tokens)
+            assert set(sim.v22.refresh_tokens.values()) == {1}
 
     @in_virtual_time
     async def test_age_is_counted_by_the_store(self) -> None:
@@ -288,6 +288,26 @@ class TestRenew:
             one.store.before = None
             await one.call_all()
             assert one.logins == 2
+            assert not sim.v22.rejected
+
+    @in_virtual_time
+    async def test_token_rejected_while_it_is_put(self) -> None:
+        """A call that waited for that renewal gets another token."""
+        async with simulator() as sim, processes(sim, 1, retry=RetryPolicy(attempts=1)) as one:
+            (pbx,) = one.clients
+            sim.fail(LOGIN, latency=1.0)
+
+            async def slow(step: str) -> None:
+                if step == "put":
+                    await asyncio.sleep(0.9)
+
+            one.store.before = slow
+            async with in_background(one.call(pbx), one.call(pbx)) as calls:
+                await asyncio.sleep(1.2)  # the token is there, but not yet in the store
+                sim.revoke()
+                await one.call(pbx)  # gets it rejected, and another
+                await asyncio.gather(*calls)
+            assert sim.rejected[SHOW] == 1
 
     @in_virtual_time
     async def test_second_factor_of_one_serves_all(self) -> None:
@@ -352,6 +372,27 @@ class TestRefusal:
             await asyncio.sleep(1.1)
             await two.call(wrong)
             assert two.logins == 2
+
+    @in_virtual_time
+    async def test_explicit_renewal_without_the_store(self) -> None:
+        """It is sent during the cool-down. All other calls raise the refusal."""
+        async with simulator() as sim, processes(sim, 0) as one:
+            pbx = one.make(username=sim.username, password="wrong")
+            with pytest.raises(AuthenticationError):
+                await one.call(pbx)
+
+            async def fail(step: str) -> None:
+                raise OSError("away")
+
+            one.store.before = fail
+            with pytest.raises(AuthenticationError):
+                await pbx.account.refresh()
+            assert one.logins == 2
+            for _ in range(10):
+                with pytest.raises(AuthenticationError):
+                    await one.call(pbx)
+                await asyncio.sleep(5.0)
+            assert one.logins == 2
 
     @in_virtual_time
     async def test_calls_look_once_a_second(self) -> None:
@@ -583,30 +624,26 @@ class TestTurn:
     @in_virtual_time
     async def test_renewer_that_dies_in_its_turn(self, gen: str) -> None:
         """The next one does not send the refresh token that the dead one may have used up."""
-        async with (
-            simulator(token_lifetime=60.0) as sim,
-            processes(sim, 2, gen=gen) as two,
-        ):
+        async with simulator(token_lifetime=60.0) as sim, processes(sim, 2, gen=gen) as two:
             await two.call_all()
             first, second = two.clients
-            await asyncio.sleep(59.0)
-            sim.v22.fail(V22_REFRESH, latency=0.5, act=True)
-            sim.fail(REFRESH, latency=0.5, act=True)
+            await asyncio.sleep(58.2)
 
             async def die(step: str) -> None:
-                if step == "end":
+                if two.refreshes and step in ("put", "end"):
                     await asyncio.sleep(1e6)
 
+            two.store.before = die
             async with in_background(two.call(first)) as (call,):
-                await asyncio.sleep(0.3)
-                two.store.before = die
+                await two.store.in_turn.wait()
+                await asyncio.sleep(0.1)
                 await first.close()
-                two.store.before = None
                 with pytest.raises(ClientClosed):
                     await call
+            two.store.before = None
             await two.store.lose()
             await two.call(second)
-            assert len(set(sim.v22.refresh_tokens)) == len(sim.v22.refresh_tokens)
+            assert (two.logins, two.refreshes) == ((1, 2) if gen == "classic" else (2, 1))
 
     @in_virtual_time
     async def test_close_leaves_the_turn_at_once(self) -> None:
