@@ -159,6 +159,11 @@ class RequestRate:
         self._limiter: AsyncLimiter = AsyncLimiter(1, 1 / requests_per_second)
         self._clock = clock
 
+    @property
+    def pause(self) -> float:
+        """The seconds until the next slot."""
+        return max(0.0, self.next_slot - self._clock.monotonic())
+
     async def wait(self, *, has_priority: bool) -> None:
         """Wait for a slot.
 

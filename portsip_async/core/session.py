@@ -45,6 +45,7 @@ class Session(NotCopyable):
         clock: the time, for everything that waits.
         tokens: the client's token.
         threads: the threads in which uploads open and read their files.
+        rate: spaces the requests; None: no limit.
     """
 
     def __init__(
@@ -92,11 +93,12 @@ class Session(NotCopyable):
             observe=None if self._observer is None else self._observer.renewal,
         )
         rate = requests_per_second
+        self.rate: RequestRate | None = None if rate is None else RequestRate(rate, self.clock)
         self._context = CallContext(
             transport=transport,
             tokens=self.tokens,
             max_connections=max_connections,
-            rate=None if rate is None else RequestRate(rate, self.clock),
+            rate=self.rate,
             bucket=RetryBucket(options.retry),
             hooks=Hooks(before_attempt, on_attempt),
             clock=self.clock,
@@ -263,11 +265,6 @@ class Session(NotCopyable):
         )
         del parameters  # tracebacks may show local variables
         return await self._observed(endpoint, call), call.sent_at
-
-    def seconds_to_next_slot(self) -> float:
-        """Return the seconds until `requests_per_second` allows the next request."""
-        rate = self._context.rate
-        return 0.0 if rate is None else max(0.0, rate.next_slot - self.clock.monotonic())
 
     async def renew_token(self) -> Token:
         """Renew the client's token now, and return it."""

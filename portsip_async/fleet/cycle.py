@@ -175,16 +175,13 @@ class Cycles:
         else:
             if sink.stats.consecutive_failures:
                 failed = _text(sink.stats.last_error)
-        latest_error = sink.stats.last_error
+        latest_error, rate = sink.stats.last_error, connected.client._session.rate
         return Outcome(
             kind(sink.latest, state),
             failed,
             failed or (None if latest_error is None else _text(latest_error)),
-            max(
-                pause,
-                connected.polling.postponed,
-                connected.client._session.seconds_to_next_slot(),
-            ),
+            # A client of another worker begins with a slot at once. So wait for it here.
+            max(pause, connected.polling.postponed, 0.0 if rate is None else rate.pause),
         )
 
     async def _write(self, pbx: str, record: PBXRecord, outcome: Outcome) -> int:
