@@ -58,7 +58,7 @@ RANKS = {
     "core.token_types": 1,
     "core.translation": 1,
     "core.upload": 1,
-    "fleet.metrics": 1,
+    "fleet.metrics": 4,
     "v22.enums": 1,
     "v22.error_codes": 1,
     "v22.parts": 1,
@@ -166,7 +166,7 @@ SIMULATOR_MAY_USE = {
     "core.open_enum",
     "core.parameter_types",
 }
-TOP_MAY_USE = {"", "_version", "openapi", "v22", *TOP}
+TOP_MAY_USE = {"", "_version", "fleet", "openapi", "v22", *TOP}
 
 MAX_RANK = 8
 MAX_LINES = 450

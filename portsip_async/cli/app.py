@@ -46,6 +46,7 @@ _COMMANDS = {
     "check": ".check",
     "whoami": ".whoami",
     "profiles": ".profiles.profiles",
+    "fleet": ".fleet.fleet",
     "simulate": ".simulate",
     "demo": ".demo.demo",
     "openapi": ".openapi",

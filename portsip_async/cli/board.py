@@ -9,7 +9,7 @@ screen are on further pages.
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -18,7 +18,7 @@ from rich.text import Text
 from .. import StatusChange, WatchStats
 from .failures import is_outage, shorten
 from .output import style_of
-from .terminal.terminal_text import clusters, encodable, one_line, printable
+from .terminal.terminal_text import clusters, encodable, one_line, printable, short_time
 from .terminal.terminal_text import width as width_of
 
 _MAX_RECENT: Final = 8  # latest changes on the board
@@ -202,33 +202,33 @@ class Board:
         self._page = min(self._page, self._pages - 1)
 
     def _line(self, change: StatusChange[Any]) -> Text:
-        before, after = _label(change.before), _label(change.after)
-        at = change.at.astimezone().strftime("%H:%M:%S")
         number = change.extension_number
         who = f"{printable(number)} {self._names.get(number, '')}".rstrip()
-        line = Text(f"{at}  {who}  ", no_wrap=True)
-        if before == after and change.after is not None:
-            line.append(f"{after}  {printable(self._detail(change.after))}", "dim")
-        else:
-            line.append(printable(before), style_of(before)).append(" -> ")
-            line.append(printable(after), style_of(after))
-        return line
+        return change_line(change, who, self._detail)
 
     def _mark(self, label: str) -> str:
         mark = _MARKS.get(label, _OTHER_MARK)
         return self._marks.get(mark, mark)
 
 
-def short_time(lasted: timedelta) -> str:
-    """Return a time in at most four characters, in its largest unit: 59s, 59m, 23h, 999d."""
-    seconds = max(0, int(lasted.total_seconds()))
-    if seconds < 60:
-        return f"{seconds}s"
-    if seconds < 3600:
-        return f"{seconds // 60}m"
-    if seconds < 86_400:
-        return f"{seconds // 3600}h"
-    return f"{min(999, seconds // 86_400)}d"
+def change_line(change: StatusChange[Any], who: str, detail: Callable[[Any], str]) -> Text:
+    """Draw a change as a line: its time, whose status it is, and what changed.
+
+    Args:
+        change: the change.
+        who: a printable text that names the extension.
+        detail: returns what a status says besides its name.
+    """
+    after = _label(change.after)
+    before = "new" if change.before is None else _label(change.before)
+    at = change.at.astimezone().strftime("%H:%M:%S")
+    line = Text(f"{at}  {who}  ", no_wrap=True)
+    if before == after and change.after is not None:
+        line.append(f"{after}  {printable(detail(change.after))}", "dim")
+    else:
+        line.append(printable(before), style_of(before)).append(" -> ")
+        line.append(printable(after), style_of(after))
+    return line
 
 
 def _fitted(text: str, room: int) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from .. import StatusChange
 from .fields import choices_of, dotted
+from .fleet.rows import EVENT_ROW, PBXRow
 from .pbx.generation import PBX, Api, Record, kind_of
 
 
@@ -32,6 +33,8 @@ _ROWS: Final[Mapping[tuple[str, str], Callable[[type[PBX]], Any]]] = {
     ("groups", "show"): lambda kind: kind.group,
     ("groups", "create"): lambda kind: kind.created_group,
     ("greetings", "list"): lambda kind: kind.greeting,
+    ("fleet", "status"): lambda _: PBXRow,
+    ("fleet", "changes"): lambda _: EVENT_ROW,
 }
 _ENDPOINTS: Final = {Api.CLASSIC: "..", Api.V22: "..v22"}  # the packages that list them
 _SORT_ORDERS: Final = ("DEFAULT", "Optional")

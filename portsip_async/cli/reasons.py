@@ -12,6 +12,8 @@ from .. import PortSIPError
 from .profiles.current_pbx import hint_of_profile
 
 _HOST: Final = re.compile(r"Cannot connect to host (\S+?):(\d+) ")
+# At the end of the text of an error, what aiohttp or the system says.
+_FOREIGN: Final = re.compile(r"\((\w+: .*?)\)(?= \(\d+ attempts\)$|$)", re.DOTALL)
 # What the name or the text of an error has in it, and what we say.
 _REASONS: Final = tuple(
     (re.compile(pattern), text)
@@ -49,6 +51,11 @@ def plain_text(error: Exception) -> str:
         return text
     foreign = f"{type(cause).__name__}: {cause}"
     return text.replace(f"({foreign})", f"({_reason(foreign)})")
+
+
+def plain_record(text: str) -> str:
+    """Return the recorded text of an error, with the reason in plain words."""
+    return _FOREIGN.sub(lambda found: f"({_reason(found[1])})", text)
 
 
 def _reason(foreign: str) -> str:

@@ -6,10 +6,8 @@ to write.
 """
 
 import asyncio
-import io
-import select
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,13 +27,13 @@ from .pbx.generation import PBX, Record
 from .reasons import plain_text
 from .terminal.keyboard import Keyboard
 from .terminal.progress import progress
+from .terminal.repeating import repeating
 from .terminal.signals import suspendable
-from .terminal.streams import Sink, is_file, unguarded
+from .terminal.streams import is_file, unguarded
 
 if TYPE_CHECKING:
     from .board import Board
 
-_REFRESH_INTERVAL = 0.25  # seconds between two updates of the board, or of the reports
 _REMINDER_INTERVAL = 60.0  # seconds between two lines about one outage
 _SOCKET_GAP = 10.0  # seconds without a web socket that are not reported
 _NAMES_PAUSE = 30  # minimum seconds between two readings of the names
@@ -147,7 +145,7 @@ async def _write_changes(
     with output.rows(model) as rows, ExitStack() as first:
         # Until the first change, as the first states of many extensions take a while.
         first.enter_context(progress("Reading statuses", unit="seconds", shown=is_file(sys.stdout)))
-        async with _repeating(report):
+        async with repeating(report):
             async for change in watch:
                 first.close()
                 rows.write(plain(change))
@@ -242,21 +240,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _abandonment_check() -> Callable[[], bool]:
-    """Return a check whether the reader of standard output has left, as far as that shows."""
-    target = unguarded(sys.stdout)
-    try:
-        poll = select.poll()  # Windows lacks it
-        poll.register(target.fileno(), 0)  # errors and hang-ups are always reported
-    except (AttributeError, io.UnsupportedOperation):
-        return lambda: _is_abandoned(target)
-    return lambda: _is_abandoned(target) or bool(poll.poll(0))
-
-
-def _is_abandoned(target: object) -> bool:
-    return isinstance(target, Sink) and target.abandoned
-
-
 async def _show_board(
     watch: StatusWatch[Any], limit: int | None, pbx: PBX, numbers: Sequence[str] | None
 ) -> None:
@@ -289,7 +272,7 @@ async def _show_board(
             live.update(shown, refresh=True)
             return not quitting
 
-        async with _beside(_learn_names(board, pbx, numbers)), _repeating(refresh, changed):
+        async with _beside(_learn_names(board, pbx, numbers)), repeating(refresh, changed):
             async for change in watch:
                 board.apply(change)
                 count += 1
@@ -319,48 +302,3 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-@asynccontextmanager
-async def _repeating(
-    action: Callable[[], bool], changed: asyncio.Event | None = None
-) -> AsyncIterator[None]:
-    """Repeat an action while the block runs.
-
-    The block ends when the action returns False or fails, or when nobody reads standard output any
-    more: a closed terminal does not always send SIGHUP.
-
-    Args:
-        action: returns whether to go on.
-        changed: is set for a repetition at once.
-    """
-    block = asyncio.current_task()
-    abandoned = _abandonment_check()
-    changed = changed or asyncio.Event()
-
-    async def repeat() -> None:
-        while not abandoned() and action():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_REFRESH_INTERVAL):
-                    await changed.wait()
-            changed.clear()
-
-    def end_block(repeating: asyncio.Task[None]) -> None:
-        if not repeating.cancelled() and block is not None:
-            block.cancel()
-
-    task = asyncio.create_task(repeat())
-    task.add_done_callback(end_block)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not task.done() or task.cancelled():
-            raise  # a cancellation from outside
-        if block is not None:
-            block.uncancel()
-        task.result()  # raises the action's error
-    finally:
-        task.remove_done_callback(end_block)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -77,6 +77,14 @@ for i = 1, #ARGV do
 end
 return 0
 """
+# Acknowledges an event. A consumer that was paused can't set its group back.
+# KEYS: groups, the stream. ARGV: the group, the number and the id of the event.
+_ACKNOWLEDGE: Final = """
+if tonumber(redis.call('hget', KEYS[1], ARGV[1]) or '0') < tonumber(ARGV[2]) then
+  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
+end
+return redis.call('xack', KEYS[2], ARGV[1], ARGV[3])
+"""
 
 GONE: Final = -1  # the PBX is not in the fleet
 REFUSED: Final = 0  # another cycle came first
@@ -336,14 +344,13 @@ class FleetStore:
 
     async def acknowledge(self, group: str, event: StreamEvent) -> None:
         """Record that a group has handled an event."""
-        # In this order: if the second command fails, the event is delivered once more.
-        await self._redis.hset(self._groups, group, str(event.n))
-        await self._redis.xack(self.stream, group, event.id)
+        keys = (self._groups, self.stream)
+        await self._redis.eval(_ACKNOWLEDGE, len(keys), *keys, group, str(event.n), event.id)
 
     async def resync(self, pbx: str, last: str) -> tuple[int, FleetResync]:
         """Return the snapshot of a PBX, and the number of the latest event that it covers."""
         record = await self.read(pbx)
-        return record.n, FleetResync(pbx, record.statuses, last)
+        return record.n, FleetResync(pbx, record.statuses, f"{last}/{pbx}")
 
 
 def change_event(change: "StatusChange[Any]") -> tuple[str, bytes]:

@@ -283,6 +283,8 @@ class TestCompletion:
             ("extensions get 1 --columns profile.first", {"profile.first_name"}),
             ("users list --filter stat", {"status="}),
             ("extensions watch --columns after.s", {"after.status"}),
+            ("fleet status noc:fleet --columns last_s", {"last_success"}),
+            ("fleet changes noc:fleet --columns after.u", {"after.user_agent", "after.user_id"}),
             ("groups list --order-by desc", {"description"}),
             ("extensions list --sort-by D", {"DEFAULT"}),
             ("extensions list --endpoint groups.l", {"groups.list="}),

@@ -4,6 +4,7 @@ A test starts one by `Processes.start`; the module that runs in it reads `settin
 `report`. All of it is synchronous: in a coroutine, wait for a line in a thread.
 """
 
+import asyncio
 import ctypes
 import json
 import os
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -28,6 +30,14 @@ _LIBC = ctypes.CDLL(None)
 def end_with_parent() -> None:
     """Make the kernel kill this child with the thread that started it."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    """Wait until a condition holds."""
+    until = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < until, f"it does not hold after {timeout} s"
+        time.sleep(0.005)
 
 
 class Process:
@@ -53,6 +63,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 bufsize=0,
+                start_new_session=True,
                 preexec_fn=end_with_parent,
             )
         self.pid = self._process.pid
@@ -87,6 +98,10 @@ class Process:
             if key in line:
                 return line
 
+    def having(self, key: str) -> list[Any]:
+        """Return the values of a key in what it reported so far."""
+        return [line[key] for line in self.lines if key in line]
+
     def order(self, **order: Any) -> None:
         """Send a JSON line to its standard input."""
         assert self._process.stdin is not None
@@ -111,10 +126,11 @@ class Process:
         return code
 
     def kill(self) -> None:
-        """Send SIGKILL, and wait until it is gone."""
-        self._process.kill()
+        """Send SIGKILL to it and to its children, and wait until it is gone."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # it leads a session of its own
         self._process.wait()
-        self._reader.join(1)  # its children may hold the pipe open
+        self._reader.join(1)
         assert self._process.stdin is not None
         self._process.stdin.close()
 
@@ -184,3 +200,16 @@ def settings() -> dict[str, Any]:
 def report(**line: Any) -> None:
     """Write a JSON line; the test has it even if this process is killed right after."""
     os.write(1, json.dumps(line).encode() + b"\n")
+
+
+async def orders() -> AsyncIterator[dict[str, Any]]:
+    """Yield the orders of the test, until it closes standard input."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    try:
+        while line := await reader.readline():
+            yield json.loads(line)
+    finally:
+        transport.close()

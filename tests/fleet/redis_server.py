@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ..soak.nginx import HOST, free_port
 from .processes import PATIENCE, end_with_parent
@@ -21,7 +23,8 @@ class RedisServer:
 
     Attributes:
         password: the password of its default user.
-        url: where it listens, with the password.
+        port: where it listens, on loopback.
+        url: the same, with the password.
     """
 
     def __init__(self, folder: Path, *, append_only: bool = False) -> None:
@@ -32,8 +35,8 @@ class RedisServer:
             append_only: whether a killed server has its data again once it is started.
         """
         self.password: str = secrets.token_urlsafe(12)
-        self._port = free_port()
-        self.url: str = f"redis://:{self.password}@{HOST}:{self._port}/0"
+        self.port: int = free_port()
+        self.url: str = f"redis://:{self.password}@{HOST}:{self.port}/0"
         self._folder = folder
         self._append_only = append_only
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,7 +67,7 @@ class RedisServer:
                         "--bind",
                         HOST,
                         "--port",
-                        str(self._port),
+                        str(self.port),
                         "--dir",
                         str(self._folder),
                     ),
@@ -101,9 +104,10 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def client(self) -> "redis.Redis":
-        """Return a synchronous client, which the caller closes."""
-        return redis.Redis.from_url(self.url)
+    def client(self, password: str | None = None) -> "redis.Redis":
+        """Return a synchronous client, which the caller closes; None means its usual password."""
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(HOST, self.port, password=password or self.password, retry=once)
 
     def dump(self) -> bytes:
         """Return everything that it holds: all databases, with names and values in clear.
@@ -117,7 +121,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection((HOST, self._port), timeout=1), self.client() as client:
+            with socket.create_connection((HOST, self.port), timeout=1), self.client() as client:
                 client.ping()
         except (OSError, redis.exceptions.RedisError):
             return False

@@ -2,12 +2,12 @@
 
 SIGTERM and SIGHUP end a command as Ctrl-C does: it closes what is open, finishes what is in flight,
 and leaves the terminal as it found it. Only the exit code differs: 128 plus the signal's number, as
-in shells.
+in shells. A worker of a fleet ends with 0.
 """
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final, TextIO
@@ -62,6 +62,46 @@ def orderly_end() -> Iterator[Ending]:
 
 
 @contextmanager
+def graceful_end(
+    stop: Callable[[], None], *, terminal: TextIO | None = None, keyboard: Keyboard | None = None
+) -> Iterator[None]:
+    """Call a function on Ctrl-C, SIGTERM or SIGHUP; a second one of them ends the process at once.
+
+    Ignored signals stay ignored.
+
+    Args:
+        stop: called in the middle of whatever runs, so it must only schedule.
+        terminal: a terminal whose alternate screen is shown.
+        keyboard: a keyboard that is being listened to.
+    """
+    came = False
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal came
+        if not came:
+            came = True
+            stop()
+            return
+        if keyboard is not None:
+            keyboard.end()
+        if terminal is not None:
+            _write(terminal, _SHOW_CURSOR + _LEAVE_SCREEN)
+        os._exit(128 + number)
+
+    before: dict[int, Any] = {}
+    for name in ("SIGINT", *_NAMES):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            with suppress(ValueError):  # not in the main thread, where no signal arrives
+                before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def suspendable(
     terminal: TextIO, *, own_screen: bool = False, keyboard: Keyboard | None = None
 ) -> Iterator[None]:
@@ -77,22 +117,16 @@ def suspendable(
         yield
         return
 
-    def write(text: str) -> None:
-        # Not through the stream: the signal may interrupt a write to it, and Python's streams
-        # refuse another write then.
-        with suppress(OSError, ValueError):
-            os.write(terminal.fileno(), text.encode())
-
     def stop(*_: object) -> None:
         if keyboard is not None:
             keyboard.end()
-        write(_SHOW_CURSOR + _LEAVE_SCREEN * own_screen)
+        _write(terminal, _SHOW_CURSOR + _LEAVE_SCREEN * own_screen)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)  # continues here after `fg`
         signal.signal(number, stop)
         if keyboard is not None:
             keyboard.begin()
-        write(_ENTER_SCREEN * own_screen + _HIDE_CURSOR)
+        _write(terminal, _ENTER_SCREEN * own_screen + _HIDE_CURSOR)
 
     try:
         signal.signal(number, stop)
@@ -103,3 +137,10 @@ def suspendable(
         yield
     finally:
         signal.signal(number, signal.SIG_DFL)
+
+
+def _write(terminal: TextIO, text: str) -> None:
+    # Not through the stream: the signal may interrupt a write to it, and Python's streams refuse
+    # another write then.
+    with suppress(OSError, ValueError):
+        os.write(terminal.fileno(), text.encode())

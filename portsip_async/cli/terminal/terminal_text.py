@@ -11,6 +11,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import lru_cache
 from typing import Final, TextIO
 
@@ -111,6 +112,18 @@ def clusters(text: str) -> Iterator[tuple[str, int]]:
     spans, _ = split_graphemes(text)
     for start, end, size in spans:
         yield text[start:end], size
+
+
+def short_time(lasted: timedelta) -> str:
+    """Return a time in at most four characters, in its largest unit: 59s, 59m, 23h, 999d."""
+    seconds = max(0, int(lasted.total_seconds()))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m"
+    if seconds < 86_400:
+        return f"{seconds // 3600}h"
+    return f"{min(999, seconds // 86_400)}d"
 
 
 @lru_cache(maxsize=1024)

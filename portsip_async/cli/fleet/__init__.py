@@ -1,0 +1,1 @@
+"""``portsip-async fleet``: watch many PBXes from several processes."""
