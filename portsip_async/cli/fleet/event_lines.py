@@ -1,11 +1,12 @@
 """The events of a fleet as lines for people."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from ... import ExtensionStatus
+from ...v22 import ExtensionState
 from ..board import change_line
 from ..output import console
 from ..pbx.classic import ClassicPBX
@@ -52,6 +53,7 @@ def _time(at: datetime) -> str:
     return at.astimezone().strftime("%H:%M:%S")
 
 
-def _detail(state: Any) -> str:
-    pbx = ClassicPBX if isinstance(state, ExtensionStatus) else V22PBX
-    return pbx.detail(state)
+def _detail(state: ExtensionStatus | ExtensionState) -> str:
+    if isinstance(state, ExtensionStatus):
+        return ClassicPBX.detail(state)
+    return V22PBX.detail(state)
