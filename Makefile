@@ -20,8 +20,9 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # How long `make soak` breaks things. Start and final checks take a few seconds more.
 SECONDS ?= 180
 
-.PHONY: help demo test test-pythons test-browser test-vendor document picture soak lint \
-	format types guards docs docs-serve bench bench-quick fault-matrix dist clean new-venv
+.PHONY: help demo test test-pythons test-browser test-fleet fleet-trial redis test-vendor document \
+	picture soak lint format types guards docs docs-serve bench bench-quick fault-matrix dist clean \
+	new-venv
 
 help:
 	@echo "Each target installs what it needs into .venv. The demo needs 54 MB, the others 700 MB."
@@ -30,6 +31,8 @@ help:
 	@echo "make test          run lint, type checks and tests, with coverage"
 	@echo "make test-pythons  run the tests on each supported Python that is installed"
 	@echo "make test-browser  test the wallboard example in headless Chromium"
+	@echo "make test-fleet    test several processes with a real Redis, and kill both"
+	@echo "make fleet-trial   watch 200 simulated PBXes for four minutes, and kill the workers"
 	@echo "make test-vendor   test against the vendor's OpenAPI document of v22, OPENAPI=path"
 	@echo "make soak          run the SDK under load while things break, for SECONDS=180; needs nginx"
 	@echo "make guards        remove each safeguard in turn, and check that its tests fail"
@@ -94,6 +97,23 @@ test-browser: $(READY)
 			exit 1; \
 		fi; }
 	$(BIN)/python -m pytest -m browser $(BROWSER_TESTS)
+
+# An installed redis-server may start a server of its own, on its usual port of loopback.
+redis:
+	@command -v redis-server >/dev/null || { \
+		if [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -qq -y --no-install-recommends redis-server >/dev/null; \
+		else \
+			echo "install redis-server; on Debian: apt-get install redis-server" >&2; \
+			exit 1; \
+		fi; }
+
+test-fleet: $(READY) redis
+	$(BIN)/python -m pytest -m fleet tests/fleet $(FLEET_TESTS)
+
+fleet-trial: $(READY) redis
+	$(BIN)/python -m tests.fleet.fleet_trial
 
 # Prism checks requests and replies against an OpenAPI document. Later versions need Node 24.
 PRISM_VERSION := 5.14.2

@@ -102,7 +102,8 @@ class RedisTokenStore:
         store = object.__new__(cls)
         store._redis, store._url, store._cipher = None, url, cipher
         try:
-            ConnectionPool.from_url(url)  # opens nothing
+            connect: Callable[[], object] = ConnectionPool.from_url(url).make_connection
+            connect()  # opens nothing
         except (ValueError, TypeError, AttributeError):
             pass
         else:

@@ -19,7 +19,15 @@ from asgiref.testing import ApplicationCommunicator
 from typer.main import get_command
 
 import portsip_async
-from portsip_async import AuthenticationError, ConnectError, NewExtension, PortSIPClient, v22
+from portsip_async import (
+    AuthenticationError,
+    ConnectError,
+    NewExtension,
+    PortSIPClient,
+    fleet,
+    redis,
+    v22,
+)
 from portsip_async import simulator as simulator_package
 from portsip_async.cli.app import app
 from portsip_async.cli.option_places import moved
@@ -39,6 +47,7 @@ VARIABLES = (
     "PORTSIP_DOMAIN",
     "PORTSIP_API",
     "PORTSIP_PROFILE",
+    "REDIS_URL",  # of the pages about several processes
 )
 NO_CODE = ("csv", "ini", "jsonl", "text", "toml")
 TUTORIAL = "docs/tutorial.md"
@@ -418,6 +427,25 @@ async def test_fastapi(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b'"may_have_acted":false' in body
 
 
+async def test_workers_without_redis(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service with a token store works though its Redis is away."""
+    write_files("docs/howto/several-workers.md", workdir)
+    monkeypatch.syspath_prepend(str(workdir))
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    workers = importlib.import_module("workers")
+    status, body = await asked(workers.app, "/extensions/101")
+    assert status == 200
+    assert b'"voicemail_pin":"***"' in body
+
+
+async def test_measured_fleet(workdir: Path) -> None:
+    """The module with a meter provider has the fleet of the other page."""
+    write_files("docs/howto/watch-many-pbxes.md", workdir)
+    write_files("docs/howto/telemetry.md", workdir)
+    said = await finished(sys.executable, "-c", "import measured; print(measured.fleet)")
+    assert said.startswith("<Fleet 'fleet'")
+
+
 async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view returns data of the PBX, with the client that the lifespan opened."""
     write_django_project(workdir)
@@ -446,6 +474,11 @@ RUN_BY_TESTS = {
     },
     "docs/howto/fastapi.md": {"service.py"},
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
+    # Run in tests/fleet, too.
+    "docs/howto/several-workers.md": {"workers.py"},
+    "docs/howto/telemetry.md": {"measured.py"},
+    "docs/howto/watch-many-pbxes.md": {"noc.py", "noc_board.py"},
+    "docs/howto/survive-a-kill.md": {"create_users.py", "remove_users.py"},
 }
 
 
@@ -499,7 +532,11 @@ def check(words: list[str], block: Block) -> None:
             assert file in shown or (ROOT / file).exists()
         case ["pytest", "-o", "asyncio_mode=auto", file] | ["pytest", file]:
             assert file in shown
-        case ["uvicorn", application]:
+        case (
+            ["uvicorn", application]
+            | ["uvicorn", application, "--workers", "4"]
+            | ["gunicorn", application, "--workers", "4", "--worker-class", "asgi"]
+        ):
             assert application.partition(":")[0].replace(".", "/") + ".py" in shown
         case ["pip", "wheel", "--no-deps", "--wheel-dir", "dist", "."]:
             pass
@@ -507,6 +544,8 @@ def check(words: list[str], block: Block) -> None:
             pass
         case ["xargs", "-I", "NAME", "portsip-async", *arguments]:
             check_arguments(arguments)
+        case ["redis-server"] | ["redis-server", "--appendonly", "yes"]:
+            pass
         case ["jq", *_] | ["git", "clone", *_] | ["tail", *_]:
             pass
         case _:
@@ -614,6 +653,8 @@ def test_site(tmp_path: Path) -> None:
     page = (tmp_path / "reference" / "client" / "index.html").read_text(encoding="utf-8")
     assert 'id="portsip_async.Fingerprint"' in page  # a class of aiohttp, documented by hand
     public = {f"portsip_async.{name}" for name in portsip_async.__all__ if name != "Fingerprint"}
+    public |= {f"portsip_async.fleet.{name}" for name in fleet.__all__}
+    public |= {f"portsip_async.redis.{name}" for name in redis.__all__}
     public |= {"portsip_async.telemetry.Telemetry", "portsip_async.openapi.document"}
     public |= {f"portsip_async.simulator.{name}" for name in simulator_package.__all__}
     public |= {f"portsip_async.v22.{name}" for name in v22.__all__}

@@ -135,10 +135,29 @@ async def test_script_alone(name: str, output: str) -> None:
     assert re.fullmatch(r"PORTSIP_URL is not set: simulating a PBX at http://127\S+\n", err)
 
 
+async def test_shared_login() -> None:
+    """Without Redis, the clients share a token in one process. Without a shared one, calls fail."""
+    code, out, err = await run(None, "shared_login", "--seconds", "0.7")
+    assert (code, err) == (0, "")
+    alone, shared = out.splitlines()
+    assert re.fullmatch(r"each .+: \d+ calls succeeded, [1-9]\d* failed, \d+ logins", alone)
+    assert re.fullmatch(r"one .+: [1-9]\d* calls succeeded, 0 failed, 1 logins", shared)
+
+
+async def test_fleet_board() -> None:
+    """Without Redis, the fleet's worker runs in the process of the example."""
+    code, out, err = await run(None, "fleet_board", "--pbxes", "3", "--seconds", "4")
+    assert (code, err) == (0, "")
+    assert re.search(r"(?m)^pbx\d\d  1\d\d  \w* -> \w+$", out)
+    assert re.search(r"(?m)^3 PBXes with 150 extensions, workers: \S+", out)
+
+
 def test_readme_names_every_example() -> None:
     """The list of examples has a command for every example, and no others."""
-    named = re.findall(
-        r"^python examples/(\w+)\.py", (EXAMPLES / "README.md").read_text(), re.MULTILINE
+    named = dict.fromkeys(
+        re.findall(
+            r"^python examples/(\w+)\.py", (EXAMPLES / "README.md").read_text(), re.MULTILINE
+        )
     )
     scripts = [
         path for path in EXAMPLES.glob("*.py") if '__name__ == "__main__"' in path.read_text()

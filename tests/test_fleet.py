@@ -4,11 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from portsip_async import ConfigurationError, PortSIPClient, RetryPolicy, v22
+from portsip_async import (
+    Attempt,
+    AttemptStart,
+    ConfigurationError,
+    ExtensionStatus,
+    PortSIPClient,
+    RetryPolicy,
+    v22,
+)
 from portsip_async.fleet import (
     Fleet,
     FleetChange,
@@ -67,21 +76,19 @@ async def take(stream: AsyncGenerator[FleetEvent, None], count: int) -> list[Fle
         return [await anext(stream) for _ in range(count)]
 
 
+def text_of(status: ExtensionStatus | v22.ExtensionState | None) -> str | None:
+    return None if status is None else getattr(status.status, "value", status.status)
+
+
 def change_of(event: FleetEvent) -> tuple[str, str, str | None, str | None]:
     assert isinstance(event, FleetChange)
     change = event.change
-    before, after = change.before, change.after
-    return (
-        event.pbx,
-        change.extension_number,
-        before and str(before.status.value),
-        after and str(after.status.value),
-    )
+    return event.pbx, change.extension_number, text_of(change.before), text_of(change.after)
 
 
 async def until(check: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
-        while not await check():
+        while not await check():  # noqa: ASYNC110 - a fleet has no event for this
             await asyncio.sleep(INTERVAL / 2)
 
 
@@ -103,7 +110,7 @@ async def test_each_status_comes_once_and_then_its_changes(farm: Farm) -> None:
         [event] = await take(stream, 1)
         assert change_of(event) == ("globex", "101", "OFFLINE", "ON_CALL")
         snapshot = await fleet.snapshot("globex")
-        assert {number: str(status.status.value) for number, status in snapshot.items()} == {
+        assert {number: text_of(status) for number, status in snapshot.items()} == {
             "100": "ONLINE",
             "101": "ON_CALL",
         }
@@ -279,7 +286,7 @@ async def test_a_group_that_fell_behind_gets_the_snapshots(farm: Farm) -> None:
 
             async def has_changed(state: str = state) -> bool:
                 statuses = (await fleet.snapshot("acme")).values()
-                return {str(status.status.value) for status in statuses} == {state}
+                return {text_of(status) for status in statuses} == {state}
 
             await until(has_changed)
         slow = fleet.changes("slow")
@@ -335,6 +342,66 @@ async def test_retry_after_postpones_the_next_cycle_of_its_pbx_only(farm: Farm) 
     assert busy.served["extensions.status"] == 1
 
 
+async def test_numbers_that_are_refused_are_asked_for_more_and_more_rarely(farm: Farm) -> None:
+    pbx = await farm.add("acme", 3)
+    statuses: list[int | None] = []
+
+    async def connect(name: str, **shared: Any) -> Client:
+        def note(attempt: Attempt) -> None:
+            if attempt.operation == "extensions.status":
+                statuses.append(attempt.status)
+
+        return PortSIPClient(
+            pbx.url, username=pbx.username, password=pbx.password, retry=ONCE, on_attempt=note
+        )
+
+    async with fleet_of(farm, "acme", connect=connect) as fleet:
+        async with aclosing(fleet.changes("board", from_start=True)) as stream:
+            await take(stream, 3)
+        async with PortSIPClient(pbx.url, username=pbx.username, password=pbx.password) as client:
+            await client.extensions.remove("102")  # but it was listed
+
+        async def has_polled_often() -> bool:
+            return statuses.count(200) >= 25
+
+        await until(has_polled_often)
+    # Each cycle forgets what is not in the store. So without it the number is refused each time.
+    assert 1 <= len(statuses) - statuses.count(200) <= 8
+
+
+async def test_the_rate_of_requests_holds_when_another_worker_takes_over(farm: Farm) -> None:
+    pbx = await farm.add("acme", 1)
+    sent: list[float] = []
+
+    async def connect(name: str, **shared: Any) -> Client:
+        def note(start: AttemptStart) -> None:
+            if start.operation != "account.verify":  # logins are not limited
+                sent.append(asyncio.get_running_loop().time())
+
+        return PortSIPClient(
+            pbx.url,
+            username=pbx.username,
+            password=pbx.password,
+            requests_per_second=5,
+            before_attempt=note,
+        )
+
+    async with fleet_of(farm, "acme", connect=connect) as fleet:
+        async with aclosing(fleet.changes("board", from_start=True)) as stream:
+            await take(stream, 1)
+        before = len(sent)
+        work = asyncio.create_task(fleet.work())
+
+        async def has_polled() -> bool:
+            return len(sent) >= before + 3
+
+        await until(has_polled)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    gaps = [later - earlier for earlier, later in pairwise(sent)]
+    assert min(gaps) > 0.19
+
+
 async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:
     await farm.add("acme")
     async with fleet_of(farm, "acme") as fleet:
@@ -345,7 +412,7 @@ async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:
 async def test_one_process_has_one_worker_of_a_fleet(farm: Farm) -> None:
     async with fleet_of(farm) as fleet:
         work = asyncio.create_task(fleet.work())
-        await fleet.status()
+        await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="already has a worker"):
             await fleet.work()
         work.cancel()
@@ -378,8 +445,14 @@ def test_a_url_of_no_redis_is_refused_without_showing_it(farm: Farm, url: str) -
 
 @pytest.mark.parametrize(
     "url",
-    ["redis://localhost/0", "redis://127.0.0.1", "redis://[::1]:6379", "rediss://r.example/0"]
-    + ["unix:///run/redis.sock", "memory://"],
+    [
+        "redis://localhost/0",
+        "redis://127.0.0.1",
+        "redis://[::1]:6379",
+        "rediss://redis.example/0",
+        "unix:///run/redis.sock",
+        "memory://",
+    ],
 )
 def test_the_url_of_a_redis_is_accepted(farm: Farm, url: str) -> None:
     fleet = Fleet(url, connect=farm.connect)

@@ -199,10 +199,19 @@ def update(
 
 @extensions.command()
 @spread
-def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> None:
+def remove(
+    numbers: Numbers,
+    *,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Skip numbers that don't exist.")
+    ] = False,
+    yes: Yes = False,
+    connection: Connection,
+) -> None:
     """Remove extensions; asks first.
 
-    Their settings and greetings are removed too.
+    Their settings and greetings are removed too. To repeat a removal that was interrupted, run it
+    again with --skip-missing.
 
     Example: portsip-async extensions remove 101 102 --yes
     """
@@ -219,7 +228,9 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
                 results.append(result)
                 removed.advance()
 
-            await pbx.remove_many(wanted, note, in_doubt)
+            await pbx.remove_many(
+                wanted, note, in_doubt, if_missing="skip" if skip_missing else "error"
+            )
 
     code = 1
     try:
@@ -230,14 +241,19 @@ def remove(numbers: Numbers, *, yes: Yes = False, connection: Connection) -> Non
         )
     finally:
         # Whatever ended the run, write what it has removed.
-        gone = [one.key for one in results if one.error is None]
+        gone = [one.key for one in results if one.error is None and not one.skipped]
         if code and (gone or in_doubt):
             names = f": {shorten(gone)}" if gone else ""
             doubt = f"; perhaps removed: {shorten(in_doubt)}" if in_doubt else ""
             print_error(f"removed {len(gone):,} of {len(wanted):,} extensions{names}{doubt}")
     if code:
         raise typer.Exit(code)
-    print_note(f"Removed {_count(wanted)}.")
+    skipped = sum(one.skipped for one in results)
+    if skipped:
+        count = f"{len(gone):,} of {len(wanted):,} extensions"
+        print_note(f"Removed {count}; {skipped:,} did not exist.")
+    else:
+        print_note(f"Removed {_count(wanted)}.")
 
 
 @extensions.command()

@@ -131,6 +131,8 @@ class SharedAccount:
             failure = "CancelledError"  # nobody cancelled this task: the store raised it
         except Exception as error:
             failure = type(error).__name__
+            if name == "turn" and isinstance(error, TimeoutError):
+                failure = "no turn so far"  # another process may be renewing for long
         else:
             self._health.worked(name)
             return result
@@ -225,22 +227,14 @@ class SharedTokenCache(TokenCache):
         token = await super().forget()
         if token is not None:
             self._remember(token)
-            await self._withdraw(token)
+            # In a task that ends when the client closes.
+            await asyncio.wait([self._owner.start(self._withdraw(token))])
         return token
 
     async def _renew(self) -> Outcome:
         """Take a token from the store, or renew it in turn; alone if the store fails."""
-        outcome: Outcome | None = None
         try:
-            try:
-                outcome, _ = await self._look()
-                if outcome is None:
-                    async with self._account.turn() as turn:
-                        outcome, found = await self._look()
-                        if outcome is None:
-                            outcome = await self._renew_in(turn, found)
-            except StoreFailed:
-                pass
+            outcome = await self._renew_in_turn()
             if outcome is None:
                 outcome = self._holding()
             if outcome is None:
@@ -248,8 +242,23 @@ class SharedTokenCache(TokenCache):
                 outcome = await super()._renew()
             return outcome
         finally:
+            # A later renewal may run already, while this one put its token.
             if self._renewal is asyncio.current_task():
                 self._renewal = None
+
+    async def _renew_in_turn(self) -> Outcome | None:
+        """Take a token from the store, or renew it in turn; None if the store failed."""
+        outcome: Outcome | None = None
+        with suppress(StoreFailed):
+            outcome, _ = await self._look()
+            for _ in range(_TRIES):
+                if outcome is not None:
+                    break
+                async with self._account.turn() as turn:
+                    outcome, found = await self._look()
+                    if outcome is None:
+                        outcome = await self._renew_and_put(turn, found)
+        return outcome
 
     async def _look(self) -> tuple[Outcome | None, TokenReply | None]:
         """Look into the store.
@@ -270,8 +279,12 @@ class SharedTokenCache(TokenCache):
             outcome = self._follow(login.refusal, login.seconds)
         return outcome or self._holding(), found
 
-    async def _renew_in(self, turn: Turn, found: TokenReply | None) -> Outcome:
-        """Renew the token in our turn, and share the outcome."""
+    async def _renew_and_put(self, turn: Turn, found: TokenReply | None) -> Outcome | None:
+        """Renew the token at the PBX, and put the outcome into the store.
+
+        Returns:
+            The outcome; None if the turn was lost before anything was sent.
+        """
         # 1. Refresh the shared token if it is newer than our own.
         last = self._last
         if found is not None and found.token.access_token not in self._rejected:
@@ -287,8 +300,8 @@ class SharedTokenCache(TokenCache):
         # can't know whether it was used.
         self._spare(found)
         hidden = self._source.single_use and found is not None
-        if hidden:
-            await turn.put(_NOTHING)
+        if hidden and not await turn.put(_NOTHING):
+            return None
         # 3. Ask the PBX.
         outcome = await super()._renew()
         # 4. Share the outcome.

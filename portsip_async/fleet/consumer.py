@@ -94,7 +94,7 @@ class Consumer:
                 if entry.event is not None and entry.n > self._covered.get(entry.pbx, 0):
                     yield entry.event
                 await store.acknowledge(group, entry)
-                self._acknowledged = entry.n
+                self._acknowledged = max(self._acknowledged or 0, entry.n)
             async with asyncio.timeout(BLOCK + ANSWER):
                 pending = await store.next(group, self._consumer, BLOCK)
 

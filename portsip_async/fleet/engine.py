@@ -85,7 +85,8 @@ class Engine:
     async def open(self) -> None:
         """Connect."""
         await self._stack.enter_async_context(self._docket)
-        self.redis = await self._stack.enter_async_context(self._docket.redis())
+        async with self._docket.redis() as self.redis:
+            pass  # the client stays usable until the docket is closed
 
     async def close(self) -> None:
         """Disconnect."""
@@ -133,8 +134,8 @@ class Engine:
         number = next(_numbers)
         return f"{socket.gethostname()}#{os.getpid()}{f'.{number}' if number else ''}"
 
-    async def work(self, name: str, *, concurrency: int, grace: float) -> None:
-        """Run a worker until cancelled. Its cycles may take `grace` seconds more to finish."""
+    async def work(self, name: str, stop: asyncio.Event, *, concurrency: int) -> None:
+        """Run a worker until `stop` is set and its cycles have finished; if cancelled, end them."""
         worker = Worker(
             self._docket,
             name=name,
@@ -146,16 +147,14 @@ class Engine:
         )
         await worker.__aenter__()
         running = asyncio.create_task(worker.run_forever())
+        stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait((running,))
-        finally:
+            await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
             # This lets the worker take no more tasks, and waits for those that it has.
-            ending = asyncio.create_task(worker.__aexit__(None, None, None))
-            await asyncio.wait((ending,), timeout=grace)
-            while not ending.done():
-                running.cancel()  # and with it the cycles that it waits for
-                await asyncio.wait((ending,), timeout=1.0)
-            await asyncio.gather(running, ending, return_exceptions=True)
+            await worker.__aexit__(None, None, None)
+        finally:
+            stopping.cancel()
+            await end_task(running)
         if not running.cancelled():
             running.result()
 
@@ -192,6 +191,13 @@ class Engine:
                         await lock.release()
                 except (RedisError, OSError, TimeoutError):
                     pass  # it ends by itself
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended. Some waits of docket's in-process store ignore it once."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=1.0)
 
 
 def _key(pbx: str) -> str:

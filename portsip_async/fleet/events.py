@@ -55,7 +55,7 @@ class FleetResync(Record, frozen=True):
     Attributes:
         pbx: the PBX, by its name in the fleet.
         snapshot: its statuses by extension number.
-        id: where the next event follows in the stream of changes.
+        id: an id that no other event has.
     """
 
     resync: ClassVar[bool] = True

@@ -18,7 +18,7 @@ from ..redis import Cipher, RedisTokenStore
 from ..v22.client import PortSIPClient as V22Client
 from .consumer import ANSWER, AWAY, Consumer
 from .cycle import Cycles, remove
-from .engine import Engine
+from .engine import Engine, end_task
 from .events import FleetEvent, FleetStatus, Status
 from .metrics import FleetMetrics
 from .store import FleetStore
@@ -217,9 +217,17 @@ class Fleet(NotCopyable):
         self._has_worker = True
         try:
             await self._end_embedded()
-            await self._work(concurrency, grace)
+            stop = asyncio.Event()
+            working = asyncio.create_task(self._work(stop, concurrency))
+            try:
+                await asyncio.wait((working,))
+            finally:
+                stop.set()
+                await asyncio.wait((working,), timeout=grace)
+                await end_task(working)
         finally:
             self._has_worker = False
+        working.result()
 
     async def close(self) -> None:
         """End the worker in the background, if there is one, and the connections to Redis."""
@@ -260,7 +268,7 @@ class Fleet(NotCopyable):
         engine, store = await self._open()
         if engine.is_memory and not self._has_worker and self._embedded is None:
             await self._seed()
-            self._embedded = asyncio.create_task(self._work(EMBEDDED_CONCURRENCY, 0.0))
+            self._embedded = asyncio.create_task(self._work(asyncio.Event(), EMBEDDED_CONCURRENCY))
         return engine, store
 
     async def _ask(self, ask: Callable[[FleetStore], Awaitable[T]]) -> T:
@@ -278,7 +286,7 @@ class Fleet(NotCopyable):
         # Its text may hold the address of the server.
         raise ConnectError(f"the fleet's Redis can't be reached: {kind}")
 
-    async def _work(self, concurrency: int, grace: float) -> None:
+    async def _work(self, stop: asyncio.Event, concurrency: int) -> None:
         engine, store = await self._open()
         metrics = FleetMetrics(self._name)
         name = engine.worker_name()
@@ -293,7 +301,7 @@ class Fleet(NotCopyable):
         )
         reporting = asyncio.create_task(self._report(store, metrics))
         try:
-            await engine.work(name, concurrency=concurrency, grace=grace)
+            await engine.work(name, stop, concurrency=concurrency)
         finally:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
@@ -304,8 +312,7 @@ class Fleet(NotCopyable):
     async def _end_embedded(self) -> None:
         embedded, self._embedded = self._embedded, None
         if embedded is not None:
-            embedded.cancel()
-            await asyncio.gather(embedded, return_exceptions=True)
+            await end_task(embedded)
 
     async def _cycle(self, pbx: str) -> float | None:
         assert self._cycles is not None  # noqa: S101 - docket calls this in a worker

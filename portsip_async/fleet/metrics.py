@@ -5,19 +5,19 @@
 - ``portsip.fleet.refused_writes``: results that were refused, because another cycle came first
 - ``portsip.fleet.changes``: changes that were written to the stream, by PBX
 - ``portsip.fleet.last_success.age``: seconds since the last success, by PBX
-- ``portsip.fleet.group.lag``: events of the stream that a group has not read, by group
+- ``portsip.fleet.group.lag``: events that a group has not acknowledged, by group
 
 They contain the names of the fleet, its PBXes and its groups, and the types of errors.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from typing import Final, Protocol
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from opentelemetry.metrics import CallbackOptions, Observation, get_meter
 
 from .._version import __version__
+from .events import FleetStatus
 
 __all__ = ["FleetMetrics"]
 
@@ -26,30 +26,6 @@ _PBX: Final = "portsip.fleet.pbx"
 _GROUP: Final = "portsip.fleet.group"
 _ERROR_TYPE: Final = "error.type"
 _LAG_LIFE: Final = 60.0  # seconds
-
-
-class PBXAge(Protocol):
-    """The part of a PBX's status that is measured."""
-
-    @property
-    def last_success(self) -> datetime | None: ...
-
-
-class GroupLag(Protocol):
-    """The part of a group's status that is measured."""
-
-    @property
-    def lag(self) -> int: ...
-
-
-class Status(Protocol):
-    """The part of a fleet's status that is measured."""
-
-    @property
-    def pbxes(self) -> Mapping[str, PBXAge]: ...
-
-    @property
-    def groups(self) -> Mapping[str, GroupLag]: ...
 
 
 class FleetMetrics:
@@ -93,7 +69,7 @@ class FleetMetrics:
         """Count changes that were written to the stream."""
         _CHANGES.add(count, {_FLEET: self._fleet, _PBX: pbx})
 
-    def report(self, status: Status) -> None:
+    def report(self, status: FleetStatus) -> None:
         """Set the status that the gauges are read from."""
         now = self._now()
         successes = {pbx: each.last_success for pbx, each in status.pbxes.items()}
@@ -173,5 +149,5 @@ _METER.create_observable_gauge(
     "portsip.fleet.group.lag",
     [_lags],
     unit="{event}",
-    description="Events of the stream that a group has not read.",
+    description="Events that a group has not acknowledged.",
 )

@@ -250,6 +250,15 @@ class TestRemove:
         pbx.fail("extensions.remove", status=403, err_code=403.1)
         assert cli("extensions", "remove", "101", "999", "-y").code in (1, 4)
 
+    def test_skips_numbers_that_do_not_exist(self, cli: CommandLine, pbx: PBXSimulator) -> None:
+        """A removal can be repeated. What was skipped doesn't count as removed."""
+        line = ("extensions", "remove", "101", "102", "998", "-y", "--skip-missing")
+        done = cli(*line, terminal=True)
+        assert done.code == 0
+        assert "Removed 2 of 3 extensions; 1 did not exist." in done.err
+        assert not {"101", "102"} & {*pbx.extension_numbers}
+        assert cli(*line).code == 0
+
     def test_numbers_from_stdin(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         assert cli("extensions", "remove", "-", "-y", stdin="101\n\n102 \n").code == 0
         assert len(pbx.extension_numbers) == 10

@@ -376,6 +376,16 @@ class TestPeople:
         assert not {"101", "102"} & {*pbx.extension_numbers}
         assert len(pbx.extension_numbers) == 10
 
+    def test_remove_skips_numbers_that_do_not_exist(
+        self, cli: CommandLine, pbx: PBXSimulator
+    ) -> None:
+        line = ("users", "remove", "101", "999", "102", "101", "--yes", "--skip-missing")
+        done = cli(*line, terminal=True)
+        assert done.code == 0
+        assert "Removed 2 of 4 extensions; 2 did not exist." in done.err
+        assert cli(*line).code == 0
+        assert pbx.v22.served["users.remove"] <= 3
+
     def test_remove_with_a_lost_reply(self, cli: CommandLine, pbx: PBXSimulator) -> None:
         pbx.v22.fail("users.remove", drop=True, act=True)
         assert cli("users", "remove", "101", "--yes").code == 0

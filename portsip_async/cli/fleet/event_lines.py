@@ -1,12 +1,11 @@
 """The events of a fleet as lines for people."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from ... import ExtensionStatus
-from ...v22 import ExtensionState
 from ..board import change_line
 from ..output import console
 from ..pbx.classic import ClassicPBX
@@ -53,7 +52,5 @@ def _time(at: datetime) -> str:
     return at.astimezone().strftime("%H:%M:%S")
 
 
-def _detail(state: ExtensionStatus | ExtensionState) -> str:
-    if isinstance(state, ExtensionStatus):
-        return ClassicPBX.detail(state)
-    return V22PBX.detail(state)
+def _detail(state: Any) -> str:
+    return ClassicPBX.detail(state) if isinstance(state, ExtensionStatus) else V22PBX.detail(state)
