@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from portsip_async.simulator import PBXSimulator
+from portsip_async.simulator import Faults, PBXSimulator
 
 from .chains import View, phone_of
 from .processes import report, settings
@@ -83,13 +83,15 @@ class Farm:
         rate: float,
         password: str,
         first: int = 1,
+        latency: float = 0.0,
         seed: int = 0,
         token_lifetime: float = TOKEN_LIFETIME,
         quirks: Sequence[str] = ("one_token",),
     ) -> None:
         """Create the PBXes; ``first`` is the number of the first status that is set.
 
-        A PBX allows one token, so the workers have to share it.
+        A PBX allows one token, so the workers have to share it. Each of its replies is late by the
+        latency, in seconds.
         """
         self.rate = rate
         self.simulators = {
@@ -99,6 +101,7 @@ class Farm:
                 seed=at,
                 password=password,
                 status_seconds=0,
+                faults=Faults(latency=latency),
                 token_lifetime=token_lifetime,
                 quirks=quirks,
             )
