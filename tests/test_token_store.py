@@ -23,9 +23,13 @@ from portsip_async import (
     TwoFactorRequired,
     v22,
 )
+from portsip_async.core.token_sharing import SharedAccount, SharedTokenCache
 from portsip_async.simulator import PBXSimulator
 
+from .clocks import clock_that_reads
 from .concurrency import in_background
+from .internals import session_of
+from .test_refresh_tokens import Rig
 from .token_stores import MemoryStore
 from .virtual_time import client, in_virtual_time, sleep_until, the_loop, v22_client
 from .virtual_time import simulator as any_simulator
@@ -122,7 +126,7 @@ class TestToken:
             await four.call_all(times=70, pause=60.0)
             assert four.logins == 1
             assert four.refreshes == 9
-            assert len(set(sim.v22.refresh_tokens)) == len(sim.v22.refresh_tokens)
+            assert set(sim.v22.refresh_tokens.values()) == {1}
 
     @in_virtual_time
     async def test_age_is_counted_by_the_store(self) -> None:
@@ -191,9 +195,41 @@ class TestToken:
             sim.revoke()
             await three.call_all()
             assert three.refreshes == 1
-            late = three.make(**given)
+            late, later = three.make(**given), three.make(**given)
             await three.call(late)
             assert three.refreshes == 1
+            await asyncio.sleep(25.0)  # the shared token is stale
+            await three.call(later)
+            assert three.refreshes == 2
+
+    @GENERATIONS
+    @in_virtual_time
+    async def test_idle_process_refreshes_the_shared_token(self, gen: str) -> None:
+        """Its own has expired, and its refresh token was used by another process."""
+        async with simulator(token_lifetime=60.0) as sim, processes(sim, 2, gen=gen) as two:
+            await two.call_all()
+            first, second = two.clients
+            for _ in range(20):
+                await asyncio.sleep(5.0)
+                await two.call(first)
+            assert (two.logins, two.refreshes) == (1, 2)
+            await asyncio.sleep(25.0)  # at 125 seconds the token of 80 seconds is stale
+            await two.call(second)
+            await asyncio.sleep(0.1)
+            assert (two.logins, two.refreshes) == (1, 3)
+
+    @in_virtual_time
+    async def test_token_that_is_issued_again_is_valid(self) -> None:
+        """A vault returns the token that the PBX rejected for a moment."""
+        async with simulator() as sim, client(sim) as admin:
+            vault = Vault()
+            vault.token = await admin.account.refresh()
+            async with client(sim, credentials=vault, token_store=MemoryStore()) as pbx:
+                await pbx.extensions.show("100")
+                sim.fail(SHOW, err_code=403.4)
+                sim.fail(REFRESH, status=401)
+                await pbx.extensions.show("100")
+                assert vault.fetched == 2
 
     @in_virtual_time
     async def test_accounts_are_apart(self) -> None:
@@ -288,6 +324,26 @@ class TestRenew:
             one.store.before = None
             await one.call_all()
             assert one.logins == 2
+            assert not sim.v22.rejected
+
+    @in_virtual_time
+    async def test_token_rejected_while_it_is_put(self) -> None:
+        """A call that waited for that renewal gets another token."""
+        async with simulator() as sim, processes(sim, 1, retry=RetryPolicy(attempts=1)) as one:
+            (pbx,) = one.clients
+            sim.fail(LOGIN, latency=1.0)
+
+            async def slow(step: str) -> None:
+                if step == "put":
+                    await asyncio.sleep(0.9)
+
+            one.store.before = slow
+            async with in_background(one.call(pbx), one.call(pbx)) as calls:
+                await asyncio.sleep(1.2)  # the token is there, but not yet in the store
+                sim.revoke()
+                await one.call(pbx)  # gets it rejected, and another
+                await asyncio.gather(*calls)
+            assert sim.rejected[SHOW] == 1
 
     @in_virtual_time
     async def test_second_factor_of_one_serves_all(self) -> None:
@@ -298,6 +354,10 @@ class TestRenew:
                 with pytest.raises(TwoFactorRequired) as caught:
                     await three.call(pbx)
                 challenges.add(caught.value.challenge)
+            await asyncio.sleep(1000.0)  # longer than the store keeps it
+            for pbx in three.clients:
+                with pytest.raises(TwoFactorRequired):
+                    await three.call(pbx)
             assert three.logins == 1
             (challenge,) = challenges
             first = three.clients[0]
@@ -352,6 +412,27 @@ class TestRefusal:
             await asyncio.sleep(1.1)
             await two.call(wrong)
             assert two.logins == 2
+
+    @in_virtual_time
+    async def test_explicit_renewal_without_the_store(self) -> None:
+        """It is sent during the cool-down. All other calls raise the refusal."""
+        async with simulator() as sim, processes(sim, 0) as one:
+            pbx = one.make(username=sim.username, password="wrong")
+            with pytest.raises(AuthenticationError):
+                await one.call(pbx)
+
+            async def fail(step: str) -> None:
+                raise OSError("away")
+
+            one.store.before = fail
+            with pytest.raises(AuthenticationError):
+                await pbx.account.refresh()
+            assert one.logins == 2
+            for _ in range(10):
+                with pytest.raises(AuthenticationError):
+                    await one.call(pbx)
+                await asyncio.sleep(5.0)
+            assert one.logins == 2
 
     @in_virtual_time
     async def test_calls_look_once_a_second(self) -> None:
@@ -545,9 +626,9 @@ class TestTurn:
             assert two.logins == 2
             assert two.store.shared == shared
             assert len(two.store.puts) == 1
-            # It goes on with the shared token: there is nothing to renew.
-            await two.call_all()
-            assert two.logins == 2
+            used = session_of(first).tokens.current()
+            assert used is not None
+            assert used.token.access_token == shared.token.access_token
 
     @in_virtual_time
     async def test_lost_turn_with_nothing_there_uses_its_own(self) -> None:
@@ -583,30 +664,26 @@ class TestTurn:
     @in_virtual_time
     async def test_renewer_that_dies_in_its_turn(self, gen: str) -> None:
         """The next one does not send the refresh token that the dead one may have used up."""
-        async with (
-            simulator(token_lifetime=60.0) as sim,
-            processes(sim, 2, gen=gen) as two,
-        ):
+        async with simulator(token_lifetime=60.0) as sim, processes(sim, 2, gen=gen) as two:
             await two.call_all()
             first, second = two.clients
-            await asyncio.sleep(59.0)
-            sim.v22.fail(V22_REFRESH, latency=0.5, act=True)
-            sim.fail(REFRESH, latency=0.5, act=True)
+            await asyncio.sleep(58.2)
 
             async def die(step: str) -> None:
-                if step == "end":
+                if two.refreshes and step in ("put", "end"):
                     await asyncio.sleep(1e6)
 
+            two.store.before = die
             async with in_background(two.call(first)) as (call,):
-                await asyncio.sleep(0.3)
-                two.store.before = die
+                await two.store.in_turn.wait()
+                await asyncio.sleep(0.1)
                 await first.close()
-                two.store.before = None
                 with pytest.raises(ClientClosed):
                     await call
+            two.store.before = None
             await two.store.lose()
             await two.call(second)
-            assert len(set(sim.v22.refresh_tokens)) == len(sim.v22.refresh_tokens)
+            assert (two.logins, two.refreshes) == ((1, 2) if gen == "classic" else (2, 1))
 
     @in_virtual_time
     async def test_close_leaves_the_turn_at_once(self) -> None:
@@ -672,6 +749,25 @@ class TestTurn:
             assert two.store.shared.token == shared.token
 
     @in_virtual_time
+    async def test_used_refresh_token_is_not_put_back(self) -> None:
+        """The refresh was refused, and then the login made no connection."""
+        rig, store = Rig(), MemoryStore()
+        cache = rig.cache = SharedTokenCache(
+            rig,
+            owner=rig,
+            clock=clock_that_reads(the_loop().time),
+            account=SharedAccount(store, "a"),
+        )
+        rig.clock.now = the_loop().time()
+        await cache.wait()
+        rig.refresh_replies = [AuthenticationError(status=401)]
+        rig.login_replies = [ConnectError("away")]
+        with pytest.raises(ConnectError):
+            await cache.renew()
+        assert store.shared is not None
+        assert store.shared.token is None
+
+    @in_virtual_time
     async def test_failed_renewal_is_not_shared(self) -> None:
         """A broken PBX says nothing about the account."""
         async with (
@@ -690,12 +786,13 @@ class Vault:
 
     def __init__(self, account: object = "vault-1") -> None:
         self.fetched = 0
+        self.token = Token("token-of-the-vault", 30.0)
         if account is not None:
             self.account = account
 
     async def fetch_token(self) -> Token:
         self.fetched += 1
-        return Token("token-of-the-vault", 30.0)
+        return self.token
 
 
 class TestArguments:

@@ -98,7 +98,7 @@ class Consumer:
                 if entry.event is not None and entry.n > self._covered.get(entry.pbx, 0):
                     yield entry.event
                 await store.acknowledge(group, entry)
-                self._acknowledged = entry.n
+                self._acknowledged = max(self._acknowledged or 0, entry.n)
             if not turn.is_held:
                 return
             async with asyncio.timeout(BLOCK + ANSWER):

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from portsip_async.redis import RedisTokenStore
 
 from portsip_async import PortSIPClient, PortSIPError
+from portsip_async.redis import RedisTokenStore
 
 
 @asynccontextmanager

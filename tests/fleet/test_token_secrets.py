@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from portsip_async.redis import RedisTokenStore
 
 from portsip_async import AuthenticationError, PortSIPClient, Token, v22
+from portsip_async.redis import RedisTokenStore
 from portsip_async.simulator import PBXSimulator
 
 from .redis_server import RedisServer
