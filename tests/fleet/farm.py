@@ -55,14 +55,12 @@ class Truth(msgspec.Struct):
     def gaps(self, start: float, end: float) -> list[tuple[float, float, str]]:
         """Return each pause between two polls of a PBX, its beginning and the PBX, longest first.
 
-        A pause counts if it begins between the two times. One that has not ended counts up to the
-        second time.
+        A pause counts if it ends between the two times. The last one of a PBX ends now.
         """
         found = []
         for pbx, polls in self.polls.items():
-            times = [*(at for at in polls if at < end), end]
-            pauses = itertools.pairwise(times)
-            found += [(after - at, at, pbx) for at, after in pauses if start <= at]
+            pauses = itertools.pairwise([*polls, time.monotonic()])
+            found += [(after - at, at, pbx) for at, after in pauses if start <= after < end]
         return sorted(found, reverse=True)
 
 

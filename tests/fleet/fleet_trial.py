@@ -207,12 +207,12 @@ class FleetTrial:
             self._wait(scale.between)
         with self._phase("calm again"):
             self._wait(scale.calm)
-        for farm in self._farms:
-            farm.order(rate=0)
-        truth = self._look()
-        self._wait_until(
-            lambda: self._settled(truth), 3 * scale.interval + _GRACE, "every view is right"
-        )
+            for farm in self._farms:
+                farm.order(rate=0)
+            truth = self._look()
+            self._wait_until(
+                lambda: self._settled(truth), 3 * scale.interval + _GRACE, "every view is right"
+            )
         ended = [each.process for each in self._consumers if each.process.exit_code is not None]
         for process in ended[1:]:  # one was killed
             self.report.wrong.append(f"a consumer ended:\n{process.log.read_text()[-2000:]}")
@@ -307,6 +307,8 @@ class FleetTrial:
 
     def _check(self) -> None:
         truth, wrong = self._look(), self.report.wrong
+        # The time from the last poll of a PBX belongs to the last phase.
+        self._phases[-1] = self._phases[-1]._replace(end=time.monotonic() + 1)
         logged = self._processes.logged().decode(errors="replace")
         groups = {group: Chains().add(self._lines(group)) for group in GROUPS}
         for group, chains in groups.items():
