@@ -81,6 +81,10 @@ class Consumer:
         is_behind = await self._join()
         pending, trimmed = await store.claim(group, self._consumer)
         while turn.is_held:
+            if self._has_gap(pending):
+                # A consumer that was paused may have read them before it saw that it lost its turn.
+                pending, more_trimmed = await store.claim(group, self._consumer)
+                trimmed = trimmed or more_trimmed
             if is_behind or trimmed or self._has_gap(pending):
                 async with aclosing(self._resync(turn)) as events:
                     async for event in events:
@@ -95,6 +99,8 @@ class Consumer:
                     yield entry.event
                 await store.acknowledge(group, entry)
                 self._acknowledged = max(self._acknowledged or 0, entry.n)
+            if not turn.is_held:
+                return
             async with asyncio.timeout(BLOCK + ANSWER):
                 pending = await store.next(group, self._consumer, BLOCK)
 

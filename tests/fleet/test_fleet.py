@@ -97,6 +97,29 @@ async def test_consumers_come_and_go(url: str) -> None:
     assert (chains.wrong, chains.count["resync"]) == ([], 0)
 
 
+async def test_consumer_that_lost_its_turn(redis_server: RedisServer) -> None:
+    """What a consumer reads that was paused and wakes up is received by the active one."""
+    chains = Chains()
+
+    def read_late() -> bool:
+        with redis_server.client() as client:
+            [stream] = (key for key in client.scan_iter("*changes"))
+            return bool(client.xreadgroup("board", "late", {stream: ">"}, count=3))
+
+    async with (
+        farm("acme", "globex", rate=100.0) as pbxes,
+        watched(redis_server.url, pbxes) as fleet,
+        in_background(follow(fleet, chains)),
+    ):
+        await until(lambda: chains.count["change"])
+        late = 0
+        while late < 5:
+            late += await asyncio.to_thread(read_late)
+        pbxes.rate = 0
+        await until(lambda: chains.views == pbxes.truth.views)
+    assert (chains.wrong, chains.count["resync"]) == ([], 0)
+
+
 async def test_outage(url: str) -> None:
     """A PBX that is away is in the stream once, and again when it is back; others go on."""
     chains = Chains()
