@@ -212,6 +212,7 @@ class Fleet(NotCopyable):
         """
         check_int("concurrency", concurrency, 1)
         check_number("grace", grace)
+        self._enter_loop()
         if self._has_worker:
             raise RuntimeError("this fleet already has a worker in this process")
         self._has_worker = True
@@ -247,14 +248,17 @@ class Fleet(NotCopyable):
     ) -> None:
         await self.close()
 
-    async def _open(self) -> tuple[Engine, FleetStore]:
-        """Connect to Redis, once."""
+    def _enter_loop(self) -> None:
+        """Forget what another event loop opened: connections belong to the loop that did."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # Connections belong to the event loop that opened them, and this one is new.
             self._loop, self._opening = loop, asyncio.Lock()
             self._engine = self._cycles = self._embedded = None
             self._has_worker = False
+
+    async def _open(self) -> tuple[Engine, FleetStore]:
+        """Connect to Redis, once."""
+        self._enter_loop()
         async with self._opening:
             if self._engine is None:
                 engine = Engine(self._url, self._name)
