@@ -120,6 +120,25 @@ async def test_consumer_that_lost_its_turn(redis_server: RedisServer) -> None:
     assert (chains.wrong, chains.count["resync"]) == ([], 0)
 
 
+async def test_redis_that_lost_everything(redis_server: RedisServer) -> None:
+    """The workers begin again, and the consumer gets a snapshot instead of what was lost."""
+    chains = Chains()
+    async with (
+        farm("acme", "globex", rate=100.0) as pbxes,
+        watched(redis_server.url, pbxes) as fleet,
+        in_background(follow(fleet, chains)),
+    ):
+        await until(lambda: chains.count["change"] > 100)
+        await asyncio.to_thread(redis_server.kill)
+        await asyncio.to_thread(redis_server.start)
+        await until(lambda: chains.count["resync"] >= 2)
+        later = chains.count["change"] + 20
+        await until(lambda: chains.count["change"] > later)
+        pbxes.rate = 0
+        await until(lambda: chains.views == pbxes.truth.views)
+    assert chains.wrong == []
+
+
 async def test_outage(url: str) -> None:
     """A PBX that is away is in the stream once, and again when it is back; others go on."""
     chains = Chains()

@@ -133,7 +133,7 @@ async def test_service(
     write_files(WORKERS, tmp_path)
     port = free_port()
     command = [*shown_command(WORKERS, server), *(each.format(port=port) for each in address)]
-    async with PBXSimulator(extensions=20, quirks=["one_token"]) as sim:
+    async with PBXSimulator(extensions=20, token_lifetime=600, quirks=["one_token"]) as sim:
         variables = {
             "PORTSIP_URL": sim.url,
             "PORTSIP_USERNAME": sim.username,
@@ -196,7 +196,10 @@ async def test_two_commands_start_a_fleet(redis_server: RedisServer, tmp_path: P
         shown_command(MANY, "python"),
         shown_command(MANY, "portsip-async", "fleet", "status"),
     )
-    async with PBXSimulator(extensions=7) as acme, PBXSimulator(extensions=9) as globex:
+    async with (
+        PBXSimulator(extensions=7, token_lifetime=600) as acme,
+        PBXSimulator(extensions=9) as globex,
+    ):
         variables = {"REDIS_URL": redis_server.url}
         for name, sim in (("ACME", acme), ("GLOBEX", globex)):
             variables |= {f"{name}_URL": sim.url, f"{name}_PASSWORD": sim.password}
@@ -276,7 +279,7 @@ def client_of(url: str) -> "redis.Redis":
 
 async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> None:
     """Each user of the page can do what it is for, and can't do what it must not."""
-    async with PBXSimulator(extensions=5) as sim:
+    async with PBXSimulator(extensions=5, token_lifetime=600) as sim:
 
         def fleet(user: str) -> Fleet:
             async def connect(pbx: str, **shared: Any) -> PortSIPClient:

@@ -150,6 +150,18 @@ def test_renewer_stops(
     assert result.longest < 1
 
 
+def test_slow_login(sim: PBXSimulator, redis_server: RedisServer, processes: Processes) -> None:
+    """A turn lasts as long as its renewal: while one process logs in, the others wait."""
+    workers = start_workers(processes, sim, classic=3, v22=2, store=redis_server.url, pause=PAUSE)
+    for generation in GENERATIONS:
+        fail(sim, generation)(LOGIN[generation], latency=2.5)
+    go(workers)
+    wait_for_calls(workers)
+    assert stop(workers).errors == {}
+    for generation in GENERATIONS:
+        assert served(sim, generation)[LOGIN[generation]] == 1
+
+
 def test_first_login_killed(
     sim: PBXSimulator, redis_server: RedisServer, processes: Processes
 ) -> None:
