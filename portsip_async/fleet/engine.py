@@ -16,6 +16,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from docket import Docket, Perpetual, Worker
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
 # Seconds after which another worker runs the cycle of a worker that died. A living worker prolongs
@@ -87,6 +89,10 @@ class Engine:
         await self._stack.enter_async_context(self._docket)
         async with self._docket.redis() as self.redis:
             pass  # the client stays usable until the docket is closed
+        if not self.is_memory:
+            # A restart of Redis leaves dead connections in the pool, which docket uses too. Without
+            # repeats, each of them would fail a command later, and delay a cycle by seconds.
+            self.redis.set_retry(Retry(ConstantBackoff(0.1), 2))
 
     async def close(self) -> None:
         """Disconnect."""
