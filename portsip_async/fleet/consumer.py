@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from .engine import Engine, Turn
 from .events import FleetEvent
@@ -100,27 +100,23 @@ class Consumer:
 
     async def _join(self) -> bool:
         """Create the group if it is new. Return whether it has to begin with a resync."""
-        acknowledged = await self._store.acknowledged(self._group)
-        known = self._acknowledged
-        if acknowledged is None:
-            n, last = await self._store.latest()
-            if known is None and self._from_start:
+        store, group, known = self._store, self._group, self._acknowledged
+        # In this order, so that the latest event is never older than the acknowledged one.
+        acknowledged = await store.acknowledged(group)
+        n, last = await store.latest()
+        if acknowledged is None and known is None:
+            if self._from_start:
                 n, last = 0, "0-0"
-            await self._create(n, last)
-            acknowledged = n
-        self._acknowledged = acknowledged
-        # Redis may have lost its latest writes, or all of them.
-        return known is not None and acknowledged < known
-
-    async def _create(self, n: int, last: str) -> None:
-        try:
-            await self._store.create_group(self._group, n, last)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-            # The group is there, but its number is not: an earlier attempt was cut off.
-            await self._store.destroy_group(self._group)
-            await self._store.create_group(self._group, n, last)
+            # The stream may have the group without a number, if an earlier attempt was cut off.
+            await store.ensure_group(group, last)
+            await store.move_group(group, n, last)
+            self._acknowledged = n
+            return False
+        # Redis may have lost its latest writes, or all of them, or somebody deleted a key. What
+        # was read before is then no help. The number stays as it is until the resync is complete.
+        is_lost = await store.ensure_group(group, last)
+        self._acknowledged = acknowledged or 0
+        return is_lost or acknowledged is None or acknowledged > n or acknowledged < (known or 0)
 
     def _has_gap(self, events: list[StreamEvent]) -> bool:
         """Return whether events were trimmed between the last one and the next one."""
@@ -129,6 +125,7 @@ class Consumer:
 
     async def _resync(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
         """Yield the snapshot of each PBX, and let the group go on after them."""
+        self._covered = {}
         n, last = await self._store.latest()
         for pbx in await self._store.pbxes():
             if not turn.is_held:
@@ -137,6 +134,6 @@ class Consumer:
             yield event
             self._covered[pbx] = covered
         # Not before the last snapshot was handled: whoever takes over before does all of it again.
-        await self._store.destroy_group(self._group)
-        await self._store.create_group(self._group, n, last)
-        self._acknowledged = n
+        if turn.is_held:
+            await self._store.move_group(self._group, n, last)
+            self._acknowledged = n

@@ -24,6 +24,7 @@ REDELIVERED_AFTER: Final = 4.0
 RECONNECT_AFTER: Final = 1.0  # seconds
 SEED_EVERY: Final = 5.0  # seconds
 RESOLUTION: Final = 0.1  # seconds; how exactly a cycle starts
+LONGEST_PAUSE: Final = 86_400.0  # seconds between two cycles; a date can't hold every number
 # Seconds that a consumer's turn lasts if it is not prolonged, and between two attempts to get it.
 TURN: Final = 5.0
 TURN_PROLONGED_EVERY: Final = 1.25
@@ -103,7 +104,10 @@ class Engine:
             )
 
     def register(
-        self, cycle: Callable[[str], Awaitable[float | None]], seed: Callable[[], Awaitable[None]]
+        self,
+        cycle: Callable[[str], Awaitable[float | None]],
+        seed: Callable[[], Awaitable[None]],
+        interval: float,
     ) -> None:
         """Register the tasks. Every process of a fleet has the same ones.
 
@@ -111,14 +115,17 @@ class Engine:
             cycle: runs a cycle of a PBX; returns the seconds until the next one, or None if there
                 is none.
             seed: schedules the cycles of all PBXes.
+            interval: seconds until the next cycle if one raises an error.
         """
 
         async def run_cycle(pbx: str, perpetual: Perpetual = Perpetual()) -> None:  # noqa: B008 - docket's way
+            # If the cycle raises an error, docket would run the next one at once.
+            perpetual.after(timedelta(seconds=min(interval, LONGEST_PAUSE)))
             pause = await cycle(pbx)
             if pause is None:
                 perpetual.cancel()
             else:
-                perpetual.after(timedelta(seconds=pause))
+                perpetual.after(timedelta(seconds=min(pause, LONGEST_PAUSE)))
 
         async def run_seed(
             perpetual: Perpetual = Perpetual(every=timedelta(seconds=SEED_EVERY), automatic=True),  # noqa: B008 - docket's way
