@@ -55,18 +55,24 @@ class Consumer:
         self._covered: dict[str, int] = {}
 
     async def events(self) -> AsyncGenerator[FleetEvent, None]:
-        """Yield the events. Each is acknowledged when the next one is asked for."""
+        """Yield the events. Each is acknowledged when the next one is asked for.
+
+        The loop ends when the fleet is closed.
+        """
         is_away = False
-        while True:
+        engine: Engine | None = None
+        while engine is None or not engine.is_closed:
             try:
                 engine, self._store = await self._connected()
                 async with engine.turn(self._group) as turn:
-                    async with aclosing(self._active(turn)) as events:
+                    async with aclosing(self._active(engine, turn)) as events:
                         async for event in events:
                             is_away = False
                             yield event
                     continue
             except AWAY as error:
+                if engine is not None and engine.is_closed:
+                    return
                 if not is_away:
                     logger.warning(
                         "the fleet's Redis can't be read, and will be tried again: %s",
@@ -75,12 +81,12 @@ class Consumer:
                 is_away = True
             await asyncio.sleep(RECONNECT_AFTER)
 
-    async def _active(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
-        """Yield events as long as this consumer is the active one."""
+    async def _active(self, engine: Engine, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
+        """Yield events as long as this consumer is the active one, and the fleet is not closed."""
         store, group = self._store, self._group
         is_behind = await self._join()
         pending, trimmed = await store.claim(group, self._consumer)
-        while turn.is_held:
+        while turn.is_held and not engine.is_closed:
             if is_behind or trimmed or self._has_gap(pending):
                 async with aclosing(self._resync(turn)) as events:
                     async for event in events:

@@ -57,6 +57,7 @@ class Engine:
 
     Attributes:
         is_memory: whether everything is in this process.
+        is_closed: whether `close` was called.
         redis: a client of redis-py, or docket's in-process store; set by `open`.
     """
 
@@ -68,6 +69,7 @@ class Engine:
             name: the name of the fleet, which is the prefix of all keys.
         """
         self.is_memory: bool = urlsplit(url).scheme == "memory"
+        self.is_closed: bool = False
         if self.is_memory:
             # docket shares the in-process store of equal URLs.
             url = f"memory://{id(self)}-{next(_numbers)}"
@@ -76,6 +78,7 @@ class Engine:
         self._docket = Docket(name=name, url=url)
         self._stack = AsyncExitStack()
         self._turns: dict[str, asyncio.Lock] = {}  # of groups, for memory://
+        self._locks: set[Any] = set()  # of the turns that are held, with a Redis
         self.redis: Any
 
     @property
@@ -90,7 +93,10 @@ class Engine:
             pass  # the client stays usable until the docket is closed
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect, and give the turns back."""
+        self.is_closed = True
+        for lock in self._locks.copy():
+            await self._release(lock)
         await self._stack.aclose()
 
     async def schedule(self, pbxes: Sequence[str]) -> None:
@@ -167,15 +173,20 @@ class Engine:
 
     @asynccontextmanager
     async def turn(self, group: str) -> AsyncIterator[Turn]:
-        """Wait until no other consumer of a group is active, and be the active one."""
+        """Wait until no other consumer of a group is active, and be the active one.
+
+        Raises:
+            ConnectionError: this engine was closed.
+        """
         if self.is_memory:
             async with self._turns.setdefault(group, asyncio.Lock()):
                 yield Turn(float("inf"))
             return
-        lock = self.redis.lock(
-            f"{self.prefix}:turn:{group}", timeout=TURN, sleep=TURN_TRIED_EVERY, thread_local=False
-        )
-        await lock.acquire()
+        lock = self.redis.lock(f"{self.prefix}:turn:{group}", timeout=TURN, thread_local=False)
+        while not await lock.acquire(blocking=False):
+            if self.is_closed:
+                raise ConnectionError("the fleet was closed")
+            await asyncio.sleep(TURN_TRIED_EVERY)
         loop = asyncio.get_running_loop()
         turn = Turn(loop.time() + TURN - TURN_TRIED_EVERY)
 
@@ -186,6 +197,7 @@ class Engine:
                 await lock.reacquire()
                 turn.held_until = began + TURN - TURN_TRIED_EVERY
 
+        self._locks.add(lock)
         prolonging = asyncio.create_task(prolong())
         try:
             yield turn
@@ -193,11 +205,18 @@ class Engine:
             prolonging.cancel()
             await asyncio.gather(prolonging, return_exceptions=True)
             if turn.is_held:
-                try:
-                    async with asyncio.timeout(1.0):
-                        await lock.release()
-                except (RedisError, OSError, TimeoutError):
-                    pass  # it ends by itself
+                await self._release(lock)
+            self._locks.discard(lock)
+
+    async def _release(self, lock: Any) -> None:
+        if lock not in self._locks:
+            return
+        self._locks.remove(lock)
+        try:
+            async with asyncio.timeout(1.0):
+                await lock.release()
+        except (RedisError, OSError, TimeoutError):
+            pass  # it ends by itself
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

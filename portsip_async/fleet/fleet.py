@@ -235,7 +235,10 @@ class Fleet(NotCopyable):
         working.result()
 
     async def close(self) -> None:
-        """End the worker in the background, if there is one, and the connections to Redis."""
+        """End the worker in the background, if there is one, and the connections to Redis.
+
+        Loops over `changes` end, too.
+        """
         await self._end_embedded()
         engine, self._engine = self._engine, None
         if engine is not None:
