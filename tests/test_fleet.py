@@ -409,6 +409,24 @@ async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:
             await fleet.snapshot("nope")
 
 
+async def test_a_status_beside_a_worker_starts_no_other_one(farm: Farm) -> None:
+    """Not even if both begin on a new event loop, where nothing is open yet."""
+    await farm.add("acme")
+    fleet = fleet_of(farm, "acme")
+    work = asyncio.create_task(fleet.work())
+    await asyncio.sleep(0)
+
+    async def was_read() -> bool:
+        return (await fleet.status()).pbxes["acme"].extensions == 2 if farm.shared else False
+
+    await fleet.status()
+    await until(was_read)
+    assert len(farm.shared) == 1
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await fleet.close()
+
+
 async def test_one_process_has_one_worker_of_a_fleet(farm: Farm) -> None:
     async with fleet_of(farm) as fleet:
         work = asyncio.create_task(fleet.work())

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from .engine import Engine, Turn
 from .events import FleetEvent
@@ -55,18 +55,24 @@ class Consumer:
         self._covered: dict[str, int] = {}
 
     async def events(self) -> AsyncGenerator[FleetEvent, None]:
-        """Yield the events. Each is acknowledged when the next one is asked for."""
+        """Yield the events. Each is acknowledged when the next one is asked for.
+
+        The loop ends when the fleet is closed.
+        """
         is_away = False
-        while True:
+        engine: Engine | None = None
+        while engine is None or not engine.is_closed:
             try:
                 engine, self._store = await self._connected()
                 async with engine.turn(self._group) as turn:
-                    async with aclosing(self._active(turn)) as events:
+                    async with aclosing(self._active(engine, turn)) as events:
                         async for event in events:
                             is_away = False
                             yield event
                     continue
             except AWAY as error:
+                if engine is not None and engine.is_closed:
+                    return
                 if not is_away:
                     logger.warning(
                         "the fleet's Redis can't be read, and will be tried again: %s",
@@ -75,12 +81,12 @@ class Consumer:
                 is_away = True
             await asyncio.sleep(RECONNECT_AFTER)
 
-    async def _active(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
-        """Yield events as long as this consumer is the active one."""
+    async def _active(self, engine: Engine, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
+        """Yield events as long as this consumer is the active one, and the fleet is not closed."""
         store, group = self._store, self._group
         is_behind = await self._join()
         pending, trimmed = await store.claim(group, self._consumer)
-        while turn.is_held:
+        while turn.is_held and not engine.is_closed:
             if self._has_gap(pending):
                 # A consumer that was paused may have read them before it saw that it lost its turn.
                 pending, more_trimmed = await store.claim(group, self._consumer)
@@ -106,26 +112,23 @@ class Consumer:
 
     async def _join(self) -> bool:
         """Create the group if it is new. Return whether it has to begin with a resync."""
-        acknowledged = await self._store.acknowledged(self._group)
-        known, is_new = self._acknowledged, acknowledged is None
-        if acknowledged is None:
-            acknowledged, last = await self._store.latest()
-            if known is None and self._from_start:
-                acknowledged, last = 0, "0-0"
-            await self._create(acknowledged, last)
-        self._acknowledged = acknowledged
-        # Otherwise Redis has lost its latest writes, or all of them.
-        return known is not None and (is_new or acknowledged < known)
-
-    async def _create(self, n: int, last: str) -> None:
-        try:
-            await self._store.create_group(self._group, n, last)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-            # The group is there, but its number is not: an earlier attempt was cut off.
-            await self._store.destroy_group(self._group)
-            await self._store.create_group(self._group, n, last)
+        store, group, known = self._store, self._group, self._acknowledged
+        # In this order, so that the latest event is never older than the acknowledged one.
+        acknowledged = await store.acknowledged(group)
+        n, last = await store.latest()
+        if acknowledged is None and known is None:
+            if self._from_start:
+                n, last = 0, "0-0"
+            # The stream may have the group without a number, if an earlier attempt was cut off.
+            await store.ensure_group(group, last)
+            await store.move_group(group, n, last)
+            self._acknowledged = n
+            return False
+        # Redis may have lost its latest writes, or all of them, or somebody deleted a key. What
+        # was read before is then no help. The number stays as it is until the resync is complete.
+        is_lost = await store.ensure_group(group, last)
+        self._acknowledged = acknowledged or 0
+        return is_lost or acknowledged is None or acknowledged > n or acknowledged < (known or 0)
 
     def _has_gap(self, events: list[StreamEvent]) -> bool:
         """Return whether events were trimmed between the last one and the next one."""
@@ -143,6 +146,6 @@ class Consumer:
             yield event
             self._covered[pbx] = covered
         # Not before the last snapshot was handled: whoever takes over before does all of it again.
-        await self._store.destroy_group(self._group)
-        await self._store.create_group(self._group, n, last)
-        self._acknowledged = n
+        if turn.is_held:
+            await self._store.move_group(self._group, n, last)
+            self._acknowledged = n

@@ -9,18 +9,20 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from inspect import isawaitable
 from typing import Any, Final, NamedTuple
 
 from ..bulk.status_polling import StatusPolling
 from ..bulk.status_watch import StatusChange, WatchStats
 from ..client.base import BaseClient
-from ..errors import APIError, PortSIPError
+from ..errors import APIError, ClientClosed, ConfigurationError, PortSIPError
 from ..v22.extensions import Extensions as V22Extensions
 from .events import PBXStatus, Status
 from .metrics import FleetMetrics
 from .store import (
     GONE,
     REFUSED,
+    WRITTEN,
     ClassicSnapshot,
     FleetStore,
     PBXRecord,
@@ -33,6 +35,7 @@ from .store import (
 logger: logging.Logger = logging.getLogger("portsip_async")
 
 RELIST_EVERY: Final = 60.0  # seconds
+CONNECT_SECONDS: Final = 30.0  # that `connect` may take
 
 
 class Sink:
@@ -139,18 +142,43 @@ class Cycles:
 
     async def _forget(self, pbx: str) -> None:
         connected = self._connected.pop(pbx, None)
-        if connected is not None:
+        if connected is None:
+            return
+        # `connect` may return one client for two PBXes.
+        if all(other.client is not connected.client for other in self._connected.values()):
             await connected.client.close()
 
     async def _client(self, pbx: str) -> Connected:
         connected = self._connected.get(pbx)
         if connected is None:
-            client = await self._connect(pbx, **self._shared)
+            client = await self._new_client(pbx)
             # Another cycle of this PBX may have connected meanwhile.
             connected = self._connected.setdefault(pbx, _connected(client, self._interval))
             if connected.client is not client:
                 await client.close()
         return connected
+
+    async def _new_client(self, pbx: str) -> BaseClient:
+        """Call the application's `connect`.
+
+        Raises:
+            ConfigurationError: it returned something else.
+            PortSIPError: it took too long.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS) as limit:
+                client: object = self._connect(pbx, **self._shared)
+                if isawaitable(client):
+                    client = await client
+                    if isinstance(client, BaseClient):
+                        return client
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        else:
+            kind = type(client).__name__
+            raise ConfigurationError(f"connect must be async and return a client, got {kind}")
+        raise PortSIPError(f"connect did not return within {CONNECT_SECONDS:g} s")
 
     async def _poll(self, pbx: str, record: PBXRecord) -> Outcome:
         """Read the statuses. Whatever fails is part of the outcome."""
@@ -167,9 +195,11 @@ class Cycles:
         pause = 0.0
         try:
             relist_after = max(1, round(RELIST_EVERY / self._interval))
-            state = await connected.polling.run_one(sink, record.version, state, relist_after)
+            state = await connected.polling.run_one(sink, record.next_version, state, relist_after)
         except Exception as error:
             failed = _failure(pbx, error, is_first=record.outage_since is None)
+            if isinstance(error, ClientClosed):  # by the application, so connect again
+                self._connected.pop(pbx, None)
             if isinstance(error, APIError):
                 pause = error.retry_after or 0.0
         else:
@@ -209,13 +239,13 @@ class Cycles:
         )
         written = await self._store.write(
             pbx,
-            record.version,
+            record,
             status=status,
             outage_since=since,
             snapshot=None if outcome.snapshot == record.snapshot else outcome.snapshot,
             events=events,
         )
-        if written > 0 and events:
+        if written == WRITTEN and events:
             self._metrics.changes(pbx, changes)
             await self._store.trim(self._keep_changes)
         return written
@@ -229,7 +259,7 @@ async def remove(store: FleetStore, pbx: str) -> None:
         gone = _changes(record.statuses, {}, datetime.now(UTC))
         written = await store.write(
             pbx,
-            record.version,
+            record,
             status=PBXStatus(),
             outage_since=None,
             snapshot=None,

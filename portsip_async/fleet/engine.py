@@ -16,6 +16,8 @@ from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
 from docket import Docket, Perpetual, Worker
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 from redis.exceptions import RedisError
 
 # Seconds after which another worker runs the cycle of a worker that died. A living worker prolongs
@@ -24,6 +26,7 @@ REDELIVERED_AFTER: Final = 4.0
 RECONNECT_AFTER: Final = 1.0  # seconds
 SEED_EVERY: Final = 5.0  # seconds
 RESOLUTION: Final = 0.1  # seconds; how exactly a cycle starts
+LONGEST_PAUSE: Final = 86_400.0  # seconds between two cycles; a date can't hold every number
 # Seconds that a consumer's turn lasts if it is not prolonged, and between two attempts to get it.
 TURN: Final = 5.0
 TURN_PROLONGED_EVERY: Final = 1.25
@@ -56,6 +59,7 @@ class Engine:
 
     Attributes:
         is_memory: whether everything is in this process.
+        is_closed: whether `close` was called.
         redis: a client of redis-py, or docket's in-process store; set by `open`.
     """
 
@@ -67,6 +71,7 @@ class Engine:
             name: the name of the fleet, which is the prefix of all keys.
         """
         self.is_memory: bool = urlsplit(url).scheme == "memory"
+        self.is_closed: bool = False
         if self.is_memory:
             # docket shares the in-process store of equal URLs.
             url = f"memory://{id(self)}-{next(_numbers)}"
@@ -75,6 +80,7 @@ class Engine:
         self._docket = Docket(name=name, url=url)
         self._stack = AsyncExitStack()
         self._turns: dict[str, asyncio.Lock] = {}  # of groups, for memory://
+        self._locks: set[Any] = set()  # of the turns that are held, with a Redis
         self.redis: Any
 
     @property
@@ -87,9 +93,16 @@ class Engine:
         await self._stack.enter_async_context(self._docket)
         async with self._docket.redis() as self.redis:
             pass  # the client stays usable until the docket is closed
+        if not self.is_memory:
+            # A restart of Redis leaves dead connections in the pool, which docket uses too. Without
+            # repeats, each of them would fail a command later, and delay a cycle by seconds.
+            self.redis.set_retry(Retry(ConstantBackoff(0.1), 2))
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect, and give the turns back."""
+        self.is_closed = True
+        for lock in self._locks.copy():
+            await self._release(lock)
         await self._stack.aclose()
 
     async def schedule(self, pbxes: Sequence[str]) -> None:
@@ -103,7 +116,10 @@ class Engine:
             )
 
     def register(
-        self, cycle: Callable[[str], Awaitable[float | None]], seed: Callable[[], Awaitable[None]]
+        self,
+        cycle: Callable[[str], Awaitable[float | None]],
+        seed: Callable[[], Awaitable[None]],
+        interval: float,
     ) -> None:
         """Register the tasks. Every process of a fleet has the same ones.
 
@@ -111,14 +127,17 @@ class Engine:
             cycle: runs a cycle of a PBX; returns the seconds until the next one, or None if there
                 is none.
             seed: schedules the cycles of all PBXes.
+            interval: seconds until the next cycle if one raises an error.
         """
 
         async def run_cycle(pbx: str, perpetual: Perpetual = Perpetual()) -> None:  # noqa: B008 - docket's way
+            # If the cycle raises an error, docket would run the next one at once.
+            perpetual.after(timedelta(seconds=min(interval, LONGEST_PAUSE)))
             pause = await cycle(pbx)
             if pause is None:
                 perpetual.cancel()
             else:
-                perpetual.after(timedelta(seconds=pause))
+                perpetual.after(timedelta(seconds=min(pause, LONGEST_PAUSE)))
 
         async def run_seed(
             perpetual: Perpetual = Perpetual(every=timedelta(seconds=SEED_EVERY), automatic=True),  # noqa: B008 - docket's way
@@ -160,15 +179,20 @@ class Engine:
 
     @asynccontextmanager
     async def turn(self, group: str) -> AsyncIterator[Turn]:
-        """Wait until no other consumer of a group is active, and be the active one."""
+        """Wait until no other consumer of a group is active, and be the active one.
+
+        Raises:
+            ConnectionError: this engine was closed.
+        """
         if self.is_memory:
             async with self._turns.setdefault(group, asyncio.Lock()):
                 yield Turn(float("inf"))
             return
-        lock = self.redis.lock(
-            f"{self.prefix}:turn:{group}", timeout=TURN, sleep=TURN_TRIED_EVERY, thread_local=False
-        )
-        await lock.acquire()
+        lock = self.redis.lock(f"{self.prefix}:turn:{group}", timeout=TURN, thread_local=False)
+        while not await lock.acquire(blocking=False):
+            if self.is_closed:
+                raise ConnectionError("the fleet was closed")
+            await asyncio.sleep(TURN_TRIED_EVERY)
         loop = asyncio.get_running_loop()
         turn = Turn(loop.time() + TURN - TURN_TRIED_EVERY)
 
@@ -179,6 +203,7 @@ class Engine:
                 await lock.reacquire()
                 turn.held_until = began + TURN - TURN_TRIED_EVERY
 
+        self._locks.add(lock)
         prolonging = asyncio.create_task(prolong())
         try:
             yield turn
@@ -186,11 +211,18 @@ class Engine:
             prolonging.cancel()
             await asyncio.gather(prolonging, return_exceptions=True)
             if turn.is_held:
-                try:
-                    async with asyncio.timeout(1.0):
-                        await lock.release()
-                except (RedisError, OSError, TimeoutError):
-                    pass  # it ends by itself
+                await self._release(lock)
+            self._locks.discard(lock)
+
+    async def _release(self, lock: Any) -> None:
+        if lock not in self._locks:
+            return
+        self._locks.remove(lock)
+        try:
+            async with asyncio.timeout(1.0):
+                await lock.release()
+        except (RedisError, OSError, TimeoutError):
+            pass  # it ends by itself
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..arguments import check_int, check_number, check_str, check_strs, check_type, plain_text
 from ..classic.client import PortSIPClient
@@ -165,7 +165,7 @@ class Fleet(NotCopyable):
         Raises:
             ConnectError: Redis can't be reached.
         """
-        return await self._ask(lambda store: store.status())
+        return await self._ask(lambda store: store.status(self._pbxes))
 
     async def add(self, *pbxes: str) -> None:
         """Add PBXes, even if they were removed before. A worker begins with them within seconds.
@@ -202,6 +202,8 @@ class Fleet(NotCopyable):
     async def work(self, *, concurrency: int = 200, grace: float = 30.0) -> None:
         """Run a worker until the task is cancelled. If Redis is away, it waits for it.
 
+        The first cancellation lets the cycles finish, and a second one ends them at once.
+
         Args:
             concurrency: the most cycles at once.
             grace: seconds that the cycles may take to finish after the cancellation.
@@ -212,6 +214,7 @@ class Fleet(NotCopyable):
         """
         check_int("concurrency", concurrency, 1)
         check_number("grace", grace)
+        self._enter_loop()
         if self._has_worker:
             raise RuntimeError("this fleet already has a worker in this process")
         self._has_worker = True
@@ -223,14 +226,19 @@ class Fleet(NotCopyable):
                 await asyncio.wait((working,))
             finally:
                 stop.set()
-                await asyncio.wait((working,), timeout=grace)
-                await end_task(working)
+                try:
+                    await asyncio.wait((working,), timeout=grace)
+                finally:  # even if a second cancellation ends the grace
+                    await end_task(working)
         finally:
             self._has_worker = False
         working.result()
 
     async def close(self) -> None:
-        """End the worker in the background, if there is one, and the connections to Redis."""
+        """End the worker in the background, if there is one, and the connections to Redis.
+
+        Loops over `changes` end, too.
+        """
         await self._end_embedded()
         engine, self._engine = self._engine, None
         if engine is not None:
@@ -247,18 +255,21 @@ class Fleet(NotCopyable):
     ) -> None:
         await self.close()
 
-    async def _open(self) -> tuple[Engine, FleetStore]:
-        """Connect to Redis, once."""
+    def _enter_loop(self) -> None:
+        """Forget what belongs to an event loop that has ended, such as connections."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # Connections belong to the event loop that opened them, and this one is new.
             self._loop, self._opening = loop, asyncio.Lock()
             self._engine = self._cycles = self._embedded = None
             self._has_worker = False
+
+    async def _open(self) -> tuple[Engine, FleetStore]:
+        """Connect to Redis, once."""
+        self._enter_loop()
         async with self._opening:
             if self._engine is None:
                 engine = Engine(self._url, self._name)
-                engine.register(self._cycle, self._seed)
+                engine.register(self._cycle, self._seed, self._interval)
                 await engine.open()
                 self._engine, self._store = engine, FleetStore(engine.redis, engine.prefix)
         return self._engine, self._store
@@ -328,7 +339,7 @@ class Fleet(NotCopyable):
         """Keep the gauges up to date."""
         while True:
             with suppress(*AWAY):  # the gauges show that by themselves
-                metrics.report(await store.status())
+                metrics.report(await store.status(self._pbxes))
             await asyncio.sleep(REPORT_EVERY)
 
     def _shared(self, engine: Engine) -> dict[str, object]:
@@ -359,7 +370,8 @@ def _checked_url(url: str, *, allow_plain: bool) -> str:
     try:
         parts = urlsplit(url)
         hosts = [each.rpartition("@")[2] for each in parts.netloc.split(",")]
-        names = [urlsplit(f"//{host}").hostname or "" for host in hosts]
+        names = [unquote(urlsplit(f"//{host}").hostname or "") for host in hosts]
+        names += parse_qs(parts.query).get("host", [])  # redis-py reads it, too
         _ = [urlsplit(f"//{host}").port for host in hosts]  # raises ValueError
     except ValueError:
         parts, names = urlsplit(""), []

@@ -16,12 +16,14 @@ A cycle writes by one script, which is refused if the version is no longer the o
 read. The script uses only commands that the in-process store of docket has too.
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from ..bulk.status_polling import PollingState
 from ..bulk.status_watch import StatusChange
@@ -43,18 +45,18 @@ REMOVED: Final = "0"
 MEMBER: Final = "1"
 
 # KEYS: the status of the PBX, its snapshot, the stream, meta, pbxes.
-# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the snapshot or "" if it
-# is unchanged, the number of fields of the status, their names and values, and the kinds and texts
-# of the events. With "0" for a PBX that was removed, its keys are deleted.
-# Returns the new version; 0 if another cycle came first; -1 if `pbxes` has something else.
+# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the new version, the
+# snapshot or "" if it is unchanged, the number of fields of the status, their names and values, and
+# the kinds and texts of the events. With "0" for a PBX that was removed, its keys are deleted.
+# Returns 1; 0 if another cycle came first; -1 if `pbxes` has something else.
 _WRITE: Final = """
 if redis.call('hget', KEYS[5], ARGV[1]) ~= ARGV[2] then return -1 end
-local version = tonumber(redis.call('hget', KEYS[1], 'version') or '0') or 0
-if version ~= tonumber(ARGV[3]) then return 0 end
-version = version + 1
-if ARGV[4] ~= '' then redis.call('set', KEYS[2], ARGV[4]) end
-local at = 6
-for _ = 1, tonumber(ARGV[5]) do
+local version = redis.call('hget', KEYS[1], 'version')
+if not version or not string.match(version, '^[1-9]%d*$') or #version >= 20 then version = '0' end
+if version ~= ARGV[3] then return 0 end
+if ARGV[5] ~= '' then redis.call('set', KEYS[2], ARGV[5]) end
+local at = 7
+for _ = 1, tonumber(ARGV[6]) do
   redis.call('hset', KEYS[1], ARGV[at], ARGV[at + 1])
   at = at + 2
 end
@@ -66,10 +68,10 @@ while at < #ARGV do
   redis.call('hset', KEYS[4], 'last', id)
   at = at + 2
 end
-redis.call('hset', KEYS[1], 'version', version)
+redis.call('hset', KEYS[1], 'version', ARGV[4])
 redis.call('hset', KEYS[1], 'n', n)
 if ARGV[2] == '0' then redis.call('del', KEYS[1], KEYS[2]) end
-return version
+return 1
 """
 # Adds PBXes that were never in the fleet. KEYS: pbxes. ARGV: the PBXes.
 _SEED: Final = """
@@ -78,10 +80,12 @@ for i = 1, #ARGV do
 end
 return 0
 """
-# Acknowledges an event. A consumer that was paused can't set its group back.
+# Acknowledges an event. A consumer that was paused can't set its group back, and a group that Redis
+# has lost stays lost.
 # KEYS: groups, the stream. ARGV: the group, the number and the id of the event.
 _ACKNOWLEDGE: Final = """
-if tonumber(redis.call('hget', KEYS[1], ARGV[1]) or '0') < tonumber(ARGV[2]) then
+local n = redis.call('hget', KEYS[1], ARGV[1])
+if n and (tonumber(n) or 0) < tonumber(ARGV[2]) then
   redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
 end
 return redis.call('xack', KEYS[2], ARGV[1], ARGV[3])
@@ -89,6 +93,7 @@ return redis.call('xack', KEYS[2], ARGV[1], ARGV[3])
 
 GONE: Final = -1  # the PBX is not in the fleet
 REFUSED: Final = 0  # another cycle came first
+WRITTEN: Final = 1
 
 
 class ClassicSnapshot(Record, frozen=True, tag="classic", tag_field="generation"):
@@ -124,7 +129,9 @@ class PBXRecord(NamedTuple):
     """What Redis has of one PBX.
 
     Attributes:
-        version: counts the cycles that wrote.
+        version: the number of the cycle that wrote last; 0 if there was none yet.
+        next_version: the number of the next cycle. That of the first cycle is a time. So a PBX that
+            was removed and added again, or that Redis has lost, never has the same number twice.
         n: the number of the latest event, of any PBX, when the latest cycle wrote.
         status: how the latest cycles went.
         outage_since: when the current outage began; None if there is none.
@@ -132,6 +139,7 @@ class PBXRecord(NamedTuple):
     """
 
     version: int
+    next_version: int
     n: int
     status: PBXStatus
     outage_since: datetime | None
@@ -203,17 +211,23 @@ class FleetStore:
 
     async def read(self, pbx: str) -> PBXRecord:
         """Read what the previous cycle of a PBX left."""
-        # The version first: if a cycle writes between these two reads, the next write is refused.
-        fields = _fields(await self._redis.hgetall(self.key(f"pbx:{pbx}")))
-        text = await self._redis.get(self.key(f"snapshot:{pbx}"))
+        async with self._redis.pipeline() as pipeline:  # a transaction
+            pipeline.hgetall(self.key(f"pbx:{pbx}"))
+            pipeline.get(self.key(f"snapshot:{pbx}"))
+            raw, text = await pipeline.execute()
+        fields = _fields(raw)
         snapshot = None
         if text is not None:
             try:
                 snapshot = msgspec.json.decode(text, type=Snapshot)
             except msgspec.DecodeError:
                 snapshot = None  # of another version of this package: begin again
+        version = _number(fields, "version")
+        if str(version) != fields.get("version"):
+            version = 0
         return PBXRecord(
-            version=_number(fields, "version"),
+            version=version,
+            next_version=version + 1 if version else time.time_ns() // 1_000_000,
             n=_number(fields, "n"),
             status=_status(fields),
             outage_since=_time(fields, "outage_since"),
@@ -223,7 +237,7 @@ class FleetStore:
     async def write(
         self,
         pbx: str,
-        version: int,
+        record: PBXRecord,
         *,
         status: PBXStatus,
         outage_since: datetime | None,
@@ -235,7 +249,7 @@ class FleetStore:
 
         Args:
             pbx: the PBX.
-            version: the version that the cycle read.
+            record: what the cycle read.
             status: how the latest cycles went.
             outage_since: when the current outage began; None if there is none.
             snapshot: the new snapshot; None if it is unchanged.
@@ -243,7 +257,7 @@ class FleetStore:
             removed: True for a PBX that was removed: what Redis has of it is deleted.
 
         Returns:
-            The new version; `REFUSED`, or `GONE`.
+            `WRITTEN`, `REFUSED` or `GONE`.
         """
         success = status.last_success
         fields = {
@@ -264,7 +278,8 @@ class FleetStore:
         )
         text = b"" if snapshot is None else msgspec.json.encode(snapshot)
         member = REMOVED if removed else MEMBER
-        arguments: list[str | bytes] = [pbx, member, str(version), text, str(len(fields)), *flat]
+        versions = str(record.version), str(record.next_version)
+        arguments: list[str | bytes] = [pbx, member, *versions, text, str(len(fields)), *flat]
         for kind, event in events:
             arguments += [kind, event]
         return int(await self._redis.eval(_WRITE, len(keys), *keys, *arguments))
@@ -273,9 +288,15 @@ class FleetStore:
         """Remove the oldest events; about this many stay."""
         await self._redis.xtrim(self.stream, maxlen=length, approximate=True)
 
-    async def status(self) -> FleetStatus:
-        """Return the status of each PBX and each group."""
-        pbxes = await self.pbxes()
+    async def status(self, expected: Sequence[str]) -> FleetStatus:
+        """Return the status of each PBX and each group.
+
+        Args:
+            expected: PBXes that a worker will add, except those that were removed.
+        """
+        known = _fields(await self._redis.hgetall(self._pbxes))
+        found_names = known | {name: MEMBER for name in expected if name not in known}
+        pbxes = sorted(name for name, value in found_names.items() if value == MEMBER)
         async with self._redis.pipeline() as pipeline:
             for pbx in pbxes:
                 pipeline.hgetall(self.key(f"pbx:{pbx}"))
@@ -302,14 +323,25 @@ class FleetStore:
         value = await self._redis.hget(self._groups, group)
         return None if value is None else _number({group: _text(value)}, group)
 
-    async def create_group(self, group: str, n: int, last: str) -> None:
-        """Let a group begin after an event."""
+    async def ensure_group(self, group: str, last: str) -> bool:
+        """Let a group begin after an event, if the stream has no such group. Return whether."""
+        try:
+            await self._redis.xgroup_create(self.stream, group, id=last, mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+            return False
+        return True
+
+    async def move_group(self, group: str, n: int, last: str) -> None:
+        """Let a group go on after an event, and forget what it has not acknowledged.
+
+        If this is cut off, the group still has its earlier number. So whoever reads it next finds
+        events missing.
+        """
+        await self._redis.xgroup_destroy(self.stream, group)
         await self._redis.xgroup_create(self.stream, group, id=last, mkstream=True)
         await self._redis.hset(self._groups, group, str(n))
-
-    async def destroy_group(self, group: str) -> None:
-        """Forget a group, with the events that it has not acknowledged."""
-        await self._redis.xgroup_destroy(self.stream, group)
 
     async def claim(self, group: str, consumer: str) -> tuple[list[StreamEvent], bool]:
         """Claim what earlier consumers of a group left unacknowledged.
@@ -398,7 +430,7 @@ def _status(fields: dict[str, str]) -> PBXStatus:
 
 def _number(fields: dict[str, str], name: str) -> int:
     text = fields.get(name, "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if len(text) < 20 and text.isascii() and text.isdecimal() else 0
 
 
 def _time(fields: dict[str, str], name: str) -> datetime | None:

@@ -523,6 +523,19 @@ class TestWork:
         assert "Traceback" not in running.shown
 
 
+def test_board_ends_when_its_terminal_closes_without_a_signal(made_up: Path) -> None:
+    """A worker that ignores SIGHUP does not draw for nobody."""
+    ours, theirs = os.openpty()
+    with on_terminal("fleet", "work", "noc:fleet", stdout=theirs) as running:
+        os.close(theirs)
+        while b"globex" not in os.read(ours, 65536):
+            pass
+        os.close(ours)
+        running.end()
+        assert "Traceback" not in running.shown
+    assert calls(made_up)[-2:] == ["finished", "close"]
+
+
 def status(**failures: int) -> FleetStatus:
     """Return a state of PBXes with so many failures in a row; -1 for one without a cycle."""
     return FleetStatus(
