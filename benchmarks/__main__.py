@@ -19,6 +19,7 @@ from . import (
     bench_profile,
     bench_server,
     bench_starts,
+    bench_store,
     bench_walk,
     report,
 )
@@ -26,6 +27,7 @@ from .harness import Figure, Findings, Table
 
 _BENCHMARKS = (
     bench_generations,
+    bench_store,
     bench_profile,
     bench_poll,
     bench_live,

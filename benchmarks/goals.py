@@ -47,6 +47,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("calls.httpx.64", "the same, 64 in flight", "httpx + pydantic", "≤", 0.08, 3),
     Goal("calls.raw", "the same: CPU, mean", "hand-written protocol", "≤", 2.6),
     Goal("generations", "v22 show; 1, 16, 64 in flight: CPU, mean", "classic show", "≤", 1.05, 3),
+    Goal("store", "show with a token store; 1, 16, 64 in flight: CPU", "without", "≤", 1.02, 3),
+    Goal("store.uses", "the same: uses of the store", "the login", "≤", 0, 0),
     Goal("poll.ideal", f"{_POLL}: wall", "20 ms a request, shared by 16", "≤", 1.06, 3),
     Goal("poll.gather", "the same: CPU", "gather + semaphore, same batches", "≤", 1.0),
     Goal("poll.tokens.wall", "the same with tokens of 1 second: wall", "a fixed token", "≤", 1.03),

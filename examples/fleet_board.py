@@ -53,6 +53,7 @@ async def workers(url: str, count: int, addresses: dict[str, str]) -> AsyncItera
         await asyncio.create_subprocess_exec(
             *(sys.executable, __file__, url, "--work"),
             env=os.environ | {VARIABLE: json.dumps(addresses)},
+            start_new_session=True,  # Ctrl-C is for this process, which ends the workers
         )
         for _ in range(count)
     ]

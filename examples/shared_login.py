@@ -84,30 +84,31 @@ def call_in_process(pbx_login: Login, seconds: float, redis: str | None) -> tupl
     return asyncio.run(call(pbx_login, seconds, RedisTokenStore.from_url(redis)))
 
 
-async def measure(name: str, seconds: float, redis: str, *, shared: bool) -> None:
-    """Run all clients at once, and print how it went."""
-    async with PBXSimulator(extensions=5, quirks=["one_token"]) as simulator:
-        login = simulator.url, simulator.username, simulator.password
-        if redis.startswith("memory:"):
-            store = MemoryTokenStore() if shared else None
-            counts = await asyncio.gather(*(call(login, seconds, store) for _ in range(CLIENTS)))
-        else:
-            loop = asyncio.get_running_loop()
-            with ProcessPoolExecutor(CLIENTS, get_context("spawn")) as pool:
-                arguments = login, seconds, redis if shared else None
-                running = [
-                    loop.run_in_executor(pool, call_in_process, *arguments) for _ in range(CLIENTS)
-                ]
-                counts = await asyncio.gather(*running)
-        calls, failed = (sum(column) for column in zip(*counts, strict=True))
-        logins = simulator.served["account.verify"]
-    print(f"{name}: {calls} calls succeeded, {failed} failed, {logins} logins")
+async def call_from_all(
+    pbx_login: Login, seconds: float, redis: str, pool: ProcessPoolExecutor, *, shared: bool
+) -> list[tuple[int, int]]:
+    """Run all clients at once."""
+    if redis.startswith("memory:"):
+        store = MemoryTokenStore() if shared else None
+        return await asyncio.gather(*(call(pbx_login, seconds, store) for _ in range(CLIENTS)))
+    run = asyncio.get_running_loop().run_in_executor
+    arguments = call_in_process, pbx_login, seconds, redis if shared else None
+    return await asyncio.gather(*(run(pool, *arguments) for _ in range(CLIENTS)))
 
 
 async def main(redis: str, seconds: float) -> None:
     """Compare clients with and without a shared token."""
-    await measure("each client with its own token", seconds, redis, shared=False)
-    await measure("one token for all clients", seconds, redis, shared=True)
+    with ProcessPoolExecutor(CLIENTS, get_context("spawn")) as pool:
+        for name, shared in (
+            ("each client with its own token", False),
+            ("one token for all clients", True),
+        ):
+            async with PBXSimulator(extensions=5, quirks=["one_token"]) as simulator:
+                login = simulator.url, simulator.username, simulator.password
+                counts = await call_from_all(login, seconds, redis, pool, shared=shared)
+                logins = simulator.served["account.verify"]
+            succeeded, failed = (sum(column) for column in zip(*counts, strict=True))
+            print(f"{name}: {succeeded} calls succeeded, {failed} failed, {logins} logins")
 
 
 if __name__ == "__main__":

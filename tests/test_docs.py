@@ -438,6 +438,14 @@ async def test_workers_without_redis(workdir: Path, monkeypatch: pytest.MonkeyPa
     assert b'"voicemail_pin":"***"' in body
 
 
+async def test_measured_fleet(workdir: Path) -> None:
+    """The module with a meter provider has the fleet of the other page."""
+    write_files("docs/howto/watch-many-pbxes.md", workdir)
+    write_files("docs/howto/telemetry.md", workdir)
+    said = await finished(sys.executable, "-c", "import measured; print(measured.fleet)")
+    assert said.startswith("<Fleet 'fleet'")
+
+
 async def test_django(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view returns data of the PBX, with the client that the lifespan opened."""
     write_django_project(workdir)
@@ -468,6 +476,7 @@ RUN_BY_TESTS = {
     "docs/howto/django.md": {"mysite/asgi.py", "mysite/views.py", "mysite/urls.py"},
     # Run in tests/fleet, too.
     "docs/howto/several-workers.md": {"workers.py"},
+    "docs/howto/telemetry.md": {"measured.py"},
     "docs/howto/watch-many-pbxes.md": {"noc.py", "noc_board.py"},
     "docs/howto/survive-a-kill.md": {"create_users.py", "remove_users.py"},
 }

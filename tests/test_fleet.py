@@ -4,11 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from portsip_async import ConfigurationError, ExtensionStatus, PortSIPClient, RetryPolicy, v22
+from portsip_async import (
+    Attempt,
+    AttemptStart,
+    ConfigurationError,
+    ExtensionStatus,
+    PortSIPClient,
+    RetryPolicy,
+    v22,
+)
 from portsip_async.fleet import (
     Fleet,
     FleetChange,
@@ -331,6 +340,66 @@ async def test_retry_after_postpones_the_next_cycle_of_its_pbx_only(farm: Farm) 
             await take(stream, 1)
         await stream.aclose()
     assert busy.served["extensions.status"] == 1
+
+
+async def test_numbers_that_are_refused_are_asked_for_more_and_more_rarely(farm: Farm) -> None:
+    pbx = await farm.add("acme", 3)
+    statuses: list[int | None] = []
+
+    async def connect(name: str, **shared: Any) -> Client:
+        def note(attempt: Attempt) -> None:
+            if attempt.operation == "extensions.status":
+                statuses.append(attempt.status)
+
+        return PortSIPClient(
+            pbx.url, username=pbx.username, password=pbx.password, retry=ONCE, on_attempt=note
+        )
+
+    async with fleet_of(farm, "acme", connect=connect) as fleet:
+        async with aclosing(fleet.changes("board", from_start=True)) as stream:
+            await take(stream, 3)
+        async with PortSIPClient(pbx.url, username=pbx.username, password=pbx.password) as client:
+            await client.extensions.remove("102")  # but it was listed
+
+        async def has_polled_often() -> bool:
+            return statuses.count(200) >= 25
+
+        await until(has_polled_often)
+    # Each cycle forgets what is not in the store. So without it the number is refused each time.
+    assert 1 <= len(statuses) - statuses.count(200) <= 8
+
+
+async def test_the_rate_of_requests_holds_when_another_worker_takes_over(farm: Farm) -> None:
+    pbx = await farm.add("acme", 1)
+    sent: list[float] = []
+
+    async def connect(name: str, **shared: Any) -> Client:
+        def note(start: AttemptStart) -> None:
+            if start.operation != "account.verify":  # logins are not limited
+                sent.append(asyncio.get_running_loop().time())
+
+        return PortSIPClient(
+            pbx.url,
+            username=pbx.username,
+            password=pbx.password,
+            requests_per_second=5,
+            before_attempt=note,
+        )
+
+    async with fleet_of(farm, "acme", connect=connect) as fleet:
+        async with aclosing(fleet.changes("board", from_start=True)) as stream:
+            await take(stream, 1)
+        before = len(sent)
+        work = asyncio.create_task(fleet.work())
+
+        async def has_polled() -> bool:
+            return len(sent) >= before + 3
+
+        await until(has_polled)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    gaps = [later - earlier for earlier, later in pairwise(sent)]
+    assert min(gaps) > 0.19
 
 
 async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:

@@ -51,7 +51,7 @@ class Consumer:
         self._store: FleetStore
         # The number of the event that was acknowledged last; None before the first turn.
         self._acknowledged: int | None = None
-        # Events that are covered by the snapshot of a resync, by PBX.
+        # The PBXes whose events were delivered; by PBX, which ones the snapshot of a resync covers.
         self._covered: dict[str, int] = {}
 
     async def events(self) -> AsyncGenerator[FleetEvent, None]:
@@ -81,6 +81,10 @@ class Consumer:
         is_behind = await self._join()
         pending, trimmed = await store.claim(group, self._consumer)
         while turn.is_held:
+            if self._has_gap(pending):
+                # A consumer that was paused may have read them before it saw that it lost its turn.
+                pending, more_trimmed = await store.claim(group, self._consumer)
+                trimmed = trimmed or more_trimmed
             if is_behind or trimmed or self._has_gap(pending):
                 async with aclosing(self._resync(turn)) as events:
                     async for event in events:
@@ -91,26 +95,27 @@ class Consumer:
             for entry in pending:
                 if not turn.is_held:
                     return
-                if entry.event is not None and entry.n > self._covered.get(entry.pbx, 0):
+                if entry.event is not None and entry.n > self._covered.setdefault(entry.pbx, 0):
                     yield entry.event
                 await store.acknowledge(group, entry)
-                self._acknowledged = entry.n
+                self._acknowledged = max(self._acknowledged or 0, entry.n)
+            if not turn.is_held:
+                return
             async with asyncio.timeout(BLOCK + ANSWER):
                 pending = await store.next(group, self._consumer, BLOCK)
 
     async def _join(self) -> bool:
         """Create the group if it is new. Return whether it has to begin with a resync."""
         acknowledged = await self._store.acknowledged(self._group)
-        known = self._acknowledged
+        known, is_new = self._acknowledged, acknowledged is None
         if acknowledged is None:
-            n, last = await self._store.latest()
+            acknowledged, last = await self._store.latest()
             if known is None and self._from_start:
-                n, last = 0, "0-0"
-            await self._create(n, last)
-            acknowledged = n
+                acknowledged, last = 0, "0-0"
+            await self._create(acknowledged, last)
         self._acknowledged = acknowledged
-        # Redis may have lost its latest writes, or all of them.
-        return known is not None and acknowledged < known
+        # Otherwise Redis has lost its latest writes, or all of them.
+        return known is not None and (is_new or acknowledged < known)
 
     async def _create(self, n: int, last: str) -> None:
         try:
@@ -130,7 +135,8 @@ class Consumer:
     async def _resync(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
         """Yield the snapshot of each PBX, and let the group go on after them."""
         n, last = await self._store.latest()
-        for pbx in await self._store.pbxes():
+        # A PBX that is in the fleet no more has an empty snapshot.
+        for pbx in sorted({*self._covered, *await self._store.pbxes()}):
             if not turn.is_held:
                 return
             covered, event = await self._store.resync(pbx, last)

@@ -277,7 +277,7 @@ def _failure(pbx: str, error: Exception, *, is_first: bool) -> str:
 def _text(error: Exception | None) -> str:
     """Return an error as one line. Only the errors of this package are known to show no secret."""
     if error is None:
-        return "no status came"
+        return "StatusMissing: no status came"
     if isinstance(error, PortSIPError):
         return f"{type(error).__name__}: {error}".replace("\n", " ")
     return type(error).__name__

@@ -85,7 +85,8 @@ class Engine:
     async def open(self) -> None:
         """Connect."""
         await self._stack.enter_async_context(self._docket)
-        self.redis = await self._stack.enter_async_context(self._docket.redis())
+        async with self._docket.redis() as self.redis:
+            pass  # the client stays usable until the docket is closed
 
     async def close(self) -> None:
         """Disconnect."""

@@ -17,6 +17,7 @@ read. The script uses only commands that the in-process store of docket has too.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -48,7 +49,7 @@ MEMBER: Final = "1"
 # Returns the new version; 0 if another cycle came first; -1 if `pbxes` has something else.
 _WRITE: Final = """
 if redis.call('hget', KEYS[5], ARGV[1]) ~= ARGV[2] then return -1 end
-local version = tonumber(redis.call('hget', KEYS[1], 'version') or '0')
+local version = tonumber(redis.call('hget', KEYS[1], 'version') or '0') or 0
 if version ~= tonumber(ARGV[3]) then return 0 end
 version = version + 1
 if ARGV[4] ~= '' then redis.call('set', KEYS[2], ARGV[4]) end
@@ -211,12 +212,11 @@ class FleetStore:
                 snapshot = msgspec.json.decode(text, type=Snapshot)
             except msgspec.DecodeError:
                 snapshot = None  # of another version of this package: begin again
-        since = fields.get("outage_since")
         return PBXRecord(
-            version=int(fields.get("version", "0")),
-            n=int(fields.get("n", "0")),
+            version=_number(fields, "version"),
+            n=_number(fields, "n"),
             status=_status(fields),
-            outage_since=None if not since else datetime.fromisoformat(since),
+            outage_since=_time(fields, "outage_since"),
             snapshot=snapshot,
         )
 
@@ -281,12 +281,12 @@ class FleetStore:
                 pipeline.hgetall(self.key(f"pbx:{pbx}"))
             found = await pipeline.execute() if pbxes else []
         latest, _ = await self.latest()
-        groups = await self._redis.hgetall(self._groups)
+        groups = _fields(await self._redis.hgetall(self._groups))
         return FleetStatus(
             {pbx: _status(_fields(each)) for pbx, each in zip(pbxes, found, strict=True)},
             {
-                _text(name): GroupStatus(max(0, latest - int(acknowledged)))
-                for name, acknowledged in sorted(groups.items())
+                group: GroupStatus(max(0, latest - _number(groups, group)))
+                for group in sorted(groups)
             },
         )
 
@@ -295,12 +295,12 @@ class FleetStore:
     async def latest(self) -> tuple[int, str]:
         """Return the number and the id of the latest event; 0 and ``0-0`` if there is none."""
         meta = _fields(await self._redis.hgetall(self._meta))
-        return int(meta.get("n", "0")), meta.get("last", "0-0")
+        return _number(meta, "n"), meta.get("last", "0-0")
 
     async def acknowledged(self, group: str) -> int | None:
         """Return the number of the event that a group acknowledged last; None for a new group."""
         value = await self._redis.hget(self._groups, group)
-        return None if value is None else int(value)
+        return None if value is None else _number({group: _text(value)}, group)
 
     async def create_group(self, group: str, n: int, last: str) -> None:
         """Let a group begin after an event."""
@@ -366,33 +366,47 @@ def outage_event(since: datetime, error: str | None) -> tuple[str, bytes]:
 
 
 def _event(raw_id: str | bytes, raw: dict[bytes, bytes]) -> StreamEvent:
-    fields = {_text(name): value for name, value in raw.items()}
-    pbx, kind, event_id = _text(fields["pbx"]), _text(fields["kind"]), _text(raw_id)
+    """Read an event. One that can't be read has no `event`, and without a number its `n` is 0."""
+    fields, event_id = _fields(raw), _text(raw_id)
+    pbx, kind, text = fields.get("pbx", ""), fields.get("kind"), fields.get("event", "")
     event: FleetEvent | None = None
-    try:
+    with suppress(msgspec.DecodeError):
         if kind == "classic":
-            classic = msgspec.json.decode(fields["event"], type=StatusChange[ExtensionStatus])
+            classic = msgspec.json.decode(text, type=StatusChange[ExtensionStatus])
             event = FleetChange(pbx, classic, event_id)
         elif kind == "v22":
-            v22 = msgspec.json.decode(fields["event"], type=StatusChange[ExtensionState])
+            v22 = msgspec.json.decode(text, type=StatusChange[ExtensionState])
             event = FleetChange(pbx, v22, event_id)
         elif kind == "outage":
-            outage = msgspec.json.decode(fields["event"], type=OutageText)
+            outage = msgspec.json.decode(text, type=OutageText)
             event = FleetOutage(pbx, outage.since, outage.error, event_id)
-    except msgspec.DecodeError:
-        pass
-    return StreamEvent(event_id, int(fields["n"]), pbx, event)
+    return StreamEvent(event_id, _number(fields, "n"), pbx, event)
 
 
 def _status(fields: dict[str, str]) -> PBXStatus:
-    success = fields.get("last_success")
     return PBXStatus(
-        last_success=datetime.fromisoformat(success) if success else None,
+        last_success=_time(fields, "last_success"),
         last_error=fields.get("last_error") or None,
-        consecutive_failures=int(fields.get("consecutive_failures", "0")),
-        extensions=int(fields.get("extensions", "0")),
+        consecutive_failures=_number(fields, "consecutive_failures"),
+        extensions=_number(fields, "extensions"),
         worker=fields.get("worker") or None,
     )
+
+
+# Whoever may write to that Redis may also write something else. That counts as nothing.
+
+
+def _number(fields: dict[str, str], name: str) -> int:
+    text = fields.get(name, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _time(fields: dict[str, str], name: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(fields.get(name, ""))
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def _fields(raw: dict[bytes, bytes]) -> dict[str, str]:
@@ -400,4 +414,4 @@ def _fields(raw: dict[bytes, bytes]) -> dict[str, str]:
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

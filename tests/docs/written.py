@@ -179,8 +179,8 @@ attempt, the status, the error and the milliseconds. Neither shows a secret.
 {codes}
 
 Ctrl-C stops a command cleanly: it waits for requests in flight, and restores the terminal. SIGTERM
-and SIGHUP do the same, with their own exit codes. A worker of a fleet finishes its cycles first, and
-exits with 0; a second signal ends it at once.
+and SIGHUP do the same, with their own exit codes. A worker of a fleet finishes its cycles first,
+and exits with 0; a second signal ends it at once.
 
 ## Input
 

@@ -43,7 +43,7 @@ class ServiceLoad:
             env=env,
         )
 
-    async def run(self, seconds: float) -> None:
+    async def run(self, seconds: float, *, in_flight: int = 2 * WORKERS) -> None:
         """Send requests, each over a connection of its own, so that all workers get some."""
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -51,7 +51,7 @@ class ServiceLoad:
             self.statuses.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                    for _ in range(2 * WORKERS):
+                    for _ in range(in_flight):
                         group.create_task(self._loop(session))
 
     def stop(self) -> None:

@@ -25,11 +25,12 @@ from portsip_async.simulator import PBXSimulator
 
 from ..docs.blocks import ROOT, Block, blocks, commands, files, write_files
 from ..soak.nginx import HOST, free_port
-from .processes import PATIENCE, end_with_parent
+from .processes import end_with_parent
 from .redis_server import RedisServer
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 
+SECONDS = 90.0  # for a step: a busy machine needs long to start several processes
 WORKERS = "docs/howto/several-workers.md"
 MANY = "docs/howto/watch-many-pbxes.md"
 TRUST = "docs/explanation/redis.md"
@@ -64,8 +65,13 @@ async def running(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(stop)
-        async with asyncio.timeout(PATIENCE):
-            out, err = await process.communicate()
+        try:
+            async with asyncio.timeout(SECONDS):
+                out, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
     said = (out + err).decode()
     if stop is signal.SIGINT:  # a program without a handler, such as the page's
         assert process.returncode == -signal.SIGINT, said
@@ -85,8 +91,13 @@ async def finished(*command: str, folder: Path, **variables: str) -> str:
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=end_with_parent,
     )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate()
+    try:
+        async with asyncio.timeout(SECONDS):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
     assert process.returncode == 0, err.decode()
     assert "Traceback" not in err.decode(), err.decode()
     return out.decode()
@@ -122,7 +133,7 @@ async def test_service(
     write_files(WORKERS, tmp_path)
     port = free_port()
     command = [*shown_command(WORKERS, server), *(each.format(port=port) for each in address)]
-    async with PBXSimulator(extensions=20, quirks=["one_token"]) as sim:
+    async with PBXSimulator(extensions=20, token_lifetime=600, quirks=["one_token"]) as sim:
         variables = {
             "PORTSIP_URL": sim.url,
             "PORTSIP_USERNAME": sim.username,
@@ -153,7 +164,7 @@ async def ask(url: str, times: int) -> list[int]:
                     return
                 await asyncio.sleep(0.05)
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SECONDS):
             await first()
             return await asyncio.gather(*(one() for _ in range(times)))
 
@@ -162,7 +173,7 @@ async def ask(url: str, times: int) -> list[int]:
 
 
 async def line(
-    process: asyncio.subprocess.Process, matches: Callable[[str], Any], seconds: float = PATIENCE
+    process: asyncio.subprocess.Process, matches: Callable[[str], Any], seconds: float = SECONDS
 ) -> str:
     """Read lines of a process until one matches, and return it."""
     assert process.stdout is not None
@@ -185,7 +196,10 @@ async def test_two_commands_start_a_fleet(redis_server: RedisServer, tmp_path: P
         shown_command(MANY, "python"),
         shown_command(MANY, "portsip-async", "fleet", "status"),
     )
-    async with PBXSimulator(extensions=7) as acme, PBXSimulator(extensions=9) as globex:
+    async with (
+        PBXSimulator(extensions=7, token_lifetime=600) as acme,
+        PBXSimulator(extensions=9) as globex,
+    ):
         variables = {"REDIS_URL": redis_server.url}
         for name, sim in (("ACME", acme), ("GLOBEX", globex)):
             variables |= {f"{name}_URL": sim.url, f"{name}_PASSWORD": sim.password}
@@ -244,7 +258,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Callable[[str], str]]:
         return f"rediss://{login}@localhost:{port}/0?ssl_ca_certs={tmp_path / 'redis-ca.pem'}"
 
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SECONDS):
             while not is_up(url("admin")):  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.05)
         yield url
@@ -265,7 +279,7 @@ def client_of(url: str) -> "redis.Redis":
 
 async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> None:
     """Each user of the page can do what it is for, and can't do what it must not."""
-    async with PBXSimulator(extensions=5) as sim:
+    async with PBXSimulator(extensions=5, token_lifetime=600) as sim:
 
         def fleet(user: str) -> Fleet:
             async def connect(pbx: str, **shared: Any) -> PortSIPClient:
@@ -275,7 +289,7 @@ async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> N
 
         async with fleet("worker") as working, fleet("reader") as reading:
             work = asyncio.create_task(working.work())
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SECONDS):
                 changes = reading.changes("board", from_start=True)
                 numbers = {(await anext(changes)).pbx for _ in range(5)}
                 await changes.aclose()

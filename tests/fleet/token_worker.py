@@ -3,8 +3,8 @@
 It reports ``ready``, and then what happens: ``turn`` when it begins a turn at the store, and
 ``warning`` with the text of a warning that is logged. These are its orders:
 
-- ``go``: call the PBX in some loops at once, for so many seconds, or until ``stop`` if it is None;
-  at the end it reports ``calls``, ``seconds``, ``longest`` and ``errors``;
+- ``go``: call the PBX in so many ``loops`` at once, for so many seconds, or until ``stop`` if it is
+  None; at the end it reports ``calls``, ``seconds``, ``longest`` and ``errors``;
 - ``count``: report the number of ``counted`` calls so far;
 - ``stop``: end the calls.
 """
@@ -71,6 +71,8 @@ class Worker:
 
     async def run(self, loops: int, seconds: float | None) -> None:
         """Call until the time is over, or until cancelled, and report."""
+        self.calls, self.longest = 0, 0.0
+        self.errors.clear()
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
@@ -105,7 +107,6 @@ async def _main(
     password: str,
     store: str | None = None,
     key: str | None = None,
-    loops: int = 4,
     pause: float = 0.0,
 ) -> None:
     """Follow the orders.
@@ -117,7 +118,6 @@ async def _main(
         password: at the PBX.
         store: the URL of a Redis; None for no store.
         key: of a Fernet cipher; None for no cipher.
-        loops: how many calls it makes at once.
         pause: seconds of each loop between two calls.
     """
     logging.getLogger("portsip_async").addHandler(Warnings(logging.WARNING))
@@ -134,7 +134,7 @@ async def _main(
         report(ready=True)
         async for order in orders():
             if "go" in order:
-                running = asyncio.create_task(worker.run(loops, order["go"]))
+                running = asyncio.create_task(worker.run(order["loops"], order["go"]))
             if "count" in order:
                 report(counted=worker.calls)
             if "stop" in order and running is not None:

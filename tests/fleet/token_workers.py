@@ -88,15 +88,15 @@ class Result:
         self.longest: float = max(result["longest"] for result in results)
 
 
-def go(workers: Sequence[Process], seconds: float | None = None) -> None:
-    """Make workers begin to call."""
+def go(workers: Sequence[Process], seconds: float | None = None, *, loops: int = 4) -> None:
+    """Make workers begin to call, in so many loops each."""
     for worker in workers:
-        worker.order(go=seconds)
+        worker.order(go=seconds, loops=loops)
 
 
-def run(workers: Sequence[Process], seconds: float) -> Result:
+def run(workers: Sequence[Process], seconds: float, *, loops: int = 4) -> Result:
     """Make workers call for some seconds, and return what they did."""
-    go(workers, seconds)
+    go(workers, seconds, loops=loops)
     return Result(workers)
 
 

@@ -53,5 +53,4 @@ def _time(at: datetime) -> str:
 
 
 def _detail(state: Any) -> str:
-    pbx = ClassicPBX if isinstance(state, ExtensionStatus) else V22PBX
-    return pbx.detail(state)
+    return ClassicPBX.detail(state) if isinstance(state, ExtensionStatus) else V22PBX.detail(state)
