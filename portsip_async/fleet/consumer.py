@@ -142,8 +142,9 @@ class Consumer:
         for pbx in sorted({*self._covered, *await self._store.pbxes()}):
             if not turn.is_held:
                 return
-            covered, event = await self._store.resync(pbx, last)
-            yield event
+            covered, events = await self._store.resync(pbx, last)
+            for event in events:
+                yield event
             self._covered[pbx] = covered
         # Not before the last snapshot was handled: whoever takes over before does all of it again.
         if turn.is_held:
