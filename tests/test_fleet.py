@@ -186,7 +186,9 @@ async def test_connect_that_fails_is_an_outage_whose_text_stays_here(
         assert ended.error is None
         await stream.aclose()
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "acme: a cycle failed"
+        "acme: a cycle failed",
+        "acme: an outage began: KeyError",
+        "acme: the outage is over",
     ]
     assert pbx.tokens_issued == 1
 
