@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from docket import Docket, Perpetual, Worker
 from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 # Seconds after which another worker runs the cycle of a worker that died. A living worker prolongs
@@ -95,8 +95,9 @@ class Engine:
             pass  # the client stays usable until the docket is closed
         if not self.is_memory:
             # A restart of Redis leaves dead connections in the pool, which docket uses too. Without
-            # repeats, each of them would fail a command later, and delay a cycle by seconds.
-            self.redis.set_retry(Retry(ConstantBackoff(0.1), 2))
+            # a repeat, each of them would fail a command later, and delay a cycle by seconds. One
+            # at once is enough: docket has to notice the outage itself, to schedule what was lost.
+            self.redis.set_retry(Retry(NoBackoff(), 1))
 
     async def close(self) -> None:
         """Disconnect, and give the turns back."""
