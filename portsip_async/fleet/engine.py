@@ -227,10 +227,19 @@ class Engine:
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it has ended. Some waits of docket's in-process store ignore it once."""
+    """Cancel a task until it has ended, even if this is cancelled meanwhile.
+
+    A worker of docket and some waits of its in-process store ignore the first cancellation.
+    """
+    cancelled: asyncio.CancelledError | None = None
     while not task.done():
         task.cancel()
-        await asyncio.wait((task,), timeout=1.0)
+        try:
+            await asyncio.wait((task,), timeout=1.0)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _key(pbx: str) -> str:
