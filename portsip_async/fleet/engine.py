@@ -107,14 +107,19 @@ class Engine:
         await self._stack.aclose()
 
     async def schedule(self, pbxes: Sequence[str]) -> None:
-        """Schedule the cycles of PBXes. Those that are scheduled or run already are left alone."""
+        """Schedule the cycles of PBXes. Those that are scheduled or run already are left alone.
+
+        Raises:
+            RedisError: Redis refused one of them.
+        """
         if self.is_memory:
             for pbx in pbxes:  # the in-process store has no pipeline for this
                 await self._docket.add("cycle", key=_key(pbx))(pbx)
         elif pbxes:
-            await self._docket.add_many(
-                [self._docket.call("cycle", key=_key(pbx))(pbx) for pbx in pbxes]
-            )
+            calls = [self._docket.call("cycle", key=_key(pbx))(pbx) for pbx in pbxes]
+            for execution in await self._docket.add_many(calls):
+                if execution.schedule_exception is not None:
+                    raise execution.schedule_exception
 
     def register(
         self,
