@@ -60,7 +60,11 @@ for _ = 1, tonumber(ARGV[6]) do
   redis.call('hset', KEYS[1], ARGV[at], ARGV[at + 1])
   at = at + 2
 end
-local n = redis.call('hget', KEYS[4], 'n') or '0'
+local n = redis.call('hget', KEYS[4], 'n')
+if not n or not string.match(n, '^%d+$') or #n >= 16 then
+  n = '0'
+  redis.call('hset', KEYS[4], 'n', n)
+end
 while at < #ARGV do
   n = redis.call('hincrby', KEYS[4], 'n', 1)
   local id = redis.call('xadd', KEYS[3], '*', 'n', n, 'pbx', ARGV[1], 'kind', ARGV[at],
@@ -199,10 +203,14 @@ class FleetStore:
         """Remove a PBX. It stays known as removed, and from now on no cycle can write for it."""
         await self._redis.hset(self._pbxes, pbx, REMOVED)
 
-    async def pbxes(self) -> list[str]:
-        """Return the names of the PBXes, sorted."""
-        found = await self._redis.hgetall(self._pbxes)
-        return sorted(_text(name) for name, value in found.items() if _text(value) == MEMBER)
+    async def pbxes(self, expected: Sequence[str] = ()) -> list[str]:
+        """Return the names of the PBXes, sorted.
+
+        Args:
+            expected: PBXes that a worker will add, except those that were removed.
+        """
+        found = dict.fromkeys(expected, MEMBER) | _fields(await self._redis.hgetall(self._pbxes))
+        return sorted(name for name, value in found.items() if value == MEMBER)
 
     async def is_member(self, pbx: str) -> bool:
         """Return whether the PBX is in the fleet."""
@@ -269,13 +277,8 @@ class FleetStore:
             "outage_since": "" if outage_since is None else outage_since.isoformat(),
         }
         flat = [text for pair in fields.items() for text in pair]
-        keys = (
-            self.key(f"pbx:{pbx}"),
-            self.key(f"snapshot:{pbx}"),
-            self.stream,
-            self._meta,
-            self._pbxes,
-        )
+        own = self.key(f"pbx:{pbx}"), self.key(f"snapshot:{pbx}")
+        keys = (*own, self.stream, self._meta, self._pbxes)
         text = b"" if snapshot is None else msgspec.json.encode(snapshot)
         member = REMOVED if removed else MEMBER
         versions = str(record.version), str(record.next_version)
@@ -289,14 +292,8 @@ class FleetStore:
         await self._redis.xtrim(self.stream, maxlen=length, approximate=True)
 
     async def status(self, expected: Sequence[str]) -> FleetStatus:
-        """Return the status of each PBX and each group.
-
-        Args:
-            expected: PBXes that a worker will add, except those that were removed.
-        """
-        known = _fields(await self._redis.hgetall(self._pbxes))
-        found_names = known | {name: MEMBER for name in expected if name not in known}
-        pbxes = sorted(name for name, value in found_names.items() if value == MEMBER)
+        """Return the status of each PBX and each group. About `expected` see `pbxes`."""
+        pbxes = await self.pbxes(expected)
         async with self._redis.pipeline() as pipeline:
             for pbx in pbxes:
                 pipeline.hgetall(self.key(f"pbx:{pbx}"))
