@@ -32,7 +32,7 @@ help:
 	@echo "make test-pythons  run the tests on each supported Python that is installed"
 	@echo "make test-browser  test the wallboard example in headless Chromium"
 	@echo "make test-fleet    test several processes with a real Redis, and kill both"
-	@echo "make fleet-trial   watch 200 simulated PBXes for four minutes, and kill the workers"
+	@echo "make fleet-trial   watch 200 simulated PBXes for five minutes, and kill the workers"
 	@echo "make test-vendor   test against the vendor's OpenAPI document of v22, OPENAPI=path"
 	@echo "make soak          run the SDK under load while things break, for SECONDS=180; needs nginx"
 	@echo "make guards        remove each safeguard in turn, and check that its tests fail"

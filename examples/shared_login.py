@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from multiprocessing import get_context
 
 from portsip_async import AuthenticationError, PortSIPClient, SharedLogin, TokenStore
@@ -91,9 +92,9 @@ async def call_from_all(
     if redis.startswith("memory:"):
         store = MemoryTokenStore() if shared else None
         return await asyncio.gather(*(call(pbx_login, seconds, store) for _ in range(CLIENTS)))
-    run = asyncio.get_running_loop().run_in_executor
-    arguments = call_in_process, pbx_login, seconds, redis if shared else None
-    return await asyncio.gather(*(run(pool, *arguments) for _ in range(CLIENTS)))
+    work = partial(call_in_process, pbx_login, seconds, redis if shared else None)
+    loop = asyncio.get_running_loop()
+    return await asyncio.gather(*(loop.run_in_executor(pool, work) for _ in range(CLIENTS)))
 
 
 async def main(redis: str, seconds: float) -> None:

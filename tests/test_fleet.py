@@ -188,7 +188,9 @@ async def test_connect_that_fails_is_an_outage_whose_text_stays_here(
         assert ended.error is None
         await stream.aclose()
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "acme: a cycle failed"
+        "acme: a cycle failed",
+        "acme: an outage began: KeyError",
+        "acme: the outage is over",
     ]
     assert pbx.tokens_issued == 1
 
@@ -581,6 +583,24 @@ def test_names_are_visible_text(farm: Farm) -> None:
             fleet.changes(invalid)
         with pytest.raises(ValueError, match=r"^consumer must be visible text"):
             fleet.changes("board", consumer=invalid)
+
+
+async def test_a_status_beside_a_worker_starts_no_other_one(farm: Farm) -> None:
+    """Not even if both begin on a new event loop, where nothing is open yet."""
+    await farm.add("acme")
+    fleet = fleet_of(farm, "acme")
+    work = asyncio.create_task(fleet.work())
+    await asyncio.sleep(0)
+
+    async def was_read() -> bool:
+        return (await fleet.status()).pbxes["acme"].extensions == 2 if farm.shared else False
+
+    await fleet.status()
+    await until(was_read)
+    assert len(farm.shared) == 1
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    await fleet.close()
 
 
 async def test_one_process_has_one_worker_of_a_fleet(farm: Farm) -> None:

@@ -25,8 +25,8 @@ from ..core.pages import PageSize
 from ..core.request import TOKEN_NAME
 from ..core.retry import RetryPolicy
 from ..core.session import Session
+from ..core.shared_account import SharedAccount
 from ..core.tasks import NotCopyable
-from ..core.token_sharing import SharedAccount
 from ..core.token_store import TokenStore
 from ..core.token_types import TokenSource
 from ..core.tracebacks import strip_frames

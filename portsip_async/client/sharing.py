@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from ..core.token_sharing import SharedAccount
+from ..core.shared_account import SharedAccount
 from ..core.token_store import TokenStore
 from ..errors import ConfigurationError
 

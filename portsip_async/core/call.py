@@ -384,10 +384,10 @@ class Call(Interruptible):
         # The PBX may forget all tokens, even one that was fetched since this attempt was sent. So a
         # rejection is final only if the rejected token is newer than the first rejection. A token
         # from a store is no newer: another process got it, at a time that nobody knows.
-        for turn in range(3):
+        for _ in range(2):
             cached = self._sent_token
             rejected = isinstance(error, AuthenticationError) and error.token_rejected
-            if not rejected or cached is None or (turn == 2 and not cached.shared):
+            if not rejected or cached is None:
                 break
             newest = self._context.tokens.generation
             self._context.tokens.reject(cached)

@@ -20,9 +20,10 @@ from .limits import CLOSED, Clock, Gate, Interruptible, RequestRate
 from .message import Parameters
 from .observer import Observer
 from .retry import RetryBucket
+from .shared_account import SharedAccount
 from .tasks import NotCopyable
 from .threads import Threads
-from .token_sharing import SharedAccount, SharedTokenCache
+from .token_sharing import SharedTokenCache
 from .token_types import Token, TokenSource
 from .tokens import TokenCache
 from .transport import CallOptions, Transport
@@ -31,7 +32,6 @@ from .upload import Source
 from .web_socket import WebSocket
 
 T = TypeVar("T")
-X = TypeVar("X")
 
 _PREPARED_KEPT: Final = 256
 
@@ -125,14 +125,14 @@ class Session(NotCopyable):
         """
         self._context.check_open()
 
-    def start(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a background task that `close` cancels."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def start_clean_up(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a background task that `close` waits for; it must limit its own time."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._clean_ups.add(task)

@@ -18,142 +18,25 @@ A store that fails or hangs stops no call: the renewal goes on alone, as without
 """
 
 import asyncio
-import logging
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Final, TypeVar
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 from ..errors import AuthenticationError, ConnectError, TwoFactorRequired
 from .limits import Clock
+from .shared_account import STEP_SECONDS, SharedAccount, StoreFailed, Turn
 from .tasks import TaskOwner
-from .token_store import SharedLogin, TokenStore, TokenTurn
+from .token_store import SharedLogin
 from .token_types import CachedToken, Token, TokenReply, TokenSource
 from .tokens import MAX_COOL_DOWN, STALE_AFTER, Outcome, Renewal, TokenCache
 
-T = TypeVar("T")
-
-# The same logger as in `core.hooks`.
-logger: logging.Logger = logging.getLogger("portsip_async")
-
-STEP_SECONDS: Final = 1.0  # that a store may take to load, to put, and to end a turn
-TURN_SECONDS: Final = 10.0  # that a store may take to begin a turn: others may have theirs
 LOOK_SECONDS: Final = 1.0  # between two looks for another process's success, after a refusal
 LONGEST: Final = 365 * 86400.0  # seconds that a token is shared; no store has to count further
 _REMEMBERED: Final = 16  # rejected tokens
-_TRIES: Final = 3  # to put a token that was obtained elsewhere
+_TRIES: Final = 3  # to have a turn that is not lost
 _NOTHING: Final = SharedLogin(STEP_SECONDS)
-
-
-class StoreFailed(Exception):
-    """A store raised an exception, hung, or returned something else than it should."""
-
-
-class _Health:
-    """Whether a store works, for one warning when it fails and one when it works again."""
-
-    def __init__(self) -> None:
-        self._failing: set[str] = set()
-
-    def failed(self, step: str, error: str) -> None:
-        if not self._failing:
-            logger.warning(
-                "the token store failed (%s): tokens are renewed without it until it is back", error
-            )
-        self._failing.add(step)
-
-    def worked(self, step: str) -> None:
-        # A store that can be read but not be locked is not back yet.
-        if self._failing and (step == "turn" or "turn" not in self._failing):
-            self._failing.clear()
-            logger.warning("the token store is back")
-
-
-# By store: several clients may share one.
-_HEALTH: Final[WeakKeyDictionary[TokenStore, _Health]] = WeakKeyDictionary()
-
-
-class SharedAccount:
-    """One account of a store. Each step has a time limit, and any failure is a `StoreFailed`."""
-
-    def __init__(self, store: TokenStore, account: str) -> None:
-        """Store the settings.
-
-        Args:
-            store: the application's store.
-            account: what the store calls the account.
-        """
-        self._store = store
-        self._account = account
-        try:
-            self._health = _HEALTH.setdefault(store, _Health())
-        except TypeError:  # it can't be hashed, or not be referenced weakly
-            self._health = _Health()
-
-    async def load(self) -> SharedLogin | None:
-        """Return what is shared; None if nothing."""
-        return await self._step("load", self._load, STEP_SECONDS)
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator["Turn"]:
-        """Wait for the turn, and leave it at the end of the block, whatever happens."""
-        begun: list[AbstractAsyncContextManager[TokenTurn]] = []
-
-        def begin() -> Awaitable[TokenTurn]:
-            begun.append(self._store.turn(self._account))
-            return begun[0].__aenter__()
-
-        turn = await self._step("turn", begin, TURN_SECONDS)
-        try:
-            yield Turn(self, turn)
-        finally:
-            with suppress(StoreFailed):  # the outcome counts
-                await self._step("end", lambda: begun[0].__aexit__(None, None, None), STEP_SECONDS)
-
-    async def put(self, turn: TokenTurn, login: SharedLogin) -> bool:
-        """Put a login; False if the turn was lost."""
-        return await self._step("put", lambda: turn.put(login), STEP_SECONDS) is not False
-
-    async def _load(self) -> SharedLogin | None:
-        return _checked(await self._store.load(self._account))
-
-    async def _step(self, name: str, step: Callable[[], Awaitable[T]], seconds: float) -> T:
-        task = asyncio.current_task()
-        cancelling = 0 if task is None else task.cancelling()
-        try:
-            async with asyncio.timeout(seconds):
-                result = await step()
-        except asyncio.CancelledError:
-            if task is None or task.cancelling() > cancelling:
-                raise
-            failure = "CancelledError"  # nobody cancelled this task: the store raised it
-        except Exception as error:
-            failure = type(error).__name__
-            if name == "turn" and isinstance(error, TimeoutError):
-                failure = "no turn so far"  # another process may be renewing for long
-        else:
-            self._health.worked(name)
-            return result
-        self._health.failed(name, failure)
-        # Not within the except block: the frames of the store's exception may have secrets.
-        raise StoreFailed
-
-
-class Turn:
-    """A client's turn. `put` never raises."""
-
-    def __init__(self, account: SharedAccount, turn: TokenTurn) -> None:
-        self._account = account
-        self._turn = turn
-
-    async def put(self, login: SharedLogin) -> bool:
-        """Put a login. Return False if the turn was lost; True also if the store failed."""
-        try:
-            return await self._account.put(self._turn, login)
-        except StoreFailed:
-            return True
 
 
 class SharedTokenCache(TokenCache):
@@ -183,6 +66,8 @@ class SharedTokenCache(TokenCache):
         self._rejected: deque[str] = deque(maxlen=_REMEMBERED)
         # The refresh token that lies in the store, so that any process may have sent it.
         self._shared_refresh: str | None = None
+        # The token of the latest renewal, as soon as calls can use it.
+        self._usable: asyncio.Future[CachedToken] | None = None
         # The calls of `renew` that are waiting.
         self._explicit = 0
         # When a call may look for another process's success next.
@@ -199,10 +84,7 @@ class SharedTokenCache(TokenCache):
             if now >= self._look_at:
                 self._look_at = now + LOOK_SECONDS
                 return await self._outcome(self._start_renewal())
-        cached = await super().wait()
-        if cached.token.access_token in self._rejected:  # it was, while the renewal put it
-            cached = await super().wait()
-        return cached
+        return await super().wait()
 
     async def renew(self) -> Token:
         """Renew the token at the PBX, even if the store has a fresh one or during the cool-down."""
@@ -230,6 +112,19 @@ class SharedTokenCache(TokenCache):
             # In a task that ends when the client closes.
             await asyncio.wait([self._owner.start(self._withdraw(token))])
         return token
+
+    def _start_renewal(self) -> asyncio.Task[Outcome]:
+        self._usable = asyncio.get_running_loop().create_future()
+        return super()._start_renewal()
+
+    async def _outcome(self, renewal: asyncio.Task[Outcome]) -> CachedToken:
+        """Wait for a renewal's token. Only `renew` waits until it is in the store, too."""
+        usable = self._usable
+        if usable is not None and not self._explicit:
+            await asyncio.wait((renewal, usable), return_when=asyncio.FIRST_COMPLETED)
+            if usable.done() and not renewal.done():
+                return usable.result()
+        return await super()._outcome(renewal)
 
     async def _renew(self) -> Outcome:
         """Take a token from the store, or renew it in turn; alone if the store fails."""
@@ -299,9 +194,13 @@ class SharedTokenCache(TokenCache):
         # 2. Hide a refresh token for single use before it is sent: if this process dies, the next
         # can't know whether it was used.
         self._spare(found)
-        hidden = self._source.single_use and found is not None
-        if hidden and not await turn.put(_NOTHING):
-            return None
+        hidden: bool | None = None
+        if self._source.single_use and found is not None:
+            hidden = await turn.put(_NOTHING)
+            if hidden is False:
+                return None
+            if hidden is None:
+                self._spare(None)
         # 3. Ask the PBX.
         outcome = await super()._renew()
         # 4. Share the outcome.
@@ -314,8 +213,7 @@ class SharedTokenCache(TokenCache):
             login = self._login_of(self._last)  # the refresh token was not sent
         else:
             return outcome
-        kept = await turn.put(login)
-        if kept:
+        if await turn.put(login) is not False:
             self._shared_refresh = None if login.token is None else login.token.refresh_token
             return outcome
         # 5. The turn was lost, so another process had it, and its outcome is newer.
@@ -332,7 +230,9 @@ class SharedTokenCache(TokenCache):
             for _ in range(_TRIES):
                 async with self._account.turn() as turn:
                     cached = self._cached
-                    if cached is None or cached.shared or await turn.put(self._login_of(cached)):
+                    if cached is None or cached.shared:
+                        return
+                    if await turn.put(self._login_of(cached)) is not False:
                         return
         except StoreFailed:
             pass
@@ -352,7 +252,10 @@ class SharedTokenCache(TokenCache):
         """Cache a new token. One that the PBX has just issued is valid, whatever was before."""
         if not reply.shared and reply.token.access_token in self._rejected:
             self._rejected.remove(reply.token.access_token)
-        return super()._accept(reply)
+        cached = super()._accept(reply)
+        if self._usable is not None and not self._usable.done():
+            self._usable.set_result(cached)
+        return cached
 
     def _take(self, found: TokenReply | None) -> CachedToken | None:
         """Use the token in the store; None if it is not fresh, or was rejected."""
@@ -416,28 +319,3 @@ class SharedTokenCache(TokenCache):
     def _remember(self, token: Token) -> None:
         if token.access_token not in self._rejected:
             self._rejected.append(token.access_token)
-
-
-def _checked(login: object) -> SharedLogin | None:
-    """Return what a store returned, if it can be used.
-
-    Raises:
-        TypeError, ValueError: it can't.
-    """
-    if login is None:
-        return None
-    if not isinstance(login, SharedLogin):
-        raise TypeError("load must return a SharedLogin or None")
-    token: object = login.token
-    refusal: object = login.refusal
-    if not isinstance(token, Token | None) or not isinstance(refusal, AuthenticationError | None):
-        raise TypeError("token must be a Token, and refusal an AuthenticationError")
-    numbers: list[object] = [login.seconds]
-    if token is not None:
-        numbers.append(token.expires)
-        texts: tuple[object, object] = (token.access_token, token.refresh_token or "")
-        if not all(isinstance(text, str) and text.isprintable() for text in texts) or not texts[0]:
-            raise ValueError("access_token and refresh_token must be printable texts")
-    if not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
-        raise ValueError("seconds and expires must be finite numbers")
-    return login if login.seconds > 0 else None

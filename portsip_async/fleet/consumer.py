@@ -51,7 +51,7 @@ class Consumer:
         self._store: FleetStore
         # The number of the event that was acknowledged last; None before the first turn.
         self._acknowledged: int | None = None
-        # Events that are covered by the snapshot of a resync, by PBX.
+        # The PBXes whose events were delivered; by PBX, which ones the snapshot of a resync covers.
         self._covered: dict[str, int] = {}
 
     async def events(self) -> AsyncGenerator[FleetEvent, None]:
@@ -87,6 +87,10 @@ class Consumer:
         is_behind = await self._join()
         pending, trimmed = await store.claim(group, self._consumer)
         while turn.is_held and not engine.is_closed:
+            if self._has_gap(pending):
+                # A consumer that was paused may have read them before it saw that it lost its turn.
+                pending, more_trimmed = await store.claim(group, self._consumer)
+                trimmed = trimmed or more_trimmed
             if is_behind or trimmed or self._has_gap(pending):
                 async with aclosing(self._resync(turn)) as events:
                     async for event in events:
@@ -97,10 +101,12 @@ class Consumer:
             for entry in pending:
                 if not turn.is_held:
                     return
-                if entry.event is not None and entry.n > self._covered.get(entry.pbx, 0):
+                if entry.event is not None and entry.n > self._covered.setdefault(entry.pbx, 0):
                     yield entry.event
                 await store.acknowledge(group, entry)
                 self._acknowledged = max(self._acknowledged or 0, entry.n)
+            if not turn.is_held:
+                return
             async with asyncio.timeout(BLOCK + ANSWER):
                 pending = await store.next(group, self._consumer, BLOCK)
 
@@ -131,13 +137,14 @@ class Consumer:
 
     async def _resync(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
         """Yield the snapshot of each PBX, and let the group go on after them."""
-        self._covered = {}
         n, last = await self._store.latest()
-        for pbx in await self._store.pbxes():
+        # A PBX that is in the fleet no more has an empty snapshot.
+        for pbx in sorted({*self._covered, *await self._store.pbxes()}):
             if not turn.is_held:
                 return
-            covered, event = await self._store.resync(pbx, last)
-            yield event
+            covered, events = await self._store.resync(pbx, last)
+            for event in events:
+                yield event
             self._covered[pbx] = covered
         # Not before the last snapshot was handled: whoever takes over before does all of it again.
         if turn.is_held:

@@ -33,6 +33,7 @@ from .store import (
 )
 
 logger: logging.Logger = logging.getLogger("portsip_async")
+outage_logger: logging.Logger = logging.getLogger("portsip_async.fleet.outages")
 
 RELIST_EVERY: Final = 60.0  # seconds
 CONNECT_SECONDS: Final = 30.0  # that `connect` may take
@@ -247,6 +248,10 @@ class Cycles:
         )
         if written == WRITTEN and events:
             self._metrics.changes(pbx, changes)
+            if failed and since == now:
+                outage_logger.warning("%s: an outage began: %s", pbx, outcome.error)
+            elif record.outage_since is not None and since is None:
+                outage_logger.warning("%s: the outage is over", pbx)
             await self._store.trim(self._keep_changes)
         return written
 

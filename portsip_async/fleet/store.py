@@ -376,10 +376,18 @@ class FleetStore:
         keys = (self._groups, self.stream)
         await self._redis.eval(_ACKNOWLEDGE, len(keys), *keys, group, str(event.n), event.id)
 
-    async def resync(self, pbx: str, last: str) -> tuple[int, FleetResync]:
-        """Return the snapshot of a PBX, and the number of the latest event that it covers."""
+    async def resync(self, pbx: str, last: str) -> tuple[int, list[FleetEvent]]:
+        """Return the snapshot of a PBX, with its outage if there is one.
+
+        Returns:
+            The number of the latest event that they cover, and the events.
+        """
         record = await self.read(pbx)
-        return record.n, FleetResync(pbx, record.statuses, f"{last}/{pbx}")
+        events: list[FleetEvent] = [FleetResync(pbx, record.statuses, f"{last}/{pbx}")]
+        if record.outage_since is not None:
+            error, event_id = record.status.last_error or "", f"{last}/{pbx}/outage"
+            events.append(FleetOutage(pbx, record.outage_since, error, event_id))
+        return record.n, events
 
 
 def change_event(change: "StatusChange[Any]") -> tuple[str, bytes]:

@@ -26,7 +26,6 @@ from .terminal import CommandLine, Done
 from .test_watch import Reacting
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 # A fleet whose state, events and work are made up. It writes down what is called.
 MADE_UP = """
@@ -424,7 +423,7 @@ class TestMembers:
 class TestWork:
     WORDS = ("fleet", "work", "noc:fleet")
 
-    @pytest.mark.parametrize("number", ENDS)
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_signal_lets_the_cycles_finish(
         self, number: signal.Signals, noc: Callable[..., Path]
     ) -> None:
@@ -446,8 +445,11 @@ class TestWork:
             b"Ended.",
         ]
 
-    @pytest.mark.parametrize("number", ENDS)
-    @pytest.mark.parametrize("form", ["board", "lines"])
+    @pytest.mark.parametrize(
+        ("form", "number"),
+        [("board", signal.SIGINT), ("board", signal.SIGHUP), ("lines", signal.SIGTERM)],
+        ids=["board by SIGINT", "board by SIGHUP", "lines by SIGTERM"],
+    )
     def test_second_signal_ends_at_once(
         self, form: str, number: signal.Signals, noc: Callable[..., Path]
     ) -> None:
@@ -494,7 +496,7 @@ class TestWork:
             running.send_signal(signal.SIGTERM)
             assert running.wait(PATIENCE) == 0
         assert [each for each in calls(folder) if each != "status"] == [
-            "work 100 30.0",
+            "work 200 30.0",
             "finished",
             "close",
         ]
@@ -519,6 +521,19 @@ class TestWork:
             running.type("q")
             assert running.end() == 0
         assert "Traceback" not in running.shown
+
+
+def test_board_ends_when_its_terminal_closes_without_a_signal(made_up: Path) -> None:
+    """A worker that ignores SIGHUP does not draw for nobody."""
+    ours, theirs = os.openpty()
+    with on_terminal("fleet", "work", "noc:fleet", stdout=theirs) as running:
+        os.close(theirs)
+        while b"globex" not in os.read(ours, 65536):
+            pass
+        os.close(ours)
+        running.end()
+        assert "Traceback" not in running.shown
+    assert calls(made_up)[-2:] == ["finished", "close"]
 
 
 def status(**failures: int) -> FleetStatus:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def state_of(status: object) -> State | None:
     return status.status, status.user_agent
 
 
-def view_of(snapshot: dict[str, ExtensionStatus]) -> View:
+def view_of(snapshot: Mapping[str, object]) -> View:
     """Return a snapshot as the farm knows it."""
     states = {number: state_of(status) for number, status in snapshot.items()}
     return {number: state for number, state in states.items() if state is not None}

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from portsip_async.simulator import PBXSimulator
+from portsip_async.simulator import Faults, PBXSimulator
 
 from .chains import View, phone_of
 from .processes import report, settings
@@ -55,14 +55,12 @@ class Truth(msgspec.Struct):
     def gaps(self, start: float, end: float) -> list[tuple[float, float, str]]:
         """Return each pause between two polls of a PBX, its beginning and the PBX, longest first.
 
-        A pause counts if it begins between the two times. One that has not ended counts up to the
-        second time.
+        A pause counts if it ends between the two times. The last one of a PBX ends now.
         """
         found = []
         for pbx, polls in self.polls.items():
-            times = [*(at for at in polls if at < end), end]
-            pauses = itertools.pairwise(times)
-            found += [(after - at, at, pbx) for at, after in pauses if start <= at]
+            pauses = itertools.pairwise([*polls, time.monotonic()])
+            found += [(after - at, at, pbx) for at, after in pauses if start <= after < end]
         return sorted(found, reverse=True)
 
 
@@ -83,13 +81,15 @@ class Farm:
         rate: float,
         password: str,
         first: int = 1,
+        latency: float = 0.0,
         seed: int = 0,
         token_lifetime: float = TOKEN_LIFETIME,
         quirks: Sequence[str] = ("one_token",),
     ) -> None:
         """Create the PBXes; ``first`` is the number of the first status that is set.
 
-        A PBX allows one token, so the workers have to share it.
+        A PBX allows one token, so the workers have to share it. Each of its replies is late by the
+        latency, in seconds.
         """
         self.rate = rate
         self.simulators = {
@@ -99,6 +99,7 @@ class Farm:
                 seed=at,
                 password=password,
                 status_seconds=0,
+                faults=Faults(latency=latency),
                 token_lifetime=token_lifetime,
                 quirks=quirks,
             )

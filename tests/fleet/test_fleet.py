@@ -97,6 +97,48 @@ async def test_consumers_come_and_go(url: str) -> None:
     assert (chains.wrong, chains.count["resync"]) == ([], 0)
 
 
+async def test_consumer_that_lost_its_turn(redis_server: RedisServer) -> None:
+    """What a consumer reads that was paused and wakes up is received by the active one."""
+    chains = Chains()
+
+    def read_late() -> bool:
+        with redis_server.client() as client:
+            [stream] = (key for key in client.scan_iter("*changes"))
+            return bool(client.xreadgroup("board", "late", {stream: ">"}, count=3))
+
+    async with (
+        farm("acme", "globex", rate=100.0) as pbxes,
+        watched(redis_server.url, pbxes) as fleet,
+        in_background(follow(fleet, chains)),
+    ):
+        await until(lambda: chains.count["change"])
+        late = 0
+        while late < 5:
+            late += await asyncio.to_thread(read_late)
+        pbxes.rate = 0
+        await until(lambda: chains.views == pbxes.truth.views)
+    assert (chains.wrong, chains.count["resync"]) == ([], 0)
+
+
+async def test_redis_that_lost_everything(redis_server: RedisServer) -> None:
+    """The workers begin again, and the consumer gets a snapshot instead of what was lost."""
+    chains = Chains()
+    async with (
+        farm("acme", "globex", rate=100.0) as pbxes,
+        watched(redis_server.url, pbxes) as fleet,
+        in_background(follow(fleet, chains)),
+    ):
+        await until(lambda: chains.count["change"] > 100)
+        await asyncio.to_thread(redis_server.kill)
+        await asyncio.to_thread(redis_server.start)
+        await until(lambda: chains.count["resync"] >= 2)
+        later = chains.count["change"] + 20
+        await until(lambda: chains.count["change"] > later)
+        pbxes.rate = 0
+        await until(lambda: chains.views == pbxes.truth.views)
+    assert chains.wrong == []
+
+
 async def test_outage(url: str) -> None:
     """A PBX that is away is in the stream once, and again when it is back; others go on."""
     chains = Chains()
@@ -158,6 +200,8 @@ async def test_resync(url: str) -> None:
             await until(lambda: chains.views == pbxes.truth.views)
         other = Chains()
         async with in_background(follow(fleet, other, "other")):
+            await pbxes.simulators["globex"].stop()
+            await until(lambda: other.down)
             # The stream is trimmed by whole nodes of a hundred.
             while other.count["change"] < 500:
                 for number in pbxes.truth.views["acme"]:
@@ -166,11 +210,13 @@ async def test_resync(url: str) -> None:
         assert chains.count["resync"] == 0
         pbxes.rate = 50.0
         async with in_background(follow(fleet, chains)):
-            await until(lambda: chains.count["resync"])
+            await until(lambda: chains.down.keys() == {"globex"})
+            assert chains.count["resync"]
+            await pbxes.simulators["globex"].start()
             later = chains.count["change"] + 100
             await until(lambda: chains.count["change"] > later)
             pbxes.rate = 0
-            await until(lambda: chains.views == pbxes.truth.views)
+            await until(lambda: chains.views == pbxes.truth.views and not chains.down)
     assert (chains.wrong, other.wrong) == ([], [])
 
 

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +36,29 @@ MANY = "docs/howto/watch-many-pbxes.md"
 TRUST = "docs/explanation/redis.md"
 
 
-def environment(**variables: str) -> dict[str, str]:
+def environment(variables: Mapping[str, str] | None) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("PORTSIP_")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
-        **variables,
+        **(variables or {}),
     }
 
 
 @contextlib.asynccontextmanager
 async def running(
-    *command: str, folder: Path, stop: signal.Signals = signal.SIGTERM, **variables: str
+    *command: str,
+    folder: Path,
+    variables: Mapping[str, str],
+    stop: signal.Signals = signal.SIGTERM,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a command, and stop it at the end of the block: it exits with 0, without a traceback."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=environment(**variables),
+        env=environment(variables),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=end_with_parent,
@@ -81,12 +84,12 @@ async def running(
         assert "Traceback" not in said
 
 
-async def finished(*command: str, folder: Path, **variables: str) -> str:
+async def finished(*command: str, folder: Path, variables: Mapping[str, str] | None = None) -> str:
     """Run a command that ends by itself, and return its output."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=environment(**variables),
+        env=environment(variables),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         preexec_fn=end_with_parent,
@@ -133,7 +136,7 @@ async def test_service(
     write_files(WORKERS, tmp_path)
     port = free_port()
     command = [*shown_command(WORKERS, server), *(each.format(port=port) for each in address)]
-    async with PBXSimulator(extensions=20, quirks=["one_token"]) as sim:
+    async with PBXSimulator(extensions=20, token_lifetime=600, quirks=["one_token"]) as sim:
         variables = {
             "PORTSIP_URL": sim.url,
             "PORTSIP_USERNAME": sim.username,
@@ -141,7 +144,7 @@ async def test_service(
             "PORTSIP_DOMAIN": sim.domain,
             "REDIS_URL": redis_server.url,
         }
-        async with running(*command, folder=tmp_path, **variables):
+        async with running(*command, folder=tmp_path, variables=variables):
             statuses = await ask(f"http://127.0.0.1:{port}/extensions/101", 100)
         assert set(statuses) == {200}
         assert sim.v22.tokens_issued == 1
@@ -196,15 +199,18 @@ async def test_two_commands_start_a_fleet(redis_server: RedisServer, tmp_path: P
         shown_command(MANY, "python"),
         shown_command(MANY, "portsip-async", "fleet", "status"),
     )
-    async with PBXSimulator(extensions=7) as acme, PBXSimulator(extensions=9) as globex:
+    async with (
+        PBXSimulator(extensions=7, token_lifetime=600) as acme,
+        PBXSimulator(extensions=9) as globex,
+    ):
         variables = {"REDIS_URL": redis_server.url}
         for name, sim in (("ACME", acme), ("GLOBEX", globex)):
             variables |= {f"{name}_URL": sim.url, f"{name}_PASSWORD": sim.password}
         acme.set_status("101", "ONLINE")
         async with (
-            running(*work, folder=tmp_path, **variables),
+            running(*work, folder=tmp_path, variables=variables),
             running(
-                sys.executable, *board[1:], folder=tmp_path, stop=signal.SIGINT, **variables
+                sys.executable, *board[1:], folder=tmp_path, variables=variables, stop=signal.SIGINT
             ) as printing,
         ):
             await line(printing, lambda said: said.startswith("acme 101 None"))
@@ -216,7 +222,7 @@ async def test_two_commands_start_a_fleet(redis_server: RedisServer, tmp_path: P
             await line(printing, lambda said: said.startswith("globex is away"))
             await globex.start()
             await line(printing, lambda said: said.startswith("globex is back"))
-            shown = await finished(*status, folder=tmp_path, **variables)
+            shown = await finished(*status, folder=tmp_path, variables=variables)
             assert "acme" in shown
             assert "globex" in shown
         assert acme.tokens_issued == 1
@@ -276,7 +282,7 @@ def client_of(url: str) -> "redis.Redis":
 
 async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> None:
     """Each user of the page can do what it is for, and can't do what it must not."""
-    async with PBXSimulator(extensions=5) as sim:
+    async with PBXSimulator(extensions=5, token_lifetime=600) as sim:
 
         def fleet(user: str) -> Fleet:
             async def connect(pbx: str, **shared: Any) -> PortSIPClient:
@@ -324,8 +330,8 @@ async def test_tls_and_users(guarded: Callable[[str], str], tmp_path: Path) -> N
         refusal = pytest.raises(redis.exceptions.NoPermissionError)
         with client_of(guarded(user)) as refused, refusal:
             refused.execute_command(*command)
-    refusal = pytest.raises(redis.exceptions.AuthenticationError)
-    with client_of(guarded("nobody")) as nobody, refusal:
+    wrong = pytest.raises(redis.exceptions.AuthenticationError)
+    with client_of(guarded("nobody")) as nobody, wrong:
         nobody.ping()
 
 

@@ -143,11 +143,24 @@ def test_renewer_stops(
     wait_for_calls(others)
     if fault == "paused":
         renewer.resume()
-        wait_for_calls(workers, 50)
+        wait_until(lambda: False in renewer.having("put"))  # its outcome is too old
+        wait_for_calls(workers)
         assert stop([renewer]).errors == {}
     result = stop(others)
     assert result.errors == {}
     assert result.longest < 1
+
+
+def test_slow_login(sim: PBXSimulator, redis_server: RedisServer, processes: Processes) -> None:
+    """A turn lasts as long as its renewal: while one process logs in, the others wait."""
+    workers = start_workers(processes, sim, classic=3, v22=2, store=redis_server.url, pause=PAUSE)
+    for generation in GENERATIONS:
+        fail(sim, generation)(LOGIN[generation], latency=2.5)
+    go(workers)
+    wait_for_calls(workers)
+    assert stop(workers).errors == {}
+    for generation in GENERATIONS:
+        assert served(sim, generation)[LOGIN[generation]] == 1
 
 
 def test_first_login_killed(

@@ -1,7 +1,8 @@
 """A process with one client, as a web service has several of them. It follows the test's orders.
 
-It reports ``ready``, and then what happens: ``turn`` when it begins a turn at the store, and
-``warning`` with the text of a warning that is logged. These are its orders:
+It reports ``ready``, and then what happens: ``turn`` when it begins a turn at the store, ``put``
+with whether the store accepted an outcome, and ``warning`` with the text of a warning that is
+logged. These are its orders:
 
 - ``go``: call the PBX in so many ``loops`` at once, for so many seconds, or until ``stop`` if it is
   None; at the end it reports ``calls``, ``seconds``, ``longest`` and ``errors``;
@@ -27,6 +28,18 @@ from .processes import orders, report, settings
 _log = logging.getLogger(__name__)
 
 
+class ReportedTurn:
+    """A turn that reports what became of each outcome that is put."""
+
+    def __init__(self, turn: TokenTurn) -> None:
+        self._turn = turn
+
+    async def put(self, login: SharedLogin) -> bool:
+        accepted = await self._turn.put(login)
+        report(put=accepted)
+        return accepted
+
+
 class ReportedTurns:
     """A token store that reports each turn as it begins."""
 
@@ -43,7 +56,7 @@ class ReportedTurns:
     async def _turn(self, account: str) -> AsyncIterator[TokenTurn]:
         async with self._store.turn(account) as turn:
             report(turn=True)
-            yield turn
+            yield ReportedTurn(turn)
 
 
 class Warnings(logging.Handler):

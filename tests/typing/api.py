@@ -50,12 +50,14 @@ from portsip_async import (
     StatusWatch,
     Timeout,
     Token,
+    TokenStore,
     TransportError,
     WatchStats,
     classic,
     detect,
 )
 from portsip_async.openapi import document
+from portsip_async.redis import RedisTokenStore
 from portsip_async.simulator import Faults, PBXSimulator
 from portsip_async.telemetry import Telemetry
 
@@ -280,6 +282,9 @@ def clients() -> None:
     PortSIPClient(url, credentials=vault, on_attempt=on_attempt, before_attempt=before_attempt)
     PortSIPClient(url, credentials=StaticToken("t"), on_attempt=Telemetry())
     PortSIPClient(url, username="admin", password="password", timeout=3, ssl="ca.pem")
+    store: TokenStore = RedisTokenStore.from_url("redis://localhost/0", cipher=None)
+    PortSIPClient(url, token="t", token_store=store)
+    PortSIPClient.from_env(token_store=store)
     retry = RetryPolicy(attempts=2, deadline=None, budget=RetryBudget())
     PortSIPClient(url, token="t", retry=retry, endpoints={"extensions.status": {"method": "GET"}})
 

@@ -59,7 +59,7 @@ PBXes = Annotated[
 def work(
     target: Target,
     *,
-    concurrency: Annotated[int, typer.Option(min=1, help="PBXes at the same time, at most.")] = 100,
+    concurrency: Annotated[int, typer.Option(min=1, help="PBXes at the same time, at most.")] = 200,
     grace: Annotated[
         float,
         typer.Option(

@@ -14,6 +14,7 @@ from rich.text import Text
 from ..output import console
 from ..reasons import plain_record
 from ..terminal.keyboard import Keyboard
+from ..terminal.repeating import abandonment_check
 from ..terminal.signals import graceful_end, suspendable
 from ..terminal.streams import unguarded
 from ..terminal.terminal_text import encodable, one_line, width
@@ -29,13 +30,18 @@ _NUMBERS: Final = frozenset({"failures", "extensions"})
 class FleetBoard:
     """Draws the state of a fleet on a terminal."""
 
-    def __init__(self, screen: Console, live: Live) -> None:
-        """Store where to draw."""
+    def __init__(self, screen: Console, live: Live, stop: Callable[[], None]) -> None:
+        """Store where to draw, and what to call if the terminal is gone."""
         self._screen = screen
         self._live = live
+        self._stop = stop
+        self._is_abandoned = abandonment_check()
 
     def show(self, view: FleetView) -> None:
         """Draw the state as it is now."""
+        if self._is_abandoned():  # a closed terminal does not always send SIGHUP
+            self._stop()
+            return
         drawn = board_of(view, self._screen.height, datetime.now(UTC), self._screen.encoding)
         self._live.update(drawn, refresh=True)
 
@@ -56,7 +62,7 @@ def board_shown(view: FleetView, stop: Callable[[], None]) -> Iterator[FleetBoar
         keyboard.listening(press),
         Live(console=screen, screen=True, auto_refresh=False) as live,
     ):
-        yield FleetBoard(screen, live)
+        yield FleetBoard(screen, live, stop)
 
 
 def board_of(view: FleetView, height: int, now: datetime, encoding: str) -> RenderableType:

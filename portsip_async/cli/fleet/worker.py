@@ -21,7 +21,7 @@ from .worker_lines import WorkerLines
 if TYPE_CHECKING:
     from ...fleet import Fleet
 
-_READ_EVERY: Final = 1.0  # seconds
+_READ_EVERY: Final = 2.0  # seconds
 _SHOW_EVERY: Final = 0.25  # seconds
 
 

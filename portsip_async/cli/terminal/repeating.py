@@ -27,7 +27,7 @@ async def repeating(
         changed: is set for a repetition at once.
     """
     block = asyncio.current_task()
-    abandoned = _abandonment_check()
+    abandoned = abandonment_check()
     changed = changed or asyncio.Event()
 
     async def repeat() -> None:
@@ -58,7 +58,7 @@ async def repeating(
             await task
 
 
-def _abandonment_check() -> Callable[[], bool]:
+def abandonment_check() -> Callable[[], bool]:
     """Return a check whether the reader of standard output has left, as far as that shows."""
     target = unguarded(sys.stdout)
     try:
