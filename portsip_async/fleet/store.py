@@ -13,7 +13,7 @@ Each event has a number, ``n``, that is one higher than that of the previous eve
 sees that events were trimmed, and the lag of a group is a difference.
 
 A cycle writes by one script, which is refused if the version is no longer the one that the cycle
-read. The script uses only commands that the in-process store of docket has too.
+read.
 """
 
 import time
@@ -40,60 +40,10 @@ from .events import (
     PBXStatus,
     Status,
 )
+from .scripts import ACKNOWLEDGE, SEED, WRITE
 
 REMOVED: Final = "0"
 MEMBER: Final = "1"
-
-# KEYS: the status of the PBX, its snapshot, the stream, meta, pbxes.
-# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the new version, the
-# snapshot or "" if it is unchanged, the number of fields of the status, their names and values, and
-# the kinds and texts of the events. With "0" for a PBX that was removed, its keys are deleted.
-# Returns 1; 0 if another cycle came first; -1 if `pbxes` has something else.
-_WRITE: Final = """
-if redis.call('hget', KEYS[5], ARGV[1]) ~= ARGV[2] then return -1 end
-local version = redis.call('hget', KEYS[1], 'version')
-if not version or not string.match(version, '^[1-9]%d*$') or #version >= 20 then version = '0' end
-if version ~= ARGV[3] then return 0 end
-if ARGV[5] ~= '' then redis.call('set', KEYS[2], ARGV[5]) end
-local at = 7
-for _ = 1, tonumber(ARGV[6]) do
-  redis.call('hset', KEYS[1], ARGV[at], ARGV[at + 1])
-  at = at + 2
-end
-local n = redis.call('hget', KEYS[4], 'n')
-if not n or not string.match(n, '^%d+$') or #n >= 16 then
-  n = '0'
-  redis.call('hset', KEYS[4], 'n', n)
-end
-while at < #ARGV do
-  n = redis.call('hincrby', KEYS[4], 'n', 1)
-  local id = redis.call('xadd', KEYS[3], '*', 'n', n, 'pbx', ARGV[1], 'kind', ARGV[at],
-    'event', ARGV[at + 1])
-  redis.call('hset', KEYS[4], 'last', id)
-  at = at + 2
-end
-redis.call('hset', KEYS[1], 'version', ARGV[4])
-redis.call('hset', KEYS[1], 'n', n)
-if ARGV[2] == '0' then redis.call('del', KEYS[1], KEYS[2]) end
-return 1
-"""
-# Adds PBXes that were never in the fleet. KEYS: pbxes. ARGV: the PBXes.
-_SEED: Final = """
-for i = 1, #ARGV do
-  if redis.call('hexists', KEYS[1], ARGV[i]) == 0 then redis.call('hset', KEYS[1], ARGV[i], '1') end
-end
-return 0
-"""
-# Acknowledges an event. A consumer that was paused can't set its group back, and a group that Redis
-# has lost stays lost.
-# KEYS: groups, the stream. ARGV: the group, the number and the id of the event.
-_ACKNOWLEDGE: Final = """
-local n = redis.call('hget', KEYS[1], ARGV[1])
-if n and (tonumber(n) or 0) < tonumber(ARGV[2]) then
-  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
-end
-return redis.call('xack', KEYS[2], ARGV[1], ARGV[3])
-"""
 
 GONE: Final = -1  # the PBX is not in the fleet
 REFUSED: Final = 0  # another cycle came first
@@ -193,7 +143,7 @@ class FleetStore:
     async def seed(self, pbxes: Sequence[str]) -> None:
         """Add PBXes, except those that were removed."""
         if pbxes:
-            await self._redis.eval(_SEED, 1, self._pbxes, *pbxes)
+            await self._redis.eval(SEED, 1, self._pbxes, *pbxes)
 
     async def add(self, pbx: str) -> None:
         """Add a PBX, even if it was removed."""
@@ -285,7 +235,7 @@ class FleetStore:
         arguments: list[str | bytes] = [pbx, member, *versions, text, str(len(fields)), *flat]
         for kind, event in events:
             arguments += [kind, event]
-        return int(await self._redis.eval(_WRITE, len(keys), *keys, *arguments))
+        return int(await self._redis.eval(WRITE, len(keys), *keys, *arguments))
 
     async def trim(self, length: int) -> None:
         """Remove the oldest events; about this many stay."""
@@ -374,7 +324,7 @@ class FleetStore:
     async def acknowledge(self, group: str, event: StreamEvent) -> None:
         """Record that a group has handled an event."""
         keys = (self._groups, self.stream)
-        await self._redis.eval(_ACKNOWLEDGE, len(keys), *keys, group, str(event.n), event.id)
+        await self._redis.eval(ACKNOWLEDGE, len(keys), *keys, group, str(event.n), event.id)
 
     async def resync(self, pbx: str, last: str) -> tuple[int, list[FleetEvent]]:
         """Return the snapshot of a PBX, with its outage if there is one.
