@@ -103,12 +103,12 @@ class Cycles:
         """Store the settings.
 
         Args:
-            store: what Redis has.
+            store: reads and writes what the fleet keeps in Redis.
             connect: makes the client of a PBX.
             shared: the arguments that `connect` passes on to the client.
             interval: seconds from the start of one cycle to the start of the next.
-            keep_changes: the events that stay in the stream.
-            metrics: counts.
+            keep_changes: about how many events stay in the stream.
+            metrics: counts the cycles and their changes.
             worker: the name of the worker.
         """
         self._store = store
