@@ -64,7 +64,7 @@ class SharedTokenCache(TokenCache):
         self._account = account
         # The texts of tokens that the PBX rejected, or that the client signed out of.
         self._rejected: deque[str] = deque(maxlen=_REMEMBERED)
-        # The refresh token that lies in the store, so that any process may have sent it.
+        # The refresh token that is in the store, so that any process may have sent it.
         self._shared_refresh: str | None = None
         # The token of the latest renewal, as soon as calls can use it.
         self._usable: asyncio.Future[CachedToken] | None = None

@@ -172,8 +172,9 @@ class Cycles:
             ConfigurationError: it returned something else.
             PortSIPError: it took too long.
         """
+        limit = asyncio.timeout(CONNECT_SECONDS)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS) as limit:
+            async with limit:
                 client: object = self._connect(pbx, **self._shared)
                 if isawaitable(client):
                     client = await client
