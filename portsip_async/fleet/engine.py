@@ -1,4 +1,4 @@
-"""Everything of docket: the tasks of a fleet, and the workers that run them.
+"""Wraps docket: the tasks of a fleet, and the workers that run them.
 
 A cycle of a PBX is a perpetual task with the name of the PBX as its key. So there is one at a time,
 and docket redelivers it to another worker if its own dies. One more task adds tasks that are
@@ -50,7 +50,7 @@ class Turn:
 
     @property
     def is_held(self) -> bool:
-        """Whether nobody else can have it."""
+        """Whether it lasts still, so that no other consumer can have it."""
         return asyncio.get_running_loop().time() < self.held_until
 
 
@@ -89,7 +89,7 @@ class Engine:
         return self._docket.key("portsip")
 
     async def open(self) -> None:
-        """Connect."""
+        """Connect to Redis."""
         await self._stack.enter_async_context(self._docket)
         async with self._docket.redis() as self.redis:
             pass  # the client stays usable until the docket is closed

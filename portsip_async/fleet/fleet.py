@@ -58,7 +58,7 @@ class Fleet(NotCopyable):
     With ``memory://`` everything runs in this process, without a server. Then the first use of
     `changes`, `snapshot`, `status`, `add` or `remove` starts a worker in the background.
 
-    Whoever may write to the Redis can run code in the workers. So protect it like the workers
+    Anybody who may write to the Redis can run code in the workers. So protect it like the workers
     themselves.
     """
 
