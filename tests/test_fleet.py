@@ -504,8 +504,8 @@ async def test_an_interval_of_any_length_is_kept(farm: Farm) -> None:
     assert pbx.served["extensions.status"] == 1
 
 
-async def test_a_cycle_that_raises_an_error_is_not_run_again_at_once(
-    farm: Farm, monkeypatch: pytest.MonkeyPatch
+async def test_a_cycle_that_redis_refuses_is_logged_and_not_run_again_at_once(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pbx = await farm.add("acme", 1)
 
@@ -517,6 +517,9 @@ async def test_a_cycle_that_raises_an_error_is_not_run_again_at_once(
         await fleet.status()
         await asyncio.sleep(1.0)
     assert 1 <= pbx.served["extensions.status"] <= 5
+    assert [record.message for record in caplog.records if record.name == "portsip_async"] == [
+        "acme: the fleet's Redis refused a cycle's command: ResponseError"
+    ]
 
 
 async def test_the_second_cancellation_of_a_worker_ends_its_cycles(farm: Farm) -> None:
@@ -560,6 +563,8 @@ async def test_the_status_has_a_pbx_before_its_first_cycle(farm: Farm) -> None:
     async with fleet_of(farm, "acme", "globex") as fleet:
         await fleet.remove("globex")
         assert (await fleet.status()).pbxes.keys() == {"acme"}
+        with pytest.raises(ValueError, match="pbx must be one of the fleet's, got 'globex'"):
+            await fleet.snapshot("globex")
 
 
 async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:
@@ -567,6 +572,17 @@ async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:
     async with fleet_of(farm, "acme") as fleet:
         with pytest.raises(ValueError, match="pbx must be one of the fleet's, got 'nope'"):
             await fleet.snapshot("nope")
+
+
+def test_names_are_visible_text(farm: Farm) -> None:
+    fleet = fleet_of(farm)
+    for invalid in ("a\n", "\ud800"):
+        with pytest.raises(ValueError, match=r"^name must be visible text"):
+            fleet_of(farm, name=invalid)
+        with pytest.raises(ValueError, match=r"^group must be visible text"):
+            fleet.changes(invalid)
+        with pytest.raises(ValueError, match=r"^consumer must be visible text"):
+            fleet.changes("board", consumer=invalid)
 
 
 async def test_a_status_beside_a_worker_starts_no_other_one(farm: Farm) -> None:

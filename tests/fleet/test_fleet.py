@@ -193,7 +193,7 @@ async def test_resync(url: str) -> None:
     """A group that fell behind what was trimmed gets the snapshots, and goes on from them."""
     chains = Chains()
     async with (
-        farm("acme", "globex", extensions=20) as pbxes,
+        farm("acme", "globex", extensions=60) as pbxes,
         watched(url, pbxes, keep_changes=100) as fleet,
     ):
         async with in_background(follow(fleet, chains)):

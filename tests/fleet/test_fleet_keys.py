@@ -30,6 +30,7 @@ LOST: dict[str, Change] = {
     "stream": lambda client: client.delete(f"{PREFIX}changes"),
     "groups": lambda client: client.delete(f"{PREFIX}groups"),
     "group-number": lambda client: client.hset(f"{PREFIX}groups", "board", "9" * 30),
+    "number": lambda client: client.hset(f"{PREFIX}meta", "n", "rubbish"),
     "meta": lambda client: client.delete(f"{PREFIX}meta"),
     "snapshot": lambda client: client.set(f"{PREFIX}snapshot:acme", b"\xff"),
     "version": lambda client: client.hset(f"{PREFIX}pbx:acme", "version", "1e3"),
