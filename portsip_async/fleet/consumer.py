@@ -110,6 +110,9 @@ class Consumer:
                 return
             async with asyncio.timeout(BLOCK + ANSWER):
                 pending = await store.next(group, self._consumer, BLOCK)
+                if not pending and (await store.latest())[0] > (self._acknowledged or 0):
+                    # The reply of a read was lost, or a consumer that was paused has read them.
+                    pending, trimmed = await store.claim(group, self._consumer)
 
     async def _join(self) -> bool:
         """Create the group if it is new. Return whether it has to begin with a resync."""
