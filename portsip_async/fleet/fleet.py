@@ -19,7 +19,7 @@ from ..core.urls import is_loopback
 from ..errors import ConfigurationError, ConnectError
 from ..redis import Cipher, RedisTokenStore
 from ..v22.client import PortSIPClient as V22Client
-from .consumer import ANSWER, AWAY, Consumer
+from .consumer import COMMAND_SECONDS, REDIS_AWAY, Consumer
 from .cycle import Cycles, remove
 from .engine import Engine, end_task
 from .events import FleetEvent, FleetStatus, Status
@@ -298,10 +298,10 @@ class Fleet(NotCopyable):
             ConnectError: Redis can't be reached.
         """
         try:
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(COMMAND_SECONDS):
                 _, store = await self._connected()
                 return await ask(store)
-        except AWAY as error:
+        except REDIS_AWAY as error:
             kind = type(error).__name__
         # Its text may hold the address of the server.
         raise ConnectError(f"the fleet's Redis can't be reached: {kind}")
@@ -357,7 +357,7 @@ class Fleet(NotCopyable):
     async def _report(self, store: FleetStore, metrics: FleetMetrics) -> None:
         """Keep the gauges up to date."""
         while True:
-            with suppress(*AWAY):  # the gauges show that by themselves
+            with suppress(*REDIS_AWAY):  # the gauges show that by themselves
                 metrics.report(await store.status(self._pbxes))
             await asyncio.sleep(REPORT_EVERY)
 
