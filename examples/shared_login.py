@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from multiprocessing import get_context
 
@@ -37,12 +37,9 @@ class MemoryTokenStore:
             return None
         return SharedLogin(seconds=left, token=login.token, refusal=login.refusal)
 
-    def turn(self, account: str) -> AbstractAsyncContextManager["MemoryTurn"]:
-        """Return a context that one client at a time has."""
-        return self._turn(account)
-
     @asynccontextmanager
-    async def _turn(self, account: str) -> AsyncIterator["MemoryTurn"]:
+    async def turn(self, account: str) -> AsyncIterator["MemoryTurn"]:
+        """Wait for the turn, which one client at a time has."""
         async with self._locks.setdefault(account, asyncio.Lock()):
             yield MemoryTurn(self._logins, account)
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from portsip_async import (
     Attempt,
@@ -26,6 +27,7 @@ from portsip_async.fleet import (
     FleetResync,
     GroupStatus,
 )
+from portsip_async.fleet.store import FleetStore
 from portsip_async.simulator import PBXSimulator
 
 INTERVAL = 0.05
@@ -186,7 +188,9 @@ async def test_connect_that_fails_is_an_outage_whose_text_stays_here(
         assert ended.error is None
         await stream.aclose()
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "acme: a cycle failed"
+        "acme: a cycle failed",
+        "acme: an outage began: KeyError",
+        "acme: the outage is over",
     ]
     assert pbx.tokens_issued == 1
 
@@ -402,11 +406,183 @@ async def test_the_rate_of_requests_holds_when_another_worker_takes_over(farm: F
     assert min(gaps) > 0.19
 
 
+@pytest.mark.parametrize("made", [None, "client", PortSIPClient], ids=["none", "text", "class"])
+async def test_connect_that_returns_no_client_is_an_outage_that_says_so(
+    farm: Farm, made: object
+) -> None:
+    async def connect(name: str, **shared: Any) -> Any:
+        return made
+
+    async with (
+        fleet_of(farm, "acme", connect=connect) as fleet,
+        aclosing(fleet.changes("board", from_start=True)) as stream,
+    ):
+        [outage] = await take(stream, 1)
+    assert isinstance(outage, FleetOutage)
+    kind = type(made).__name__
+    assert outage.error == (
+        f"ConfigurationError: connect must be async and return a client, got {kind}"
+    )
+
+
+async def test_connect_that_hangs_is_an_outage(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portsip_async.fleet.cycle.CONNECT_SECONDS", 0.1)
+
+    async def connect(name: str, **shared: Any) -> Client:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with (
+        fleet_of(farm, "acme", connect=connect) as fleet,
+        aclosing(fleet.changes("board", from_start=True)) as stream,
+    ):
+        [outage] = await take(stream, 1)
+    assert isinstance(outage, FleetOutage)
+    assert outage.error == "PortSIPError: connect did not return within 0.1 s"
+
+
+async def test_a_client_that_the_application_closed_is_made_again(farm: Farm) -> None:
+    pbx = await farm.add("acme", 1)
+    pbx.set_status("100", "ONLINE")
+    clients: list[Client] = []
+
+    async def connect(name: str, **shared: Any) -> Client:
+        clients.append(await farm.connect(name, **shared))
+        return clients[-1]
+
+    async with (
+        fleet_of(farm, "acme", connect=connect) as fleet,
+        aclosing(fleet.changes("board", from_start=True)) as stream,
+    ):
+        await take(stream, 1)
+        await clients[0].close()
+        pbx.set_status("100", "ON_CALL")
+        [began, ended, change] = await take(stream, 3)
+    assert isinstance(began, FleetOutage)
+    assert isinstance(ended, FleetOutage)
+    assert change_of(change) == ("acme", "100", "ONLINE", "ON_CALL")
+    assert len(clients) == 2
+
+
+async def test_two_pbxes_may_have_one_client(farm: Farm) -> None:
+    pbx = await farm.add("acme", 1)
+    pbx.set_status("100", "ONLINE")
+    client = await farm.connect("acme")
+
+    async def connect(name: str, **shared: Any) -> Client:
+        return client
+
+    async with (
+        fleet_of(farm, "acme", "alias", connect=connect) as fleet,
+        aclosing(fleet.changes("board", from_start=True)) as stream,
+    ):
+        await take(stream, 2)
+        await fleet.remove("acme")
+        await take(stream, 1)
+        await until(lambda: has_polled(pbx, 5))
+        pbx.set_status("100", "ON_CALL")
+        [change] = await take(stream, 1)
+    assert change_of(change) == ("alias", "100", "ONLINE", "ON_CALL")
+
+
+async def has_polled(pbx: PBXSimulator, more: int) -> bool:
+    """Wait until a PBX was polled some times more."""
+    target = pbx.served["extensions.status"] + more
+    while pbx.served["extensions.status"] < target:  # noqa: ASYNC110 - it has no event for this
+        await asyncio.sleep(INTERVAL / 2)
+    return True
+
+
+async def test_an_interval_of_any_length_is_kept(farm: Farm) -> None:
+    """A date can't hold the start of the next cycle, which does not come at once for that."""
+    pbx = await farm.add("acme", 1)
+    pbx.set_status("100", "ONLINE")
+    async with fleet_of(farm, "acme", interval=1e12) as fleet:
+        async with aclosing(fleet.changes("board", from_start=True)) as stream:
+            await take(stream, 1)
+        await asyncio.sleep(0.5)
+    assert pbx.served["extensions.status"] == 1
+
+
+async def test_a_cycle_that_redis_refuses_is_logged_and_not_run_again_at_once(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pbx = await farm.add("acme", 1)
+
+    async def write(*args: object, **options: object) -> int:
+        raise ResponseError("out of memory")
+
+    monkeypatch.setattr(FleetStore, "write", write)
+    async with fleet_of(farm, "acme", interval=0.3) as fleet:
+        await fleet.status()
+        await asyncio.sleep(1.0)
+    assert 1 <= pbx.served["extensions.status"] <= 5
+    assert [record.message for record in caplog.records if record.name == "portsip_async"] == [
+        "acme: the fleet's Redis refused a cycle's command: ResponseError"
+    ]
+
+
+async def test_the_second_cancellation_of_a_worker_ends_its_cycles(farm: Farm) -> None:
+    started = asyncio.Event()
+
+    async def connect(name: str, **shared: Any) -> Client:
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with fleet_of(farm, "acme", connect=connect) as fleet:
+        work = asyncio.create_task(fleet.work())
+        await started.wait()
+        work.cancel()
+        await asyncio.sleep(0.1)
+        assert not work.done()
+        work.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait((work,))
+        assert not [task for task in asyncio.all_tasks() if "Fleet._work" in repr(task)]
+
+
+async def test_closing_a_fleet_ends_the_loops_over_its_changes(farm: Farm) -> None:
+    pbx = await farm.add("acme", 1)
+    pbx.set_status("100", "ONLINE")
+    fleet = fleet_of(farm, "acme")
+    read = asyncio.Event()
+
+    async def follow(consumer: str) -> None:
+        async for _ in fleet.changes("board", consumer=consumer, from_start=True):
+            read.set()
+
+    loops = asyncio.gather(follow("one"), follow("two"))
+    await read.wait()
+    await fleet.close()
+    async with asyncio.timeout(5):
+        await loops
+
+
+async def test_the_status_has_a_pbx_before_its_first_cycle(farm: Farm) -> None:
+    async with fleet_of(farm, "acme", "globex") as fleet:
+        await fleet.remove("globex")
+        assert (await fleet.status()).pbxes.keys() == {"acme"}
+        with pytest.raises(ValueError, match="pbx must be one of the fleet's, got 'globex'"):
+            await fleet.snapshot("globex")
+
+
 async def test_an_unknown_pbx_has_no_snapshot(farm: Farm) -> None:
     await farm.add("acme")
     async with fleet_of(farm, "acme") as fleet:
         with pytest.raises(ValueError, match="pbx must be one of the fleet's, got 'nope'"):
             await fleet.snapshot("nope")
+
+
+def test_names_are_visible_text(farm: Farm) -> None:
+    fleet = fleet_of(farm)
+    for invalid in ("a\n", "\ud800"):
+        with pytest.raises(ValueError, match=r"^name must be visible text"):
+            fleet_of(farm, name=invalid)
+        with pytest.raises(ValueError, match=r"^group must be visible text"):
+            fleet.changes(invalid)
+        with pytest.raises(ValueError, match=r"^consumer must be visible text"):
+            fleet.changes("board", consumer=invalid)
 
 
 async def test_a_status_beside_a_worker_starts_no_other_one(farm: Farm) -> None:
@@ -431,8 +607,10 @@ async def test_one_process_has_one_worker_of_a_fleet(farm: Farm) -> None:
     async with fleet_of(farm) as fleet:
         work = asyncio.create_task(fleet.work())
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="already has a worker"):
-            await fleet.work()
+        for _ in range(2):  # before it has connected, and after
+            with pytest.raises(RuntimeError, match="already has a worker"):
+                await fleet.work()
+            await fleet.status()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
 
@@ -443,6 +621,8 @@ async def test_one_process_has_one_worker_of_a_fleet(farm: Farm) -> None:
         "redis://redis.example.com/0",
         "redis://user:hunter2@10.0.0.1:6379",
         "redis+sentinel://localhost:26379,:hunter2@sentinel-b:26379/mymaster/0",
+        "redis://:hunter2@/0?host=redis.example.com",
+        "redis://:hunter2@?host=redis.example.com",
     ],
 )
 def test_plain_redis_beyond_loopback_must_be_allowed(farm: Farm, url: str) -> None:

@@ -37,6 +37,7 @@ RANKS = {
     "core.unclosed": 0,
     "errors": 0,
     "fleet.engine": 0,
+    "fleet.scripts": 0,
     "redact": 0,
     "v22.live": 0,
     "bulk.outages": 1,

@@ -107,7 +107,7 @@ class TestToken:
     @GENERATIONS
     @in_virtual_time
     async def test_four_processes_log_in_once(self, gen: str) -> None:
-        """Without a store they would log each other out for ever."""
+        """Without a store they would log each other out forever."""
         async with simulator(quirks=["one_token"]) as sim, processes(sim, gen=gen) as four:
             await four.call_all(times=50)
             assert (four.logins, four.refreshes) == (1, 0)

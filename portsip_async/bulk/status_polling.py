@@ -82,6 +82,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
         self._refused = RefusedNumbers()
         self._failing = False  # whether anything failed in this cycle
         self._postponed_until = -math.inf
+        self._logs_outages = True
         self._sink: StatusSink[S]
 
     async def run(self, sink: StatusSink[S]) -> None:
@@ -99,7 +100,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
     async def run_one(
         self, sink: StatusSink[S], cycle: int, state: PollingState, relist_after: int
     ) -> PollingState:
-        """Run one cycle, and return what the next one needs.
+        """Run one cycle, and return what the next one needs. An outage is not logged.
 
         Args:
             sink: receives the statuses; its `latest` has those that are known.
@@ -110,7 +111,7 @@ class StatusPolling(StatusFeed[S], Generic[S]):
         Raises:
             AuthenticationError, ConfigurationError, ClientClosed: the cycle failed as a whole.
         """
-        self._sink = sink
+        self._sink, self._logs_outages = sink, False
         self._refused = RefusedNumbers(state.refused, state.unknown, state.logged)
         listed_at = -math.inf
         self._numbers = None
@@ -271,7 +272,8 @@ class StatusPolling(StatusFeed[S], Generic[S]):
     def _note_failure(self, error: PortSIPError) -> None:
         """Count a failure of the PBX, and log the outage."""
         self._failing = True
-        self._source.outages.failed(self, error, self._source.clock())
+        if self._logs_outages:
+            self._source.outages.failed(self, error, self._source.clock())
         self._count(error)
 
     def _count(self, error: PortSIPError) -> None:

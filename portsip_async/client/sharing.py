@@ -10,7 +10,8 @@ from ..core.shared_account import SharedAccount
 from ..core.token_store import TokenStore
 from ..errors import ConfigurationError
 
-# Fields of credentials that don't say whose they are. An access token does: there is nothing else.
+# Fields of credentials that don't identify the account. An access token does, because a client that
+# starts with one has no user name.
 _NO_NAMES: Final = frozenset({"password", "refresh_token"})
 
 
@@ -26,7 +27,7 @@ def shared_account(
         credentials: what it logs in with.
 
     Raises:
-        TypeError: this is no store.
+        TypeError: it is not a token store.
         ConfigurationError: the credentials don't name their account.
     """
     if store is None:
@@ -58,7 +59,7 @@ def _one_spelling(url: str) -> str:
 
 
 def _names(credentials: object) -> list[object]:
-    """Return what tells this account from others of the same PBX."""
+    """Return what identifies the account at its PBX."""
     if isinstance(credentials, msgspec.Struct):
         names = [name for name in credentials.__struct_fields__ if name not in _NO_NAMES]
         return [[name, getattr(credentials, name)] for name in names]

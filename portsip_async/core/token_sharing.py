@@ -65,7 +65,7 @@ class SharedTokenCache(TokenCache):
         self._clean_ups = owner
         # The texts of tokens that the PBX rejected, or that the client signed out of.
         self._rejected: deque[str] = deque(maxlen=_REMEMBERED)
-        # The refresh token that lies in the store, so that any process may have sent it.
+        # The refresh token that is in the store, so that any process may have sent it.
         self._shared_refresh: str | None = None
         # The token of the latest renewal, as soon as calls can use it.
         self._usable: asyncio.Future[CachedToken] | None = None
@@ -80,7 +80,7 @@ class SharedTokenCache(TokenCache):
         During a cool-down, it looks into the store once a second. Raises what `TokenCache.wait`
         raises.
         """
-        if self._holding() is not None and self._renewal is None and self.current() is None:
+        if self._active_refusal() is not None and self._renewal is None and self.current() is None:
             now = self._clock.monotonic()
             if now >= self._look_at:
                 self._look_at = now + LOOK_SECONDS
@@ -133,9 +133,9 @@ class SharedTokenCache(TokenCache):
         try:
             outcome = await self._renew_in_turn()
             if outcome is None:
-                outcome = self._holding()
+                outcome = self._active_refusal()
             if outcome is None:
-                self._spare(None)
+                self._skip_used_refresh(None)
                 outcome = await super()._renew()
             return outcome
         finally:
@@ -166,7 +166,7 @@ class SharedTokenCache(TokenCache):
         generation = self.generation
         before = self._clock.monotonic()
         login = await self._account.load()
-        found = None if login is None else self._found(login, before)
+        found = None if login is None else self._shared_reply(login, before)
         if self._explicit:
             return None, found
         if self.generation != generation and self._cached is not None:
@@ -174,7 +174,7 @@ class SharedTokenCache(TokenCache):
         outcome: Outcome | None = self._take(found)
         if outcome is None and login is not None and login.refusal is not None:
             outcome = self._follow(login.refusal, login.seconds)
-        return outcome or self._holding(), found
+        return outcome or self._active_refusal(), found
 
     async def _renew_and_put(self, turn: Turn, found: TokenReply | None) -> Outcome | None:
         """Renew the token at the PBX, and put the outcome into the store.
@@ -195,14 +195,14 @@ class SharedTokenCache(TokenCache):
                 self._store(found.token, found.sent_at, life, shared=True)
         # 2. Hide a refresh token for single use before it is sent: if this process dies, the next
         # can't know whether it was used.
-        self._spare(found)
+        self._skip_used_refresh(found)
         hidden: bool | None = None
         if self._source.single_use and found is not None:
             hidden = await turn.put(_NOTHING)
             if hidden is False:
                 return None
             if hidden is None:
-                self._spare(None)
+                self._skip_used_refresh(None)
         # 3. Ask the PBX.
         outcome = await super()._renew()
         # 4. Share the outcome.
@@ -224,7 +224,7 @@ class SharedTokenCache(TokenCache):
             other = await self._account.load()
         except StoreFailed:
             return outcome
-        return (None if other is None else self._take(self._found(other, before))) or outcome
+        return (None if other is None else self._take(self._shared_reply(other, before))) or outcome
 
     async def _share(self) -> None:
         """Put the token that calls use into the store, unless it comes from there."""
@@ -278,14 +278,14 @@ class SharedTokenCache(TokenCache):
         self._refused = refusal.copy(attempts=0)
         return self._refused
 
-    def _holding(self) -> AuthenticationError | None:
-        """Return the refusal during its cool-down; None if there is none, or for `renew`."""
+    def _active_refusal(self) -> AuthenticationError | None:
+        """Return the refusal whose cool-down lasts; None if there is none, or for `renew`."""
         if self._explicit or self._clock.monotonic() >= self._cool_down.until:
             return None
         return None if self._refused is None else self._refused.copy(attempts=0)
 
-    def _found(self, login: SharedLogin, before: float) -> TokenReply | None:
-        """Return the token in the store, with the time at which it was sent for on our own clock.
+    def _shared_reply(self, login: SharedLogin, before: float) -> TokenReply | None:
+        """Return the token in the store, with the time of its request on our own clock.
 
         Args:
             login: what the store returned.
@@ -305,10 +305,10 @@ class SharedTokenCache(TokenCache):
         """Return when a token expires."""
         return cached.stale_at + self._life(cached.token) * (1 - STALE_AFTER)
 
-    def _spare(self, found: TokenReply | None) -> None:
-        """Don't send a single-use refresh token that another process may have sent.
+    def _skip_used_refresh(self, found: TokenReply | None) -> None:
+        """Mark our single-use refresh token as used if another process may have sent it.
 
-        That is so if it was in the store, but is there no more.
+        Another process may have sent it if it was in the store, and is no longer there.
         """
         source, last = self._source, self._last
         if not (source.single_use and source.can_login) or last is None:

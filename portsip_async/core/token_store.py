@@ -36,7 +36,7 @@ class SharedLogin(Record, frozen=True):
         """Read what `to_json` returned.
 
         Raises:
-            ValueError: it is something else. The message has nothing of it.
+            ValueError: it is something else. The message does not quote it.
         """
         try:
             stored = msgspec.json.decode(data, type=_Stored)

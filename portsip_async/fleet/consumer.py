@@ -51,7 +51,8 @@ class Consumer:
         self._store: FleetStore
         # The number of the event that was acknowledged last; None before the first turn.
         self._acknowledged: int | None = None
-        # The PBXes whose events were delivered; by PBX, which ones the snapshot of a resync covers.
+        # By PBX whose events were delivered: the number of the latest event that the snapshot of a
+        # resync covers; 0 without a resync.
         self._covered: dict[str, int] = {}
 
     async def events(self) -> AsyncGenerator[FleetEvent, None]:
@@ -138,14 +139,16 @@ class Consumer:
     async def _resync(self, turn: Turn) -> AsyncGenerator[FleetEvent, None]:
         """Yield the snapshot of each PBX, and let the group go on after them."""
         n, last = await self._store.latest()
-        # A PBX that is in the fleet no more has an empty snapshot.
+        # A PBX that is no longer in the fleet has an empty snapshot.
         for pbx in sorted({*self._covered, *await self._store.pbxes()}):
             if not turn.is_held:
                 return
-            covered, event = await self._store.resync(pbx, last)
-            yield event
+            covered, events = await self._store.resync(pbx, last)
+            for event in events:
+                yield event
             self._covered[pbx] = covered
-        # Not before the last snapshot was handled: whoever takes over before does all of it again.
+        # Only now, after the last snapshot was handled: a consumer that takes over earlier begins
+        # the resync again.
         if turn.is_held:
             await self._store.move_group(self._group, n, last)
             self._acknowledged = n

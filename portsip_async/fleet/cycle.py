@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from inspect import isawaitable
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from ..bulk.status_polling import StatusPolling
 from ..bulk.status_watch import StatusChange, WatchStats
@@ -33,6 +34,7 @@ from .store import (
 )
 
 logger: logging.Logger = logging.getLogger("portsip_async")
+outage_logger: logging.Logger = logging.getLogger("portsip_async.fleet.outages")
 
 RELIST_EVERY: Final = 60.0  # seconds
 CONNECT_SECONDS: Final = 30.0  # that `connect` may take
@@ -101,12 +103,12 @@ class Cycles:
         """Store the settings.
 
         Args:
-            store: what Redis has.
+            store: reads and writes what the fleet keeps in Redis.
             connect: makes the client of a PBX.
             shared: the arguments that `connect` passes on to the client.
             interval: seconds from the start of one cycle to the start of the next.
-            keep_changes: the events that stay in the stream.
-            metrics: counts.
+            keep_changes: about how many events stay in the stream.
+            metrics: counts the cycles and their changes.
             worker: the name of the worker.
         """
         self._store = store
@@ -117,9 +119,17 @@ class Cycles:
         self._metrics = metrics
         self._worker = worker
         self._connected: dict[str, Connected] = {}
+        # By PBX, as long as a cycle of it runs or waits.
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, pbx: str) -> float | None:
         """Run a cycle; return the seconds until the next one, or None if there is none."""
+        # A worker that was paused may get its own cycle again while it still runs. Both would use
+        # the same `StatusPolling`, which is for one cycle at a time.
+        async with self._locks.setdefault(pbx, asyncio.Lock()):
+            return await self._run(pbx)
+
+    async def _run(self, pbx: str) -> float | None:
         began = time.monotonic()
         if not await self._store.is_member(pbx):
             await self._forget(pbx)
@@ -151,11 +161,8 @@ class Cycles:
     async def _client(self, pbx: str) -> Connected:
         connected = self._connected.get(pbx)
         if connected is None:
-            client = await self._new_client(pbx)
-            # Another cycle of this PBX may have connected meanwhile.
-            connected = self._connected.setdefault(pbx, _connected(client, self._interval))
-            if connected.client is not client:
-                await client.close()
+            connected = _connected(await self._new_client(pbx), self._interval)
+            self._connected[pbx] = connected
         return connected
 
     async def _new_client(self, pbx: str) -> BaseClient:
@@ -165,8 +172,9 @@ class Cycles:
             ConfigurationError: it returned something else.
             PortSIPError: it took too long.
         """
+        limit = asyncio.timeout(CONNECT_SECONDS)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS) as limit:
+            async with limit:
                 client: object = self._connect(pbx, **self._shared)
                 if isawaitable(client):
                     client = await client
@@ -247,6 +255,10 @@ class Cycles:
         )
         if written == WRITTEN and events:
             self._metrics.changes(pbx, changes)
+            if failed and since == now:
+                outage_logger.warning("%s: an outage began: %s", pbx, outcome.error)
+            elif record.outage_since is not None and since is None:
+                outage_logger.warning("%s: the outage is over", pbx)
             await self._store.trim(self._keep_changes)
         return written
 

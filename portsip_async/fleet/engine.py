@@ -1,4 +1,4 @@
-"""Everything of docket: the tasks of a fleet, and the workers that run them.
+"""Wraps docket: the tasks of a fleet, and the workers that run them.
 
 A cycle of a PBX is a perpetual task with the name of the PBX as its key. So there is one at a time,
 and docket redelivers it to another worker if its own dies. One more task adds tasks that are
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from docket import Docket, Perpetual, Worker
 from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 # Seconds after which another worker runs the cycle of a worker that died. A living worker prolongs
@@ -50,7 +50,7 @@ class Turn:
 
     @property
     def is_held(self) -> bool:
-        """Whether nobody else can have it."""
+        """Whether it lasts still, so that no other consumer can have it."""
         return asyncio.get_running_loop().time() < self.held_until
 
 
@@ -89,14 +89,15 @@ class Engine:
         return self._docket.key("portsip")
 
     async def open(self) -> None:
-        """Connect."""
+        """Connect to Redis."""
         await self._stack.enter_async_context(self._docket)
         async with self._docket.redis() as self.redis:
             pass  # the client stays usable until the docket is closed
         if not self.is_memory:
             # A restart of Redis leaves dead connections in the pool, which docket uses too. Without
-            # repeats, each of them would fail a command later, and delay a cycle by seconds.
-            self.redis.set_retry(Retry(ConstantBackoff(0.1), 2))
+            # a repeat, each of them would fail a command later, and delay a cycle by seconds. One
+            # at once is enough: docket has to notice the outage itself, to schedule what was lost.
+            self.redis.set_retry(Retry(NoBackoff(), 1))
 
     async def close(self) -> None:
         """Disconnect, and give the turns back."""
@@ -106,14 +107,19 @@ class Engine:
         await self._stack.aclose()
 
     async def schedule(self, pbxes: Sequence[str]) -> None:
-        """Schedule the cycles of PBXes. Those that are scheduled or run already are left alone."""
+        """Schedule the cycles of PBXes. Those that are scheduled or run already are left alone.
+
+        Raises:
+            RedisError: Redis refused one of them.
+        """
         if self.is_memory:
             for pbx in pbxes:  # the in-process store has no pipeline for this
                 await self._docket.add("cycle", key=_key(pbx))(pbx)
         elif pbxes:
-            await self._docket.add_many(
-                [self._docket.call("cycle", key=_key(pbx))(pbx) for pbx in pbxes]
-            )
+            calls = [self._docket.call("cycle", key=_key(pbx))(pbx) for pbx in pbxes]
+            for execution in await self._docket.add_many(calls):
+                if execution.schedule_exception is not None:
+                    raise execution.schedule_exception
 
     def register(
         self,
@@ -226,10 +232,19 @@ class Engine:
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it has ended. Some waits of docket's in-process store ignore it once."""
+    """Cancel a task until it has ended, even if this is cancelled meanwhile.
+
+    A worker of docket and some waits of its in-process store ignore the first cancellation.
+    """
+    cancelled: asyncio.CancelledError | None = None
     while not task.done():
         task.cancel()
-        await asyncio.wait((task,), timeout=1.0)
+        try:
+            await asyncio.wait((task,), timeout=1.0)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _key(pbx: str) -> str:

@@ -50,7 +50,7 @@ class FleetResync(Record, frozen=True):
     """All statuses of a PBX, because changes were trimmed before the group read them.
 
     There is one for each PBX of the fleet. Replace all that is known of the PBX by the snapshot.
-    The changes after it go on from there.
+    The changes after it go on from there. A `FleetOutage` follows if the PBX can't be reached now.
 
     Attributes:
         pbx: the PBX, by its name in the fleet.

@@ -1,6 +1,7 @@
 """`Fleet`: follows the statuses of many PBXes, in several processes that share a Redis."""
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -8,6 +9,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.exceptions import ResponseError
 
 from ..arguments import check_int, check_number, check_str, check_strs, check_type, plain_text
 from ..classic.client import PortSIPClient
@@ -24,6 +27,8 @@ from .metrics import FleetMetrics
 from .store import FleetStore
 
 __all__ = ["Fleet"]
+
+logger: logging.Logger = logging.getLogger("portsip_async")
 
 T = TypeVar("T")
 
@@ -53,7 +58,7 @@ class Fleet(NotCopyable):
     With ``memory://`` everything runs in this process, without a server. Then the first use of
     `changes`, `snapshot`, `status`, `add` or `remove` starts a worker in the background.
 
-    Whoever may write to the Redis can run code in the workers. So protect it like the workers
+    Anybody who may write to the Redis can run code in the workers. So protect it like the workers
     themselves.
     """
 
@@ -96,8 +101,7 @@ class Fleet(NotCopyable):
         self._connect = connect
         self._pbxes = _names("pbxes", pbxes)
         self._interval = check_number("interval", interval, above=0)
-        check_str("name", name)
-        self._name = plain_text(name)
+        self._name = _name("name", name)
         self._keep_changes = check_int("keep_changes", keep_changes, 1)
         self._cipher = cipher
         self._engine: Engine | None = None
@@ -107,6 +111,7 @@ class Fleet(NotCopyable):
         self._cycles: Cycles | None = None  # while a worker runs
         self._has_worker = False  # that `work` runs
         self._embedded: asyncio.Task[None] | None = None
+        self._is_refused = False  # whether Redis refused a command of the latest cycle
 
     def __repr__(self) -> str:
         return f"<Fleet {self._name!r}>"
@@ -114,7 +119,7 @@ class Fleet(NotCopyable):
     def changes(
         self, group: str, *, consumer: str | None = None, from_start: bool = False
     ) -> AsyncGenerator[FleetEvent, None]:
-        """Yield what changes, as long as the loop goes on.
+        """Yield what changes, until the loop is left or the fleet is closed.
 
         Each event is acknowledged when the next one is asked for. Until then it is delivered again
         if this process dies. The events of a PBX are in order. One consumer of a group is active at
@@ -133,14 +138,14 @@ class Fleet(NotCopyable):
             `FleetResync` if events were trimmed before the group read them.
 
         Raises:
-            TypeError, ValueError: a name is empty or no text. Raised by this call itself.
+            TypeError, ValueError: a name is empty or no visible text. Raised by this call itself.
         """
-        check_str("group", group)
+        group = _name("group", group)
         check_type("from_start", from_start, bool)
-        name = f"{socket.gethostname()}#{os.getpid()}" if consumer is None else consumer
-        check_str("consumer", name)
-        loop = Consumer(self._connected, plain_text(group), plain_text(name), from_start=from_start)
-        return loop.events()
+        if consumer is None:
+            consumer = f"{socket.gethostname()}#{os.getpid()}"
+        consumer = _name("consumer", consumer)
+        return Consumer(self._connected, group, consumer, from_start=from_start).events()
 
     async def snapshot(self, pbx: str) -> dict[str, Status]:
         """Return the latest statuses of a PBX by extension number. It may be empty.
@@ -153,7 +158,7 @@ class Fleet(NotCopyable):
         pbx = plain_text(pbx)
 
         async def read(store: FleetStore) -> dict[str, Status]:
-            if not (await store.is_member(pbx) or pbx in self._pbxes):
+            if pbx not in await store.pbxes(self._pbxes):
                 raise ValueError(f"pbx must be one of the fleet's, got {pbx!a}")
             return (await store.read(pbx)).statuses
 
@@ -327,7 +332,17 @@ class Fleet(NotCopyable):
 
     async def _cycle(self, pbx: str) -> float | None:
         assert self._cycles is not None  # noqa: S101 - docket calls this in a worker
-        return await self._cycles.run(pbx)
+        try:
+            pause = await self._cycles.run(pbx)
+        except ResponseError as error:
+            # It is out of memory, for example, or somebody else wrote to the fleet's keys.
+            if not self._is_refused:
+                kind = type(error).__name__
+                logger.warning("%s: the fleet's Redis refused a cycle's command: %s", pbx, kind)
+            self._is_refused = True
+            raise
+        self._is_refused = False
+        return pause
 
     async def _seed(self) -> None:
         """Add the PBXes of the constructor, and schedule the cycles that lack."""
@@ -356,6 +371,14 @@ def _names(argument: str, names: Iterable[str]) -> list[str]:
         if not name.isprintable():
             raise ValueError(f"each of {argument} must be visible text, got {name!a}")
     return list(dict.fromkeys(found))
+
+
+def _name(argument: str, name: str) -> str:
+    """Check a name, and return it."""
+    check_str(argument, name)
+    if not name.isprintable():
+        raise ValueError(f"{argument} must be visible text, got {name!a}")
+    return plain_text(name)
 
 
 def _checked_url(url: str, *, allow_plain: bool) -> str:

@@ -13,7 +13,7 @@ Each event has a number, ``n``, that is one higher than that of the previous eve
 sees that events were trimmed, and the lag of a group is a difference.
 
 A cycle writes by one script, which is refused if the version is no longer the one that the cycle
-read. The script uses only commands that the in-process store of docket has too.
+read.
 """
 
 import time
@@ -40,56 +40,10 @@ from .events import (
     PBXStatus,
     Status,
 )
+from .scripts import ACKNOWLEDGE, SEED, WRITE
 
 REMOVED: Final = "0"
 MEMBER: Final = "1"
-
-# KEYS: the status of the PBX, its snapshot, the stream, meta, pbxes.
-# ARGV: the PBX, what `pbxes` must have of it, the version that was read, the new version, the
-# snapshot or "" if it is unchanged, the number of fields of the status, their names and values, and
-# the kinds and texts of the events. With "0" for a PBX that was removed, its keys are deleted.
-# Returns 1; 0 if another cycle came first; -1 if `pbxes` has something else.
-_WRITE: Final = """
-if redis.call('hget', KEYS[5], ARGV[1]) ~= ARGV[2] then return -1 end
-local version = redis.call('hget', KEYS[1], 'version')
-if not version or not string.match(version, '^[1-9]%d*$') or #version >= 20 then version = '0' end
-if version ~= ARGV[3] then return 0 end
-if ARGV[5] ~= '' then redis.call('set', KEYS[2], ARGV[5]) end
-local at = 7
-for _ = 1, tonumber(ARGV[6]) do
-  redis.call('hset', KEYS[1], ARGV[at], ARGV[at + 1])
-  at = at + 2
-end
-local n = redis.call('hget', KEYS[4], 'n') or '0'
-while at < #ARGV do
-  n = redis.call('hincrby', KEYS[4], 'n', 1)
-  local id = redis.call('xadd', KEYS[3], '*', 'n', n, 'pbx', ARGV[1], 'kind', ARGV[at],
-    'event', ARGV[at + 1])
-  redis.call('hset', KEYS[4], 'last', id)
-  at = at + 2
-end
-redis.call('hset', KEYS[1], 'version', ARGV[4])
-redis.call('hset', KEYS[1], 'n', n)
-if ARGV[2] == '0' then redis.call('del', KEYS[1], KEYS[2]) end
-return 1
-"""
-# Adds PBXes that were never in the fleet. KEYS: pbxes. ARGV: the PBXes.
-_SEED: Final = """
-for i = 1, #ARGV do
-  if redis.call('hexists', KEYS[1], ARGV[i]) == 0 then redis.call('hset', KEYS[1], ARGV[i], '1') end
-end
-return 0
-"""
-# Acknowledges an event. A consumer that was paused can't set its group back, and a group that Redis
-# has lost stays lost.
-# KEYS: groups, the stream. ARGV: the group, the number and the id of the event.
-_ACKNOWLEDGE: Final = """
-local n = redis.call('hget', KEYS[1], ARGV[1])
-if n and (tonumber(n) or 0) < tonumber(ARGV[2]) then
-  redis.call('hset', KEYS[1], ARGV[1], ARGV[2])
-end
-return redis.call('xack', KEYS[2], ARGV[1], ARGV[3])
-"""
 
 GONE: Final = -1  # the PBX is not in the fleet
 REFUSED: Final = 0  # another cycle came first
@@ -189,7 +143,7 @@ class FleetStore:
     async def seed(self, pbxes: Sequence[str]) -> None:
         """Add PBXes, except those that were removed."""
         if pbxes:
-            await self._redis.eval(_SEED, 1, self._pbxes, *pbxes)
+            await self._redis.eval(SEED, 1, self._pbxes, *pbxes)
 
     async def add(self, pbx: str) -> None:
         """Add a PBX, even if it was removed."""
@@ -199,10 +153,14 @@ class FleetStore:
         """Remove a PBX. It stays known as removed, and from now on no cycle can write for it."""
         await self._redis.hset(self._pbxes, pbx, REMOVED)
 
-    async def pbxes(self) -> list[str]:
-        """Return the names of the PBXes, sorted."""
-        found = await self._redis.hgetall(self._pbxes)
-        return sorted(_text(name) for name, value in found.items() if _text(value) == MEMBER)
+    async def pbxes(self, expected: Sequence[str] = ()) -> list[str]:
+        """Return the names of the PBXes, sorted.
+
+        Args:
+            expected: PBXes that a worker will add, except those that were removed.
+        """
+        found = dict.fromkeys(expected, MEMBER) | _fields(await self._redis.hgetall(self._pbxes))
+        return sorted(name for name, value in found.items() if value == MEMBER)
 
     async def is_member(self, pbx: str) -> bool:
         """Return whether the PBX is in the fleet."""
@@ -269,34 +227,23 @@ class FleetStore:
             "outage_since": "" if outage_since is None else outage_since.isoformat(),
         }
         flat = [text for pair in fields.items() for text in pair]
-        keys = (
-            self.key(f"pbx:{pbx}"),
-            self.key(f"snapshot:{pbx}"),
-            self.stream,
-            self._meta,
-            self._pbxes,
-        )
+        own = self.key(f"pbx:{pbx}"), self.key(f"snapshot:{pbx}")
+        keys = (*own, self.stream, self._meta, self._pbxes)
         text = b"" if snapshot is None else msgspec.json.encode(snapshot)
         member = REMOVED if removed else MEMBER
         versions = str(record.version), str(record.next_version)
         arguments: list[str | bytes] = [pbx, member, *versions, text, str(len(fields)), *flat]
         for kind, event in events:
             arguments += [kind, event]
-        return int(await self._redis.eval(_WRITE, len(keys), *keys, *arguments))
+        return int(await self._redis.eval(WRITE, len(keys), *keys, *arguments))
 
     async def trim(self, length: int) -> None:
         """Remove the oldest events; about this many stay."""
         await self._redis.xtrim(self.stream, maxlen=length, approximate=True)
 
     async def status(self, expected: Sequence[str]) -> FleetStatus:
-        """Return the status of each PBX and each group.
-
-        Args:
-            expected: PBXes that a worker will add, except those that were removed.
-        """
-        known = _fields(await self._redis.hgetall(self._pbxes))
-        found_names = known | {name: MEMBER for name in expected if name not in known}
-        pbxes = sorted(name for name, value in found_names.items() if value == MEMBER)
+        """Return the status of each PBX and each group. About `expected` see `pbxes`."""
+        pbxes = await self.pbxes(expected)
         async with self._redis.pipeline() as pipeline:
             for pbx in pbxes:
                 pipeline.hgetall(self.key(f"pbx:{pbx}"))
@@ -377,12 +324,20 @@ class FleetStore:
     async def acknowledge(self, group: str, event: StreamEvent) -> None:
         """Record that a group has handled an event."""
         keys = (self._groups, self.stream)
-        await self._redis.eval(_ACKNOWLEDGE, len(keys), *keys, group, str(event.n), event.id)
+        await self._redis.eval(ACKNOWLEDGE, len(keys), *keys, group, str(event.n), event.id)
 
-    async def resync(self, pbx: str, last: str) -> tuple[int, FleetResync]:
-        """Return the snapshot of a PBX, and the number of the latest event that it covers."""
+    async def resync(self, pbx: str, last: str) -> tuple[int, list[FleetEvent]]:
+        """Return the snapshot of a PBX, with its outage if there is one.
+
+        Returns:
+            The number of the latest event that they cover, and the events.
+        """
         record = await self.read(pbx)
-        return record.n, FleetResync(pbx, record.statuses, f"{last}/{pbx}")
+        events: list[FleetEvent] = [FleetResync(pbx, record.statuses, f"{last}/{pbx}")]
+        if record.outage_since is not None:
+            error, event_id = record.status.last_error or "", f"{last}/{pbx}/outage"
+            events.append(FleetOutage(pbx, record.outage_since, error, event_id))
+        return record.n, events
 
 
 def change_event(change: "StatusChange[Any]") -> tuple[str, bytes]:

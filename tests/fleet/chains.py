@@ -99,6 +99,7 @@ class Chains:
                 self._outage(line)
             else:
                 self.views[line.pbx] = dict(line.snapshot or {})
+                self.down.pop(line.pbx, None)  # an outage that goes on follows
         return self
 
     def compare(self, truth: Mapping[str, View], what: str = "the consumer's view") -> None:

@@ -75,7 +75,9 @@ class Scale(NamedTuple):
     keep_changes: int = 12_000
 
 
-SMALL = Scale(24, 10, 40.0, 1.0, calm=8.0, between=6.0, down=3.0, farms=1, keep_changes=600)
+SMALL = Scale(
+    24, 10, 40.0, 1.0, calm=6.0, between=5.0, pause=7.0, down=3.0, farms=1, keep_changes=600
+)
 
 
 class Phase(NamedTuple):

@@ -15,7 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -49,11 +49,8 @@ class ReportedTurns:
     async def load(self, account: str) -> SharedLogin | None:
         return await self._store.load(account)
 
-    def turn(self, account: str) -> AbstractAsyncContextManager[TokenTurn]:
-        return self._turn(account)
-
     @asynccontextmanager
-    async def _turn(self, account: str) -> AsyncIterator[TokenTurn]:
+    async def turn(self, account: str) -> AsyncIterator[TokenTurn]:
         async with self._store.turn(account) as turn:
             report(turn=True)
             yield ReportedTurn(turn)

@@ -117,7 +117,7 @@ def status(
     if count:
         print_note(f"{count - failing:,} of {count:,} PBXes answer.")
     else:
-        print_note("The fleet has no PBXes yet. A worker adds those of the program.")
+        print_note("The fleet has no PBXes.")
 
 
 @fleet.command(epilog=_NEEDS)

@@ -7,8 +7,9 @@ from typing import Final
 
 from ..terminal.terminal_text import one_line
 
-# The engine of the fleet. It reports each second that Redis is away, with tracebacks.
-_NOISY: Final = "docket"
+# The engine of the fleet, which reports each second that Redis is away, with tracebacks. And the
+# outages of PBXes, which a worker shows by itself.
+_LEFT_OUT: Final = ("docket", "portsip_async.fleet.outages")
 
 
 class _Lines(logging.Handler):
@@ -20,7 +21,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a record on."""
-        if record.name.partition(".")[0] != _NOISY:
+        if not f"{record.name}.".startswith(tuple(f"{name}." for name in _LEFT_OUT)):
             self._write(one_line(record.getMessage()))
 
 
