@@ -104,7 +104,7 @@ class RedisTokenStore:
         try:
             connect: Callable[[], object] = ConnectionPool.from_url(url).make_connection
             connect()  # opens nothing
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RedisError):
             pass
         else:
             return store

@@ -92,6 +92,9 @@ class Rig:
         self.renewals.append(task)
         return task
 
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, X]) -> asyncio.Task[X]:
+        return asyncio.create_task(coroutine)
+
     def check_open(self) -> None:
         """The rig never closes."""
 

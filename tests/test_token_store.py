@@ -23,8 +23,11 @@ from portsip_async import (
     TwoFactorRequired,
     v22,
 )
+from portsip_async.classic.login import PasswordCredentials
+from portsip_async.client.sharing import account_name
 from portsip_async.core.shared_account import SharedAccount
 from portsip_async.core.token_sharing import SharedTokenCache
+from portsip_async.core.urls import api_url
 from portsip_async.simulator import PBXSimulator
 
 from .clocks import clock_that_reads
@@ -364,6 +367,38 @@ class TestRenew:
             assert three.logins == 1
 
     @in_virtual_time
+    async def test_close_waits_until_a_verified_token_is_shared(self) -> None:
+        """A program may enter the code for the other processes only."""
+        async with simulator(second_factor=True) as sim, processes(sim, 2, gen="v22") as two:
+
+            async def slow(step: str) -> None:
+                await asyncio.sleep(0.1)
+
+            two.store.before = slow
+            first, second = two.clients
+            with pytest.raises(TwoFactorRequired) as caught:
+                await two.call(first)
+            await first.auth.send_otp(caught.value.challenge)
+            await first.auth.verify_otp(caught.value.challenge, sim.v22.otp)
+            await first.close()
+            await two.call(second)
+            assert two.logins == 1
+
+    @in_virtual_time
+    async def test_close_does_not_wait_for_long_to_share_a_token(self) -> None:
+        """The store may have hung up meanwhile."""
+        async with simulator(second_factor=True) as sim, processes(sim, 1, gen="v22") as one:
+            (pbx,) = one.clients
+            with pytest.raises(TwoFactorRequired) as caught:
+                await one.call(pbx)
+            await pbx.auth.send_otp(caught.value.challenge)
+            async with one.store.turn("another"):
+                await pbx.auth.verify_otp(caught.value.challenge, sim.v22.otp)
+                began = the_loop().time()
+                await pbx.close()
+                assert the_loop().time() - began <= 10.0
+
+    @in_virtual_time
     async def test_second_factor_that_is_verified_during_a_look(self) -> None:
         """What the look found is older."""
         async with (
@@ -583,6 +618,28 @@ class TestFailingStore:
             one.store.before = fail
             await one.call_all(times=50, pause=4.0)
             assert len(messages(caplog)) == 1
+
+    @in_virtual_time
+    async def test_store_that_is_read_only_is_not_back(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It is reported at most twice, then once when it can be written to."""
+        async with simulator() as sim, processes(sim, 1) as one:
+
+            async def fail(step: str) -> None:
+                if step == "put":
+                    raise PermissionError
+
+            one.store.before = fail
+            await one.call_all(times=50, pause=4.0)
+            assert [text.startswith("the token store failed") for text in messages(caplog)] == [
+                True,
+                False,
+                True,
+            ]
+            one.store.before = None
+            await one.call_all(times=50, pause=4.0)
+            assert messages(caplog)[3:] == ["the token store is back"]
 
     @pytest.mark.parametrize(
         "login",
@@ -835,6 +892,25 @@ class TestArguments:
                     with pytest.raises(AuthenticationError):
                         await pbx.extensions.show("100")  # the simulator doesn't know the token
         assert len(store.entries) == 1
+
+    @pytest.mark.parametrize(
+        ("url", "same"),
+        [
+            ("https://PBX.example.com", True),
+            ("HTTPS://pbx.example.com:443/api/", True),
+            ("https://pbx.example.com:8900", False),
+            ("https://pbx.example.com/acme", False),
+            ("https://other.example.com", False),
+        ],
+    )
+    def test_spellings_of_a_url_share(self, url: str, same: bool) -> None:
+        """The case of the host and the default port say nothing about the PBX."""
+        login = PasswordCredentials("admin", "secret")
+        names = {
+            account_name("classic", api_url(text, allow_http=False, suffix="/api"), login)
+            for text in ("https://pbx.example.com", url)
+        }
+        assert len(names) == (1 if same else 2)
 
     @pytest.mark.parametrize("account", [None, "", 5], ids=["none", "empty", "number"])
     @pytest.mark.parametrize("kind", [PortSIPClient, v22.PortSIPClient], ids=["classic", "v22"])

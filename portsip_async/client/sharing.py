@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,8 +38,24 @@ def shared_account(
     if not isinstance(passed, TokenStore):
         kind = type(passed).__name__
         raise TypeError(f"token_store must be an object with load and turn, got {kind}")
-    parts = [generation, url, *_names(credentials)]
-    return SharedAccount(store, sha256(msgspec.json.encode(parts)).hexdigest())
+    return SharedAccount(store, account_name(generation, url, credentials))
+
+
+def account_name(generation: str, url: str, credentials: object) -> str:
+    """Return what a token store calls an account: a hash, which is the same in all processes.
+
+    Raises:
+        ConfigurationError: the credentials don't name their account.
+    """
+    parts = [generation, _one_spelling(url), *_names(credentials)]
+    return sha256(msgspec.json.encode(parts)).hexdigest()
+
+
+def _one_spelling(url: str) -> str:
+    """Return a URL in the spelling that all of its spellings share."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path}"
 
 
 def _names(credentials: object) -> list[object]:

@@ -33,7 +33,12 @@ class _Health:
     """Whether a store works, for one warning when it fails and one when it works again."""
 
     def __init__(self) -> None:
+        # The steps that failed since the store was last reported as working.
         self._failing: set[str] = set()
+        # The steps that have not worked since they last failed.
+        self._unproven: set[str] = set()
+        # The steps that have to work before the store is back.
+        self._awaited: set[str] = set()
 
     def failed(self, step: str, error: str) -> None:
         if not self._failing:
@@ -41,10 +46,16 @@ class _Health:
                 "the token store failed (%s): tokens are renewed without it until it is back", error
             )
         self._failing.add(step)
+        # A store that can be read but not be locked is not back yet. Nor is one in which the same
+        # step fails each time.
+        if step == "turn" or step in self._unproven:
+            self._awaited.add(step)
+        self._unproven.add(step)
 
     def worked(self, step: str) -> None:
-        # A store that can be read but not be locked is not back yet.
-        if self._failing and (step == "turn" or "turn" not in self._failing):
+        self._unproven.discard(step)
+        self._awaited.discard(step)
+        if self._failing and not self._awaited:
             self._failing.clear()
             logger.warning("the token store is back")
 

@@ -30,6 +30,14 @@ class TaskOwner(Protocol):
         ...
 
 
+class CleanUpOwner(TaskOwner, Protocol):
+    """A `TaskOwner` that also starts tasks for which it waits when it closes."""
+
+    def start_clean_up(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task that the owner waits for when it closes; it must limit its own time."""
+        ...
+
+
 class NotCopyable:
     """A base class for objects that hold connections, tasks and a token, and can't be copied.
 

@@ -26,8 +26,8 @@ from typing import Final
 
 from ..errors import AuthenticationError, ConnectError, TwoFactorRequired
 from .limits import Clock
-from .shared_account import STEP_SECONDS, SharedAccount, StoreFailed, Turn
-from .tasks import TaskOwner
+from .shared_account import STEP_SECONDS, TURN_SECONDS, SharedAccount, StoreFailed, Turn
+from .tasks import CleanUpOwner
 from .token_store import SharedLogin
 from .token_types import CachedToken, Token, TokenReply, TokenSource
 from .tokens import MAX_COOL_DOWN, STALE_AFTER, Outcome, Renewal, TokenCache
@@ -46,7 +46,7 @@ class SharedTokenCache(TokenCache):
         self,
         source: TokenSource,
         *,
-        owner: TaskOwner,
+        owner: CleanUpOwner,
         clock: Clock,
         account: SharedAccount,
         observe: Callable[[Callable[[], Renewal]], Renewal] | None = None,
@@ -55,13 +55,14 @@ class SharedTokenCache(TokenCache):
 
         Args:
             source: see `TokenCache`.
-            owner: see `TokenCache`.
+            owner: see `TokenCache`. When it closes, it waits for a token that is being shared.
             clock: see `TokenCache`.
             account: the account in the store.
             observe: see `TokenCache`.
         """
         super().__init__(source, owner=owner, clock=clock, observe=observe)
         self._account = account
+        self._clean_ups = owner
         # The texts of tokens that the PBX rejected, or that the client signed out of.
         self._rejected: deque[str] = deque(maxlen=_REMEMBERED)
         # The refresh token that is in the store, so that any process may have sent it.
@@ -102,7 +103,8 @@ class SharedTokenCache(TokenCache):
     def use(self, token: Token, sent_at: float) -> None:
         """Use a token that was obtained elsewhere, and share it in the background."""
         super().use(token, sent_at)
-        self._owner.start(self._share())
+        # Closing the client waits for it: a program may have logged in for the others only.
+        self._clean_ups.start_clean_up(self._share())
 
     async def forget(self) -> Token | None:
         """Forget all tokens, remove the newest from the store, and return it."""
@@ -226,16 +228,15 @@ class SharedTokenCache(TokenCache):
 
     async def _share(self) -> None:
         """Put the token that calls use into the store, unless it comes from there."""
-        try:
-            for _ in range(_TRIES):
-                async with self._account.turn() as turn:
-                    cached = self._cached
-                    if cached is None or cached.shared:
-                        return
-                    if await turn.put(self._login_of(cached)) is not False:
-                        return
-        except StoreFailed:
-            pass
+        with suppress(StoreFailed, TimeoutError):
+            async with asyncio.timeout(TURN_SECONDS):
+                for _ in range(_TRIES):
+                    async with self._account.turn() as turn:
+                        cached = self._cached
+                        if cached is None or cached.shared:
+                            return
+                        if await turn.put(self._login_of(cached)) is not False:
+                            return
 
     async def _withdraw(self, token: Token) -> None:
         """Remove a token from the store, unless there is another one by now."""
