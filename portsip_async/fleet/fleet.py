@@ -287,8 +287,8 @@ class Fleet(NotCopyable):
         """Connect to Redis; with ``memory://`` start a worker too."""
         engine, store = await self._open()
         if engine.is_memory and not self._has_worker and self._embedded is None:
-            await self._seed()
             self._embedded = asyncio.create_task(self._work(asyncio.Event(), EMBEDDED_CONCURRENCY))
+            await self._seed()
         return engine, store
 
     async def _ask(self, ask: Callable[[FleetStore], Awaitable[T]]) -> T:
