@@ -166,22 +166,23 @@ async def test_an_outage_is_an_event_and_so_is_its_end(farm: Farm) -> None:
         await stream.aclose()
 
 
+@pytest.mark.parametrize("kind", [KeyError, asyncio.CancelledError])
 async def test_connect_that_fails_is_an_outage_whose_text_stays_here(
-    farm: Farm, caplog: pytest.LogCaptureFixture
+    farm: Farm, caplog: pytest.LogCaptureFixture, kind: type[BaseException]
 ) -> None:
     pbx = await farm.add("acme", 1)
     failing = True
 
     async def connect(name: str, **shared: Any) -> Client:
         if failing:
-            raise KeyError("hunter2")
+            raise kind("hunter2")
         return await farm.connect(name, **shared)
 
     async with fleet_of(farm, "acme", connect=connect) as fleet:
         stream = fleet.changes("board", from_start=True)
         [began] = await take(stream, 1)
         assert isinstance(began, FleetOutage)
-        assert began.error == "KeyError"
+        assert began.error == kind.__name__
         failing = False
         [ended, _] = await take(stream, 2)
         assert isinstance(ended, FleetOutage)
@@ -189,7 +190,7 @@ async def test_connect_that_fails_is_an_outage_whose_text_stays_here(
         await stream.aclose()
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == [
         "acme: a cycle failed",
-        "acme: an outage began: KeyError",
+        f"acme: an outage began: {kind.__name__}",
         "acme: the outage is over",
     ]
     assert pbx.tokens_issued == 1

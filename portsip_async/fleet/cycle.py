@@ -193,7 +193,10 @@ class Cycles:
         """Read the statuses. Whatever fails is part of the outcome."""
         try:
             connected = await self._client(pbx)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # the worker ends; otherwise `connect` raised it by itself
             text = _failure(pbx, error, is_first=record.outage_since is None)
             return Outcome(None, text, text)
         previous, kind = record.snapshot, V22Snapshot if connected.is_v22 else ClassicSnapshot
@@ -315,14 +318,14 @@ def _changes(
     return changes
 
 
-def _failure(pbx: str, error: Exception, *, is_first: bool) -> str:
+def _failure(pbx: str, error: BaseException, *, is_first: bool) -> str:
     """Return an error as one line. One that is not of this package is logged when it is new."""
     if not isinstance(error, PortSIPError) and is_first:
         logger.warning("%s: a cycle failed", pbx, exc_info=error)
     return _text(error)
 
 
-def _text(error: Exception | None) -> str:
+def _text(error: BaseException | None) -> str:
     """Return an error as one line. Only the errors of this package are known to show no secret."""
     if error is None:
         return "StatusMissing: no status came"

@@ -39,8 +39,6 @@ _SCHEMES: Final = frozenset(
         "rediss",
         "redis+sentinel",
         "rediss+sentinel",
-        "redis+cluster",
-        "rediss+cluster",
         "unix",
     }
 )
@@ -77,7 +75,8 @@ class Fleet(NotCopyable):
         """Store the settings. Nothing is opened or sent before the first use.
 
         Args:
-            url: the Redis, such as ``rediss://user:password@redis.example.com/0``, or
+            url: the Redis, such as ``rediss://user:password@redis.example.com/0``; one behind
+                Sentinel, such as ``rediss+sentinel://sentinel-a:26379,sentinel-b:26379/NAME/0``; or
                 ``memory://``.
             connect: an async function that makes the client of a PBX. It gets the name of the PBX,
                 and arguments such as ``token_store`` that it must pass on to the client.
