@@ -244,6 +244,18 @@ async def test_pbxes_are_added_and_removed_while_it_runs(farm: Farm) -> None:
         await stream.aclose()
 
 
+async def test_a_removal_that_was_cut_off_is_finished_by_a_worker(farm: Farm) -> None:
+    pbx = await farm.add("acme", 1)
+    pbx.set_status("100", "ONLINE")
+    async with fleet_of(farm, "acme") as fleet:
+        stream = fleet.changes("board", from_start=True)
+        await take(stream, 1)
+        await fleet._store.remove("acme")  # the first half of `Fleet.remove`
+        [gone] = await take(stream, 1)
+        assert change_of(gone) == ("acme", "100", "ONLINE", None)
+        await stream.aclose()
+
+
 async def test_an_event_comes_again_until_the_next_one_is_asked_for(farm: Farm) -> None:
     pbx = await farm.add("acme", 3)
     for number in ("100", "101", "102"):

@@ -18,11 +18,11 @@ from .store import FleetStore, StreamEvent
 
 logger: logging.Logger = logging.getLogger("portsip_async")
 
-BLOCK: Final = 1.0  # seconds
+BLOCK_SECONDS: Final = 1.0  # that a read waits for events
 RECONNECT_AFTER: Final = 1.0  # seconds
 # What redis-py raises if the server is away. A paused server shows by a time-out.
-AWAY: Final = (RedisError, OSError, TimeoutError)
-ANSWER: Final = 10.0  # seconds that a command may take
+REDIS_AWAY: Final = (RedisError, OSError, TimeoutError)
+COMMAND_SECONDS: Final = 10.0  # that a command may take
 
 
 class Consumer:
@@ -71,7 +71,7 @@ class Consumer:
                             is_away = False
                             yield event
                     continue
-            except AWAY as error:
+            except REDIS_AWAY as error:
                 if engine is not None and engine.is_closed:
                     return
                 if not is_away:
@@ -108,8 +108,11 @@ class Consumer:
                 self._acknowledged = max(self._acknowledged or 0, entry.n)
             if not turn.is_held:
                 return
-            async with asyncio.timeout(BLOCK + ANSWER):
-                pending = await store.next(group, self._consumer, BLOCK)
+            async with asyncio.timeout(BLOCK_SECONDS + COMMAND_SECONDS):
+                pending = await store.next(group, self._consumer, BLOCK_SECONDS)
+                if not pending and (await store.latest())[0] > (self._acknowledged or 0):
+                    # The reply of a read was lost, or a consumer that was paused has read them.
+                    pending, trimmed = await store.claim(group, self._consumer)
 
     async def _join(self) -> bool:
         """Create the group if it is new. Return whether it has to begin with a resync."""

@@ -133,6 +133,7 @@ class Cycles:
         began = time.monotonic()
         if not await self._store.is_member(pbx):
             await self._forget(pbx)
+            await finish_removal(self._store, pbx)  # if the process that began it was killed
             return None
         record = await self._store.read(pbx)
         outcome = await self._poll(pbx, record)
@@ -266,6 +267,11 @@ class Cycles:
 async def remove(store: FleetStore, pbx: str) -> None:
     """Remove a PBX from a fleet: each of its extensions is reported as gone."""
     await store.remove(pbx)
+    await finish_removal(store, pbx)
+
+
+async def finish_removal(store: FleetStore, pbx: str) -> None:
+    """Report the extensions of a removed PBX as gone, unless that was done."""
     while True:
         record = await store.read(pbx)
         gone = _changes(record.statuses, {}, datetime.now(UTC))

@@ -80,7 +80,8 @@ class Engine:
         self._docket = Docket(name=name, url=url)
         self._stack = AsyncExitStack()
         self._turns: dict[str, asyncio.Lock] = {}  # of groups, for memory://
-        self._locks: set[Any] = set()  # of the turns that are held, with a Redis
+        # Of the turns, with a Redis; each has a task that prolongs it.
+        self._locks: dict[Any, asyncio.Task[None]] = {}
         self.redis: Any
 
     @property
@@ -102,7 +103,7 @@ class Engine:
     async def close(self) -> None:
         """Disconnect, and give the turns back."""
         self.is_closed = True
-        for lock in self._locks.copy():
+        for lock in list(self._locks):
             await self._release(lock)
         await self._stack.aclose()
 
@@ -194,6 +195,17 @@ class Engine:
             async with self._turns.setdefault(group, asyncio.Lock()):
                 yield Turn(float("inf"))
             return
+        try:
+            async with self._locked(group) as turn:
+                yield turn
+        finally:
+            # redis-py opens a new connection for a command that was cut off.
+            pool = getattr(self.redis, "connection_pool", None)  # a cluster has none
+            if self.is_closed and pool is not None:
+                await pool.disconnect()
+
+    @asynccontextmanager
+    async def _locked(self, group: str) -> AsyncIterator[Turn]:
         lock = self.redis.lock(f"{self.prefix}:turn:{group}", timeout=TURN, thread_local=False)
         while not await lock.acquire(blocking=False):
             if self.is_closed:
@@ -209,21 +221,18 @@ class Engine:
                 await lock.reacquire()
                 turn.held_until = began + TURN - TURN_TRIED_EVERY
 
-        self._locks.add(lock)
-        prolonging = asyncio.create_task(prolong())
+        self._locks[lock] = asyncio.create_task(prolong())
         try:
             yield turn
         finally:
-            prolonging.cancel()
-            await asyncio.gather(prolonging, return_exceptions=True)
-            if turn.is_held:
-                await self._release(lock)
-            self._locks.discard(lock)
+            await self._release(lock)
 
     async def _release(self, lock: Any) -> None:
-        if lock not in self._locks:
+        prolonging = self._locks.pop(lock, None)
+        if prolonging is None:
             return
-        self._locks.remove(lock)
+        prolonging.cancel()
+        await asyncio.gather(prolonging, return_exceptions=True)
         try:
             async with asyncio.timeout(1.0):
                 await lock.release()

@@ -35,7 +35,7 @@ class FleetOutage(Record, frozen=True):
         pbx: the PBX, by its name in the fleet.
         since: when the outage began, in UTC.
         error: what failed; None if the PBX is back.
-        id: where the event is in the stream of changes.
+        id: where the event is in the stream of changes; "" if it is not from there.
     """
 
     resync: ClassVar[bool] = False
@@ -43,7 +43,7 @@ class FleetOutage(Record, frozen=True):
     pbx: str
     since: datetime
     error: str | None
-    id: str
+    id: str = ""
 
 
 class FleetResync(Record, frozen=True):

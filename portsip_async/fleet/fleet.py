@@ -19,7 +19,7 @@ from ..core.urls import is_loopback
 from ..errors import ConfigurationError, ConnectError
 from ..redis import Cipher, RedisTokenStore
 from ..v22.client import PortSIPClient as V22Client
-from .consumer import ANSWER, AWAY, Consumer
+from .consumer import COMMAND_SECONDS, REDIS_AWAY, Consumer
 from .cycle import Cycles, remove
 from .engine import Engine, end_task
 from .events import FleetEvent, FleetStatus, Status
@@ -110,6 +110,7 @@ class Fleet(NotCopyable):
         self._opening = asyncio.Lock()
         self._cycles: Cycles | None = None  # while a worker runs
         self._has_worker = False  # that `work` runs
+        self._working: asyncio.Task[None] | None = None  # its latest task
         self._embedded: asyncio.Task[None] | None = None
         self._is_refused = False  # whether Redis refused a command of the latest cycle
 
@@ -226,7 +227,7 @@ class Fleet(NotCopyable):
         try:
             await self._end_embedded()
             stop = asyncio.Event()
-            working = asyncio.create_task(self._work(stop, concurrency))
+            self._working = working = asyncio.create_task(self._work(stop, concurrency))
             try:
                 await asyncio.wait((working,))
             finally:
@@ -237,14 +238,17 @@ class Fleet(NotCopyable):
                     await end_task(working)
         finally:
             self._has_worker = False
-        working.result()
+        if not working.cancelled():  # by `close`
+            working.result()
 
     async def close(self) -> None:
-        """End the worker in the background, if there is one, and the connections to Redis.
+        """End the worker, the loops over `changes` and the connections to Redis.
 
-        Loops over `changes` end, too.
+        It does not wait for the cycles of the worker. To let them finish, cancel `work` before.
         """
         await self._end_embedded()
+        if self._has_worker and self._working is not None:
+            await end_task(self._working)
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.close()
@@ -265,7 +269,7 @@ class Fleet(NotCopyable):
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._opening = loop, asyncio.Lock()
-            self._engine = self._cycles = self._embedded = None
+            self._engine = self._cycles = self._embedded = self._working = None
             self._has_worker = False
 
     async def _open(self) -> tuple[Engine, FleetStore]:
@@ -283,8 +287,8 @@ class Fleet(NotCopyable):
         """Connect to Redis; with ``memory://`` start a worker too."""
         engine, store = await self._open()
         if engine.is_memory and not self._has_worker and self._embedded is None:
-            await self._seed()
             self._embedded = asyncio.create_task(self._work(asyncio.Event(), EMBEDDED_CONCURRENCY))
+            await self._seed()
         return engine, store
 
     async def _ask(self, ask: Callable[[FleetStore], Awaitable[T]]) -> T:
@@ -294,10 +298,10 @@ class Fleet(NotCopyable):
             ConnectError: Redis can't be reached.
         """
         try:
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(COMMAND_SECONDS):
                 _, store = await self._connected()
                 return await ask(store)
-        except AWAY as error:
+        except REDIS_AWAY as error:
             kind = type(error).__name__
         # Its text may hold the address of the server.
         raise ConnectError(f"the fleet's Redis can't be reached: {kind}")
@@ -353,7 +357,7 @@ class Fleet(NotCopyable):
     async def _report(self, store: FleetStore, metrics: FleetMetrics) -> None:
         """Keep the gauges up to date."""
         while True:
-            with suppress(*AWAY):  # the gauges show that by themselves
+            with suppress(*REDIS_AWAY):  # the gauges show that by themselves
                 metrics.report(await store.status(self._pbxes))
             await asyncio.sleep(REPORT_EVERY)
 

@@ -139,6 +139,21 @@ async def test_redis_that_lost_everything(redis_server: RedisServer) -> None:
     assert chains.wrong == []
 
 
+async def test_close_ends_a_worker_and_loops(redis_server: RedisServer) -> None:
+    """Nothing is left of them: no connection, and no turn that others would have to wait for."""
+    chains = Chains()
+    async with farm("acme") as pbxes:
+        fleet = Settings(redis_server.url, pbxes.urls, PASSWORD, interval=INTERVAL).fleet()
+        tasks = asyncio.gather(fleet.work(), follow(fleet, chains), follow(fleet, chains))
+        await until(lambda: chains.views == pbxes.truth.views)
+        await fleet.close()
+        async with asyncio.timeout(5):
+            await tasks
+    with redis_server.client() as client:
+        assert not client.keys("*:turn:*")
+        await until(lambda: len(client.client_list()) == 1)
+
+
 async def test_outage(url: str) -> None:
     """A PBX that is away is in the stream once, and again when it is back; others go on."""
     chains = Chains()

@@ -60,7 +60,7 @@ def _fleet_class() -> "type[Fleet]":
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("portsip_async"):
             raise
-        raise Failure("fleets are an extra", EXTRA, USAGE) from None
+        raise Failure("fleets need an extra", EXTRA, USAGE) from None
     return Fleet
 
 
