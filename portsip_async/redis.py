@@ -11,10 +11,11 @@ keeps the others waiting for no longer than that. A process that was paused for 
 lock, and a script refuses what it puts.
 
 Redis counts the seconds that are left, so no clocks of two machines are compared. Each step may
-take half a second. If Redis is away, a client renews its token alone.
+take 0.8 seconds. If Redis is away, a client renews its token alone.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final, Protocol, Self
@@ -39,8 +40,10 @@ from .errors import ConfigurationError
 
 __all__ = ["Cipher", "RedisTokenStore"]
 
+logger: logging.Logger = logging.getLogger("portsip_async")
+
 _KEY: Final = "portsip:token:"
-_STEP_SECONDS: Final = 0.5  # that Redis may take for a step
+_STEP_SECONDS: Final = 0.8  # that Redis may take for a step
 _LOCK_SECONDS: Final = 0.75  # that a process keeps its turn after its death
 _PROLONG_SECONDS: Final = 0.25  # between two prolongings of the turn
 _TRY_SECONDS: Final = 0.05  # between two tries to get the turn
@@ -82,6 +85,7 @@ class RedisTokenStore:
         self._redis: Redis | None = redis
         self._url = ""
         self._cipher = cipher
+        self._warned = False
 
     @classmethod
     @hide_arguments
@@ -100,7 +104,7 @@ class RedisTokenStore:
             ConfigurationError: the URL can't be used. The message does not show it.
         """
         store = object.__new__(cls)
-        store._redis, store._url, store._cipher = None, url, cipher
+        store._redis, store._url, store._cipher, store._warned = None, url, cipher, False
         try:
             connect: Callable[[], object] = ConnectionPool.from_url(url).make_connection
             connect()  # opens nothing
@@ -123,8 +127,18 @@ class RedisTokenStore:
         if left <= 0 or value is None:
             return None
         try:
-            return SharedLogin.from_json(self._decrypted(value)).replace(seconds=left / 1000)
+            plain = self._decrypted(value)
         except Exception:
+            # Its exception may show what it was given.
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "a shared token can't be decrypted: all processes need the same cipher"
+                )
+            return None
+        try:
+            return SharedLogin.from_json(plain).replace(seconds=left / 1000)
+        except ValueError:
             return None
 
     @asynccontextmanager

@@ -115,7 +115,7 @@ async def server(reply: bytes | None) -> AsyncIterator[int]:
 async def test_server_that_is_no_redis(
     sim: PBXSimulator, reply: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The client logs in alone, after half a second at most, and warns once."""
+    """The client logs in alone, after 0.8 seconds at most, and warns once."""
     async with server(reply) as port:
         store = RedisTokenStore.from_url(f"redis://:secret@127.0.0.1:{port}/0")
         for _ in range(2):

@@ -73,3 +73,23 @@ async def test_rubbish(change: str, encrypted: bool, redis_server: RedisServer) 
             assert sim.served["account.verify"] == logins
             if change not in ("huge-expiry", "list"):
                 assert 0 < client.pttl(key) <= LIFE_MS
+
+
+async def test_different_ciphers(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Processes with different ciphers share nothing, and the log says why, once per store."""
+    with PBXSimulator.in_thread(extensions=5) as sim:
+        stores = [
+            RedisTokenStore.from_url(redis_server.url, cipher=Fernet(Fernet.generate_key()))
+            for _ in range(2)
+        ]
+        for store in (*stores, *stores):
+            async with PortSIPClient(
+                sim.url, username=sim.username, password=sim.password, token_store=store
+            ) as client:
+                await client.extensions.show("100")
+        assert sim.served["account.verify"] == 4
+    assert [record.message for record in caplog.records if record.name == "portsip_async"] == [
+        "a shared token can't be decrypted: all processes need the same cipher"
+    ] * 2
