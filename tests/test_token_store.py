@@ -788,6 +788,21 @@ class TestTurn:
             assert two.store.holder == 0
 
     @in_virtual_time
+    async def test_close_while_the_turn_ends(self) -> None:
+        """A call uses the new token before the turn ends. So a program may end just then."""
+
+        async def slow_end(step: str) -> None:
+            if step == "end":
+                await asyncio.sleep(0.3)
+
+        async with simulator() as sim, processes(sim, 1) as one:
+            one.store.before = slow_end
+            (client,) = one.clients
+            await one.call(client)
+            await client.close()
+            assert (one.store.turns, one.store.holder) == (1, 0)
+
+    @in_virtual_time
     async def test_close_while_others_have_the_turn(self) -> None:
         async with simulator() as sim, processes(sim, 2) as two:
             first, second = two.clients

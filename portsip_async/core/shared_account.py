@@ -7,9 +7,9 @@ it fails, and one when it works again.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..errors import AuthenticationError
@@ -98,12 +98,15 @@ class SharedAccount:
         try:
             yield Turn(self, turn)
         finally:
-            with suppress(StoreFailed):  # the outcome counts
-                await self._step("end", lambda: begun[0].__aexit__(None, None, None), STEP_SECONDS)
+            await _finish(self._end(begun[0]))
 
     async def put(self, turn: TokenTurn, login: SharedLogin) -> bool:
         """Put a login; False if the turn was lost."""
         return await self._step("put", lambda: turn.put(login), STEP_SECONDS) is not False
+
+    async def _end(self, turn: AbstractAsyncContextManager[TokenTurn]) -> None:
+        with suppress(StoreFailed):  # the outcome counts
+            await self._step("end", lambda: turn.__aexit__(None, None, None), STEP_SECONDS)
 
     async def _load(self) -> SharedLogin | None:
         return _checked(await self._store.load(self._account))
@@ -142,18 +145,23 @@ class Turn:
 
         It is put even if the client closes meanwhile: no other process can know of it.
         """
-        putting = asyncio.create_task(self._put(login))
-        try:
-            return await asyncio.shield(putting)
-        except asyncio.CancelledError:
-            await asyncio.wait([putting])
-            raise
+        return await _finish(self._put(login))
 
     async def _put(self, login: SharedLogin) -> bool | None:
         try:
             return await self._account.put(self._turn, login)
         except StoreFailed:
             return None
+
+
+async def _finish(step: Coroutine[Any, Any, T]) -> T:
+    """Run a step that raises nothing to its end, even if this task is cancelled meanwhile."""
+    task = asyncio.create_task(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _checked(login: object) -> SharedLogin | None:
