@@ -27,7 +27,7 @@ from portsip_async.fleet import (
     FleetResync,
     GroupStatus,
 )
-from portsip_async.fleet.store import FleetStore
+from portsip_async.fleet.store import FleetStore, StreamEvent
 from portsip_async.simulator import PBXSimulator
 
 INTERVAL = 0.05
@@ -270,6 +270,18 @@ async def test_an_event_comes_again_until_the_next_one_is_asked_for(farm: Farm) 
         async with aclosing(fleet.changes("other", from_start=True)) as stream:
             assert await take(stream, 3) == [first, second, third]
         assert (await fleet.status()).groups == {"board": GroupStatus(1), "other": GroupStatus(1)}
+
+
+async def test_a_late_acknowledgement_does_not_set_a_group_back(farm: Farm) -> None:
+    pbx = await farm.add("acme", 3)
+    for number in ("100", "101", "102"):
+        pbx.set_status(number, "ONLINE")
+    async with fleet_of(farm, "acme") as fleet:
+        async with aclosing(fleet.changes("board", from_start=True)) as stream:
+            first, *_ = await take(stream, 3)
+        # A consumer that was paused wakes up, after another one has read further.
+        await fleet._store.acknowledge("board", StreamEvent(first.id, 1, "acme", first))
+        assert (await fleet.status()).groups == {"board": GroupStatus(1)}
 
 
 async def test_a_second_consumer_of_a_group_stands_by(farm: Farm) -> None:

@@ -200,9 +200,8 @@ class Engine:
                 yield turn
         finally:
             # redis-py opens a new connection for a command that was cut off.
-            pool = getattr(self.redis, "connection_pool", None)  # a cluster has none
-            if self.is_closed and pool is not None:
-                await pool.disconnect()
+            if self.is_closed:
+                await self.redis.connection_pool.disconnect()
 
     @asynccontextmanager
     async def _locked(self, group: str) -> AsyncIterator[Turn]:
